@@ -1,0 +1,72 @@
+"""What a login shell makes of the two or three command forms in which our Connection sends a script.
+
+In: the SSH command and its standard input.  Out: exit code and output, as bash and sudo would give them; the
+script itself goes to `run`.  Any other command is answered "not modelled", exit 127.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_STORE = re.compile(
+    r"umask 077 && set -C && cat > (?P<path>/tmp/\.kubefab-[0-9a-f]{16})"
+    r"(?: && exec (?P<sudo>sudo -n )?bash (?P=path) </dev/null)?"
+)
+_STORED = re.compile(r"exec sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
+_DELETES_ITSELF = '\nrm -f -- "$0"\n'
+
+
+@dataclass
+class Login:
+    """One user's login on one node.
+
+    `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the
+    scripts that stand in /tmp now: each deletes itself when it runs, so only one that never ran stays.
+    """
+
+    run: Callable[[str], tuple[int, bytes]]
+    user: str = "ops"
+    sudo: str = "free"
+    password: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, command: str, read: Callable[[], bytes]) -> tuple[int, bytes]:
+        if match := _STORE.fullmatch(command):
+            path = match["path"]
+            if path in self.files:
+                return 1, f"bash: line 1: {path}: cannot overwrite existing file\n".encode()
+            self.files[path] = read().decode("utf-8", "replace")
+            if command.endswith(path):
+                return 0, b""
+            if match["sudo"]:
+                refusal = self._refusal(None)
+                if refusal:
+                    return refusal
+            return self._bash(path)
+        if match := _STORED.fullmatch(command):
+            refusal = self._refusal(read().decode().split("\n")[0])
+            return refusal or self._bash(match["path"])
+        return 127, f"not modelled: {command}\n".encode()
+
+    def _refusal(self, given: str | None) -> tuple[int, bytes] | None:
+        """What sudo says, or None when it lets the command through; `given` None is `sudo -n`."""
+        if self.sudo == "denied" and (given is None or given == self.password):
+            text = "sudo: a password is required\n" if given is None else f"{self.user} is not in the sudoers file.\n"
+            return 1, text.encode()
+        if self.sudo == "free" or given == self.password:
+            return None
+        if given is None:
+            return 1, b"sudo: a password is required\n"
+        return 1, b"Sorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt\n"
+
+    def _bash(self, path: str) -> tuple[int, bytes]:
+        script = self.files.get(path)
+        if script is None:
+            return 127, f"bash: {path}: No such file or directory\n".encode()
+        if not script.endswith(("\n}\nmain\n", "\n}\nmain")):  # cut while sending: the function never closes, or is never called
+            return 2, f"{path}: line {script.count(chr(10)) + 1}: syntax error: unexpected end of file\n".encode()
+        if _DELETES_ITSELF in script:
+            del self.files[path]
+        return self.run(script)

@@ -1,0 +1,348 @@
+"""SSH servers in this process: one loopback port a node, real SSH in front, a Python function behind.
+
+In: node names with a handler `(command, read) -> (exit code, output)`.  Out: ports.  Nothing is ever executed
+on this machine; what a command does is the handler's to say.  `Endpoint` has the switches that make a server
+misbehave (silent, refusing, slow, another host key), and a handler may raise `Dropped` to cut the link.
+
+Threads: one accepts for all nodes, each connection has paramiko's own, each command has one while it runs.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import random
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from paramiko.common import MSG_CHANNEL_SUCCESS
+
+LOOPBACK = "127.0.0.1"
+PORTS = range(20000, 32000)  # below the ranges from which systems take clients' ports
+STUCK = 60.0  # seconds after which a client that neither reads nor writes is given up
+
+Handler = Callable[[str, Callable[[], bytes]], tuple[int, bytes]]
+
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+class Dropped(Exception):
+    """A handler raises it to cut the link in mid-command; `output` still goes out first."""
+
+    def __init__(self, output: bytes = b"") -> None:
+        super().__init__("link cut")
+        self.output = output
+
+
+def new_key_seed() -> bytes:
+    """Fresh material for `key_from`."""
+    return os.urandom(32)
+
+
+def key_from(seed: bytes) -> paramiko.PKey:
+    """The ed25519 key that these 32 bytes are."""
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(private_text(seed)))
+
+
+def private_text(seed: bytes) -> str:
+    """The same key as a private key file holds it."""
+    return (
+        Ed25519PrivateKey.from_private_bytes(seed)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+
+
+@dataclass
+class Endpoint:
+    """One node's server: where it listens, what answers, and how it misbehaves.
+
+    `silent`: accepts and never speaks.  `delay`: seconds before each answer.  `linger`: seconds between the exit
+    status and the channel's close.  `cut_after`: the link is cut once that many bytes of a command's input came.
+    """
+
+    name: str
+    host_key: paramiko.PKey
+    user: str
+    client_key: str
+    handler: Handler
+    port: int = 0
+    silent: bool = False
+    delay: float = 0.0
+    linger: float = 0.0
+    cut_after: int = 0
+    listener: socket.socket | None = None
+    commands: int = 0
+    links: set[_Link] = field(default_factory=set, repr=False)
+    mute: list[socket.socket] = field(default_factory=list, repr=False)
+
+    def drop(self) -> None:
+        """Cut every link, as a power failure does."""
+        for link in list(self.links):
+            link.cut()
+
+
+class Farm:
+    """All the servers of one process. Use as a context manager: on leaving, every port and link is closed."""
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, Endpoint] = {}
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._wake, self._woken = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._accept, name="rehearsal-accept", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Farm:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def add(
+        self, name: str, handler: Handler, host_key: paramiko.PKey, client_key: paramiko.PKey, *, user: str = "ops", port: int = 0
+    ) -> Endpoint:
+        """Listen for one more node; `port` is used if it is free, else another one (see the result)."""
+        endpoint = Endpoint(name, host_key, user, client_key.get_base64(), handler)
+        endpoint.listener = _listen(port)
+        endpoint.port = endpoint.listener.getsockname()[1]
+        self.endpoints[name] = endpoint
+        self._watch(endpoint)
+        return endpoint
+
+    def refuse(self, name: str) -> None:
+        """Close the node's port and links: connecting is refused from now on."""
+        endpoint = self.endpoints[name]
+        with self._lock:
+            listener, endpoint.listener = endpoint.listener, None
+            if listener is not None:
+                self._selector.unregister(listener)
+                listener.close()
+        endpoint.drop()
+
+    def listen_again(self, name: str) -> None:
+        """Undo `refuse`, on the same port."""
+        endpoint = self.endpoints[name]
+        if endpoint.listener is None:
+            endpoint.listener = _listen(endpoint.port, only=True)
+            self._watch(endpoint)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.send(b"x")
+        self._thread.join(5)
+        for endpoint in self.endpoints.values():
+            if endpoint.listener is not None:
+                endpoint.listener.close()
+            for sock in endpoint.mute:
+                sock.close()
+            endpoint.drop()
+        self._selector.close()
+        self._wake.close()
+        self._woken.close()
+
+    def port_owner(self, port: int) -> Endpoint | None:
+        return next((e for e in list(self.endpoints.values()) if e.port == port), None)
+
+    def _watch(self, endpoint: Endpoint) -> None:
+        with self._lock:
+            assert endpoint.listener is not None
+            self._selector.register(endpoint.listener, selectors.EVENT_READ, endpoint)
+        self._wake.send(b"x")
+
+    def _accept(self) -> None:
+        while not self._stopping:
+            for key, _ in self._selector.select():
+                endpoint = key.data
+                if endpoint is None:
+                    self._woken.recv(4096)
+                    continue
+                with suppress(OSError):
+                    sock, _ = key.fileobj.accept()  # type: ignore[union-attr]
+                    self._greet(endpoint, sock)
+
+    def _greet(self, endpoint: Endpoint, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if endpoint.silent:
+            endpoint.mute.append(sock)
+            return
+        link = _Link(sock, endpoint, self)
+        endpoint.links.add(link)
+        link.add_server_key(endpoint.host_key)
+        link.start_server(event=threading.Event(), server=link.rules)
+
+
+def _listen(port: int, *, only: bool = False) -> socket.socket:
+    """A listening socket on `port`, or (unless `only`) on the first free one of PORTS, taken at random."""
+    tries = [port] if port else []
+    if not only:
+        tries += random.SystemRandom().sample(PORTS, 200)
+    for candidate in tries:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((LOOPBACK, candidate))
+            sock.listen(128)
+        except OSError:
+            sock.close()
+            continue
+        sock.setblocking(False)
+        return sock
+    raise OSError(f"no free port on {LOOPBACK} in {PORTS.start}-{PORTS.stop - 1}")
+
+
+class _Link(paramiko.Transport):
+    """One client's connection.
+
+    A command starts when the reply "exec accepted" has been written, never earlier: an answer that closes the
+    channel before that reply makes clients report "Channel closed".
+    """
+
+    _active_check_timeout = 5.0  # paramiko's own 0.1 s would wake this process 2000 times a second with 200 nodes
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, farm: Farm) -> None:
+        sock.setblocking(True)
+        super().__init__(sock)
+        self.daemon = True
+        self.endpoint, self.farm = endpoint, farm
+        self.rules = _Rules(self)
+        self.accepted: dict[int, tuple[paramiko.Channel, str]] = {}
+        self.tunnels: dict[int, int] = {}
+        self.held: dict[int, paramiko.Channel] = {}  # paramiko itself has only weak references to open channels
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self.endpoint.links.discard(self)
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.close()
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        raw = data.asbytes()
+        if raw[0] == MSG_CHANNEL_SUCCESS:
+            job = self.accepted.pop(int.from_bytes(raw[1:5], "big"), None)
+            if job:
+                threading.Thread(target=self._serve, args=job, name=f"rehearsal-{self.endpoint.name}", daemon=True).start()
+
+    def _queue_incoming_channel(self, channel: paramiko.Channel) -> None:
+        self.held[channel.get_id()] = channel
+        port = self.tunnels.pop(channel.get_id(), None)
+        if port:
+            threading.Thread(target=_tunnel, args=(channel, port), name="rehearsal-tunnel", daemon=True).start()
+
+    def _serve(self, channel: paramiko.Channel, command: str) -> None:
+        endpoint = self.endpoint
+        endpoint.commands += 1
+        channel.settimeout(STUCK)
+        cut = False
+
+        def read() -> bytes:
+            nonlocal cut
+            data = bytearray()
+            with suppress(OSError):
+                while chunk := channel.recv(1 << 16):
+                    data += chunk
+                    if endpoint.cut_after and len(data) >= endpoint.cut_after:
+                        del data[endpoint.cut_after :]
+                        cut = True
+                        break
+            return bytes(data)
+
+        try:
+            code, output = endpoint.handler(command, read)
+        except Dropped as dropped:
+            code, output, cut = -1, dropped.output, True
+        if endpoint.delay:
+            time.sleep(endpoint.delay)
+        with suppress(OSError, EOFError, paramiko.SSHException):  # the client may have gone
+            if output:
+                channel.sendall(output)
+            if cut:
+                self.cut()
+                return
+            channel.send_exit_status(code)
+            channel.shutdown_write()
+            if endpoint.linger:
+                time.sleep(endpoint.linger)
+            channel.close()
+        self.held.pop(channel.get_id(), None)
+
+
+class _Rules(paramiko.ServerInterface):
+    """What a node's server lets in: one user with one key, commands, and tunnels to other nodes of the farm."""
+
+    def __init__(self, link: _Link) -> None:
+        self.link = link
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        endpoint = self.link.endpoint
+        good = username == endpoint.user and key.get_base64() == endpoint.client_key
+        return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.link.accepted[channel.remote_chanid] = (channel, command.decode())
+        return True
+
+    def check_channel_direct_tcpip_request(self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]) -> int:
+        host, port = destination
+        if host != LOOPBACK or self.link.farm.port_owner(port) is None:
+            return paramiko.OPEN_FAILED_CONNECT_FAILED
+        self.link.tunnels[chanid] = port
+        return paramiko.OPEN_SUCCEEDED
+
+
+def _tunnel(channel: paramiko.Channel, port: int) -> None:
+    """Carry bytes both ways between a channel and a port of this farm, until one side ends."""
+    try:
+        sock = socket.create_connection((LOOPBACK, port), timeout=10)
+    except OSError:
+        channel.close()
+        return
+    sock.settimeout(None)
+
+    def inward() -> None:
+        with suppress(OSError):
+            while data := channel.recv(1 << 16):
+                sock.sendall(data)
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    threading.Thread(target=inward, name="rehearsal-tunnel", daemon=True).start()
+    with suppress(OSError):
+        while data := sock.recv(1 << 16):
+            channel.sendall(data)
+    channel.close()
+    sock.close()
+
+
+@contextmanager
+def farm() -> Iterator[Farm]:
+    """A farm without nodes, stopped on leaving."""
+    with Farm() as made:
+        yield made

@@ -1,0 +1,298 @@
+"""Our Connection over real SSH, against servers in this process that behave and misbehave."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fabfile import script
+from fabfile.connection import Connection, KnownHosts, NodeGroup, outcome
+from fabfile.errors import StepFailed, Unreachable
+from fabfile.inventory import Environment, Node
+from fabfile.settings import Settings
+from rehearsal.login import Login
+from rehearsal.server import Dropped, Endpoint, Farm, key_from, new_key_seed, private_text
+
+SCRIPT = script.render("test.step", ("echo hello",))
+
+
+class Bench:
+    """One farm with its client key, known_hosts and environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        seed = new_key_seed()
+        self.client_key = key_from(seed)
+        self.key_file = folder / "id_ed25519"
+        self.key_file.write_text(private_text(seed))
+        self.key_file.chmod(0o600)
+        self.farm = Farm()
+        self.told: list[tuple[str, str]] = []
+        self.known = KnownHosts(folder / "known_hosts", lambda host, fingerprint: self.told.append((host, fingerprint)))
+        self.settings = Settings(simulated=True, connect_timeout=5.0)
+
+    def serve(self, name: str = "w1", run: Callable[[str], tuple[int, bytes]] | None = None, **sudo: str) -> tuple[Endpoint, Node]:
+        login = Login(run or (lambda text: (0, b"hello\n##kubefab 1 0\n")), **sudo)
+        endpoint = self.farm.add(name, login, key_from(new_key_seed()), self.client_key)
+        return endpoint, Node(name, "127.0.0.1", "10.2.1.1", name == "cp1", "ops", endpoint.port, str(self.key_file))
+
+    def environment(self, node: Node) -> Environment:
+        return Environment("test", replace(node, control_plane=True), (), self.settings)
+
+    def connect(self, node: Node, *, password: str = "", gateway: Connection | None = None) -> Connection:
+        return Connection(node, self.environment(node), self.known, password, gateway)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    with made.farm:
+        yield made
+
+
+def test_a_script_runs_and_its_outcome_comes_back(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def run(text: str) -> tuple[int, bytes]:
+        seen.append(text)
+        return 3, b"out\n##kubefab 1 3\n"
+
+    _, node = bench.serve(run=run)
+    with bench.connect(node) as connection:
+        result = outcome(connection, "test.step", SCRIPT, 10)
+    assert (result.code, result.command, result.output) == (3, 1, "out\n")
+    assert seen == [SCRIPT]
+
+
+def test_a_new_host_key_is_told_once_and_kept_private(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    for _ in range(2):
+        with bench.connect(node) as connection:
+            connection.root(SCRIPT, 10)
+    assert bench.told == [(f"[127.0.0.1]:{node.port}", str(endpoint.host_key.fingerprint))]
+    assert bench.known.path.stat().st_mode & 0o777 == 0o600
+    again = KnownHosts(bench.known.path)
+    again.check(f"[127.0.0.1]:{node.port}", endpoint.host_key)
+
+
+def test_a_changed_host_key_stops_with_the_fix(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as connection:
+        connection.root(SCRIPT, 10)
+    endpoint.host_key = key_from(new_key_seed())
+    with pytest.raises(Unreachable, match="host key has CHANGED") as caught:
+        bench.connect(node).root(SCRIPT, 10)
+    assert str(bench.known.path) in caught.value.remedy
+    assert endpoint.commands == 1
+
+
+def test_a_key_that_is_not_let_in(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    endpoint.client_key = key_from(new_key_seed()).get_base64()
+    with pytest.raises(Unreachable, match=r"login as ops with key .* was refused") as caught:
+        bench.connect(node).root(SCRIPT, 10)
+    assert "SSH_USER" in caught.value.remedy
+
+
+def test_a_refused_connection(bench: Bench) -> None:
+    _, node = bench.serve()
+    bench.farm.refuse("w1")
+    with pytest.raises(Unreachable, match="connection refused"):
+        bench.connect(node).root(SCRIPT, 10)
+    bench.farm.listen_again("w1")
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 10)[0] == 0
+
+
+def test_a_server_that_never_speaks(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    endpoint.silent = True
+    bench.settings = replace(bench.settings, connect_timeout=0.3)
+    with pytest.raises(Unreachable, match="w1"):
+        bench.connect(node).root(SCRIPT, 10)
+
+
+def test_a_link_cut_in_mid_command_says_nothing_of_the_node(bench: Bench) -> None:
+    def run(text: str) -> tuple[int, bytes]:
+        raise Dropped(b"half of the out")
+
+    _, node = bench.serve(run=run)
+    with pytest.raises(Unreachable) as caught:
+        bench.connect(node).root(SCRIPT, 10)
+    assert caught.value.message.startswith("w1")
+
+
+def test_after_a_cut_the_same_connection_opens_anew(bench: Bench) -> None:
+    answers: list[bytes] = []
+
+    def run(text: str) -> tuple[int, bytes]:
+        if not answers:
+            answers.append(b"")
+            raise Dropped
+        return 0, b"second"
+
+    _, node = bench.serve(run=run)
+    with bench.connect(node) as connection:
+        with pytest.raises(Unreachable):
+            connection.root(SCRIPT, 10)
+        assert connection.root(SCRIPT, 10) == (0, b"second")
+
+
+@pytest.mark.parametrize("cut", [1, 40, len(SCRIPT) // 2, len(SCRIPT) - 6, len(SCRIPT) - 3])
+def test_half_a_script_runs_nothing(bench: Bench, cut: int) -> None:
+    ran: list[str] = []
+
+    def run(text: str) -> tuple[int, bytes]:
+        ran.append(text)
+        return 0, b""
+
+    endpoint, node = bench.serve(run=run)
+    endpoint.cut_after = cut
+    with pytest.raises(Unreachable):
+        bench.connect(node).root(SCRIPT, 10)
+    assert ran == []
+
+
+def test_a_time_out_names_the_node_and_what_may_still_run(bench: Bench) -> None:
+    release = threading.Event()
+
+    def run(text: str) -> tuple[int, bytes]:
+        release.wait(20)
+        return 0, b""
+
+    _, node = bench.serve(run=run)
+    try:
+        with bench.connect(node) as connection, pytest.raises(StepFailed, match="w1: no end after 0 s") as caught:
+            connection.root(SCRIPT, 0.2)
+    finally:
+        release.set()
+    assert "still run" in caught.value.remedy
+
+
+def test_slow_answers_and_late_closes_lose_nothing(bench: Bench) -> None:
+    endpoint, node = bench.serve(run=lambda text: (7, b"late"))
+    endpoint.delay, endpoint.linger = 0.1, 0.2
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 10) == (7, b"late")
+
+
+def test_sudo_that_asks_for_a_password(bench: Bench) -> None:
+    _, node = bench.serve(sudo="password", password="open sesame")
+    with pytest.raises(StepFailed, match="sudo refused user ops") as caught:
+        bench.connect(node).root(SCRIPT, 10)
+    assert "--ask-sudo-pass" in caught.value.remedy
+    assert "a password is required" in caught.value.output
+    with bench.connect(node, password="open sesame") as connection:
+        assert connection.root(SCRIPT, 10) == (0, b"hello\n##kubefab 1 0\n")
+
+
+def test_a_wrong_sudo_password_is_a_refusal(bench: Bench) -> None:
+    _, node = bench.serve(sudo="password", password="open sesame")
+    with bench.connect(node, password="guess") as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
+        connection.root(SCRIPT, 10)
+
+
+def test_a_user_outside_sudoers_is_a_refusal(bench: Bench) -> None:
+    _, node = bench.serve(sudo="denied", password="mine")
+    with bench.connect(node, password="mine") as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
+        connection.root(SCRIPT, 10)
+
+
+def test_a_megabyte_comes_back_whole(bench: Bench) -> None:
+    big = b"".join(b"%07d\n" % n for n in range(1 << 17))
+    _, node = bench.serve(run=lambda text: (0, big))
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 30) == (0, big)
+
+
+def test_output_beyond_the_limit_keeps_its_end(bench: Bench) -> None:
+    _, node = bench.serve(run=lambda text: (0, b"x" * (5 << 20) + b"the end"))
+    with bench.connect(node) as connection:
+        code, output = connection.root(SCRIPT, 30)
+    assert code == 0
+    assert output.endswith(b"xthe end")
+    assert len(output) <= 4 << 20
+
+
+def test_unicode_both_ways(bench: Bench) -> None:
+    text = script.render("test.step", ("echo 준비됨 ✓",))
+    _, node = bench.serve(run=lambda got: (0, "준비됨 ✓\n##kubefab 1 0\n".encode() if got == text else b""))
+    with bench.connect(node) as connection:
+        assert outcome(connection, "test.step", text, 10).output == "준비됨 ✓\n"
+
+
+def test_an_earlier_run_that_still_goes_on(bench: Bench) -> None:
+    _, node = bench.serve(run=lambda text: (75, b"##kubefab 0 75\n"))
+    with bench.connect(node) as connection, pytest.raises(StepFailed, match="earlier run's step still goes on"):
+        outcome(connection, "test.step", SCRIPT, 10)
+
+
+def test_forty_scripts_at_once_on_one_node(bench: Bench) -> None:
+    _, node = bench.serve(run=lambda text: (0, text.rsplit("echo number-", 1)[1].split("\n")[0].encode()))
+    with bench.connect(node) as connection, ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda n: connection.root(script.render("test.step", (f"echo number-{n}",), lock=False), 30), range(40)))
+    assert answers == [(0, str(n).encode()) for n in range(40)]
+
+
+def test_forty_nodes_at_once(bench: Bench) -> None:
+    nodes = [bench.serve(f"w{n}", lambda text, n=n: (0, b"%d" % n))[1] for n in range(40)]
+    group = NodeGroup(bench.environment(nodes[0]), nodes, bench.known)
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda node: group.of(node).root(SCRIPT, 30), nodes))
+    group.close()
+    assert answers == [(0, b"%d" % n) for n in range(40)]
+    assert len(bench.told) == 40
+
+
+def test_through_a_bastion(bench: Bench) -> None:
+    bastion_end, bastion = bench.serve("bastion")
+    targets = [replace(bench.serve(f"w{n}")[1], jump=f"ops@127.0.0.1:{bastion.port}") for n in (1, 2)]
+    group = NodeGroup(bench.environment(targets[0]), targets, bench.known)
+    for target in targets:
+        assert group.of(target).root(SCRIPT, 10)[0] == 0
+    assert len(bastion_end.links) == 1
+    group.close()
+    assert bastion_end.commands == 0
+
+
+def test_a_bastion_that_is_down_is_named(bench: Bench) -> None:
+    _, bastion = bench.serve("bastion")
+    bench.farm.refuse("bastion")
+    _, node = bench.serve()
+    target = replace(node, jump=f"ops@127.0.0.1:{bastion.port}")
+    group = NodeGroup(bench.environment(target), [target], bench.known)
+    with pytest.raises(Unreachable, match="bastion 127.0.0.1"):
+        group.of(target).root(SCRIPT, 10)
+
+
+def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
+    commands: list[str] = []
+    login = Login(lambda text: (0, b""))
+
+    def handler(command: str, read: Callable[[], bytes]) -> tuple[int, bytes]:
+        commands.append(command)
+        return login(command, read)
+
+    endpoint = bench.farm.add("w1", handler, key_from(new_key_seed()), bench.client_key)
+    node = Node("w1", "127.0.0.1", "10.2.1.1", False, "ops", endpoint.port, str(bench.key_file))
+    secret = script.render("test.step", ("echo s3cr3t-planted",))
+    with bench.connect(node) as connection:
+        connection.root(secret, 10)
+    assert commands
+    assert not any("s3cr3t" in command for command in commands)
+
+
+def test_stopping_the_farm_frees_its_ports(bench: Bench) -> None:
+    _, node = bench.serve()
+    with bench.connect(node) as connection:
+        connection.root(SCRIPT, 10)
+        bench.farm.stop()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", node.port)) != 0
+    bench.farm.__init__()  # type: ignore[misc]  # the fixture stops it again
