@@ -1,0 +1,129 @@
+"""A signed apt repository in upstream's URL layout, and the key that signs it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+
+from . import versions
+from .debs import packages_index
+from .shell import run
+
+KEY_NAME = "kubefab lab packages"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A GnuPG key in a home folder of its own."""
+
+    home: Path
+    fingerprint: str
+
+    def gpg(self, *args: str | Path) -> str:
+        """Run gpg on this key's home without asking anything; returns what it printed."""
+        return _gpg(self.home, *args)
+
+
+def _gpg(home: Path, *args: str | Path) -> str:
+    fixed = [
+        "gpg",
+        "--homedir",
+        home,
+        "--batch",
+        "--yes",
+        "--quiet",
+        "--pinentry-mode",
+        "loopback",
+        "--passphrase",
+        "",
+    ]
+    try:
+        return run([*fixed, *args]).stdout
+    finally:
+        run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+
+
+def signing_key(home: Path) -> SigningKey:
+    """The key in `home`, made on first use."""
+    fingerprint = _fingerprint(home) if (home / "complete").exists() else ""
+    if not fingerprint:
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True, mode=0o700)
+        _gpg(home, "--quick-generate-key", KEY_NAME, "rsa3072", "sign", "never")
+        fingerprint = _fingerprint(home)
+        (home / "complete").touch()
+    return SigningKey(home, fingerprint)
+
+
+def _fingerprint(home: Path) -> str:
+    listing = _gpg(home, "--list-keys", "--with-colons", KEY_NAME)
+    found = [line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:")]
+    return found[0] if found else ""
+
+
+def release_file(folder: Path, fields: dict[str, str], names: Sequence[str]) -> str:
+    """The `Release` file for the index files `names` in `folder`."""
+    lines = [f"{k}: {v}" for k, v in fields.items()]
+    lines.append("SHA256:")
+    for name in names:
+        data = (folder / name).read_bytes()
+        lines.append(f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}")
+    return "\n".join(lines) + "\n"
+
+
+def _write_index(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "Packages").write_text(text)
+    (folder / "Packages.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _sign(key: SigningKey, folder: Path) -> None:
+    release = folder / "Release"
+    key.gpg("--local-user", key.fingerprint, "--clearsign", "--output", folder / "InRelease", release)
+    key.gpg(
+        "--local-user",
+        key.fingerprint,
+        "--armor",
+        "--detach-sign",
+        "--output",
+        folder / "Release.gpg",
+        release,
+    )
+
+
+def write_flat(folder: Path, arch: str, key: SigningKey) -> None:
+    """Index and sign a flat repository whose packages lie in `folder`/ARCH (pkgs.k8s.io's layout)."""
+    _write_index(folder, packages_index(list((folder / arch).glob("*.deb")), folder))
+    fields = {
+        "Origin": "kubefab-lab",
+        "Suite": "stable",
+        "Architectures": arch,
+        "Date": formatdate(usegmt=True),
+    }
+    (folder / "Release").write_text(release_file(folder, fields, ["Packages", "Packages.gz"]))
+    _sign(key, folder)
+    (folder / "Release.key").write_text(key.gpg("--armor", "--export", key.fingerprint))
+
+
+def write_dists(base: Path, arch: str, key: SigningKey) -> None:
+    """Index and sign `base`/dists/CODENAME with component `stable` (download.docker.com's layout)."""
+    dist = base / "dists" / versions.DEBIAN
+    component = f"stable/binary-{arch}"
+    _write_index(dist / component, packages_index(list((base / "dists").rglob("*.deb")), base))
+    fields = {
+        "Origin": "kubefab-lab",
+        "Suite": versions.DEBIAN,
+        "Codename": versions.DEBIAN,
+        "Components": "stable",
+        "Architectures": arch,
+        "Date": formatdate(usegmt=True),
+    }
+    names = [f"{component}/Packages", f"{component}/Packages.gz"]
+    (dist / "Release").write_text(release_file(dist, fields, names))
+    _sign(key, dist)
+    (base / "gpg").write_text(key.gpg("--armor", "--export", key.fingerprint))

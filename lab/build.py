@@ -1,0 +1,177 @@
+"""The build plan: every item the lab is made of, from Go modules and Debian packages to repositories and images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import aptrepo, debian, debs, gobuild, images, layers, recipes, versions
+from .gobuild import GoProgram
+from .items import Cache, Item, Make, Say
+from .paths import cache_dir
+from .versions import Kubernetes
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `lab.up` needs from the cache."""
+
+    node_tar: Path
+    infra_tar: Path
+    www: Path
+    registry: Path
+    key_fingerprint: str
+
+
+def content_hash(*names: str) -> str:
+    """Hash of source files of this package (or of all of a folder's), so that an edited recipe builds anew."""
+    digest = hashlib.sha256()
+    for name in names:
+        path = HERE / name
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _go_item(program: GoProgram, seconds: float) -> Item:
+    def make(work: Path, out: Path, _inputs: dict[str, Path]) -> None:
+        gobuild.build(program, work, out)
+
+    name = program.name
+    return Item(name, asdict(program), make, seconds=seconds)
+
+
+def _with(make: Make, name: str, recipe: object, needs: tuple[str, ...], seconds: float) -> Item:
+    return Item(name, recipe, make, needs, seconds)
+
+
+def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: bool = True) -> list[Item]:
+    """Every item for one release, needed ones first."""
+    tags = images.tags_of(release)
+    programs = f"kubernetes-{release.version}"
+
+    def make_flanneld(work: Path, out: Path, _inputs: dict[str, Path]) -> None:
+        gobuild.build_flanneld(versions.FLANNEL, work, out)
+
+    def make_pause(_work: Path, out: Path, _inputs: dict[str, Path]) -> None:
+        images.build_pause(release, out)
+
+    def make_packages(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        build_packages(release, arch, key, work, out, inputs)
+
+    def make_registry(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        built = images.kubernetes_images(work, release, tags, inputs) + images.addon_images(work, inputs)
+        if dashboard:
+            built.append(images.web_view_image(work, inputs, WEB_VIEW_WHEELS))
+        layers.store(out, built, arch)
+
+    debian_recipe = [
+        debian.NODE_PACKAGES,
+        debian.BASE_PACKAGES,
+        debian.EXTRA_PACKAGES,
+        debian.PYTHON_PACKAGES,
+    ]
+    debian_files = content_hash("debian.py", "files/node-entry.sh", "files/sshd.conf")
+    image_files = content_hash("images.py", "layers.py", "files")
+    package_files = content_hash("debs.py", "aptrepo.py", "files")
+    return [
+        _with(debian.make_debian, "debian", [debian_recipe, debian_files, arch], (), 120),
+        _go_item(recipes.kubernetes(release), 400),
+        _go_item(recipes.CONTAINERD, 60),
+        _go_item(recipes.etcd(tags.etcd), 32),
+        _go_item(recipes.COREDNS, 45),
+        _go_item(recipes.CNI_PLUGINS, 15),
+        _go_item(recipes.FLANNEL_CNI, 10),
+        _with(make_flanneld, "flanneld", [versions.FLANNEL, content_hash("gobuild.py")], (), 60),
+        _go_item(recipes.CRI_TOOLS, 30),
+        _go_item(recipes.TELEGRAF, 120),
+        _with(make_pause, "pause", release.version, (), 1),
+        _with(images.make_base, "base", image_files, ("debian",), 5),
+        _with(images.make_infra, "infra", image_files, ("debian", "base"), 5),
+        _with(
+            make_packages,
+            f"packages-{release.version}",
+            [package_files, versions.PACKAGE_REVISION, key.fingerprint, arch],
+            ("debian", programs, "containerd", "cni-plugins", "cri-tools"),
+            12,
+        ),
+        _with(
+            make_registry,
+            f"registry-{release.version}",
+            [image_files, asdict(tags), arch, WEB_VIEW_WHEELS if dashboard else []],
+            (
+                "debian",
+                "base",
+                programs,
+                "etcd",
+                "coredns",
+                "pause",
+                "flanneld",
+                "flannel-cni-plugin",
+                "telegraf",
+            ),
+            30,
+        ),
+    ]
+
+
+WEB_VIEW_WHEELS = (f"kube-web-view=={versions.WEB_VIEW}", "markupsafe<2.1")
+
+
+def build_packages(
+    release: Kubernetes,
+    arch: str,
+    key: aptrepo.SigningKey,
+    work: Path,
+    out: Path,
+    inputs: dict[str, Path],
+) -> None:
+    """Build the Debian packages of a release and both signed repositories into `out`, a web server's root."""
+    names = (f"kubernetes-{release.version}", "containerd", "cni-plugins", "cri-tools")
+    bins = {p.name: p for n in names for p in inputs[n].iterdir()}
+    runc = work / "runc"
+    debian.unpack(inputs["debian"] / "parts", ["runc"], runc)
+    bins["runc"] = runc / "usr/sbin/runc"
+    core = out / f"core:/stable:/v{release.minor}/deb"
+    (core / arch).mkdir(parents=True)
+    cni, cri = versions.CNI_PLUGINS.lstrip("v"), versions.CRI_TOOLS.lstrip("v")
+    for deb in debs.core_debs(release.version, versions.PACKAGE_REVISION, cni, cri, bins):
+        debs.build_deb(deb, arch, work, core / arch)
+    aptrepo.write_flat(core, arch, key)
+    base = out / "linux/debian"
+    pool = base / "dists" / versions.DEBIAN / f"pool/stable/{arch}"
+    pool.mkdir(parents=True)
+    containerd = f"{versions.CONTAINERD.lstrip('v')}-1~debian.12~{versions.DEBIAN}"
+    debs.build_deb(debs.containerd_deb(containerd, bins), arch, work, pool)
+    aptrepo.write_dists(base, arch, key)
+
+
+def build(release: Kubernetes, say: Say) -> Built:
+    """Build what is missing from the cache for one release and say where it is; safe to interrupt and repeat."""
+    arch = versions.debian_arch(platform.machine())
+    root = cache_dir()
+    root.mkdir(parents=True, exist_ok=True)
+    clear_scratch(root / "scratch")
+    key = aptrepo.signing_key(root / "gnupg")
+    folders = Cache(root, say).build(plan(release, arch, key))
+    return Built(
+        node_tar=folders["debian"] / "node.tar",
+        infra_tar=folders["infra"] / "infra.tar",
+        www=folders[f"packages-{release.version}"],
+        registry=folders[f"registry-{release.version}"],
+        key_fingerprint=key.fingerprint,
+    )
+
+
+def clear_scratch(scratch: Path) -> None:
+    """Remove what interrupted builds left, but not the folder of a build that still runs."""
+    for folder in scratch.iterdir() if scratch.is_dir() else ():
+        pid = folder.name.rsplit("-", 1)[-1]
+        if not (pid.isdigit() and int(pid) != os.getpid() and Path("/proc", pid).exists()):
+            shutil.rmtree(folder, ignore_errors=True)

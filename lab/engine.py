@@ -1,0 +1,183 @@
+"""A working Docker engine: the one that runs already, or one the lab starts for itself and stops again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import firewall
+from .errors import LabError, MissingError
+from .paths import state_dir
+from .shell import run
+
+LABEL = "kubefab=lab"
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 40.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A Docker engine by its address ("" is the client's own default); `ours` when the lab started it."""
+
+    host: str
+    ours: bool = False
+
+    def docker(
+        self, *args: str | Path, check: bool = True, timeout: float = 600, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the docker client against this engine. Raises LabError when it fails and `check` is set."""
+        env = {"DOCKER_HOST": self.host} if self.host else None
+        return run(["docker", *args], env=env, check=check, timeout=timeout, stdin=stdin)
+
+    def lines(self, *args: str | Path) -> list[str]:
+        """Lines that a docker command prints."""
+        return self.docker(*args).stdout.split()
+
+
+def engine_dir() -> Path:
+    """Folder of the lab's own engine: data, socket, pid and log."""
+    return state_dir() / "engine"
+
+
+def _socket() -> Path:
+    return engine_dir() / "docker.sock"
+
+
+def answers(engine: Engine, timeout: float = 15) -> bool:
+    """Whether the engine answers a request."""
+    try:
+        done = engine.docker("version", "--format", "{{.Server.Version}}", check=False, timeout=timeout)
+    except LabError:
+        return False
+    return done.returncode == 0 and bool(done.stdout.strip())
+
+
+def find() -> Engine | None:
+    """The lab's own engine if it runs, else one that the docker client reaches, else None."""
+    if shutil.which("docker") is None:
+        return None
+    own = Engine(f"unix://{_socket()}", ours=True)
+    if _socket().exists() and answers(own):
+        return own
+    default = Engine("")
+    return default if answers(default) else None
+
+
+def ensure() -> Engine:
+    """Find an engine or start one; raises MissingError with the command that helps when neither can be."""
+    if shutil.which("docker") is None:
+        raise MissingError("there is no docker client on PATH", "apt-get install docker.io")
+    engine = find()
+    if engine is not None:
+        return engine
+    if os.geteuid() != 0:
+        raise MissingError(
+            "no Docker engine answers, and only root can start one", "start Docker, or use sudo"
+        )
+    if shutil.which("dockerd") is None:
+        raise MissingError("no Docker engine answers, and there is no dockerd", "apt-get install docker.io")
+    return start()
+
+
+def dockerd_command(folder: Path) -> list[str]:
+    """Arguments of an engine that shares nothing with any other on the machine."""
+    return [
+        "dockerd",
+        "--host",
+        f"unix://{folder / 'docker.sock'}",
+        "--data-root",
+        str(folder / "data"),
+        "--exec-root",
+        str(folder / "exec"),
+        "--pidfile",
+        str(folder / "dockerd.pid"),
+        "--bridge",
+        "none",
+        "--oom-score-adjust",
+        "0",
+    ]
+
+
+def start() -> Engine:
+    """Start the lab's own dockerd, detached from this process; raises LabError if it does not come up."""
+    folder = engine_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / firewall.SAVED).exists():
+        firewall.save(folder)
+    for stale in ("dockerd.pid", "docker.sock"):
+        (folder / stale).unlink(missing_ok=True)
+    log = folder / "dockerd.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            dockerd_command(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    engine = Engine(f"unix://{_socket()}", ours=True)
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if _socket().exists() and answers(engine):
+            return engine
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+    raise LabError(f"dockerd did not come up within {START_TIMEOUT:.0f} s:\n{tail}", f"read {log}")
+
+
+def _pid(folder: Path) -> int | None:
+    try:
+        pid = int((folder / "dockerd.pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if b"dockerd" in command else None
+
+
+def stop() -> bool:
+    """Stop the lab's own dockerd and take its network rules back; True if one was running."""
+    folder = engine_dir()
+    pid = _pid(folder)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            _reap(pid)
+            time.sleep(0.1)
+        if Path(f"/proc/{pid}").exists():
+            raise LabError(f"dockerd (process {pid}) does not stop", f"kill -9 {pid}")
+    if (folder / firewall.SAVED).exists():
+        firewall.restore(folder)
+    return pid is not None
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
+def remove_data() -> None:
+    """Delete what the lab's own engine kept, after undoing mounts that a killed engine left behind."""
+    folder = engine_dir()
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        target = line.split()[1].replace("\\040", " ")
+        if target.startswith(f"{folder}/"):
+            run(["umount", "--lazy", target], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise LabError(f"{folder} cannot be removed", f"rm -rf {folder}")
+
+
+def labelled(engine: Engine, kind: Sequence[str]) -> list[str]:
+    """Ids of our objects; `kind` is a listing command such as `ps --all`."""
+    return engine.lines(*kind, "--quiet", "--filter", f"label={LABEL}")

@@ -1,0 +1,22 @@
+"""Where the lab keeps its files: a cache that survives `lab.down`, and a state folder that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_dir() -> Path:
+    """Folder of everything built; safe to delete, costs a rebuild."""
+    return platformdirs.user_cache_path("kubefab") / "lab"
+
+
+def state_dir() -> Path:
+    """Folder of the running lab: keys, password, hosts.env, engine files. Removed by `lab.down`."""
+    return platformdirs.user_state_path("kubefab") / "lab"
+
+
+def hosts_env() -> Path:
+    """The file by which the rest of kubefab finds the lab's nodes."""
+    return state_dir() / "hosts.env"

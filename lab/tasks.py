@@ -1,0 +1,120 @@
+"""`inv lab.*`: real nodes on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from .errors import LabError
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def _reporting(again: str) -> Iterator[None]:
+    """Turn a LabError into a message with its fix and exit code, and Ctrl-C into exit 130."""
+    try:
+        yield
+    except LabError as error:
+        fix = f"\n  fix: {error.fix}" if error.fix else ""
+        raise Exit(f"lab: {error.message}{fix}", code=error.exit_code) from error
+    except KeyboardInterrupt:
+        raise Exit(
+            f"\nlab: interrupted; what is finished is kept. Go on with: {again}", code=INTERRUPTED
+        ) from None
+
+
+def _progress() -> Callable[[str], None]:
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"lab {time.monotonic() - began:5.0f}s  {text}", file=sys.stderr, flush=True)
+
+    return say
+
+
+@task(
+    help={
+        "workers": "number of worker nodes besides the control plane (default 2)",
+        "kubernetes": "Kubernetes version the lab serves, such as 1.36 or 1.36.3",
+        "subnet": "private network of the lab (default 172.30.44.0/24)",
+    }
+)
+def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "") -> None:
+    """Build (once) and boot real nodes, a package repository and a private registry in containers."""
+    with _reporting("inv lab.up"):
+        from . import up as lab
+
+        path = lab.up(workers, kubernetes, subnet, _progress())
+    print(f"hosts: {path}")
+    print("next:  inv cluster.bootstrap --env lab")
+
+
+@task
+def down(_c: Context) -> None:
+    """Remove the lab: containers, network, volumes, its Docker engine and state. The build cache stays."""
+    with _reporting("inv lab.down"):
+        from . import up as lab
+
+        if lab.down(_progress()):
+            print("the lab is gone; its build cache is kept")
+        else:
+            print("there is no lab; nothing to do")
+
+
+@task(help={"json": "print JSON"})
+def status(_c: Context, json: bool = False) -> None:
+    """Show what runs of the lab."""
+    with _reporting("inv lab.status"):
+        from . import up as lab
+
+        found = lab.status()
+    print(_as_json(found) if json else render_status(found))
+
+
+def _as_json(found: dict[str, object]) -> str:
+    return json.dumps(found, indent=2)
+
+
+def render_status(found: dict[str, object]) -> str:
+    """The status as lines for a person."""
+    containers = found["containers"]
+    if not isinstance(containers, dict) or not containers:
+        return "the lab is down\nnext:  inv lab.up"
+    lines = [
+        f"the lab is {'up' if found['up'] else 'incomplete'}: Kubernetes {found['kubernetes']}, {found['subnet']}"
+    ]
+    lines += [f"  {name:<10} {c['address']:<16} {c['state']}" for name, c in containers.items()]
+    lines.append(f"hosts: {found['hosts_env'] or '-'}")
+    lines.append("next:  inv cluster.bootstrap --env lab" if found["up"] else "next:  inv lab.up")
+    return "\n".join(lines)
+
+
+@task(help={"kubernetes": "Kubernetes version to build, such as 1.36 or 1.36.3"})
+def build(_c: Context, kubernetes: str = "") -> None:
+    """Fill the build cache only (10 to 15 minutes on two cores when it is empty)."""
+    with _reporting("inv lab.build"):
+        from . import up as lab
+
+        lab.build(kubernetes, _progress())
+    print("the build cache is complete\nnext:  inv lab.up")
+
+
+@task(help={"node": "cp1, w1, w2 …, packages or registry"})
+def shell(_c: Context, node: str) -> None:
+    """Open a root shell in a node."""
+    with _reporting("inv lab.status"):
+        from . import nodes
+
+        nodes.shell(node)
+
+
+ns = Collection("lab", up, down, status, build, shell)
