@@ -1,0 +1,72 @@
+"""`fab`'s entry: the manual's phases as tasks, each for the nodes that `-H` names.
+
+The tasks are thin: phases/ says what is to do, runner.py does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from invoke import Collection
+
+# `fab` puts this folder, not the project's, on the path; rehearsal/ and lab/ stand beside it.
+_PROJECT = str(Path(__file__).resolve().parent.parent)
+if _PROJECT not in sys.path:
+    sys.path.insert(0, _PROJECT)
+
+from . import phases  # noqa: E402
+from .commands import command, confirm, mark_phase, one_phase, targets  # noqa: E402
+from .context import Choices  # noqa: E402
+from .inventory import load  # noqa: E402
+from .session import Options  # noqa: E402
+
+
+def _phase_task(name: str, phase: phases.Phase, about: str, *aliases: str) -> Any:
+    def run(
+        c: Any,
+        env: str = "",
+        on: str = "",
+        fault: list[str] | None = None,
+        kubernetes: str = "",
+        ask_sudo_pass: bool = False,
+    ) -> None:
+        names = tuple(filter(None, on.split(",")))
+        one_phase(c, phase, Options(env, names, faults=tuple(fault or ()), kubernetes=kubernetes, ask_sudo_pass=ask_sudo_pass))
+
+    run.__doc__, run.__name__ = about, name
+    return mark_phase(command(name=name, aliases=aliases, iterable=["fault"])(run))
+
+
+def _reset(
+    c: Any,
+    env: str = "",
+    on: str = "",
+    yes: str = "",
+    purge: bool = False,
+    keep_images: bool = False,
+    fault: list[str] | None = None,
+    ask_sudo_pass: bool = False,
+) -> None:
+    """8 · Take nodes off the cluster and prove them clean (X1, X2)"""
+    names = targets(c, on)
+    environment = load(env or None)
+    if not environment.settings.simulated:
+        environment.select(names)
+        confirm(environment, yes, f"reset {', '.join(names)} of {environment.name}")
+    choices = Choices(keep_images=keep_images, purge=purge, whole_cluster=False)
+    one_phase(c, phases.RESET, Options(env, names, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass), choices)
+
+
+prep = _phase_task("prep", phases.PREP, "1 · Prepare: leftovers, swap, kernel modules, sysctls (P1, P2)")
+install = _phase_task("install", phases.INSTALL, "2 · Install containerd and Kubernetes, pinned, held (I1-I5)")
+registry = _phase_task("registry", phases.REGISTRY, "3 · Registry login and CA, a canary pull, images (R1, R2)")
+init = _phase_task("init", phases.MASTER, "4 · kubeadm init, until the API answers (M1, M2)", "master")
+network = _phase_task("network", phases.NETWORK, "5 · Flannel, until cni0 and flannel.1 are right (N1-N4)")
+join = _phase_task("join", phases.JOIN, "6 · kubeadm join, until flannel.1 is right and Ready (J1-J4)")
+addons = _phase_task("addons", phases.ADDONS, "7 · Dashboard, InfluxDB, Telegraf, retention policy (A1-A5)")
+reset = mark_phase(command(name="reset", iterable=["fault"])(_reset))
+
+PHASE_TASKS = (prep, install, registry, init, network, join, addons, reset)
+ns = Collection(*PHASE_TASKS)

@@ -1,0 +1,125 @@
+"""What the phase commands of `fab` and the cluster commands of `inv` share: options, the guard, errors, confirmation."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from invoke import Context, Exit, task
+from rich.console import Console
+
+from .context import Choices
+from .errors import EXIT_FAILED, KubefabError, UsageError
+from .executor import MARK
+from .inventory import Environment
+from .phases import Phase
+from .progress import print_error, seconds
+from .runner import RunResult
+from .session import Options, Session, opened
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+HELP = {
+    "env": "environment of hosts.env; default: KUBEFAB_ENV, else the rehearsal",
+    "on": "nodes: master, workers (slaves), all, a node's name or address; several with commas",
+    "ask-sudo-pass": "ask for the sudo password, for users without NOPASSWD",
+    "fault": "rehearsal only: a fault, as NODE:FAULT, several allowed; `inv rehearsal.faults` lists them",
+    "workers": "rehearsal only: how many workers",
+    "kubernetes": "release, like 1.36 or 1.37.1; default: the environment's",
+    "yes": "the environment's name, instead of being asked for it",
+    "json": "print data for scripts",
+    "purge": "also remove the packages and their repositories",
+    "keep-images": "leave pulled images on the nodes",
+    "kubeconfig": "put the cluster into your kubeconfig (reset takes it out again)",
+}
+
+
+def explained(function: F) -> F:
+    """Errors as text with a next action and the right exit code, never a traceback."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except KubefabError as error:
+            print_error(Console(stderr=True, highlight=False), error)
+            raise Exit(code=error.exit_code) from None
+
+    return cast(F, wrapper)
+
+
+def command(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`invoke.task` with our help texts and error handling."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        names = function.__code__.co_varnames[1 : function.__code__.co_argcount]
+        texts = {name.replace("_", "-"): HELP[name.replace("_", "-")] for name in names if name.replace("_", "-") in HELP}
+        return task(help={**texts, **kwargs.pop("help", {})}, **kwargs)(explained(function))
+
+    return decorate
+
+
+def targets(c: Context, on: str) -> tuple[str, ...]:
+    """The nodes that `-H` or `--on` name. Raises UsageError for none: nothing may ever run on the operator's machine."""
+    hosts = tuple(name for name in on.split(",") if name) or tuple(c.config.get("kubefab", {}).get("hosts", ()))
+    if not hosts:
+        raise UsageError(
+            "no nodes named; nothing was touched",
+            "name them: `fab -H all prep`, `fab -H workers join`, `fab -H w2 reset`; or the whole cluster: `inv cluster.reset`",
+        )
+    return hosts
+
+
+def one_phase(c: Context, phase: Phase, options: Options, choices: Choices | None = None) -> None:
+    """Run one phase on the named nodes; exits with the run's code."""
+    names = targets(c, ",".join(options.on))
+    with opened(options) as session:
+        nodes = [node for node in session.environment.select(names)]
+        concerned = [node for node in nodes if node.role in phase.roles]
+        if not concerned:
+            raise UsageError(f"{phase.name} concerns {', '.join(sorted(phase.roles))} nodes, and {', '.join(names)} has none", f"`fab --help {phase.name}`")
+        result = session.run([phase], concerned, choices)
+        if not result.failed:
+            summary(session, result, [phase])
+    if result.exit_code:
+        raise Exit(code=result.exit_code)
+
+
+def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> None:
+    """The one closing line of a run that went well."""
+    count = len(result.nodes)
+    nodes = f"{count} node{'s' * (count != 1)}"
+    unit = " simulated" if session.simulation else ""
+    name = session.environment.name
+    if result.steps == 0:
+        session.console.print(f"[green]✓[/] {name}: nothing to do on {nodes} ({seconds(result.seconds)}{unit})")
+    else:
+        what = phases[0].title if len(phases) == 1 else "cluster"
+        session.console.print(f"[green]✓[/] {name}: {what} done on {nodes}, {result.steps} steps ({seconds(result.seconds)}{unit})")
+
+
+def confirm(environment: Environment, yes: str, what: str) -> None:
+    """Ask for the environment's name before something that destroys. Raises UsageError when it is not given."""
+    if yes == environment.name:
+        return
+    if yes:
+        raise UsageError(f"--yes={yes} is not this environment's name; nothing was touched", f"--yes={environment.name}")
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what} needs a confirmation; nothing was touched", f"--yes={environment.name}")
+    print(f"{what}. Everything in that cluster is lost.")
+    if input(f"Type {environment.name} to go on: ").strip() != environment.name:
+        raise KubefabError("not confirmed; nothing was touched", "")
+
+
+def exit_unless(good: bool) -> None:
+    """Exit 1 for a read command that found something wrong."""
+    if not good:
+        raise Exit(code=EXIT_FAILED)
+
+
+def mark_phase(task_object: Any) -> Any:
+    """Tell NodeExecutor that this task takes its nodes by name."""
+    setattr(task_object, MARK, True)
+    return task_object

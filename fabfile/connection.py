@@ -1,0 +1,280 @@
+"""Our Fabric Connection: strict host keys, no Nagle stalls, bounds on everything, errors with a remedy.
+
+Fabric as shipped accepts any host key, waits up to an hour for a channel and keeps quiet about dead
+peers; each override below closes one of those.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import BoundedSemaphore, Lock, RLock
+
+import fabric
+import paramiko
+from paramiko.hostkeys import HostKeyEntry
+
+from . import script
+from .errors import StepFailed, Unreachable
+from .inventory import Environment, Node, bracketed
+
+SESSIONS = 8  # sshd's MaxSessions is 10 a connection
+KEEPALIVE = 5  # seconds
+DEAD_PEER = 20_000  # milliseconds without an acknowledgement
+CAPTURE_LIMIT = 4 << 20  # bytes
+
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+class KnownHosts:
+    """One environment's host keys: unknown ones are added and told, changed ones refused.
+
+    Kept apart from the user's own known_hosts, so that a rebuilt lab spoils nothing there.
+    """
+
+    def __init__(self, path: Path, told: Callable[[str, str], None] | None = None) -> None:
+        self.path = path
+        self._told = told or (lambda host, fingerprint: None)
+        self._lock = Lock()
+        self._keys: dict[str, set[tuple[str, str]]] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            entry = HostKeyEntry.from_line(line)
+            if entry and entry.hostnames and entry.key:
+                for name in entry.hostnames:
+                    self._keys.setdefault(name, set()).add((entry.key.get_name(), entry.key.get_base64()))
+
+    def check(self, host: str, key: paramiko.PKey) -> None:
+        """Accept a known or new key; raises BadHostKeyException for a changed one."""
+        offered = (key.get_name(), key.get_base64())
+        with self._lock:
+            known = self._keys.setdefault(host, set())
+            if offered in known:
+                return
+            if known:
+                raise paramiko.BadHostKeyException(host, key, key)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with open(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as stream:
+                stream.write(f"{host} {offered[0]} {offered[1]}\n")
+            known.add(offered)
+            self._told(host, str(key.fingerprint))
+
+
+class _Policy(paramiko.MissingHostKeyPolicy):
+    """Sends every host key to our KnownHosts: paramiko's own store is left empty, so all are "missing" to it."""
+
+    def __init__(self, known: KnownHosts) -> None:
+        self.known = known
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        self.known.check(hostname, key)
+
+
+class Connection(fabric.Connection):
+    """A connection to one node that runs scripts as root."""
+
+    def __init__(
+        self,
+        node: Node,
+        environment: Environment,
+        known: KnownHosts,
+        sudo_password: str = "",
+        gateway: Connection | None = None,
+    ) -> None:
+        settings = environment.settings
+        config = fabric.Config(overrides={"run": {"in_stream": False}, "load_ssh_configs": not settings.simulated})
+        keys: dict[str, object] = {"channel_timeout": settings.connect_timeout, "banner_timeout": settings.connect_timeout}
+        if node.key:
+            keys |= {"key_filename": node.key, "allow_agent": False, "look_for_keys": False}
+        super().__init__(
+            node.host,
+            user=node.user or None,
+            port=node.port,
+            config=config,
+            connect_timeout=settings.connect_timeout,
+            connect_kwargs=keys,
+            gateway=gateway,
+        )
+        self.client.set_missing_host_key_policy(_Policy(known))
+        object.__setattr__(self, "_ours", _Ours(node, environment, known, sudo_password, settings.connect_timeout))
+
+    @property
+    def node(self) -> Node:
+        ours: _Ours = self._ours
+        return ours.node
+
+    def open(self) -> None:
+        """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy."""
+        with self._ours.opening:
+            if self.is_connected:
+                return
+            try:
+                if self.gateway is None:
+                    self.connect_kwargs["sock"] = self._socket()
+                else:
+                    self.gateway.open()
+                super().open()
+            except Unreachable:
+                raise
+            except Exception as error:
+                raise _explain(error, self._ours) from error
+            finally:
+                self.connect_kwargs.pop("sock", None)
+            self.transport.set_keepalive(KEEPALIVE)
+
+    def _socket(self) -> socket.socket:
+        sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER)
+        return sock
+
+    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+        """Run a bash script as root; returns its exit code and output (standard error in it).
+
+        `timeout` is in seconds.  Raises Unreachable when the connection fails or breaks, StepFailed on time-out
+        and when sudo refuses.
+        """
+        self.open()
+        path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
+        store = f"umask 077 && set -C && cat > {path}"
+        if self.user == "root":
+            code, output = self._exec(f"{store} && exec bash {path} </dev/null", text, timeout)
+        elif not self._ours.sudo_password:
+            code, output = self._exec(f"{store} && exec sudo -n bash {path} </dev/null", text, timeout)
+        else:
+            code, output = self._exec(store, text, timeout)
+            if code == 0:
+                code, output = self._exec(f"exec sudo -S -p '' bash {path}", self._ours.sudo_password + "\n", timeout)
+        if code != 0 and output.lstrip().startswith(b"sudo:") or b"is not in the sudoers file" in output[:500]:
+            raise StepFailed(
+                f"{self.node.name}: sudo refused user {self.user}",
+                "let it run without a password (NOPASSWD), or pass --ask-sudo-pass; "
+                "a wrong password given there looks the same",
+                output.decode("utf-8", "replace"),
+            )
+        return code, output
+
+    def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
+        end = time.monotonic() + timeout
+        with self._ours.sessions:
+            try:
+                channel = self.transport.open_session(timeout=self._ours.timeout)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                self.close()
+                raise _explain(error, self._ours) from error
+            try:
+                channel.settimeout(timeout)
+                channel.set_combine_stderr(True)
+                channel.exec_command(command)
+                channel.sendall(stdin.encode())
+                channel.shutdown_write()
+                output = bytearray()
+                while chunk := channel.recv(1 << 16):
+                    output += chunk
+                    if len(output) > CAPTURE_LIMIT:
+                        del output[: len(output) - CAPTURE_LIMIT]
+                    channel.settimeout(max(0.1, end - time.monotonic()))
+                channel.status_event.wait(max(0.1, end - time.monotonic()))
+                code = channel.exit_status if channel.exit_status is not None else -1
+            except TimeoutError:
+                raise StepFailed(
+                    f"{self.node.name}: no end after {timeout:.0f} s",
+                    "it may still run there: the next run waits for it, then looks at what it did",
+                ) from None
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                self.close()
+                raise _explain(error, self._ours) from error
+            finally:
+                channel.close()
+        if code == -1:
+            self.close()
+            raise Unreachable(
+                f"{self.node.name}: the connection broke in mid-command",
+                f"look at {self.node.host} (rebooting? powered off?), then run the same command again: it takes up from there",
+            )
+        return code, bytes(output)
+
+
+class _Ours:
+    """What our Connection holds beside Fabric's state: Fabric's Connection keeps its attributes in a config."""
+
+    def __init__(self, node: Node, environment: Environment, known: KnownHosts, sudo_password: str, timeout: float) -> None:
+        self.node, self.environment, self.known, self.sudo_password, self.timeout = node, environment, known, sudo_password, timeout
+        self.opening = RLock()
+        self.sessions = BoundedSemaphore(SESSIONS)
+
+
+def _explain(error: BaseException, ours: _Ours) -> Unreachable:
+    """A transport's error in words: which node, what, and what to do."""
+    node = ours.node
+    where = f"{node.name} ({bracketed(node.host)}:{node.port})"
+    if isinstance(error, paramiko.BadHostKeyException):
+        return Unreachable(
+            f"{where}: its host key has CHANGED",
+            "somebody may be in between. If the machine was rebuilt, take its line out of "
+            f"{ours.known.path} and run again",
+        )
+    if isinstance(error, paramiko.AuthenticationException):
+        key = f"key {node.key}" if node.key else "your agent and default keys"
+        return Unreachable(f"{where}: login as {node.user or 'you'} with {key} was refused", "check SSH_USER and SSH_KEY in hosts.env")
+    if isinstance(error, TimeoutError | socket.timeout) or "timed out" in str(error).lower():
+        return Unreachable(
+            f"{where}: no answer within {ours.timeout:.0f} s",
+            "is the machine up, and does its security group let you in on this port?",
+        )
+    if isinstance(error, ConnectionRefusedError) or "refused" in str(error).lower() or "Unable to connect" in str(error):
+        hint = "is the lab up? `inv lab.up`" if ours.environment.name == "lab" else "is sshd running there, on this port?"
+        return Unreachable(f"{where}: connection refused", hint)
+    if isinstance(error, paramiko.SSHException | EOFError) and "banner" in str(error).lower():
+        return Unreachable(f"{where}: something answers, but not an SSH server in time", "is it still booting? look at its console")
+    return Unreachable(f"{where}: {error or type(error).__name__}", "run the same command again; it takes up from where it stopped")
+
+
+class NodeGroup(fabric.Group):
+    """The connections of one environment's nodes, as a Fabric group; opened when first used.
+
+    Fabric's own group methods run in lockstep and without a bound: the runner drives the members instead.
+    """
+
+    def __init__(self, environment: Environment, nodes: Iterable[Node], known: KnownHosts, sudo_password: str = "") -> None:
+        super().__init__()
+        self._jumps: dict[str, Connection] = {}
+        self._by_name: dict[str, Connection] = {}
+        for node in nodes:
+            gateway = self._gateway(node, environment, known) if node.jump else None
+            connection = Connection(node, environment, known, sudo_password, gateway)
+            self._by_name[node.name] = connection
+            self.append(connection)
+
+    def _gateway(self, node: Node, environment: Environment, known: KnownHosts) -> Connection:
+        """One connection a bastion, shared: a link of its own for each node runs into sshd's MaxStartups."""
+        if node.jump not in self._jumps:
+            user, _, place = node.jump.rpartition("@")
+            host, _, port = place.partition(":")
+            bastion = Node(f"bastion {host}", host, host, False, user=user, port=int(port or 22), key=node.key)
+            self._jumps[node.jump] = Connection(bastion, environment, known)
+        return self._jumps[node.jump]
+
+    def of(self, node: Node) -> Connection:
+        return self._by_name[node.name]
+
+    def close(self) -> None:
+        """Close every link, targets before bastions."""
+        for connection in (*self, *self._jumps.values()):
+            connection.close()
+
+
+def outcome(connection: Connection, name: str, text: str, timeout: float) -> script.Outcome:
+    """Send a rendered script and read what it did. Raises StepFailed if an earlier run's step holds the node."""
+    result = script.parse(*connection.root(text, timeout))
+    if result.code == script.LOCKED and result.command == 0:
+        raise StepFailed(
+            f"{connection.node.name}: {name}: an earlier run's step still goes on there",
+            "wait for it to end (`ps -ef` on the node shows it), then run again",
+        )
+    return result

@@ -1,0 +1,48 @@
+"""What a phase is given: the cluster as described, this node as observed, and this run's choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .facts import NodeFacts
+from .inventory import Environment, Node
+from .recipes.modern import Recipe
+from .settings import Settings
+
+# Stands in a plan where only a run will know the value.
+LATER = "<known once the control plane answers>"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How this run was asked to behave."""
+
+    keep_images: bool = False
+    purge: bool = False
+    whole_cluster: bool = True
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that a phase decides from; frozen, so that a phase can only answer with steps.
+
+    `control` is the control plane as last observed (None: not yet).  `twin` names another node that has the
+    same hostname or machine-id.  `token` is this run's join token, a secret.
+    """
+
+    environment: Environment
+    node: Node
+    facts: NodeFacts
+    recipe: Recipe
+    control: NodeFacts | None = None
+    token: str = ""
+    twin: str = ""
+    choices: Choices = field(default_factory=Choices)
+
+    @property
+    def settings(self) -> Settings:
+        return self.environment.settings
+
+    def fab(self, phase: str) -> str:
+        """The command line that runs one phase on this node, for remedies."""
+        return f"fab -H {self.node.name} {phase} --env {self.environment.name}"

@@ -1,0 +1,45 @@
+"""What can go wrong, in the form that a person reads: what, where, and what to do next."""
+
+from __future__ import annotations
+
+from .masking import mask
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class KubefabError(Exception):
+    """An error with a next action.
+
+    `message` says what and where; `remedy` what to do next; `output` is the end of what the
+    command printed. All three are masked here, once, whoever raises it.
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, remedy: str = "", output: str = "") -> None:
+        super().__init__(mask(message))
+        self.message, self.remedy, self.output = mask(message), mask(remedy), mask(output)
+
+
+class UsageError(KubefabError):
+    """The command line or the inventory is wrong; nothing was connected to."""
+
+    exit_code = EXIT_USAGE
+
+
+class Unreachable(KubefabError):
+    """No SSH connection, or it broke: says nothing of what the node did meanwhile."""
+
+
+class StepFailed(KubefabError):
+    """A step's command ended with another code than 0, or a wait gave up."""
+
+
+class Refused(KubefabError):
+    """A phase saw something on the node that it must not touch, or cannot work with."""
+
+
+class Interrupted(KubefabError):
+    """The operator pressed Ctrl-C; a second run takes up from here."""
+
+    exit_code = EXIT_INTERRUPTED

@@ -1,0 +1,33 @@
+"""How `fab -H master init` finds its nodes, and why a bare `fab reset` touches nothing.
+
+Fabric would run the task once a host, one after another, each over a connection of its own, and without `-H` on the
+operator's own machine.  Our phase tasks get the names as they stand and hand them to the runner, which works on all
+nodes at the same time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabric.executor import Executor
+from invoke import Call, Task
+
+MARK = "kubefab_phase"
+
+
+class NodeExecutor(Executor):
+    """Fabric's executor; tasks that carry MARK run once, with the `-H` names in `context.kubefab.hosts`."""
+
+    def expand_calls(self, calls: list[Any], apply_hosts: bool = True) -> list[Any]:
+        expanded: list[Any] = []
+        names = [name for name in (self.core[0].args.hosts.value or "").split(",") if name]
+        for call in calls:
+            call = Call(task=call) if isinstance(call, Task) else call
+            if getattr(call.task, MARK, False):
+                self.config["kubefab"] = {"hosts": names}
+                expanded.append(call)
+            else:
+                expanded.extend(super().expand_calls([call], apply_hosts))
+        return expanded
+
+

@@ -1,0 +1,293 @@
+"""The one observing script and its parser: everything that phases decide from.
+
+One exec a node.  The script only reads; it prints sections headed `@@ name`, which the parser turns
+into a `NodeFacts`.  Nothing is remembered between runs: state is observed each time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .script import LOCK_WAIT
+
+PACKAGES = ("containerd.io", "containerd", "docker.io", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
+SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+UNITS = ("containerd", "kubelet", "docker")
+LINKS = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "kube-ipvs0")
+STATE = "/var/lib/kubefab"  # on the node: what prep found, so that reset can put it back
+# Paths that only a cluster leaves behind.
+TRACES = (
+    "/etc/kubernetes/admin.conf",
+    "/etc/kubernetes/super-admin.conf",
+    "/etc/kubernetes/kubelet.conf",
+    "/etc/kubernetes/bootstrap-kubelet.conf",
+    "/etc/kubernetes/pki/ca.crt",
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/etc/kubernetes/manifests/etcd.yaml",
+    "/var/lib/etcd/member",
+    "/var/lib/kubelet/config.yaml",
+    "/var/lib/kubelet/kubeadm-flags.env",
+    "/var/lib/kubelet/pki",
+    "/etc/cni/net.d/10-flannel.conflist",
+    "/var/lib/cni/flannel",
+    "/var/lib/cni/networks/cbr0",
+    "/run/flannel/subnet.env",
+    STATE,
+)
+
+_SCRIPT = r"""
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+has() { command -v "$1" >/dev/null 2>&1; }
+kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
+if [ -n "$settle" ]; then (flock -w "$settle" 9) 9>>/run/kubefab.lock || exit 75; fi
+d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
+if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
+  { kube get --raw=/readyz >"$d/readyz"; } &
+  { kube get nodes -o json >"$d/nodes"; } &
+  { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
+  { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'SHOW RETENTION POLICIES' -format csv >"$d/retention"; } &
+fi
+echo '@@ os'; cat /etc/os-release
+echo '@@ host'
+echo "hostname=$(hostname)"; echo "kernel=$(uname -r)"; echo "arch=$(uname -m)"; echo "cpus=$(nproc)"
+echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"; echo "product_uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
+echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "now=$(date +%s.%N)"
+echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
+echo "disk_kib=$(df -Pk /var/lib | awk 'NR==2{print $4}')"
+echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
+echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
+echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
+echo '@@ swap'; tail -n +2 /proc/swaps
+echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap\s' /etc/fstab 2>/dev/null
+echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
+echo '@@ links'; ip -j addr 2>/dev/null
+echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
+echo '@@ packages'
+if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages 2>/dev/null
+elif has rpm; then rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$'; fi
+echo '@@ held'; if has apt-mark; then apt-mark showhold 2>/dev/null; fi
+echo '@@ units'; if has systemctl; then for u in $units; do echo "$u $(systemctl is-active $u 2>/dev/null) $(systemctl is-enabled $u 2>/dev/null)"; done; fi
+echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
+echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
+echo '@@ mounts'; awk '$2 ~ "^/var/lib/kubelet/" {print $3, $2}' /proc/mounts
+echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
+echo '@@ rules'
+if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | grep -cE '(KUBE-|FLANNEL-|CNI-)'; fi
+if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
+echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has crictl; then timeout 10 crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q 2>/dev/null; fi
+echo '@@ images'; if [ -S /run/containerd/containerd.sock ] && has ctr; then timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
+echo '@@ ca'
+if [ -e /etc/kubernetes/pki/ca.crt ] && has openssl; then
+  openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum | cut -d' ' -f1
+fi
+echo '@@ undo'; ls -1 "$state" 2>/dev/null
+wait
+for s in readyz nodes objects retention; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+echo '@@ end'
+"""
+
+
+def observe_script(*, control_plane: bool, files: Iterable[str], settle: bool = False) -> str:
+    """The script for one node; `files` are the paths whose digests the phases will ask for.
+
+    With `settle` it first waits for a step of an earlier run that still goes on there: what it sees would
+    be half a truth, and deciding from it could undo a good cluster.
+    """
+    values = {
+        "control_plane": "yes" if control_plane else "",
+        "files": " ".join(sorted(files)),
+        "sysctls": " ".join(SYSCTLS),
+        "packages": " ".join(PACKAGES),
+        "units": " ".join(UNITS),
+        "traces": " ".join(TRACES),
+        "state": STATE,
+        "settle": str(LOCK_WAIT) if settle else "",
+    }
+    head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
+    return f'# kubefab: observe\nmain() {{\nrm -f -- "$0"\n{head}\n{_SCRIPT}}}\nmain\n'
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network interface: its addresses in prefix form and its MTU in bytes."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    mtu: int = 0
+    up: bool = True
+
+
+@dataclass(frozen=True)
+class Digest:
+    sha256: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    active: bool
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What one node is like at one moment."""
+
+    os_id: str = ""
+    os_version: str = ""
+    os_codename: str = ""
+    os_like: tuple[str, ...] = ()
+    os_name: str = ""
+    hostname: str = ""
+    kernel: str = ""
+    arch: str = ""
+    cpus: int = 0
+    memory_kib: int = 0
+    disk_kib: int = 0
+    machine_id: str = ""
+    product_uuid: str = ""
+    boot_id: str = ""
+    now: float = 0.0
+    cgroup: str = ""
+    systemd: bool = True
+    reboot_needed: bool = False
+    bridge_netfilter: bool = False
+    overlay: bool = False
+    swaps: tuple[str, ...] = ()
+    fstab_swaps: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
+    resolvers: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    files: Mapping[str, Digest] = field(default_factory=dict)
+    traces: frozenset[str] = frozenset()
+    mounts: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
+    firewall_rules: int = 0
+    nft_tables: tuple[str, ...] = ()
+    pods: int = 0
+    images: frozenset[str] = frozenset()
+    ca_hash: str = ""
+    undo: frozenset[str] = frozenset()
+    api_ready: bool = False
+    nodes: tuple[Mapping[str, Any], ...] = ()
+    objects: tuple[Mapping[str, Any], ...] = ()
+    retention: str = ""
+
+    @property
+    def initialised(self) -> bool:
+        """The control plane answers; admin.conf alone proves nothing, kubeadm writes it early."""
+        return self.api_ready
+
+    @property
+    def joined(self) -> bool:
+        """The kubelet has its own certificate and runs. Whether the API lists it is the control plane's to say."""
+        return "/etc/kubernetes/kubelet.conf" in self.traces and self.unit("kubelet").active
+
+    def unit(self, name: str) -> Unit:
+        return self.units.get(name, Unit(False, False))
+
+    def has_file(self, path: str, sha256: str, mode: str) -> bool:
+        found = self.files.get(path)
+        return found is not None and found.sha256 == sha256 and found.mode == mode.lstrip("0")
+
+    def node_object(self, hostname: str) -> Mapping[str, Any] | None:
+        """The API's Node of that name, as seen from this (control plane) node."""
+        return next((n for n in self.nodes if n["metadata"]["name"] == hostname), None)
+
+    def node_ready(self, hostname: str) -> bool:
+        node = self.node_object(hostname)
+        conditions = node["status"].get("conditions", []) if node else []
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def parse_facts(output: str) -> NodeFacts:
+    """Read the observing script's output. Raises ValueError when it is cut short."""
+    parts = re.split(r"^@@ (\w+)\n", output, flags=re.M)
+    if len(parts) < 3 or parts[-2] != "end":
+        raise ValueError("the node's answer to the observing script is cut short")
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    lines = {name: [line for line in text.splitlines() if line.strip()] for name, text in sections.items()}
+    release = _pairs(lines["os"])
+    host = _pairs(lines["host"])
+    rules = lines["rules"]
+    return NodeFacts(
+        os_id=release.get("ID", ""),
+        os_version=release.get("VERSION_ID", ""),
+        os_codename=release.get("VERSION_CODENAME", ""),
+        os_like=tuple(release.get("ID_LIKE", "").split()),
+        os_name=release.get("PRETTY_NAME", ""),
+        hostname=host.get("hostname", "").lower(),
+        kernel=host.get("kernel", ""),
+        arch=host.get("arch", ""),
+        cpus=_number(host.get("cpus", "")),
+        memory_kib=_number(host.get("memory_kib", "")),
+        disk_kib=_number(host.get("disk_kib", "")),
+        machine_id=host.get("machine_id", ""),
+        product_uuid=host.get("product_uuid", ""),
+        boot_id=host.get("boot_id", ""),
+        now=float(host.get("now") or 0),
+        cgroup=host.get("cgroup", ""),
+        systemd=host.get("systemd") == "yes",
+        reboot_needed=host.get("reboot") == "yes",
+        bridge_netfilter=host.get("bridge_netfilter") == "yes",
+        overlay=host.get("overlay") == "yes",
+        swaps=tuple(line.split()[0] for line in lines["swap"]),
+        fstab_swaps=tuple(lines["fstab"]),
+        sysctls=_pairs(lines["sysctl"]),
+        links=parse_links(sections["links"]),
+        resolvers=tuple(line.split()[1] for line in lines["resolver"] if line.startswith("nameserver ")),
+        packages={w[0]: w[1] for w in map(str.split, lines["packages"]) if len(w) > 2 and w[2].startswith(("ii", "hi"))},
+        held=frozenset(lines["held"]),
+        units={w[0]: Unit("active" in w[1:2], "enabled" in w) for w in map(str.split, lines["units"])},
+        files={w[2]: Digest(w[0], w[1]) for w in map(str.split, lines["files"])},
+        traces=frozenset(lines["traces"]),
+        mounts=tuple(lines["mounts"]),
+        processes=tuple(line.split()[1] for line in lines["processes"]),
+        firewall_rules=_number(rules[0]) if rules and rules[0].isdigit() else 0,
+        nft_tables=tuple(line.removeprefix("table ") for line in rules if line.startswith("table ")),
+        pods=len(lines["pods"]),
+        images=frozenset(lines["images"]),
+        ca_hash=f"sha256:{lines['ca'][0]}" if lines["ca"] else "",
+        undo=frozenset(lines["undo"]),
+        api_ready=lines["readyz"] == ["ok"],
+        nodes=_items(sections["nodes"]),
+        objects=_items(sections["objects"]),
+        retention=sections["retention"].strip(),
+    )
+
+
+def _pairs(lines: Iterable[str]) -> dict[str, str]:
+    return {key: value.strip().strip('"') for key, _, value in (line.partition("=") for line in lines)}
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def parse_links(text: str) -> dict[str, Link]:
+    """The interfaces in `ip -j addr` output. Raises json.JSONDecodeError."""
+    if not text.strip():
+        return {}
+    return {
+        link["ifname"]: Link(
+            name=link["ifname"],
+            addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", []) if "local" in a),
+            mtu=link.get("mtu", 0),
+            up="UP" in link.get("flags", []),
+        )
+        for link in json.loads(text)
+        if "ifname" in link
+    }
+
+
+def _items(text: str) -> tuple[Mapping[str, Any], ...]:
+    return tuple(json.loads(text)["items"]) if text.strip() else ()

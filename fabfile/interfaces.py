@@ -1,0 +1,74 @@
+"""flannel.1 and cni0: are they there, with addresses in the pod CIDR? The manual's N3, N4, J2 and J3 in one place."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .facts import Link, parse_links
+from .settings import Network
+from .steps import MINUTE, Remedy, Wait
+
+PROBE = "ip -j addr"
+RESTART = ("systemctl restart kubelet",)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The links that must have an address in the pod CIDR."""
+
+    names: tuple[str, ...]
+    pod_cidr: Network
+
+    def missing(self, links: Mapping[str, Link]) -> str | None:
+        """None when all are as they should be; otherwise what was seen, as a short sentence."""
+        return "; ".join(fault for name in self.names if (fault := self._fault(links.get(name), name))) or None
+
+    def _fault(self, link: Link | None, name: str) -> str:
+        if link is None:
+            return f"no {name}"
+        own = [ipaddress.ip_interface(a).ip for a in link.addresses]
+        if any(address in self.pod_cidr for address in own):
+            return ""
+        seen = ", ".join(str(a) for a in own if not a.is_link_local) or "no address"
+        return f"{name} has {seen}, not in {self.pod_cidr}"
+
+    def until(self, output: str) -> str | None:
+        """For a Wait on PROBE."""
+        try:
+            return self.missing(parse_links(output))
+        except json.JSONDecodeError:
+            return output.strip()[-160:] or "no answer"
+
+
+def interface_wait(
+    id: str, expected: Expected, *, grace: float, hostname: str, reset: str, needs: str = ""
+) -> Wait:
+    """Wait for the links; after `grace` seconds restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
+    pods = tuple(
+        f"kubectl -n {namespace} delete pod -l {label} --field-selector spec.nodeName={hostname} --wait=false --ignore-not-found"
+        for namespace, label in (("kube-flannel", "app=flannel"), ("kube-system", "k8s-app=kube-dns"), ("monitoring", "app=telegraf"))
+    )
+    return Wait(
+        id,
+        f"{' and '.join(expected.names)} in {expected.pod_cidr}",
+        probe=PROBE,
+        until=expected.until,
+        deadline=MINUTE,
+        interval=1,
+        remedies=(
+            Remedy("restart the kubelet", RESTART, after=grace),
+            Remedy("recreate flannel's and our other pods on this node", pods, after=grace, on="control-plane"),
+        ),
+        hint=f"the manual's rule (N4): take this node off and set it up again: `{reset}`. First look whether UDP 8472 is open "
+        "between the nodes, and whether POD_CIDR is the one that the cluster was made with",
+        needs=needs,
+        evidence=(
+            "ip -br addr",
+            "cat /run/flannel/subnet.env 2>&1",
+            "crictl logs --tail 8 $(crictl ps -a --name kube-flannel -q | head -n 1) 2>&1",
+            "journalctl -u kubelet -n 8 --no-pager 2>&1",
+        ),
+    )

@@ -1,0 +1,58 @@
+"""The one place that knows secrets and takes them out of text.
+
+A secret is registered when it is read or made; everything that a person or a file gets to see
+(progress, errors, journal, plan, evidence) goes through :func:`mask` first.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from threading import Lock
+
+MASKED = "[secret]"
+SHORTEST = 4  # a shorter string would blot out ordinary words
+
+# Secrets that a command may print without our having made them: kubeadm's token form, bearer
+# tokens (JWT), certificate keys, PEM private keys and base64 key data in a kubeconfig.
+_PATTERNS = (
+    re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),
+    re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"),
+    re.compile(r"(?<=--certificate-key )\S+"),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
+    re.compile(r"(?<=client-key-data: )\S+"),
+    re.compile(r"(?i)(?<=authorization: )(basic|bearer) \S+"),
+)
+
+
+class Masker:
+    """A set of secrets and the text filter for them; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._secrets: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        self._lock = Lock()
+
+    def add(self, secret: str) -> str:
+        """Register a secret, in clear and base64; returns it, so that it can be used in place."""
+        forms = {secret, base64.b64encode(secret.encode()).decode()}
+        forms |= {line for line in secret.splitlines() if len(line) > 16}
+        with self._lock:
+            self._secrets |= {form for form in forms if len(form) >= SHORTEST}
+            longest_first = sorted(self._secrets, key=len, reverse=True)
+            self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        return secret
+
+    def mask(self, text: str) -> str:
+        """The text with every known secret, and whatever has a secret's form, replaced."""
+        known = self._known
+        if known:
+            text = known.sub(MASKED, text)
+        for pattern in _PATTERNS:
+            text = pattern.sub(MASKED, text)
+        return text
+
+
+_masker = Masker()
+register = _masker.add
+mask = _masker.mask

@@ -1,0 +1,130 @@
+"""Phase 7: web UI and monitoring (manual "Kubernetes Web UI", "Monitoring", digest A1 to A5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..context import Context
+from ..interfaces import Expected, interface_wait
+from ..manifests import applied, manifest
+from ..steps import Action, Remedy, Stop, Wait
+
+INFLUX = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute"
+
+
+def addons(ctx: Context) -> Iterator[Action]:
+    """On the control plane: dashboard, InfluxDB, Telegraf, the retention policy. On every node: cni0, with its first pod."""
+    if ctx.node.control_plane:
+        yield from _apply(ctx)
+    expected = Expected(("flannel.1", "cni0"), ctx.settings.pod_cidr)
+    if expected.missing(ctx.facts.links) is not None:
+        yield interface_wait(
+            "addons.interfaces",
+            expected,
+            grace=ctx.settings.flannel_grace,
+            hostname=ctx.facts.hostname,
+            reset=ctx.fab("reset"),
+        )
+
+
+def _apply(ctx: Context) -> Iterator[Action]:
+    facts, settings = ctx.facts, ctx.settings
+    if not facts.initialised:
+        yield Stop("addons.control-plane", "the API does not answer here", f"first `{ctx.fab('init')}`")
+        return
+    monitoring = manifest("monitoring", ctx)
+    dashboard = manifest(settings.dashboard, ctx) if settings.dashboard != "none" else None
+    fresh = not applied(monitoring, facts)
+    if dashboard and not applied(dashboard, facts):
+        yield dashboard.step("addons.dashboard", f"apply the dashboard ({settings.dashboard})")
+    if fresh:
+        yield monitoring.step("addons.monitoring", "apply InfluxDB and Telegraf")
+    if fresh or retention_fault(facts.retention, settings.retention):
+        yield _rollout("influxdb", "monitoring", "deploy/monitoring-influxdb")
+        yield _retention(settings.retention)
+    if fresh:
+        yield Wait(
+            "addons.metrics",
+            "node metrics arrive in InfluxDB",
+            probe=f"{INFLUX} 'SHOW MEASUREMENTS' 2>&1",
+            until=lambda seen: None if "kubernetes_node" in seen else "no kubernetes_node measurement yet",
+            deadline=180,
+            interval=1,
+            hint="`kubectl -n monitoring logs ds/telegraf` says whether it reaches the kubelet and InfluxDB",
+            evidence=("kubectl -n monitoring get pods -o wide 2>&1", "kubectl -n monitoring logs ds/telegraf --tail 8 2>&1"),
+        )
+    if dashboard and not _available(ctx, dashboard.workload):
+        yield _rollout("dashboard", "kube-system", f"deploy/{dashboard.workload}")
+
+
+def _rollout(what: str, namespace: str, workload: str) -> Wait:
+    return Wait(
+        f"addons.{what}-ready",
+        f"{workload.split('/', 1)[1]} runs",
+        probe=f"kubectl -n {namespace} get {workload} -o jsonpath='{{.status.availableReplicas}}' 2>&1",
+        until=lambda seen: None if seen.strip().isdigit() and int(seen) > 0 else seen.strip()[-160:] or "no pod available",
+        deadline=300,
+        interval=1,
+        hint=f"`kubectl -n {namespace} describe pods` on the control plane: an image that cannot be pulled, or no node with room",
+        evidence=(f"kubectl -n {namespace} get pods -o wide 2>&1", "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8"),
+    )
+
+
+def _retention(duration: str) -> Wait:
+    """The manual's command (A3), repeated until it works (A4); then once with fresh pods (A5).
+
+    CREATE DATABASE and ALTER make it safe to run twice: InfluxDB refuses to CREATE a policy that exists otherwise.
+    """
+    statements = (
+        'CREATE DATABASE "k8s"; '
+        f'CREATE RETENTION POLICY "default" ON k8s DURATION {duration} REPLICATION 1 DEFAULT; '
+        f'ALTER RETENTION POLICY "default" ON k8s DURATION {duration} REPLICATION 1 DEFAULT; '
+        "SHOW RETENTION POLICIES"
+    )
+    return Wait(
+        "addons.retention",
+        f"retention policy default of {duration} (A3)",
+        probe=f"{INFLUX} '{statements}' 2>&1",
+        until=lambda seen: retention_fault(seen, duration),
+        deadline=90,
+        interval=2,
+        changes=True,
+        remedies=(
+            Remedy(
+                "recreate the influxdb and telegraf pods (A5)",
+                (
+                    "kubectl -n monitoring delete pods -l app=monitoring-influxdb --wait=false",
+                    "kubectl -n monitoring delete pods -l app=telegraf --wait=false",
+                ),
+                after=60,
+            ),
+        ),
+        hint="`kubectl -n monitoring logs deploy/monitoring-influxdb` on the control plane",
+        evidence=("kubectl -n monitoring get pods -o wide 2>&1", "kubectl -n monitoring logs deploy/monitoring-influxdb --tail 8 2>&1"),
+    )
+
+
+def retention_fault(output: str, duration: str) -> str | None:
+    """None when SHOW RETENTION POLICIES (csv) lists `default` as the default with this duration; else what is wrong."""
+    for line in output.splitlines():
+        cells = line.strip().split(",")
+        if len(cells) >= 5 and cells[0] == "default":
+            if cells[-1] != "true":
+                return "the policy is not the database's default"
+            if _hours(cells[1]) != _hours(duration):
+                return f"its duration is {cells[1]}, not {duration}"
+            return None
+    return output.strip()[-160:] or "no answer from InfluxDB"
+
+
+def _hours(duration: str) -> float:
+    """An InfluxDB duration in hours; 0 and INF both keep for ever."""
+    seconds = {"ns": 1e-9, "u": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+    parts = re.findall(r"(\d+)(ns|ms|u|s|m|h|d|w)", duration)
+    return sum(float(count) * seconds[unit] for count, unit in parts) / 3600
+
+
+def _available(ctx: Context, workload: str) -> bool:
+    found = next((o for o in ctx.facts.objects if o["metadata"]["name"] == workload), None)
+    return bool(found and found.get("status", {}).get("availableReplicas"))

@@ -1,0 +1,111 @@
+"""Phase 6: workers join (manual "Slave Node 들에 Master Node 연결", digest J1 to J4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..context import LATER, Context
+from ..facts import STATE
+from ..interfaces import Expected, interface_wait
+from ..recipes.modern import SOCKET
+from ..steps import Action, File, Step, Stop, Wait
+
+CONFIG = "/run/kubefab-join.yaml"
+TOKEN_CONFIG = "/run/kubefab-token.yaml"
+STARTED, DONE = "join-started", "joined"
+
+
+def join(ctx: Context) -> Iterator[Action]:
+    """kubeadm join with a token minted for this run, then flannel.1 in range and the node Ready."""
+    facts, control = ctx.facts, ctx.control
+    ca_hash = control.ca_hash if control and control.ca_hash else LATER
+    own_ca = facts.ca_hash
+    if own_ca and ca_hash != LATER and own_ca != ca_hash:
+        yield Stop(
+            "join.foreign",
+            "this node belongs to another cluster (its CA is another one)",
+            f"if nothing of that is needed: `{ctx.fab('reset')}`, then run this again",
+        )
+        return
+    listed = control is not None and control.node_object(facts.hostname) is not None
+    member = facts.joined and listed
+    if not member:
+        yield from _enter(ctx, ca_hash, listed)
+    expected = Expected(("flannel.1",), ctx.settings.pod_cidr)
+    if not member or expected.missing(facts.links) is not None:
+        yield interface_wait(
+            "join.flannel",
+            expected,
+            grace=ctx.settings.flannel_grace,
+            hostname=facts.hostname,
+            reset=ctx.fab("reset"),
+            needs="network",
+        )
+    if not member or (control and not control.node_ready(facts.hostname)):
+        yield Wait(
+            "join.ready",
+            "the node is Ready",
+            probe=f"kubectl get node {facts.hostname} --no-headers 2>&1",
+            until=lambda seen: None if _is_ready(seen) else seen.strip()[-160:] or "not listed yet",
+            deadline=180,
+            interval=1,
+            on="control-plane",
+            hint=f"`kubectl describe node {facts.hostname}` on the control plane names the condition that is not met",
+            evidence=(f"kubectl describe node {facts.hostname} 2>&1 | sed -n '/Conditions/,/Addresses/p'",),
+        )
+
+
+def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
+    facts, recipe = ctx.facts, ctx.recipe
+    once_in = DONE in facts.undo and "/etc/kubernetes/kubelet.conf" in facts.traces
+    if once_in and not (facts.joined and not listed):
+        yield Step("join.kubelet", "start the kubelet", ("systemctl restart kubelet",))
+        return
+    if STARTED in facts.undo or facts.traces & {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf"}:
+        yield Step(
+            "join.clear",
+            "take back a join that did not end",
+            (f"kubeadm reset -f --cri-socket {SOCKET}", f"rm -f {STATE}/{STARTED} {STATE}/{DONE}"),
+        )
+    yield Wait(
+        "join.api",
+        f"the API answers at {ctx.environment.endpoint}",
+        probe=f"curl -sk --max-time 5 -o /dev/null -w '%{{http_code}}' https://{ctx.environment.endpoint}/readyz 2>&1",
+        until=lambda seen: None if seen.strip() in ("200", "401", "403") else f"answer {seen.strip() or 'none'}",
+        deadline=60,
+        interval=1,
+        hint=f"open TCP {ctx.settings.api_port} on the control plane for this node's address {ctx.node.address}",
+    )
+    token_id = ctx.token.split(".", 1)[0]
+    yield Step(
+        "join.token",
+        "a join token for this run, valid 30 minutes",
+        (
+            f"kubectl -n kube-system get secret bootstrap-token-{token_id} >/dev/null 2>&1 || "
+            f"kubeadm token create --config {TOKEN_CONFIG} >/dev/null",
+            f"rm -f {TOKEN_CONFIG}",
+        ),
+        files=(File(TOKEN_CONFIG, recipe.token_config(ctx.token), mode="0600", secret=True),),
+        on="control-plane",
+        once=True,
+    )
+    yield Step(
+        "join.join",
+        "kubeadm join",
+        (
+            f"install -d -m 0700 {STATE}",
+            f"touch {STATE}/{STARTED}",
+            f"kubeadm join --config {CONFIG}{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
+            f"rm -f {CONFIG}",
+            f"touch {STATE}/{DONE}",
+        ),
+        files=(File(CONFIG, recipe.join_config(ctx.node, facts, ctx.token, ca_hash), mode="0600", secret=True),),
+        timeout=360,
+        hint="run the same command again: a fresh token is minted each time. A time-out is TCP 6443 between this node and the "
+        "control plane",
+    )
+
+
+def _is_ready(row: str) -> bool:
+    words = row.split()
+    return len(words) > 1 and words[1].split(",")[0] == "Ready"

@@ -1,0 +1,88 @@
+"""Phase 4: the control plane (manual "Master Node에 Cluster Intializing", digest M1, M2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..context import Context
+from ..facts import STATE
+from ..recipes.modern import SOCKET
+from ..steps import Action, File, Step, Stop, Wait
+
+CONFIG = "/run/kubefab-init.yaml"
+STARTED, DONE = "init-started", "initialised"
+MINIMUM_MEMORY = 1700 << 10  # KiB; kubeadm's own preflight bound
+NETWORK_HINT = (
+    "longer than about a minute, or never ending, means the network (M2): in the AWS console, does the security group let this "
+    "node reach its own private address on TCP 6443, 2379-2380 and 10250, and reach the image registry? `inv cluster.doctor` tests it"
+)
+
+
+def master(ctx: Context) -> Iterator[Action]:
+    """kubeadm init, unless this cluster's API already answers here.
+
+    An init of ours that never ended is taken back first.  A control plane that was once up and does not answer is
+    never taken back: it may hold data.
+    """
+    facts, recipe, settings = ctx.facts, ctx.recipe, ctx.settings
+    if facts.initialised:
+        if DONE not in facts.undo:
+            yield Step("master.proof", "noted as initialised", (f"install -d -m 0700 {STATE}", f"touch {STATE}/{DONE}"))
+        return
+    once_up = DONE in facts.undo
+    half_done = STARTED in facts.undo and not once_up
+    foreign = "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces and not once_up and not half_done
+    if foreign:
+        yield Stop(
+            "master.foreign",
+            "a control plane that kubefab did not make is on this node, and its API does not answer",
+            f"mend it (`journalctl -u kubelet -n 50` there); or, if nothing of it is needed, `{ctx.fab('reset')}`",
+        )
+        return
+    if once_up:
+        yield Step("master.kubelet", "start the kubelet", ("systemctl restart kubelet",))
+        yield _api(
+            180,
+            "the control plane was up before and holds the cluster's data, so it is not initialised again: "
+            "`journalctl -u kubelet -n 50` and `crictl ps -a` on the node; if all is lost, `inv cluster.reset`",
+        )
+        return
+    checked = {"mem", "all"} & {name.lower() for name in settings.ignore_preflight}
+    if facts.memory_kib < MINIMUM_MEMORY and not checked:
+        yield Stop("master.memory", f"{facts.memory_kib >> 10} MiB of memory: kubeadm wants 1700", "take a larger machine: `inv cluster.sizing`")
+        return
+    if half_done:
+        yield Step(
+            "master.clear",
+            "take back an init that did not end",
+            (f"kubeadm reset -f --cri-socket {SOCKET}", f"rm -f {STATE}/{STARTED}"),
+        )
+    yield Step(
+        "master.init",
+        f"kubeadm init {recipe.version}",
+        (
+            f"install -d -m 0700 {STATE}",
+            f"touch {STATE}/{STARTED}",
+            f"kubeadm init --config {CONFIG} --skip-token-print{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
+            f"rm -f {CONFIG}",
+            f"touch {STATE}/{DONE}",
+        ),
+        files=(File(CONFIG, recipe.init_config(facts, ctx.token), mode="0600", secret=True),),
+        timeout=600,
+        hint=NETWORK_HINT,
+    )
+    yield _api(240, NETWORK_HINT)
+
+
+def _api(deadline: float, hint: str) -> Wait:
+    return Wait(
+        "master.api",
+        "the API answers",
+        probe="kubectl --request-timeout=5s get --raw=/readyz 2>&1",
+        until=lambda seen: None if seen.strip() == "ok" else (seen.strip().splitlines() or ["nothing"])[-1][:160],
+        deadline=deadline,
+        interval=1,
+        hint=hint,
+        evidence=("crictl ps -a 2>&1 | tail -n 12", "journalctl -u kubelet -n 20 --no-pager 2>&1"),
+    )
+

@@ -1,0 +1,59 @@
+"""Phase 5: flannel on the control plane (manual "Network (Flannel) 구성", digest N1 to N4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..context import Context
+from ..interfaces import Expected, interface_wait
+from ..manifests import applied, manifest
+from ..steps import Action, Stop, Wait
+
+
+def network(ctx: Context) -> Iterator[Action]:
+    """Apply flannel with this cluster's pod CIDR; all pods Running; cni0 and flannel.1 in range."""
+    facts = ctx.facts
+    if not facts.initialised:
+        yield Stop("network.control-plane", "the API does not answer here", f"first `{ctx.fab('init')}`")
+        return
+    flannel = manifest("flannel", ctx)
+    there = applied(flannel, facts)
+    if not there:
+        yield flannel.step("network.flannel", "apply flannel")
+    expected = Expected(("flannel.1", "cni0"), ctx.settings.pod_cidr)
+    if there and expected.missing(facts.links) is None:
+        return
+    yield Wait(
+        "network.pods",
+        "the control plane's pods run",
+        probe=f"kubectl get pods -A --field-selector spec.nodeName={facts.hostname} --no-headers 2>&1",
+        until=_all_running,
+        deadline=300,
+        interval=1,
+        hint="ContainerCreating for long is an image that cannot be pulled, CrashLoopBackOff of coredns a resolver loop: "
+        "`kubectl -n kube-system describe pod …` on the control plane",
+        evidence=("kubectl get pods -A -o wide 2>&1", "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8"),
+    )
+    yield interface_wait(
+        "network.interfaces",
+        expected,
+        grace=ctx.settings.flannel_grace,
+        hostname=facts.hostname,
+        reset=ctx.fab("reset"),
+    )
+
+
+def _all_running(output: str) -> str | None:
+    rows = [line.split() for line in output.splitlines() if line.strip()]
+    if not rows or any(len(row) < 4 or "/" not in row[2] for row in rows):
+        return output.strip()[-160:] or "no pods yet"
+    waiting = [f"{row[1]} {row[3]}" for row in rows if row[3] not in ("Running", "Completed") or _part_ready(row[2])]
+    flannel = any(row[0] == "kube-flannel" for row in rows)
+    if not flannel:
+        return "no flannel pod yet"
+    return ", ".join(waiting[:3]) or None
+
+
+def _part_ready(column: str) -> bool:
+    ready, wanted = column.split("/")
+    return ready != wanted

@@ -1,0 +1,84 @@
+"""Phase 1: is this machine fit, and is it free of an earlier cluster? (manual "사전 준비 작업", digest P1, P2)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..context import Context
+from ..facts import STATE, SYSCTLS
+from ..recipes.packages import family
+from ..steps import Action, File, Step, Stop
+
+MODULES = File("/etc/modules-load.d/kubefab.conf", "overlay\nbr_netfilter\n")
+SYSCTL = File("/etc/sysctl.d/99-kubefab.conf", "".join(f"{key} = 1\n" for key in SYSCTLS))
+SUPPORTED = "Debian 12 or 13, Ubuntu 22.04 or 24.04, CentOS Stream, Rocky or AlmaLinux 9"
+MINIMUM_DISK = 4 << 20  # KiB under /var/lib: images of the control plane, packages, and room for pods
+
+
+def prep(ctx: Context) -> Iterator[Action]:
+    """Refuse what cannot work, then set swap, kernel modules and sysctls, noting what was there before."""
+    facts = ctx.facts
+    if family(facts) is None or not facts.systemd:
+        name = facts.os_name or facts.os_id or "an unknown system"
+        yield Stop("prep.system", f"{name}{'' if facts.systemd else ' without systemd'} is not supported", f"use {SUPPORTED}")
+        return
+    if ctx.twin:
+        yield Stop(
+            "prep.identity",
+            f"has the same {ctx.twin}: a cloned image",
+            "give each its own: `hostnamectl set-hostname …`; `rm /etc/machine-id && systemd-machine-id-setup`, then reboot",
+        )
+        return
+    in_cluster = "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
+    stale = [name for name in ("cni0", "flannel.1") if name in facts.links]
+    if stale and not in_cluster:
+        yield Stop(
+            "prep.leftovers",
+            f"{' and '.join(stale)} exist{'s' * (len(stale) == 1)} already: an earlier cluster was not taken off this node (P2)",
+            f"`{ctx.fab('reset')}`, then run this again",
+        )
+        return
+    if facts.disk_kib < MINIMUM_DISK and not in_cluster:
+        yield Stop(
+            "prep.disk",
+            f"{facts.disk_kib / (1 << 20):.1f} GiB free under /var/lib: at least {MINIMUM_DISK >> 20} GiB are needed",
+            "make room or enlarge the disk",
+        )
+        return
+    if (facts.swaps or facts.fstab_swaps) and not ctx.settings.kubelet_config.get("failSwapOn") is False:
+        yield Step(
+            "prep.swap",
+            "swap off, noted for reset",
+            (
+                f"install -d -m 0700 {STATE}",
+                f"test -e {STATE}/swaps || tail -n +2 /proc/swaps > {STATE}/swaps",
+                r"sed -i -E 's/^([^#]\S*\s+\S+\s+swap\s.*)$/#kubefab# \1/' /etc/fstab",
+                "swapoff -a",
+            ),
+            hint="swapoff needs as much free memory as is swapped out",
+        )
+    yield from _kernel(ctx)
+
+
+def _kernel(ctx: Context) -> Iterator[Action]:
+    facts = ctx.facts
+    missing = [name for name, there in (("overlay", facts.overlay), ("br_netfilter", facts.bridge_netfilter)) if not there]
+    if missing or not facts.has_file(MODULES.path, MODULES.sha256, MODULES.mode):
+        yield Step(
+            "prep.modules",
+            "kernel modules overlay and br_netfilter",
+            tuple(f"modprobe {name}" for name in missing),
+            files=(MODULES,),
+            hint="EL 10 images lack them: `dnf install kernel-modules-extra-$(uname -r)`",
+        )
+    if any(facts.sysctls.get(key) != "1" for key in SYSCTLS) or not facts.has_file(SYSCTL.path, SYSCTL.sha256, SYSCTL.mode):
+        yield Step(
+            "prep.sysctl",
+            "forwarding and bridge netfilter on, noted for reset",
+            (
+                f"install -d -m 0700 {STATE}",
+                f"test -e {STATE}/sysctl || sysctl {' '.join(SYSCTLS)} > {STATE}/sysctl",
+                f"sysctl -q -p {SYSCTL.path}",
+            ),
+            files=(SYSCTL,),
+        )

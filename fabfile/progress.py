@@ -1,0 +1,152 @@
+"""What a person sees while a run goes on and when it ends. Quiet when fine; on failure: node, step, command, output, next action.
+
+On a terminal a live line for each node at work; in a pipe plain lines.  Above `CROWD` nodes, one line a phase.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from threading import Lock
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from .errors import KubefabError
+from .masking import mask
+from .runner import NodeResult, RunResult
+
+CROWD = 12
+LIVE_ROWS = 14
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: 4.2 s, 38 s, 2 min 05 s."""
+    if value < 9.95:
+        return f"{value:.1f} s"
+    if value < 99.5:
+        return f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+class Progress:
+    """Reporter for a terminal or a pipe; a context manager around a run."""
+
+    def __init__(self, nodes: list[str], *, console: Console | None = None, simulated: bool = False) -> None:
+        self.console = console or Console(highlight=False, stderr=False)
+        self._nodes = nodes
+        self._crowd = len(nodes) > CROWD
+        self._width = max(map(len, nodes), default=4)
+        self._unit = " simulated" if simulated else ""
+        self._lock = Lock()
+        self._current: dict[str, tuple[str, str, float]] = {}
+        self._phases: dict[str, list[tuple[str, int, float]]] = defaultdict(list)
+        self._done = 0
+        live = self.console.is_terminal
+        self._live = Live(console=self.console, refresh_per_second=8, transient=True, get_renderable=self._render) if live else None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    # --- Reporter
+
+    def doing(self, node: str, phase: str, text: str) -> None:
+        with self._lock:
+            before = self._current.get(node)
+            started = before[2] if before and before[0] == phase else time.monotonic()
+            self._current[node] = (phase, mask(text), started)
+
+    def phase_done(self, node: str, phase: str, steps: int, seconds_taken: float) -> None:
+        with self._lock:
+            self._phases[phase].append((node, steps, seconds_taken))
+        if steps and not self._crowd:
+            self._print(node, phase, f"{steps} step{'s' * (steps != 1)}", seconds_taken)
+
+    def node_done(self, node: str, result: NodeResult) -> None:
+        with self._lock:
+            self._current.pop(node, None)
+            self._done += 1
+        if result.state != "done":
+            style = {"failed": "bold red", "blocked": "yellow"}.get(result.state, "yellow")
+            what = result.error.message.splitlines()[0] if result.error else ""
+            prefix = f"{node}: "
+            self._line(Text.assemble((f"{node:<{self._width}}  ", "bold"), (f"{result.state:<9} ", style), what.removeprefix(prefix)))
+
+    def note(self, text: str) -> None:
+        self._line(Text(mask(text), style="yellow"))
+
+    # --- rendering
+
+    def _print(self, node: str, phase: str, what: str, taken: float) -> None:
+        self._line(
+            Text.assemble((f"{node:<{self._width}}  ", "bold"), f"{phase:<9} ", (f"{what:<9} ", "green"), (f"{seconds(taken):>8}{self._unit}", "dim"))
+        )
+
+    def _line(self, text: Text) -> None:
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+    def _render(self) -> Group:
+        now = time.monotonic()
+        with self._lock:
+            current = dict(self._current)
+            done = self._done
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=self._width, no_wrap=True)
+        table.add_column(width=9, no_wrap=True)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(justify="right", no_wrap=True)
+        at_work = [name for name in self._nodes if name in current]
+        for name in at_work[:LIVE_ROWS]:
+            phase, text, started = current[name]
+            table.add_row(Text(name, "bold"), phase, Text(text, "dim"), f"{now - started:.0f} s")
+        rows: list[object] = [table]
+        if len(at_work) > LIVE_ROWS or self._crowd:
+            rows.append(Text(f"{done} of {len(self._nodes)} nodes done, {len(at_work)} at work", "dim"))
+        return Group(*rows, Spinner("dots", style="dim") if at_work else Text(""))  # type: ignore[arg-type]
+
+    def crowd_summary(self) -> None:
+        """For many nodes: a line a phase instead of a line a node and phase."""
+        if not self._crowd:
+            return
+        for phase, rows in self._phases.items():
+            worked = [row for row in rows if row[1]]
+            if worked:
+                slowest = max(worked, key=lambda row: row[2])
+                self.console.print(
+                    f"{phase:<9} {len(worked)} of {len(rows)} nodes changed, slowest {slowest[0]} {seconds(slowest[2])}{self._unit}", markup=False
+                )
+
+
+def print_failures(console: Console, result: RunResult, command: str) -> None:
+    """The closing part of a run that did not go well: each cause once, whole, with its next action."""
+    failed = [r for r in result.failed if r.state == "failed"]
+    for row in failed:
+        if row.error:
+            print_error(console, row.error, title=f"{row.node} · {row.step or row.phase}")
+    blocked = [r.node for r in result.failed if r.state == "blocked"]
+    if blocked:
+        console.print(f"[yellow]not started or not finished because of that:[/] {escape(', '.join(blocked))}")
+    interrupted = [r.node for r in result.failed if r.state == "interrupted"]
+    if interrupted:
+        console.print(f"[yellow]stopped by you:[/] {escape(', '.join(interrupted))}")
+    console.print(f"run it again when mended; it takes up from here:\n  {command}", markup=False, soft_wrap=True)
+
+
+def print_error(console: Console, error: KubefabError, title: str = "") -> None:
+    """One error: what and where, the output's end, what to do next."""
+    console.print()
+    console.print(Text.assemble(("✗ ", "bold red"), (f"{title}\n" if title else "", "bold"), error.message), soft_wrap=True)
+    for line in error.output.splitlines():
+        console.print(Text(f"  │ {line}", "dim"), soft_wrap=True)
+    if error.remedy:
+        console.print(Text.assemble(("→ ", "bold cyan"), error.remedy), soft_wrap=True)

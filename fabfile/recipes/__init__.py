@@ -1,0 +1,1 @@
+"""What differs by Kubernetes release and by operating system family."""

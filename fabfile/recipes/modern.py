@@ -1,0 +1,256 @@
+"""The modern recipe: kubeadm v1beta4, containerd, flannel. Pure: settings in, texts out.
+
+Sources: kubernetes.io "Creating a cluster with kubeadm" and the v1beta4 reference; containerd docs/hosts.md
+and docs/cri/config.md; the manual's intent for each (digest I1 to J1).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import yaml
+
+from ..errors import UsageError
+from ..facts import NodeFacts
+from ..inventory import Environment, Node
+from ..masking import register
+from ..settings import Settings
+from ..steps import File
+
+SOCKET = "unix:///run/containerd/containerd.sock"
+CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+CERTS = "/etc/containerd/certs.d"
+TOKEN_TTL = "30m0s"
+
+# Newest patch and its pause image, as published by 2026-09 (kubernetes.io/releases; `kubeadm config images list`).
+RELEASES = {"1.35": ("1.35.9", "3.10.1"), "1.36": ("1.36.4", "3.10.2"), "1.37": ("1.37.1", "3.10.2")}
+DASHBOARDS = {"headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.45.0", "kube-web-view": "docker.io/hjacobs/kube-web-view:23.8.0"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One Kubernetes patch release and the files that bring it up in one environment."""
+
+    environment: Environment
+
+    @property
+    def settings(self) -> Settings:
+        return self.environment.settings
+
+    @cached_property
+    def minor(self) -> str:
+        return ".".join(self.settings.kubernetes.split(".")[:2])
+
+    @cached_property
+    def version(self) -> str:
+        """The patch release, like 1.36.4."""
+        wanted = self.settings.kubernetes
+        return wanted if wanted.count(".") == 2 else RELEASES[self.minor][0]
+
+    @property
+    def pause(self) -> str:
+        return f"registry.k8s.io/pause:{RELEASES[self.minor][1]}"
+
+    @property
+    def dashboard_image(self) -> str:
+        return self.settings.dashboard_image or DASHBOARDS.get(self.settings.dashboard, "")
+
+    @property
+    def worker_images(self) -> tuple[str, ...]:
+        """What every node needs before it can be Ready; workers pull it while the control plane initialises."""
+        return (
+            self.pause,
+            f"registry.k8s.io/kube-proxy:v{self.version}",
+            self.settings.flannel_image,
+            self.settings.flannel_cni_image,
+        )
+
+    @property
+    def preflight(self) -> str:
+        """kubeadm's flag for the checks that the inventory passes over; empty without any."""
+        names = ",".join(self.settings.ignore_preflight)
+        return f" --ignore-preflight-errors={names}" if names else ""
+
+    # --- containerd
+
+    def containerd_config(self, facts: NodeFacts) -> File:
+        """containerd 2's whole config.toml: its package ships one with the CRI plugin off."""
+        runtime: dict[str, Any] = {
+            "containerd": {
+                "runtimes": {
+                    "runc": {
+                        "runtime_type": "io.containerd.runc.v2",
+                        "options": {"SystemdCgroup": facts.cgroup == "cgroup2fs"},
+                    }
+                }
+            },
+            "cni": {"bin_dirs": ["/opt/cni/bin"], "conf_dir": "/etc/cni/net.d"},
+        }
+        config: dict[str, Any] = {
+            "version": 3,
+            "plugins": {
+                "io.containerd.cri.v1.images": {
+                    "pinned_images": {"sandbox": self.pause},
+                    "registry": {"config_path": CERTS},
+                },
+                "io.containerd.cri.v1.runtime": runtime,
+            },
+        }
+        return File(CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(merged(config, self.settings.containerd_config)))
+
+    @property
+    def crictl_config(self) -> File:
+        return File("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n")
+
+    def registry_files(self) -> tuple[File, ...]:
+        """hosts.toml of the private registry and of each upstream that it mirrors, its login and CA in them."""
+        registry = self.settings.registry
+        if not registry:
+            return ()
+        ca = f"{CERTS}/{registry}/ca.crt"
+        host: dict[str, Any] = {"capabilities": ["pull", "resolve"]}
+        files = []
+        if self.settings.registry_ca:
+            host["ca"] = ca
+            files.append(File(ca, Path(self.settings.registry_ca).read_text().rstrip("\n") + "\n"))
+        secret = bool(self.settings.registry_user)
+        if secret:
+            login = f"{self.settings.registry_user}:{self.settings.registry_password}"
+            host["header"] = {"Authorization": [f"Basic {register(base64.b64encode(login.encode()).decode())}"]}
+        servers = {registry: f"https://{registry}", **{name: _upstream(name) for name in self.settings.registry_mirrors}}
+        for name, server in servers.items():
+            text = _HEAD + tomli_w.dumps({"server": server, "host": {f"https://{registry}": host}})
+            files.append(File(f"{CERTS}/{name}/hosts.toml", text, mode="0600" if secret else "0644", secret=secret))
+        return tuple(files)
+
+    @property
+    def canary(self) -> str:
+        """The image that proves registry, login and CA: pause, asked of the private registry by name."""
+        return f"{self.settings.registry}/{self.pause.split('/', 1)[1]}"
+
+    # --- kubeadm
+
+    def init_config(self, facts: NodeFacts, token: str) -> str:
+        """kubeadm init's v1beta4 file: the private address is advertised, a NAT address goes to certSANs."""
+        node = self.environment.control_plane
+        init = {
+            **_kind("InitConfiguration"),
+            "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL, "description": "kubefab"}],
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": self.settings.api_port},
+            "nodeRegistration": self._registration(node, facts),
+            "timeouts": {"controlPlaneComponentHealthCheck": "4m0s"},
+            "skipPhases": ["show-join-command"],
+        }
+        cluster = {
+            **_kind("ClusterConfiguration"),
+            "clusterName": self.environment.name,
+            "kubernetesVersion": f"v{self.version}",
+            "controlPlaneEndpoint": self.environment.endpoint,
+            "networking": {
+                "podSubnet": str(self.settings.pod_cidr),
+                "serviceSubnet": str(self.settings.service_cidr),
+                "dnsDomain": self.settings.dns_domain,
+            },
+            "apiServer": {"certSANs": sorted({node.host, node.address, node.name})},
+        }
+        kubelet = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "cgroupDriver": "systemd" if facts.cgroup == "cgroup2fs" else "cgroupfs",
+            **self._resolver(facts),
+        }
+        proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
+        documents = [
+            init,
+            cluster,
+            merged(kubelet, self.settings.kubelet_config),
+            merged(proxy, self.settings.kube_proxy_config),
+        ]
+        return yaml.safe_dump_all(documents, sort_keys=False)
+
+    def token_config(self, token: str) -> str:
+        """What `kubeadm token create --config` reads: the token stays off the command line."""
+        return yaml.safe_dump(
+            {
+                **_kind("InitConfiguration"),
+                "bootstrapTokens": [
+                    {
+                        "token": token,
+                        "ttl": TOKEN_TTL,
+                        "description": "kubefab",
+                        "usages": ["signing", "authentication"],
+                        "groups": ["system:bootstrappers:kubeadm:default-node-token"],
+                    }
+                ],
+            },
+            sort_keys=False,
+        )
+
+    def join_config(self, node: Node, facts: NodeFacts, token: str, ca_hash: str) -> str:
+        """kubeadm join's v1beta4 file."""
+        return yaml.safe_dump(
+            {
+                **_kind("JoinConfiguration"),
+                "discovery": {
+                    "bootstrapToken": {
+                        "token": token,
+                        "apiServerEndpoint": self.environment.endpoint,
+                        "caCertHashes": [ca_hash],
+                    }
+                },
+                "nodeRegistration": self._registration(node, facts),
+            },
+            sort_keys=False,
+        )
+
+    def _registration(self, node: Node, facts: NodeFacts) -> dict[str, Any]:
+        return {
+            "name": facts.hostname,
+            "criSocket": SOCKET,
+            "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}],
+        }
+
+    def _resolver(self, facts: NodeFacts) -> dict[str, str]:
+        """systemd-resolved's stub is a loopback address: CoreDNS would ask itself ("Loop detected")."""
+        stub = any(address.startswith("127.") for address in facts.resolvers)
+        return {"resolvConf": "/run/systemd/resolve/resolv.conf"} if stub else {}
+
+
+_HEAD = "# Written by kubefab; changes here are overwritten.\n"
+
+
+def recipe_for(environment: Environment) -> Recipe:
+    """The recipe of the release that the inventory names. Raises UsageError for one that has none."""
+    recipe = Recipe(environment)
+    if recipe.minor not in RELEASES:
+        known = ", ".join(RELEASES)
+        raise UsageError(f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5")
+    return recipe
+
+
+def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `extra` laid over it, objects key by key."""
+    result = dict(base)
+    for key, value in extra.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def digest(*texts: str) -> str:
+    """A short stable name for a set of texts: what an applied object is annotated with."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def _kind(kind: str) -> dict[str, str]:
+    return {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": kind}
+
+
+def _upstream(name: str) -> str:
+    return "https://registry-1.docker.io" if name == "docker.io" else f"https://{name}"

@@ -1,0 +1,248 @@
+"""The two package families: apt (Debian, Ubuntu) and dnf (CentOS Stream, Rocky, Alma, RHEL). Digest I1 to I5, E1.
+
+Each turns the same wish, "these packages, from these repositories, at this version, held", into commands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..facts import NodeFacts
+from ..steps import File, Step, Wait, command
+from .modern import Recipe
+
+HELD = ("containerd.io", "kubelet", "kubeadm", "kubectl")
+WANTED = (*HELD, "kubernetes-cni", "cri-tools")
+
+
+class Family(Protocol):
+    """How one operating system family gets packages."""
+
+    def installed(self, facts: NodeFacts, recipe: Recipe) -> bool: ...
+
+    def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]: ...
+
+    def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]: ...
+
+    def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]: ...
+
+
+def family(facts: NodeFacts) -> Family | None:
+    """The family of an observed node; None when it is neither."""
+    names = {facts.os_id, *facts.os_like}
+    if names & {"debian", "ubuntu"}:
+        return Apt()
+    if names & {"rhel", "centos", "fedora", "rocky", "almalinux"}:
+        return Dnf()
+    return None
+
+
+def _fetch_key(url: str, fingerprint: str, target: str, *, dearmor: bool) -> list[str]:
+    """Fetch a repository's key, hold it against the fingerprint, and put it in place.
+
+    The key is fetched at each install: pkgs.k8s.io's has expired before and was only extended there.
+    """
+    lines = [
+        "key=$(mktemp)",
+        f'curl -fsSL --retry 3 --connect-timeout 10 -o "$key" {url} || {{ echo "cannot fetch {url}"; exit 22; }}',
+    ]
+    if fingerprint:
+        lines.append(
+            f'gpg --batch --show-keys --with-colons "$key" | grep "^fpr:.*:{fingerprint}:" >/dev/null || '
+            f'{{ echo "the key at {url} has not the fingerprint {fingerprint}"; exit 65; }}'
+        )
+    lines.append(f'gpg --batch --yes --dearmor -o {target} "$key"' if dearmor else f'install -m 0644 "$key" {target}')
+    lines.append('rm -f "$key"')
+    return lines
+
+
+_KEY_HINT = (
+    "can the node reach the repository (proxy, DNS, security group)? A wrong fingerprint means another key than the one "
+    "set as PACKAGES_KEY_FINGERPRINT or CONTAINERD_KEY_FINGERPRINT: check it with the publisher before you change that"
+)
+
+
+@dataclass(frozen=True)
+class Apt:
+    """Debian and Ubuntu."""
+
+    keyrings: str = "/etc/apt/keyrings"
+    sources: str = "/etc/apt/sources.list.d"
+
+    def installed(self, facts: NodeFacts, recipe: Recipe) -> bool:
+        right = all(facts.packages.get(name, "").startswith(f"{recipe.version}-") for name in ("kubelet", "kubeadm", "kubectl"))
+        return right and all(name in facts.packages for name in WANTED) and facts.held >= set(HELD)
+
+    def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
+        settings = recipe.settings
+        arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(facts.arch, facts.arch)
+        return (
+            File(
+                f"{self.sources}/kubefab-kubernetes.list",
+                f"deb [signed-by={self.keyrings}/kubefab-kubernetes.gpg] "
+                f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/ /\n",
+            ),
+            File(
+                f"{self.sources}/kubefab-containerd.list",
+                f"deb [arch={arch} signed-by={self.keyrings}/kubefab-containerd.gpg] "
+                f"{settings.containerd_url}/linux/{facts.os_id} {facts.os_codename} stable\n",
+            ),
+        )
+
+    def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
+        settings = recipe.settings
+        apt = "apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy"
+        pinned = " ".join(f"{name}={recipe.version}-*" for name in ("kubelet", "kubeadm", "kubectl"))
+        kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/Release.key"
+        containerd_key = f"{settings.containerd_url}/linux/{facts.os_id}/gpg"
+        return [
+            Wait(
+                "install.lock",
+                "wait for the package lock",
+                probe=_LOCK_HOLDER,
+                until=lambda seen: f"held by {seen.strip()}" if seen.strip() else None,
+                deadline=600,
+                interval=3,
+                hint="see what holds it (unattended-upgrades on a fresh machine ends by itself); kubefab never kills it",
+            ),
+            Step(
+                "install.tools",
+                "tools to fetch packages",
+                (
+                    f"for t in curl gpg; do command -v $t >/dev/null || {{ {apt} update && {apt} install ca-certificates curl gnupg; break; }}; done",
+                ),
+                hint="are the distribution's own package sources reachable from this node?",
+            ),
+            Step(
+                "install.repository",
+                "package repositories and their keys",
+                (
+                    f"install -d -m 0755 {self.keyrings}",
+                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keyrings}/kubefab-kubernetes.gpg", dearmor=True),
+                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keyrings}/kubefab-containerd.gpg", dearmor=True),
+                    f"chmod 0644 {self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg",
+                ),
+                files=self.repository_files(facts, recipe),
+                hint=_KEY_HINT,
+            ),
+            Step(
+                "install.packages",
+                f"containerd and Kubernetes {recipe.version}",
+                (
+                    f"{apt} update",
+                    f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades containerd.io {pinned} kubernetes-cni cri-tools",
+                    command("apt-mark", "hold", *HELD),
+                ),
+                timeout=1200,
+                hint="the last lines say which package or source; `apt-get install -f` mends a half-done install",
+            ),
+        ]
+
+    def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
+        present = [name for name in WANTED if name in facts.packages]
+        return [
+            Step(
+                "reset.packages",
+                "remove the packages and their repositories",
+                (
+                    *([f"apt-mark unhold {' '.join(HELD)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}"] if present else []),
+                    f"rm -f {self.sources}/kubefab-kubernetes.list {self.sources}/kubefab-containerd.list "
+                    f"{self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg /etc/crictl.yaml",
+                ),
+                timeout=600,
+            )
+        ]
+
+
+# POSIX locks are listed by inode in /proc/locks: no tool needed on the node to name the holder.
+_LOCK_HOLDER = (
+    "for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do "
+    "[ -e $f ] || continue; i=$(stat -c %i $f); "
+    """awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks; """
+    'done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done'
+)
+
+
+@dataclass(frozen=True)
+class Dnf:
+    """CentOS Stream, Rocky, Alma and RHEL."""
+
+    repos: str = "/etc/yum.repos.d"
+    keys: str = "/etc/pki/rpm-gpg"
+
+    def installed(self, facts: NodeFacts, recipe: Recipe) -> bool:
+        right = all(facts.packages.get(name, "").startswith(f"{recipe.version}-") for name in ("kubelet", "kubeadm", "kubectl"))
+        return right and all(name in facts.packages for name in WANTED)
+
+    def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
+        settings = recipe.settings
+        base = "rhel" if facts.os_id == "rhel" else "centos"
+        return (
+            File(
+                f"{self.repos}/kubefab-kubernetes.repo",
+                "[kubefab-kubernetes]\nname=Kubernetes\n"
+                f"baseurl={settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/\n"
+                f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-kubernetes\n"
+                "exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni\n",
+            ),
+            File(
+                f"{self.repos}/kubefab-containerd.repo",
+                "[kubefab-containerd]\nname=containerd.io\n"
+                f"baseurl={settings.containerd_url}/linux/{base}/$releasever/$basearch/stable\n"
+                f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-containerd\nexclude=containerd.io\n",
+            ),
+        )
+
+    def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
+        settings = recipe.settings
+        base = "rhel" if facts.os_id == "rhel" else "centos"
+        kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/repodata/repomd.xml.key"
+        containerd_key = f"{settings.containerd_url}/linux/{base}/gpg"
+        pinned = " ".join(f"{name}-{recipe.version}" for name in ("kubelet", "kubeadm", "kubectl"))
+        ours = "--disableexcludes=kubefab-kubernetes,kubefab-containerd"
+        return [
+            Step(
+                "install.repository",
+                "package repositories and their keys",
+                (
+                    f"install -d -m 0755 {self.keys}",
+                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keys}/kubefab-kubernetes", dearmor=False),
+                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keys}/kubefab-containerd", dearmor=False),
+                    # rpm keeps an imported key for ever, expired or not, unless it is taken out first
+                    "rpm -e --allmatches gpg-pubkey-9a296436 2>/dev/null || true",
+                ),
+                files=self.repository_files(facts, recipe),
+                hint=_KEY_HINT,
+            ),
+            Step(
+                "install.selinux",
+                "SELinux permissive, as kubeadm's installation page asks",
+                (
+                    "if command -v getenforce >/dev/null && [ \"$(getenforce)\" = Enforcing ]; then setenforce 0; "
+                    "sed -i 's/^SELINUX=enforcing$/SELINUX=permissive/' /etc/selinux/config; fi",
+                ),
+            ),
+            Step(
+                "install.packages",
+                f"containerd and Kubernetes {recipe.version}",
+                (f"dnf -y --setopt=exit_on_lock=False {ours} install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc",),
+                timeout=1200,
+                hint="the last lines say which package or source",
+            ),
+        ]
+
+    def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
+        present = [name for name in WANTED if name in facts.packages]
+        return [
+            Step(
+                "reset.packages",
+                "remove the packages and their repositories",
+                (
+                    *([f"dnf -y remove {' '.join(present)}"] if present else []),
+                    f"rm -f {self.repos}/kubefab-kubernetes.repo {self.repos}/kubefab-containerd.repo "
+                    f"{self.keys}/kubefab-kubernetes {self.keys}/kubefab-containerd /etc/crictl.yaml",
+                ),
+                timeout=600,
+            )
+        ]

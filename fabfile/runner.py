@@ -1,0 +1,508 @@
+"""The one runner: a pipeline a node, no barriers between them, every action sent, timed and journalled here.
+
+A node is observed, its phases say what is to do, and that is applied in order; the first failure ends that node's
+pipeline and nobody else's.  Nodes wait for each other only at the gates.  After steps that no wait proves, the node is
+observed again and must have nothing left to do.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore, Event, Lock, Thread
+from typing import Protocol
+
+from . import gates as gate
+from . import script
+from .connection import NodeGroup, outcome
+from .context import Choices, Context
+from .errors import Interrupted, KubefabError, Refused, StepFailed
+from .facts import NodeFacts, observe_script, parse_facts
+from .gates import Blocked, Gates
+from .inventory import Environment, Node
+from .journal import Journal
+from .masking import mask, register
+from .phases import Phase
+from .phases.prep import MODULES, SYSCTL
+from .phases.registry import PROOF
+from .phases.reset import residue
+from .recipes.modern import Recipe, recipe_for
+from .recipes.packages import family
+from .retry import Clock, RealClock, poll
+from .steps import Action, Remedy, Step, Stop, Wait
+
+OBSERVE_TIMEOUT = 60.0  # seconds
+PROBE_TIMEOUT = 30.0
+TAIL = 16  # lines of output quoted in an error
+
+
+class Reporter(Protocol):
+    """Who is told how the run goes: the terminal, or nobody."""
+
+    def doing(self, node: str, phase: str, text: str) -> None: ...
+
+    def phase_done(self, node: str, phase: str, steps: int, seconds: float) -> None: ...
+
+    def node_done(self, node: str, result: NodeResult) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass
+class NodeResult:
+    """How one node's pipeline ended.
+
+    `state` is done, failed, blocked (waits for another node that failed) or interrupted; `steps` counts changes
+    applied; `seconds` is by phase.
+    """
+
+    node: str
+    state: str = "done"
+    phase: str = ""
+    step: str = ""
+    error: KubefabError | None = None
+    steps: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: NodeFacts | None = None
+
+
+@dataclass
+class RunResult:
+    """How a run ended, node by node in inventory order."""
+
+    nodes: dict[str, NodeResult]
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[NodeResult]:
+        return [r for r in self.nodes.values() if r.state != "done"]
+
+    @property
+    def steps(self) -> int:
+        return sum(r.steps for r in self.nodes.values())
+
+    @property
+    def exit_code(self) -> int:
+        if any(r.state == "interrupted" for r in self.nodes.values()):
+            return Interrupted.exit_code
+        return 1 if self.failed else 0
+
+
+def new_token() -> str:
+    """A bootstrap token for one run, in kubeadm's form; known to the masker from the start."""
+    alphabet = string.ascii_lowercase + string.digits
+    pick = ["".join(secrets.choice(alphabet) for _ in range(length)) for length in (6, 16)]
+    register(pick[1])
+    return register(".".join(pick))
+
+
+def managed_files(environment: Environment, recipe: Recipe) -> list[str]:
+    """Paths whose digests the phases compare: handed to the observing script."""
+    probe = NodeFacts(os_id="debian"), NodeFacts(os_id="rocky")
+    paths = {MODULES.path, SYSCTL.path, recipe.crictl_config.path, PROOF}
+    paths |= {recipe.containerd_config(probe[0]).path}
+    paths |= {file.path for file in recipe.registry_files()}
+    for facts in probe:
+        packages = family(facts)
+        if packages:
+            paths |= {file.path for file in packages.repository_files(facts, recipe)}
+    return sorted(paths)
+
+
+class Run:
+    """One run of some phases on some nodes of one environment."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        group: NodeGroup,
+        reporter: Reporter,
+        *,
+        journal: Journal | None = None,
+        choices: Choices | None = None,
+        clock: Callable[[str], Clock] | None = None,
+    ) -> None:
+        self.environment = environment
+        self.group = group
+        self.reporter = reporter
+        self.journal = journal
+        self.choices = choices or Choices()
+        self.recipe = recipe_for(environment)
+        self.files = managed_files(environment, self.recipe)
+        self.token = new_token()
+        self.gates = Gates()
+        self.stopping = Event()
+        self.control: NodeFacts | None = None
+        self._real = RealClock()
+        self._clock = clock or (lambda name: self._real)
+        self._slots = BoundedSemaphore(environment.settings.forks)
+        self._once: dict[str, Lock] = {}
+        self._once_done: dict[str, KubefabError | None] = {}
+        self._guard = Lock()
+        self._identities: dict[tuple[str, str], str] = {}
+        self._token_used = False
+
+    # --- observing
+
+    def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
+        """Gather one node's facts. Raises Unreachable, or StepFailed when the script itself does not work there."""
+        text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle)
+        code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
+        try:
+            facts = parse_facts(output.decode("utf-8", "replace"))
+        except (ValueError, LookupError) as error:
+            raise StepFailed(
+                f"{node.name}: observing failed with exit code {code}: {error}",
+                "log in there and run something simple as root; is it a Linux machine with bash?",
+                output.decode("utf-8", "replace")[-2000:],
+            ) from error
+        if node.control_plane:
+            self.control = facts
+        return facts
+
+    def survey(self, nodes: Iterable[Node]) -> dict[str, NodeFacts | KubefabError]:
+        """Observe several nodes at the same time, changing nothing; a node that cannot be observed has its error instead."""
+
+        def one(node: Node) -> NodeFacts | KubefabError:
+            try:
+                return self.observe(node)
+            except KubefabError as error:
+                return error
+
+        nodes = tuple(nodes)
+        with ThreadPoolExecutor(self.environment.settings.forks) as pool:
+            return dict(zip((n.name for n in nodes), pool.map(one, nodes), strict=True))
+
+    # --- running
+
+    def run(self, phases: Sequence[Phase], nodes: Iterable[Node]) -> RunResult:
+        """Apply `phases` to `nodes`, each node in its own pipeline; returns when all have ended.
+
+        Never raises for a node's failure: that is in the result.  Call `stop()` from a signal handler to end after the
+        steps that are under way.
+        """
+        nodes = tuple(nodes)
+        clock = self._clock(self.environment.control_plane.name)
+        started = clock.now()
+        results = {node.name: NodeResult(node.name) for node in nodes}
+        workers_running = {n.name for n in nodes if not n.control_plane and any(p.name == "join" for p in phases)}
+        self._prepare_gates(phases, nodes, workers_running)
+        threads = [
+            Thread(target=self._pipeline, args=(node, phases, results[node.name], workers_running), daemon=True, name=node.name)
+            for node in nodes
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)
+        self._drop_token()
+        end = max((self._clock(node.name).now() for node in nodes), default=started)
+        return RunResult(results, end - started)
+
+    def stop(self) -> None:
+        """End every pipeline after its current step."""
+        self.stopping.set()
+
+    def _prepare_gates(self, phases: Sequence[Phase], nodes: Sequence[Node], workers_running: set[str]) -> None:
+        """Gates that nobody in this run will open are settled from what the control plane shows."""
+        names = {phase.name for phase in phases}
+        control = self.environment.control_plane
+        runs_here = control in nodes
+        if "join" in names and not (runs_here and "master" in names):
+            self._settle_from_control(control, nodes)
+        if not workers_running:
+            self.gates.open(gate.MEMBERS)
+        if not (runs_here and "addons" in names):
+            self.gates.open(gate.ADDONS)
+        if "reset" in names and not runs_here and not self.choices.whole_cluster:
+            try:
+                self.observe(control)
+            except KubefabError as error:
+                self.reporter.note(f"{control.name} cannot be asked to forget these nodes: {error.message}")
+
+    def _settle_from_control(self, control: Node, nodes: Sequence[Node]) -> None:
+        try:
+            facts = self.observe(control)
+        except KubefabError as error:
+            self.gates.fail(gate.MASTER, error.message)
+            self.gates.fail(gate.NETWORK, error.message)
+            return
+        if facts.initialised:
+            self.gates.open(gate.MASTER)
+            self.gates.open(gate.NETWORK)
+        else:
+            reason = f"the API on {control.name} does not answer: first `fab -H {control.name} init --env {self.environment.name}`"
+            self.gates.fail(gate.MASTER, reason)
+            self.gates.fail(gate.NETWORK, reason)
+
+    def _pipeline(self, node: Node, phases: Sequence[Phase], result: NodeResult, workers_running: set[str]) -> None:
+        mine = [phase for phase in phases if node.role in phase.roles]
+        try:
+            with self._slots:
+                self._phases(node, mine, result)
+        except Blocked as blocked:
+            result.state = "interrupted" if self.stopping.is_set() else "blocked"
+            result.error = KubefabError(f"{node.name}: waits for {blocked}", "when that is mended, run the same command again")
+        except Interrupted as error:
+            result.state, result.error = "interrupted", error
+        except KubefabError as error:
+            result.state, result.error = "failed", error
+        except Exception as error:  # a bug of ours must end this node's pipeline, not hang the gates
+            result.state = "failed"
+            result.error = KubefabError(
+                f"{node.name}: internal error in {result.step or result.phase}: {type(error).__name__}: {error}",
+                "please report it, with the journal of this run",
+            )
+            self._log("crash", node=node.name, trace=traceback.format_exc())
+        finally:
+            self._after(node, result, workers_running)
+            self._log("node", node=node.name, state=result.state, steps=result.steps, error=result.error and result.error.message)
+            self.reporter.node_done(node.name, result)
+
+    def _after(self, node: Node, result: NodeResult, workers_running: set[str]) -> None:
+        """Nobody may wait for a pipeline that has ended."""
+        now = self._clock(node.name).now()
+        if node.control_plane:
+            why = f"{node.name} ({result.phase or 'connecting'} {result.state})"
+            for name in (gate.MASTER, gate.NETWORK, gate.ADDONS):
+                self.gates.fail(name, why, now)
+        with self._guard:
+            workers_running.discard(node.name)
+            if not workers_running:
+                self.gates.open(gate.MEMBERS, now)
+
+    def _phases(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
+        clock = self._clock(node.name)
+        self.reporter.doing(node.name, "", "connecting and observing")
+        result.phase = "connecting"
+        facts = self.observe(node, settle=True)
+        twin = self._claim(node, facts)
+        unproved: list[Phase] = []
+        changed = False
+        for phase in phases:
+            result.phase, result.step = phase.name, ""
+            started = clock.now()
+            if changed and phase.fresh:
+                facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
+            if phase.needs.get(node.role):
+                self._pass(phase.needs[node.role], node, phase.name)
+                started = clock.now()
+            steps = 0
+            actions = list(phase.run(self._context(node, facts, twin)))
+            self._journal_phase(node, phase, actions)
+            for action in actions:
+                self._check_stop(node)
+                result.step = action.id
+                self._apply(node, action)
+                if isinstance(action, Step):
+                    steps += 1
+                elif isinstance(action, Wait) and action.changes:
+                    steps += 1
+            result.steps += steps
+            changed = changed or bool(actions)
+            if actions and isinstance(actions[-1], Step):
+                unproved.append(phase)
+            result.seconds[phase.name] = clock.now() - started
+            if changed and phase.name == gate.MASTER:  # workers need the CA hash that this phase made
+                facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
+            self._open_gates(node, phase)
+            self.reporter.phase_done(node.name, phase.name, steps, clock.now() - started)
+            self._log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(clock.now() - started, 3))
+        if changed:
+            facts = self._prove(node, facts, unproved, twin)
+        result.facts = facts
+
+    def _open_gates(self, node: Node, phase: Phase) -> None:
+        now = self._clock(node.name).now()
+        if node.control_plane and phase.name in (gate.MASTER, gate.NETWORK, gate.ADDONS):
+            self.gates.open(phase.name, now)
+        elif phase.name == "join":
+            self.gates.open(gate.MEMBERS, now)
+
+    def _context(self, node: Node, facts: NodeFacts, twin: str) -> Context:
+        if node.control_plane and self.control is not None:
+            facts = self.control
+        return Context(
+            self.environment, node, facts, self.recipe, control=self.control, token=self.token, twin=twin, choices=self.choices
+        )
+
+    def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], twin: str) -> NodeFacts:
+        """Observe again; the phases that applied steps must now have nothing to do."""
+        self.reporter.doing(node.name, unproved[-1].name if unproved else "", "checking the result")
+        facts = self.observe(node)
+        for phase in unproved:
+            left = [a for a in phase.run(self._context(node, facts, twin)) if isinstance(a, Step | Stop)]
+            if left and phase.name == "reset":
+                raise StepFailed(
+                    f"{node.name}: not clean after reset",
+                    "run reset again; if it stays, the lines above name what to remove by hand",
+                    "\n".join(residue(facts)),
+                )
+            if left:
+                raise StepFailed(
+                    f"{node.name}: {left[0].id} was applied without an error, yet it is still to do",
+                    f"something on the node undoes it (another tool?); `inv cluster.plan --observe --env {self.environment.name}` shows what differs",
+                )
+        return facts
+
+    def _claim(self, node: Node, facts: NodeFacts) -> str:
+        """Name the node that has the same hostname or machine-id; the first to claim one keeps it."""
+        with self._guard:
+            for kind, value in (("hostname", facts.hostname), ("machine-id", facts.machine_id)):
+                holder = self._identities.setdefault((kind, value), node.name) if value else node.name
+                if holder != node.name:
+                    return f"{kind} as {holder} ({value})"
+        return ""
+
+    def _pass(self, name: str, node: Node, phase: str) -> None:
+        """Wait at a gate without holding a slot."""
+        if not self.gates.settled(name):
+            self.reporter.doing(node.name, phase, f"waits for {_GATE_TEXT[name]}")
+        self._slots.release()
+        try:
+            opened = self.gates.wait(name, self.stopping.is_set)
+        finally:
+            self._slots.acquire()
+        advance = getattr(self._clock(node.name), "advance_to", None)
+        if advance:
+            advance(opened)
+
+    def _check_stop(self, node: Node) -> None:
+        if self.stopping.is_set():
+            raise Interrupted(f"{node.name}: stopped", "run the same command again: it takes up from here")
+
+    # --- applying one action
+
+    def _apply(self, node: Node, action: Action) -> None:
+        if isinstance(action, Stop):
+            raise Refused(f"{node.name}: {action.reason}", action.remedy)
+        if action.needs:
+            self._pass(action.needs, node, action.phase)
+        target = self.environment.control_plane if action.on else node
+        if action.once:
+            with self._guard:
+                lock = self._once.setdefault(action.id, Lock())
+            with lock:
+                if action.id not in self._once_done:
+                    try:
+                        self._once_done[action.id] = None
+                        self._one(node, target, action)
+                    except KubefabError as error:
+                        self._once_done[action.id] = error
+                failure = self._once_done[action.id]
+            if failure:
+                raise failure
+        else:
+            self._one(node, target, action)
+
+    def _one(self, node: Node, target: Node, action: Step | Wait) -> None:
+        where = "" if target == node else f" on {target.name}"
+        self.reporter.doing(node.name, action.phase, action.title + where)
+        clock = self._clock(node.name)
+        started = clock.now()
+        self._log("start", node=node.name, on=target.name, step=action.id)
+        try:
+            if isinstance(action, Step):
+                self._step(target, action)
+            else:
+                self._wait(node, target, action)
+        except KubefabError as error:
+            self._log("failed", node=node.name, step=action.id, seconds=_since(clock, started), error=error.message, output=error.output[-4000:])
+            raise
+        self._log("end", node=node.name, step=action.id, seconds=_since(clock, started))
+
+    def _step(self, target: Node, step: Step) -> None:
+        if step.id in ("join.token", "master.init"):
+            self._token_used = True
+        text = script.render(step.id, step.commands, step.files)
+        done = outcome(self.group.of(target), step.id, text, step.timeout)
+        if done.code == 0:
+            return
+        command = step.commands[done.command - 1] if 0 < done.command <= len(step.commands) else f"writing {len(step.files)} files"
+        raise StepFailed(
+            f"{target.name}: {step.title} failed (exit code {done.code})\n  $ {_short(command)}",
+            step.hint,
+            _tail(done.output),
+        )
+
+    def _wait(self, node: Node, target: Node, wait: Wait) -> None:
+        clock = self._clock(node.name)
+        connection = self.group.of(target)
+        probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes)
+        timeout = PROBE_TIMEOUT + (script.LOCK_WAIT if wait.changes else 0)
+
+        def look() -> str | None:
+            self._check_stop(node)
+            seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
+            if seen:
+                self.reporter.doing(node.name, wait.phase, f"{wait.title}: {mask(seen)}")
+            return seen
+
+        stages: list[tuple[float, Remedy | None]] = [(r.after, r) for r in wait.remedies] + [(wait.deadline, None)]
+        tried: list[str] = []
+        for seconds, remedy in stages:
+            met, seen = poll(look, lambda s: s is None, clock=clock, deadline=seconds, interval=wait.interval)
+            if met:
+                return
+            if remedy:
+                tried.append(f"after {seconds:.0f} s: {remedy.title}")
+                self._log("remedy", node=node.name, step=wait.id, remedy=remedy.title, seen=seen)
+                self.reporter.note(f"{node.name}: {wait.title}: still {mask(seen or '')} after {seconds:.0f} s; {remedy.title}")
+                self._step(self.environment.control_plane if remedy.on else target, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
+        evidence = self._evidence(target, wait)
+        raise StepFailed(
+            f"{node.name}: gave up waiting: {wait.title}\n  last seen: {seen}" + "".join(f"\n  tried {t}" for t in tried),
+            wait.hint,
+            evidence,
+        )
+
+    def _evidence(self, target: Node, wait: Wait) -> str:
+        if not wait.evidence:
+            return ""
+        text = script.render(f"{wait.id}.evidence", tuple(f"echo '$ {_short(e).replace(chr(39), '')}'; {e} || true" for e in wait.evidence), lock=False)
+        try:
+            return _tail(outcome(self.group.of(target), wait.id, text, PROBE_TIMEOUT).output, TAIL * 3)
+        except KubefabError as error:
+            return f"no evidence: {error.message}"
+
+    def _drop_token(self) -> None:
+        """This run's join token must not outlive it; if this fails, its 30 minutes end it."""
+        if not self._token_used:
+            return
+        text = script.render("join.token.delete", (f"kubeadm token delete {self.token.split('.')[0]}",), lock=False)
+        try:
+            outcome(self.group.of(self.environment.control_plane), "join.token.delete", text, PROBE_TIMEOUT)
+        except KubefabError as error:
+            self._log("token", error=error.message)
+
+    def _journal_phase(self, node: Node, phase: Phase, actions: Sequence[Action]) -> None:
+        self._log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions])
+
+    def _log(self, event: str, **fields: object) -> None:
+        if self.journal:
+            self.journal.write(event, **fields)
+
+
+_GATE_TEXT = {
+    gate.MASTER: "the control plane's API",
+    gate.NETWORK: "flannel on the control plane",
+    gate.MEMBERS: "the first worker",
+    gate.ADDONS: "the add-ons on the control plane",
+}
+
+
+def _since(clock: Clock, started: float) -> float:
+    return round(clock.now() - started, 3)
+
+
+def _tail(text: str, lines: int = TAIL) -> str:
+    return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+def _short(command: str, limit: int = 200) -> str:
+    return command if len(command) <= limit else command[: limit - 1] + "…"

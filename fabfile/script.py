@@ -1,0 +1,106 @@
+"""Steps as the bash scripts that nodes run, and what comes back from them.
+
+A script travels over the SSH channel's standard input, never on a command line, into a 0600 file that
+deletes itself as its first act.  Its body stands in a function that the last line calls, so that half a
+script (a connection cut while sending) runs nothing.  One lock a node serialises us with an earlier run
+whose operator died while, say, `kubeadm init` went on.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from .steps import File
+
+LOCK_WAIT = 900  # seconds; the longest step of an earlier run
+LOCKED = 75  # EX_TEMPFAIL: that earlier run's step has not ended
+OUTPUT_LIMIT = 65536  # bytes of output that come back; the end is what explains a failure
+MARK = "#--8<--"
+_DELIMITER = "KUBEFAB-END"
+_TRAILER = re.compile(rb"^##kubefab (\d+) (\d+)\n", re.M)
+
+_ENVIRONMENT = """\
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a script did: the exit code, the number of the command it ended in (from 1), its output's end."""
+
+    code: int
+    command: int
+    output: str
+
+
+def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *, lock: bool = True) -> str:
+    """The script for a step; `lock=False` is for probes, which may run beside anything."""
+    lines = [
+        f"# kubefab: {name}",
+        "main() {",
+        'rm -f -- "$0"',
+        _ENVIRONMENT,
+        "cd /",
+    ]
+    if lock:
+        lines += [
+            "exec 9>>/run/kubefab.lock",
+            f"flock -w {LOCK_WAIT} 9 || {{ echo '##kubefab 0 {LOCKED}'; return {LOCKED}; }}",
+        ]
+    lines += [
+        "umask 077",
+        "log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }",
+        "umask 022",
+        "exec 4>&1",
+        "(",
+        "set -eo pipefail",
+        "K=0",
+        """trap 'rc=$?; echo "##kubefab $K $rc" >&4' EXIT""",
+    ]
+    for file in files:
+        lines += _write(file)
+    for number, line in enumerate(commands, 1):
+        lines += [f"{MARK} command {number}", f"K={number}", line]
+    lines += [
+        f"{MARK} end",
+        ') </dev/null >"$log" 2>&1',
+        "rc=$?",
+        f'tail -c {OUTPUT_LIMIT} -- "$log"',
+        'rm -f -- "$log"',
+        "return $rc",
+        "}",
+        "main",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _write(file: File) -> list[str]:
+    if not file.content.endswith("\n"):
+        raise ValueError(f"{file.path}: content must end with a newline")
+    if f"\n{_DELIMITER}\n" in f"\n{file.content}":
+        raise ValueError(f"{file.path}: content holds the delimiter {_DELIMITER}")
+    folder, name = file.path.rsplit("/", 1)
+    target, beside = shlex.quote(file.path), shlex.quote(f"{folder}/.{name}.kubefab")
+    return [
+        f"{MARK} file {file.mode} {file.path}",
+        f"mkdir -p {shlex.quote(folder or '/')}",
+        f"(umask 077; cat > {beside} <<'{_DELIMITER}'",
+        file.content.removesuffix("\n"),
+        _DELIMITER,
+        ")",
+        f"chmod {file.mode} {beside}",
+        f"mv -f {beside} {target}",
+    ]
+
+
+def parse(code: int, output: bytes) -> Outcome:
+    """Split what a rendered script printed into its outcome; `code` is the channel's exit code."""
+    trailer = _TRAILER.search(output)
+    text = (output[: trailer.start()] + output[trailer.end() :]) if trailer else output
+    return Outcome(
+        code=code,
+        command=int(trailer[1]) if trailer else 0,
+        output=text.decode("utf-8", "replace"),
+    )

@@ -1,0 +1,172 @@
+"""Opens an environment for a command: inventory, connections or simulated nodes, the journal, the lock; and closes it all.
+
+This is where the command line's tasks meet the runner.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from . import inventory
+from .connection import KnownHosts, NodeGroup
+from .context import Choices
+from .errors import EXIT_INTERRUPTED, KubefabError, UsageError
+from .inventory import Environment, Node
+from .journal import Journal
+from .masking import mask, register
+from .phases import Phase
+from .progress import Progress, print_failures
+from .retry import Clock, RealClock
+from .runner import Run, RunResult
+
+
+@dataclass(frozen=True)
+class Options:
+    """The switches that every command takes."""
+
+    env: str = ""
+    on: tuple[str, ...] = ()
+    workers: int = 0
+    faults: tuple[str, ...] = ()
+    seed: int = 0
+    kubernetes: str = ""
+    ask_sudo_pass: bool = False
+
+
+@dataclass
+class Session:
+    """An environment that is open for work."""
+
+    environment: Environment
+    group: NodeGroup
+    simulation: object | None
+    console: Console
+    command: str
+
+    def clock(self, name: str) -> Clock:
+        return self.simulation.clock(name) if self.simulation else _REAL  # type: ignore[attr-defined]
+
+    def run(self, phases: Sequence[Phase], nodes: Sequence[Node], choices: Choices | None = None) -> RunResult:
+        """Apply phases with live progress, journal, lock and Ctrl-C; prints failures; never raises for a node's."""
+        environment = self.environment
+        with _lock(environment), _journal(environment, self.command) as journal:
+            progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
+            run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock)
+            with progress, _interruptible(run, self.group, progress):
+                result = run.run(phases, nodes)
+            progress.crowd_summary()
+            journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
+        if result.failed:
+            print_failures(self.console, result, self.command)
+            self.console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
+        return result
+
+
+_REAL = RealClock()
+
+
+@contextmanager
+def opened(options: Options) -> Iterator[Session]:
+    """Open the environment that `options` name. Raises UsageError before anything is connected to."""
+    environment = inventory.load(options.env or None)
+    if options.kubernetes:
+        environment = replace(environment, settings=replace(environment.settings, kubernetes=options.kubernetes))
+    console = Console(highlight=False)
+    password = register(getpass.getpass("sudo password: ")) if options.ask_sudo_pass else ""
+    if options.faults and not environment.settings.simulated:
+        raise UsageError("--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out")
+    if options.workers and not environment.settings.simulated:
+        raise UsageError("--workers is for simulated nodes", f"the workers of {environment.name} stand in hosts.env")
+    with _simulated(environment, options) as simulation:
+        if simulation is not None:
+            environment = simulation.environment  # type: ignore[attr-defined]
+        known = KnownHosts(environment.state / "known_hosts", told=lambda h, f: _first_use(console, environment, h, f))
+        group = NodeGroup(environment, environment.nodes, known, password)
+        try:
+            yield Session(environment, group, simulation, console, command_line())
+        finally:
+            group.close()
+
+
+@contextmanager
+def _simulated(environment: Environment, options: Options) -> Iterator[object | None]:
+    if not environment.settings.simulated:
+        yield None
+        return
+    import rehearsal
+
+    workers = options.workers or None
+    with rehearsal.running(environment, workers=workers, faults=options.faults, seed=options.seed) as simulation:
+        yield simulation
+
+
+def _first_use(console: Console, environment: Environment, host: str, fingerprint: str) -> None:
+    if not environment.settings.simulated:
+        console.print(f"new host key of {host}: {fingerprint}", style="dim", markup=False)
+
+
+@contextmanager
+def _journal(environment: Environment, command: str) -> Iterator[Journal]:
+    journal = Journal(environment.state / "journal", command)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+@contextmanager
+def _lock(environment: Environment) -> Iterator[None]:
+    """One changing run at a time per environment on this machine; the kernel drops the lock with its holder."""
+    path: Path = environment.state / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KubefabError(
+                f"another run works on {environment.name}: {stream.read().strip() or 'it has just begun'}",
+                "wait for it to end; nothing was touched",
+            ) from None
+        stream.truncate(0)
+        stream.write(f"pid {os.getpid()} of {getpass.getuser()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n")
+        stream.flush()
+        yield
+
+
+@contextmanager
+def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[None]:
+    """Ctrl-C once: stop after the steps under way. Twice: at once."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if run.stopping.is_set():
+            group.close()
+            os._exit(EXIT_INTERRUPTED)
+        run.stop()
+        progress.note("stopping after the steps that are under way; Ctrl-C again stops at once (both can be resumed)")
+
+    try:
+        before = signal.signal(signal.SIGINT, handler)
+    except ValueError:  # not in the main thread: a test, or somebody's own program
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def command_line() -> str:
+    """How the operator started this, for hints; masked."""
+    return mask(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))

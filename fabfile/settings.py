@@ -1,0 +1,167 @@
+"""Every key that hosts.env may hold: its meaning, its form and its default.
+
+Keys are written `KEY` (for every environment) or `AWS_KEY` (for one).  The table below is what the
+loader checks against, and what the README's table of settings is made from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _network(value: str) -> Network:
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a network: {error}. Write it like 10.44.0.0/16") from None
+
+
+def _release(value: str) -> str:
+    if not re.fullmatch(r"\d+\.\d+(\.\d+)?", value):
+        raise ValueError(f"{value!r} is not a Kubernetes release. Write 1.36, or 1.36.3 for one patch")
+    return value
+
+
+def _token(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", value):
+        raise ValueError("is not a bootstrap token. Six and sixteen of a-z0-9, joined by a dot")
+    return value
+
+
+def _port(value: str) -> int:
+    if not value.isdigit() or not 0 < int(value) < 65536:
+        raise ValueError(f"{value!r} is not a port (1 to 65535)")
+    return int(value)
+
+
+def _node_port(value: str) -> int:
+    if not value.isdigit() or not 30000 <= int(value) <= 32767:
+        raise ValueError(f"{value!r} is not a NodePort (30000 to 32767)")
+    return int(value)
+
+
+def _count(value: str) -> int:
+    if not value.isdigit() or int(value) < 1:
+        raise ValueError(f"{value!r} is not a number from 1")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number of seconds") from None
+    if number <= 0:
+        raise ValueError(f"{value!r}: must be more than 0 seconds")
+    return number
+
+
+def _yes(value: str) -> bool:
+    if value.lower() not in ("yes", "no", "true", "false", "1", "0"):
+        raise ValueError(f"{value!r}: write yes or no")
+    return value.lower() in ("yes", "true", "1")
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[,\s]+", value) if word)
+
+
+def _object(value: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise ValueError('must be a JSON object, like {"maxPods": 50}')
+    return parsed
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"{value!r}: one of {', '.join(allowed)}")
+        return value
+
+    return check
+
+
+def _duration(value: str) -> str:
+    if not re.fullmatch(r"(\d+(ns|u|ms|s|m|h|d|w))+|INF", value):
+        raise ValueError(f"{value!r} is not an InfluxDB duration, like 30d (0d keeps for ever)")
+    return value
+
+
+def _setting(default: Any, parse: Callable[[str], Any], about: str, *, secret: bool = False, path: bool = False) -> Any:
+    metadata = {"parse": parse, "about": about, "secret": secret, "path": path}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one environment, parsed."""
+
+    kubernetes: str = _setting("1.36", _release, "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own")
+    pod_cidr: Network = _setting(ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it")
+    service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
+    node_cidr: Network | None = _setting(None, _network, "the nodes' private network, to check overlaps and narrow firewall rules")
+    dns_domain: str = _setting("cluster.local", _text, "the cluster's DNS domain")
+    api_port: int = _setting(6443, _port, "TCP port of the API server")
+
+    ssh_user: str = _setting("", _text, "login user; default: yours")
+    ssh_port: int = _setting(22, _port, "SSH port of nodes that name none")
+    ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
+    ssh_jump: str = _setting("", _text, "bastion, as user@host:port, for nodes on private addresses")
+    connect_timeout: float = _setting(10.0, _seconds, "seconds to wait for a connection")
+    forks: int = _setting(40, _count, "nodes worked on at the same time")
+
+    packages_url: str = _setting("https://pkgs.k8s.io", _text, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io")
+    packages_key_fingerprint: str = _setting("DE15B14486CD377B9E876E1A234654DA9A296436", _text, "fingerprint that the package repository's key must have; empty: not checked")
+    containerd_url: str = _setting("https://download.docker.com", _text, "where containerd.io comes from; same layout as download.docker.com")
+    containerd_key_fingerprint: str = _setting("9DC858229FC7DD38854AE2D88D81803C0EBFCD88", _text, "fingerprint of that repository's key; empty: not checked")
+
+    registry: str = _setting("", _text, "private registry, host:port; empty: none")
+    registry_user: str = _setting("", _text, "its login")
+    registry_password: str = _setting("", _text, "its password: hosts.local.env or the process environment", secret=True)
+    registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
+    registry_mirrors: tuple[str, ...] = _setting((), _words, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io")
+
+    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _text, "flannel's image")
+    flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _text, "its CNI plugin's image")
+    flannel_grace: float = _setting(60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)")
+
+    dashboard: str = _setting("headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none")
+    dashboard_image: str = _setting("", _text, "its image; default: the recipe's for that dashboard")
+    dashboard_port: int = _setting(31447, _node_port, "its NodePort")
+    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _text, "InfluxDB 1.x")
+    influxdb_port: int = _setting(30315, _node_port, "its NodePort")
+    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _text, "Telegraf")
+    retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
+
+    kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
+    kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
+    containerd_config: dict[str, Any] = _setting({}, _object, "JSON merged into containerd's config.toml")
+    ignore_preflight: tuple[str, ...] = _setting((), _words, "kubeadm preflight checks to pass over, by name; never `all`")
+
+    token: str = _setting("", _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True)
+    manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _text, "where the 1.5 recipe's manifests come from")
+    legacy_key_url: str = _setting("http://packages.cloud.google.com/apt/doc/apt-key.gpg", _text, "the 1.5 recipe's apt key")
+    legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _text, "the 1.5 recipe's apt repository")
+
+    simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
+    simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")
+
+
+KEYS = {f.name.upper(): f for f in fields(Settings)}

@@ -1,0 +1,127 @@
+"""What a phase may yield. Values only: nothing here touches a node.
+
+`Step` changes something, `Wait` watches something until it is so. The runner renders both to
+scripts, sends them, times them and journals them; `plan` prints the same objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class File:
+    """A whole file that a step writes, atomically, before its commands.
+
+    `mode` is octal text as for chmod; a file with a secret in it sets `secret`, which keeps its
+    content out of plans, and its mode must then be 0600.
+    """
+
+    path: str
+    content: str
+    mode: str = "0644"
+    secret: bool = False
+
+    def __post_init__(self) -> None:
+        if self.secret and self.mode != "0600":
+            raise ValueError(f"{self.path} holds a secret: its mode must be 0600, not {self.mode}")
+
+    @property
+    def sha256(self) -> str:
+        """The digest that the facts report for this file once it is written."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change on one node: files first, then commands, one shell line each, stopping at the first failure.
+
+    `id` is stable and names the phase (`install.repository`); `title` is what a person reads while it
+    runs; `timeout` is in seconds; `hint` is the next action when it fails.  `on` delegates it to the
+    control plane (`"control-plane"`) and `once` lets only the first of several nodes run it in a run.
+    `needs` names a gate that must be open first (see runner).
+    """
+
+    id: str
+    title: str
+    commands: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+    timeout: float = 5 * MINUTE
+    hint: str = ""
+    on: str = ""
+    once: bool = False
+    needs: str = ""
+
+    @property
+    def phase(self) -> str:
+        return self.id.split(".", 1)[0]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What a `Wait` does when its condition has not come after `after` seconds: each is tried once, in order."""
+
+    title: str
+    commands: tuple[str, ...]
+    after: float
+    on: str = ""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Repeat `probe` (one shell line) until `until(output)` is satisfied.
+
+    `until` gets the probe's output and returns None when it is, or a short sentence that says what was
+    seen instead: shown live, and in the error on giving up.  `deadline` and `interval` are seconds; the
+    deadline is counted anew after each remedy.  `changes` says that the probe itself changes the node (a
+    command that is repeated until it works).  `evidence` are read-only lines whose output explains a failure.
+    """
+
+    id: str
+    title: str
+    probe: str
+    until: Callable[[str], str | None]
+    deadline: float
+    interval: float = 2.0
+    remedies: tuple[Remedy, ...] = ()
+    hint: str = ""
+    on: str = ""
+    once: bool = False
+    needs: str = ""
+    changes: bool = False
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def phase(self) -> str:
+        return self.id.split(".", 1)[0]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The phase will not go on with this node: `reason` is what was seen, `remedy` what to do."""
+
+    id: str
+    reason: str
+    remedy: str
+
+    @property
+    def phase(self) -> str:
+        return self.id.split(".", 1)[0]
+
+
+Action = Step | Wait | Stop
+
+
+def command(*argv: str) -> str:
+    """One shell line from words, quoted where the shell would otherwise take them apart."""
+    return shlex.join(argv)
+
+
+def assignments(values: Mapping[str, str]) -> str:
+    """`KEY=value` lines, as /etc/default files want them."""
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())

@@ -1,0 +1,224 @@
+"""`inv`'s entry: whole clusters (cluster.*), the lab, the rehearsal, and the same phases as `fab` with `--on`."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Any
+
+from invoke import Collection
+from rich.console import Console
+from rich.table import Table
+
+import lab.tasks
+import rehearsal.tasks
+from fabfile import PHASE_TASKS, inventory, kubeconfig, phases, planning
+from fabfile import status as status_module
+from fabfile.card import card
+from fabfile.commands import command, confirm, exit_unless, summary
+from fabfile.context import Choices
+from fabfile.errors import KubefabError
+from fabfile.facts import NodeFacts
+from fabfile.runner import Run
+from fabfile.session import Options, Session, opened
+
+
+def _quiet(session: Session) -> Run:
+    """A runner for reading only."""
+    from fabfile.progress import Progress
+
+    return Run(session.environment, session.group, Progress([]), clock=session.clock)
+
+
+@command(iterable=["fault"], optional=["kubeconfig"])
+def bootstrap(
+    c: Any,
+    env: str = "",
+    workers: int = 0,
+    fault: list[str] | None = None,
+    kubernetes: str = "",
+    kubeconfig: str = "",
+    ask_sudo_pass: bool = False,
+) -> None:
+    """Bring the whole cluster up, or on from where it stopped."""
+    options = Options(env, workers=workers, faults=tuple(fault or ()), kubernetes=kubernetes, ask_sudo_pass=ask_sudo_pass)
+    with opened(options) as session:
+        result = session.run(phases.BOOTSTRAP, session.environment.nodes)
+        if not result.failed:
+            summary(session, result, phases.BOOTSTRAP)
+            if kubeconfig:
+                _merge_kubeconfig(session, "" if kubeconfig == "True" else kubeconfig)
+            if result.steps:
+                _print_card(session)
+        exit_code = result.exit_code
+    if exit_code:
+        from invoke import Exit
+
+        raise Exit(code=exit_code)
+
+
+@command(iterable=["fault"])
+def reset(
+    c: Any,
+    env: str = "",
+    yes: str = "",
+    purge: bool = False,
+    keep_images: bool = False,
+    fault: list[str] | None = None,
+    ask_sudo_pass: bool = False,
+) -> None:
+    """Take the whole cluster back and prove every node clean; asks for the cluster's name."""
+    environment = inventory.load(env or None)
+    if not environment.settings.simulated:
+        confirm(environment, yes, f"reset all {len(environment.nodes)} nodes of {environment.name}")
+    with opened(Options(env, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)) as session:
+        result = session.run([phases.RESET], session.environment.nodes, Choices(keep_images=keep_images, purge=purge))
+        if not result.failed:
+            summary(session, result, [phases.RESET])
+            session.console.print(f"[green]✓[/] audited: {', '.join(n.name for n in session.environment.nodes)} clean")
+        path = kubeconfig.default_path()
+        if kubeconfig.remove(path, session.environment):
+            session.console.print(f"taken out of {path}: context {session.environment.name}", markup=False)
+        exit_code = result.exit_code
+    if exit_code:
+        from invoke import Exit
+
+        raise Exit(code=exit_code)
+
+
+@command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",
+               "check": "exit 2 when something is to do", "phase": "only this phase"})
+def plan(
+    c: Any,
+    env: str = "",
+    observe: bool = False,
+    commands: bool = False,
+    check: bool = False,
+    phase: str = "",
+    kubernetes: str = "",
+    json: bool = False,
+) -> None:
+    """What bootstrap would run; connects to nothing without --observe."""
+    console = Console(highlight=False)
+    chosen = [p for p in phases.BOOTSTRAP if phase in ("", p.name)] or [phases.EVERY[phase]]
+    if observe or check:
+        with opened(Options(env, kubernetes=kubernetes)) as session:
+            environment = session.environment
+            seen = _quiet(session).survey(environment.nodes)
+            facts = {name: f for name, f in seen.items() if isinstance(f, NodeFacts)}
+            planned = list(planning.plan(environment, chosen, environment.nodes, facts))
+            unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
+    else:
+        from dataclasses import replace
+
+        environment = inventory.load(env or None)
+        if kubernetes:
+            environment = replace(environment, settings=replace(environment.settings, kubernetes=kubernetes))
+        planned, unseen = list(planning.plan(environment, chosen, environment.nodes)), {}
+    if json:
+        print(jsonlib.dumps([planning.as_data(p) for p in planned], indent=2))
+    else:
+        for item in planned:
+            console.print(f"\n[bold]{item.node}[/] {item.phase}")
+            for line in planning.as_text(item, commands=commands):
+                console.print(f"  {line}", markup=False, soft_wrap=True)
+        if not planned:
+            console.print("nothing to do")
+        elif not (observe or check):
+            console.print("\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim")
+    for error in unseen.values():
+        console.print(f"[red]✗[/] {error.message}")
+    if check and planned:
+        from invoke import Exit
+
+        raise Exit(code=2)
+    exit_unless(not unseen)
+
+
+@command()
+def status(c: Any, env: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
+    """How each node is, phase by phase; works on half-built clusters too."""
+    with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
+        rows = status_module.status(session.environment, _quiet(session).survey(session.environment.nodes))
+        if json:
+            print(jsonlib.dumps([_row_data(row) for row in rows], indent=2))
+        else:
+            _print_status(session.console, rows)
+    exit_unless(all(row.healthy for row in rows))
+
+
+def _row_data(row: status_module.Row) -> dict[str, Any]:
+    return {
+        "node": row.node.name,
+        "role": row.node.role,
+        "reachable": bool(row.cells),
+        "ready": row.ready,
+        "reason": row.reason,
+        "phases": {cell.phase: {"state": cell.state, "reason": cell.reason} for cell in row.cells},
+    }
+
+
+def _print_status(console: Console, rows: Any) -> None:
+    styles = {"done": "green", "to do": "yellow", "broken": "red", "waiting": "dim"}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("node", "Ready", *(p.name for p in phases.BOOTSTRAP)):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        cells = {cell.phase: cell for cell in row.cells}
+        ready = "-" if row.ready is None else "[green]yes[/]" if row.ready else "[red]no[/]"
+        if not row.cells:
+            table.add_row(row.node.name, "[red]unreachable[/]")
+            continue
+        states = [cells[p.name].state if p.name in cells else "" for p in phases.BOOTSTRAP]
+        table.add_row(row.node.name, ready, *(f"[{styles.get(s, 'dim')}]{s}[/]" if s else "" for s in states))
+    console.print(table)
+    for row in rows:
+        if row.reason:
+            console.print(f"{row.node.name}: {row.reason}", markup=False, soft_wrap=True)
+        for cell in row.cells:
+            if cell.state not in ("done", "waiting") and cell.reason:
+                console.print(f"{row.node.name} {cell.phase}: {cell.state}: {cell.reason}", markup=False, soft_wrap=True)
+
+
+@command()
+def info(c: Any, env: str = "", json: bool = False) -> None:
+    """The info card: API, dashboard, InfluxDB, and the command that proves each."""
+    environment = inventory.load(env or None)
+    lines = card(environment)
+    if json:
+        print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in lines}, indent=2))
+        return
+    _card_table(Console(highlight=False), environment.name, lines)
+
+
+def _print_card(session: Session) -> None:
+    _card_table(session.console, session.environment.name, card(session.environment))
+
+
+def _card_table(console: Console, name: str, lines: Any) -> None:
+    console.print()
+    for line in lines:
+        console.print(f"[bold]{line.name:<11}[/] {line.value}")
+        if line.proof:
+            console.print(f"{'':<11}   {line.proof}", style="dim", markup=False, soft_wrap=True)
+
+
+@command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config"})
+def kubeconfig_task(c: Any, env: str = "", file: str = "", ask_sudo_pass: bool = False) -> None:
+    """Put the cluster's admin access into your kubeconfig, as a context named after the environment."""
+    with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
+        _merge_kubeconfig(session, file)
+
+
+def _merge_kubeconfig(session: Session, file: str) -> None:
+    environment = session.environment
+    code, admin = session.group.of(environment.control_plane).root('rm -f -- "$0"; cat /etc/kubernetes/admin.conf', 30)
+    if code:
+        raise KubefabError(f"{environment.control_plane.name} has no admin.conf", "`inv cluster.bootstrap` first")
+    path = Path(file).expanduser() if file else kubeconfig.default_path()
+    kubeconfig.merge(path, environment, admin.decode())
+    session.console.print(f"{path}: context {environment.name} is current", markup=False, soft_wrap=True)
+
+
+cluster = Collection("cluster", bootstrap, reset, plan, status, info, kubeconfig_task)
+ns = Collection(*PHASE_TASKS, cluster, lab=lab.tasks.ns, rehearsal=rehearsal.tasks.ns)
