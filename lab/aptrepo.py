@@ -30,7 +30,7 @@ class SigningKey:
 
 
 def _gpg(home: Path, *args: str | Path) -> str:
-    fixed = [
+    fixed: list[str | Path] = [
         "gpg",
         "--homedir",
         home,

@@ -77,11 +77,11 @@ def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: 
         debian.EXTRA_PACKAGES,
         debian.PYTHON_PACKAGES,
     ]
-    debian_files = content_hash("debian.py", "files/node-entry.sh", "files/sshd.conf")
+    node_files = content_hash("debian.py", "files/node-entry.sh", "files/sshd.conf")
     image_files = content_hash("images.py", "layers.py", "files")
     package_files = content_hash("debs.py", "aptrepo.py", "files")
     return [
-        _with(debian.make_debian, "debian", [debian_recipe, debian_files, arch], (), 120),
+        _with(debian.make_debian, "debian", [debian_recipe, versions.DEBIAN, arch], (), 90),
         _go_item(recipes.kubernetes(release), 400),
         _go_item(recipes.CONTAINERD, 60),
         _go_item(recipes.etcd(tags.etcd), 32),
@@ -92,6 +92,7 @@ def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: 
         _go_item(recipes.CRI_TOOLS, 30),
         _go_item(recipes.TELEGRAF, 120),
         _with(make_pause, "pause", release.version, (), 1),
+        _with(debian.make_node, "node", node_files, ("debian",), 8),
         _with(images.make_base, "base", image_files, ("debian",), 5),
         _with(images.make_infra, "infra", image_files, ("debian", "base"), 5),
         _with(
@@ -161,7 +162,7 @@ def build(release: Kubernetes, say: Say) -> Built:
     key = aptrepo.signing_key(root / "gnupg")
     folders = Cache(root, say).build(plan(release, arch, key))
     return Built(
-        node_tar=folders["debian"] / "node.tar",
+        node_tar=folders["node"] / "node.tar",
         infra_tar=folders["infra"] / "infra.tar",
         www=folders[f"packages-{release.version}"],
         registry=folders[f"registry-{release.version}"],

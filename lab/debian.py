@@ -11,20 +11,74 @@ from .shell import run
 FILES = Path(__file__).parent / "files"
 ADMIN = "ops"
 
-NODE_PACKAGES = (
-    "systemd systemd-sysv dbus openssh-server sudo iproute2 iptables nftables ebtables ethtool conntrack socat kmod "
-    "procps ca-certificates curl gnupg openssl iputils-ping jq libseccomp2 less netcat-openbsd"
-).split()
+NODE_PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "iptables",
+    "nftables",
+    "ebtables",
+    "ethtool",
+    "conntrack",
+    "socat",
+    "kmod",
+    "procps",
+    "ca-certificates",
+    "curl",
+    "gnupg",
+    "openssl",
+    "iputils-ping",
+    "jq",
+    "libseccomp2",
+    "less",
+    "netcat-openbsd",
+]
 # What the images need, libraries included, unpacked without running any maintainer script.
-BASE_PACKAGES = (
-    "libc6 libmnl0 libnfnetlink0 libnetfilter-conntrack3 libnftnl11 libxtables12 libnftables1 libedit2 libgmp10 "
-    "libjansson4 libtinfo6 libbsd0 libmd0 iptables nftables conntrack netbase busybox-static ca-certificates"
-).split()
+BASE_PACKAGES = [
+    "libc6",
+    "libmnl0",
+    "libnfnetlink0",
+    "libnetfilter-conntrack3",
+    "libnftnl11",
+    "libxtables12",
+    "libnftables1",
+    "libedit2",
+    "libgmp10",
+    "libjansson4",
+    "libtinfo6",
+    "libbsd0",
+    "libmd0",
+    "iptables",
+    "nftables",
+    "conntrack",
+    "netbase",
+    "busybox-static",
+    "ca-certificates",
+]
 EXTRA_PACKAGES = ("runc", "influxdb", "influxdb-client", "docker-registry")
-PYTHON_PACKAGES = (
-    "python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libexpat1 zlib1g libssl3 libffi8 libbz2-1.0 "
-    "liblzma5 libuuid1 libsqlite3-0 libcrypt1 libgcc-s1 libstdc++6 libdb5.3 libncursesw6 libreadline8 media-types"
-).split()
+PYTHON_PACKAGES = [
+    "python3.11-minimal",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "libexpat1",
+    "zlib1g",
+    "libssl3",
+    "libffi8",
+    "libbz2-1.0",
+    "liblzma5",
+    "libuuid1",
+    "libsqlite3-0",
+    "libcrypt1",
+    "libgcc-s1",
+    "libstdc++6",
+    "libdb5.3",
+    "libncursesw6",
+    "libreadline8",
+    "media-types",
+]
 
 _MASKED = (
     "apt-daily.timer",
@@ -36,17 +90,28 @@ _MASKED = (
 
 
 def make_debian(work: Path, out: Path, _inputs: dict[str, Path]) -> None:
-    """Leave `node.tar` (a node's root file system) and `parts/*.deb` in `out`. Needs root and debootstrap."""
+    """Leave `root.tar` (a fresh Debian system) and `parts/*.deb` in `out`. Needs root and debootstrap."""
     root = work / "root"
     include = "--include=" + ",".join(NODE_PACKAGES)
     run(
         ["debootstrap", "--variant=minbase", include, versions.DEBIAN, root],
         log=work.parent / "debootstrap.log",
     )
-    parts = out / "parts"
-    download_parts(root, parts)
+    download_parts(root, out / "parts")
+    _pack(root, out / "root.tar")
+
+
+def make_node(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+    """Leave `node.tar`, the root file system of a lab node, in `out`. Needs root."""
+    root = work / "root"
+    root.mkdir()
+    run(["tar", "--numeric-owner", "-C", root, "-xpf", inputs["debian"] / "root.tar"])
     prepare_node(root)
-    run(["tar", "--numeric-owner", "--exclude=./dev/*", "-C", root, "-cf", out / "node.tar", "."])
+    _pack(root, out / "node.tar")
+
+
+def _pack(root: Path, target: Path) -> None:
+    run(["tar", "--numeric-owner", "--exclude=./dev/*", "-C", root, "-cf", target, "."])
     shutil.rmtree(root)
 
 
@@ -86,7 +151,6 @@ def prepare_node(root: Path) -> None:
     for folder in ("var/cache/apt/archives", "var/lib/apt/lists"):
         shutil.rmtree(root / folder)
         (root / folder / "partial").mkdir(parents=True)
-    shutil.rmtree(root / "parts", ignore_errors=True)
 
 
 def part(parts: Path, package: str) -> Path:

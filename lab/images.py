@@ -38,7 +38,9 @@ class Tags:
 def kubeadm_tags(source: str) -> Tags:
     """Read the tags from kubeadm's constants.go; raises KeyError when one is not there."""
     found = dict(
-        re.findall(r'^\s*(DefaultEtcdVersion|CoreDNSVersion|PauseVersion)\s*=\s*"([^"]+)"', source, re.M)
+        re.findall(
+            r'^\s*(DefaultEtcdVersion|CoreDNSVersion|PauseVersion)\s*=\s*"([^"]+)"', source, re.MULTILINE
+        )
     )
     return Tags(found["DefaultEtcdVersion"], found["CoreDNSVersion"], found["PauseVersion"])
 

@@ -20,6 +20,7 @@ from .settings import NETWORK, PREFIX, Settings
 
 BOOT_TIMEOUT = 90.0
 SSH_PORT = 22
+_BOOTED = ("running", "degraded")
 _VOLUMES = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 
 
@@ -109,18 +110,24 @@ def run_node(
 
 
 def wait_for_boot(engine: Engine, name: str, address: str, deadline: float) -> None:
-    """Wait until the node's sshd greets; raises LabError with the node's last words at the deadline."""
-    greeting = ""
+    """Wait until the node has finished booting and its sshd greets; raises LabError at the deadline.
+
+    Until systemd has finished, logins of ordinary users are turned away, so the greeting alone is not enough.
+    """
+    greeting = state = ""
     while time.monotonic() < deadline:
         greeting = ssh_greeting(address)
         if greeting.startswith("SSH-"):
-            return
+            asked = engine.docker("exec", container_name(name), "systemctl", "is-system-running", check=False)
+            state = asked.stdout.strip()
+            if state in _BOOTED:
+                return
         time.sleep(0.2)
     logs = engine.docker("logs", "--tail", "10", container_name(name), check=False)
     raise LabError(
-        f"node {name} ({address}) does not answer on port {SSH_PORT}: {greeting or 'no greeting'}\n"
-        f"{(logs.stdout + logs.stderr).strip()}",
-        f"docker exec {container_name(name)} systemctl --failed",
+        f"node {name} ({address}) did not boot: port {SSH_PORT} says {greeting or 'nothing'!r}, "
+        f"systemd says {state or 'nothing'!r}\n{(logs.stdout + logs.stderr).strip()}",
+        f"inv lab.shell {name}, then systemctl --failed",
     )
 
 
@@ -149,7 +156,7 @@ def _known(engine: Engine, node: str) -> str:
     return found[short].name
 
 
-def exec(  # noqa: A001 - the name that tests read best: nodes.exec("w1", ["ip", "link"])
+def exec(
     node: str, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run `argv` as root in a node (or in `packages` or `registry`); the exit code is the caller's to judge."""

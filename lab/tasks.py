@@ -19,6 +19,17 @@ INTERRUPTED = 130
 
 
 @contextmanager
+def _changing(again: str) -> Iterator[Callable[[str], None]]:
+    """Report errors and hold the lab's lock; yields what prints progress."""
+    with _reporting(again):
+        from .lock import exclusive
+
+        say = _progress()
+        with exclusive(say):
+            yield say
+
+
+@contextmanager
 def _reporting(again: str) -> Iterator[None]:
     """Turn a LabError into a message with its fix and exit code, and Ctrl-C into exit 130."""
     try:
@@ -50,24 +61,25 @@ def _progress() -> Callable[[str], None]:
 )
 def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "") -> None:
     """Build (once) and boot real nodes, a package repository and a private registry in containers."""
-    with _reporting("inv lab.up"):
+    with _changing("inv lab.up") as say:
         from . import up as lab
 
-        path = lab.up(workers, kubernetes, subnet, _progress())
+        path = lab.up(workers, kubernetes, subnet, say)
     print(f"hosts: {path}")
     print("next:  inv cluster.bootstrap --env lab")
 
 
-@task
-def down(_c: Context) -> None:
+@task(help={"cache": "delete the build cache as well"})
+def down(_c: Context, cache: bool = False) -> None:
     """Remove the lab: containers, network, volumes, its Docker engine and state. The build cache stays."""
-    with _reporting("inv lab.down"):
+    with _changing("inv lab.down") as say:
         from . import up as lab
 
-        if lab.down(_progress()):
-            print("the lab is gone; its build cache is kept")
-        else:
-            print("there is no lab; nothing to do")
+        removed = lab.down(say)
+        if cache:
+            lab.remove_cache()
+    kept = "so is its build cache" if cache else "its build cache is kept"
+    print(f"the lab is gone; {kept}" if removed else f"there is no lab; {kept}")
 
 
 @task(help={"json": "print JSON"})
@@ -101,10 +113,10 @@ def render_status(found: dict[str, object]) -> str:
 @task(help={"kubernetes": "Kubernetes version to build, such as 1.36 or 1.36.3"})
 def build(_c: Context, kubernetes: str = "") -> None:
     """Fill the build cache only (10 to 15 minutes on two cores when it is empty)."""
-    with _reporting("inv lab.build"):
+    with _changing("inv lab.build") as say:
         from . import up as lab
 
-        lab.build(kubernetes, _progress())
+        lab.build(kubernetes, say)
     print("the build cache is complete\nnext:  inv lab.up")
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
-from . import credentials, engine, host, hostsenv, nodes, versions
 from . import build as builder
+from . import credentials, engine, gobuild, host, hostsenv, nodes, versions
 from . import settings as lab_settings
 from .build import Built
 from .engine import LABEL, Engine
 from .errors import LabError, MissingError
 from .host import Host
 from .items import Say, duration
-from .paths import hosts_env, state_dir
+from .paths import cache_dir, hosts_env, state_dir
 from .settings import NETWORK, Settings
 from .shell import run
 
@@ -39,8 +41,6 @@ auth:
 
 def install(packages: list[str], say: Say) -> None:
     """Install Debian packages when we may, else say which command does; raises MissingError."""
-    import os
-
     if not packages:
         return
     names = " ".join(dict.fromkeys(packages))
@@ -55,11 +55,7 @@ def install(packages: list[str], say: Say) -> None:
 
 def prepare_build(say: Say) -> None:
     """Check that this machine can build the lab, installing what is missing."""
-    import os
-
     host.check_platform()
-    from . import gobuild
-
     gobuild.go_version()
     if os.geteuid() != 0:
         raise MissingError("building node images needs root (debootstrap, chroot)", "sudo -E inv lab.build")
@@ -153,8 +149,6 @@ def start_servers(
     docker: Engine, wanted: Settings, built: Built, image: str, registry: Path, say: Say
 ) -> None:
     """Start the package server and the registry, anew when they serve something else than is wanted."""
-    import secrets
-
     port = lab_settings.REGISTRY_PORT
     config = registry / "config.yml"
     if not config.exists():
@@ -246,7 +240,14 @@ def down(say: Say) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         raise LabError(f"{folder} cannot be removed", f"rm -rf {folder}")
+    with suppress(OSError):  # other parts of kubefab may keep state beside it
+        folder.parent.rmdir()
     return found or existed
+
+
+def remove_cache() -> None:
+    """Delete everything built."""
+    shutil.rmtree(cache_dir(), ignore_errors=True)
 
 
 def remove_objects(docker: Engine, say: Say) -> bool:
@@ -288,13 +289,3 @@ def status() -> dict[str, object]:
 
 def _address(docker: Engine | None) -> str:
     return docker.host if docker is not None else ""
-
-
-def boot_states(names: list[str]) -> dict[str, str]:
-    """What systemd says of each node: `running`, `degraded`, `starting` …"""
-
-    def ask(name: str) -> str:
-        done: subprocess.CompletedProcess[str] = nodes.exec(name, ["systemctl", "is-system-running"])
-        return done.stdout.strip()
-
-    return {name: ask(name) for name in names}

@@ -18,7 +18,7 @@ fi
 printf 'nameserver %s\noptions timeout:1 attempts:1\n' "$LAB_GATEWAY" >/etc/resolv.conf
 
 # Service addresses need a route to look up; behind this one is a container that forwards nothing.
-ip route show default | grep -q . || ip route add default via "$LAB_GATEWAY"
+ip route replace default via "$LAB_GATEWAY"
 
 if [ ! -s /etc/machine-id ]; then tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id; fi
 ssh-keygen -A >/dev/null
