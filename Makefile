@@ -1,0 +1,64 @@
+# kubefab. `make demo` shows the whole job on simulated nodes; `make test` runs every test.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lab format lock clean
+
+help:
+	@echo 'make demo    bring up, look at and take back a cluster of simulated nodes (seconds, no privileges)'
+	@echo 'make test    every check and every test, those on real nodes too (root, Docker; 15 min more the first time)'
+	@echo 'make check   the same without real nodes (a few minutes, no privileges)'
+	@echo 'make lab     a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
+	@echo 'make clean   remove .venv and caches of tools; `inv lab.down` removes the lab'
+
+demo: $(VENV)/.runtime
+	@echo; echo '$$ inv cluster.bootstrap'; $(BIN)/inv cluster.bootstrap --env rehearsal
+	@echo; echo '$$ inv cluster.status'; $(BIN)/inv cluster.status --env rehearsal
+	@echo; echo '$$ inv cluster.reset'; $(BIN)/inv cluster.reset --env rehearsal
+	@echo; echo 'That was the whole job on simulated nodes. To go on by hand: . $(BIN)/activate; inv -l'
+
+lab: $(VENV)/.runtime
+	@echo '$$ inv lab.up'; $(BIN)/inv lab.up
+	@echo; echo '$$ inv cluster.bootstrap --env lab'; $(BIN)/inv cluster.bootstrap --env lab
+
+test: lint
+	$(BIN)/python -m pytest
+
+check: lint
+	$(BIN)/python -m pytest -m 'not lab'
+
+.PHONY: lint
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Exact versions with hashes; `make lock` renews them.
+lock: $(VENV)/.dev
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade $(LOCK_FLAGS) -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade $(LOCK_FLAGS) --extra dev -o requirements-dev.lock pyproject.toml
+LOCK_FLAGS := --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+$(VENV)/.runtime: requirements.lock | $(BIN)/pip
+	@echo 'installing what kubefab needs into $(VENV) (once, under a minute) …'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock | $(BIN)/pip
+	@echo 'installing what the tests need into $(VENV) (once, under a minute) …'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@ $(VENV)/.runtime
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'kubefab needs Python 3.11 or newer, and `$(PYTHON)` is not: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'Python cannot make virtual environments here. On Debian and Ubuntu:  sudo apt-get install python3-venv' >&2; exit 1; }
+	@echo 'making $(VENV) …'
+	@$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
