@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import BoundedSemaphore, Lock, RLock
 
@@ -20,13 +22,14 @@ import paramiko
 from paramiko.hostkeys import HostKeyEntry
 
 from . import script
-from .errors import StepFailed, Unreachable
+from .errors import KubefabError, StepFailed, Unreachable
 from .inventory import Environment, Node, bracketed
 
 SESSIONS = 8  # sshd's MaxSessions is 10 a connection
 KEEPALIVE = 5  # seconds
 DEAD_PEER = 20_000  # milliseconds without an acknowledgement
 CAPTURE_LIMIT = 4 << 20  # bytes
+RUN_LOCK = "/run/kubefab-run.lock"
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -158,6 +161,39 @@ class Connection(fabric.Connection):
                 output.decode("utf-8", "replace"),
             )
         return code, output
+
+    @contextmanager
+    def hold(self, owner: str) -> Iterator[None]:
+        """Hold this node's run lock as long as the block lasts: one changing run a cluster, whoever starts it.
+
+        The lock lives with an open channel: it goes when the operator's process does, so it can never be stale.
+        Raises KubefabError that names the holder when somebody else has it.
+        """
+        self.open()
+        sudo = "" if self.user == "root" else "sudo -n " if not self._ours.sudo_password else "sudo -S -p '' "
+        script = f"echo \"$1\" > {RUN_LOCK}; echo held; exec cat >/dev/null"
+        channel = self.transport.open_session(timeout=self._ours.timeout)
+        try:
+            channel.settimeout(self._ours.timeout)
+            channel.set_combine_stderr(True)
+            channel.exec_command(f"exec {sudo}flock -n -E 75 {RUN_LOCK} bash -c {shlex.quote(script)} - {shlex.quote(owner)}")
+            if self._ours.sudo_password:
+                channel.sendall(f"{self._ours.sudo_password}\n".encode())
+            answer = channel.recv(4096).decode("utf-8", "replace")
+            if "held" not in answer and channel.recv_exit_status() == 75:
+                channel.close()
+                _, holder = self.root(f'rm -f -- "$0"; cat {RUN_LOCK}', self._ours.timeout)
+                raise KubefabError(
+                    f"another run works on this cluster: {holder.decode('utf-8', 'replace').strip() or 'it has just begun'}",
+                    "wait for it to end; nothing was touched",
+                )
+        except (TimeoutError, paramiko.SSHException, EOFError, OSError) as error:
+            channel.close()
+            raise _explain(error, self._ours) from error
+        try:
+            yield
+        finally:
+            channel.close()
 
     def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
         end = time.monotonic() + timeout

@@ -103,8 +103,7 @@ def new_token() -> str:
 def managed_files(environment: Environment, recipe: Recipe) -> list[str]:
     """Paths whose digests the phases compare: handed to the observing script."""
     probe = NodeFacts(os_id="debian"), NodeFacts(os_id="rocky")
-    paths = {MODULES.path, SYSCTL.path, recipe.crictl_config.path, PROOF}
-    paths |= {recipe.containerd_config(probe[0]).path}
+    paths = {MODULES.path, SYSCTL.path, recipe.crictl_config.path, recipe.containerd_config().path, PROOF}
     paths |= {file.path for file in recipe.registry_files()}
     for facts in probe:
         packages = family(facts)

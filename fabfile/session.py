@@ -9,10 +9,11 @@ import fcntl
 import getpass
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,7 @@ from rich.console import Console
 from . import inventory
 from .connection import KnownHosts, NodeGroup
 from .context import Choices
-from .errors import EXIT_INTERRUPTED, KubefabError, UsageError
+from .errors import EXIT_INTERRUPTED, KubefabError, StepFailed, Unreachable, UsageError
 from .inventory import Environment, Node
 from .journal import Journal
 from .masking import mask, register
@@ -61,7 +62,7 @@ class Session:
     def run(self, phases: Sequence[Phase], nodes: Sequence[Node], choices: Choices | None = None) -> RunResult:
         """Apply phases with live progress, journal, lock and Ctrl-C; prints failures; never raises for a node's."""
         environment = self.environment
-        with _lock(environment), _journal(environment, self.command) as journal:
+        with _lock(environment), self._cluster_lock(), _journal(environment, self.command) as journal:
             progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
             run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock)
             with progress, _interruptible(run, self.group, progress):
@@ -72,6 +73,22 @@ class Session:
             print_failures(self.console, result, self.command)
             self.console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
         return result
+
+    @contextmanager
+    def _cluster_lock(self) -> Iterator[None]:
+        """The lock on the control plane, against other operators' machines; simulated nodes have none but us.
+
+        An unreachable control plane cannot be locked, and must not keep the other nodes from being prepared.
+        """
+        if self.simulation:
+            yield
+            return
+        control = self.group.of(self.environment.control_plane)
+        owner = f"{getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
+        with ExitStack() as stack:
+            with suppress(Unreachable, StepFailed):
+                stack.enter_context(control.hold(owner))
+            yield
 
 
 _REAL = RealClock()

@@ -150,6 +150,8 @@ class Settings:
     telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _text, "Telegraf")
     retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
 
+    probe_image: str = _setting("docker.io/library/busybox:1.37", _text, "image with a shell and busybox tools, for `inv cluster.verify`")
+
     kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
     kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
     containerd_config: dict[str, Any] = _setting({}, _object, "JSON merged into containerd's config.toml")

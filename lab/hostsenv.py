@@ -24,7 +24,6 @@ def kubelet_config(host: Host) -> dict[str, object]:
         config["failCgroupV1"] = False
     if not host.sys_resource:
         config["featureGates"] = {"KubeletInUserNamespace": True}
-        config["localStorageCapacityIsolation"] = False
     return config
 
 
@@ -67,6 +66,7 @@ def values(
         "LAB_PACKAGES_URL": url,
         "LAB_CONTAINERD_URL": url,
         "LAB_PACKAGES_KEY_FINGERPRINT": fingerprint,
+        "LAB_CONTAINERD_KEY_FINGERPRINT": fingerprint,
         "LAB_REGISTRY": f"{settings.registry}:{REGISTRY_PORT}",
         "LAB_REGISTRY_USER": REGISTRY_USER,
         "LAB_REGISTRY_PASSWORD": password,

@@ -17,7 +17,7 @@ def install(ctx: Context) -> Iterator[Action]:
         return
     if not packages.installed(facts, recipe):
         yield from packages.steps(facts, recipe)
-    files = (recipe.containerd_config(facts), recipe.crictl_config)
+    files = (recipe.containerd_config(), recipe.crictl_config)
     if not all(facts.has_file(f.path, f.sha256, f.mode) for f in files) or not facts.unit("containerd").active:
         yield Step(
             "install.containerd",

@@ -79,14 +79,14 @@ class Recipe:
 
     # --- containerd
 
-    def containerd_config(self, facts: NodeFacts) -> File:
+    def containerd_config(self) -> File:
         """containerd 2's whole config.toml: its package ships one with the CRI plugin off."""
         runtime: dict[str, Any] = {
             "containerd": {
                 "runtimes": {
                     "runc": {
                         "runtime_type": "io.containerd.runc.v2",
-                        "options": {"SystemdCgroup": facts.cgroup == "cgroup2fs"},
+                        "options": {"SystemdCgroup": True},
                     }
                 }
             },
@@ -162,7 +162,7 @@ class Recipe:
         kubelet = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "cgroupDriver": "systemd" if facts.cgroup == "cgroup2fs" else "cgroupfs",
+            "cgroupDriver": "systemd",
             **self._resolver(facts),
         }
         proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}

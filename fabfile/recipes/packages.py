@@ -43,17 +43,18 @@ def _fetch_key(url: str, fingerprint: str, target: str, *, dearmor: bool) -> lis
 
     The key is fetched at each install: pkgs.k8s.io's has expired before and was only extended there.
     """
+    gpg = 'gpg --homedir "$home" --quiet --batch'
     lines = [
-        "key=$(mktemp)",
+        "home=$(mktemp -d) && key=$home/key",
         f'curl -fsSL --retry 3 --connect-timeout 10 -o "$key" {url} || {{ echo "cannot fetch {url}"; exit 22; }}',
     ]
     if fingerprint:
         lines.append(
-            f'gpg --batch --show-keys --with-colons "$key" | grep "^fpr:.*:{fingerprint}:" >/dev/null || '
+            f'{gpg} --show-keys --with-colons "$key" 2>/dev/null | grep "^fpr:.*:{fingerprint}:" >/dev/null || '
             f'{{ echo "the key at {url} has not the fingerprint {fingerprint}"; exit 65; }}'
         )
-    lines.append(f'gpg --batch --yes --dearmor -o {target} "$key"' if dearmor else f'install -m 0644 "$key" {target}')
-    lines.append('rm -f "$key"')
+    lines.append(f'{gpg} --yes --dearmor -o {target} "$key"' if dearmor else f'install -m 0644 "$key" {target}')
+    lines.append('rm -rf "$home"')
     return lines
 
 
