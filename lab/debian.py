@@ -121,10 +121,7 @@ def download_parts(root: Path, parts: Path) -> None:
     area = root / "parts"
     area.mkdir()
     names = [*BASE_PACKAGES, *EXTRA_PACKAGES, *PYTHON_PACKAGES]
-    fetch = (
-        "apt-get -qq update && cd /parts && exec apt-get -qq -o APT::Sandbox::User=root download "
-        + " ".join(names)
-    )
+    fetch = "apt-get -qq update && cd /parts && exec apt-get -qq -o APT::Sandbox::User=root download " + " ".join(names)
     run(["chroot", root, "sh", "-c", fetch])
     shutil.move(area, parts)
 

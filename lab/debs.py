@@ -34,7 +34,10 @@ if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
 
 @dataclass(frozen=True)
 class Deb:
-    """A package to build: `files` are (absolute target, source file, mode); `scripts` maintainer scripts by name."""
+    """A package to build.
+
+    `files` are (absolute target, source file, mode), `folders` empty folders, `scripts` maintainer scripts by name.
+    """
 
     name: str
     version: str
@@ -43,6 +46,7 @@ class Deb:
     depends: str = ""
     conffiles: tuple[str, ...] = ()
     scripts: dict[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 def control(deb: Deb, arch: str, size_kib: int) -> str:
@@ -69,6 +73,8 @@ def build_deb(deb: Deb, arch: str, work: Path, out: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, path)
         path.chmod(mode)
+    for folder in deb.folders:
+        (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
     size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
     meta = root / "DEBIAN"
     meta.mkdir(parents=True)
@@ -97,15 +103,13 @@ def core_debs(version: str, revision: str, cni: str, cri: str, bins: dict[str, P
                 ("/usr/lib/systemd/system/kubelet.service", FILES / "kubelet.service", 0o644),
             ),
             "Node agent for Kubernetes clusters",
-            depends=(
-                "iptables (>= 1.4.21), kubernetes-cni (>= 1.2.0), iproute2, mount, socat, util-linux, ethtool, "
-                "ebtables, conntrack"
-            ),
+            depends=("iptables (>= 1.4.21), kubernetes-cni (>= 1.2.0), iproute2, mount, socat, util-linux, ethtool, ebtables, conntrack"),
             scripts={
                 "postinst": _ENABLE.format(unit=unit, more=":"),
                 "prerm": _STOP.format(unit=unit),
                 "postrm": _RELOAD,
             },
+            folders=("/etc/kubernetes/manifests", "/var/lib/kubelet"),
         ),
         Deb(
             "kubeadm",
@@ -131,9 +135,7 @@ def core_debs(version: str, revision: str, cni: str, cri: str, bins: dict[str, P
         Deb(
             "kubernetes-cni",
             f"{cni}-{revision}",
-            tuple(
-                (f"/opt/cni/bin/{p}", bins[p], 0o755) for p in ("bridge", "host-local", "loopback", "portmap")
-            ),
+            tuple((f"/opt/cni/bin/{p}", bins[p], 0o755) for p in ("bridge", "host-local", "loopback", "portmap")),
             "Binaries required to provision kubernetes container networking",
         ),
         Deb(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -77,9 +78,7 @@ def ensure() -> Engine:
     if engine is not None:
         return engine
     if os.geteuid() != 0:
-        raise MissingError(
-            "no Docker engine answers, and only root can start one", "start Docker, or use sudo"
-        )
+        raise MissingError("no Docker engine answers, and only root can start one", "start Docker, or use sudo")
     if shutil.which("dockerd") is None:
         raise MissingError("no Docker engine answers, and there is no dockerd", "apt-get install docker.io")
     return start()
@@ -160,10 +159,8 @@ def stop() -> bool:
 
 
 def _reap(pid: int) -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
 
 
 def remove_data() -> None:

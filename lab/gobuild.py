@@ -83,9 +83,7 @@ def build(program: GoProgram, work: Path, out: Path) -> None:
         next(out.iterdir()).rename(out / program.output)
 
 
-def compile_here(
-    imports: Sequence[str], work: Path, out: Path, *, tags: str, stamp: str, env: Mapping[str, str]
-) -> None:
+def compile_here(imports: Sequence[str], work: Path, out: Path, *, tags: str, stamp: str, env: Mapping[str, str]) -> None:
     """`go build` the import paths from the module in `work` into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     flags = ["-trimpath", "-buildvcs=false", "-ldflags", f"{_STRIP} {stamp}".strip()]

@@ -82,8 +82,7 @@ def detect(engine: Engine, image: str) -> Host:
         cpus=os.cpu_count() or 1,
         memory_mib=_memory_mib(Path("/proc/meminfo").read_text()),
         bridge_nf=_BRIDGE_NF.exists(),
-        kernel_config=any(Path(c).exists() for c in configs)
-        or Path(f"/lib/modules/{release}/config").exists(),
+        kernel_config=any(Path(c).exists() for c in configs) or Path(f"/lib/modules/{release}/config").exists(),
         privileged=privileged,
     )
 
@@ -105,9 +104,7 @@ def accepted_capabilities(engine: Engine, image: str, granted: tuple[str, ...]) 
             return tuple(names)
         unknown = re.search(r'unknown capability: "(?:CAP_)?(\w+)"', done.stderr)
         if unknown is None or unknown[1] not in names:
-            raise LabError(
-                f"no container starts with the capabilities of this machine:\n{done.stderr.strip()}"
-            )
+            raise LabError(f"no container starts with the capabilities of this machine:\n{done.stderr.strip()}")
         names.remove(unknown[1])
 
 

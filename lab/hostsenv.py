@@ -19,12 +19,7 @@ _PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./
 
 def kubelet_config(host: Host) -> dict[str, object]:
     """KubeletConfiguration fields without which the kubelet does not run on this machine."""
-    config: dict[str, object] = {}
-    if host.cgroup == 1:
-        config["failCgroupV1"] = False
-    if not host.sys_resource:
-        config["featureGates"] = {"KubeletInUserNamespace": True}
-    return config
+    return {"failCgroupV1": False} if host.cgroup == 1 else {}
 
 
 def kube_proxy_config(_host: Host) -> dict[str, object]:
@@ -50,9 +45,7 @@ def ignored_preflight(host: Host) -> list[str]:
     return [name for name, needed in wanted.items() if needed]
 
 
-def values(
-    settings: Settings, host: Host, *, key: Path, ca: Path, password: str, fingerprint: str
-) -> dict[str, str]:
+def values(settings: Settings, host: Host, *, key: Path, ca: Path, password: str, fingerprint: str) -> dict[str, str]:
     """Every key of hosts.env; settings that the machine does not need are left out."""
     nodes = settings.nodes()
     found = {"LAB_CONTROL_PLANE": f"{nodes['cp1']} name=cp1"}

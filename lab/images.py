@@ -37,11 +37,7 @@ class Tags:
 
 def kubeadm_tags(source: str) -> Tags:
     """Read the tags from kubeadm's constants.go; raises KeyError when one is not there."""
-    found = dict(
-        re.findall(
-            r'^\s*(DefaultEtcdVersion|CoreDNSVersion|PauseVersion)\s*=\s*"([^"]+)"', source, re.MULTILINE
-        )
-    )
+    found = dict(re.findall(r'^\s*(DefaultEtcdVersion|CoreDNSVersion|PauseVersion)\s*=\s*"([^"]+)"', source, re.MULTILINE))
     return Tags(found["DefaultEtcdVersion"], found["CoreDNSVersion"], found["PauseVersion"])
 
 
@@ -79,9 +75,7 @@ def make_base(work: Path, out: Path, inputs: dict[str, Path]) -> None:
         if not link.is_symlink():
             link.symlink_to(name.replace("tables", "tables-nft", 1))
     for name in run([root / "usr/bin/busybox", "--list"]).stdout.split():
-        if not any(
-            (root / folder / name).is_symlink() or (root / folder / name).exists() for folder in _BINARIES
-        ):
+        if not any((root / folder / name).is_symlink() or (root / folder / name).exists() for folder in _BINARIES):
             (root / "usr/bin" / name).symlink_to("busybox")
     for folder in ("tmp", "run", "proc", "sys", "dev", "root", "var/lib", "etc"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -118,10 +112,7 @@ def kubernetes_images(work: Path, release: Kubernetes, tags: Tags, inputs: dict[
     programs = inputs[f"kubernetes-{release.version}"]
     base = inputs["base"] / "base.tar"
     version = f"v{release.version}"
-    images = [
-        Image(name, version, (single(work, name, f"usr/local/bin/{name}", programs / name),), (name,))
-        for name in CONTROL_PLANE
-    ]
+    images = [Image(name, version, (single(work, name, f"usr/local/bin/{name}", programs / name),), (name,)) for name in CONTROL_PLANE]
     proxy = single(work, "kube-proxy", "usr/local/bin/kube-proxy", programs / "kube-proxy")
     images.append(Image("kube-proxy", version, (base, proxy), ("kube-proxy",)))
     etcd = single(work, "etcd", "usr/local/bin/etcd", inputs["etcd"] / "etcd")
@@ -148,9 +139,7 @@ def addon_images(work: Path, inputs: dict[str, Path]) -> list[Image]:
     tools: list[tuple[str, Path | bytes, int]] = [("usr/bin/busybox", busybox, 0o755), *applet_links(busybox)]
     links: list[tuple[str, Path | bytes, int]] = [(n, f"usr/{n}".encode(), 0) for n in ("bin", "sbin")]
     shell = [*links, ("tmp/", b"", 0o1777), ("usr/sbin/", b"", 0o755), *tools]
-    plugin = write_files(
-        work / "flannel-cni.layer.tar", [*shell, ("flannel", inputs["flannel-cni-plugin"] / "flannel", 0o755)]
-    )
+    plugin = write_files(work / "flannel-cni.layer.tar", [*shell, ("flannel", inputs["flannel-cni-plugin"] / "flannel", 0o755)])
     probe = write_files(work / "probe.layer.tar", shell)
     influx_root = work / "influx"
     debian.unpack(parts, ["influxdb", "influxdb-client"], influx_root)

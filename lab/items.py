@@ -65,10 +65,7 @@ class Cache:
         for number, item in enumerate(missing, start=1):
             spent = self.clock() - started
             left = estimate(spent, done_seconds, sum(i.seconds for i in missing[number - 1 :]))
-            self.say(
-                f"[{number}/{len(missing)}] building {item.name}"
-                f" (elapsed {duration(spent)}, about {duration(left)} left)"
-            )
+            self.say(f"[{number}/{len(missing)}] building {item.name} (elapsed {duration(spent)}, about {duration(left)} left)")
             begun = self.clock()
             self._make(item, folders)
             done_seconds += item.seconds

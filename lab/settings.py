@@ -62,9 +62,7 @@ def check(settings: Settings) -> Settings:
             exit_code=2,
         )
     if not 0 <= settings.workers <= MAX_WORKERS:
-        raise LabError(
-            f"--workers {settings.workers} must be 0 to {MAX_WORKERS}", "inv lab.up --workers 2", 2
-        )
+        raise LabError(f"--workers {settings.workers} must be 0 to {MAX_WORKERS}", "inv lab.up --workers 2", 2)
     return settings
 
 

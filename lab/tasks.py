@@ -38,9 +38,7 @@ def _reporting(again: str) -> Iterator[None]:
         fix = f"\n  fix: {error.fix}" if error.fix else ""
         raise Exit(f"lab: {error.message}{fix}", code=error.exit_code) from error
     except KeyboardInterrupt:
-        raise Exit(
-            f"\nlab: interrupted; what is finished is kept. Go on with: {again}", code=INTERRUPTED
-        ) from None
+        raise Exit(f"\nlab: interrupted; what is finished is kept. Go on with: {again}", code=INTERRUPTED) from None
 
 
 def _progress() -> Callable[[str], None]:
@@ -101,9 +99,7 @@ def render_status(found: dict[str, object]) -> str:
     containers = found["containers"]
     if not isinstance(containers, dict) or not containers:
         return "the lab is down\nnext:  inv lab.up"
-    lines = [
-        f"the lab is {'up' if found['up'] else 'incomplete'}: Kubernetes {found['kubernetes']}, {found['subnet']}"
-    ]
+    lines = [f"the lab is {'up' if found['up'] else 'incomplete'}: Kubernetes {found['kubernetes']}, {found['subnet']}"]
     lines += [f"  {name:<10} {c['address']:<16} {c['state']}" for name, c in containers.items()]
     lines.append(f"hosts: {found['hosts_env'] or '-'}")
     lines.append("next:  inv cluster.bootstrap --env lab" if found["up"] else "next:  inv lab.up")

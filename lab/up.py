@@ -105,9 +105,7 @@ def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
     start_servers(docker, wanted, built, infra_image, registry, say)
     key, public = credentials.ssh_key()
     start_nodes(docker, machine, wanted, node_image, public, say)
-    found = hostsenv.values(
-        wanted, machine, key=key, ca=registry / "ca.crt", password=password, fingerprint=built.key_fingerprint
-    )
+    found = hostsenv.values(wanted, machine, key=key, ca=registry / "ca.crt", password=password, fingerprint=built.key_fingerprint)
     lab_settings.write_private(hosts_env(), hostsenv.render(found))
     say(f"the lab is up: {len(wanted.nodes())} nodes in {duration(time.monotonic() - began)}")
     return hosts_env()
@@ -145,9 +143,7 @@ def make_network(docker: Engine, subnet: str) -> None:
         docker.docker("network", "create", "--internal", "--subnet", subnet, "--label", LABEL, NETWORK)
 
 
-def start_servers(
-    docker: Engine, wanted: Settings, built: Built, image: str, registry: Path, say: Say
-) -> None:
+def start_servers(docker: Engine, wanted: Settings, built: Built, image: str, registry: Path, say: Say) -> None:
     """Start the package server and the registry, anew when they serve something else than is wanted."""
     port = lab_settings.REGISTRY_PORT
     config = registry / "config.yml"
@@ -197,9 +193,7 @@ def start_servers(
         docker.docker("run", "--detach", *place, *labels, *options, image, *command)
 
 
-def start_nodes(
-    docker: Engine, machine: Host, wanted: Settings, image: str, public_key: str, say: Say
-) -> None:
+def start_nodes(docker: Engine, machine: Host, wanted: Settings, image: str, public_key: str, say: Say) -> None:
     """Start every node that does not run, and wait until all answer by SSH."""
     existing = nodes.containers(docker)
     recipe = image.rsplit(":", 1)[-1]
@@ -280,10 +274,7 @@ def status() -> dict[str, object]:
         "kubernetes": current.kubernetes if current else "",
         "subnet": current.subnet if current else "",
         "hosts_env": str(hosts_env()) if hosts_env().exists() else "",
-        "containers": {
-            name: {"container": c.name, "state": c.state, "address": c.address}
-            for name, c in sorted(found.items())
-        },
+        "containers": {name: {"container": c.name, "state": c.state, "address": c.address} for name, c in sorted(found.items())},
     }
 
 

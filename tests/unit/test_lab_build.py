@@ -1,0 +1,235 @@
+"""The lab's pure parts: versions, recipes, cached items, packages and images. No network, no Docker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lab import aptrepo, debs, gobuild, images, layers, recipes, versions
+from lab.errors import LabError
+from lab.items import Cache, Item, duration, estimate
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [("", "1.36.3"), ("1.36", "1.36.3"), ("v1.35", "1.35.4"), ("1.37.2", "1.37.2"), ("1.36.1", "1.36.1")],
+)
+def test_a_minor_version_means_its_known_patch(text: str, full: str) -> None:
+    assert versions.kubernetes(text).version == full
+
+
+@pytest.mark.parametrize("text", ["1", "latest", "1.99", "1.36.x"])
+def test_an_unknown_version_is_a_usage_error_with_a_fix(text: str) -> None:
+    with pytest.raises(LabError) as caught:
+        versions.kubernetes(text)
+    assert caught.value.exit_code == 2
+    assert caught.value.fix
+
+
+def test_release_gives_repository_and_staging_versions() -> None:
+    release = versions.kubernetes("1.37.2")
+    assert (release.minor, release.staging) == ("1.37", "v0.37.2")
+
+
+def test_machine_names() -> None:
+    assert versions.debian_arch("x86_64") == "amd64"
+    assert versions.debian_arch("aarch64") == "arm64"
+    with pytest.raises(LabError):
+        versions.debian_arch("riscv64")
+
+
+def test_replaced_modules_are_only_those_in_the_tree() -> None:
+    go_mod = (
+        "replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\tk8s.io/cri-api => ./staging/x\n)\n"
+        "replace github.com/a => github.com/b v1.0.0\nreplace k8s.io/one => ./one\n"
+    )
+    assert gobuild.replaced_modules(go_mod) == ["k8s.io/api", "k8s.io/cri-api", "k8s.io/one"]
+
+
+def test_kubernetes_recipe_stamps_the_version_in_both_places() -> None:
+    program = recipes.kubernetes(versions.kubernetes("1.36.3"))
+    assert "k8s.io/component-base/version.gitVersion=v1.36.3" in program.stamp
+    assert "k8s.io/client-go/pkg/version.gitMinor=36" in program.stamp
+    assert "k8s.io/kubernetes/cmd/kubeadm" in program.imports
+
+
+def test_etcd_follows_the_line_of_the_image_tag() -> None:
+    assert recipes.etcd("3.6.6-0").version == versions.ETCD["3.6"]
+    assert recipes.etcd("3.7.0-0").version == versions.ETCD["3.7"]
+
+
+def test_without_lines() -> None:
+    assert gobuild.without_lines("a\nb tencent\nc\n", "tencent") == "a\nc\n"
+
+
+def test_kubeadm_tags_are_read_from_its_source() -> None:
+    source = '\tDefaultEtcdVersion = "3.6.8-0"\n\tCoreDNSVersion = "v1.14.2"\n\tPauseVersion = "3.10.2"\n'
+    assert images.kubeadm_tags(source) == images.Tags("3.6.8-0", "v1.14.2", "3.10.2")
+
+
+class Clock:
+    """A clock that a test turns by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def item(name: str, made: list[str], needs: tuple[str, ...] = (), recipe: object = 1, fail: bool = False) -> Item:
+    def make(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        assert all(folder.is_dir() for folder in inputs.values())
+        (out / "file").write_text(name)
+        if fail:
+            raise KeyboardInterrupt
+        made.append(name)
+
+    return Item(name, recipe, make, needs)
+
+
+def test_items_are_built_once_and_their_folders_returned(tmp_path: Path) -> None:
+    made: list[str] = []
+    plan = [item("a", made), item("b", made, ("a",))]
+    folders = Cache(tmp_path, lambda _: None).build(plan)
+    assert (folders["b"] / "file").read_text() == "b"
+    said: list[str] = []
+    assert Cache(tmp_path, said.append).build(plan) == folders
+    assert made == ["a", "b"]
+    assert said == []
+
+
+def test_a_changed_recipe_rebuilds_it_and_what_is_made_from_it(tmp_path: Path) -> None:
+    made: list[str] = []
+    Cache(tmp_path, lambda _: None).build([item("a", made), item("b", made, ("a",)), item("c", made)])
+    changed = [item("a", made, recipe=2), item("b", made, ("a",)), item("c", made)]
+    Cache(tmp_path, lambda _: None).build(changed)
+    assert made == ["a", "b", "c", "a", "b"]
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    made: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        Cache(tmp_path, lambda _: None).build([item("a", made), item("b", made, fail=True)])
+    folders = Cache(tmp_path, lambda _: None).build([item("a", made), item("b", made)])
+    assert made == ["a", "b"]
+    assert folders["b"].is_dir()
+
+
+def test_progress_names_item_count_and_time_left(tmp_path: Path) -> None:
+    clock, said = Clock(), list[str]()
+
+    def make(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        clock.now += 20
+
+    plan = [Item("a", 1, make, seconds=10), Item("b", 1, make, seconds=30)]
+    Cache(tmp_path, said.append, clock).build(plan)
+    assert said == [
+        "[1/2] building a (elapsed 0 s, about 40 s left)",
+        "[1/2] a built in 20 s",
+        "[2/2] building b (elapsed 20 s, about 1 min 00 s left)",
+        "[2/2] b built in 20 s",
+    ]
+
+
+def test_estimate_and_duration() -> None:
+    assert estimate(0, 0, 100) == 100
+    assert estimate(50, 100, 100) == 50
+    assert [duration(s) for s in (0.4, 59.6, 61, 725)] == ["0 s", "1 min 00 s", "1 min 01 s", "12 min 05 s"]
+
+
+def test_layers_are_the_same_for_the_same_input(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"x" * 10)
+    files: list[tuple[str, Path | bytes, int]] = [
+        ("usr/bin/program", program, 0o755),
+        ("bin", b"usr/bin", 0),
+        ("tmp/", b"", 0o1777),
+    ]
+    one = layers.write_files(tmp_path / "1.tar", files)
+    two = layers.write_files(tmp_path / "2.tar", files)
+    assert layers.digest_of_file(one) == layers.digest_of_file(two)
+    with tarfile.open(one) as tar:
+        names = {m.name: m for m in tar.getmembers()}
+    assert names["bin"].linkname == "usr/bin"
+    assert names["usr/bin/program"].mode == 0o755
+    assert names["tmp"].isdir()
+    assert names["tmp"].mode == 0o1777
+
+
+def test_the_registry_store_has_manifest_config_and_layers(tmp_path: Path) -> None:
+    layer = layers.write_files(tmp_path / "layer.tar", [("pause", b"program", 0o755)])
+    layers.store(tmp_path / "store", [layers.Image("pause", "3.10.2", (layer,), ("/pause",))], "amd64")
+    base = tmp_path / "store/docker/registry/v2"
+    link = base / "repositories/pause/_manifests/tags/3.10.2/current/link"
+
+    def blob(digest: str) -> bytes:
+        value = digest.removeprefix("sha256:")
+        data = (base / "blobs/sha256" / value[:2] / value / "data").read_bytes()
+        assert layers.digest_of_bytes(data) == digest
+        return data
+
+    manifest = json.loads(blob(link.read_text()))
+    config = json.loads(blob(manifest["config"]["digest"]))
+    assert config["config"]["Entrypoint"] == ["/pause"]
+    assert config["rootfs"]["diff_ids"] == [d["digest"] for d in manifest["layers"]]
+    assert blob(manifest["layers"][0]["digest"]) == layer.read_bytes()
+    for digest in (manifest["config"]["digest"], manifest["layers"][0]["digest"]):
+        folder = base / "repositories/pause/_layers/sha256" / digest.removeprefix("sha256:")
+        assert (folder / "link").read_text() == digest
+
+
+def fake_programs(folder: Path) -> dict[str, Path]:
+    kubernetes = ["kubelet", "kubeadm", "kubectl", "bridge", "host-local", "loopback", "portmap", "crictl"]
+    names = [*kubernetes, "containerd", "containerd-shim-runc-v2", "ctr", "runc"]
+    folder.mkdir()
+    found = {n: folder / n for n in names}
+    for path in found.values():
+        path.write_text("#!/bin/sh\n")
+    return found
+
+
+def test_packages_have_upstreams_names_and_places(tmp_path: Path) -> None:
+    bins = fake_programs(tmp_path / "bins")
+    built = {d.name: d for d in debs.core_debs("1.36.3", "1.1", "1.9.1", "1.37.0", bins)}
+    assert set(built) == {"kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools"}
+    targets = {t for d in built.values() for t, _, _ in d.files}
+    assert "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf" in targets
+    assert "/opt/cni/bin/portmap" in targets
+    assert "kubernetes-cni (>= 1.2.0)" in built["kubelet"].depends
+    assert built["kubeadm"].version == "1.36.3-1.1"
+    assert "systemctl enable kubelet" in built["kubelet"].scripts["postinst"]
+    assert "restart" not in built["kubelet"].scripts["postinst"]
+    runtime = debs.containerd_deb("2.2.1-1", bins)
+    assert runtime.conffiles == ("/etc/containerd/config.toml",)
+    assert "/usr/bin/runc" in {t for t, _, _ in runtime.files}
+
+
+def test_control_leaves_out_empty_fields() -> None:
+    text = debs.control(debs.Deb("kubectl", "1", (), "Talks to a cluster"), "amd64", 3)
+    assert "Package: kubectl\n" in text
+    assert "Depends" not in text
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_the_index_describes_a_real_package(tmp_path: Path) -> None:
+    bins = fake_programs(tmp_path / "bins")
+    out = tmp_path / "repo/amd64"
+    out.mkdir(parents=True)
+    deb = debs.core_debs("1.36.3", "1.1", "1.9.1", "1.37.0", bins)[0]
+    path = debs.build_deb(deb, "amd64", tmp_path / "work", out)
+    index = debs.packages_index([path], tmp_path / "repo")
+    assert "Filename: amd64/kubelet_1.36.3-1.1_amd64.deb\n" in index
+    assert f"Size: {path.stat().st_size}\n" in index
+    assert "Architecture: amd64\n" in index
+
+
+def test_release_lists_hash_size_and_name(tmp_path: Path) -> None:
+    (tmp_path / "Packages").write_text("")
+    text = aptrepo.release_file(tmp_path, {"Suite": "stable"}, ["Packages"])
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert text == f"Suite: stable\nSHA256:\n {empty} 0 Packages\n"
