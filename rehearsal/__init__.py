@@ -1,0 +1,47 @@
+"""The rehearsal: the whole job on simulated nodes, over real SSH on loopback, with faults to switch on.
+
+Needs no privileges, no network and no container engine, and never executes anything on this machine: behind each SSH
+server stands a model of a host (see host, cluster, commands).  Importing this package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fabfile.inventory import Environment
+
+    from .simulation import Simulation
+
+
+@contextmanager
+def running(
+    environment: Environment,
+    *,
+    workers: int | None = None,
+    faults: Sequence[str] = (),
+    seed: int = 0,
+    systems: Mapping[str, str] | None = None,
+) -> Iterator[Simulation]:
+    """Simulated nodes for one command; their state is kept in `environment.state` for the next one.
+
+    `workers` is remembered; `faults` are switches like `w2:flannel-missing`, in force until this ends; `systems` maps
+    node names to "apt" or "dnf" for machines that are new.  Raises UsageError for switches that are not understood,
+    KubefabError when another process uses these nodes.
+    """
+    from .simulation import Simulation
+
+    simulation = Simulation(environment, workers=workers, faults=faults, seed=seed, systems=systems or {})
+    try:
+        yield simulation
+    finally:
+        simulation.close()
+
+
+def down(environment: Environment) -> bool:
+    """Forget this environment's simulated nodes, their keys and known_hosts; True if there were any."""
+    from .simulation import remove
+
+    return remove(environment)

@@ -1,0 +1,355 @@
+"""The control plane's model: members, tokens, applied objects, and what becomes of pods as virtual time passes.
+
+`Cluster` is what etcd holds.  `settle` brings one machine's pods up to a moment: DaemonSet pods appear, images come,
+flannel makes its link, the first pod on the pod network makes cni0.  Nothing happens by itself: it happens when
+somebody looks, which is the only time at which anybody could tell.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .host import Host, Link, Pod
+
+PULL = 6.0  # seconds for an image that is not there yet
+START = 2.0  # seconds for a container to start and be ready
+CNI_SEEN = 2.0  # seconds until the kubelet reports Ready after the CNI configuration appeared
+CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
+SUBNET = "/run/flannel/subnet.env"
+WRONG_RANGE = ipaddress.ip_network("10.99.0.0/16")
+FLANNEL_MTU, WRONG_MTU = 1450, 8951
+KUBE_RULES = (
+    "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES",
+    "-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD",
+)
+FLANNEL_RULES = (
+    "-A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG",
+    "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD",
+)
+CNI_RULE = "-A POSTROUTING -m comment --comment \"name: cbr0\" -j CNI-HOSTPORT-MASQ"
+
+Object = dict[str, Any]
+FaultOf = Callable[[Host, str], str | None]
+
+
+@dataclass
+class Member:
+    """A Node object."""
+
+    host: str
+    address: str
+    pod_cidr: str
+    joined: float
+    machine_id: str
+    cordoned: bool = False
+
+
+@dataclass
+class Token:
+    secret: str
+    expires: float
+
+
+@dataclass
+class Influx:
+    """What InfluxDB holds; `failures` are left from a fault, `first` is the first pod that was ever asked."""
+
+    policies: dict[str, list[str]] = field(default_factory=dict)
+    default: str = ""
+    database: bool = False
+    failures: int = 0
+    first: str = ""
+
+
+@dataclass
+class Cluster:
+    """All that the control plane knows. `ready_at` is when its API answers, in virtual seconds; -1: there is none."""
+
+    ready_at: float = -1.0
+    version: str = ""
+    name: str = ""
+    ca: str = ""
+    endpoint: str = ""
+    control: str = ""
+    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/12"
+    generation: int = 0
+    members: dict[str, Member] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+    objects: dict[str, Object] = field(default_factory=dict)
+    applied_at: dict[str, float] = field(default_factory=dict)
+    influx: Influx = field(default_factory=Influx)
+    pods_made: int = 0
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def load(cls, values: dict[str, Any]) -> Cluster:
+        cluster = cls(**values)
+        cluster.members = {name: Member(**entry) for name, entry in values["members"].items()}
+        cluster.tokens = {name: Token(**entry) for name, entry in values["tokens"].items()}
+        cluster.influx = Influx(**values["influx"])
+        return cluster
+
+    @property
+    def exists(self) -> bool:
+        return bool(self.control)
+
+    def touch(self) -> None:
+        """Say that something changed, so that it is saved."""
+        self.generation += 1
+
+    def pod_range(self, number: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        """The range of the machine with that number, as the controller manager would hand it out."""
+        return _nth(ipaddress.ip_network(self.pod_cidr), number)
+
+    def apply(self, document: Object, now: float) -> str:
+        """Server-side apply; "created", "unchanged" or "configured"."""
+        metadata = document["metadata"]
+        key = f"{document['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
+        old = self.objects.get(key)
+        if old == document:
+            return "unchanged"
+        self.objects[key] = document
+        self.applied_at[key] = now
+        self.touch()
+        return "created" if old is None else "configured"
+
+    def workloads(self, kind: str) -> list[Object]:
+        return [o for key, o in self.objects.items() if key.startswith(f"{kind}/")]
+
+
+def key_of(document: Object) -> str:
+    return f"{document['kind']}/{document['metadata'].get('namespace', '')}/{document['metadata']['name']}"
+
+
+def images_of(document: Object) -> list[str]:
+    spec = document["spec"]["template"]["spec"]
+    return [c["image"] for c in (*spec.get("initContainers", ()), *spec["containers"])]
+
+
+def tolerates_control_plane(document: Object) -> bool:
+    tolerations = document["spec"]["template"]["spec"].get("tolerations", [])
+    return any(
+        t.get("operator") == "Exists" and t.get("key") in (None, "node-role.kubernetes.io/control-plane") for t in tolerations
+    )
+
+
+def builtin(kind: str, name: str, image: str, *, replicas: int = 1, host_network: bool = False) -> Object:
+    """CoreDNS and kube-proxy, as kubeadm itself applies them."""
+    return {
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "kube-system", "labels": {"k8s-app": name}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"k8s-app": name}},
+            "template": {
+                "metadata": {"labels": {"k8s-app": name}},
+                "spec": {
+                    "hostNetwork": host_network,
+                    "tolerations": [{"operator": "Exists"}],
+                    "containers": [{"name": name, "image": image}],
+                },
+            },
+        },
+    }
+
+
+class Settling:
+    """Brings machines up to a moment. One for the whole simulation; callers hold its lock."""
+
+    def __init__(self, cluster: Cluster, hosts: dict[str, Host], fault: FaultOf) -> None:
+        self.cluster, self.hosts, self.fault = cluster, hosts, fault
+
+    def api_up(self, now: float) -> bool:
+        """Whether the API answers: initialised, its static pods run, and the machine is on."""
+        cluster = self.cluster
+        if not cluster.exists or now < cluster.ready_at:
+            return False
+        host = self.hosts.get(cluster.control)
+        return host is not None and any(p.labels.get("component") == "kube-apiserver" and p.running for p in host.pods)
+
+    def member_of(self, host: Host) -> Member | None:
+        return next((m for m in self.cluster.members.values() if m.host == host.name), None)
+
+    def ready(self, host: Host, now: float) -> bool:
+        """The Node condition."""
+        return (
+            not host.halted
+            and self.fault(host, "host-down") is None
+            and host.active("kubelet")
+            and CONFLIST in host.files
+            and now >= host.cni_at + CNI_SEEN
+        )
+
+    def everything(self, now: float) -> None:
+        """All members, then pods that had no place yet, then those again."""
+        for member in list(self.cluster.members.values()):
+            self.machine(self.hosts[member.host], now)
+        for name in self._schedule(now):
+            self.machine(self.hosts[name], now)
+
+    def machine(self, host: Host, now: float) -> None:
+        """One machine."""
+        if self.member_of(host) is None or not self.api_up(now) or not host.active("kubelet"):
+            return
+        for document in self.cluster.workloads("DaemonSet"):
+            if host.control_plane and not tolerates_control_plane(document):
+                continue
+            key = key_of(document)
+            created = max(self.cluster.applied_at[key], self.cluster.members[host.hostname].joined)
+            if created <= now and not any(p.workload == key for p in host.pods):
+                host.pods.append(self.new_pod(host, document, created))
+        for pod in sorted(host.pods, key=lambda p: not p.host_network):
+            if not pod.running:
+                self._start(host, pod, now)
+
+    def unscheduled(self) -> list[tuple[Object, str]]:
+        """Deployments that lack pods, once for each that is missing."""
+        missing: list[tuple[Object, str]] = []
+        for document in self.cluster.workloads("Deployment"):
+            key = key_of(document)
+            have = sum(p.workload == key for host in self._member_hosts() for p in host.pods)
+            missing += [(document, key)] * (document["spec"].get("replicas", 1) - have)
+        return missing
+
+    def _member_hosts(self) -> list[Host]:
+        return [self.hosts[m.host] for m in self.cluster.members.values()]
+
+    def _schedule(self, now: float) -> set[str]:
+        """Give pods of Deployments a machine: the first that is Ready and may have them; which machines got one."""
+        placed: set[str] = set()
+        for document, key in self.unscheduled():
+            fit = [
+                host
+                for host in self._member_hosts()
+                if self.ready(host, now)
+                and not self.cluster.members[host.hostname].cordoned
+                and (not host.control_plane or tolerates_control_plane(document))
+            ]
+            if fit:
+                host = min(fit, key=lambda h: (h.cni_at, h.number))
+                created = max(self.cluster.applied_at[key], host.cni_at + CNI_SEEN)
+                host.pods.append(self.new_pod(host, document, created))
+                placed.add(host.name)
+        return placed
+
+    def replace(self, host: Host, pod: Pod, now: float) -> None:
+        """Delete a pod; its controller makes another at once."""
+        host.pods.remove(pod)
+        document = self.cluster.objects.get(pod.workload)
+        if document and document["kind"] == "DaemonSet":
+            host.pods.append(self.new_pod(host, document, now))
+        elif document:
+            self.cluster.applied_at[pod.workload] = now  # the next look schedules its successor
+            self.cluster.touch()
+
+    def new_pod(self, host: Host, document: Object, created: float) -> Pod:
+        """A pod of a workload, not started yet."""
+        key = key_of(document)
+        self.cluster.pods_made += 1
+        self.cluster.touch()
+        metadata = document["metadata"]
+        spec = document["spec"]["template"]["spec"]
+        letters = "bcdfghjklmnpqrstvwxz2456789"
+        number, suffix = self.cluster.pods_made * 7919 + 104729, ""
+        for _ in range(5):
+            number, digit = divmod(number, len(letters))
+            suffix += letters[digit]
+        middle = "" if document["kind"] == "DaemonSet" else f"-{(len(key) * 40503) % 0xFFFFF:x}{len(key)}"
+        return Pod(
+            name=f"{metadata['name']}{middle}-{suffix}",
+            namespace=metadata.get("namespace", "default"),
+            workload=key,
+            labels=dict(document["spec"]["template"]["metadata"]["labels"]),
+            images=images_of(document),
+            host_network=bool(spec.get("hostNetwork")),
+            created=created,
+            kubelet_restarts=host.kubelet_restarts,
+        )
+
+    def _start(self, host: Host, pod: Pod, now: float) -> None:
+        begins = pod.created
+        if not pod.host_network:
+            if CONFLIST not in host.files:
+                pod.trouble = "no CNI configuration"
+                return
+            begins = max(begins, host.cni_at)
+        missing = [image for image in dict.fromkeys(pod.images) if image not in host.images]
+        ready = begins + START + PULL * len(missing)
+        if self.fault(host, "disk-full") is not None and missing:
+            pod.trouble = "ImagePullBackOff: no space left on device"
+            return
+        if ready > now:
+            return
+        host.images += missing
+        if pod.workload.endswith("/kube-flannel-ds"):
+            if not self._flannel(host, pod, ready):
+                return
+        elif not pod.host_network and not self._bridge(host, pod):
+            return
+        elif pod.labels.get("k8s-app") == "kube-proxy":
+            _add(host.rules, KUBE_RULES)
+        pod.running, pod.since, pod.trouble = True, ready, ""
+
+    def _flannel(self, host: Host, pod: Pod, at: float) -> bool:
+        """flanneld's start: its init container writes the CNI configuration, then it makes link and subnet.env."""
+        if CONFLIST not in host.files:
+            host.write(CONFLIST, '{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}\n')
+            host.cni_at = at
+        if self.fault(host, "flannel-missing") is not None:
+            pod.trouble = "CrashLoopBackOff"
+            return False
+        if self.fault(host, "flannel-after-restart") is not None and host.kubelet_restarts <= pod.kubelet_restarts:
+            pod.trouble = "waiting for the kubelet"
+            return False
+        member = self.cluster.members[host.hostname]
+        subnet = ipaddress.ip_network(member.pod_cidr)
+        network = ipaddress.ip_network(self.cluster.pod_cidr)
+        if self.fault(host, "flannel-wrong-range") is not None:
+            network, subnet = WRONG_RANGE, _nth(WRONG_RANGE, host.number % 256)
+        mtu = WRONG_MTU if self.fault(host, "wrong-mtu") is not None else FLANNEL_MTU
+        host.write(
+            SUBNET,
+            f"FLANNEL_NETWORK={network}\nFLANNEL_SUBNET={subnet[1]}/{subnet.prefixlen}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n",
+        )
+        host.links["flannel.1"] = Link([f"{subnet[0]}/32"], mtu)
+        _add(host.rules, FLANNEL_RULES)
+        return True
+
+    def _bridge(self, host: Host, pod: Pod) -> bool:
+        """The flannel CNI plugin with its first pod: cni0 appears."""
+        subnet = host.read(SUBNET)
+        if subnet is None:
+            pod.trouble = f"failed to load flannel 'subnet.env' file: open {SUBNET}: no such file or directory"
+            return False
+        values = dict(line.split("=", 1) for line in subnet.splitlines())
+        address = values["FLANNEL_SUBNET"]
+        old = host.links.get("cni0")
+        if old and address not in old.addresses:
+            pod.trouble = f'failed to set bridge addr: "cni0" already has an IP address different from {address}'
+            return False
+        host.links["cni0"] = Link([address], int(values["FLANNEL_MTU"]))
+        host.write(f"/var/lib/cni/flannel/{host.uid(pod)}", '{"cniVersion":"0.3.1"}\n', "600")
+        host.write("/var/lib/cni/networks/cbr0/last_reserved_ip.0", address.split("/")[0] + "\n")
+        host.write(f"/var/lib/cni/results/cbr0-{host.uid(pod)}-eth0", "{}\n", "600")
+        _add(host.rules, (CNI_RULE,))
+        return True
+
+
+def _nth(network: ipaddress.IPv4Network | ipaddress.IPv6Network, number: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The number-th /24 (or /64) in a network, without listing those before it."""
+    prefix = max(24 if network.version == 4 else 64, network.prefixlen)
+    step = 1 << ((32 if network.version == 4 else 128) - prefix)
+    base = int(network.network_address) + number * step
+    return ipaddress.ip_network(f"{ipaddress.ip_address(base)}/{prefix}") if network.version == 4 else ipaddress.ip_network((base, prefix))
+
+
+def _add(rules: list[str], new: Iterable[str]) -> None:
+    for rule in new:
+        if rule not in rules:
+            rules.append(rule)

@@ -1,0 +1,46 @@
+"""Every program that our scripts may call, by topic: name → handler. What is in no table fails loudly.
+
+A handler gets the machine and the call, prints through the call, changes the model, and returns the exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..bash import Call, Unmodelled
+from ..machine import Machine
+
+Handler = Callable[[Machine, Call], int]
+TABLE: dict[str, Handler] = {}
+
+
+def program(*names: str) -> Callable[[Handler], Handler]:
+    """Enter a handler into the table under these names."""
+
+    def enter(handler: Handler) -> Handler:
+        for name in names:
+            TABLE[name] = handler
+        return handler
+
+    return enter
+
+
+def dispatch(machine: Machine, call: Call) -> int:
+    """Run one simple command. Raises Unmodelled for a program that no table has."""
+    name = call.argv[0].rsplit("/", 1)[-1]
+    handler = TABLE.get(name)
+    if handler is None:
+        raise Unmodelled(" ".join(call.argv))
+    if name not in _BUILTINS and not machine.host.has(name):
+        return call.fail(f"bash: line 1: {name}: command not found", 127)
+    return handler(machine, call)
+
+
+def unmodelled(call: Call) -> Unmodelled:
+    """What a handler raises for arguments that it does not know."""
+    return Unmodelled(" ".join(call.argv))
+
+
+_BUILTINS = frozenset({"[", "command", "echo", "printf", "test", "true", "false", ":", "umask", "cd", "set", "trap", "wait", "flock"})
+
+from . import files, kubeadm, kubectl, legacy, network, packages, runtime, system, text  # noqa: E402, F401

@@ -1,0 +1,392 @@
+"""kubeadm: init, join, reset and tokens, with what each leaves on the machine when it goes well and when it does not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import Any
+
+import yaml
+
+from ..bash import Call
+from ..cluster import Influx, Member, Token, builtin
+from ..host import Host, Link, Pod
+from ..machine import Halted, Machine
+from . import program, unmodelled
+
+HEALTH = 240.0  # seconds that kubeadm waits for kubelet and control plane (controlPlaneComponentHealthCheck)
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_RESET_NOTE = (
+    "The reset process does not perform cleanup of CNI plugin configuration,\n"
+    "network filtering rules and kubeconfig files.\n\nFor information on how to perform this cleanup manually, please see:\n"
+    "    https://k8s.io/docs/reference/setup-tools/kubeadm/kubeadm-reset/\n\n"
+)
+
+
+@program("kubeadm")
+def kubeadm(machine: Machine, call: Call) -> int:
+    words, options = _options(call.argv[1:])
+    match words:
+        case ["init", *_]:
+            return _init(machine, call, options)
+        case ["join", *_]:
+            return _join(machine, call, options)
+        case ["reset", *_]:
+            return reset(machine, call)
+        case ["token", "create", *_]:
+            return _token_create(machine, call, options)
+        case ["token", "delete", name]:
+            if not machine.api_up:
+                return _no_api(machine, call)
+            machine.cluster.tokens.pop(name.split(".")[0], None)
+            machine.cluster.touch()
+            call.out(f'bootstrap token "{name.split(".")[0]}" deleted\n')
+            return 0
+        case ["token", "list", *_]:
+            if not machine.api_up:
+                return _no_api(machine, call)
+            for name, token in machine.cluster.tokens.items():
+                call.out(f"{name}.{token.secret}   {max(0, int(token.expires - machine.now))}s\n")
+            return 0
+        case ["version", *_]:
+            call.out(f"v{machine.host.packages['kubeadm'].split('-')[0]}\n")
+            return 0
+        case ["config", "images", "pull"]:
+            machine.spend(20, "kubeadm pull")
+            return 0
+        case ["config", "images", "list"]:
+            return 0
+        case ["config", "validate", *_]:
+            return 0
+    raise unmodelled(call)
+
+
+def _options(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    rest: list[str] = []
+    options: dict[str, str] = {}
+    given = iter(words)
+    for word in given:
+        if word.startswith("--") and "=" in word:
+            name, _, value = word.partition("=")
+            options[name] = value
+        elif word in ("--config", "--cri-socket", "--kubernetes-version", "-o", "--ttl", "--token"):
+            options[word] = next(given)
+        elif word.startswith("-"):
+            options[word] = ""
+        else:
+            rest.append(word)
+    return rest, options
+
+
+def _documents(machine: Machine, options: dict[str, str]) -> dict[str, Any]:
+    """The documents of --config by kind."""
+    text = machine.host.read(options.get("--config", "")) or ""
+    return {document["kind"]: document for document in yaml.safe_load_all(text) if document}
+
+
+def _no_api(machine: Machine, call: Call) -> int:
+    return call.fail(
+        f"The connection to the server {machine.cluster.endpoint or machine.host.address + ':6443'} was refused - did you specify the right host or port?"
+    )
+
+
+def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: bool) -> int:
+    """kubeadm's own checks; exit code 2 as the real one."""
+    host = machine.host
+    passed = {name.lower() for name in options.get("--ignore-preflight-errors", "").split(",")}
+    faults: list[tuple[str, str]] = []
+    if host.cpus < 2 and not joins:
+        faults.append(("NumCPU", f"the number of available CPUs {host.cpus} is less than the required 2"))
+    if host.memory_kib < 1700 * 1024 and not joins:
+        faults.append(("Mem", f"the system RAM ({host.memory_kib // 1024} MB) is less than the minimum 1700 MB"))
+    if not host.unit("containerd").active or not host.cri:
+        faults.append(("CRI", "container runtime is not running: output: validate service connection: CRI v1 runtime API is not implemented"))
+    if host.sysctls.get("net.ipv4.ip_forward") != "1":
+        faults.append(("FileContent--proc-sys-net-ipv4-ip_forward", "/proc/sys/net/ipv4/ip_forward contents are not set to 1"))
+    if host.exists("/etc/kubernetes/kubelet.conf"):
+        faults.append(("FileAvailable--etc-kubernetes-kubelet.conf", "/etc/kubernetes/kubelet.conf already exists"))
+    if host.exists("/etc/kubernetes/pki/ca.crt") and joins:
+        faults.append(("FileAvailable--etc-kubernetes-pki-ca.crt", "/etc/kubernetes/pki/ca.crt already exists"))
+    for component in COMPONENTS:
+        if not joins and host.exists(f"/etc/kubernetes/manifests/{component}.yaml"):
+            faults.append(
+                (
+                    f"FileAvailable--etc-kubernetes-manifests-{component}.yaml",
+                    f"/etc/kubernetes/manifests/{component}.yaml already exists",
+                )
+            )
+    if not joins and host.exists("/var/lib/etcd/member"):
+        faults.append(("DirAvailable--var-lib-etcd", "/var/lib/etcd is not empty"))
+    faults = [fault for fault in faults if fault[0].lower() not in passed]
+    call.out("[preflight] Running pre-flight checks\n")
+    if not faults:
+        return 0
+    call.err("error execution phase preflight: [preflight] Some fatal errors occurred:\n")
+    call.err("".join(f"\t[ERROR {name}]: {text}\n" for name, text in faults))
+    call.err("[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`\n")
+    return 2
+
+
+def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
+    host, cluster = machine.host, machine.cluster
+    documents = _documents(machine, options)
+    init, config = documents.get("InitConfiguration", {}), documents.get("ClusterConfiguration", {})
+    version = str(config.get("kubernetesVersion", options.get("--kubernetes-version", "v0"))).removeprefix("v")
+    call.out(f"[init] Using Kubernetes version: v{version}\n")
+    code = _preflight(machine, call, options, joins=False)
+    if code:
+        machine.spend(1, "preflight")
+        return code
+    endpoint = str(config.get("controlPlaneEndpoint", f"{host.address}:{machine.settings.api_port}"))
+    advertise = init.get("localAPIEndpoint", {}).get("advertiseAddress", host.address)
+    machine.spend(8, "init certs")
+    call.out("[certs] Generating \"ca\" certificate and key\n[kubeconfig] Writing \"admin.conf\" kubeconfig file\n")
+    ca = _certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
+    name = str(config.get("clusterName", "kubernetes"))
+    _write_control_plane(host, ca, endpoint, name, version)
+    _kubelet_files(host, host.hostname)
+    host.units["kubelet"].active = True
+    if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
+        host.clock += HEALTH
+        call.out("[kubelet-check] Waiting for a healthy kubelet at http://127.0.0.1:10248/healthz. This can take up to 4m0s\n")
+        if host.swaps:
+            host.units["kubelet"].active = False
+            return call.fail(
+                "error execution phase wait-control-plane: failed while waiting for the kubelet to start: The HTTP call equal to "
+                "'curl -sSL http://127.0.0.1:10248/healthz' returned error: connection refused (running with swap on is not supported)"
+            )
+        host.pods += [_static(host, component, version) for component in COMPONENTS]
+        for pod in host.pods:
+            pod.running = pod.labels["component"] == "etcd"
+            pod.trouble = "" if pod.running else "context deadline exceeded"
+        return call.fail(
+            "[control-plane-check] kube-apiserver is not healthy after 4m0s\n"
+            "error execution phase wait-control-plane: failed while waiting for the control plane to start: "
+            f"[kube-apiserver check failed at https://{advertise}:{machine.settings.api_port}/livez: Get "
+            f'"https://{advertise}:{machine.settings.api_port}/livez?timeout=10s": context deadline exceeded]'
+        )
+    host.pods += [_static(host, component, version) for component in COMPONENTS]
+    images = [image for pod in host.pods for image in pod.images if image not in host.images]
+    machine.spend(26, "init wait")
+    host.images += list(dict.fromkeys(images))
+    late = machine.fault("api-late")
+    _begin(machine, ca, endpoint, name, version, config, host.clock + (0.0 if late is None else float(late or 60)))
+    for token in init.get("bootstrapTokens", ()):
+        _keep_token(machine, token)
+    call.out("[addons] Applied essential addon: CoreDNS\n[addons] Applied essential addon: kube-proxy\n\n")
+    call.out("Your Kubernetes control-plane has initialized successfully!\n")
+    return 0
+
+
+def _begin(machine: Machine, ca: str, endpoint: str, name: str, version: str, config: dict[str, Any], ready: float) -> None:
+    """Fill the cluster's model anew: etcd of a new control plane is empty."""
+    host, cluster = machine.host, machine.cluster
+    networking = config.get("networking", {})
+    cluster.ready_at, cluster.version, cluster.name, cluster.ca, cluster.endpoint = ready, version, name, ca, endpoint
+    cluster.control = host.name
+    cluster.pod_cidr = str(networking.get("podSubnet", "10.244.0.0/16"))
+    cluster.service_cidr = str(networking.get("serviceSubnet", "10.96.0.0/12"))
+    cluster.members, cluster.tokens, cluster.objects, cluster.applied_at = {}, {}, {}, {}
+    cluster.influx = Influx()
+    _enrol(machine)
+    now = host.clock
+    dns = builtin("Deployment", "coredns", "registry.k8s.io/coredns/coredns:v1.13.1", replicas=2)
+    dns["metadata"]["labels"]["k8s-app"] = dns["spec"]["template"]["metadata"]["labels"]["k8s-app"] = "kube-dns"
+    proxy = builtin("DaemonSet", "kube-proxy", f"registry.k8s.io/kube-proxy:v{version}", host_network=True)
+    cluster.apply(dns, now)
+    cluster.apply(proxy, now)
+
+
+def _enrol(machine: Machine) -> None:
+    """Make the Node object, with its pod range."""
+    host, cluster = machine.host, machine.cluster
+    address = host.address
+    flags = host.read("/var/lib/kubelet/kubeadm-flags.env") or ""
+    if machine.fault("wrong-nic") is not None and "node-ip" not in flags:
+        address = next(iter(host.links.get("ens6", Link(["10.2.0.1/16"])).addresses)).split("/")[0]
+    cluster.members[host.hostname] = Member(host.name, address, str(cluster.pod_range(host.number)), host.clock, host.machine_id)
+    cluster.touch()
+
+
+def _has_address(host: Host, address: str) -> bool:
+    return any(a.split("/")[0] == address for link in host.links.values() for a in link.addresses)
+
+
+def _static(host: Host, component: str, version: str) -> Pod:
+    image = "registry.k8s.io/etcd:3.6.6-0" if component == "etcd" else f"registry.k8s.io/{component}:v{version}"
+    return Pod(
+        name=f"{component}-{host.hostname}",
+        namespace="kube-system",
+        workload=f"Node//{host.hostname}",
+        labels={"component": component, "tier": "control-plane"},
+        images=[image],
+        host_network=True,
+        created=host.clock,
+        running=True,
+        since=host.clock,
+    )
+
+
+def _certificate(salt: str) -> str:
+    body = base64.b64encode(hashlib.sha512(salt.encode()).digest() * 3).decode()
+    lines = "\n".join(body[i : i + 64] for i in range(0, len(body), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+
+def ca_hash(ca: str) -> str:
+    """What stands for the digest of the CA's public key."""
+    return hashlib.sha256(ca.encode()).hexdigest()
+
+
+def _write_control_plane(host: Host, ca: str, endpoint: str, name: str, version: str) -> None:
+    key = hashlib.sha256(ca.encode()).hexdigest()
+    host.write("/etc/kubernetes/pki/ca.crt", ca)
+    for pair in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "sa", "etcd/ca", "etcd/server"):
+        host.write(f"/etc/kubernetes/pki/{pair}.key", f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n", "600")
+    for who in ("admin", "super-admin", "controller-manager", "scheduler", "kubelet"):
+        host.write(f"/etc/kubernetes/{who}.conf", _kubeconfig(ca, endpoint, name, who), "600")
+    for component in COMPONENTS:
+        host.write(f"/etc/kubernetes/manifests/{component}.yaml", f"# {component} v{version}\napiVersion: v1\nkind: Pod\n", "600")
+    host.write("/var/lib/etcd/member/snap/db", "etcd\n", "600")
+    host.make_folder("/etc/kubernetes/tmp")
+
+
+def _kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
+    encoded = base64.b64encode(ca.encode()).decode()
+    key = base64.b64encode(hashlib.sha256(f"{ca}{user}".encode()).digest() * 4).decode()
+    name = f"kubernetes-{user}"
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": cluster, "cluster": {"certificate-authority-data": encoded, "server": f"https://{endpoint}"}}],
+            "contexts": [{"name": f"{name}@{cluster}", "context": {"cluster": cluster, "user": name}}],
+            "current-context": f"{name}@{cluster}",
+            "users": [{"name": name, "user": {"client-certificate-data": encoded, "client-key-data": key}}],
+        },
+        sort_keys=False,
+    )
+
+
+def _kubelet_files(host: Host, hostname: str) -> None:
+    host.write("/var/lib/kubelet/config.yaml", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n")
+    host.write("/var/lib/kubelet/kubeadm-flags.env", f'KUBELET_KUBEADM_ARGS="--hostname-override={hostname} --node-ip={host.address}"\n')
+    host.write("/var/lib/kubelet/pki/kubelet-client-current.pem", "-----BEGIN CERTIFICATE-----\n", "600")
+
+
+def _keep_token(machine: Machine, entry: dict[str, Any]) -> None:
+    name, _, secret = str(entry["token"]).partition(".")
+    machine.cluster.tokens[name] = Token(secret, machine.host.clock + _duration(str(entry.get("ttl", "24h"))))
+    machine.cluster.touch()
+
+
+def _duration(text: str) -> float:
+    if text in ("0", "0s"):
+        return float("inf")
+    return sum(float(n) * {"h": 3600, "m": 60, "s": 1}[unit] for n, unit in re.findall(r"([\d.]+)([hms])", text))
+
+
+def _token_create(machine: Machine, call: Call, options: dict[str, str]) -> int:
+    machine.spend(0.4, "token")
+    if not machine.api_up:
+        return _no_api(machine, call)
+    entries = _documents(machine, options).get("InitConfiguration", {}).get("bootstrapTokens", [])
+    for entry in entries:
+        if entry["token"].partition(".")[0] in machine.cluster.tokens:
+            return call.fail(f'a token with id "{entry["token"].partition(".")[0]}" already exists')
+        _keep_token(machine, entry)
+        call.out(f"{entry['token']}\n")
+    return 0 if entries else call.fail("failed to create a bootstrap token: no token in the configuration")
+
+
+def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
+    host, cluster = machine.host, machine.cluster
+    code = _preflight(machine, call, options, joins=True)
+    if code:
+        machine.spend(1, "preflight")
+        return code
+    document = _documents(machine, options).get("JoinConfiguration", {})
+    discovery = document.get("discovery", {}).get("bootstrapToken", {})
+    endpoint = str(discovery.get("apiServerEndpoint", ""))
+    where = f"Get \"https://{endpoint}/api/v1/namespaces/kube-public/configmaps/cluster-info?timeout=10s\""
+    failed = "error execution phase preflight: couldn't validate the identity of the API Server: failed to request the cluster-info ConfigMap"
+    if not machine.api_up or endpoint != cluster.endpoint:
+        host.clock += 300
+        return call.fail(f"{failed}: {where}: dial tcp {endpoint}: connect: connection refused")
+    if machine.skew < -300:
+        machine.spend(5, "join discovery")
+        return call.fail(
+            f"{failed}: {where}: tls: failed to verify certificate: x509: certificate has expired or is not yet valid: "
+            "current time is before the certificate's NotBefore"
+        )
+    name, _, secret = str(discovery.get("token", "")).partition(".")
+    token = cluster.tokens.get(name)
+    expired = token is None or token.secret != secret or token.expires <= machine.now or machine.fault("token-expired") is not None
+    if expired:
+        host.clock += 300
+        return call.fail(f'{failed}: could not find a JWS signature in the cluster-info ConfigMap for token ID "{name}"')
+    if f"sha256:{ca_hash(cluster.ca)}" not in discovery.get("caCertHashes", []):
+        machine.spend(3, "join discovery")
+        return call.fail(
+            f"error execution phase preflight: couldn't validate the identity of the API Server: cluster CA found in cluster-info ConfigMap "
+            "is invalid: none of the public keys are pinned"
+        )
+    machine.spend(4, "join discovery")
+    host.write("/etc/kubernetes/bootstrap-kubelet.conf", _kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600")
+    host.write("/etc/kubernetes/pki/ca.crt", cluster.ca)
+    call.out("[preflight] Reading configuration from the \"kubeadm-config\" ConfigMap\n[kubelet-start] Starting the kubelet\n")
+    if machine.fault("dies-in-join") is not None:
+        raise Halted
+    registered = str(document.get("nodeRegistration", {}).get("name", host.hostname))
+    other = cluster.members.get(registered)
+    if other is not None and other.host != host.name:
+        host.clock += 5
+        return call.fail(
+            f'error execution phase kubelet-start: a Node with name "{registered}" and status "Ready" already exists in the cluster. '
+            "You must delete the existing Node or change the name of this new joining Node"
+        )
+    _kubelet_files(host, registered)
+    host.units["kubelet"].active = True
+    if host.swaps:
+        host.units["kubelet"].active = False
+        host.clock += HEALTH
+        return call.fail(
+            "error execution phase kubelet-start: The HTTP call equal to 'curl -sSL http://127.0.0.1:10248/healthz' returned error: "
+            "connection refused (running with swap on is not supported)"
+        )
+    machine.spend(8, "join bootstrap")
+    host.write("/etc/kubernetes/kubelet.conf", _kubeconfig(cluster.ca, endpoint, cluster.name, "kubelet"), "600")
+    host.remove("/etc/kubernetes/bootstrap-kubelet.conf")
+    _enrol(machine)
+    call.out("This node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n")
+    return 0
+
+
+def reset(machine: Machine, call: Call) -> int:
+    """What kubeadm reset takes away, and no more: links, CNI files and firewall rules stay."""
+    host, cluster = machine.host, machine.cluster
+    machine.spend(9, "kubeadm reset")
+    call.out("[preflight] Running pre-flight checks\n")
+    if not host.unit("containerd").active or not host.cri:
+        call.err("W [reset] Failed to remove containers: could not create a new runtime service: CRI is not implemented\n")
+    busy = [line.split()[1] for line in host.mounts if line.split()[0] == "busy"]
+    host.mounts = [line for line in host.mounts if line.split()[0] == "busy"]
+    if "kubelet" in host.units:
+        host.units["kubelet"].active = False
+    host.pods.clear()
+    for folder in ("/etc/kubernetes/manifests", "/etc/kubernetes/pki"):
+        host.remove(folder)
+        host.make_folder(folder)
+    for name in ("admin", "super-admin", "kubelet", "bootstrap-kubelet", "controller-manager", "scheduler"):
+        host.remove(f"/etc/kubernetes/{name}.conf")
+    host.remove("/var/lib/etcd")
+    if busy:
+        call.err(f"W [reset] Failed to unmount mounted directories in /var/lib/kubelet: {', '.join(busy)}: device or resource busy\n")
+    else:
+        host.remove("/var/lib/kubelet")
+    if cluster.control == host.name:
+        fresh = type(cluster)(generation=cluster.generation + 1)
+        cluster.__dict__.update(fresh.__dict__)
+    call.out(f"[reset] Stopping the kubelet service\n[reset] Deleting contents of directories: [/etc/kubernetes/manifests /var/lib/kubelet]\n\n{_RESET_NOTE}")
+    return 0

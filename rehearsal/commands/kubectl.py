@@ -1,0 +1,615 @@
+"""kubectl against the cluster's model: what our phases, waits, evidence and proofs ask."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import yaml
+
+from ..bash import Call
+from ..cluster import Influx, Member, key_of
+from ..host import Host, Pod
+from ..machine import Machine
+from . import program, unmodelled
+
+_VALUED = {
+    "-n", "--namespace", "-l", "--selector", "-o", "--output", "-f", "--filename", "--field-selector", "--tail", "--timeout",
+    "--sort-by", "--image", "--restart", "-c", "--for", "--duration", "--overrides", "--kubeconfig", "--since",
+}  # fmt: skip
+_KINDS = {
+    "node": "nodes", "nodes": "nodes", "no": "nodes", "pod": "pods", "pods": "pods", "po": "pods", "event": "events", "events": "events",
+    "deploy": "Deployment", "deployment": "Deployment", "deployments": "Deployment", "ds": "DaemonSet", "daemonset": "DaemonSet",
+    "daemonsets": "DaemonSet", "secret": "secrets", "secrets": "secrets", "svc": "Service", "service": "Service",
+    "services": "Service", "endpoints": "Endpoints", "job": "Job", "jobs": "Job", "configmap": "ConfigMap", "cm": "ConfigMap",
+}  # fmt: skip
+
+
+@program("kubectl")
+def kubectl(machine: Machine, call: Call) -> int:
+    words, options, tail = _split(call.argv[1:])
+    machine.spend(0.15, "kubectl")
+    if words[:1] == ["version"]:
+        call.out(f"Client Version: v{machine.host.packages['kubectl'].split('-')[0]}\n")
+        return 0
+    if machine.host.read("/etc/kubernetes/admin.conf") is None:
+        return call.fail("The connection to the server localhost:8080 was refused - did you specify the right host or port?")
+    if not machine.api_up:
+        endpoint = machine.cluster.endpoint or f"{machine.host.address}:{machine.settings.api_port}"
+        return call.fail(f"The connection to the server {endpoint} was refused - did you specify the right host or port?")
+    verb = words[0] if words else ""
+    handler = _VERBS.get(verb)
+    if handler is None:
+        raise unmodelled(call)
+    return handler(machine, call, words[1:], options, tail)
+
+
+def _split(words: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Positional words, options, and what stands after `--`."""
+    tail: list[str] = []
+    if "--" in words:
+        at = words.index("--")
+        words, tail = words[:at], words[at + 1 :]
+    rest: list[str] = []
+    options: dict[str, str] = {}
+    given = iter(words)
+    for word in given:
+        if word.startswith("--") and "=" in word:
+            name, _, value = word.partition("=")
+            options[name] = value
+        elif word in _VALUED:
+            options[word] = next(given)
+        elif word.startswith("-") and len(word) > 1:
+            options[word] = ""
+        else:
+            rest.append(word)
+    for short, long in (("-n", "--namespace"), ("-l", "--selector"), ("-o", "--output"), ("-f", "--filename")):
+        if long in options:
+            options[short] = options[long]
+    if "--all-namespaces" in options:
+        options["-A"] = ""
+    return rest, options, tail
+
+
+# --- get
+
+
+def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    if "--raw" in options:
+        path = options["--raw"]
+        call.out("ok" if path.split("?")[0] in ("/readyz", "/livez", "/healthz") else "{}")
+        return 0
+    if not words:
+        raise unmodelled(call)
+    kinds, names = _wanted(call, words)
+    if kinds == ["nodes"]:
+        return _get_nodes(machine, call, names, options)
+    if kinds == ["pods"]:
+        return _get_pods(machine, call, names, options)
+    if kinds == ["events"]:
+        for host, pod in _pods(machine):
+            if pod.trouble:
+                call.out(f"{pod.namespace}  5s  Warning  FailedCreatePodSandBox  pod/{pod.name}  {pod.trouble}\n")
+        return 0
+    if kinds == ["secrets"]:
+        name = names[0]
+        if name.removeprefix("bootstrap-token-") in machine.cluster.tokens:
+            call.out(f"{name}   bootstrap.kubernetes.io/token   7\n")
+            return 0
+        return call.fail(f'Error from server (NotFound): secrets "{name}" not found')
+    return _get_objects(machine, call, kinds, names, options)
+
+
+def _wanted(call: Call, words: list[str]) -> tuple[list[str], list[str]]:
+    """Kinds and names of `nodes w1`, `deploy/x`, `daemonsets,deployments`."""
+    if "/" in words[0]:
+        pairs = [word.split("/", 1) for word in words]
+        found, names = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    else:
+        found, names = words[0].split(","), words[1:]
+    kinds = [_KINDS.get(kind, "") for kind in dict.fromkeys(found)]
+    if "" in kinds:
+        raise unmodelled(call)
+    return kinds, names
+
+
+def _get_nodes(machine: Machine, call: Call, names: list[str], options: dict[str, str]) -> int:
+    cluster = machine.cluster
+    for name in names:
+        if name not in cluster.members:
+            return call.fail(f'Error from server (NotFound): nodes "{name}" not found')
+    chosen = {name: member for name, member in cluster.members.items() if not names or name in names}
+    for member in chosen.values():
+        machine.settling.machine(machine.settling.hosts[member.host], machine.now)
+    items = [node_object(machine, name, member) for name, member in chosen.items()]
+    return _print(machine, call, items, options, single=bool(names), row=lambda item: _node_row(machine, item), head="NAME   STATUS   ROLES   AGE   VERSION")
+
+
+def _ready(machine: Machine, member: Member) -> bool:
+    return machine.settling.ready(machine.settling.hosts[member.host], machine.now)
+
+
+def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
+    """A Node as the API gives it, as far as anybody reads it."""
+    cluster, host = machine.cluster, machine.settling.hosts[member.host]
+    ready = _ready(machine, member)
+    role = {"node-role.kubernetes.io/control-plane": ""} if host.control_plane else {}
+    taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}] if host.control_plane else []
+    if not ready:
+        taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})
+    if member.cordoned:
+        taints.append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
+    message = "kubelet is posting ready status" if ready else "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
+    flannel = host.pod("flannel")
+    annotations = {}
+    if flannel and flannel.running:
+        annotations = {
+            "flannel.alpha.coreos.com/backend-type": "vxlan",
+            "flannel.alpha.coreos.com/public-ip": vtep(machine, host),
+        }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "uid": host.machine_id,
+            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", **role},
+            "annotations": annotations,
+            "creationTimestamp": "2026-11-24T12:00:00Z",
+        },
+        "spec": {
+            "podCIDR": member.pod_cidr,
+            "podCIDRs": [member.pod_cidr],
+            **({"unschedulable": True} if member.cordoned else {}),
+            **({"taints": taints} if taints else {}),
+        },
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": member.address}, {"type": "Hostname", "address": name}],
+            "conditions": [
+                {"type": "MemoryPressure", "status": "False", "reason": "KubeletHasSufficientMemory", "message": ""},
+                {"type": "DiskPressure", "status": "False", "reason": "KubeletHasNoDiskPressure", "message": ""},
+                {"type": "Ready", "status": "True" if ready else "False", "reason": "KubeletReady" if ready else "KubeletNotReady", "message": message},
+            ],
+            "nodeInfo": {
+                "machineID": member.machine_id,
+                "kubeletVersion": f"v{cluster.version}",
+                "containerRuntimeVersion": "containerd://2.3.4",
+                "osImage": host.release["PRETTY_NAME"],
+            },
+            "capacity": {"cpu": str(host.cpus), "memory": f"{host.memory_kib}Ki", "pods": "110"},
+            "allocatable": {"cpu": str(host.cpus), "memory": f"{host.memory_kib - 102400}Ki", "pods": "110"},
+        },
+    }
+
+
+def vtep(machine: Machine, host: Host) -> str:
+    """The address that flannel tells its peers: by reachability of the control plane if its arguments say so."""
+    flannel = machine.cluster.objects.get("DaemonSet/kube-flannel/kube-flannel-ds", {})
+    text = json.dumps(flannel)
+    second = host.links.get("ens6")
+    if second and second.addresses and "--iface" not in text and machine.settling.fault(host, "wrong-nic") is not None:
+        return second.addresses[0].split("/")[0]
+    return host.address
+
+
+def _node_row(machine: Machine, item: dict[str, Any]) -> str:
+    name = item["metadata"]["name"]
+    member = machine.cluster.members[name]
+    status = "Ready" if _ready(machine, member) else "NotReady"
+    status += ",SchedulingDisabled" if member.cordoned else ""
+    role = "control-plane" if machine.settling.hosts[member.host].control_plane else "<none>"
+    return f"{name:<12} {status:<10} {role:<14} {_age(machine, member.joined):<5} v{machine.cluster.version}"
+
+
+def _age(machine: Machine, since: float) -> str:
+    seconds = int(max(0, machine.now - since))
+    return f"{seconds}s" if seconds < 120 else f"{seconds // 60}m"
+
+
+def _pods(machine: Machine) -> list[tuple[Host | None, Pod]]:
+    """All pods of the cluster, those without a place last."""
+    machine.settling.everything(machine.now)
+    hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
+    found: list[tuple[Host | None, Pod]] = [(host, pod) for host in hosts for pod in host.pods]
+    for document, key in machine.settling.unscheduled():
+        metadata = document["metadata"]
+        labels = dict(document["spec"]["template"]["metadata"]["labels"])
+        waiting = Pod(f"{metadata['name']}-{len(found):05d}", metadata.get("namespace", "default"), key, labels, [], False, machine.now)
+        waiting.trouble = "0/1 nodes are available"
+        found.append((None, waiting))
+    return found
+
+
+def _chosen_pods(machine: Machine, names: list[str], options: dict[str, str]) -> list[tuple[Host | None, Pod]]:
+    selector = dict(part.split("=", 1) for part in options.get("-l", "").split(",") if "=" in part)
+    field = options.get("--field-selector", "")
+    place = field.removeprefix("spec.nodeName=") if field.startswith("spec.nodeName=") else ""
+    phase = field.removeprefix("status.phase=") if field.startswith("status.phase=") else ""
+    return [
+        (host, pod)
+        for host, pod in _pods(machine)
+        if ("-A" in options or pod.namespace == options.get("-n", "default"))
+        and (not names or pod.name in names)
+        and all(pod.labels.get(key) == value for key, value in selector.items())
+        and (not place or (host is not None and host.hostname == place))
+        and (not phase or (phase == "Running") == pod.running)
+    ]
+
+
+def _get_pods(machine: Machine, call: Call, names: list[str], options: dict[str, str]) -> int:
+    chosen = _chosen_pods(machine, names, options)
+    if names and not chosen:
+        return call.fail(f'Error from server (NotFound): pods "{names[0]}" not found')
+    if not chosen and "json" not in options.get("-o", ""):
+        if "-o" not in options or options["-o"] == "wide":
+            call.err("No resources found\n" if "-A" in options else f"No resources found in {options.get('-n', 'default')} namespace.\n")
+        return 0
+    items = [_pod_object(machine, host, pod) for host, pod in chosen]
+    wide = options.get("-o") == "wide"
+
+    def row(item: dict[str, Any]) -> str:
+        host, pod = chosen[items.index(item)]
+        ready, status = ("1/1", "Running") if pod.running else ("0/1", _pod_status(host, pod))
+        front = f"{pod.namespace:<14} " if "-A" in options else ""
+        back = f"   {host.hostname if host else '<none>'}" if wide else ""
+        return f"{front}{pod.name:<44} {ready} {status:<18} 0 {_age(machine, pod.created)}{back}"
+
+    head = ("NAMESPACE      " if "-A" in options else "") + "NAME  READY  STATUS  RESTARTS  AGE"
+    return _print(machine, call, items, {k: v for k, v in options.items() if not wide or k != "-o"}, single=bool(names), row=row, head=head)
+
+
+def _pod_status(host: Host | None, pod: Pod) -> str:
+    if host is None:
+        return "Pending"
+    if pod.trouble.startswith(("CrashLoop", "ImagePull")):
+        return pod.trouble.split(":")[0]
+    return "ContainerCreating" if pod.workload.startswith(("DaemonSet", "Deployment", "Job")) else "Error"
+
+
+def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]:
+    condition = {"type": "Ready", "status": "True" if pod.running else "False"}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
+        "spec": {"nodeName": host.hostname if host else "", "hostNetwork": pod.host_network},
+        "status": {
+            "phase": "Running" if pod.running else "Pending",
+            "podIP": pod_address(machine, host, pod) if host else "",
+            "hostIP": host.address if host else "",
+            "conditions": [condition],
+            "containerStatuses": [{"ready": pod.running, "restartCount": 0, "image": image} for image in pod.images[-1:]],
+        },
+    }
+
+
+def pod_address(machine: Machine, host: Host, pod: Pod) -> str:
+    if pod.host_network or host.hostname not in machine.cluster.members:
+        return host.address
+    bridge = host.links.get("cni0")
+    base = bridge.addresses[0].split("/")[0].rsplit(".", 1)[0] if bridge and bridge.addresses else "10.0.0"
+    return f"{base}.{2 + host.pods.index(pod)}"
+
+
+def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str], options: dict[str, str]) -> int:
+    machine.settling.everything(machine.now)
+    selector = dict(part.split("=", 1) for part in options.get("-l", "").split(",") if "=" in part)
+    namespace = options.get("-n", "default")
+    found = [
+        item
+        for kind in kinds
+        for item in machine.cluster.workloads(kind)
+        if ("-A" in options or item["metadata"].get("namespace", "") == namespace)
+        and (not names or item["metadata"]["name"] in names)
+        and all(item["metadata"].get("labels", {}).get(key) == value for key, value in selector.items())
+    ]
+    if names and not found:
+        group = {"Deployment": "deployments.apps", "DaemonSet": "daemonsets.apps"}.get(kinds[0], kinds[0].lower() + "s")
+        return call.fail(f'Error from server (NotFound): {group} "{names[0]}" not found')
+    items = [{**item, "status": workload_status(machine, item)} for item in found]
+    return _print(machine, call, items, options, single=bool(names), row=lambda i: f"{i['metadata']['name']}   {i['status']}", head="NAME   STATUS")
+
+
+def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any]:
+    """A workload's counts; `availableReplicas` is absent while none is available, as in the API."""
+    key = key_of(document)
+    hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
+    pods = [pod for host in hosts for pod in host.pods if pod.workload == key]
+    running = sum(pod.running for pod in pods)
+    if document["kind"] == "DaemonSet":
+        return {"desiredNumberScheduled": len(pods), "currentNumberScheduled": len(pods), "numberReady": running, "numberAvailable": running}
+    if document["kind"] != "Deployment":
+        return {}
+    counts = {"availableReplicas": running, "readyReplicas": running} if running else {}
+    return {"replicas": document["spec"].get("replicas", 1), **counts}
+
+
+def _print(machine: Machine, call: Call, items: list[dict[str, Any]], options: dict[str, str], *, single: bool, row: Any, head: str) -> int:
+    """Print as -o asks: json, jsonpath, name, or rows."""
+    form = options.get("-o", "")
+    if form == "json":
+        call.out(json.dumps(items[0] if single and len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}) + "\n")
+    elif form.startswith("jsonpath="):
+        call.out(_jsonpath(call, form.removeprefix("jsonpath="), items[0] if single else {"items": items}))
+    elif form == "name":
+        call.out("".join(f"{item.get('kind', '').lower()}/{item['metadata']['name']}\n" for item in items))
+    elif form in ("", "wide"):
+        if "--no-headers" not in options and items:
+            call.out(head + "\n")
+        call.out("".join(row(item) + "\n" for item in items))
+    else:
+        raise unmodelled(call)
+    return 0
+
+
+def _jsonpath(call: Call, path: str, item: dict[str, Any]) -> str:
+    """`{.a.b}`, `{.items[*].a.b}`, `{.items[0].a}`, and `{range .items[*]}{.a}{" "}{.b}{"\\n"}{end}`."""
+    if match := re.fullmatch(r"\{range \.items\[\*\]\}(.*)\{end\}", path):
+        return "".join(_jsonpath(call, match[1], one) for one in item["items"])
+    result = ""
+    for part in re.findall(r"\{([^}]*)\}", path):
+        if part.startswith('"'):
+            result += part.strip('"').replace("\\n", "\n").replace("\\t", "\t")
+            continue
+        values: list[Any] = [item]
+        for step in re.findall(r"\.((?:[^.\[\\]|\\.)+)|\[(\*|\d+|\?\([^)]*\))\]", part):
+            name, index = step
+            if name:
+                key = name.replace("\\.", ".")
+                values = [value[key] for value in values if isinstance(value, dict) and key in value]
+            elif index == "*":
+                values = [one for value in values for one in value]
+            elif index.isdigit():
+                values = [value[int(index)] for value in values if len(value) > int(index)]
+            elif condition := re.fullmatch(r"\?\(@\.(\w+)==[\"'](\w+)[\"']\)", index):
+                values = [one for value in values for one in value if one.get(condition[1]) == condition[2]]
+            else:
+                raise unmodelled(call)
+        result += " ".join(str(value) for value in values)
+    return result
+
+
+# --- change
+
+
+def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    source = options.get("-f", "")
+    text = call.input() if source == "-" else machine.host.read(source)
+    if text is None:
+        if source.startswith("http"):
+            return _apply_legacy(machine, call, source)
+        return call.fail(f'error: the path "{source}" does not exist')
+    for document in yaml.safe_load_all(text):
+        if document:
+            what = machine.cluster.apply(document, machine.host.clock)
+            what = "serverside-applied" if "--server-side" in options else what
+            call.out(f"{document['kind'].lower()}/{document['metadata']['name']} {what}\n")
+    machine.spend(1, "kubectl apply")
+    return 0
+
+
+def _apply_legacy(machine: Machine, call: Call, url: str) -> int:
+    from .legacy import documents_of
+
+    for document in documents_of(url, machine):
+        machine.cluster.apply(document, machine.host.clock)
+        call.out(f"{document['kind'].lower()} \"{document['metadata']['name']}\" created\n")
+    return 0
+
+
+def _delete(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    cluster = machine.cluster
+    if not words and "-f" in options:
+        text = call.input() if options["-f"] == "-" else machine.host.read(options["-f"]) or ""
+        for document in yaml.safe_load_all(text):
+            if document:
+                _delete_object(machine, key_of(document))
+                call.out(f"{document['kind'].lower()} \"{document['metadata']['name']}\" deleted\n")
+        return 0
+    kinds, names = _wanted(call, words)
+    if kinds == ["nodes"]:
+        for name in names:
+            if cluster.members.pop(name, None) is None and "--ignore-not-found" not in options:
+                return call.fail(f'Error from server (NotFound): nodes "{name}" not found')
+            cluster.touch()
+            call.out(f'node "{name}" deleted\n')
+        return 0
+    if kinds == ["pods"]:
+        for host, pod in _chosen_pods(machine, names, options):
+            if host is not None:
+                machine.settling.replace(host, pod, machine.host.clock)
+                call.out(f'pod "{pod.name}" deleted from {pod.namespace} namespace\n')
+        if "influxdb" in options.get("-l", ""):
+            cluster.influx = Influx(first=cluster.influx.first)
+            cluster.touch()
+        return 0
+    for name in names:
+        _delete_object(machine, f"{kinds[0]}/{options.get('-n', 'default')}/{name}")
+    return 0
+
+
+def _delete_object(machine: Machine, key: str) -> None:
+    cluster = machine.cluster
+    cluster.objects.pop(key, None)
+    cluster.applied_at.pop(key, None)
+    cluster.touch()
+    for host in machine.settling.hosts.values():
+        host.pods = [pod for pod in host.pods if pod.workload != key]
+
+
+def _drain(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    member = machine.cluster.members.get(words[0])
+    if member is None:
+        return call.fail(f'error: error when getting node "{words[0]}": nodes "{words[0]}" not found')
+    member.cordoned = True
+    machine.cluster.touch()
+    host = machine.settling.hosts[member.host]
+    for pod in [pod for pod in host.pods if pod.workload.startswith("Deployment/")]:
+        machine.settling.replace(host, pod, machine.host.clock)
+        call.out(f"pod/{pod.name} evicted\n")
+    machine.spend(6, "drain")
+    call.out(f"node/{words[0]} drained\n")
+    return 0
+
+
+def _cordon(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    machine.cluster.members[words[0]].cordoned = False
+    machine.cluster.touch()
+    return 0
+
+
+# --- look closer
+
+
+def _describe(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    kinds, names = _wanted(call, words)
+    if kinds == ["nodes"]:
+        member = machine.cluster.members.get(names[0])
+        if member is None:
+            return call.fail(f'Error from server (NotFound): nodes "{names[0]}" not found')
+        item = node_object(machine, names[0], member)
+        call.out(f"Name:  {names[0]}\nConditions:\n")
+        call.out("".join(f"  {c['type']:<16} {c['status']:<6} {c['reason']}  {c['message']}\n" for c in item["status"]["conditions"]))
+        call.out(f"Addresses:\n  InternalIP:  {member.address}\n")
+        return 0
+    for host, pod in _chosen_pods(machine, names, options):
+        call.out(f"Name: {pod.name}\nNode: {host.hostname if host else '<none>'}\nEvents: {pod.trouble or '<none>'}\n")
+    return 0
+
+
+def _logs(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    name = words[0].split("/", 1)[-1]
+    pods = [pod for _, pod in _pods(machine) if pod.namespace == options.get("-n", "default") and pod.name.startswith(name)]
+    if not pods:
+        return call.fail(f'error: error from server (NotFound): "{name}" not found')
+    call.out("".join(f"{pod.trouble or 'started'}\n" for pod in pods[:1]))
+    return 0
+
+
+def _exec(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    name = words[0].split("/", 1)[-1]
+    pods = [
+        (host, pod)
+        for host, pod in _pods(machine)
+        if pod.namespace == options.get("-n", "default") and (pod.name == name or pod.workload.endswith(f"/{name}"))
+    ]
+    if not pods:
+        return call.fail(f'Error from server (NotFound): deployments.apps "{name}" not found')
+    running = [(host, pod) for host, pod in pods if pod.running]
+    if not running:
+        return call.fail(f"error: unable to upgrade connection: container not found (\"{pods[0][1].labels.get('app', name)}\")")
+    host, pod = running[0]
+    if tail[:1] == ["influx"]:
+        return _influx(machine, call, tail[1:], pod)
+    return in_pod(machine, call, tail, host, pod)
+
+
+def in_pod(machine: Machine, call: Call, words: list[str], host: Host | None, pod: Pod) -> int:
+    """A command inside a pod: name resolution and reaching other pods, which is where a broken overlay shows."""
+    raise unmodelled(call)
+
+
+def _influx(machine: Machine, call: Call, words: list[str], pod: Pod) -> int:
+    """The `influx` client in the InfluxDB pod, with its csv output."""
+    control = machine.settling.hosts[machine.cluster.control]
+    influx = machine.cluster.influx
+    refused = (
+        'Failed to connect to http://localhost:8086: Get "http://localhost:8086/ping": dial tcp [::1]:8086: connect: connection refused\n'
+        "Please check your connection settings and ensure 'influxd' is running."
+    )
+    flaky = machine.settling.fault(control, "influx-flaky")
+    if not influx.first:
+        influx.first, influx.failures = pod.name, int(flaky or 3) if flaky is not None else 0
+        machine.cluster.touch()
+    if machine.settling.fault(control, "influx-stuck") is not None and influx.first == pod.name:
+        return call.fail(refused)
+    if influx.failures and flaky is not None:
+        influx.failures -= 1
+        machine.cluster.touch()
+        return call.fail(refused)
+    statements = words[words.index("-execute") + 1] if "-execute" in words else ""
+    for statement in (part.strip() for part in statements.split(";")):
+        code = _statement(machine, call, influx, statement)
+        if code:
+            return code
+    return 0
+
+
+def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> int:
+    upper = statement.upper()
+    if upper.startswith("CREATE DATABASE"):
+        influx.database = True
+        influx.policies.setdefault("autogen", ["0s", "168h0m0s"])
+        influx.default = influx.default or "autogen"
+    elif match := re.match(r'(CREATE|ALTER) RETENTION POLICY "?(\w+)"? ON "?k8s"? DURATION (\w+)(?: REPLICATION \d+)?( DEFAULT)?', statement, re.I):
+        if not influx.database:
+            return call.fail("ERR: database not found: k8s")
+        verb, name, duration, default = match.groups()
+        wanted = [_go_duration(duration), "168h0m0s"]
+        if verb.upper() == "CREATE" and name in influx.policies and influx.policies[name] != wanted:
+            return call.fail("ERR: retention policy already exists")
+        if verb.upper() == "ALTER" and name not in influx.policies:
+            return call.fail(f"ERR: retention policy not found: {name}")
+        influx.policies[name] = wanted
+        influx.default = name if default else influx.default
+    elif upper.startswith("SHOW RETENTION POLICIES"):
+        if not influx.database:
+            return call.fail("ERR: database not found: k8s")
+        call.out("name,duration,shardGroupDuration,replicaN,default\n")
+        for name, (duration, shard) in influx.policies.items():
+            call.out(f"{name},{duration},{shard},1,{'true' if name == influx.default else 'false'}\n")
+        return 0
+    elif upper.startswith("SHOW MEASUREMENTS"):
+        if influx.database and _metrics(machine):
+            call.out("name,name\nmeasurements,cpu\nmeasurements,kubernetes_node\nmeasurements,kubernetes_pod_container\nmeasurements,mem\n")
+        return 0
+    elif upper.startswith("SHOW DATABASES"):
+        call.out("name,name\ndatabases,_internal\n" + ("databases,k8s\n" if influx.database else ""))
+        return 0
+    elif upper.startswith("SELECT") or upper.startswith("SHOW TAG VALUES"):
+        names = sorted(reporting(machine))
+        call.out("name,key,value\n" + "".join(f"kubernetes_node,node_name,{name}\n" for name in names))
+        return 0
+    elif statement:
+        raise unmodelled(call)
+    machine.cluster.touch()
+    return 0
+
+
+def _go_duration(text: str) -> str:
+    hours = sum(float(n) * {"w": 168, "d": 24, "h": 1, "m": 1 / 60, "s": 1 / 3600}[u] for n, u in re.findall(r"(\d+)([wdhms])", text))
+    return f"{int(hours)}h0m0s" if hours else "0s"
+
+
+def reporting(machine: Machine) -> list[str]:
+    """Nodes whose metrics arrive: Telegraf has run there for a flush, and its packets reach InfluxDB."""
+    hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
+    return [
+        host.hostname
+        for host in hosts
+        if (pod := host.pod("telegraf")) and pod.running and machine.now >= pod.since + 10 and machine.settling.fault(host, "udp-blocked") is None
+    ]
+
+
+def _metrics(machine: Machine) -> bool:
+    return bool(reporting(machine))
+
+
+def _rollout(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    call.out("restarted\n")
+    return 0
+
+
+def _create(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    if words[:1] == ["token"]:
+        call.out("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl\n")
+        return 0
+    if "-f" in options:
+        return _apply(machine, call, words, options, tail)
+    raise unmodelled(call)
+
+
+_VERBS = {
+    "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "uncordon": _cordon, "describe": _describe,
+    "logs": _logs, "exec": _exec, "rollout": _rollout,
+}  # fmt: skip

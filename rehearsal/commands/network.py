@@ -1,0 +1,268 @@
+"""Links, routes, firewall, and what curl and the like reach."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import urlsplit
+
+from fabfile.settings import Settings
+
+from ..bash import Call
+from ..host import Host
+from ..machine import Machine
+from . import program, unmodelled
+
+OUR_CHAIN = re.compile(r"\b(KUBE-[A-Z-]+|FLANNEL-[A-Z]+|CNI-[A-Z-]+)")
+_DEFAULTS = Settings()
+
+
+@program("ip")
+def ip(machine: Machine, call: Call) -> int:
+    words = [w for w in call.argv[1:] if w not in ("-4", "-o", "dev")]
+    links = machine.host.links
+    match words:
+        case ["-j", "addr"] | ["-j", "addr", "show"] | ["-j", "a"]:
+            call.out(json.dumps(_addresses(machine.host)) + "\n")
+        case ["-br", "addr"] | ["-br", "a"]:
+            for name, link in links.items():
+                call.out(f"{name:<16} {'UP' if link.up else 'DOWN':<14} {' '.join(link.addresses)}\n")
+        case ["addr"] | ["a"]:
+            for number, (name, link) in enumerate(links.items(), 1):
+                call.out(f"{number}: {name}: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu {link.mtu}\n")
+                call.out("".join(f"    inet {address} scope global {name}\n" for address in link.addresses))
+        case ["-j", "link"] | ["-j", "link", "show"]:
+            call.out(json.dumps([{"ifname": n, "mtu": k.mtu, "flags": ["UP"]} for n, k in links.items()]) + "\n")
+        case ["link", "show", name] | ["addr", "show", name] | ["-br", "addr", "show", name] | ["-br", "link", "show", name]:
+            if name not in links:
+                return call.fail(f'Device "{name}" does not exist.')
+            call.out(f"9: {name}: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu {links[name].mtu} qdisc noqueue state UNKNOWN\n")
+        case ["link", "delete" | "del", name]:
+            if links.pop(name, None) is None:
+                return call.fail(f'Cannot find device "{name}"')
+        case ["link", "set", name, "down" | "up" as state]:
+            if name not in links:
+                return call.fail(f'Cannot find device "{name}"')
+            links[name].up = state == "up"
+        case ["route", "get", address, *_]:
+            call.out(f"{address} via 10.2.0.1 dev {default_link(machine)} src {machine.host.address} uid 0\n    cache\n")
+        case ["route"] | ["route", "show", *_]:
+            call.out(f"default via 10.2.0.1 dev {default_link(machine)} proto dhcp metric 100\n")
+        case ["-j", "route", "get", address, *_]:
+            call.out(json.dumps([{"dst": address, "dev": default_link(machine), "prefsrc": machine.host.address}]) + "\n")
+        case _:
+            raise unmodelled(call)
+    return 0
+
+
+def default_link(machine: Machine) -> str:
+    return "ens6" if machine.fault("wrong-nic") is not None else "ens5"
+
+
+def _addresses(host: Host) -> list[dict[str, object]]:
+    result: list[dict[str, object]] = []
+    for number, (name, link) in enumerate(host.links.items(), 1):
+        flags = ["BROADCAST", "MULTICAST", *(["UP", "LOWER_UP"] if link.up else [])]
+        info = [
+            {"family": "inet6" if ":" in a else "inet", "local": a.split("/")[0], "prefixlen": int(a.split("/")[1]), "scope": "global"}
+            for a in link.addresses
+        ]
+        state = "UP" if link.up else "DOWN"
+        result.append({"ifindex": number, "ifname": name, "flags": flags, "mtu": link.mtu, "operstate": state, "addr_info": info})
+    return result
+
+
+@program("ifconfig")
+def ifconfig(machine: Machine, call: Call) -> int:
+    links = machine.host.links
+    if len(call.argv) == 3 and call.argv[2] in ("down", "up"):
+        if call.argv[1] not in links:
+            return call.fail(f"{call.argv[1]}: ERROR while getting interface flags: No such device")
+        links[call.argv[1]].up = call.argv[2] == "up"
+        return 0
+    for name, link in links.items():
+        if link.up:
+            call.out(f"{name}: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu {link.mtu}\n        inet {' '.join(link.addresses)}\n")
+    return 0
+
+
+def _rules(machine: Machine, name: str) -> list[str]:
+    return machine.host.rules6 if name.startswith("ip6") else machine.host.rules
+
+
+@program("iptables-save", "ip6tables-save")
+def save(machine: Machine, call: Call) -> int:
+    rules = _rules(machine, call.argv[0])
+    chains = sorted({chain for rule in rules for chain in OUR_CHAIN.findall(rule)})
+    nat = [r for r in rules if r.startswith(("-A PREROUTING", "-A POSTROUTING"))]
+    for table, chosen, hooks in (("nat", nat, ("PREROUTING", "POSTROUTING")), ("filter", [r for r in rules if r not in nat], ("INPUT", "FORWARD"))):
+        if not rules:
+            continue
+        call.out(f"*{table}\n" + "".join(f":{hook} ACCEPT [0:0]\n" for hook in hooks))
+        call.out("".join(f":{chain} - [0:0]\n" for chain in chains if any(chain in r for r in chosen)))
+        call.out("".join(f"{rule}\n" for rule in chosen) + "COMMIT\n")
+    return 0
+
+
+@program("iptables-restore", "ip6tables-restore")
+def restore(machine: Machine, call: Call) -> int:
+    rules = [line for line in call.input().splitlines() if line.startswith("-A ")]
+    if call.argv[0].startswith("ip6"):
+        machine.host.rules6 = rules
+    else:
+        machine.host.rules = rules
+    return 0
+
+
+@program("iptables", "ip6tables")
+def iptables(machine: Machine, call: Call) -> int:
+    rules = _rules(machine, call.argv[0])
+    words = [w for w in call.argv[1:] if w not in ("-w",)]
+    if words[:1] == ["-t"]:
+        words = words[2:]
+    match words:
+        case ["-S", *_]:
+            call.out("".join(f"{rule}\n" for rule in rules))
+        case ["-C", *rest]:
+            return int("-A " + " ".join(rest) not in rules)
+        case ["-A" | "-I", *rest]:
+            rules.append("-A " + " ".join(rest))
+        case _:
+            raise unmodelled(call)
+    return 0
+
+
+@program("nft")
+def nft(machine: Machine, call: Call) -> int:
+    tables = machine.host.nft_tables
+    match call.argv[1:]:
+        case ["list", "tables"]:
+            call.out("".join(f"table {name}\n" for name in tables))
+        case ["delete", "table", *name]:
+            text = " ".join(name)
+            if text not in tables:
+                return call.fail("Error: No such file or directory")
+            tables.remove(text)
+        case _:
+            raise unmodelled(call)
+    return 0
+
+
+@program("ping")
+def ping(machine: Machine, call: Call) -> int:
+    call.out(f"1 packets transmitted, 1 received, 0% packet loss ({call.argv[-1]})\n")
+    return 0
+
+
+@program("getent")
+def getent(machine: Machine, call: Call) -> int:
+    call.out(f"10.2.0.2        {call.argv[-1]}\n")
+    return 0
+
+
+@program("ss")
+def ss(machine: Machine, call: Call) -> int:
+    ports = [22]
+    if machine.host.active("kubelet"):
+        ports += [10250]
+    if any(p.labels.get("component") == "kube-apiserver" and p.running for p in machine.host.pods):
+        ports += [machine.settings.api_port, 2379, 2380, 10257, 10259]
+    call.out("".join(f"LISTEN 0 4096 *:{port} *:*\n" for port in ports))
+    return 0
+
+
+@program("curl")
+def curl(machine: Machine, call: Call) -> int:
+    """GET one address: the API, a NodePort, or a package source."""
+    values, urls, flags = dict[str, str](), list[str](), ""
+    words = iter(call.argv[1:])
+    for word in words:
+        if word in ("-o", "-w", "--max-time", "--connect-timeout", "--retry", "-H", "-m", "-X", "-d", "--data-urlencode", "--retry-delay"):
+            values[word] = next(words)
+        elif word.startswith("-"):
+            flags += word
+        else:
+            urls.append(word)
+    status, body, error = fetch(machine, urls[-1])
+    machine.spend(0.3, "curl")
+    if status and status >= 400 and "f" in flags.replace("--fail", "f"):
+        status, error, body = 0, f"curl: (22) The requested URL returned error: {status}", ""
+    target = values.get("-o", "")
+    if target and target != "/dev/null" and status:
+        machine.write_file(target, body)
+    elif not target:
+        call.out(body)
+    if "-w" in values:
+        call.out(values["-w"].replace("%{http_code}", f"{status:03d}").replace("\\n", "\n"))
+    if not status:
+        if "S" in flags or "s" not in flags:
+            call.err(f"{error}\n")
+        match = re.search(r"\((\d+)\)", error)
+        return int(match[1]) if match else 7
+    return 0
+
+
+def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
+    """(HTTP status, body, "") or (0, "", curl's error)."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    refused = f"curl: (7) Failed to connect to {host} port {port} after 2 ms: Couldn't connect to server"
+    if host in _control_addresses(machine) and port == machine.settings.api_port:
+        if not machine.api_up:
+            return 0, "", refused
+        return 200, "ok", ""
+    if port in (machine.settings.dashboard_port, machine.settings.influxdb_port) and (host in _control_addresses(machine) or host == machine.host.address):
+        return _node_port(machine, port, refused)
+    if parts.path.endswith(("Release.key", "repomd.xml.key", "/gpg", "apt-key.gpg")):
+        if machine.fault("packages-down") is not None:
+            machine.spend(30, "curl retries")
+            return 0, "", f"curl: (28) Failed to connect to {host} port {port} after 10002 ms: Timeout was reached"
+        ours = _DEFAULTS.containerd_key_fingerprint if parts.path.endswith("/gpg") else _DEFAULTS.packages_key_fingerprint
+        return 200, f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n{ours}\n-----END PGP PUBLIC KEY BLOCK-----\n", ""
+    if url.startswith(machine.settings.manifests_url):
+        return 200, "{}\n", ""
+    if host.endswith(("pkgs.k8s.io", "docker.com", "registry.k8s.io", "ghcr.io", "docker.io", "kubernetes.io")):
+        if machine.fault("packages-down") is not None and host.endswith(("pkgs.k8s.io", "docker.com")):
+            return 0, "", f"curl: (28) Failed to connect to {host} port {port} after 10002 ms: Timeout was reached"
+        return 200, "", ""
+    return 0, "", f"curl: (6) Could not resolve host: {host}"
+
+
+def _control_addresses(machine: Machine) -> set[str]:
+    control = machine.settling.hosts.get(machine.cluster.control) if machine.cluster.exists else None
+    own = {host.address for host in machine.settling.hosts.values() if host.control_plane}
+    return own | {control.address if control else "", "127.0.0.1", "localhost"}
+
+
+def _node_port(machine: Machine, port: int, refused: str) -> tuple[int, str, str]:
+    app = "monitoring-influxdb" if port == machine.settings.influxdb_port else machine.settings.dashboard
+    if machine.api_up:
+        machine.settling.everything(machine.now)
+    for host in machine.settling.hosts.values():
+        for pod in host.pods:
+            if pod.labels.get("app") == app and pod.running:
+                return 200, f"<html><title>{app}</title></html>\n", ""
+    return 0, "", refused
+
+
+@program("gpg")
+def gpg(machine: Machine, call: Call) -> int:
+    source = call.argv[-1]
+    text = machine.host.read(source)
+    if text is None or "BEGIN PGP" not in text:
+        return call.fail("gpg: no valid OpenPGP data found.", 2)
+    if "--show-keys" in call.argv:
+        call.out(f"pub:-:4096:1:{text.splitlines()[1][-16:]}:1700000000:::-:::scSC::::::23::0:\nfpr:::::::::{text.splitlines()[1]}:\n")
+        return 0
+    if "--dearmor" in call.argv:
+        machine.write_file(call.argv[call.argv.index("-o") + 1], text)
+        return 0
+    raise unmodelled(call)
+
+
+@program("openssl")
+def openssl(machine: Machine, call: Call) -> int:
+    if call.argv[1:2] == ["rand"]:
+        call.out("5f" * 16 + "\n")
+        return 0
+    raise unmodelled(call)

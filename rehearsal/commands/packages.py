@@ -1,0 +1,231 @@
+"""apt, dpkg, dnf and rpm: repositories that were really added, versions that were really asked for."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+from ..bash import Call
+from ..host import APT, Host, Unit
+from ..machine import Machine
+from . import program, unmodelled
+from .system import start
+from .text import LOCKER, lock_left
+
+_KUBERNETES = ("kubelet", "kubeadm", "kubectl")
+_OTHERS = {"kubernetes-cni": "1.8.0-1.1", "cri-tools": "{minor}.0-1.1"}
+_CONTAINERD = "2.3.4-1~ubuntu.24.04~noble"
+_PLAIN = {
+    "ca-certificates": "20240203", "curl": "8.5.0-2ubuntu10.6", "gnupg": "2.4.4-2ubuntu17.3", "iproute-tc": "6.11.0-1.el9",
+    "docker.io": "28.2.2-0ubuntu1~24.04.1",
+}  # fmt: skip
+PACKAGED_CONFIG = 'disabled_plugins = ["cri"]\n'
+
+
+@program("apt-get", "apt")
+def apt_get(machine: Machine, call: Call) -> int:
+    words, lock_wait = [], 0.0
+    given = iter(call.argv[1:])
+    for word in given:
+        if word == "-o":
+            option = next(given)
+            if option.startswith("DPkg::Lock::Timeout="):
+                lock_wait = float(option.split("=")[1])
+        elif not word.startswith("-"):
+            words.append(word)
+    host = machine.host
+    held = lock_left(machine)
+    if held > 0:
+        machine.spend(0, "")
+        host.clock += min(held, lock_wait)
+        if held > lock_wait:
+            return call.fail(
+                f"E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process {LOCKER} (unattended-upgr)\n"
+                "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?",
+                100,
+            )
+    verb, names = words[0], words[1:]
+    if verb == "update":
+        return _update(machine, call)
+    if verb == "install":
+        return _install(machine, call, names)
+    if verb in ("purge", "remove", "autoremove"):
+        _remove(machine, names)
+        call.out("".join(f"Removing {name} ...\n" for name in names))
+        machine.spend(6, "apt purge")
+        return 0
+    raise unmodelled(call)
+
+
+def _update(machine: Machine, call: Call) -> int:
+    host = machine.host
+    machine.spend(4, "apt update")
+    if machine.fault("packages-down") is not None:
+        machine.spend(30, "apt retries")
+        call.out("Ign:1 http://archive.ubuntu.com/ubuntu noble InRelease\n")
+        call.err("W: Some index files failed to download. They have been ignored, or old ones used instead.\n")
+        return 0
+    for path in sorted(host.files):
+        if path.startswith("/etc/apt/sources.list.d/") and path.endswith(".list"):
+            text = host.files[path].text
+            key = re.search(r"signed-by=([^\]\s]+)", text)
+            url = next((word for word in text.split() if word.startswith("http")), "")
+            if key and key[1] not in host.files:
+                call.err(f"E: The repository '{url} InRelease' is not signed.\n")
+                return 100
+            call.out(f"Get:1 {url} InRelease [1,186 B]\n")
+    host.lists_from = " ".join(_repositories(host))
+    call.out("Reading package lists...\n")
+    return 0
+
+
+def _repositories(host: Host) -> list[str]:
+    """The addresses of the repositories that are configured, apt's or dnf's."""
+    found: list[str] = []
+    for path, file in sorted(host.files.items()):
+        if path.startswith("/etc/apt/sources.list.d/"):
+            found += [word for word in file.text.split() if word.startswith("http")]
+        if path.startswith("/etc/yum.repos.d/"):
+            found += re.findall(r"^baseurl=(\S+)", file.text, flags=re.M)
+    return found
+
+
+def _candidate(name: str, repositories: str) -> str:
+    """The version that the repositories offer; empty when they do not have the package."""
+    minor = re.search(r"/v(\d+\.\d+)/", repositories)
+    if name in _KUBERNETES or name in _OTHERS:
+        if not minor:
+            return ""
+        return _OTHERS[name].format(minor=minor[1]) if name in _OTHERS else f"{minor[1]}.*"
+    if name == "containerd.io":
+        return _CONTAINERD if "/linux/" in repositories else ""
+    return _PLAIN.get(name, "")
+
+
+def _install(machine: Machine, call: Call, names: list[str]) -> int:
+    host = machine.host
+    new: dict[str, str] = {}
+    for wanted in names:
+        name, _, version = wanted.partition("=")
+        offered = _candidate(name, host.lists_from)
+        if not offered:
+            return call.fail(f"E: Unable to locate package {name}", 100)
+        if version and not fnmatch.fnmatchcase(version.removesuffix("-*"), offered):
+            return call.fail(f"E: Version '{version}' for '{name}' was not found", 100)
+        new[name] = f"{version.removesuffix('-*')}-1.1" if version else offered.replace("*", "4-1.1")
+    call.out(f"The following NEW packages will be installed:\n  {' '.join(new)}\n")
+    if machine.fault("packages-down") is not None:
+        return call.fail("E: Failed to fetch https://pkgs.k8s.io/core:/stable:/: Could not connect to pkgs.k8s.io:443", 100)
+    if machine.fault("disk-full") is not None:
+        return call.fail(
+            "dpkg: error processing archive /var/cache/apt/archives/kubelet.deb (--unpack):\n"
+            " cannot copy extracted data for './usr/bin/kubelet' to '/usr/bin/kubelet.dpkg-new': failed to write (No space left on device)\n"
+            "E: Sub-process /usr/bin/dpkg returned an error code (1)",
+            100,
+        )
+    _put(machine, new)
+    machine.spend(25 if "kubelet" in new else 6, "apt install")
+    call.out("".join(f"Setting up {name} ({version}) ...\n" for name, version in new.items()))
+    return 0
+
+
+def _put(machine: Machine, new: dict[str, str]) -> None:
+    host = machine.host
+    fresh = {name for name in new if name not in host.packages}
+    host.packages.update(new)
+    if "containerd.io" in fresh:
+        if "/etc/containerd/config.toml" not in host.files:
+            host.write("/etc/containerd/config.toml", PACKAGED_CONFIG)
+        host.units["containerd"] = Unit()
+        if host.family == APT:  # a Debian package starts its service, an rpm does not
+            host.units["containerd"].enabled = True
+            start(machine, "containerd")
+    if "kubelet" in fresh:
+        host.units["kubelet"] = Unit(active=host.family == APT, enabled=host.family == APT)
+        host.write("/etc/default/kubelet" if host.family == APT else "/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=\n")
+    if "kubernetes-cni" in fresh:
+        host.write("/opt/cni/bin/bridge", "")
+    if "docker.io" in fresh:
+        host.units["docker"] = Unit(True, True)
+
+
+def _remove(machine: Machine, names: list[str]) -> None:
+    host = machine.host
+    for name in names:
+        host.packages.pop(name, None)
+        unit = {"containerd.io": "containerd", "docker.io": "docker"}.get(name, name)
+        host.units.pop(unit, None)
+        if name == "containerd.io":
+            for path in ("/etc/containerd/config.toml", "/run/containerd/containerd.sock"):
+                host.files.pop(path, None)
+
+
+@program("apt-mark")
+def apt_mark(machine: Machine, call: Call) -> int:
+    host = machine.host
+    verb, names = call.argv[1], call.argv[2:]
+    if verb == "showhold":
+        call.out("".join(f"{name}\n" for name in sorted(host.held)))
+    elif verb == "hold":
+        for name in names:
+            if name not in host.packages:
+                return call.fail(f"E: Can't select installed nor candidate version from package '{name}'", 100)
+            call.out(f"{name} set on hold.\n")
+        host.held = sorted({*host.held, *names})
+    elif verb == "unhold":
+        host.held = [name for name in host.held if name not in names]
+    else:
+        raise unmodelled(call)
+    return 0
+
+
+@program("dpkg", "dpkg-query")
+def dpkg(machine: Machine, call: Call) -> int:
+    if call.argv[1:] == ["--print-architecture"]:
+        call.out("amd64\n")
+        return 0
+    if call.argv[1:2] == ["--configure"]:
+        return 0
+    raise unmodelled(call)
+
+
+@program("dnf", "yum")
+def dnf(machine: Machine, call: Call) -> int:
+    host = machine.host
+    words = [word for word in call.argv[1:] if not word.startswith("-")]
+    verb, names = words[0], words[1:]
+    if verb == "install":
+        repositories = " ".join(_repositories(host))
+        new: dict[str, str] = {}
+        for wanted in names:
+            pinned = re.fullmatch(rf"({'|'.join(_KUBERNETES)})-([\d.]+)", wanted)
+            name = pinned[1] if pinned else wanted
+            offered = _candidate(name, repositories)
+            if not offered or (pinned and not fnmatch.fnmatchcase(pinned[2], offered)):
+                return call.fail(f"No match for argument: {wanted}\nError: Unable to find a match: {wanted}")
+            new[name] = f"{pinned[2]}-150500.1.1" if pinned else offered.replace("*", "4-150500.1.1").split("~")[0]
+        if machine.fault("packages-down") is not None:
+            return call.fail(
+                "Error: Failed to download metadata for repo 'kubefab-kubernetes': Cannot download repomd.xml: All mirrors were tried"
+            )
+        if machine.fault("disk-full") is not None:
+            return call.fail("Error: Transaction test error:\n  installing package kubelet needs 57MB more space on the / filesystem")
+        _put(machine, new)
+        machine.spend(30, "dnf install")
+        call.out("Complete!\n")
+        return 0
+    if verb in ("remove", "erase"):
+        _remove(machine, names)
+        machine.spend(8, "dnf remove")
+        call.out("Complete!\n")
+        return 0
+    if verb in ("makecache", "clean"):
+        return 0
+    raise unmodelled(call)
+
+
+@program("rpm")
+def rpm(machine: Machine, call: Call) -> int:
+    if call.argv[1:2] == ["-e"] and call.argv[-1].startswith("gpg-pubkey"):
+        return call.fail(f"error: package {call.argv[-1]} is not installed")
+    raise unmodelled(call)

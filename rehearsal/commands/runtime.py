@@ -1,0 +1,119 @@
+"""containerd seen through crictl and ctr: images, sandboxes, logs."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ..bash import Call
+from ..host import Host, Pod
+from ..machine import Machine
+from . import program, unmodelled
+
+
+def sandbox(host: Host, pod: Pod) -> str:
+    return hashlib.sha256(host.uid(pod).encode()).hexdigest()[:13]
+
+
+def pull_trouble(machine: Machine, image: str) -> str:
+    """Why an image cannot be pulled here, in containerd's words; empty when it can."""
+    settings = machine.settings
+    name = image.rsplit(":", 1)[0] if ":" in image.rsplit("/", 1)[-1] else image
+    upstream = image.split("/")[0]
+    served = not settings.registry or upstream == settings.registry or upstream in settings.registry_mirrors
+    if machine.fault("registry-no-login") is not None and served:
+        return (
+            f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": '
+            f"pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"
+        )
+    if machine.fault("disk-full") is not None:
+        return f'failed to pull and unpack image "{image}": failed to extract layer: write /var/lib/containerd: no space left on device'
+    return f'failed to resolve reference "{image}": {name}: not found' if ":v0.0.0" in image else ""
+
+
+@program("crictl")
+def crictl(machine: Machine, call: Call) -> int:
+    words = []
+    given = iter(call.argv[1:])
+    options: dict[str, str] = {}
+    for word in given:
+        if word in ("--runtime-endpoint", "--image-endpoint", "-r", "-i", "--name", "--tail", "--state", "--timeout", "-o", "--output"):
+            options[word] = next(given)
+        else:
+            words.append(word)
+    host = machine.host
+    if not host.unit("containerd").active:
+        return call.fail(
+            'time="2026-11-24T12:00:00Z" level=fatal msg="validate service connection: dial unix /run/containerd/containerd.sock: '
+            'connect: no such file or directory"'
+        )
+    if not host.cri:
+        return call.fail(
+            'time="2026-11-24T12:00:00Z" level=fatal msg="validate service connection: validate CRI v1 runtime API for endpoint '
+            '\\"unix:///run/containerd/containerd.sock\\": rpc error: code = Unimplemented desc = unknown service runtime.v1.RuntimeService"'
+        )
+    match words:
+        case ["info", *_]:
+            call.out('{"status": {"conditions": [{"type": "RuntimeReady", "status": true}]}}\n')
+        case ["version", *_]:
+            call.out("RuntimeName:  containerd\nRuntimeVersion:  v2.3.4\n")
+        case ["pull", image]:
+            trouble = pull_trouble(machine, image)
+            machine.spend(5, image)
+            if trouble:
+                return call.fail(f'time="2026-11-24T12:00:00Z" level=fatal msg="pulling image: rpc error: {trouble}"')
+            if image not in host.images:
+                host.images.append(image)
+            call.out(f"Image is up to date for {image}\n")
+        case ["pods", "-q"]:
+            call.out("".join(f"{sandbox(host, pod)}\n" for pod in host.pods))
+        case ["pods", *_]:
+            call.out("".join(f"{sandbox(host, p)}  Ready  {p.name}  {p.namespace}\n" for p in host.pods))
+        case ["ps", *flags]:
+            wanted = options.get("--name", "")
+            pods = [p for p in host.pods if (p.running or "-a" in flags) and wanted.removesuffix("-ds") in p.name]
+            if "-q" in flags:
+                call.out("".join(f"{sandbox(host, p)}\n" for p in pods))
+            else:
+                call.out("CONTAINER      IMAGE          STATE      NAME\n")
+                call.out("".join(f"{sandbox(host, p)}  {(p.images or ['-'])[-1]}  {'Running' if p.running else 'Exited'}  {p.name}\n" for p in pods))
+        case ["logs", *rest]:
+            for pod in host.pods:
+                if rest and sandbox(host, pod) == rest[-1]:
+                    call.out(f"{pod.trouble or 'running'}\n")
+        case ["rmp", "-fa"] | ["rmp", "-a", "-f"] | ["rmp", "-af"]:
+            host.pods.clear()
+            machine.spend(3, "crictl rmp")
+        case ["rmi", "-a"] | ["rmi", "--prune"]:
+            host.images.clear()
+            machine.spend(3, "crictl rmi")
+        case ["images", *flags]:
+            call.out("".join(f"{image}\n" for image in host.images) if flags else "IMAGE\n" + "".join(f"{i}\n" for i in host.images))
+        case _:
+            raise unmodelled(call)
+    return 0
+
+
+@program("ctr")
+def ctr(machine: Machine, call: Call) -> int:
+    words = call.argv[1:]
+    if words[:1] == ["-n"]:
+        words = words[2:]
+    match words:
+        case ["images" | "image", "ls", "-q"]:
+            call.out("".join(f"{image}\n" for image in machine.host.images))
+        case ["version"]:
+            call.out("Client:\n  Version:  v2.3.4\n")
+        case _:
+            raise unmodelled(call)
+    return 0
+
+
+@program("containerd")
+def containerd(machine: Machine, call: Call) -> int:
+    if call.argv[1:2] == ["--version"]:
+        call.out("containerd containerd.io 2.3.4 1c4457e00facac03ce1d75f7b6777a7a851e5c41\n")
+        return 0
+    if call.argv[1:3] in (["config", "dump"], ["config", "default"]):
+        call.out(machine.host.read("/etc/containerd/config.toml") or "")
+        return 0
+    raise unmodelled(call)

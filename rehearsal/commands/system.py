@@ -1,0 +1,256 @@
+"""The operating system: units, kernel parameters and modules, swap, mounts, identity, logs."""
+
+from __future__ import annotations
+
+from ..bash import Call
+from ..host import KERNEL, Host, Unit
+from ..machine import Machine
+from . import program, unmodelled
+
+_OWNERS = {"containerd": "containerd.io", "kubelet": "kubelet", "docker": "docker.io"}
+_BRIDGE = "net.bridge."
+
+
+def unit_known(host: Host, name: str) -> bool:
+    return name in host.units or _OWNERS.get(name, "") in host.packages or name in ("ssh", "sshd")
+
+
+@program("systemctl")
+def systemctl(machine: Machine, call: Call) -> int:
+    words = [w for w in call.argv[1:] if w not in ("-q", "--quiet", "--no-pager", "--no-block")]
+    now = "--now" in words
+    words = [w for w in words if w != "--now"]
+    verb, names = words[0], [name.removesuffix(".service") for name in words[1:]]
+    host = machine.host
+    if verb in ("daemon-reload", "reset-failed"):
+        return 0
+    if verb == "is-active":
+        state = "active" if host.active(names[0]) else "activating" if host.unit(names[0]).active else "inactive"
+        call.out(f"{state}\n")
+        return 0 if state == "active" else 3
+    if verb == "is-enabled":
+        if not unit_known(host, names[0]):
+            return call.fail(f"Failed to get unit file state for {names[0]}.service: No such file or directory")
+        enabled = host.unit(names[0]).enabled
+        call.out("enabled\n" if enabled else "disabled\n")
+        return int(not enabled)
+    for name in names:
+        if name.endswith((".swap", ".timer")):
+            continue
+        if not unit_known(host, name):
+            what = "enable" if verb in ("enable", "disable", "mask") else verb
+            return call.fail(f"Failed to {what} {name}.service: Unit {name}.service not found.", 1 if what == "enable" else 5)
+        unit = host.units.setdefault(name, Unit())
+        if verb in ("enable", "disable"):
+            unit.enabled = verb == "enable"
+            if now:
+                start(machine, name) if verb == "enable" else stop(machine, name)
+        elif verb in ("start", "restart", "try-restart", "reload-or-restart"):
+            start(machine, name, again="restart" in verb)
+        elif verb == "stop":
+            stop(machine, name)
+        elif verb != "mask":
+            raise unmodelled(call)
+    machine.spend(0.6, f"systemctl {verb}")
+    return 0
+
+
+def start(machine: Machine, name: str, *, again: bool = False) -> None:
+    """Start a unit and let what depends on it begin."""
+    host = machine.host
+    unit = host.units.setdefault(name, Unit())
+    was = unit.active
+    unit.active = True
+    if name == "containerd":
+        host.cri = '"cri"' not in (host.read("/etc/containerd/config.toml") or "")
+        host.write("/run/containerd/containerd.sock", "")
+    if name == "kubelet" and (again or not was):
+        host.kubelet_restarts += 1
+        revive(machine)
+
+
+def revive(machine: Machine) -> None:
+    """A kubelet that comes up starts the pods that the machine had, the static ones among them."""
+    for pod in machine.host.pods:
+        if not pod.running and pod.labels.get("tier") == "control-plane":
+            pod.running, pod.since = True, machine.host.clock + 5
+
+
+def stop(machine: Machine, name: str) -> None:
+    machine.host.units.setdefault(name, Unit()).active = False
+    if name == "containerd":
+        machine.host.files.pop("/run/containerd/containerd.sock", None)
+
+
+@program("sysctl")
+def sysctl(machine: Machine, call: Call) -> int:
+    words, flags, files = [], "", False
+    for word in call.argv[1:]:
+        if word.startswith("-"):
+            flags += word[1:]
+            files = files or word.lstrip("-") in ("p", "system")
+        else:
+            words.append(word)
+    host = machine.host
+    if files:
+        code = 0
+        for path in words or [name for name in sorted(host.files) if name.startswith("/etc/sysctl.d/")]:
+            text = host.read(path)
+            if text is None:
+                return call.fail(f'sysctl: cannot open "{path}": No such file or directory', 255)
+            for line in text.splitlines():
+                if "=" in line and not line.startswith("#"):
+                    key, _, value = (part.strip() for part in line.partition("="))
+                    code = _set(machine, call, key, value) or code
+        return code
+    code = 0
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals:
+            code = _set(machine, call, key, value) or code
+            continue
+        seen = _value(host, key)
+        if seen is None:
+            code = _absent(call, key)
+        else:
+            call.out(f"{seen}\n" if "n" in flags else f"{key} = {seen}\n")
+    return code
+
+
+def _value(host: Host, key: str) -> str | None:
+    if key.startswith(_BRIDGE) and "br_netfilter" not in host.modules:
+        return None
+    return host.sysctls.get(key, "1" if key.startswith(_BRIDGE) else None)
+
+
+def _set(machine: Machine, call: Call, key: str, value: str) -> int:
+    if _value(machine.host, key) is None:
+        return _absent(call, key)
+    machine.host.sysctls[key] = value
+    return 0
+
+
+def _absent(call: Call, key: str) -> int:
+    return call.fail(f"sysctl: cannot stat /proc/sys/{key.replace('.', '/')}: No such file or directory", 255)
+
+
+@program("modprobe")
+def modprobe(machine: Machine, call: Call) -> int:
+    for name in call.argv[1:]:
+        if not name.startswith("-") and name not in machine.host.modules:
+            machine.host.modules.append(name)
+    return 0
+
+
+@program("lsmod")
+def lsmod(machine: Machine, call: Call) -> int:
+    call.out("".join(f"{name} 32768 0\n" for name in machine.host.modules))
+    return 0
+
+
+@program("swapoff")
+def swapoff(machine: Machine, call: Call) -> int:
+    machine.host.swaps.clear()
+    machine.spend(2, "swapoff")
+    return 0
+
+
+@program("swapon")
+def swapon(machine: Machine, call: Call) -> int:
+    path = call.argv[-1]
+    if not any(line.split()[0] == path for line in machine.host.swaps):
+        machine.host.swaps.append(f"{path}                               file\t\t2097148\t\t0\t\t-2")
+    return 0
+
+
+@program("umount")
+def umount(machine: Machine, call: Call) -> int:
+    target = call.argv[-1]
+    host = machine.host
+    if any(line.split()[1] == target for line in host.mounts):
+        if any(line.split()[0] == "busy" and line.split()[1] == target for line in host.mounts):
+            return call.fail(f"umount: {target}: target is busy.", 32)
+        host.mounts = [line for line in host.mounts if line.split()[1] != target]
+        return 0
+    own = [pod for pod in host.pods if f"/pods/{host.uid(pod)}/" in target]
+    if not own:
+        return call.fail(f"umount: {target}: not mounted.", 32)
+    for pod in own:
+        pod.running = False
+    return 0
+
+
+@program("hostname")
+def hostname(machine: Machine, call: Call) -> int:
+    call.out(f"{machine.host.hostname}\n")
+    return 0
+
+
+@program("uname")
+def uname(machine: Machine, call: Call) -> int:
+    call.out({"-r": KERNEL, "-m": "x86_64", "-s": "Linux"}[call.argv[1]] + "\n")
+    return 0
+
+
+@program("nproc")
+def nproc(machine: Machine, call: Call) -> int:
+    call.out(f"{machine.host.cpus}\n")
+    return 0
+
+
+@program("id")
+def id_(machine: Machine, call: Call) -> int:
+    call.out("0\n" if call.argv[1:] == ["-u"] else "root\n")
+    return 0
+
+
+@program("df")
+def df(machine: Machine, call: Call) -> int:
+    free, total = disk_free(machine), 30 << 20
+    call.out("Filesystem     1024-blocks     Used Available Capacity Mounted on\n")
+    call.out(f"/dev/root         {total} {total - free} {free} {100 - 100 * free // total}% /\n")
+    return 0
+
+
+def disk_free(machine: Machine) -> int:
+    """KiB free under /var/lib: images and packages take room; the fault disk-full takes nearly all."""
+    host = machine.host
+    value = machine.fault("disk-full")
+    if value == "":
+        return 310_000
+    return max(0, host.disk_kib - 180_000 * len(host.images) - 40_000 * len(host.packages))
+
+
+@program("ps")
+def ps(machine: Machine, call: Call) -> int:
+    names = ["systemd", "sshd", "bash", *machine.host.processes]
+    if machine.host.unit("containerd").active:
+        names.append("containerd")
+    call.out("".join(f"{name}\n" for name in names))
+    return 0
+
+
+@program("getenforce")
+def getenforce(machine: Machine, call: Call) -> int:
+    call.out("Permissive\n" if "SELINUX=permissive" in (machine.host.read("/etc/selinux/config") or "") else "Enforcing\n")
+    return 0
+
+
+@program("setenforce")
+def setenforce(machine: Machine, call: Call) -> int:
+    return 0
+
+
+@program("journalctl")
+def journalctl(machine: Machine, call: Call) -> int:
+    unit = call.argv[call.argv.index("-u") + 1] if "-u" in call.argv else "kernel"
+    host = machine.host
+    lines = [f"systemd[1]: Started {unit}.service."]
+    if unit == "kubelet":
+        if not host.exists("/var/lib/kubelet/config.yaml"):
+            lines = ['kubelet[1203]: E run.go:72] "command failed" err="failed to load kubelet config file, path: /var/lib/kubelet/config.yaml"']
+        for pod in host.pods:
+            if pod.trouble:
+                lines.append(f'kubelet[1203]: E pod_workers.go:1301] "Error syncing pod, skipping" pod="{pod.namespace}/{pod.name}" err="{pod.trouble}"')
+    call.out("".join(f"Nov 24 12:00:00 {host.hostname} {line}\n" for line in lines))
+    return 0

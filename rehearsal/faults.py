@@ -1,0 +1,126 @@
+"""The faults that a rehearsal can switch on: `--fault w2:flannel-missing`, several at once, one command long.
+
+In: switches as the operator types them.  Out: a `Faults` that the model asks.  Raises UsageError for an unknown node
+or fault, naming the nearest.  What a fault did to a machine stays when the switch is gone; the fault itself does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fabfile.errors import UsageError
+from fabfile.inventory import Environment, Node
+
+from .host import Host, Link
+
+ANY, CONTROL, WORKER = "any node", "the control plane", "a worker"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of trouble. `value` says what may stand after `=`; empty: nothing."""
+
+    name: str
+    does: str
+    teaches: str
+    where: str = ANY
+    value: str = ""
+
+
+TABLE = {
+    fault.name: fault
+    for fault in (
+        Fault("flannel-missing", "flannel.1 never appears", "kubelet and pod are restarted, then the manual's last resort (N4) is advised"),
+        Fault("flannel-after-restart", "flannel.1 appears once the kubelet was restarted", "the manual's one-minute rule (N3, J3) at work"),
+        Fault("flannel-wrong-range", "flannel.1 gets an address outside POD_CIDR", "presence is not enough: the range is checked (N4)"),
+        Fault("stale-cni0", "cni0 of an earlier cluster is there before the first step", "prep stops at leftovers and names the reset (P2)"),
+        Fault("apt-locked", "unattended-upgrades holds the package lock", "the lock is waited for and its holder named", value="seconds (120)"),
+        Fault("packages-down", "package sources do not answer", "one node's failure is its own; the others finish"),
+        Fault("registry-no-login", "the registry refuses pulls without a login", "the canary pull fails before kubeadm does"),
+        Fault("init-hangs", "kubeadm init times out after 4 minutes", "M2: the cloud's network; workers wait and are named as blocked", CONTROL),
+        Fault("api-late", "the API answers only some time after init", "proof, not files: the wait for /readyz", CONTROL, "seconds (60)"),
+        Fault("token-expired", "the join token is not accepted", "a token is minted for each run: simply run again", WORKER),
+        Fault("host-key-changed", "the node shows another SSH host key", "nothing is sent to it; the fix is named"),
+        Fault("host-down", "connecting is refused", "a dead worker delays and fails nobody else"),
+        Fault("dies-in-join", "the machine goes down while joining", "the half join is taken back, then done again", WORKER),
+        Fault("sudo-password", "sudo asks for a password", "--ask-sudo-pass, or NOPASSWD"),
+        Fault("disk-full", "no space under /var/lib; `=later`: it runs out in mid-install", "prep measures before anything is changed", value="later"),
+        Fault("clock-skew", "the clock is wrong", "TLS certificates that are not valid yet", value="seconds (-3600)"),
+        Fault("swap-on", "swap is active and in fstab", "it is noted, switched off, and given back by reset"),
+        Fault("wrong-mtu", "flannel.1 has jumbo frames that the path does not carry", "small packets pass, large ones vanish"),
+        Fault("udp-blocked", "UDP 8472 does not get through to this node", "everything is Ready, yet pods cannot reach each other"),
+        Fault("influx-flaky", "InfluxDB refuses the first statements", "A4: repeat until it succeeds", CONTROL, "how often (3)"),
+        Fault("influx-stuck", "InfluxDB refuses until its pods are made anew", "A5: delete the pods and try again", CONTROL),
+        Fault("duplicate-machine-id", "shows another node's machine-id", "a cloned image is refused before it joins as somebody else"),
+        Fault("duplicate-hostname", "shows another node's hostname", "two nodes of one name take each other's place in the API"),
+        Fault("wrong-nic", "the default route is on another network", "--node-ip and --iface-can-reach choose by reachability"),
+        Fault("unsupported-os", "runs openSUSE", "prep refuses it and lists what is supported"),
+        Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
+    )
+}
+
+
+@dataclass
+class Faults:
+    """The faults in force: node → fault → value."""
+
+    of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def value(self, host: Host, name: str) -> str | None:
+        """The value ("" without one) if the fault is in force on this machine, else None."""
+        return self.of.get(host.name, {}).get(name)
+
+
+def parse(switches: Iterable[str], environment: Environment) -> Faults:
+    """Read `node:fault`, `node:fault=value` and `node:fault:value`; groups are good for a node."""
+    found: dict[str, dict[str, str]] = {}
+    for switch in switches:
+        place, colon, rest = switch.partition(":")
+        if not colon or not rest:
+            raise UsageError(f"--fault {switch}: not understood", "write NODE:FAULT, like --fault w2:flannel-missing; `inv rehearsal.faults` lists them")
+        name, _, value = rest.replace("=", ":", 1).partition(":")
+        if name not in TABLE:
+            near = difflib.get_close_matches(name, TABLE, n=1)
+            raise UsageError(
+                f"--fault {switch}: no fault {name!r}",
+                f"{f'did you mean {near[0]}? ' if near else ''}`inv rehearsal.faults` lists them",
+            )
+        fault = TABLE[name]
+        _check_value(switch, fault, value)
+        for node in environment.select([place]):
+            _check_place(switch, fault, node)
+            found.setdefault(node.name, {})[name] = value
+    return Faults(found)
+
+
+def _check_value(switch: str, fault: Fault, value: str) -> None:
+    if not value:
+        return
+    if not fault.value:
+        raise UsageError(f"--fault {switch}: {fault.name} takes no value", f"write it without {value!r}")
+    if fault.value == "later":
+        if value != "later":
+            raise UsageError(f"--fault {switch}: {value!r} is not `later`", "write disk-full, or disk-full=later")
+    elif not value.lstrip("-").isdigit():
+        raise UsageError(f"--fault {switch}: {value!r} is not a number", f"{fault.name} takes {fault.value}")
+
+
+def _check_place(switch: str, fault: Fault, node: Node) -> None:
+    if (fault.where == CONTROL and not node.control_plane) or (fault.where == WORKER and node.control_plane):
+        raise UsageError(f"--fault {switch}: {fault.name} is a fault of {fault.where}, and {node.name} is not one", "name another node")
+
+
+def begin(faults: Faults, hosts: Mapping[str, Host]) -> None:
+    """Do to the machines what faults do at the start; only to those that are in no cluster, where it could be."""
+    for name, own in faults.of.items():
+        host = hosts[name]
+        in_cluster = "/var/lib/kubelet/config.yaml" in host.files
+        if "stale-cni0" in own and not in_cluster:
+            host.links["cni0"] = Link([f"10.77.{host.number % 256}.1/24"], 1450)
+        if "swap-on" in own and not in_cluster and not host.swaps:
+            host.swaps.append("/swapfile                               file\t\t2097148\t\t0\t\t-2")
+            host.write("/etc/fstab", "/swapfile\tnone\tswap\tsw\t0 0\n", append=True)
+        if "wrong-nic" in own:
+            host.links["ens6"] = Link([f"192.168.56.{10 + host.number % 240}/24"], 1500)

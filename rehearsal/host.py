@@ -1,0 +1,314 @@
+"""The model of one machine: what is on its disk, what runs, which links it has. Plain values that go to JSON and back.
+
+Nothing here knows of commands or of other machines; `cluster` and `commands` change it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import random
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+UBUNTU = {
+    "NAME": "Ubuntu",
+    "PRETTY_NAME": "Ubuntu 24.04.3 LTS",
+    "ID": "ubuntu",
+    "ID_LIKE": "debian",
+    "VERSION_ID": "24.04",
+    "VERSION_CODENAME": "noble",
+}
+ROCKY = {
+    "NAME": "Rocky Linux",
+    "PRETTY_NAME": "Rocky Linux 9.6 (Blue Onyx)",
+    "ID": "rocky",
+    "ID_LIKE": "rhel centos fedora",
+    "VERSION_ID": "9.6",
+}
+SUSE = {
+    "NAME": "openSUSE Leap",
+    "PRETTY_NAME": "openSUSE Leap 15.6",
+    "ID": "opensuse-leap",
+    "ID_LIKE": "suse opensuse",
+    "VERSION_ID": "15.6",
+}
+APT, DNF = "apt", "dnf"
+BASE_TOOLS = {
+    "awk bash cat chmod cmp cp curl cut date df echo env false find flock gpg grep head hostname id install ip ip6tables "
+    "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mv nft nproc "
+    "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sysctl systemctl tail tee test timeout "
+    "touch tr true umount uname uniq wc xargs lsmod ss getent ping swapon"
+}
+TOOLS = frozenset(" ".join(BASE_TOOLS).split())
+KERNEL = "6.8.0-87-generic"
+GIB = 1 << 20  # KiB
+
+
+@dataclass
+class File:
+    text: str
+    mode: str = "644"
+
+
+@dataclass
+class Link:
+    addresses: list[str] = field(default_factory=list)
+    mtu: int = 1500
+    up: bool = True
+
+
+@dataclass
+class Unit:
+    active: bool = False
+    enabled: bool = False
+
+
+@dataclass
+class Pod:
+    """A pod on this machine: its sandbox in containerd, and what the API would say of it."""
+
+    name: str
+    namespace: str
+    workload: str
+    labels: dict[str, str]
+    images: list[str]
+    host_network: bool
+    created: float
+    running: bool = False
+    since: float = 0.0
+    trouble: str = ""
+    kubelet_restarts: int = 0
+
+
+@dataclass
+class Host:
+    """One machine. `clock` is its virtual time in seconds since the rehearsal began."""
+
+    name: str
+    hostname: str
+    address: str
+    number: int
+    control_plane: bool
+    clock: float = 0.0
+    release: dict[str, str] = field(default_factory=lambda: dict(UBUNTU))
+    cpus: int = 2
+    memory_kib: int = 4 * GIB
+    disk_kib: int = 24 * GIB
+    machine_id: str = ""
+    product_uuid: str = ""
+    boot_id: str = ""
+    files: dict[str, File] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    packages: dict[str, str] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
+    units: dict[str, Unit] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)
+    swaps: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+    rules6: list[str] = field(default_factory=list)
+    nft_tables: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    pods: list[Pod] = field(default_factory=list)
+    mounts: list[str] = field(default_factory=list)
+    cri: bool = False
+    cni_at: float = -1.0
+    kubelet_restarts: int = 0
+    lists_from: str = ""
+    halted: bool = False
+
+    @classmethod
+    def new(cls, name: str, hostname: str, address: str, number: int, *, control_plane: bool, seed: int, like: str = APT) -> Host:
+        """A machine as a cloud hands it out."""
+        chance = random.Random(f"{seed}/{name}")
+
+        def digits(count: int) -> str:
+            return "".join(chance.choice("0123456789abcdef") for _ in range(count))
+
+        host = cls(name, hostname, address, number, control_plane)
+        host.release = dict(UBUNTU if like == APT else ROCKY)
+        host.cpus, host.memory_kib = (2, 8 * GIB) if control_plane else (2, 4 * GIB)
+        host.memory_kib -= chance.randrange(90_000, 140_000)
+        host.disk_kib -= chance.randrange(0, 3 * GIB)
+        host.machine_id = digits(32)
+        host.product_uuid = f"ec2{digits(5)}-{digits(4)}-{digits(4)}-{digits(4)}-{digits(12)}"
+        host.boot_id = f"{digits(8)}-{digits(4)}-{digits(4)}-{digits(4)}-{digits(12)}"
+        host.links = {"lo": Link(["127.0.0.1/8", "::1/128"], 65536), "ens5": Link([f"{address}/16", f"fe80::4{number:02x}/64"], 1500)}
+        host.sysctls = {"net.ipv4.ip_forward": "0"}
+        host.rules = ["-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"]
+        host.write("/etc/fstab", "LABEL=cloudimg-rootfs\t/\t ext4\tdiscard,commit=30,errors=remount-ro\t0 1\n")
+        host.write("/etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch rehearsal.internal\n")
+        host.write("/run/systemd/resolve/resolv.conf", "nameserver 10.2.0.2\nsearch rehearsal.internal\n")
+        host.write("/etc/hostname", f"{hostname}\n")
+        host.folders = ["/etc", "/run", "/tmp", "/root", "/var/lib", "/var/lib/dpkg" if like == APT else "/var/lib/dnf", "/run/systemd/system"]
+        if like == DNF:
+            host.write("/etc/selinux/config", "SELINUX=enforcing\nSELINUXTYPE=targeted\n")
+        else:
+            for lock in ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"):
+                host.write(lock, "")
+        return host
+
+    # --- families and tools
+
+    @property
+    def family(self) -> str:
+        return APT if self.release["ID"] in ("ubuntu", "debian") else DNF
+
+    def has(self, tool: str) -> bool:
+        """Whether a program of that name is installed."""
+        if tool in ("apt-get", "apt-mark", "apt-cache", "dpkg", "dpkg-query", "apt-key"):
+            return self.family == APT
+        if tool in ("dnf", "rpm", "getenforce", "setenforce", "yum"):
+            return self.family == DNF
+        owners = {
+            "kubeadm": "kubeadm",
+            "kubectl": "kubectl",
+            "kubelet": "kubelet",
+            "crictl": "cri-tools",
+            "ctr": "containerd.io",
+            "containerd": "containerd.io",
+            "docker": "docker.io",
+        }
+        return owners[tool] in self.packages if tool in owners else tool in TOOLS
+
+    # --- disk
+
+    def exists(self, path: str) -> bool:
+        path = path.rstrip("/") or "/"
+        return path == "/" or path in self.files or self.is_folder(path)
+
+    def is_folder(self, path: str) -> bool:
+        path = path.rstrip("/")
+        return path in self.folders or any(name.startswith(f"{path}/") for name in (*self.files, *self.folders))
+
+    def read(self, path: str) -> str | None:
+        """A file's text; None when there is none. /proc and /sys are made up on the spot."""
+        made = self._kernel_file(path)
+        if made is not None:
+            return made
+        return self.files[path].text if path in self.files else None
+
+    def write(self, path: str, text: str, mode: str = "", *, append: bool = False) -> None:
+        old = self.files.get(path)
+        self.files[path] = File((old.text if old and append else "") + text, mode or (old.mode if old else "644"))
+
+    def remove(self, path: str) -> bool:
+        """Remove a file or a folder with all that is in it; False when there was none."""
+        path = path.rstrip("/")
+        doomed = [name for name in self.files if name == path or name.startswith(f"{path}/")]
+        folders = [name for name in self.folders if name == path or name.startswith(f"{path}/")]
+        for name in doomed:
+            del self.files[name]
+        self.folders = [name for name in self.folders if name not in folders]
+        return bool(doomed or folders)
+
+    def make_folder(self, path: str) -> None:
+        path = path.rstrip("/")
+        if path and path not in self.folders:
+            self.folders.append(path)
+
+    def children(self, folder: str) -> list[str]:
+        """The names right under a folder, sorted."""
+        prefix = folder.rstrip("/") + "/"
+        return sorted({name[len(prefix) :].split("/")[0] for name in (*self.files, *self.folders) if name.startswith(prefix)})
+
+    def glob(self, pattern: str) -> list[str]:
+        folder, _, last = pattern.rpartition("/")
+        return [f"{folder}/{name}" for name in self.children(folder) if fnmatch.fnmatchcase(name, last)]
+
+    def inode(self, path: str) -> int:
+        return int(hashlib.sha256(path.encode()).hexdigest()[:6], 16)
+
+    def _kernel_file(self, path: str) -> str | None:
+        if path == "/proc/swaps":
+            return "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n" + "".join(f"{line}\n" for line in self.swaps)
+        if path == "/proc/mounts":
+            return "".join(f"{kind} {target} {kind} rw,relatime 0 0\n" for kind, target in map(str.split, self.all_mounts))
+        if path == "/etc/os-release":
+            return "".join(f'{key}="{value}"\n' for key, value in self.release.items())
+        if path == "/etc/machine-id":
+            return f"{self.machine_id}\n"
+        if path == "/proc/sys/kernel/random/boot_id":
+            return f"{self.boot_id}\n"
+        return None
+
+    @property
+    def all_mounts(self) -> list[str]:
+        """`kind target` of what is mounted under the kubelet's folder: each running pod's token, and what others put there."""
+        own = [
+            f"tmpfs /var/lib/kubelet/pods/{self.uid(pod)}/volumes/kubernetes.io~projected/kube-api-access" for pod in self.pods if pod.running
+        ]
+        return own + self.mounts
+
+    def uid(self, pod: Pod) -> str:
+        text = hashlib.sha256(f"{self.machine_id}/{pod.namespace}/{pod.name}".encode()).hexdigest()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
+
+    # --- what runs
+
+    def unit(self, name: str) -> Unit:
+        return self.units.get(name.removesuffix(".service"), Unit())
+
+    def active(self, name: str) -> bool:
+        """Whether the unit really works: a kubelet without configuration or runtime only restarts for ever."""
+        if not self.unit(name).active:
+            return False
+        return name != "kubelet" or ("/var/lib/kubelet/config.yaml" in self.files and self.unit("containerd").active)
+
+    def pod(self, app: str) -> Pod | None:
+        """The first pod with the label app=`app`."""
+        return next((pod for pod in self.pods if pod.labels.get("app") == app or pod.labels.get("k8s-app") == app), None)
+
+    @property
+    def processes(self) -> list[str]:
+        """Command names as ps shows them: at most 15 letters."""
+        found = ["kubelet"] if self.active("kubelet") else []
+        names = {
+            "etcd": "etcd",
+            "kube-apiserver": "kube-apiserver",
+            "kube-controller-manager": "kube-controller",
+            "kube-scheduler": "kube-scheduler",
+            "kube-proxy": "kube-proxy",
+            "flannel": "flanneld",
+        }
+        for pod in self.pods:
+            component = pod.labels.get("component") or pod.labels.get("app") or pod.labels.get("k8s-app") or ""
+            if pod.running and component in names:
+                found.append(names[component])
+        return found
+
+    @property
+    def pod_number(self) -> int:
+        return self.number
+
+    def reboot(self) -> None:
+        """/run is empty, links that were made are gone, enabled units start, static pods with them."""
+        self.boot_id = hashlib.sha256(self.boot_id.encode()).hexdigest()[:36]
+        for path in [path for path in self.files if path.startswith(("/run/", "/tmp/")) and "systemd" not in path]:
+            del self.files[path]
+        for name in ("cni0", "flannel.1"):
+            self.links.pop(name, None)
+        for name, unit in self.units.items():
+            unit.active = unit.enabled
+            if name == "containerd" and unit.active:
+                self.files["/run/containerd/containerd.sock"] = File("")
+        self.rules = [rule for rule in self.rules if not any(mark in rule for mark in ("KUBE-", "FLANNEL-", "CNI-"))]
+        for pod in self.pods:
+            pod.running = pod.labels.get("tier") == "control-plane" and self.active("kubelet")
+
+    # --- to JSON and back
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def load(cls, values: dict[str, Any]) -> Host:
+        """Raises TypeError or KeyError when the values are from another version of this model."""
+        host = cls(**values)
+        host.files = {path: File(**entry) for path, entry in values["files"].items()}
+        host.units = {name: Unit(**entry) for name, entry in values["units"].items()}
+        host.links = {name: Link(**entry) for name, entry in values["links"].items()}
+        host.pods = [Pod(**entry) for entry in values["pods"]]
+        return host

@@ -1,0 +1,67 @@
+"""One machine as commands see it: its model, the cluster's, the faults in force, and time that commands take."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fabfile.settings import Settings
+
+from .cluster import Cluster, Settling
+from .host import Host
+
+
+class Halted(Exception):
+    """The machine went down in the middle of a command, until this process ends."""
+
+
+@dataclass
+class Machine:
+    """What a command handler is given.
+
+    `now` is the latest virtual time anywhere, which is what conditions are judged by; events are stamped with the
+    machine's own `host.clock`, so that nobody waits for another machine's clock to come to them.
+    """
+
+    host: Host
+    cluster: Cluster
+    settling: Settling
+    settings: Settings
+    seed: int
+    horizon: Callable[[], float]
+    started: float = 0.0  # virtual time when this process began
+
+    @property
+    def now(self) -> float:
+        return max(self.host.clock, self.horizon())
+
+    def fault(self, name: str) -> str | None:
+        """The fault's value ("" without one) when it is in force here, else None."""
+        return self.settling.fault(self.host, name)
+
+    def spend(self, seconds: float, label: str = "") -> None:
+        """Let virtual time pass: the same every time for the same seed, machine and label."""
+        spread = int(hashlib.sha256(f"{self.seed}/{self.host.name}/{label}".encode()).hexdigest()[:4], 16) / 0xFFFF
+        self.host.clock += seconds * (0.9 + 0.3 * spread)
+
+    @property
+    def api_up(self) -> bool:
+        return self.settling.api_up(self.now)
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which this machine's date is wrong."""
+        value = self.fault("clock-skew")
+        return 0.0 if value is None else float(value or -3600)
+
+    # --- what redirections and globs see
+
+    def read_file(self, path: str) -> str | None:
+        return self.host.read(path)
+
+    def write_file(self, path: str, text: str, *, append: bool = False) -> None:
+        self.host.write(path, text, append=append)
+
+    def glob(self, pattern: str) -> list[str]:
+        return self.host.glob(pattern)

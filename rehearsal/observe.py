@@ -1,0 +1,257 @@
+"""The observing script, answered from the model: each `@@ section` that the script prints has a function here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Callable
+from io import StringIO
+
+from .bash import Shell, Streams, Unmodelled
+from .commands import dispatch
+from .commands.kubeadm import ca_hash
+from .commands.network import OUR_CHAIN
+from .commands.runtime import sandbox
+from .commands.system import disk_free
+from .host import KERNEL, SUSE, Host
+from .machine import Machine
+
+Values = dict[str, str]
+Section = Callable[[Machine, Values], str]
+_SECTIONS: dict[str, Section] = {}
+
+
+def answer(machine: Machine, script: str) -> tuple[int, bytes]:
+    """What the observing script prints here. Raises Unmodelled for a section that has no function."""
+    values = {}
+    for line in script.splitlines():
+        match = re.fullmatch(r"([a-z_]+)=(.*)", line)
+        if match and match[1] not in values:
+            words = shlex.split(match[2])
+            values[match[1]] = words[0] if words else ""
+        if line.startswith("has()"):
+            break
+    names = re.findall(r"echo '@@ (\w+)'", script)
+    looped = re.search(r'^for s in ([\w ]+); do echo "@@ \$s"', script, flags=re.M)
+    if looped:
+        at = names.index("end")
+        names[at:at] = looped[1].split()
+    parts = []
+    machine.settling.machine(machine.host, machine.now)
+    if values.get("control_plane") and machine.api_up and machine.host.name == machine.cluster.control:
+        machine.settling.everything(machine.now)
+    for name in names:
+        if name != "end" and name not in _SECTIONS:
+            raise Unmodelled(f"section @@ {name} of the observing script")
+        text = _SECTIONS[name](machine, values) if name != "end" else ""
+        parts.append(f"@@ {name}\n{text}" + ("\n" if text and not text.endswith("\n") else ""))
+    machine.spend(0.8, "observe")
+    return 0, "".join(parts).encode()
+
+
+def _section(name: str) -> Callable[[Section], Section]:
+    def enter(function: Section) -> Section:
+        _SECTIONS[name] = function
+        return function
+
+    return enter
+
+
+def _run(machine: Machine, line: str) -> str:
+    """What a command line prints here, its errors left out."""
+    out = StringIO()
+    shell = Shell(lambda call: dispatch(machine, call), machine)
+    try:
+        shell.line(f"{line} || true", Streams(StringIO(), {1: out, 2: StringIO()}))
+    except Unmodelled:
+        raise
+    return out.getvalue()
+
+
+def _lines(items: list[str]) -> str:
+    return "".join(f"{item}\n" for item in items)
+
+
+@_section("os")
+def _os(machine: Machine, values: Values) -> str:
+    release = SUSE if machine.fault("unsupported-os") is not None else machine.host.release
+    return "".join(f'{key}="{value}"\n' for key, value in release.items())
+
+
+@_section("host")
+def _host(machine: Machine, values: Values) -> str:
+    host = machine.host
+    now = _run(machine, "date +%s.%N").strip()
+    reboot = "yes" if machine.fault("reboot-needed") is not None else ""
+    return _lines(
+        [
+            f"hostname={_twin(machine, 'duplicate-hostname').hostname}",
+            f"kernel={KERNEL}",
+            "arch=x86_64",
+            f"cpus={host.cpus}",
+            f"machine_id={_twin(machine, 'duplicate-machine-id').machine_id}",
+            f"product_uuid={host.product_uuid}",
+            f"boot_id={host.boot_id}",
+            f"now={now}",
+            f"memory_kib={host.memory_kib}",
+            f"disk_kib={disk_free(machine)}",
+            "cgroup=cgroup2fs",
+            "systemd=yes",
+            f"reboot={reboot}",
+            f"bridge_netfilter={'yes' if 'br_netfilter' in host.modules else ''}",
+            f"overlay={'yes' if 'overlay' in host.modules else ''}",
+        ]
+    )
+
+
+def _twin(machine: Machine, fault: str) -> Host:
+    """The machine whose identity this one shows: its own, or with the fault that of the first other one."""
+    if machine.fault(fault) is None:
+        return machine.host
+    others = [host for host in machine.settling.hosts.values() if host is not machine.host]
+    return others[0] if others else machine.host
+
+
+@_section("swap")
+def _swap(machine: Machine, values: Values) -> str:
+    return _lines(machine.host.swaps)
+
+
+@_section("fstab")
+def _fstab(machine: Machine, values: Values) -> str:
+    text = machine.host.read("/etc/fstab") or ""
+    return _lines([line for line in text.splitlines() if re.match(r"[^#]\S*\s+\S+\s+swap\s", line)])
+
+
+@_section("sysctl")
+def _sysctl(machine: Machine, values: Values) -> str:
+    return _lines([f"{key}={_run(machine, f'sysctl -n {key} 2>/dev/null').strip()}" for key in values["sysctls"].split()])
+
+
+@_section("links")
+def _links(machine: Machine, values: Values) -> str:
+    return _run(machine, "ip -j addr")
+
+
+@_section("resolver")
+def _resolver(machine: Machine, values: Values) -> str:
+    return machine.host.read("/etc/resolv.conf") or ""
+
+
+@_section("packages")
+def _packages(machine: Machine, values: Values) -> str:
+    host = machine.host
+    return _lines(
+        [
+            f"{name} {host.packages[name]} {'hi' if name in host.held else 'ii'}"
+            for name in values["packages"].split()
+            if name in host.packages
+        ]
+    )
+
+
+@_section("held")
+def _held(machine: Machine, values: Values) -> str:
+    return _lines(machine.host.held)
+
+
+@_section("units")
+def _units(machine: Machine, values: Values) -> str:
+    return _lines(
+        [
+            f"{unit} {_run(machine, f'systemctl is-active {unit}').strip()} {_run(machine, f'systemctl is-enabled {unit} 2>/dev/null').strip()}"
+            for unit in values["units"].split()
+        ]
+    )
+
+
+@_section("files")
+def _files(machine: Machine, values: Values) -> str:
+    host = machine.host
+    return _lines(
+        [
+            f"{hashlib.sha256(host.files[path].text.encode()).hexdigest()} {host.files[path].mode} {path}"
+            for path in values["files"].split()
+            if path in host.files
+        ]
+    )
+
+
+@_section("traces")
+def _traces(machine: Machine, values: Values) -> str:
+    return _lines([path for path in values["traces"].split() if machine.host.exists(path)])
+
+
+@_section("mounts")
+def _mounts(machine: Machine, values: Values) -> str:
+    return _lines(machine.host.all_mounts)
+
+
+@_section("processes")
+def _processes(machine: Machine, values: Values) -> str:
+    return _lines([f"      1 {name}" for name in sorted(machine.host.processes)])
+
+
+@_section("rules")
+def _rules(machine: Machine, values: Values) -> str:
+    host = machine.host
+    saved = _run(machine, "(iptables-save; ip6tables-save)")
+    count = sum(bool(OUR_CHAIN.search(line)) for line in saved.splitlines())
+    return _lines([str(count), *(f"table {name}" for name in host.nft_tables if re.search(r" (kube-proxy|flannel-ipv[46])$", f" {name}"))])
+
+
+@_section("pods")
+def _pods(machine: Machine, values: Values) -> str:
+    host = machine.host
+    if not host.unit("containerd").active or "cri-tools" not in host.packages:
+        return ""
+    return _lines([sandbox(host, pod) for pod in host.pods])
+
+
+@_section("images")
+def _images(machine: Machine, values: Values) -> str:
+    host = machine.host
+    return _lines(host.images) if host.unit("containerd").active and host.has("ctr") else ""
+
+
+@_section("ca")
+def _ca(machine: Machine, values: Values) -> str:
+    ca = machine.host.read("/etc/kubernetes/pki/ca.crt")
+    return f"{ca_hash(ca)}\n" if ca else ""
+
+
+@_section("undo")
+def _undo(machine: Machine, values: Values) -> str:
+    return _lines(machine.host.children(values["state"]))
+
+
+def _asked(machine: Machine, values: Values) -> bool:
+    return bool(values.get("control_plane")) and machine.host.exists("/etc/kubernetes/admin.conf") and machine.host.has("kubectl")
+
+
+def _kubectl(machine: Machine, values: Values, line: str) -> str:
+    return _run(machine, line) + "\n" if _asked(machine, values) else "\n"
+
+
+@_section("readyz")
+def _readyz(machine: Machine, values: Values) -> str:
+    return _kubectl(machine, values, "kubectl get --raw=/readyz")
+
+
+@_section("nodes")
+def _nodes(machine: Machine, values: Values) -> str:
+    return _kubectl(machine, values, "kubectl get nodes -o json")
+
+
+@_section("objects")
+def _objects(machine: Machine, values: Values) -> str:
+    return _kubectl(machine, values, "kubectl get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json")
+
+
+@_section("retention")
+def _retention(machine: Machine, values: Values) -> str:
+    line = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'SHOW RETENTION POLICIES' -format csv"
+    return _kubectl(machine, values, line)
+
+

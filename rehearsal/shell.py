@@ -1,0 +1,100 @@
+"""Our rendered scripts, run over the model: what the node's bash would do with each, and what would come back.
+
+In: a script as `fabfile.script.render` or `observe_script` made it.  Out: exit code and output, the trailer in it.
+A script of another form, a program that no table has, or shell syntax that no step uses ends with 127 and
+"not modelled: …", whatever the line does with exit codes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from io import StringIO
+
+from fabfile.script import MARK, OUTPUT_LIMIT
+
+from . import observe
+from .bash import Exit, Shell, Streams, Unmodelled
+from .commands import dispatch
+from .machine import Machine
+
+NOT_MODELLED = 127
+_DELIMITER = "KUBEFAB-END"
+
+
+@dataclass(frozen=True)
+class Script:
+    """A rendered script taken apart."""
+
+    name: str
+    files: tuple[tuple[str, str, str], ...] = ()  # mode, path, text
+    commands: tuple[str, ...] = ()
+
+
+@dataclass
+class _Parts:
+    files: list[tuple[str, str, str]] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+
+
+def take_apart(text: str) -> Script:
+    """Raises Unmodelled when it is not a script of ours."""
+    head = re.match(r"# kubefab: (\S+)\n", text)
+    if not head:
+        raise Unmodelled(f"a script that is not ours: {text[:60]!r}")
+    blocks = re.split(rf"^{re.escape(MARK)} ", text, flags=re.M)[1:]
+    if not blocks or not blocks[-1].startswith("end\n"):
+        raise Unmodelled(f"script {head[1]} without its marks")
+    parts = _Parts()
+    for block in blocks[:-1]:
+        first, _, rest = block.partition("\n")
+        if match := re.fullmatch(r"file (\d+) (\S+)", first):
+            opened = rest.index(f"<<'{_DELIMITER}'\n") + len(f"<<'{_DELIMITER}'\n")
+            body = rest[opened : rest.index(f"\n{_DELIMITER}\n", opened - 1) + 1]
+            parts.files.append((match[1], match[2], body))
+        elif match := re.fullmatch(r"command (\d+)", first):
+            number, _, line = rest.partition("\n")
+            if number != f"K={match[1]}":
+                raise Unmodelled(f"script {head[1]}: {number!r}")
+            parts.commands.append(line.removesuffix("\n"))
+        else:
+            raise Unmodelled(f"script {head[1]}: mark {first!r}")
+    return Script(head[1], tuple(parts.files), tuple(parts.commands))
+
+
+def run(machine: Machine, text: str) -> tuple[int, bytes]:
+    """Run one script. Raises Halted when the machine goes down in it."""
+    try:
+        if text.startswith("# kubefab: observe\n"):
+            return observe.answer(machine, text)
+        return _run(machine, take_apart(text))
+    except Unmodelled as error:
+        return NOT_MODELLED, f"##kubefab 0 {NOT_MODELLED}\nnot modelled: {error}\n".encode()
+
+
+def _run(machine: Machine, script: Script) -> tuple[int, bytes]:
+    log = StringIO()
+    streams = Streams(StringIO(), {1: log, 2: log})
+    shell = Shell(lambda call: dispatch(machine, call), machine)
+    machine.spend(0.1, script.name)
+    number = code = 0
+    for mode, path, body in script.files:
+        if machine.fault("disk-full") is not None and not path.startswith("/run/") and machine.host.packages:
+            return _result(0, 1, "cat: write error: No space left on device\n")
+        machine.host.write(path, body, mode.lstrip("0"))
+    machine.settling.machine(machine.host, machine.now)
+    for number, line in enumerate(script.commands, 1):
+        try:
+            code = shell.line(line, streams)
+        except Exit as ended:
+            code = ended.code
+            break
+        except Unmodelled as error:
+            raise Unmodelled(f"{error} (in: {line})") from None
+        if code:
+            break
+    return _result(number, code, log.getvalue())
+
+
+def _result(number: int, code: int, log: str) -> tuple[int, bytes]:
+    return code, f"##kubefab {number} {code}\n".encode() + log.encode()[-OUTPUT_LIMIT:]

@@ -1,0 +1,223 @@
+"""One process's simulated nodes: servers in front, models behind, virtual clocks, and the state that outlives it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from fabfile.errors import UsageError
+from fabfile.inventory import Environment, Node, with_nodes
+
+from . import faults as fault_table
+from . import shell
+from .cluster import Cluster, Settling
+from .host import APT, Host
+from .login import Login
+from .machine import Halted, Machine
+from .server import LOOPBACK, Dropped, Endpoint, Farm, key_from, new_key_seed, private_text
+from .store import Store
+
+STATE_FILE, KEY_FILE, LOCK_FILE = "rehearsal.jsonl", "rehearsal_ed25519", "rehearsal.lock"
+USER = "ops"
+SUDO_PASSWORD = "rehearsal"
+MOST = 250  # workers: flannel gives each a /24 of a /16
+VERSION = 1
+
+
+class NodeClock:
+    """One node's virtual seconds: sleeping passes at once."""
+
+    def __init__(self, simulation: Simulation, host: Host) -> None:
+        self._simulation, self._host = simulation, host
+
+    def now(self) -> float:
+        return self._host.clock
+
+    def sleep(self, seconds: float) -> None:
+        with self._simulation.lock:
+            self._host.clock += seconds
+            self._simulation.passed(self._host)
+
+    def advance_to(self, moment: float) -> None:
+        """This node waited for another, which was ready at `moment`."""
+        with self._simulation.lock:
+            self._host.clock = max(self._host.clock, moment)
+            self._simulation.passed(self._host)
+
+
+class Simulation:
+    """Simulated nodes, answering from construction to `close()`.
+
+    `environment` has them as nodes; `ran` lists (node, script name) of every script, in order, for tests.
+    """
+
+    def __init__(
+        self, environment: Environment, *, workers: int | None, faults: Sequence[str], seed: int, systems: Mapping[str, str]
+    ) -> None:
+        self.lock = threading.RLock()
+        self.ran: list[tuple[str, str]] = []
+        self._store = Store(environment.state / STATE_FILE)
+        self._farm = Farm()
+        try:
+            self._open(environment, workers, faults, seed, systems)
+        except BaseException:
+            self._farm.stop()
+            self._store.close()
+            raise
+
+    def _open(self, environment: Environment, workers: int | None, faults: Sequence[str], seed: int, systems: Mapping[str, str]) -> None:
+        meta = self._store.values.get("meta", {})
+        if meta and meta.get("version") != VERSION:
+            raise UsageError("the simulated nodes were left by another version of kubefab", "`inv rehearsal.down`, then run this again")
+        names = _names(environment, workers or meta.get("workers"))
+        self.seed = seed or int(meta.get("seed", 0))
+        key_seed = bytes.fromhex(meta["key"]) if meta else new_key_seed()
+        self._key_file = environment.state / KEY_FILE
+        _write_private(self._key_file, private_text(key_seed))
+        self.hosts: dict[str, Host] = {}
+        self.cluster = Cluster.load(self._store.values["cluster"]) if "cluster" in self._store.values else Cluster()
+        self._ports: dict[str, list[object]] = dict(self._store.values.get("ports", {}))
+        for key, value in self._store.values.items():
+            if key.startswith("host/"):
+                host = Host.load(value)
+                host.halted = True  # until it turns out to be in this run's inventory
+                self.hosts[host.name] = host
+        for number, name in enumerate(names):
+            if name not in self.hosts:
+                address = _address(number)
+                self.hosts[name] = Host.new(
+                    name, name, address, number, control_plane=number == 0, seed=self.seed, like=systems.get(name, APT)
+                )
+            self.hosts[name].halted = False
+        latest = max(host.clock for host in self.hosts.values())
+        for host in self.hosts.values():
+            host.clock = latest
+        self._latest = self._started = latest
+        plain = with_nodes(environment, [self._node(name, 0) for name in names])
+        self.faults = fault_table.parse(faults, plain)
+        fault_table.begin(self.faults, self.hosts)
+        self.settling = Settling(self.cluster, self.hosts, self.faults.value)
+        self._saved_generation = -1
+        client = key_from(key_seed)
+        self.endpoints = {name: self._serve(name, client) for name in names}
+        self._known_hosts(environment.state / "known_hosts")
+        self.environment = with_nodes(environment, [self._node(name, self.endpoints[name].port) for name in names])
+        self._settings = self.environment.settings
+        self._store.put({"meta": {"version": VERSION, "workers": len(names) - 1, "seed": self.seed, "key": key_seed.hex()}})
+        self._store.put({f"host/{name}": self.hosts[name].dump() for name in names})
+        self._save(self.hosts[names[0]])
+
+    def _node(self, name: str, port: int) -> Node:
+        host = self.hosts[name]
+        return Node(name, LOOPBACK, host.address, host.control_plane, USER, port or 1, str(self._key_file))
+
+    # --- servers
+
+    def _serve(self, name: str, client: object) -> Endpoint:
+        host = self.hosts[name]
+        remembered = self._ports.get(name)
+        port, seed = (int(str(remembered[0])), bytes.fromhex(str(remembered[1]))) if remembered else (0, new_key_seed())
+        in_force = self.faults.of.get(name, {})
+        login = Login(lambda text: self._run(host, text), USER, "password" if "sudo-password" in in_force else "free", SUDO_PASSWORD)
+        endpoint = self._farm.add(name, login, key_from(seed), client, user=USER, port=port)  # type: ignore[arg-type]
+        self._moved = getattr(self, "_moved", set()) | ({name} if endpoint.port != port else set())
+        self._ports[name] = [endpoint.port, seed.hex()]
+        if "host-key-changed" in in_force:
+            endpoint.host_key = key_from(new_key_seed())
+        if "host-down" in in_force:
+            self._farm.refuse(name)
+        return endpoint
+
+    def _known_hosts(self, path: Path) -> None:
+        """Forget lines of ports that moved; a node whose key is to "change" must have been known before."""
+        self._store.put({"ports": self._ports})
+        kept = []
+        current = {f"[{LOOPBACK}]:{endpoint.port}": name for name, endpoint in self.endpoints.items()}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            if current.get(line.split(" ")[0], "") not in self._moved | {""}:
+                kept.append(line)
+        for name, endpoint in self.endpoints.items():
+            place = f"[{LOOPBACK}]:{endpoint.port}"
+            if "host-key-changed" in self.faults.of.get(name, {}) and not any(line.startswith(f"{place} ") for line in kept):
+                key = key_from(bytes.fromhex(str(self._ports[name][1])))
+                kept.append(f"{place} {key.get_name()} {key.get_base64()}")
+        if kept or path.exists():
+            _write_private(path, "".join(f"{line}\n" for line in kept))
+
+    def _run(self, host: Host, text: str) -> tuple[int, bytes]:
+        with self.lock:
+            self.ran.append((host.name, text.split("\n", 1)[0].removeprefix("# kubefab: ")))
+            machine = Machine(host, self.cluster, self.settling, self._settings, self.seed, lambda: self._latest, self._started)
+            try:
+                return shell.run(machine, text)
+            except Halted:
+                host.halted = True
+                host.reboot()
+                self._farm.refuse(host.name)
+                raise Dropped from None
+            finally:
+                self.passed(host)
+                self._save(host)
+
+    # --- time and state
+
+    def clock(self, name: str) -> NodeClock:
+        """The clock of a node of this environment."""
+        return NodeClock(self, self.hosts[name])
+
+    def passed(self, host: Host) -> None:
+        """This machine's clock was moved."""
+        self._latest = max(self._latest, host.clock)
+
+    def _save(self, host: Host) -> None:
+        values: dict[str, object] = {f"host/{host.name}": host.dump()}
+        if self.cluster.generation != self._saved_generation:
+            values["cluster"] = self.cluster.dump()
+            self._saved_generation = self.cluster.generation
+        self._store.put(values)
+
+    def close(self) -> None:
+        """Stop the servers and save what pods became meanwhile."""
+        self._farm.stop()
+        with self.lock:
+            self._store.put({f"host/{host.name}": host.dump() for host in self.hosts.values()} | {"cluster": self.cluster.dump()})
+            self._store.close()
+
+
+def _names(environment: Environment, workers: int | None) -> list[str]:
+    listed = [node.name for node in environment.workers]
+    count = workers or len(listed) or environment.settings.simulated_workers
+    if count > MOST:
+        raise UsageError(f"--workers {count}: at most {MOST}", "flannel gives each node a /24 of POD_CIDR")
+    taken = listed[:count]
+    more = (f"w{number}" for number in range(1, MOST * 2))
+    taken += [name for _, name in zip(range(count - len(taken)), (name for name in more if name not in listed), strict=False)]
+    return [environment.control_plane.name, *taken]
+
+
+def _address(number: int) -> str:
+    return "10.2.0.10" if number == 0 else f"10.2.{1 + (number - 1) // 250}.{1 + (number - 1) % 250}"
+
+
+def _write_private(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(text)
+    fresh.replace(path)
+
+
+def remove(environment: Environment) -> bool:
+    """Forget the simulated nodes of this environment; True if there were any."""
+    found = False
+    store = Store(environment.state / STATE_FILE)  # refuses while another command uses them
+    found = bool(store.values)
+    store.close()
+    for name in (STATE_FILE, KEY_FILE, "known_hosts", LOCK_FILE):
+        with suppress(FileNotFoundError):
+            (environment.state / name).unlink()
+    return found
+
+
