@@ -95,7 +95,7 @@ def _ours(ctx: Context) -> list[str]:
 def _removals(ctx: Context) -> tuple[str, ...]:
     registries = (ctx.settings.registry, *ctx.settings.registry_mirrors) if ctx.settings.registry else ()
     return (
-        "rm -rf /etc/kubernetes/manifests /etc/kubernetes/pki /etc/kubernetes/*.conf /etc/kubernetes/tmp",
+        "rm -rf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /etc/kubernetes/*.conf /etc/kubernetes/tmp",
         "rm -rf --one-file-system /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env "
         "/var/lib/kubelet/pki /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/*_state /var/lib/kubelet/actuated_pods_state "
         "/var/lib/kubelet/allocated_pods_state",
