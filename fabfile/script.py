@@ -53,11 +53,11 @@ def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *
         "umask 077",
         "log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }",
         "umask 022",
-        "exec 4>&1",
         "(",
         "set -eo pipefail",
         "K=0",
-        """trap 'rc=$?; echo "##kubefab $K $rc" >&4' EXIT""",
+        # through a file: whatever a command leaves running would hold our output open, and so the SSH channel
+        """trap 'echo "##kubefab $K $?" >"$log.end"' EXIT""",
     ]
     for file in files:
         lines += _write(file)
@@ -67,8 +67,9 @@ def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *
         f"{MARK} end",
         ') </dev/null >"$log" 2>&1',
         "rc=$?",
+        'cat -- "$log.end" 2>/dev/null',
         f'tail -c {OUTPUT_LIMIT} -- "$log"',
-        'rm -f -- "$log"',
+        'rm -f -- "$log" "$log.end"',
         "return $rc",
         "}",
         "main",

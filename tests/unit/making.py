@@ -1,0 +1,147 @@
+"""Environments and facts for unit tests, each made with one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from fabfile.context import Choices, Context
+from fabfile.facts import STATE, SYSCTLS, Digest, Link, NodeFacts, Unit
+from fabfile.inventory import Environment, Node
+from fabfile.manifests import STAMP, manifest
+from fabfile.phases.prep import MODULES, SYSCTL
+from fabfile.phases.registry import PROOF
+from fabfile.recipes.modern import Recipe, digest, recipe_for
+from fabfile.recipes.packages import HELD, WANTED, family
+from fabfile.settings import KEYS, Settings
+from fabfile.steps import Action, File, Step, Stop, Wait
+
+POD_CIDR = "10.44.0.0/16"
+CA = "sha256:" + "ab" * 32
+OTHER_CA = "sha256:" + "cd" * 32
+
+
+def settings(**texts: str) -> Settings:
+    """Settings from texts, parsed as hosts.env's would be."""
+    texts = {"pod_cidr": POD_CIDR, "retention": "0d", "kubernetes": "1.36.4", **texts}
+    return Settings(**{key: KEYS[key.upper()].metadata["parse"](text) for key, text in texts.items()})
+
+
+def environment(workers: int = 2, name: str = "test", **texts: str) -> Environment:
+    """A control plane cp1 behind NAT and workers w1, w2 … without."""
+    control = Node("cp1", "192.0.2.1", "10.2.0.1", True, user="ops")
+    others = tuple(Node(f"w{n}", f"10.2.0.{10 + n}", f"10.2.0.{10 + n}", False, user="ops") for n in range(1, workers + 1))
+    return Environment(name, control, others, settings(**texts))
+
+
+def fresh(name: str = "w1", **changes: Any) -> NodeFacts:
+    """A new Debian machine."""
+    return replace(
+        NodeFacts(
+            os_id="debian", os_version="12", os_codename="bookworm", os_name="Debian GNU/Linux 12 (bookworm)",
+            hostname=name, kernel="6.1.0", arch="x86_64", cpus=2, memory_kib=4 << 20, disk_kib=50 << 20, machine_id=f"id-{name}",
+            cgroup="cgroup2fs", resolvers=("10.2.0.2",), links={"lo": Link("lo", ("127.0.0.1/8",)), "eth0": Link("eth0", ("10.2.0.9/16",), 1500)},
+        ),
+        **changes,
+    )
+
+
+def having(facts: NodeFacts, files: Iterable[File]) -> NodeFacts:
+    """The facts once these files are written."""
+    return replace(facts, files={**facts.files, **{f.path: Digest(f.sha256, f.mode.lstrip("0")) for f in files}})
+
+
+def prepared(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
+    """After prep."""
+    base = fresh(name, overlay=True, bridge_netfilter=True, sysctls=dict.fromkeys(SYSCTLS, "1"), undo=frozenset({"sysctl"}))
+    return replace(having(base, (MODULES, SYSCTL)), **{"traces": frozenset({STATE}), **changes})
+
+
+def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
+    """After prep, install and registry."""
+    recipe = recipe_for(env)
+    packages = {p: "1.0-1" for p in WANTED} | {p: f"{recipe.version}-1.1" for p in ("kubelet", "kubeadm", "kubectl")}
+    base = prepared(
+        env, name, packages=packages, held=frozenset(HELD), images=frozenset(recipe.worker_images),
+        units={"containerd": Unit(True, True), "kubelet": Unit(False, True)},
+    )
+    registry = recipe.registry_files()
+    proof = (File(PROOF, digest(recipe.canary, *(f.path + f.content for f in registry)) + "\n", mode="0600"),) if registry else ()
+    made = family(base)
+    assert made
+    written = (recipe.containerd_config(), recipe.crictl_config, *registry, *proof, *made.repository_files(base, recipe))
+    return replace(having(base, written), **changes)
+
+
+def links(*names: str, inside: str = "10.44.1") -> dict[str, Link]:
+    """eth0 and cluster links with addresses in the pod CIDR."""
+    last = {"flannel.1": "0/32", "cni0": "1/24"}
+    return {"eth0": Link("eth0", ("10.2.0.9/16",), 1500), **{n: Link(n, (f"{inside}.{last.get(n, '1/24')}",), 1450) for n in names}}
+
+
+def api_node(name: str, ready: bool = True) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}}
+
+
+def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stamped: Iterable[str] = (), **changes: Any) -> NodeFacts:
+    """A control plane that answers; `stamped` names manifests that are applied."""
+    facts = installed(env, "cp1", ca_hash=CA, api_ready=True, nodes=tuple(api_node(m) for m in members))
+    facts = replace(
+        facts,
+        undo=facts.undo | {"init-started", "initialised"},
+        units={**facts.units, "kubelet": Unit(True, True)},
+        traces=facts.traces | {"/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"},
+        links=links("flannel.1", "cni0", inside="10.44.0"),
+        retention="name,duration,shardGroupDuration,replicaN,default\ndefault,0s,168h0m0s,1,true",
+    )
+    ctx = Context(env, env.control_plane, facts, recipe_for(env))
+    wanted = [manifest(name, ctx) for name in stamped]
+    objects = tuple(
+        {"metadata": {"name": m.workload, "annotations": {STAMP: m.stamp}}, "status": {"availableReplicas": 1}} for m in wanted
+    )
+    return replace(facts, **{"objects": objects, **changes})
+
+
+ALL_STAMPED = ("flannel", "monitoring", "headlamp")
+
+
+def member(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
+    """A worker that has joined and is healthy."""
+    facts = installed(env, name, ca_hash=CA)
+    return replace(
+        facts,
+        **{
+            "undo": facts.undo | {"join-started", "joined"},
+            "units": {**facts.units, "kubelet": Unit(True, True)},
+            "traces": facts.traces | {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/pki/ca.crt", "/var/lib/kubelet/config.yaml"},
+            "links": links("flannel.1", "cni0"),
+            **changes,
+        },
+    )
+
+
+def context(
+    env: Environment, facts: NodeFacts, *, node: str = "", control: NodeFacts | None = None, token: str = "abcdef.0123456789abcdef",
+    twin: str = "", choices: Choices | None = None,
+) -> Context:
+    """A phase's input for the node of that name (default: the facts' hostname)."""
+    chosen = next(n for n in env.nodes if n.name == (node or facts.hostname))
+    if chosen.control_plane and control is None:
+        control = facts
+    return Context(env, chosen, facts, recipe(env), control=control, token=token, twin=twin, choices=choices or Choices())
+
+
+def recipe(env: Environment) -> Recipe:
+    return recipe_for(env)
+
+
+def ids(actions: Iterable[Action]) -> list[str]:
+    """Step ids; `…` marks a wait, `!` a refusal."""
+    marks = {Step: "", Wait: "…", Stop: "!"}
+    return [marks[type(action)] + action.id for action in actions]
+
+
+def text_of(actions: Iterable[Action]) -> str:
+    """Every command of some steps, as one text to search."""
+    return "\n".join(line for a in actions if isinstance(a, Step) for line in a.commands)

@@ -1,0 +1,308 @@
+"""hosts.env: layers, checks and names. Every problem comes in one message, with its line and its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile import inventory
+from fabfile.errors import UsageError
+from fabfile.inventory import Environment, Node, load, state_folder
+from fabfile.masking import mask
+
+GOOD = """\
+A_CONTROL_PLANE="192.0.2.1 private=10.2.0.1"
+A_WORKER_1=192.0.2.2
+A_POD_CIDR=10.44.0.0/16
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading an inventory never connects to anything."""
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("the inventory connected to something")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    """A project folder with these files in it."""
+
+    def make(hosts: str | bytes | None = GOOD, **files: str) -> Path:
+        if hosts is not None:
+            (tmp_path / "hosts.env").write_bytes(hosts if isinstance(hosts, bytes) else hosts.encode())
+        for name, text in files.items():
+            (tmp_path / name.replace("__", ".")).write_text(text)
+        return tmp_path
+
+    return make
+
+
+def complaint(project: Path, name: str = "a", variables: dict[str, str] | None = None) -> str:
+    with pytest.raises(UsageError) as caught:
+        load(name, project=project, variables=variables or {})
+    assert caught.value.exit_code == 2
+    return caught.value.message
+
+
+# --- what the manual says (digest "Environments", E1, E2)
+
+MANUAL = {
+    "aws": (
+        ("13.124.31.81", "10.2.0.128", "m4.large"),
+        [("13.124.19.160", "10.2.3.117"), ("13.124.23.229", "10.2.5.98"), ("13.124.45.198", "10.2.6.49"), ("13.124.7.78", "10.2.7.90")],
+        "10.44.0.0/16",
+        "b00af9.5fcddc13c9193dd1",
+    ),
+    "datacenter": (
+        ("13.124.11.58", "10.2.12.139", "m4.large"),
+        [("13.124.24.26", "10.2.12.160"), ("13.124.54.129", "10.2.2.37"), ("13.124.58.8", "10.2.3.28"), ("13.124.27.11", "10.2.8.5")],
+        "10.45.0.0/16",
+        "07c414.8679e4553a1e7426",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MANUAL)
+def test_the_manuals_environments_are_there_whole(name: str) -> None:
+    control, workers, cidr, token = MANUAL[name]
+    env = load(name, variables={})
+    assert (env.control_plane.host, env.control_plane.address, env.control_plane.instance) == control
+    assert [(w.host, w.address) for w in env.workers] == workers
+    assert {w.instance for w in env.workers} == {"t2.medium"}
+    assert str(env.settings.pod_cidr) == cidr
+    assert env.settings.token == token
+    assert (env.settings.dashboard_port, env.settings.influxdb_port, env.settings.api_port) == (31447, 30315, 6443)
+    assert env.settings.retention == "0d"
+    assert env.endpoint == f"{control[1]}:6443"
+    assert all(node.behind_nat for node in env.nodes)
+
+
+def test_a_token_of_the_inventory_is_a_secret_from_then_on() -> None:
+    load("aws", variables={})
+    assert mask("kubeadm join --token=b00af9.5fcddc13c9193dd1 x") == "kubeadm join --token=[secret] x"
+
+
+def test_every_environment_of_the_repository_loads() -> None:
+    assert inventory.names() == ["aws", "datacenter", "lab", "rehearsal"]
+    for name in inventory.names():
+        load(name, variables={})
+
+
+def test_without_a_name_it_is_the_rehearsal_or_what_the_variable_says() -> None:
+    assert load(None, variables={}).name == "rehearsal"
+    assert load(None, variables={"KUBEFAB_ENV": "AWS"}).name == "aws"
+    assert load("datacenter", variables={"KUBEFAB_ENV": "aws"}).name == "datacenter"
+
+
+# --- one wrong line
+
+BAD_LINES = [
+    ("A_WORKER_2=192.0.2.2", "hosts.env:4: address 192.0.2.2 is used twice (also hosts.env:2)"),
+    ('A_WORKER_2="192.0.2.9 private=10.2.0.1"', "address 10.2.0.1 is used twice (also hosts.env:1)"),
+    ('A_WORKER_2="192.0.2.9 name=w1"', "name w1 is used twice"),
+    ("A_WORKER_1=192.0.2.9", "A_WORKER_1 stands twice (first in line 2)"),
+    ("A_WORKER_2=192.0.2.999", "'192.0.2.999' is not an IP address"),
+    ("A_WORKER_2=", "'' is not an IP address"),
+    ("A_WORKER_2=example.com", "'example.com' is not an IP address"),
+    ('A_WORKER_2="192.0.2.9 private=10.2"', "'10.2' is not an IP address"),
+    ('A_WORKER_2="192.0.2.9 prot=22"', "did you mean port=…?"),
+    ('A_WORKER_2="192.0.2.9 port=0"', "port '0' is not a port"),
+    ('A_WORKER_2="192.0.2.9 port=ssh"', "port 'ssh' is not a port"),
+    ('A_WORKER_2="192.0.2.9 name=all"', "name 'all' cannot be used"),
+    ('A_WORKER_2="192.0.2.9 name=W_2"', "name 'W_2' cannot be used"),
+    ("A_MASTER=192.0.2.9", "a second control plane"),
+    ("A_SERVICE_CIDR=10.44.0.0/20", "POD_CIDR 10.44.0.0/16 overlaps SERVICE_CIDR 10.44.0.0/20"),
+    ("A_NODE_CIDR=10.0.0.0/8", "overlaps NODE_CIDR 10.0.0.0/8"),
+    ("A_WORKER_2=10.44.3.3", "w2 has an address inside POD_CIDR 10.44.0.0/16"),
+    ("A_WORKER_2=10.96.3.3", "w2 has an address inside SERVICE_CIDR 10.96.0.0/12"),
+    ("A_POD_CIDR=10.44.0.1/16", "A_POD_CIDR stands twice"),
+    ("SERVICE_CIDR=10.96.0.1/12", "'10.96.0.1/12' is not a network"),
+    ("A_TOKEN=b00af9", "A_TOKEN is not a bootstrap token"),
+    ("A_TOKEN=B00AF9.5fcddc13c9193dd1", "A_TOKEN is not a bootstrap token"),
+    ("A_POD_CDIR=10.44.0.0/16", "did you mean A_POD_CIDR?"),
+    ("POD_CDIR=10.44.0.0/16", "did you mean POD_CIDR?"),
+    ("A_WROKER_2=192.0.2.3", "did you mean A_WORKER_1?"),
+    ("ZZZZZZZ=1", "see the README's table of settings"),
+    ("A_SSH_KEY=no-such-file", "A_SSH_KEY: no file"),
+    ("A_REGISTRY_CA=/no/such/ca.crt", "A_REGISTRY_CA: no file /no/such/ca.crt"),
+    ("A_KUBERNETES=latest", "'latest' is not a Kubernetes release"),
+    ("A_DASHBOARD_PORT=80", "'80' is not a NodePort (30000 to 32767)"),
+    ("A_FORKS=0", "'0' is not a number from 1"),
+    ("A_FLANNEL_GRACE=-1", "must be more than 0 seconds"),
+    ("A_SIMULATED=perhaps", "write yes or no"),
+    ("A_DASHBOARD=grafana", "one of headlamp, kube-web-view, none"),
+    ("A_RETENTION=forever", "is not an InfluxDB duration"),
+    ("A_KUBELET_CONFIG=[1]", "must be a JSON object"),
+    ("A_KUBELET_CONFIG={", "is not JSON"),
+    ("this is no assignment", "is not KEY=value"),
+    ("A_FORKS", "A_FORKS has no value"),
+    ('A_FORKS="8', "is not KEY=value"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_LINES, ids=[line for line, _ in BAD_LINES])
+def test_a_bad_line_is_named_with_a_remedy(project: Callable[..., Path], line: str, message: str) -> None:
+    found = complaint(project(GOOD + line + "\n"))
+    assert message in found
+    assert "hosts.env" in found
+    assert "    → " in found
+
+
+def test_all_problems_come_in_one_message_each_with_file_line_and_remedy(project: Callable[..., Path]) -> None:
+    text = GOOD + "A_POD_CDIR=1\nA_WORKER_2=192.0.2.2\n\n# a comment\nA_TOKEN=short\nA_FORKS=none\n"
+    found = complaint(project(text))
+    for line in ("hosts.env:4:", "hosts.env:5:", "hosts.env:8:", "hosts.env:9:"):
+        assert line in found
+    assert found.startswith("the inventory has 4 problems:")
+    assert found.count("    → ") == 4
+
+
+def test_an_unknown_environment_gets_the_nearest_name(project: Callable[..., Path]) -> None:
+    text = GOOD.replace("A_", "STAGING_")
+    found = complaint(project(text), "stagnig")
+    assert "no environment 'stagnig'" in found
+    assert "did you mean staging?" in found
+
+
+def test_a_missing_file_is_named_with_where_it_was_expected(project: Callable[..., Path]) -> None:
+    folder = project(None)
+    assert f"expected at {folder}/hosts.env" in complaint(folder)
+
+
+def test_a_file_in_another_encoding_is_said_so(project: Callable[..., Path]) -> None:
+    assert "is not UTF-8" in complaint(project(b"A_CONTROL_PLANE=192.0.2.1 # caf\xe9\n"))
+
+
+def test_room_for_every_node_in_the_pod_cidr(project: Callable[..., Path]) -> None:
+    workers = "".join(f"A_WORKER_{n}=192.0.2.{n + 10}\n" for n in range(2, 6))
+    found = complaint(project(GOOD.replace("10.44.0.0/16", "10.44.0.0/22") + workers))
+    assert "has room for 4 nodes, the inventory has 6" in found
+
+
+# --- layers
+
+def test_later_layers_win_key_by_key(project: Callable[..., Path]) -> None:
+    folder = project(GOOD + "FORKS=1\nA_SSH_PORT=1\nA_RETENTION=1d\n", hosts__local__env="A_FORKS=3\n")
+    state = state_folder("a")
+    state.mkdir(parents=True)
+    (state / "hosts.env").write_text("A_SSH_PORT=2\nA_FORKS=2\nA_RETENTION=2d\n")
+    env = load("a", project=folder, variables={"KUBEFAB_RETENTION": "4d"})
+    assert (env.settings.ssh_port, env.settings.forks) == (2, 3)
+    assert env.settings.retention == "2d", "the environment's own key is stronger than a key for all environments"
+    env = load("a", project=folder, variables={"KUBEFAB_A_RETENTION": "4d", "KUBEFAB_A_WORKER_1": "ignored", "OTHER": "1"})
+    assert env.settings.retention == "4d"
+
+
+def test_an_environments_own_key_beats_the_common_one(project: Callable[..., Path]) -> None:
+    env = load("a", project=project("RETENTION=1d\n" + GOOD + "A_RETENTION=7d\n"), variables={})
+    assert env.settings.retention == "7d"
+
+
+def test_a_problem_in_a_variable_names_the_variable(project: Callable[..., Path]) -> None:
+    assert "environment variable KUBEFAB_FORKS" in complaint(project(), variables={"KUBEFAB_FORKS": "many"})
+
+
+def test_a_path_is_read_from_beside_its_file(project: Callable[..., Path]) -> None:
+    folder = project(GOOD + "A_SSH_KEY=key\n", key="x")
+    assert load("a", project=folder, variables={}).control_plane.key == str(folder / "key")
+
+
+def test_node_words_and_defaults(project: Callable[..., Path]) -> None:
+    text = (
+        'A_CONTROL_PLANE="192.0.2.1 name=front user=root port=2222 jump=me@198.51.100.1:22"\n'
+        "A_SLAVE_10=192.0.2.10\nA_WORKER_2=192.0.2.2\nA_SSH_USER=ops\n"
+    )
+    env = load("a", project=project(text), variables={})
+    assert env.control_plane == Node("front", "192.0.2.1", "192.0.2.1", True, "root", 2222, "", "me@198.51.100.1:22", "")
+    assert [(w.name, w.user, w.port) for w in env.workers] == [("w2", "ops", 22), ("w10", "ops", 22)]
+    assert not env.control_plane.behind_nat
+
+
+def test_ipv6_addresses_are_bracketed_before_a_port(project: Callable[..., Path]) -> None:
+    text = "A_CONTROL_PLANE=2001:db8::1\nA_POD_CIDR=fd00:44::/48\nA_SERVICE_CIDR=fd00:45::/112\n"
+    assert load("a", project=project(text), variables={}).endpoint == "[2001:db8::1]:6443"
+
+
+def test_export_and_quotes_and_comments_are_dotenvs(project: Callable[..., Path]) -> None:
+    text = "# first\nexport A_CONTROL_PLANE='192.0.2.1 name=x' # why\nA_KUBELET_CONFIG='{\"maxPods\": 50}'\n"
+    env = load("a", project=project(text), variables={})
+    assert env.control_plane.name == "x"
+    assert env.settings.kubelet_config == {"maxPods": 50}
+
+
+# --- select
+
+AWS = load("aws", variables={})
+SELECTIONS = [
+    ("all", "cp1 w1 w2 w3 w4"),
+    ("master", "cp1"),
+    ("masters", "cp1"),
+    ("control-plane", "cp1"),
+    ("cp1", "cp1"),
+    ("slaves", "w1 w2 w3 w4"),
+    ("workers", "w1 w2 w3 w4"),
+    ("Workers", "w1 w2 w3 w4"),
+    ("slave1", "w1"),
+    ("slave-2", "w2"),
+    ("worker3", "w3"),
+    ("13.124.23.229", "w2"),
+    ("10.2.5.98", "w2"),
+    ("13.124.31.81", "cp1"),
+    ("w4,w1", "w1 w4"),
+    ("w1,slaves", "w1 w2 w3 w4"),
+    ("master,slave4", "cp1 w4"),
+]
+
+
+@pytest.mark.parametrize(("names", "nodes"), SELECTIONS)
+def test_nodes_by_group_name_number_and_address(names: str, nodes: str) -> None:
+    assert [n.name for n in AWS.select(names.split(","))] == nodes.split()
+
+
+@pytest.mark.parametrize(("name", "near"), [("mastr", "master"), ("w11", "w1"), ("slavs", "slaves"), ("al", "all")])
+def test_an_unknown_node_gets_the_nearest_name(name: str, near: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        AWS.select(["w1", name])
+    assert f"did you mean {near}?" in caught.value.remedy
+    assert "w1, w2" in caught.value.remedy
+
+
+def test_a_node_that_is_called_like_a_number_alias_is_meant_by_it(project: Callable[..., Path]) -> None:
+    env = load("a", project=project('A_CONTROL_PLANE=192.0.2.1\nA_WORKER_1="192.0.2.2 name=slave2"\n'), variables={})
+    assert [n.name for n in env.select(["slave2"])] == ["slave2"]
+
+
+# --- free-form input
+
+@given(st.text(max_size=200))
+def test_any_text_is_an_inventory_or_a_usage_error(text: str) -> None:
+    _load_or_complain(text)
+
+
+@given(st.lists(st.sampled_from([line for line, _ in BAD_LINES] + GOOD.splitlines()), max_size=8))
+def test_any_mixture_of_lines_is_an_inventory_or_a_usage_error(lines: list[str]) -> None:
+    _load_or_complain("\n".join(lines))
+
+
+def _load_or_complain(text: str) -> None:
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp())
+    try:
+        (folder / "hosts.env").write_text(text, encoding="utf-8", errors="surrogatepass")
+        try:
+            assert isinstance(load("a", project=folder, variables={}), Environment)
+        except UsageError as error:
+            assert error.remedy
+    finally:
+        shutil.rmtree(folder)

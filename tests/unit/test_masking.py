@@ -1,0 +1,106 @@
+"""Secrets never get through: registered ones in clear and base64, and whatever has a secret's form."""
+
+from __future__ import annotations
+
+import base64
+import string
+from threading import Thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.errors import KubefabError
+from fabfile.masking import MASKED, SHORTEST, Masker
+
+SECRETS = st.text(alphabet=string.ascii_letters + string.digits + "!$%&/()=?+*'\"\\ -_.:;<>|^", min_size=SHORTEST, max_size=40)
+
+
+@given(st.lists(SECRETS, min_size=1, max_size=5), st.lists(st.text(max_size=20), min_size=1, max_size=6), st.randoms())
+def test_a_planted_secret_never_survives(secrets: list[str], texts: list[str], random) -> None:
+    masker = Masker()
+    for secret in secrets:
+        masker.add(secret)
+    pieces = [*texts, *secrets]
+    random.shuffle(pieces)
+    seen = masker.mask("".join(pieces))
+    # what is left of the text between masks holds none of them (a mark itself may: a secret can be "[sec")
+    for part in seen.split(MASKED):
+        assert not any(secret in part for secret in secrets)
+
+
+@given(SECRETS)
+def test_its_base64_form_does_not_survive_either(secret: str) -> None:
+    masker = Masker()
+    masker.add(secret)
+    encoded = base64.b64encode(secret.encode()).decode()
+    assert encoded not in masker.mask(f"data: {encoded}\n").replace(MASKED, "")
+
+
+@given(SECRETS, st.text(max_size=30))
+def test_masking_twice_changes_nothing_more(secret: str, text: str) -> None:
+    masker = Masker()
+    once = masker.mask(text + secret)
+    assert masker.mask(once) == once
+
+
+def test_the_longest_secret_wins_where_one_holds_another() -> None:
+    masker = Masker()
+    masker.add("correct")
+    masker.add("correct horse battery")
+    assert masker.mask("pass correct horse battery!") == f"pass {MASKED}!"
+
+
+def test_a_long_line_of_a_secret_is_one_too() -> None:
+    masker = Masker()
+    masker.add("-----\nMIIEowIBAAKCAQEAxyz0123456789\n-----")
+    assert "MIIE" not in masker.mask("got MIIEowIBAAKCAQEAxyz0123456789")
+
+
+def test_a_very_short_secret_does_not_blot_out_words() -> None:
+    masker = Masker()
+    masker.add("a")
+    assert masker.mask("a banana") == "a banana"
+
+
+FORMS = [
+    ("kubeadm join 10.2.0.1:6443 --token abcdef.0123456789abcdef", "abcdef.0123456789abcdef"),
+    ("token: eyJhbGciOi.eyJzdWIi.SflKxwRJSM", "eyJhbGciOi"),
+    ("--certificate-key 9f8e7d6c5b4a", "9f8e7d6c5b4a"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "MIIE"),
+    ("-----BEGIN PRIVATE KEY-----\nMIIE cut short", "MIIE"),
+    ("    client-key-data: LS0tLS1CRUdJTg==", "LS0tLS1CRUdJTg"),
+    ("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+    ("authorization: bearer hunter2", "hunter2"),
+]
+
+
+@pytest.mark.parametrize(("text", "secret"), FORMS)
+def test_what_looks_like_a_secret_is_taken_for_one(text: str, secret: str) -> None:
+    assert secret not in Masker().mask(text)
+
+
+@pytest.mark.parametrize("text", ["registry.k8s.io/pause:3.10.2", "w1  install   3 steps", "sha256:" + "a" * 64, "10.44.0.0/16", "v1.36.4"])
+def test_ordinary_text_stays(text: str) -> None:
+    masker = Masker()
+    masker.add("hunter2")
+    assert masker.mask(text) == text
+
+
+def test_an_error_is_masked_in_all_its_parts() -> None:
+    from fabfile.masking import register
+
+    register("s3cr3t-of-this-test")
+    error = KubefabError("m s3cr3t-of-this-test", "r s3cr3t-of-this-test", "o s3cr3t-of-this-test")
+    assert (str(error), error.message, error.remedy, error.output) == (f"m {MASKED}", f"m {MASKED}", f"r {MASKED}", f"o {MASKED}")
+
+
+def test_adding_from_many_threads_loses_none() -> None:
+    masker = Masker()
+    names = [f"secret-number-{n:03d}" for n in range(40)]
+    threads = [Thread(target=masker.add, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert masker.mask(" ".join(names)) == " ".join([MASKED] * 40)

@@ -1,0 +1,83 @@
+"""Each setting: its forms, its default, and that every one is explained."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.settings import KEYS, Settings
+
+GOOD: list[tuple[str, str, Any]] = [
+    ("KUBERNETES", "1.36", "1.36"),
+    ("KUBERNETES", "1.36.3", "1.36.3"),
+    ("KUBERNETES", "1.5", "1.5"),
+    ("POD_CIDR", "10.44.0.0/16", ipaddress.ip_network("10.44.0.0/16")),
+    ("POD_CIDR", "fd00:44::/48", ipaddress.ip_network("fd00:44::/48")),
+    ("API_PORT", "443", 443),
+    ("FORKS", "1", 1),
+    ("CONNECT_TIMEOUT", "2.5", 2.5),
+    ("FLANNEL_GRACE", "5", 5.0),
+    ("INFLUXDB_PORT", "30000", 30000),
+    ("DASHBOARD_PORT", "32767", 32767),
+    ("DASHBOARD", "none", "none"),
+    ("RETENTION", "0d", "0d"),
+    ("RETENTION", "1w2d", "1w2d"),
+    ("RETENTION", "INF", "INF"),
+    ("REGISTRY_MIRRORS", "registry.k8s.io, ghcr.io docker.io", ("registry.k8s.io", "ghcr.io", "docker.io")),
+    ("IGNORE_PREFLIGHT", "", ()),
+    ("KUBELET_CONFIG", '{"maxPods": 50}', {"maxPods": 50}),
+    ("SIMULATED", "yes", True),
+    ("SIMULATED", "FALSE", False),
+    ("TOKEN", "abcdef.0123456789abcdef", "abcdef.0123456789abcdef"),
+]
+
+BAD = [
+    ("KUBERNETES", ""), ("KUBERNETES", "1"), ("KUBERNETES", "v1.36"), ("KUBERNETES", "1.36-rc1"),
+    ("POD_CIDR", "10.44.0.0"+"/33"), ("POD_CIDR", "10.44.0.1/16"), ("POD_CIDR", "pods"),
+    ("API_PORT", "0"), ("API_PORT", "65536"), ("API_PORT", "-1"), ("API_PORT", "6443.0"),
+    ("FORKS", "-1"), ("FORKS", "two"), ("FORKS", ""),
+    ("CONNECT_TIMEOUT", "0"), ("CONNECT_TIMEOUT", "soon"),
+    ("INFLUXDB_PORT", "29999"), ("DASHBOARD_PORT", "32768"),
+    ("DASHBOARD", "Headlamp"), ("RETENTION", "30"), ("RETENTION", "d"), ("RETENTION", "30 d"),
+    ("KUBELET_CONFIG", "maxPods: 50"), ("KUBELET_CONFIG", "null"),
+    ("SIMULATED", ""), ("TOKEN", "abcdef.0123456789abcde"), ("TOKEN", "abcdef0123456789abcdef"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "text", "value"), GOOD)
+def test_a_good_value_is_read(key: str, text: str, value: Any) -> None:
+    assert KEYS[key].metadata["parse"](text) == value
+
+
+@pytest.mark.parametrize(("key", "text"), BAD)
+def test_a_bad_value_is_refused(key: str, text: str) -> None:
+    with pytest.raises(ValueError):
+        KEYS[key].metadata["parse"](text)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_is_explained_and_has_a_default(key: str) -> None:
+    assert len(KEYS[key].metadata["about"]) >= 8
+    getattr(Settings(), key.lower())
+
+
+def test_only_secrets_are_secret() -> None:
+    assert {key for key, spec in KEYS.items() if spec.metadata["secret"]} == {"REGISTRY_PASSWORD", "TOKEN"}
+
+
+@given(st.sampled_from(sorted(KEYS)), st.text(max_size=40))
+def test_any_text_is_a_value_or_a_value_error(key: str, text: str) -> None:
+    try:
+        KEYS[key].metadata["parse"](text)
+    except ValueError as error:
+        assert str(error)
+
+
+def test_a_refused_secret_is_not_quoted() -> None:
+    with pytest.raises(ValueError) as caught:
+        KEYS["TOKEN"].metadata["parse"]("hunter2hunter2")
+    assert "hunter2" not in str(caught.value)
