@@ -9,7 +9,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import aptrepo, debian, debs, gobuild, images, layers, recipes, versions
+from . import aptrepo, debian, debs, gobuild, images, layers, recipes, versions, webview
 from .gobuild import GoProgram
 from .items import Cache, Item, Make, Say
 from .paths import cache_dir
@@ -51,7 +51,7 @@ def _with(make: Make, name: str, recipe: object, needs: tuple[str, ...], seconds
     return Item(name, recipe, make, needs, seconds)
 
 
-def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: bool = True) -> list[Item]:
+def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey) -> list[Item]:
     """Every item for one release, needed ones first."""
     tags = images.tags_of(release)
     programs = f"kubernetes-{release.version}"
@@ -66,9 +66,11 @@ def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: 
         build_packages(release, arch, key, work, out, inputs)
 
     def make_registry(work: Path, out: Path, inputs: dict[str, Path]) -> None:
-        built = images.kubernetes_images(work, release, tags, inputs) + images.addon_images(work, inputs)
-        if dashboard:
-            built.append(images.web_view_image(work, inputs, WEB_VIEW_WHEELS))
+        built = [
+            *images.kubernetes_images(work, release, tags, inputs),
+            *images.addon_images(work, inputs),
+            images.web_view_image(work, inputs),
+        ]
         layers.store(out, built, arch)
 
     debian_recipe = [
@@ -94,6 +96,7 @@ def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: 
         _with(make_pause, "pause", release.version, (), 1),
         _with(debian.make_node, "node", node_files, ("debian",), 8),
         _with(images.make_base, "base", image_files, ("debian",), 5),
+        _with(webview.make_web_view, "web-view", webview.RECIPE, ("debian",), 16),
         _with(images.make_infra, "infra", image_files, ("debian", "base"), 5),
         _with(
             make_packages,
@@ -105,7 +108,7 @@ def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: 
         _with(
             make_registry,
             f"registry-{release.version}",
-            [image_files, asdict(tags), arch, WEB_VIEW_WHEELS if dashboard else []],
+            [image_files, asdict(tags), arch],
             (
                 "debian",
                 "base",
@@ -116,13 +119,11 @@ def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey, *, dashboard: 
                 "flanneld",
                 "flannel-cni-plugin",
                 "telegraf",
+                "web-view",
             ),
             30,
         ),
     ]
-
-
-WEB_VIEW_WHEELS = (f"kube-web-view=={versions.WEB_VIEW}", "markupsafe<2.1")
 
 
 def build_packages(

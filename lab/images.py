@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,26 +185,13 @@ def addon_images(work: Path, inputs: dict[str, Path]) -> list[Image]:
     ]
 
 
-def web_view_image(work: Path, inputs: dict[str, Path], wheels: Sequence[str]) -> Image:
-    """kube-web-view from PyPI on Debian's Python."""
-    root = work / "web-view"
-    debian.unpack(inputs["debian"] / "parts", debian.PYTHON_PACKAGES, root)
-    debian.slim(root)
-    site = root / "opt/web-view"
-    wheelhouse = work / "wheels"
-    pip = ["python3", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    run([*pip, "wheel", "--wheel-dir", wheelhouse, *wheels])
-    run([*pip, "install", "--no-index", "--no-deps", "--target", site, *sorted(wheelhouse.glob("*.whl"))])
-    layer = write_tree(work / "web-view.layer.tar", root)
+def web_view_image(work: Path, inputs: dict[str, Path]) -> Image:
+    """kube-web-view on Debian's Python."""
+    layer = write_tree(work / "web-view.layer.tar", inputs["web-view"])
     return Image(
         "kubefab/kube-web-view",
         versions.WEB_VIEW,
         (inputs["base"] / "base.tar", layer),
         ("/usr/bin/python3.11", "-m", "kube_web"),
-        env=(
-            *Image("", "", ()).env,
-            "PYTHONPATH=/opt/web-view",
-            "PYTHONUNBUFFERED=1",
-            "PYTHONDONTWRITEBYTECODE=1",
-        ),
+        env=(*Image("", "", ()).env, "PYTHONPATH=/opt/web-view", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"),
     )
