@@ -42,7 +42,7 @@ REGISTRY = Phase("registry", "registry", registry, _ALL)
 MASTER = Phase("master", "control plane", master, _CONTROL, fresh=True)
 NETWORK = Phase("network", "network", network, _CONTROL, fresh=True)
 JOIN = Phase("join", "join", join, _WORKER, needs={"worker": "master"}, fresh=True)
-ADDONS = Phase("addons", "add-ons", addons, _ALL, needs={"control-plane": "members", "worker": "addons"}, fresh=True)
+ADDONS = Phase("addons", "add-ons", addons, _ALL, needs={"worker": "addons"}, fresh=True)
 RESET = Phase("reset", "reset", reset, _ALL)
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)

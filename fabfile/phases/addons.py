@@ -66,6 +66,7 @@ def _rollout(what: str, namespace: str, workload: str) -> Wait:
         until=lambda seen: None if seen.strip().isdigit() and int(seen) > 0 else seen.strip()[-160:] or "no pod available",
         deadline=300,
         interval=1,
+        needs="members",
         hint=f"`kubectl -n {namespace} describe pods` on the control plane: an image that cannot be pulled, or no node with room",
         evidence=(f"kubectl -n {namespace} get pods -o wide 2>&1", "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8"),
     )
