@@ -9,6 +9,7 @@ Known: lists (`;`, `&&`, `||`), pipes, `!`, `{ }`, `( )`, if, for, while, until,
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -118,6 +119,7 @@ class Sequence_:
 # --- reading
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Sequence_:
     """The tree of a line (or several). Raises Unmodelled."""
     reader = _Reader(text)
@@ -339,8 +341,8 @@ class _Reader:
                 raise Unmodelled(f"expansion {self.text[self.at : end + 1]}")
             parts.append(Variable(match[1], quoted, match[2] or ""))
             self.at = end + 1
-        elif ahead == "?":
-            parts.append(Variable("?", quoted))
+        elif ahead in ("?", "0"):
+            parts.append(Variable(ahead, quoted))
             self.at += 2
         elif name := _NAME.match(self.text, self.at + 1):
             parts.append(Variable(name[0], quoted))
@@ -463,12 +465,17 @@ Dispatch = Callable[[Call], int]
 
 @dataclass
 class Shell:
-    """One shell process, with errexit and pipefail on."""
+    """One shell process, with pipefail on, and errexit unless it is switched off."""
 
     dispatch: Dispatch
     disk: Disk
     variables: dict[str, str] = field(default_factory=dict)
     last: int = 0
+    errexit: bool = True
+
+    def _child(self) -> Shell:
+        """A subshell: what it sets stays in it."""
+        return Shell(self.dispatch, self.disk, dict(self.variables), self.last, self.errexit)
 
     def line(self, text: str, streams: Streams) -> int:
         """Run a line; raises Exit when errexit or `exit` ends the shell."""
@@ -502,12 +509,12 @@ class Shell:
         if pipeline.negated:
             code = int(code == 0)
         self.last = code
-        if code and not tested and not pipeline.negated:
+        if code and self.errexit and not tested and not pipeline.negated:
             raise Exit(code)
         return code
 
     def _subshell(self, command: Command, streams: Streams, *, tested: bool) -> int:
-        child = Shell(self.dispatch, self.disk, dict(self.variables), self.last)
+        child = self._child()
         try:
             return child._command(command, streams, tested=tested)
         except Exit as ended:
@@ -524,7 +531,7 @@ class Shell:
         if isinstance(command, Group):
             if not command.subshell:
                 return self._sequence(command.body, streams, tested=tested)
-            child = Shell(self.dispatch, self.disk, dict(self.variables), self.last)
+            child = self._child()
             try:
                 return child._sequence(command.body, streams, tested=tested)
             except Exit as ended:
@@ -575,8 +582,8 @@ class Shell:
                 self.variables[name] = values[number].strip() if number < len(values) else ""
             return 0 if line else 1
         if argv[0] in ("export", "local"):
-            for word in argv[1:]:
-                name, _, value = word.partition("=")
+            for given in argv[1:]:
+                name, _, value = given.partition("=")
                 self.variables[name] = value
             return 0
         return self.dispatch(Call(argv, streams, self))
@@ -615,7 +622,7 @@ class Shell:
         if isinstance(part, Variable):
             return str(self.last) if part.name == "?" else (self.variables.get(part.name, "") or part.default)
         buffer = StringIO()
-        child = Shell(self.dispatch, self.disk, dict(self.variables), self.last)
+        child = self._child()
         try:
             self._substituted = child._sequence(part.body, Streams(StringIO(), {**streams.sinks, 1: buffer}), tested=False)
         except Exit as ended:

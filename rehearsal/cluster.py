@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from .host import Host, Link, Pod
@@ -22,14 +22,14 @@ SUBNET = "/run/flannel/subnet.env"
 WRONG_RANGE = ipaddress.ip_network("10.99.0.0/16")
 FLANNEL_MTU, WRONG_MTU = 1450, 8951
 KUBE_RULES = (
-    "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES",
-    "-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD",
+    '-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES',
+    '-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD',
 )
 FLANNEL_RULES = (
-    "-A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG",
-    "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD",
+    '-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG',
+    '-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD',
 )
-CNI_RULE = "-A POSTROUTING -m comment --comment \"name: cbr0\" -j CNI-HOSTPORT-MASQ"
+CNI_RULE = '-A POSTROUTING -m comment --comment "name: cbr0" -j CNI-HOSTPORT-MASQ'
 
 Object = dict[str, Any]
 FaultOf = Callable[[Host, str], str | None]
@@ -85,7 +85,12 @@ class Cluster:
     pods_made: int = 0
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self)
+        """The values, nested objects as plain dictionaries; shares them with the cluster, so write it out at once."""
+        return vars(self) | {
+            "members": {name: vars(member) for name, member in self.members.items()},
+            "tokens": {name: vars(token) for name, token in self.tokens.items()},
+            "influx": vars(self.influx),
+        }
 
     @classmethod
     def load(cls, values: dict[str, Any]) -> Cluster:
@@ -134,9 +139,7 @@ def images_of(document: Object) -> list[str]:
 
 def tolerates_control_plane(document: Object) -> bool:
     tolerations = document["spec"]["template"]["spec"].get("tolerations", [])
-    return any(
-        t.get("operator") == "Exists" and t.get("key") in (None, "node-role.kubernetes.io/control-plane") for t in tolerations
-    )
+    return any(t.get("operator") == "Exists" and t.get("key") in (None, "node-role.kubernetes.io/control-plane") for t in tolerations)
 
 
 def builtin(kind: str, name: str, image: str, *, replicas: int = 1, host_network: bool = False) -> Object:

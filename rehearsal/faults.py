@@ -35,18 +35,32 @@ TABLE = {
         Fault("flannel-missing", "flannel.1 never appears", "kubelet and pod are restarted, then the manual's last resort (N4) is advised"),
         Fault("flannel-after-restart", "flannel.1 appears once the kubelet was restarted", "the manual's one-minute rule (N3, J3) at work"),
         Fault("flannel-wrong-range", "flannel.1 gets an address outside POD_CIDR", "presence is not enough: the range is checked (N4)"),
-        Fault("stale-cni0", "cni0 of an earlier cluster is there before the first step", "prep stops at leftovers and names the reset (P2)"),
-        Fault("apt-locked", "unattended-upgrades holds the package lock", "the lock is waited for and its holder named", value="seconds (120)"),
+        Fault(
+            "stale-cni0", "cni0 of an earlier cluster is there before the first step", "prep stops at leftovers and names the reset (P2)"
+        ),
+        Fault(
+            "apt-locked", "unattended-upgrades holds the package lock", "the lock is waited for and its holder named", value="seconds (120)"
+        ),
         Fault("packages-down", "package sources do not answer", "one node's failure is its own; the others finish"),
         Fault("registry-no-login", "the registry refuses pulls without a login", "the canary pull fails before kubeadm does"),
-        Fault("init-hangs", "kubeadm init times out after 4 minutes", "M2: the cloud's network; workers wait and are named as blocked", CONTROL),
+        Fault(
+            "init-hangs",
+            "kubeadm init times out after 4 minutes",
+            "M2: the cloud's network; workers wait and are named as blocked",
+            CONTROL,
+        ),
         Fault("api-late", "the API answers only some time after init", "proof, not files: the wait for /readyz", CONTROL, "seconds (60)"),
         Fault("token-expired", "the join token is not accepted", "a token is minted for each run: simply run again", WORKER),
         Fault("host-key-changed", "the node shows another SSH host key", "nothing is sent to it; the fix is named"),
         Fault("host-down", "connecting is refused", "a dead worker delays and fails nobody else"),
         Fault("dies-in-join", "the machine goes down while joining", "the half join is taken back, then done again", WORKER),
         Fault("sudo-password", "sudo asks for a password", "--ask-sudo-pass, or NOPASSWD"),
-        Fault("disk-full", "no space under /var/lib; `=later`: it runs out in mid-install", "prep measures before anything is changed", value="later"),
+        Fault(
+            "disk-full",
+            "no space under /var/lib; `=later`: it runs out in mid-install",
+            "prep measures before anything is changed",
+            value="later",
+        ),
         Fault("clock-skew", "the clock is wrong", "TLS certificates that are not valid yet", value="seconds (-3600)"),
         Fault("swap-on", "swap is active and in fstab", "it is noted, switched off, and given back by reset"),
         Fault("wrong-mtu", "flannel.1 has jumbo frames that the path does not carry", "small packets pass, large ones vanish"),
@@ -79,7 +93,9 @@ def parse(switches: Iterable[str], environment: Environment) -> Faults:
     for switch in switches:
         place, colon, rest = switch.partition(":")
         if not colon or not rest:
-            raise UsageError(f"--fault {switch}: not understood", "write NODE:FAULT, like --fault w2:flannel-missing; `inv rehearsal.faults` lists them")
+            raise UsageError(
+                f"--fault {switch}: not understood", "write NODE:FAULT, like --fault w2:flannel-missing; `inv rehearsal.faults` lists them"
+            )
         name, _, value = rest.replace("=", ":", 1).partition(":")
         if name not in TABLE:
             near = difflib.get_close_matches(name, TABLE, n=1)

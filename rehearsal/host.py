@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 UBUNTU = {
@@ -142,7 +142,15 @@ class Host:
         host.write("/etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch rehearsal.internal\n")
         host.write("/run/systemd/resolve/resolv.conf", "nameserver 10.2.0.2\nsearch rehearsal.internal\n")
         host.write("/etc/hostname", f"{hostname}\n")
-        host.folders = ["/etc", "/run", "/tmp", "/root", "/var/lib", "/var/lib/dpkg" if like == APT else "/var/lib/dnf", "/run/systemd/system"]
+        host.folders = [
+            "/etc",
+            "/run",
+            "/tmp",
+            "/root",
+            "/var/lib",
+            "/var/lib/dpkg" if like == APT else "/var/lib/dnf",
+            "/run/systemd/system",
+        ]
         if like == DNF:
             host.write("/etc/selinux/config", "SELINUX=enforcing\nSELINUXTYPE=targeted\n")
         else:
@@ -238,7 +246,9 @@ class Host:
     def all_mounts(self) -> list[str]:
         """`kind target` of what is mounted under the kubelet's folder: each running pod's token, and what others put there."""
         own = [
-            f"tmpfs /var/lib/kubelet/pods/{self.uid(pod)}/volumes/kubernetes.io~projected/kube-api-access" for pod in self.pods if pod.running
+            f"tmpfs /var/lib/kubelet/pods/{self.uid(pod)}/volumes/kubernetes.io~projected/kube-api-access"
+            for pod in self.pods
+            if pod.running
         ]
         return own + self.mounts
 
@@ -301,7 +311,13 @@ class Host:
     # --- to JSON and back
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self)
+        """The values, nested objects as plain dictionaries; shares lists with the machine, so write it out at once."""
+        return vars(self) | {
+            "files": {path: vars(file) for path, file in self.files.items()},
+            "units": {name: vars(unit) for name, unit in self.units.items()},
+            "links": {name: vars(link) for name, link in self.links.items()},
+            "pods": [vars(pod) for pod in self.pods],
+        }
 
     @classmethod
     def load(cls, values: dict[str, Any]) -> Host:

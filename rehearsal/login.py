@@ -15,7 +15,7 @@ _STORE = re.compile(
     r"(?: && exec (?P<sudo>sudo -n )?bash (?P=path) </dev/null)?"
 )
 _STORED = re.compile(r"exec sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
-_DELETES_ITSELF = '\nrm -f -- "$0"\n'
+_DELETES_ITSELF = 'rm -f -- "$0"'
 
 
 @dataclass
@@ -65,7 +65,8 @@ class Login:
         script = self.files.get(path)
         if script is None:
             return 127, f"bash: {path}: No such file or directory\n".encode()
-        if not script.endswith(("\n}\nmain\n", "\n}\nmain")):  # cut while sending: the function never closes, or is never called
+        cut = not script.endswith(("\n}\nmain\n", "\n}\nmain"))  # the function never closes, or is never called
+        if not script or (cut and script.startswith("#")):
             return 2, f"{path}: line {script.count(chr(10)) + 1}: syntax error: unexpected end of file\n".encode()
         if _DELETES_ITSELF in script:
             del self.files[path]

@@ -158,12 +158,8 @@ def _held(machine: Machine, values: Values) -> str:
 
 @_section("units")
 def _units(machine: Machine, values: Values) -> str:
-    return _lines(
-        [
-            f"{unit} {_run(machine, f'systemctl is-active {unit}').strip()} {_run(machine, f'systemctl is-enabled {unit} 2>/dev/null').strip()}"
-            for unit in values["units"].split()
-        ]
-    )
+    line = "echo {0} $(systemctl is-active {0} 2>/dev/null) $(systemctl is-enabled {0} 2>/dev/null)"
+    return "".join(_run(machine, line.format(unit)) for unit in values["units"].split())
 
 
 @_section("files")
@@ -253,5 +249,3 @@ def _objects(machine: Machine, values: Values) -> str:
 def _retention(machine: Machine, values: Values) -> str:
     line = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'SHOW RETENTION POLICIES' -format csv"
     return _kubectl(machine, values, line)
-
-

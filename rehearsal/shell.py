@@ -67,9 +67,22 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
     try:
         if text.startswith("# kubefab: observe\n"):
             return observe.answer(machine, text)
+        if not text.startswith("# kubefab: "):
+            return _plain(machine, text)
         return _run(machine, take_apart(text))
     except Unmodelled as error:
         return NOT_MODELLED, f"##kubefab 0 {NOT_MODELLED}\nnot modelled: {error}\n".encode()
+
+
+def _plain(machine: Machine, text: str) -> tuple[int, bytes]:
+    """A script without our frame: a few lines whose output is the answer."""
+    out = StringIO()
+    shell = Shell(lambda call: dispatch(machine, call), machine, {"0": "/tmp/.kubefab-script"}, errexit=False)
+    try:
+        code = shell.line(text, Streams(StringIO(), {1: out, 2: out}))
+    except Exit as ended:
+        code = ended.code
+    return code, out.getvalue().encode()
 
 
 def _run(machine: Machine, script: Script) -> tuple[int, bytes]:
@@ -77,13 +90,15 @@ def _run(machine: Machine, script: Script) -> tuple[int, bytes]:
     streams = Streams(StringIO(), {1: log, 2: log})
     shell = Shell(lambda call: dispatch(machine, call), machine)
     machine.spend(0.1, script.name)
-    number = code = 0
+    code = 0
     for mode, path, body in script.files:
         if machine.fault("disk-full") is not None and not path.startswith("/run/") and machine.host.packages:
             return _result(0, 1, "cat: write error: No space left on device\n")
         machine.host.write(path, body, mode.lstrip("0"))
     machine.settling.machine(machine.host, machine.now)
-    for number, line in enumerate(script.commands, 1):
+    number = 0
+    for line in script.commands:
+        number += 1
         try:
             code = shell.line(line, streams)
         except Exit as ended:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from paramiko import PKey
 
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, Node, with_nodes
@@ -101,6 +105,7 @@ class Simulation:
         fault_table.begin(self.faults, self.hosts)
         self.settling = Settling(self.cluster, self.hosts, self.faults.value)
         self._saved_generation = -1
+        self._moved: set[str] = set()
         client = key_from(key_seed)
         self.endpoints = {name: self._serve(name, client) for name in names}
         self._known_hosts(environment.state / "known_hosts")
@@ -116,14 +121,15 @@ class Simulation:
 
     # --- servers
 
-    def _serve(self, name: str, client: object) -> Endpoint:
+    def _serve(self, name: str, client: PKey) -> Endpoint:
         host = self.hosts[name]
         remembered = self._ports.get(name)
         port, seed = (int(str(remembered[0])), bytes.fromhex(str(remembered[1]))) if remembered else (0, new_key_seed())
         in_force = self.faults.of.get(name, {})
         login = Login(lambda text: self._run(host, text), USER, "password" if "sudo-password" in in_force else "free", SUDO_PASSWORD)
-        endpoint = self._farm.add(name, login, key_from(seed), client, user=USER, port=port)  # type: ignore[arg-type]
-        self._moved = getattr(self, "_moved", set()) | ({name} if endpoint.port != port else set())
+        endpoint = self._farm.add(name, login, key_from(seed), client, user=USER, port=port)
+        if endpoint.port != port:
+            self._moved.add(name)
         self._ports[name] = [endpoint.port, seed.hex()]
         if "host-key-changed" in in_force:
             endpoint.host_key = key_from(new_key_seed())
@@ -209,6 +215,26 @@ def _write_private(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
+def remembered(environment: Environment) -> list[dict[str, Any]]:
+    """The nodes that the state file holds: name, address, system, pods, virtual seconds. Reads without the lock."""
+    values: dict[str, Any] = {}
+    path = environment.state / STATE_FILE
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            values.update(json.loads(line))
+    hosts = [Host.load(value) for key, value in values.items() if key.startswith("host/")]
+    return [
+        {
+            "name": host.name,
+            "address": host.address,
+            "system": host.release["PRETTY_NAME"],
+            "pods": len(host.pods),
+            "seconds": round(host.clock, 1),
+        }
+        for host in sorted(hosts, key=lambda host: host.number)
+    ]
+
+
 def remove(environment: Environment) -> bool:
     """Forget the simulated nodes of this environment; True if there were any."""
     found = False
@@ -219,5 +245,3 @@ def remove(environment: Environment) -> bool:
         with suppress(FileNotFoundError):
             (environment.state / name).unlink()
     return found
-
-

@@ -6,6 +6,7 @@ A handler gets the machine and the call, prints through the call, changes the mo
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 from ..bash import Call, Unmodelled
 from ..machine import Machine
@@ -43,4 +44,5 @@ def unmodelled(call: Call) -> Unmodelled:
 
 _BUILTINS = frozenset({"[", "command", "echo", "printf", "test", "true", "false", ":", "umask", "cd", "set", "trap", "wait", "flock"})
 
-from . import files, kubeadm, kubectl, legacy, network, packages, runtime, system, text  # noqa: E402, F401
+for _topic in ("files", "kubeadm", "kubectl", "legacy", "network", "packages", "runtime", "system", "text"):
+    import_module(f"{__name__}.{_topic}")

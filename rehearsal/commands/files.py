@@ -88,7 +88,7 @@ def touch(machine: Machine, call: Call) -> int:
 
 @program("mktemp")
 def mktemp(machine: Machine, call: Call) -> int:
-    flags, words = _words(call)
+    flags, _ = _words(call)
     number = sum(name.startswith("/tmp/tmp.") for name in (*machine.host.files, *machine.host.folders))
     path = f"/tmp/tmp.{hashlib.sha256(f'{machine.host.machine_id}{number}'.encode()).hexdigest()[:10]}"
     if "d" in flags:
@@ -112,7 +112,7 @@ def chmod(machine: Machine, call: Call) -> int:
 
 @program("mv", "cp")
 def mv(machine: Machine, call: Call) -> int:
-    flags, words = _words(call)
+    _, words = _words(call)
     source, target = words[0], words[1]
     if target.endswith("/") or machine.host.is_folder(target):
         target = f"{target.rstrip('/')}/{source.rsplit('/', 1)[-1]}"

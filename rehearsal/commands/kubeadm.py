@@ -86,9 +86,8 @@ def _documents(machine: Machine, options: dict[str, str]) -> dict[str, Any]:
 
 
 def _no_api(machine: Machine, call: Call) -> int:
-    return call.fail(
-        f"The connection to the server {machine.cluster.endpoint or machine.host.address + ':6443'} was refused - did you specify the right host or port?"
-    )
+    endpoint = machine.cluster.endpoint or f"{machine.host.address}:{machine.settings.api_port}"
+    return call.fail(f"The connection to the server {endpoint} was refused - did you specify the right host or port?")
 
 
 def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: bool) -> int:
@@ -101,7 +100,9 @@ def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: 
     if host.memory_kib < 1700 * 1024 and not joins:
         faults.append(("Mem", f"the system RAM ({host.memory_kib // 1024} MB) is less than the minimum 1700 MB"))
     if not host.unit("containerd").active or not host.cri:
-        faults.append(("CRI", "container runtime is not running: output: validate service connection: CRI v1 runtime API is not implemented"))
+        faults.append(
+            ("CRI", "container runtime is not running: output: validate service connection: CRI v1 runtime API is not implemented")
+        )
     if host.sysctls.get("net.ipv4.ip_forward") != "1":
         faults.append(("FileContent--proc-sys-net-ipv4-ip_forward", "/proc/sys/net/ipv4/ip_forward contents are not set to 1"))
     if host.exists("/etc/kubernetes/kubelet.conf"):
@@ -129,7 +130,7 @@ def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: 
 
 
 def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
-    host, cluster = machine.host, machine.cluster
+    host = machine.host
     documents = _documents(machine, options)
     init, config = documents.get("InitConfiguration", {}), documents.get("ClusterConfiguration", {})
     version = str(config.get("kubernetesVersion", options.get("--kubernetes-version", "v0"))).removeprefix("v")
@@ -141,7 +142,7 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     endpoint = str(config.get("controlPlaneEndpoint", f"{host.address}:{machine.settings.api_port}"))
     advertise = init.get("localAPIEndpoint", {}).get("advertiseAddress", host.address)
     machine.spend(8, "init certs")
-    call.out("[certs] Generating \"ca\" certificate and key\n[kubeconfig] Writing \"admin.conf\" kubeconfig file\n")
+    call.out('[certs] Generating "ca" certificate and key\n[kubeconfig] Writing "admin.conf" kubeconfig file\n')
     ca = _certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
     name = str(config.get("clusterName", "kubernetes"))
     _write_control_plane(host, ca, endpoint, name, version)
@@ -309,8 +310,10 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     document = _documents(machine, options).get("JoinConfiguration", {})
     discovery = document.get("discovery", {}).get("bootstrapToken", {})
     endpoint = str(discovery.get("apiServerEndpoint", ""))
-    where = f"Get \"https://{endpoint}/api/v1/namespaces/kube-public/configmaps/cluster-info?timeout=10s\""
-    failed = "error execution phase preflight: couldn't validate the identity of the API Server: failed to request the cluster-info ConfigMap"
+    where = f'Get "https://{endpoint}/api/v1/namespaces/kube-public/configmaps/cluster-info?timeout=10s"'
+    failed = (
+        "error execution phase preflight: couldn't validate the identity of the API Server: failed to request the cluster-info ConfigMap"
+    )
     if not machine.api_up or endpoint != cluster.endpoint:
         host.clock += 300
         return call.fail(f"{failed}: {where}: dial tcp {endpoint}: connect: connection refused")
@@ -329,13 +332,13 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     if f"sha256:{ca_hash(cluster.ca)}" not in discovery.get("caCertHashes", []):
         machine.spend(3, "join discovery")
         return call.fail(
-            f"error execution phase preflight: couldn't validate the identity of the API Server: cluster CA found in cluster-info ConfigMap "
-            "is invalid: none of the public keys are pinned"
+            "error execution phase preflight: couldn't validate the identity of the API Server: "
+            "cluster CA found in cluster-info ConfigMap is invalid: none of the public keys are pinned"
         )
     machine.spend(4, "join discovery")
     host.write("/etc/kubernetes/bootstrap-kubelet.conf", _kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600")
     host.write("/etc/kubernetes/pki/ca.crt", cluster.ca)
-    call.out("[preflight] Reading configuration from the \"kubeadm-config\" ConfigMap\n[kubelet-start] Starting the kubelet\n")
+    call.out('[preflight] Reading configuration from the "kubeadm-config" ConfigMap\n[kubelet-start] Starting the kubelet\n')
     if machine.fault("dies-in-join") is not None:
         raise Halted
     registered = str(document.get("nodeRegistration", {}).get("name", host.hostname))
@@ -388,5 +391,9 @@ def reset(machine: Machine, call: Call) -> int:
     if cluster.control == host.name:
         fresh = type(cluster)(generation=cluster.generation + 1)
         cluster.__dict__.update(fresh.__dict__)
-    call.out(f"[reset] Stopping the kubelet service\n[reset] Deleting contents of directories: [/etc/kubernetes/manifests /var/lib/kubelet]\n\n{_RESET_NOTE}")
+    call.out("[reset] Stopping the kubelet service
+")
+    call.out(f"[reset] Deleting contents of directories: [/etc/kubernetes/manifests /var/lib/kubelet]
+
+{_RESET_NOTE}")
     return 0

@@ -88,7 +88,7 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
     if kinds == ["pods"]:
         return _get_pods(machine, call, names, options)
     if kinds == ["events"]:
-        for host, pod in _pods(machine):
+        for _, pod in _pods(machine):
             if pod.trouble:
                 call.out(f"{pod.namespace}  5s  Warning  FailedCreatePodSandBox  pod/{pod.name}  {pod.trouble}\n")
         return 0
@@ -123,7 +123,15 @@ def _get_nodes(machine: Machine, call: Call, names: list[str], options: dict[str
     for member in chosen.values():
         machine.settling.machine(machine.settling.hosts[member.host], machine.now)
     items = [node_object(machine, name, member) for name, member in chosen.items()]
-    return _print(machine, call, items, options, single=bool(names), row=lambda item: _node_row(machine, item), head="NAME   STATUS   ROLES   AGE   VERSION")
+    return _print(
+        machine,
+        call,
+        items,
+        options,
+        single=bool(names),
+        row=lambda item: _node_row(machine, item),
+        head="NAME   STATUS   ROLES   AGE   VERSION",
+    )
 
 
 def _ready(machine: Machine, member: Member) -> bool:
@@ -140,7 +148,11 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
         taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})
     if member.cordoned:
         taints.append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
-    message = "kubelet is posting ready status" if ready else "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
+    message = (
+        "kubelet is posting ready status"
+        if ready
+        else "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
+    )
     flannel = host.pod("flannel")
     annotations = {}
     if flannel and flannel.running:
@@ -169,7 +181,12 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
             "conditions": [
                 {"type": "MemoryPressure", "status": "False", "reason": "KubeletHasSufficientMemory", "message": ""},
                 {"type": "DiskPressure", "status": "False", "reason": "KubeletHasNoDiskPressure", "message": ""},
-                {"type": "Ready", "status": "True" if ready else "False", "reason": "KubeletReady" if ready else "KubeletNotReady", "message": message},
+                {
+                    "type": "Ready",
+                    "status": "True" if ready else "False",
+                    "reason": "KubeletReady" if ready else "KubeletNotReady",
+                    "message": message,
+                },
             ],
             "nodeInfo": {
                 "machineID": member.machine_id,
@@ -307,7 +324,9 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
         group = {"Deployment": "deployments.apps", "DaemonSet": "daemonsets.apps"}.get(kinds[0], kinds[0].lower() + "s")
         return call.fail(f'Error from server (NotFound): {group} "{names[0]}" not found')
     items = [{**item, "status": workload_status(machine, item)} for item in found]
-    return _print(machine, call, items, options, single=bool(names), row=lambda i: f"{i['metadata']['name']}   {i['status']}", head="NAME   STATUS")
+    return _print(
+        machine, call, items, options, single=bool(names), row=lambda i: f"{i['metadata']['name']}   {i['status']}", head="NAME   STATUS"
+    )
 
 
 def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any]:
@@ -317,7 +336,12 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
     pods = [pod for host in hosts for pod in host.pods if pod.workload == key]
     running = sum(pod.running for pod in pods)
     if document["kind"] == "DaemonSet":
-        return {"desiredNumberScheduled": len(pods), "currentNumberScheduled": len(pods), "numberReady": running, "numberAvailable": running}
+        return {
+            "desiredNumberScheduled": len(pods),
+            "currentNumberScheduled": len(pods),
+            "numberReady": running,
+            "numberAvailable": running,
+        }
     if document["kind"] != "Deployment":
         return {}
     counts = {"availableReplicas": running, "readyReplicas": running} if running else {}
@@ -393,7 +417,7 @@ def _apply_legacy(machine: Machine, call: Call, url: str) -> int:
 
     for document in documents_of(url, machine):
         machine.cluster.apply(document, machine.host.clock)
-        call.out(f"{document['kind'].lower()} \"{document['metadata']['name']}\" created\n")
+        call.out(f'{document["kind"].lower()} "{document["metadata"]["name"]}" created\n')
     return 0
 
 
@@ -404,7 +428,7 @@ def _delete(machine: Machine, call: Call, words: list[str], options: dict[str, s
         for document in yaml.safe_load_all(text):
             if document:
                 _delete_object(machine, key_of(document))
-                call.out(f"{document['kind'].lower()} \"{document['metadata']['name']}\" deleted\n")
+                call.out(f'{document["kind"].lower()} "{document["metadata"]["name"]}" deleted\n')
         return 0
     kinds, names = _wanted(call, words)
     if kinds == ["nodes"]:
@@ -497,7 +521,7 @@ def _exec(machine: Machine, call: Call, words: list[str], options: dict[str, str
         return call.fail(f'Error from server (NotFound): deployments.apps "{name}" not found')
     running = [(host, pod) for host, pod in pods if pod.running]
     if not running:
-        return call.fail(f"error: unable to upgrade connection: container not found (\"{pods[0][1].labels.get('app', name)}\")")
+        return call.fail(f'error: unable to upgrade connection: container not found ("{pods[0][1].labels.get("app", name)}")')
     host, pod = running[0]
     if tail[:1] == ["influx"]:
         return _influx(machine, call, tail[1:], pod)
@@ -541,7 +565,9 @@ def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> 
         influx.database = True
         influx.policies.setdefault("autogen", ["0s", "168h0m0s"])
         influx.default = influx.default or "autogen"
-    elif match := re.match(r'(CREATE|ALTER) RETENTION POLICY "?(\w+)"? ON "?k8s"? DURATION (\w+)(?: REPLICATION \d+)?( DEFAULT)?', statement, re.I):
+    elif match := re.match(
+        r'(CREATE|ALTER) RETENTION POLICY "?(\w+)"? ON "?k8s"? DURATION (\w+)(?: REPLICATION \d+)?( DEFAULT)?', statement, re.I
+    ):
         if not influx.database:
             return call.fail("ERR: database not found: k8s")
         verb, name, duration, default = match.groups()
@@ -587,7 +613,10 @@ def reporting(machine: Machine) -> list[str]:
     return [
         host.hostname
         for host in hosts
-        if (pod := host.pod("telegraf")) and pod.running and machine.now >= pod.since + 10 and machine.settling.fault(host, "udp-blocked") is None
+        if (pod := host.pod("telegraf"))
+        and pod.running
+        and machine.now >= pod.since + 10
+        and machine.settling.fault(host, "udp-blocked") is None
     ]
 
 

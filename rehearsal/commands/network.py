@@ -95,7 +95,10 @@ def save(machine: Machine, call: Call) -> int:
     rules = _rules(machine, call.argv[0])
     chains = sorted({chain for rule in rules for chain in OUR_CHAIN.findall(rule)})
     nat = [r for r in rules if r.startswith(("-A PREROUTING", "-A POSTROUTING"))]
-    for table, chosen, hooks in (("nat", nat, ("PREROUTING", "POSTROUTING")), ("filter", [r for r in rules if r not in nat], ("INPUT", "FORWARD"))):
+    for table, chosen, hooks in (
+        ("nat", nat, ("PREROUTING", "POSTROUTING")),
+        ("filter", [r for r in rules if r not in nat], ("INPUT", "FORWARD")),
+    ):
         if not rules:
             continue
         call.out(f"*{table}\n" + "".join(f":{hook} ACCEPT [0:0]\n" for hook in hooks))
@@ -211,7 +214,9 @@ def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
         if not machine.api_up:
             return 0, "", refused
         return 200, "ok", ""
-    if port in (machine.settings.dashboard_port, machine.settings.influxdb_port) and (host in _control_addresses(machine) or host == machine.host.address):
+    if port in (machine.settings.dashboard_port, machine.settings.influxdb_port) and (
+        host in _control_addresses(machine) or host == machine.host.address
+    ):
         return _node_port(machine, port, refused)
     if parts.path.endswith(("Release.key", "repomd.xml.key", "/gpg", "apt-key.gpg")):
         if machine.fault("packages-down") is not None:

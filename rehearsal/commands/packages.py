@@ -119,7 +119,7 @@ def _install(machine: Machine, call: Call, names: list[str]) -> int:
     if machine.fault("disk-full") is not None:
         return call.fail(
             "dpkg: error processing archive /var/cache/apt/archives/kubelet.deb (--unpack):\n"
-            " cannot copy extracted data for './usr/bin/kubelet' to '/usr/bin/kubelet.dpkg-new': failed to write (No space left on device)\n"
+            " cannot copy extracted data for './usr/bin/kubelet': failed to write (No space left on device)\n"
             "E: Sub-process /usr/bin/dpkg returned an error code (1)",
             100,
         )

@@ -48,8 +48,8 @@ def crictl(machine: Machine, call: Call) -> int:
         )
     if not host.cri:
         return call.fail(
-            'time="2026-11-24T12:00:00Z" level=fatal msg="validate service connection: validate CRI v1 runtime API for endpoint '
-            '\\"unix:///run/containerd/containerd.sock\\": rpc error: code = Unimplemented desc = unknown service runtime.v1.RuntimeService"'
+            'time="2026-11-24T12:00:00Z" level=fatal msg="validate service connection: validate CRI v1 runtime API for endpoint: '
+            'rpc error: code = Unimplemented desc = unknown service runtime.v1.RuntimeService"'
         )
     match words:
         case ["info", *_]:
@@ -75,7 +75,11 @@ def crictl(machine: Machine, call: Call) -> int:
                 call.out("".join(f"{sandbox(host, p)}\n" for p in pods))
             else:
                 call.out("CONTAINER      IMAGE          STATE      NAME\n")
-                call.out("".join(f"{sandbox(host, p)}  {(p.images or ['-'])[-1]}  {'Running' if p.running else 'Exited'}  {p.name}\n" for p in pods))
+                call.out(
+                    "".join(
+                        f"{sandbox(host, p)}  {(p.images or ['-'])[-1]}  {'Running' if p.running else 'Exited'}  {p.name}\n" for p in pods
+                    )
+                )
         case ["logs", *rest]:
             for pod in host.pods:
                 if rest and sandbox(host, pod) == rest[-1]:

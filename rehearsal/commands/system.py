@@ -248,9 +248,13 @@ def journalctl(machine: Machine, call: Call) -> int:
     lines = [f"systemd[1]: Started {unit}.service."]
     if unit == "kubelet":
         if not host.exists("/var/lib/kubelet/config.yaml"):
-            lines = ['kubelet[1203]: E run.go:72] "command failed" err="failed to load kubelet config file, path: /var/lib/kubelet/config.yaml"']
+            lines = [
+                'kubelet[1203]: E run.go:72] "command failed" err="failed to load kubelet config file, path: /var/lib/kubelet/config.yaml"'
+            ]
         for pod in host.pods:
             if pod.trouble:
-                lines.append(f'kubelet[1203]: E pod_workers.go:1301] "Error syncing pod, skipping" pod="{pod.namespace}/{pod.name}" err="{pod.trouble}"')
+                lines.append(
+                    f'kubelet[1203]: E pod_workers.go:1301] "Error syncing pod" pod="{pod.namespace}/{pod.name}" err="{pod.trouble}"'
+                )
     call.out("".join(f"Nov 24 12:00:00 {host.hostname} {line}\n" for line in lines))
     return 0

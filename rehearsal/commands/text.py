@@ -41,8 +41,9 @@ def printf(machine: Machine, call: Call) -> int:
         call.out(form.replace("%%", "%"))
         return 0
     for start in range(0, max(1, len(words)), count):
-        row = iter([*words[start : start + count], *[""] * count])
-        call.out(re.sub(r"%[sd]", lambda _: next(row), form))
+        row = (words[start : start + count] + [""] * count)[:count]
+        pieces = re.split(r"%[sd]", form)
+        call.out("".join(piece + word for piece, word in zip(pieces, [*row, ""], strict=False)))
     return 0
 
 
@@ -131,7 +132,7 @@ def xargs(machine: Machine, call: Call) -> int:
     code = 0
     for start in range(0, max(1, len(given)), size):
         inner = Call([*(words or ["echo"]), *given[start : start + size]], call.streams, call.shell)
-        code = dispatch(machine, inner) and 123 or code
+        code = 123 if dispatch(machine, inner) else code
     return code
 
 
@@ -438,5 +439,3 @@ def sleep(machine: Machine, call: Call) -> int:
 @program("flock")
 def flock(machine: Machine, call: Call) -> int:
     return 0
-
-

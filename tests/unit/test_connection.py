@@ -267,7 +267,7 @@ def test_a_bastion_that_is_down_is_named(bench: Bench) -> None:
     _, node = bench.serve()
     target = replace(node, jump=f"ops@127.0.0.1:{bastion.port}")
     group = NodeGroup(bench.environment(target), [target], bench.known)
-    with pytest.raises(Unreachable, match="bastion 127.0.0.1"):
+    with pytest.raises(Unreachable, match=r"bastion 127\.0\.0\.1"):
         group.of(target).root(SCRIPT, 10)
 
 
