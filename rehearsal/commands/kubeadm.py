@@ -391,9 +391,6 @@ def reset(machine: Machine, call: Call) -> int:
     if cluster.control == host.name:
         fresh = type(cluster)(generation=cluster.generation + 1)
         cluster.__dict__.update(fresh.__dict__)
-    call.out("[reset] Stopping the kubelet service
-")
-    call.out(f"[reset] Deleting contents of directories: [/etc/kubernetes/manifests /var/lib/kubelet]
-
-{_RESET_NOTE}")
+    call.out("[reset] Stopping the kubelet service\n")
+    call.out(f"[reset] Deleting contents of directories: [/etc/kubernetes/manifests /var/lib/kubelet]\n\n{_RESET_NOTE}")
     return 0
