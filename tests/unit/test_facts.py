@@ -1,0 +1,158 @@
+"""The observing script's parser, on answers as nodes gave them (tests/unit/recorded)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fabfile.facts import NodeFacts, Unit, observe_script, parse_facts, parse_links
+from fabfile.recipes.packages import Apt, Dnf, family
+from fabfile.steps import File
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+def recorded(name: str) -> str:
+    return (RECORDED / f"{name}.txt").read_text()
+
+
+FRESH = [
+    ("debian-12", "debian", "12", "bookworm", "w1", Apt),
+    ("ubuntu-24.04", "ubuntu", "24.04", "noble", "ip-10-2-3-117", Apt),
+    ("rocky-9", "rocky", "9.6", "", "w1.example.com", Dnf),
+]
+
+
+@pytest.mark.parametrize(("name", "os_id", "version", "codename", "hostname", "packages"), FRESH)
+def test_a_fresh_machine(name: str, os_id: str, version: str, codename: str, hostname: str, packages: type) -> None:
+    facts = parse_facts(recorded(name))
+    assert (facts.os_id, facts.os_version, facts.os_codename, facts.hostname) == (os_id, version, codename, hostname)
+    assert isinstance(family(facts), packages)
+    assert facts.systemd
+    assert facts.cpus == 2
+    assert facts.memory_kib > 1 << 20
+    assert facts.disk_kib > 1 << 20
+    assert not facts.initialised
+    assert not facts.joined
+    assert not facts.traces
+    assert facts.packages == {}
+    assert facts.unit("kubelet") == facts.unit("never heard of") == Unit(False, False)
+
+
+def test_what_only_ubuntu_showed() -> None:
+    facts = parse_facts(recorded("ubuntu-24.04"))
+    assert facts.swaps == ("/swap.img",)
+    assert facts.fstab_swaps == ("/swap.img\tnone\tswap\tsw\t0\t0",)
+    assert facts.resolvers == ("127.0.0.53",)
+    assert facts.reboot_needed
+    assert "docker.io" not in facts.packages, "removed, with its configuration left: not installed"
+    assert facts.links["ens5"].mtu == 9001
+    assert facts.links["ens5"].addresses == ("10.2.3.117/20", "fe80::84d:1ff:fe02:3/64")
+
+
+def test_what_only_rocky_showed() -> None:
+    facts = parse_facts(recorded("rocky-9"))
+    assert facts.os_like == ("rhel", "centos", "fedora")
+    assert facts.nft_tables == ("ip flannel-ipv4",)
+    assert facts.resolvers == ("10.2.0.2", "10.2.0.3")
+
+
+def test_a_control_plane_with_everything_on_it() -> None:
+    facts = parse_facts(recorded("control-plane"))
+    assert facts.initialised
+    assert facts.packages["kubelet"] == "1.36.3-1.1"
+    assert facts.held == {"containerd.io", "kubeadm", "kubectl", "kubelet"}
+    assert facts.unit("containerd") == facts.unit("kubelet") == Unit(True, True)
+    assert facts.unit("docker") == Unit(False, False)
+    assert set(facts.links) >= {"lo", "eth0", "flannel.1", "cni0"}
+    assert facts.ca_hash.startswith("sha256:")
+    assert len(facts.ca_hash) == 7 + 64
+    assert {n["metadata"]["name"] for n in facts.nodes} == {"cp1", "w1", "w2"}
+    assert all(facts.node_ready(n) for n in ("cp1", "w1", "w2"))
+    assert not facts.node_ready("w3")
+    assert {"kube-flannel-ds", "monitoring-influxdb", "kube-web-view"} <= {o["metadata"]["name"] for o in facts.objects}
+    assert "default,0s,168h0m0s,1,true" in facts.retention
+    assert {"kube-apiserver", "etcd", "kubelet"} <= set(facts.processes)
+    assert facts.firewall_rules > 20
+    assert facts.pods > 5
+    assert "registry.k8s.io/pause:3.10.2" in facts.images
+    assert {"init-started", "initialised", "sysctl"} <= facts.undo
+
+
+def test_a_worker() -> None:
+    facts = parse_facts(recorded("worker"))
+    assert facts.joined
+    assert not facts.initialised
+    assert facts.nodes == ()
+    assert facts.ca_hash == parse_facts(recorded("control-plane")).ca_hash
+    path = "/etc/containerd/certs.d/docker.io/hosts.toml"
+    assert facts.has_file(path, facts.files[path].sha256, "0600")
+    assert not facts.has_file(path, facts.files[path].sha256, "0644")
+    assert not facts.has_file(path, "0" * 64, "0600")
+    assert all(mount.startswith("tmpfs ") for mount in facts.mounts)
+
+
+@pytest.mark.parametrize("name", ["debian-12", "ubuntu-24.04", "rocky-9", "control-plane", "worker"])
+def test_an_answer_cut_short_is_no_answer(name: str) -> None:
+    """Half a truth would be acted on: no prefix of an answer is accepted."""
+    whole = recorded(name)
+    for cut in [0, 1, len(whole) // 2, *range(len(whole) - 120, len(whole) - len("@@ end\n"))]:
+        with pytest.raises(ValueError, match="cut short"):
+            parse_facts(whole[:cut])
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_refused_with_a_value_or_lookup_error(text: str) -> None:
+    """The runner turns exactly these two into an error that names the node."""
+    try:
+        parse_facts(text + "\n@@ end\n")
+    except (ValueError, LookupError):
+        pass
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(["debian-12", "ubuntu-24.04", "rocky-9"]), st.data())
+def test_a_line_that_is_garbled_never_crashes_otherwise(name: str, data: st.DataObject) -> None:
+    lines = recorded(name).splitlines(keepends=True)
+    number = data.draw(st.integers(0, len(lines) - 2))
+    lines[number] = data.draw(st.text(max_size=30)) + "\n"
+    try:
+        assert isinstance(parse_facts("".join(lines)), NodeFacts)
+    except (ValueError, LookupError):
+        pass
+
+
+def test_links_of_an_old_ip_without_json() -> None:
+    assert parse_links("") == {}
+    assert parse_links("[{}]") == {}
+
+
+def test_the_script_itself_runs_here_and_only_reads(tmp_path: Path) -> None:
+    """The real script, on this machine: what it prints is what the parser reads."""
+    known = tmp_path / "known"
+    known.write_text("x\n")
+    known.chmod(0o640)
+    text = observe_script(control_plane=False, files=[str(known), str(tmp_path / "not there")])
+    sent = tmp_path / "sent"
+    sent.write_text(text)
+    done = subprocess.run(["bash", str(sent)], capture_output=True, text=True, timeout=60, check=True)
+    facts = parse_facts(done.stdout)
+    assert facts.hostname
+    assert facts.files.keys() == {str(known)}
+    assert facts.has_file(str(known), File("/x", "x\n").sha256, "0640")
+    assert {p.name for p in tmp_path.iterdir()} == {"known"}, "the script deletes itself and leaves nothing"
+
+
+@pytest.mark.parametrize("line", ["set -e", "rm -rf /", "mkdir", "systemctl start", "systemctl restart", "apt-get"])
+def test_the_observing_script_has_nothing_that_changes_a_node(line: str) -> None:
+    text = observe_script(control_plane=True, files=["/etc/x"], settle=True)
+    assert line not in text
+
+
+def test_paths_are_quoted() -> None:
+    text = observe_script(control_plane=False, files=["/etc/x; touch /tmp/y"])
+    assert "files='/etc/x; touch /tmp/y'" in text
