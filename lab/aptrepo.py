@@ -48,15 +48,24 @@ def _gpg(home: Path, *args: str | Path) -> str:
         run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
 
 
+def known_key(home: Path) -> SigningKey | None:
+    """The key in `home` if there is one; runs no program."""
+    marker = home / "complete"
+    fingerprint = marker.read_text().strip() if marker.exists() else ""
+    return SigningKey(home, fingerprint) if fingerprint else None
+
+
 def signing_key(home: Path) -> SigningKey:
     """The key in `home`, made on first use."""
-    fingerprint = _fingerprint(home) if (home / "complete").exists() else ""
-    if not fingerprint:
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True, mode=0o700)
-        _gpg(home, "--quick-generate-key", KEY_NAME, "rsa3072", "sign", "never")
-        fingerprint = _fingerprint(home)
-        (home / "complete").touch()
+    known = known_key(home)
+    if known is not None:
+        return known
+    mark = home / "complete"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True, mode=0o700)
+    _gpg(home, "--quick-generate-key", KEY_NAME, "rsa3072", "sign", "never")
+    fingerprint = _fingerprint(home)
+    mark.write_text(fingerprint)
     return SigningKey(home, fingerprint)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
-import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import aptrepo, debian, debs, gobuild, images, layers, recipes, versions, webview
+from . import aptrepo, debian, debs, gobuild, images, layers, mounts, recipes, versions, webview
 from .gobuild import GoProgram
 from .items import Cache, Item, Make, Say
 from .paths import cache_dir
@@ -51,9 +52,8 @@ def _with(make: Make, name: str, recipe: object, needs: tuple[str, ...], seconds
     return Item(name, recipe, make, needs, seconds)
 
 
-def plan(release: Kubernetes, arch: str, key: aptrepo.SigningKey) -> list[Item]:
+def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.SigningKey) -> list[Item]:
     """Every item for one release, needed ones first."""
-    tags = images.tags_of(release)
     programs = f"kubernetes-{release.version}"
 
     def make_flanneld(work: Path, out: Path, _inputs: dict[str, Path]) -> None:
@@ -154,14 +154,28 @@ def build_packages(
     aptrepo.write_dists(base, arch, key)
 
 
-def build(release: Kubernetes, say: Say) -> Built:
-    """Build what is missing from the cache for one release and say where it is; safe to interrupt and repeat."""
+def build(release: Kubernetes, prepare: Callable[[], None], say: Say) -> Built:
+    """Build what is missing from the cache for one release and say where it is; safe to interrupt and repeat.
+
+    `prepare` is called only when something is missing: a full cache needs no Go, no root and no registry.
+    """
     arch = versions.debian_arch(platform.machine())
     root = cache_dir()
     root.mkdir(parents=True, exist_ok=True)
     clear_scratch(root / "scratch")
-    key = aptrepo.signing_key(root / "gnupg")
-    folders = Cache(root, say).build(plan(release, arch, key))
+    known = root / f"image-tags-{release.version}.json"
+    key = aptrepo.known_key(root / "gnupg")
+    prepared = key is None or not known.exists()
+    if prepared:
+        prepare()
+        key = aptrepo.signing_key(root / "gnupg")
+        known.write_text(json.dumps(asdict(images.tags_of(release))))
+    assert key is not None
+    tags = images.Tags(**json.loads(known.read_text()))
+    cache, items = Cache(root, say), plan(release, tags, arch, key)
+    if not prepared and any(not cache.folder(i).is_dir() for i in items):
+        prepare()
+    folders = cache.build(items)
     return Built(
         node_tar=folders["node"] / "node.tar",
         infra_tar=folders["infra"] / "infra.tar",
@@ -176,4 +190,4 @@ def clear_scratch(scratch: Path) -> None:
     for folder in scratch.iterdir() if scratch.is_dir() else ():
         pid = folder.name.rsplit("-", 1)[-1]
         if not (pid.isdigit() and int(pid) != os.getpid() and Path("/proc", pid).exists()):
-            shutil.rmtree(folder, ignore_errors=True)
+            mounts.remove_tree(folder)

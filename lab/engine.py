@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import firewall
+from . import firewall, mounts
 from .errors import LabError, MissingError
 from .paths import state_dir
 from .shell import run
@@ -165,14 +165,7 @@ def _reap(pid: int) -> None:
 
 def remove_data() -> None:
     """Delete what the lab's own engine kept, after undoing mounts that a killed engine left behind."""
-    folder = engine_dir()
-    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-        target = line.split()[1].replace("\\040", " ")
-        if target.startswith(f"{folder}/"):
-            run(["umount", "--lazy", target], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        raise LabError(f"{folder} cannot be removed", f"rm -rf {folder}")
+    mounts.remove_tree(engine_dir())
 
 
 def labelled(engine: Engine, kind: Sequence[str]) -> list[str]:

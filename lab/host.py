@@ -132,6 +132,8 @@ def missing_to_build() -> list[str]:
     packages = missing_programs({p: shutil.which(p) for p in _NEEDED_TO_BUILD})
     if not any(Path(p).exists() for p in ("/usr/include/stdio.h", "/usr/include/linux/stdio.h")):
         packages.append("libc6-dev")
+    if not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
+        packages.append("debian-archive-keyring")
     return packages
 
 

@@ -78,8 +78,8 @@ def prepare_engine(say: Say) -> Engine:
 def build(kubernetes: str, say: Say) -> Built:
     """Fill the cache for one Kubernetes release."""
     release = versions.kubernetes(kubernetes)
-    prepare_build(say)
-    return builder.build(release, say)
+    host.check_platform()
+    return builder.build(release, lambda: prepare_build(say), say)
 
 
 def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
@@ -202,6 +202,8 @@ def start_nodes(docker: Engine, machine: Host, wanted: Settings, image: str, pub
         if found is None:
             say(f"booting {name} at {wanted.nodes()[name]}")
             nodes.run_node(docker, machine, wanted, name, image=image, recipe=recipe, public_key=public_key)
+        elif found.recipe != recipe and found.state == "running":
+            say(f"{name} runs an older node image and is left as it is (inv lab.down removes it)")
         elif found.state == "paused":
             docker.docker("unpause", found.name)
         elif found.state != "running":

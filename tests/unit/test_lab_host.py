@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import engine, firewall, host, hostsenv, nodes, paths, settings, tasks, up
+from lab import engine, firewall, host, hostsenv, mounts, nodes, paths, settings, tasks, up
 from lab.errors import LabError
 from lab.host import Host
 from lab.settings import Settings
@@ -215,3 +215,8 @@ def test_importing_the_tasks_is_light() -> None:
     code = "import sys, lab.tasks; print([m for m in sys.modules if m.startswith(('cryptography', 'bcrypt', 'lab.up'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_mounts_below_a_folder_come_innermost_first() -> None:
+    table = "proc /proc proc rw 0 0\na /x/root tmpfs rw 0 0\nb /x/root/sys\\040fs tmpfs rw 0 0\nc /xy tmpfs rw 0 0\n"
+    assert mounts.below(Path("/x"), table) == ["/x/root/sys fs", "/x/root"]
