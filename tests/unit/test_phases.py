@@ -1,0 +1,549 @@
+"""Each phase as a table: what was seen on a node, and what is to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile import phases
+from fabfile.context import Choices
+from fabfile.facts import LINKS, STATE, TRACES, Digest, Link, NodeFacts, Unit
+from fabfile.inventory import Environment
+from fabfile.phases import BOOTSTRAP, EVERY
+from fabfile.phases.addons import retention_fault
+from fabfile.phases.network import _all_running
+from fabfile.phases.reset import residue
+from fabfile.steps import Action, Step, Stop, Wait
+from making import (
+    ALL_STAMPED,
+    CA,
+    OTHER_CA,
+    api_node,
+    context,
+    control_plane,
+    environment,
+    fresh,
+    having,
+    ids,
+    installed,
+    links,
+    member,
+    prepared,
+    recipe,
+    text_of,
+)
+
+ENV = environment()
+PLAIN = prepared(ENV)
+MASTER = installed(ENV, "cp1")
+
+
+def steps(phase: phases.Phase, facts: NodeFacts, env: Environment = ENV, **more: Any) -> list[Action]:
+    return list(phase.run(context(env, facts, **more)))
+
+
+def only(actions: Sequence[Action]) -> Any:
+    assert len(actions) == 1
+    return actions[0]
+
+
+def with_undo(facts: NodeFacts, *names: str, traces: Iterable[str] = (), **changes: Any) -> NodeFacts:
+    return replace(facts, undo=facts.undo | set(names), traces=facts.traces | set(traces), **changes)
+
+
+# --- a cluster that is as it should be
+
+HEALTHY = {
+    "cp1": control_plane(ENV, members=("cp1", "w1", "w2"), stamped=ALL_STAMPED),
+    "w1": member(ENV, "w1"),
+    "w2": member(ENV, "w2"),
+}
+
+
+@pytest.mark.parametrize("phase", BOOTSTRAP, ids=lambda p: p.name)
+@pytest.mark.parametrize("node", HEALTHY)
+def test_a_healthy_cluster_has_nothing_to_do(phase: phases.Phase, node: str) -> None:
+    if ("control-plane" if node == "cp1" else "worker") in phase.roles:
+        assert ids(steps(phase, HEALTHY[node], control=HEALTHY["cp1"])) == []
+
+
+def test_phases_stand_in_the_manuals_order() -> None:
+    assert [p.name for p in BOOTSTRAP] == ["prep", "install", "registry", "master", "network", "join", "addons"]
+    assert set(EVERY) == {*(p.name for p in BOOTSTRAP), "reset"}
+
+
+# --- prep (P1, P2)
+
+PREP: list[tuple[str, NodeFacts, list[str]]] = [
+    ("fresh", fresh(), ["prep.modules", "prep.sysctl"]),
+    ("prepared", PLAIN, []),
+    ("an unknown system", fresh(os_id="alpine", os_like=()), ["!prep.system"]),
+    ("no systemd", fresh(systemd=False), ["!prep.system"]),
+    ("a derivative is known by its kin", fresh(os_id="pop", os_like=("ubuntu", "debian")), ["prep.modules", "prep.sysctl"]),
+    ("an earlier cluster's cni0 (P2)", fresh(links=links("cni0")), ["!prep.leftovers"]),
+    ("an earlier cluster's flannel.1 (P2)", fresh(links=links("flannel.1")), ["!prep.leftovers"]),
+    ("cni0 of the cluster it is in", replace(PLAIN, links=links("cni0"), traces=frozenset({"/var/lib/kubelet/config.yaml"})), []),
+    ("swap on", replace(PLAIN, swaps=("/dev/sda2",)), ["prep.swap"]),
+    ("swap off now, on at the next boot", replace(PLAIN, fstab_swaps=("/swap.img none swap sw 0 0",)), ["prep.swap"]),
+    ("a full disk", fresh(disk_kib=1 << 20), ["!prep.disk"]),
+    ("a full disk of a member", member(ENV, disk_kib=1 << 20), []),
+    ("no br_netfilter", replace(PLAIN, bridge_netfilter=False), ["prep.modules"]),
+    ("our module list changed", replace(PLAIN, files={}), ["prep.modules", "prep.sysctl"]),
+    ("forwarding off", replace(PLAIN, sysctls={**PLAIN.sysctls, "net.ipv4.ip_forward": "0"}), ["prep.sysctl"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "wanted"), [row[1:] for row in PREP], ids=[row[0] for row in PREP])
+def test_prep(facts: NodeFacts, wanted: list[str]) -> None:
+    assert ids(steps(phases.PREP, facts)) == wanted
+
+
+def test_prep_refuses_a_cloned_machine_and_names_its_twin() -> None:
+    stop = only(steps(phases.PREP, fresh(), twin="machine-id as cp1 (abc)"))
+    assert "machine-id as cp1" in stop.reason
+    assert "systemd-machine-id-setup" in stop.remedy
+
+
+def test_prep_leaves_swap_where_the_kubelet_is_told_to_live_with_it() -> None:
+    env = environment(kubelet_config='{"failSwapOn": false}')
+    assert ids(steps(phases.PREP, replace(PLAIN, swaps=("/dev/sda2",)), env)) == []
+
+
+def test_prep_notes_what_was_before_and_only_once() -> None:
+    text = text_of(steps(phases.PREP, fresh(swaps=("/dev/sda2",))))
+    assert f"test -e {STATE}/swaps || " in text
+    assert f"test -e {STATE}/sysctl || " in text
+
+
+def test_leftovers_are_answered_with_the_reset_of_this_node() -> None:
+    stop = only(steps(phases.PREP, fresh(links=links("cni0", "flannel.1"))))
+    assert stop.reason.startswith("cni0 and flannel.1 exist already")
+    assert "`fab -H w1 reset --env test`" in stop.remedy
+
+
+# --- install (I1 to I5)
+
+DONE = installed(ENV)
+RIGHT_STEPS = ["…install.lock", "install.tools", "install.repository", "install.packages"]
+INSTALL: list[tuple[str, NodeFacts, list[str]]] = [
+    ("fresh", PLAIN, [*RIGHT_STEPS, "install.containerd", "install.kubelet"]),
+    ("installed", DONE, []),
+    ("another patch", replace(DONE, packages={**DONE.packages, "kubelet": "1.36.1-1.1"}), RIGHT_STEPS),
+    ("a longer version that begins alike", replace(DONE, packages={**DONE.packages, "kubelet": "1.36.40-1.1"}), RIGHT_STEPS),
+    ("one missing", replace(DONE, packages={k: v for k, v in DONE.packages.items() if k != "cri-tools"}), RIGHT_STEPS),
+    ("not held", replace(DONE, held=frozenset()), RIGHT_STEPS),
+    ("containerd stopped", replace(DONE, units={**DONE.units, "containerd": Unit(False, True)}), ["install.containerd"]),
+    ("its configuration touched", having(replace(DONE, files={**DONE.files, "/etc/containerd/config.toml": Digest("0", "644")}), ()), ["install.containerd"]),
+    ("kubelet not enabled", replace(DONE, units={**DONE.units, "kubelet": Unit(False, False)}), ["install.kubelet"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "wanted"), [row[1:] for row in INSTALL], ids=[row[0] for row in INSTALL])
+def test_install(facts: NodeFacts, wanted: list[str]) -> None:
+    assert ids(steps(phases.INSTALL, facts)) == wanted
+
+
+def test_install_on_the_other_family() -> None:
+    rocky = fresh(os_id="rocky", os_like=("rhel", "centos", "fedora"), os_version="9.6", os_codename="")
+    assert ids(steps(phases.INSTALL, rocky)) == ["install.repository", "install.selinux", "install.packages", "install.containerd", "install.kubelet"]
+    text = text_of(steps(phases.INSTALL, rocky))
+    assert "dnf -y" in text
+    assert "kubelet-1.36.4" in text
+    assert "apt" not in text
+
+
+def test_versions_are_pinned_and_held() -> None:
+    text = text_of(steps(phases.INSTALL, PLAIN))
+    assert "kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-*" in text
+    assert "apt-mark hold containerd.io kubelet kubeadm kubectl" in text
+
+
+def test_a_repositorys_key_is_checked_unless_told_otherwise() -> None:
+    assert "DE15B14486CD377B9E876E1A234654DA9A296436" in text_of(steps(phases.INSTALL, PLAIN))
+    env = environment(packages_key_fingerprint="", containerd_key_fingerprint="")
+    assert "grep \"^fpr:" not in text_of(steps(phases.INSTALL, PLAIN, env))
+
+
+LOCKS = [("", None), ("\n", None), ("unattended-upgr (pid 812)\n", "held by unattended-upgr (pid 812)")]
+
+
+@pytest.mark.parametrize(("seen", "verdict"), LOCKS)
+def test_the_package_locks_holder_is_named(seen: str, verdict: str | None) -> None:
+    wait = steps(phases.INSTALL, PLAIN)[0]
+    assert isinstance(wait, Wait)
+    assert wait.until(seen) == verdict
+
+
+# --- registry (R1, R2)
+
+def test_without_a_registry_only_images_are_fetched_ahead() -> None:
+    assert ids(steps(phases.REGISTRY, DONE)) == []
+    assert ids(steps(phases.REGISTRY, replace(DONE, images=frozenset()))) == ["registry.images"]
+    some = frozenset(list(recipe(ENV).worker_images)[:1])
+    assert text_of(steps(phases.REGISTRY, replace(DONE, images=some))).count("crictl pull") == len(recipe(ENV).worker_images) - 1
+
+
+def test_a_member_is_left_to_its_kubelet() -> None:
+    assert ids(steps(phases.REGISTRY, member(ENV, images=frozenset()), control=HEALTHY["cp1"])) == []
+
+
+PRIVATE = environment(registry="10.2.0.5:5000", registry_user="kubefab", registry_password="pässwörd'$x", registry_mirrors="docker.io")
+
+
+def test_a_private_registry_is_proved_by_a_canary() -> None:
+    before, after = prepared(PRIVATE), installed(PRIVATE)
+    assert ids(steps(phases.REGISTRY, before, PRIVATE))[:3] == ["registry.login", "registry.canary", "registry.proof"]
+    assert ids(steps(phases.REGISTRY, after, PRIVATE)) == []
+    assert "crictl pull 10.2.0.5:5000/pause:3.10.2" in text_of(steps(phases.REGISTRY, before, PRIVATE))
+
+
+def test_another_password_is_proved_anew() -> None:
+    env = environment(registry="10.2.0.5:5000", registry_user="kubefab", registry_password="other-password")
+    before = installed(PRIVATE)
+    assert ids(steps(phases.REGISTRY, before, env)) == ["registry.login", "registry.canary", "registry.proof"]
+
+
+def test_the_password_is_in_no_command() -> None:
+    for action in steps(phases.REGISTRY, prepared(PRIVATE), PRIVATE):
+        assert isinstance(action, Step)
+        assert "pässwörd" not in "\n".join(action.commands)
+        assert all(f.mode == "0600" for f in action.files if f.secret)
+
+
+# --- master (M1, M2)
+
+API_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+INIT: list[tuple[str, NodeFacts, list[str]]] = [
+    ("ready for it", MASTER, ["master.init", "…master.api"]),
+    ("answers", control_plane(ENV), []),
+    ("answers, but we never noted it", control_plane(ENV, undo=frozenset({"init-started"})), ["master.proof"]),
+    ("an init of ours that ended halfway", with_undo(MASTER, "init-started", traces=[API_SERVER]), ["master.clear", "master.init", "…master.api"]),
+    ("an init of ours that hardly began", with_undo(MASTER, "init-started"), ["master.clear", "master.init", "…master.api"]),
+    ("once up, silent now", control_plane(ENV, api_ready=False), ["master.kubelet", "…master.api"]),
+    ("once up, its manifests gone", with_undo(MASTER, "init-started", "initialised"), ["master.kubelet", "…master.api"]),
+    ("somebody else's", with_undo(MASTER, traces=[API_SERVER]), ["!master.foreign"]),
+    ("admin.conf alone proves nothing", with_undo(MASTER, traces=["/etc/kubernetes/admin.conf"]), ["master.init", "…master.api"]),
+    ("too little memory", replace(MASTER, memory_kib=1 << 20), ["!master.memory"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "wanted"), [row[1:] for row in INIT], ids=[row[0] for row in INIT])
+def test_master(facts: NodeFacts, wanted: list[str]) -> None:
+    assert ids(steps(phases.MASTER, facts)) == wanted
+
+
+@given(st.sets(st.sampled_from(["init-started", "initialised", "joined", "canary"])), st.sets(st.sampled_from(TRACES)), st.booleans())
+def test_a_control_plane_that_was_once_up_is_never_taken_back(undo: set[str], traces: set[str], kubelet: bool) -> None:
+    facts = replace(MASTER, undo=frozenset(undo | {"initialised"}), traces=frozenset(traces), units={**MASTER.units, "kubelet": Unit(kubelet, True)})
+    text = text_of(steps(phases.MASTER, facts))
+    assert "kubeadm reset" not in text
+    assert "kubeadm init" not in text
+
+
+def test_memory_is_not_checked_where_kubeadm_is_told_not_to() -> None:
+    env = environment(ignore_preflight="Mem,NumCPU")
+    actions = steps(phases.MASTER, replace(installed(env, "cp1"), memory_kib=1 << 20), env)
+    assert ids(actions) == ["master.init", "…master.api"]
+    assert "--ignore-preflight-errors=Mem,NumCPU" in text_of(actions)
+
+
+def test_the_token_is_in_a_private_file_and_in_no_command() -> None:
+    init = steps(phases.MASTER, MASTER, token="abcdef.0123456789abcdef")[0]
+    assert isinstance(init, Step)
+    assert "0123456789abcdef" not in "\n".join(init.commands)
+    assert [(f.path, f.mode, f.secret) for f in init.files] == [("/run/kubefab-init.yaml", "0600", True)]
+    assert "rm -f /run/kubefab-init.yaml" in "\n".join(init.commands)
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [("ok\n", None), ("", "nothing"), ("E1124 memcache\nThe connection to the server 10.2.0.1:6443 was refused\n", "The connection to the server 10.2.0.1:6443 was refused")],
+)
+def test_the_api_answers_ok_or_it_does_not(seen: str, verdict: str | None) -> None:
+    wait = steps(phases.MASTER, MASTER)[-1]
+    assert isinstance(wait, Wait)
+    assert wait.until(seen) == verdict
+    assert "security group" in wait.hint, "M2: what a long wait means"
+
+
+# --- network (N1 to N4)
+
+NET: list[tuple[str, NodeFacts, list[str]]] = [
+    ("no API", MASTER, ["!network.control-plane"]),
+    ("not applied", control_plane(ENV), ["network.flannel", "…network.pods", "…network.interfaces"]),
+    ("applied, links right", control_plane(ENV, stamped=ALL_STAMPED), []),
+    ("applied, no cni0", control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1")), ["…network.pods", "…network.interfaces"]),
+    ("another range (N4)", control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1", "cni0", inside="10.99.0")), ["…network.pods", "…network.interfaces"]),
+    ("applied with another pod CIDR", control_plane(environment(pod_cidr="10.45.0.0/16"), stamped=("flannel",)), ["network.flannel", "…network.pods", "…network.interfaces"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "wanted"), [row[1:] for row in NET], ids=[row[0] for row in NET])
+def test_network(facts: NodeFacts, wanted: list[str]) -> None:
+    assert ids(steps(phases.NETWORK, facts)) == wanted
+
+
+PODS = [
+    ("", "no pods yet"),
+    ("No resources found", "No resources found"),
+    ("kube-system etcd-cp1 1/1 Running 0 1s", "no flannel pod yet"),
+    ("kube-flannel kube-flannel-ds-x 1/1 Running 0 1s\nkube-system coredns-a 0/1 ContainerCreating 0 1s", "coredns-a ContainerCreating"),
+    ("kube-flannel kube-flannel-ds-x 0/1 Running 0 1s", "kube-flannel-ds-x Running"),
+    ("kube-flannel kube-flannel-ds-x 1/1 Running 0 1s\nkube-system job-a 0/1 Completed 0 1s", None),
+    ("kube-flannel kube-flannel-ds-x 1/1 Running 0 1s\nkube-system etcd-cp1 1/1 Running 2 (3m ago) 1s", None),
+    ("The connection to the server was refused - did you specify the right host or port?", "The connection to the server was refused - did you specify the right host or port?"),
+]
+
+
+@pytest.mark.parametrize(("seen", "verdict"), PODS)
+def test_pods_all_run_or_the_first_few_are_named(seen: str, verdict: str | None) -> None:
+    assert _all_running(seen) == verdict
+
+
+# --- join (J1 to J4)
+
+CONTROL = control_plane(ENV, members=("cp1",), stamped=ALL_STAMPED)
+LISTED = control_plane(ENV, members=("cp1", "w1"), stamped=ALL_STAMPED)
+SICK = replace(LISTED, nodes=(api_node("cp1"), api_node("w1", ready=False)))
+KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+ENTER = ["…join.api", "join.token", "join.join", "…join.flannel", "…join.ready"]
+STOPPED = {"containerd": Unit(True, True), "kubelet": Unit(False, True)}
+JOIN: list[tuple[str, NodeFacts, NodeFacts | None, list[str]]] = [
+    ("ready for it", DONE, CONTROL, ENTER),
+    ("planned, nobody observed", DONE, None, ENTER),
+    ("a join that ended halfway", with_undo(DONE, "join-started"), CONTROL, ["join.clear", *ENTER]),
+    ("power cut in the middle", with_undo(DONE, "join-started", traces=[KUBELET_CONF]), CONTROL, ["join.clear", *ENTER]),
+    ("a bootstrap kubeconfig left over", with_undo(DONE, traces=["/etc/kubernetes/bootstrap-kubelet.conf"]), CONTROL, ["join.clear", *ENTER]),
+    ("a member", member(ENV), LISTED, []),
+    ("a member that is not Ready", member(ENV), SICK, ["…join.ready"]),
+    ("a member without flannel.1 (J3)", member(ENV, links=links("cni0")), LISTED, ["…join.flannel"]),
+    ("a member whose kubelet is stopped", member(ENV, units=STOPPED), LISTED, ["join.kubelet", "…join.flannel", "…join.ready"]),
+    ("a member that the API forgot", member(ENV), CONTROL, ["join.clear", *ENTER]),
+    ("another cluster's", member(ENV, ca_hash=OTHER_CA), LISTED, ["!join.foreign"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "control", "wanted"), [row[1:] for row in JOIN], ids=[row[0] for row in JOIN])
+def test_join(facts: NodeFacts, control: NodeFacts | None, wanted: list[str]) -> None:
+    assert ids(steps(phases.JOIN, facts, control=control)) == wanted
+
+
+def test_the_join_token_is_minted_once_on_the_control_plane_out_of_sight() -> None:
+    token = next(a for a in steps(phases.JOIN, DONE, control=CONTROL) if a.id == "join.token")
+    assert isinstance(token, Step)
+    assert (token.once, token.on) == (True, "control-plane")
+    assert all("0123456789abcdef" not in line for line in token.commands)
+    assert all(f.secret for f in token.files)
+
+
+def test_join_verifies_the_clusters_ca() -> None:
+    step = next(a for a in steps(phases.JOIN, DONE, control=CONTROL) if a.id == "join.join")
+    assert isinstance(step, Step)
+    assert f"- {CA}" in step.files[0].content
+    assert "unsafe" not in step.files[0].content.lower()
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        ("w1   Ready    <none>   1s   v1.36.3", None),
+        ("w1   Ready,SchedulingDisabled   <none>   1s   v1.36.3", None),
+        ("w1   NotReady   <none>   1s   v1.36.3", "w1   NotReady   <none>   1s   v1.36.3"),
+        ("", "not listed yet"),
+        ('Error from server (NotFound): nodes "w1" not found', 'Error from server (NotFound): nodes "w1" not found'),
+    ],
+)
+def test_ready_is_what_the_api_says(row: str, verdict: str | None) -> None:
+    wait = steps(phases.JOIN, DONE, control=CONTROL)[-1]
+    assert isinstance(wait, Wait)
+    assert wait.until(row) == verdict
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [("200", None), ("401", None), ("403", None), ("000", "answer 000"), ("", "answer none"), ("502", "answer 502")])
+def test_any_answer_of_an_api_server_will_do_before_joining(answer: str, verdict: str | None) -> None:
+    wait = steps(phases.JOIN, DONE, control=CONTROL)[0]
+    assert isinstance(wait, Wait)
+    assert wait.until(answer) == verdict
+
+
+# --- addons (A1 to A5)
+
+NEW = ["addons.dashboard", "addons.monitoring", "…addons.influxdb-ready", "…addons.retention", "…addons.metrics", "…addons.dashboard-ready"]
+WHOLE = control_plane(ENV, members=("cp1", "w1"), stamped=ALL_STAMPED)
+ADDONS: list[tuple[str, NodeFacts, list[str]]] = [
+    ("none yet", control_plane(ENV, stamped=("flannel",)), NEW),
+    ("all there", WHOLE, []),
+    ("no API", MASTER, ["!addons.control-plane"]),
+    ("the policy is missing", replace(WHOLE, retention=""), ["…addons.influxdb-ready", "…addons.retention"]),
+    ("the policy has another duration", replace(WHOLE, retention=WHOLE.retention.replace("0s", "720h0m0s")), ["…addons.influxdb-ready", "…addons.retention"]),
+    ("the dashboard has no pod", replace(WHOLE, objects=tuple({**o, "status": {}} for o in WHOLE.objects)), ["…addons.dashboard-ready"]),
+    ("no cni0", replace(WHOLE, links=links("flannel.1")), ["…addons.interfaces"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "wanted"), [row[1:] for row in ADDONS], ids=[row[0] for row in ADDONS])
+def test_addons(facts: NodeFacts, wanted: list[str]) -> None:
+    found = [i for i in ids(steps(phases.ADDONS, facts)) if facts is not MASTER or i != "…addons.interfaces"]
+    assert found == wanted
+
+
+def test_addons_on_a_worker_are_only_its_interfaces() -> None:
+    assert ids(steps(phases.ADDONS, member(ENV), control=WHOLE)) == []
+    assert ids(steps(phases.ADDONS, member(ENV, links=links("flannel.1")), control=WHOLE)) == ["…addons.interfaces"]
+
+
+def test_no_dashboard_where_none_is_wanted() -> None:
+    env = environment(dashboard="none")
+    assert not any("dashboard" in i for i in ids(steps(phases.ADDONS, control_plane(env, stamped=("flannel",)), env)))
+
+
+HEAD = "name,duration,shardGroupDuration,replicaN,default\n"
+RETENTION = [
+    (HEAD + "autogen,0s,168h0m0s,1,false\ndefault,0s,168h0m0s,1,true\n", "0d", None),
+    (HEAD + "default,0s,168h0m0s,1,true\n", "INF", None),
+    (HEAD + "default,720h0m0s,24h0m0s,1,true\n", "30d", None),
+    (HEAD + "default,216h0m0s,24h0m0s,1,true\n", "1w2d", None),
+    (HEAD + "default,720h0m0s,24h0m0s,1,true\n", "0d", "its duration is 720h0m0s, not 0d"),
+    (HEAD + "default,0s,168h0m0s,1,false\n", "0d", "the policy is not the database's default"),
+    (HEAD + "autogen,0s,168h0m0s,1,true\n", "0d", (HEAD + "autogen,0s,168h0m0s,1,true").strip()),
+    ("", "0d", "no answer from InfluxDB"),
+    ("ERR: database not found: k8s", "0d", "ERR: database not found: k8s"),
+]
+
+
+@pytest.mark.parametrize(("seen", "wanted", "verdict"), RETENTION)
+def test_show_retention_policies_is_read(seen: str, wanted: str, verdict: str | None) -> None:
+    assert retention_fault(seen, wanted) == verdict
+
+
+def test_the_manuals_command_is_repeated_and_then_the_pods_are_recreated_once() -> None:
+    wait = next(a for a in steps(phases.ADDONS, control_plane(ENV, stamped=("flannel",))) if a.id == "addons.retention")
+    assert isinstance(wait, Wait)
+    assert 'CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT' in wait.probe
+    assert "SHOW RETENTION POLICIES" in wait.probe
+    assert wait.changes
+    assert [r.title for r in wait.remedies] == ["recreate the influxdb and telegraf pods (A5)"]
+    assert len(wait.remedies[0].commands) == 2
+
+
+# --- reset (X1, X2)
+
+USED = member(ENV)
+RESET = ["reset.kubeadm", "reset.mounts", "reset.network", "reset.files", "reset.undo", "reset.images"]
+CLEAN: list[tuple[str, NodeFacts, list[str]]] = [
+    ("a fresh machine", fresh(), []),
+    ("installed and never in a cluster", DONE, RESET),
+    ("a member", USED, RESET),
+    ("links only", fresh(links=links("cni0")), ["reset.mounts", "reset.network", "reset.files", "reset.undo"]),
+    ("rules only", fresh(firewall_rules=3), ["reset.mounts", "reset.network", "reset.files", "reset.undo"]),
+    ("a pod's own mounts", replace(USED, mounts=("tmpfs /var/lib/kubelet/pods/1/volumes/x",)), RESET),
+    ("somebody's volume", replace(USED, mounts=("ext4 /var/lib/kubelet/pods/1/volumes/data",)), ["!reset.volumes"]),
+    ("a network volume", replace(USED, mounts=("nfs4 /var/lib/kubelet/pods/1/volumes/data",)), ["!reset.volumes"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "wanted"), [row[1:] for row in CLEAN], ids=[row[0] for row in CLEAN])
+def test_reset(facts: NodeFacts, wanted: list[str]) -> None:
+    assert ids(steps(phases.RESET, facts)) == wanted
+
+
+def test_reset_of_one_node_takes_it_out_of_the_cluster_first() -> None:
+    one = Choices(whole_cluster=False)
+    assert ids(steps(phases.RESET, USED, control=LISTED, choices=one))[0] == "reset.node"
+    assert "reset.node" not in ids(steps(phases.RESET, USED, control=CONTROL, choices=one))
+    assert "reset.node" not in ids(steps(phases.RESET, USED, control=LISTED))
+
+
+def test_reset_can_keep_images_and_can_purge() -> None:
+    assert "reset.images" not in ids(steps(phases.RESET, USED, choices=Choices(keep_images=True)))
+    assert ids(steps(phases.RESET, USED, choices=Choices(purge=True)))[-1] == "reset.packages"
+    assert "apt-get" in text_of(steps(phases.RESET, USED, choices=Choices(purge=True)))
+
+
+def test_reset_never_flushes_a_firewall_nor_deletes_whole_folders_of_others() -> None:
+    text = text_of(steps(phases.RESET, USED, choices=Choices(purge=True)))
+    assert "iptables -F" not in text
+    assert "rm -rf /etc/cni/net.d " not in text
+    assert "rm -rf /var/lib/kubelet/*" not in text
+    assert "docker" not in text.replace("docker.io/", "")
+    assert "reboot" not in text
+
+
+RESIDUE = [
+    (fresh(), []),
+    (fresh(links={**links(), "cni0": Link("cni0")}), ["interface cni0"]),
+    (fresh(traces=frozenset({KUBELET_CONF})), [f"file {KUBELET_CONF}"]),
+    (fresh(processes=("kubelet", "kubeadm")), ["process kubelet"]),
+    (fresh(mounts=("tmpfs /var/lib/kubelet/x",)), ["mount /var/lib/kubelet/x"]),
+    (fresh(firewall_rules=2), ["2 firewall rules of kube-proxy, flannel or CNI"]),
+    (fresh(nft_tables=("ip kube-proxy",)), ["nft table ip kube-proxy"]),
+    (fresh(pods=1), ["1 pod sandboxes in containerd"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "found"), RESIDUE)
+def test_the_audit_names_every_kind_of_residue(facts: NodeFacts, found: list[str]) -> None:
+    assert residue(facts) == found
+
+
+@given(
+    st.sets(st.sampled_from(LINKS)), st.sets(st.sampled_from(TRACES)), st.integers(0, 3), st.integers(0, 3), st.sets(st.sampled_from(["kubelet", "etcd"]))
+)
+def test_whatever_the_audit_finds_reset_has_something_to_do_about(names: set[str], traces: set[str], rules: int, pods: int, processes: set[str]) -> None:
+    facts = fresh(links={n: Link(n) for n in names}, traces=frozenset(traces), firewall_rules=rules, pods=pods, processes=tuple(processes))
+    assert bool(residue(facts)) == bool(steps(phases.RESET, facts))
+
+
+# --- rules for all phases
+
+def everything() -> Iterable[tuple[str, Action]]:
+    for table in (PREP, INSTALL):
+        for name, facts, _ in table:
+            for phase in (phases.PREP, phases.INSTALL, phases.REGISTRY, phases.RESET):
+                yield from ((name, a) for a in steps(phase, facts))
+    for name, facts, _ in (*INIT, *NET, *ADDONS):
+        for phase in (phases.MASTER, phases.NETWORK, phases.ADDONS):
+            yield from ((name, a) for a in steps(phase, facts))
+    for name, facts, control, _ in JOIN:
+        yield from ((name, a) for a in steps(phases.JOIN, facts, control=control))
+    for name, facts, _ in CLEAN:
+        yield from ((name, a) for a in steps(phases.RESET, facts))
+
+
+EVERYTHING = list(everything())
+
+
+def test_every_action_belongs_to_its_phase_and_has_a_title_for_people() -> None:
+    for _, action in EVERYTHING:
+        assert action.phase in EVERY
+        text = action.reason if isinstance(action, Stop) else action.title
+        assert text
+        assert "\n" not in text
+
+
+def test_every_refusal_and_every_wait_says_what_to_do_next() -> None:
+    for name, action in EVERYTHING:
+        if isinstance(action, Stop):
+            assert action.remedy, name
+        if isinstance(action, Wait):
+            assert action.hint, action.id
+            assert 0 < action.interval <= 5
+            assert action.deadline >= 30
+
+
+def test_no_command_sleeps_and_none_holds_a_token() -> None:
+    for _, action in EVERYTHING:
+        lines = action.commands if isinstance(action, Step) else (action.probe,) if isinstance(action, Wait) else ()
+        for line in lines:
+            assert "sleep " not in line
+            assert "0123456789abcdef" not in line
+
+
+def test_a_phase_answers_the_same_for_the_same_facts() -> None:
+    for phase in EVERY.values():
+        assert ids(steps(phase, DONE, control=CONTROL)) == ids(steps(phase, DONE, control=CONTROL))

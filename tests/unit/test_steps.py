@@ -1,0 +1,63 @@
+"""The values that phases answer with."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from fabfile.interfaces import Expected, interface_wait
+from fabfile.steps import File, Remedy, Step, Stop, Wait
+from making import links, settings
+
+EXPECTED = Expected(("flannel.1", "cni0"), settings().pod_cidr)
+
+
+@pytest.mark.parametrize("action", [Step("a.b", "t"), Wait("a.b", "t", "p", lambda s: None, 1), Stop("a.b", "r", "f")])
+def test_an_actions_id_begins_with_its_phase(action: Step | Wait | Stop) -> None:
+    assert action.phase == "a"
+
+
+def test_a_files_digest_is_what_sha256sum_says() -> None:
+    assert File("/x", "í\n").sha256 == hashlib.sha256("í\n".encode()).hexdigest()
+
+
+def test_values_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Step("a.b", "t").title = "u"  # type: ignore[misc]
+
+
+SEEN = [
+    (links("flannel.1", "cni0"), None),
+    (links("flannel.1"), "no cni0"),
+    (links(), "no flannel.1; no cni0"),
+    (links("flannel.1", "cni0", inside="10.99.1"), "flannel.1 has 10.99.1.0, not in 10.44.0.0/16; cni0 has 10.99.1.1, not in 10.44.0.0/16"),
+]
+
+
+@pytest.mark.parametrize(("seen", "fault"), SEEN)
+def test_interfaces_are_right_missing_or_in_another_range(seen: dict, fault: str | None) -> None:
+    assert EXPECTED.missing(seen) == fault
+
+
+@pytest.mark.parametrize(
+    ("output", "fault"),
+    [
+        ('[{"ifname": "flannel.1", "addr_info": [{"family": "inet6", "local": "fe80::1", "prefixlen": 64}]}]', "flannel.1 has no address, not in 10.44.0.0/16; no cni0"),
+        ("[]", "no flannel.1; no cni0"),
+        ("", "no flannel.1; no cni0"),
+        ("bash: ip: command not found", "bash: ip: command not found"),
+    ],
+)
+def test_the_probes_output_is_read_whatever_it_is(output: str, fault: str) -> None:
+    assert EXPECTED.until(output) == fault
+
+
+def test_the_manuals_minute_then_the_kubelet_then_pods_then_advice() -> None:
+    wait = interface_wait("join.flannel", EXPECTED, grace=60, hostname="w1", reset="fab -H w1 reset --env aws")
+    assert [(r.after, r.on) for r in wait.remedies] == [(60, ""), (60, "control-plane")]
+    assert wait.remedies[0].commands == ("systemctl restart kubelet",)
+    assert all("spec.nodeName=w1" in line for line in wait.remedies[1].commands)
+    assert "fab -H w1 reset --env aws" in wait.hint
+    assert "8472" in wait.hint
+    assert isinstance(wait.remedies[0], Remedy)
