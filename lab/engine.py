@@ -81,7 +81,27 @@ def ensure() -> Engine:
         raise MissingError("no Docker engine answers, and only root can start one", "start Docker, or use sudo")
     if shutil.which("dockerd") is None:
         raise MissingError("no Docker engine answers, and there is no dockerd", "apt-get install docker.io")
+    other = other_engine(Path("/proc"))
+    if other is not None:
+        raise MissingError(
+            f"a Docker engine runs here (process {other}) but does not answer this client; a second one in the same "
+            "network would take away the first one's rules",
+            "point DOCKER_HOST at it, stop it, or run the lab in a network namespace of its own",
+        )
     return start()
+
+
+def other_engine(proc: Path) -> int | None:
+    """Process id of a dockerd in this process's network namespace, if there is one."""
+    ours = (proc / "self/ns/net").readlink()
+    for folder in proc.iterdir():
+        try:
+            if folder.name.isdigit() and (folder / "comm").read_text() == "dockerd\n":
+                if (folder / "ns/net").readlink() == ours:
+                    return int(folder.name)
+        except OSError:
+            continue
+    return None
 
 
 def dockerd_command(folder: Path) -> list[str]:

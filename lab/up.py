@@ -91,10 +91,10 @@ def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
     began = time.monotonic()
     wanted = choose(lab_settings.load(), workers, kubernetes, subnet)
     host.check_platform()
+    if lab_settings.load() is None:
+        host.check_subnet(wanted.subnet)
     built = build(wanted.kubernetes, say)
     docker = prepare_engine(say)
-    if not docker.lines("network", "ls", "--quiet", "--filter", f"name=^{NETWORK}$"):
-        host.check_subnet(wanted.subnet)
     lab_settings.save(wanted)
     node_image = import_image(docker, NODE_IMAGE, built.node_tar, say)
     infra_image = import_image(docker, INFRA_IMAGE, built.infra_tar, say)

@@ -220,3 +220,13 @@ def test_importing_the_tasks_is_light() -> None:
 def test_mounts_below_a_folder_come_innermost_first() -> None:
     table = "proc /proc proc rw 0 0\na /x/root tmpfs rw 0 0\nb /x/root/sys\\040fs tmpfs rw 0 0\nc /xy tmpfs rw 0 0\n"
     assert mounts.below(Path("/x"), table) == ["/x/root/sys fs", "/x/root"]
+
+
+def test_another_engine_counts_only_in_the_same_network(tmp_path: Path) -> None:
+    for pid, command, network in (("self", "python", "net:1"), ("10", "dockerd", "net:2"), ("11", "bash", "net:1")):
+        (tmp_path / pid / "ns").mkdir(parents=True)
+        (tmp_path / pid / "comm").write_text(f"{command}\n")
+        (tmp_path / pid / "ns/net").symlink_to(network)
+    assert engine.other_engine(tmp_path) is None
+    (tmp_path / "11/comm").write_text("dockerd\n")
+    assert engine.other_engine(tmp_path) == 11
