@@ -100,7 +100,7 @@ class Progress:
         with self._lock:
             current = dict(self._current)
             done = self._done
-        table = Table.grid(padding=(0, 1))
+        table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(width=self._width, no_wrap=True)
         table.add_column(width=9, no_wrap=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")

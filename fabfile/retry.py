@@ -86,7 +86,7 @@ def attempt(
 
     policy = Retrying(
         retry=retry_if_exception_type(on),
-        wait=wait_exponential_jitter(initial=first_wait, max=longest_wait, jitter=first_wait / 2),
+        wait=wait_exponential_jitter(multiplier=first_wait, max=longest_wait, jitter=first_wait / 2),
         stop=_stop_at(clock, deadline),
         sleep=clock.sleep,
         before_sleep=tell,

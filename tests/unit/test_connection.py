@@ -13,11 +13,11 @@ import pytest
 
 from fabfile import script
 from fabfile.connection import Connection, KnownHosts, NodeGroup, outcome
-from fabfile.errors import StepFailed, Unreachable
+from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.inventory import Environment, Node
 from fabfile.settings import Settings
 from rehearsal.login import Login
-from rehearsal.server import Dropped, Endpoint, Farm, key_from, new_key_seed, private_text
+from rehearsal.server import Dropped, Endpoint, Exchange, Farm, key_from, new_key_seed, private_text
 
 SCRIPT = script.render("test.step", ("echo hello",))
 
@@ -275,9 +275,9 @@ def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
     commands: list[str] = []
     login = Login(lambda text: (0, b""))
 
-    def handler(command: str, read: Callable[[], bytes]) -> tuple[int, bytes]:
-        commands.append(command)
-        return login(command, read)
+    def handler(exchange: Exchange) -> tuple[int, bytes]:
+        commands.append(exchange.command)
+        return login(exchange)
 
     endpoint = bench.farm.add("w1", handler, key_from(new_key_seed()), bench.client_key)
     node = Node("w1", "127.0.0.1", "10.2.1.1", False, "ops", endpoint.port, str(bench.key_file))
@@ -286,6 +286,34 @@ def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
         connection.root(secret, 10)
     assert commands
     assert not any("s3cr3t" in command for command in commands)
+
+
+@pytest.mark.parametrize("password", ["", "open sesame"])
+def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> None:
+    seen: list[str] = []
+
+    def run(text: str) -> tuple[int, bytes]:
+        seen.append(text)
+        return 0, b"somebody since noon\n" if "cat" in text else b""
+
+    sudo = {"sudo": "password", "password": password} if password else {}
+    _, node = bench.serve(run=run, **sudo)
+    with bench.connect(node, password=password) as first, bench.connect(node, password=password) as second:
+        with first.hold("somebody since noon"):
+            with pytest.raises(KubefabError, match="another run works on this cluster: somebody since noon"), second.hold("me"):
+                pass
+        with second.hold("me"):
+            pass
+    assert [text for text in seen if "me" in text.split()] == ["echo me > /run/kubefab-run.lock"]
+
+
+def test_the_run_lock_goes_with_its_holder(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as first, bench.connect(node) as second:
+        with first.hold("somebody"):
+            endpoint.drop()
+        with second.hold("me"):
+            pass
 
 
 def test_stopping_the_farm_frees_its_ports(bench: Bench) -> None:
