@@ -96,9 +96,10 @@ def other_engine(proc: Path) -> int | None:
     ours = (proc / "self/ns/net").readlink()
     for folder in proc.iterdir():
         try:
-            if folder.name.isdigit() and (folder / "comm").read_text() == "dockerd\n":
-                if (folder / "ns/net").readlink() == ours:
-                    return int(folder.name)
+            if not folder.name.isdigit() or (folder / "comm").read_text() != "dockerd\n":
+                continue
+            if (folder / "ns/net").readlink() == ours:
+                return int(folder.name)
         except OSError:
             continue
     return None
@@ -129,6 +130,7 @@ def start() -> Engine:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / firewall.SAVED).exists():
         firewall.save(folder)
+    _stop_orphan(folder)
     for stale in ("dockerd.pid", "docker.sock"):
         (folder / stale).unlink(missing_ok=True)
     log = folder / "dockerd.log"
@@ -152,30 +154,46 @@ def start() -> Engine:
     raise LabError(f"dockerd did not come up within {START_TIMEOUT:.0f} s:\n{tail}", f"read {log}")
 
 
-def _pid(folder: Path) -> int | None:
+def _pid(path: Path, program: str) -> int | None:
+    """The process in a pid file, if it still is a `program` of ours."""
     try:
-        pid = int((folder / "dockerd.pid").read_text())
+        pid = int(path.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid if b"dockerd" in command else None
+    ours = program.encode() in command and str(engine_dir()).encode() in command
+    return pid if ours else None
+
+
+def _terminate(pid: int, program: str) -> None:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        _reap(pid)
+        time.sleep(0.1)
+    if Path(f"/proc/{pid}").exists():
+        raise LabError(f"{program} (process {pid}) does not stop", f"kill -9 {pid}")
 
 
 def stop() -> bool:
     """Stop the lab's own dockerd and take its network rules back; True if one was running."""
     folder = engine_dir()
-    pid = _pid(folder)
+    pid = _pid(folder / "dockerd.pid", "dockerd")
     if pid is not None:
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-            _reap(pid)
-            time.sleep(0.1)
-        if Path(f"/proc/{pid}").exists():
-            raise LabError(f"dockerd (process {pid}) does not stop", f"kill -9 {pid}")
+        _terminate(pid, "dockerd")
+    _stop_orphan(folder)
     if (folder / firewall.SAVED).exists():
         firewall.restore(folder)
     return pid is not None
+
+
+def _stop_orphan(folder: Path) -> None:
+    """Stop a containerd that outlived its dockerd: the next dockerd would wait for it in vain."""
+    path = folder / "exec/containerd/containerd.pid"
+    pid = _pid(path, "containerd")
+    if pid is not None:
+        _terminate(pid, "containerd")
+    path.unlink(missing_ok=True)
 
 
 def _reap(pid: int) -> None:

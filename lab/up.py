@@ -227,6 +227,9 @@ def down(say: Say) -> bool:
     folder = state_dir()
     if docker is None and not folder.exists():
         return False
+    if docker is None and (engine.engine_dir() / "data").exists():
+        say("the lab's Docker engine died: starting it once more to clean up after it")
+        docker = engine.ensure()
     found = remove_objects(docker, say) if docker is not None else False
     if engine.engine_dir().exists():
         if engine.stop():
