@@ -66,9 +66,14 @@ class Influx:
 
 @dataclass
 class Cluster:
-    """All that the control plane knows. `ready_at` is when its API answers, in virtual seconds; -1: there is none."""
+    """All that the control plane knows.
+
+    `ready_at` is when its API answers, in virtual seconds; -1: there is none.  `skew` is by how much its clock was
+    wrong when the certificates were made.
+    """
 
     ready_at: float = -1.0
+    skew: float = 0.0
     version: str = ""
     name: str = ""
     ca: str = ""
@@ -167,6 +172,7 @@ class Settling:
 
     def __init__(self, cluster: Cluster, hosts: dict[str, Host], fault: FaultOf) -> None:
         self.cluster, self.hosts, self.fault = cluster, hosts, fault
+        self._all_placed = -1  # the cluster's generation at which every pod had a machine
 
     def api_up(self, now: float) -> bool:
         """Whether the API answers: initialised, its static pods run, and the machine is on."""
@@ -188,6 +194,15 @@ class Settling:
             and CONFLIST in host.files
             and now >= host.cni_at + CNI_SEEN
         )
+
+    def look(self, host: Host, now: float) -> None:
+        """One machine, and the scheduler's work: its pods may come to this machine."""
+        if self.cluster.exists and self._all_placed != self.cluster.generation:
+            if self.unscheduled():
+                self.everything(now)
+            else:
+                self._all_placed = self.cluster.generation
+        self.machine(host, now)
 
     def everything(self, now: float) -> None:
         """All members, then pods that had no place yet, then those again."""
@@ -300,10 +315,11 @@ class Settling:
         pod.running, pod.since, pod.trouble = True, ready, ""
 
     def _flannel(self, host: Host, pod: Pod, at: float) -> bool:
-        """flanneld's start: its init container writes the CNI configuration, then it makes link and subnet.env."""
-        if CONFLIST not in host.files:
-            host.write(CONFLIST, '{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}\n')
-            host.cni_at = at
+        """flanneld's start: link and subnet.env; the CNI configuration before that or after, as the manifest has it."""
+        document = self.cluster.objects[pod.workload]
+        before = "10-flannel.conflist" in str(document["spec"]["template"]["spec"].get("initContainers", ""))
+        if before:
+            self._configure_cni(host, at)
         if self.fault(host, "flannel-missing") is not None:
             pod.trouble = "CrashLoopBackOff"
             return False
@@ -322,7 +338,13 @@ class Settling:
         )
         host.links["flannel.1"] = Link([f"{subnet[0]}/32"], mtu)
         _add(host.rules, FLANNEL_RULES)
+        self._configure_cni(host, at)
         return True
+
+    def _configure_cni(self, host: Host, at: float) -> None:
+        if CONFLIST not in host.files:
+            host.write(CONFLIST, '{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}\n')
+            host.cni_at = at
 
     def _bridge(self, host: Host, pod: Pod) -> bool:
         """The flannel CNI plugin with its first pod: cni0 appears."""

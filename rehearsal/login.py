@@ -7,13 +7,18 @@ script itself goes to `run`.  Any other command is answered "not modelled", exit
 from __future__ import annotations
 
 import re
+import shlex
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from .server import Exchange
 
 _STORE = re.compile(
     r"umask 077 && set -C && cat > (?P<path>/tmp/\.kubefab-[0-9a-f]{16})"
     r"(?: && exec (?P<sudo>sudo -n )?bash (?P=path) </dev/null)?"
 )
+_HOLD = re.compile(r"exec (?P<sudo>sudo -n |sudo -S -p '' )?flock -n -E (?P<code>\d+) (?P<path>/run/\S+) bash -c (?P<rest>.+)", re.S)
 _STORED = re.compile(r"exec sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
@@ -31,13 +36,15 @@ class Login:
     sudo: str = "free"
     password: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
-    def __call__(self, command: str, read: Callable[[], bytes]) -> tuple[int, bytes]:
+    def __call__(self, exchange: Exchange) -> tuple[int, bytes]:
+        command = exchange.command
         if match := _STORE.fullmatch(command):
             path = match["path"]
             if path in self.files:
                 return 1, f"bash: line 1: {path}: cannot overwrite existing file\n".encode()
-            self.files[path] = read().decode("utf-8", "replace")
+            self.files[path] = exchange.read().decode("utf-8", "replace")
             if command.endswith(path):
                 return 0, b""
             if match["sudo"]:
@@ -46,9 +53,29 @@ class Login:
                     return refusal
             return self._bash(path)
         if match := _STORED.fullmatch(command):
-            refusal = self._refusal(read().decode().split("\n")[0])
+            refusal = self._refusal(exchange.read().decode().split("\n")[0])
             return refusal or self._bash(match["path"])
+        if match := _HOLD.fullmatch(command):
+            return self._hold(exchange, match)
         return 127, f"not modelled: {command}\n".encode()
+
+    def _hold(self, exchange: Exchange, match: re.Match[str]) -> tuple[int, bytes]:
+        """A lock held as long as the client keeps the channel open, its file telling who holds it."""
+        if match["sudo"]:
+            refusal = self._refusal(exchange.readline().decode().rstrip("\n") if "-S" in match["sudo"] else None)
+            if refusal:
+                return refusal
+        lock = self._locks.setdefault(match["path"], threading.Lock())
+        if not lock.acquire(blocking=False):
+            return int(match["code"]), b""
+        try:
+            owner = shlex.split(match["rest"])[-1]
+            self.run(f"echo {shlex.quote(owner)} > {match['path']}")
+            exchange.write(b"held\n")
+            exchange.read(patient=True)
+        finally:
+            lock.release()
+        return 0, b""
 
     def _refusal(self, given: str | None) -> tuple[int, bytes] | None:
         """What sudo says, or None when it lets the command through; `given` None is `sudo -n`."""

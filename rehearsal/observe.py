@@ -32,22 +32,35 @@ def answer(machine: Machine, script: str) -> tuple[int, bytes]:
             values[match[1]] = words[0] if words else ""
         if line.startswith("has()"):
             break
+    asked = {name: line for line, name in re.findall(r'\{ kube (.+?) >"\$d/(\w+)"; \} &', script)}
     names = re.findall(r"echo '@@ (\w+)'", script)
     looped = re.search(r'^for s in ([\w ]+); do echo "@@ \$s"', script, flags=re.M)
     if looped:
         at = names.index("end")
         names[at:at] = looped[1].split()
     parts = []
-    machine.settling.machine(machine.host, machine.now)
+    machine.settling.look(machine.host, machine.now)
     if values.get("control_plane") and machine.api_up and machine.host.name == machine.cluster.control:
         machine.settling.everything(machine.now)
     for name in names:
-        if name != "end" and name not in _SECTIONS:
+        if name == "end":
+            text = ""
+        elif name in asked:
+            text = _ask(machine, values, asked[name])
+        elif name in _SECTIONS:
+            text = _SECTIONS[name](machine, values)
+        else:
             raise Unmodelled(f"section @@ {name} of the observing script")
-        text = _SECTIONS[name](machine, values) if name != "end" else ""
         parts.append(f"@@ {name}\n{text}" + ("\n" if text and not text.endswith("\n") else ""))
     machine.spend(0.8, "observe")
     return 0, "".join(parts).encode()
+
+
+def _ask(machine: Machine, values: Values, arguments: str) -> str:
+    """What kubectl says to the control plane's own questions."""
+    if not values.get("control_plane") or not machine.host.exists("/etc/kubernetes/admin.conf") or not machine.host.has("kubectl"):
+        return "\n"
+    return _run(machine, f"kubectl {arguments}", values) + "\n"
 
 
 def _section(name: str) -> Callable[[Section], Section]:
@@ -58,14 +71,11 @@ def _section(name: str) -> Callable[[Section], Section]:
     return enter
 
 
-def _run(machine: Machine, line: str) -> str:
+def _run(machine: Machine, line: str, values: Values | None = None) -> str:
     """What a command line prints here, its errors left out."""
     out = StringIO()
-    shell = Shell(lambda call: dispatch(machine, call), machine)
-    try:
-        shell.line(f"{line} || true", Streams(StringIO(), {1: out, 2: StringIO()}))
-    except Unmodelled:
-        raise
+    shell = Shell(lambda call: dispatch(machine, call), machine, dict(values or {}))
+    shell.line(f"{line} || true", Streams(StringIO(), {1: out, 2: StringIO()}))
     return out.getvalue()
 
 
@@ -106,11 +116,11 @@ def _host(machine: Machine, values: Values) -> str:
 
 
 def _twin(machine: Machine, fault: str) -> Host:
-    """The machine whose identity this one shows: its own, or with the fault that of the first other one."""
+    """The machine whose identity this one shows: its own, or with the fault the first other worker's."""
     if machine.fault(fault) is None:
         return machine.host
-    others = [host for host in machine.settling.hosts.values() if host is not machine.host]
-    return others[0] if others else machine.host
+    others = [host for host in machine.settling.hosts.values() if host is not machine.host and not host.halted]
+    return min(others, key=lambda host: (host.control_plane, host.number), default=machine.host)
 
 
 @_section("swap")
@@ -220,32 +230,3 @@ def _ca(machine: Machine, values: Values) -> str:
 @_section("undo")
 def _undo(machine: Machine, values: Values) -> str:
     return _lines(machine.host.children(values["state"]))
-
-
-def _asked(machine: Machine, values: Values) -> bool:
-    return bool(values.get("control_plane")) and machine.host.exists("/etc/kubernetes/admin.conf") and machine.host.has("kubectl")
-
-
-def _kubectl(machine: Machine, values: Values, line: str) -> str:
-    return _run(machine, line) + "\n" if _asked(machine, values) else "\n"
-
-
-@_section("readyz")
-def _readyz(machine: Machine, values: Values) -> str:
-    return _kubectl(machine, values, "kubectl get --raw=/readyz")
-
-
-@_section("nodes")
-def _nodes(machine: Machine, values: Values) -> str:
-    return _kubectl(machine, values, "kubectl get nodes -o json")
-
-
-@_section("objects")
-def _objects(machine: Machine, values: Values) -> str:
-    return _kubectl(machine, values, "kubectl get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json")
-
-
-@_section("retention")
-def _retention(machine: Machine, values: Values) -> str:
-    line = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'SHOW RETENTION POLICIES' -format csv"
-    return _kubectl(machine, values, line)

@@ -1,7 +1,7 @@
 """SSH servers in this process: one loopback port a node, real SSH in front, a Python function behind.
 
-In: node names with a handler `(command, read) -> (exit code, output)`.  Out: ports.  Nothing is ever executed
-on this machine; what a command does is the handler's to say.  `Endpoint` has the switches that make a server
+In: node names with a handler `(exchange) -> (exit code, output)`.  Out: ports.  Nothing is ever executed on this
+machine; what a command does is the handler's to say.  `Endpoint` has the switches that make a server
 misbehave (silent, refusing, slow, another host key), and a handler may raise `Dropped` to cut the link.
 
 Threads: one accepts for all nodes, each connection has paramiko's own, each command has one while it runs.
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
@@ -37,7 +38,23 @@ LOOPBACK = "127.0.0.1"
 PORTS = range(20000, 32000)  # below the ranges from which systems take clients' ports
 STUCK = 60.0  # seconds after which a client that neither reads nor writes is given up
 
-Handler = Callable[[str, Callable[[], bytes]], tuple[int, bytes]]
+
+class Exchange(Protocol):
+    """A command as its handler sees it."""
+
+    command: str
+
+    def read(self, *, patient: bool = False) -> bytes:
+        """Standard input to its end; `patient` waits for that end however long it takes."""
+
+    def readline(self) -> bytes:
+        """One line of standard input, or what there is of it at its end."""
+
+    def write(self, data: bytes) -> None:
+        """Output before the command ends."""
+
+
+Handler = Callable[[Exchange], tuple[int, bytes]]
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -213,6 +230,38 @@ def _listen(port: int, *, only: bool = False) -> socket.socket:
     raise OSError(f"no free port on {LOOPBACK} in {PORTS.start}-{PORTS.stop - 1}")
 
 
+class _Exchange:
+    """The `Exchange` over a channel; `cut_after` bytes of input it notes that the link is to be cut."""
+
+    def __init__(self, command: str, channel: paramiko.Channel, cut_after: int) -> None:
+        self.command, self.cut = command, False
+        self._channel, self._cut_after = channel, cut_after
+
+    def read(self, *, patient: bool = False) -> bytes:
+        self._channel.settimeout(None if patient else STUCK)
+        data = bytearray()
+        with suppress(OSError):
+            while chunk := self._channel.recv(1 << 16):
+                data += chunk
+                if self._cut_after and len(data) >= self._cut_after:
+                    del data[self._cut_after :]
+                    self.cut = True
+                    break
+        return bytes(data)
+
+    def readline(self) -> bytes:
+        self._channel.settimeout(STUCK)
+        data = bytearray()
+        with suppress(OSError):
+            while not data.endswith(b"\n") and (byte := self._channel.recv(1)):
+                data += byte
+        return bytes(data)
+
+    def write(self, data: bytes) -> None:
+        with suppress(OSError):
+            self._channel.sendall(data)
+
+
 class _Link(paramiko.Transport):
     """One client's connection.
 
@@ -261,25 +310,13 @@ class _Link(paramiko.Transport):
     def _serve(self, channel: paramiko.Channel, command: str) -> None:
         endpoint = self.endpoint
         endpoint.commands += 1
-        channel.settimeout(STUCK)
-        cut = False
-
-        def read() -> bytes:
-            nonlocal cut
-            data = bytearray()
-            with suppress(OSError):
-                while chunk := channel.recv(1 << 16):
-                    data += chunk
-                    if endpoint.cut_after and len(data) >= endpoint.cut_after:
-                        del data[endpoint.cut_after :]
-                        cut = True
-                        break
-            return bytes(data)
-
+        exchange = _Exchange(command, channel, endpoint.cut_after)
         try:
-            code, output = endpoint.handler(command, read)
+            code, output = endpoint.handler(exchange)
+            cut = exchange.cut
         except Dropped as dropped:
             code, output, cut = -1, dropped.output, True
+        channel.settimeout(STUCK)
         if endpoint.delay:
             time.sleep(endpoint.delay)
         with suppress(OSError, EOFError, paramiko.SSHException):  # the client may have gone

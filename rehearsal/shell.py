@@ -95,7 +95,7 @@ def _run(machine: Machine, script: Script) -> tuple[int, bytes]:
         if machine.fault("disk-full") is not None and not path.startswith("/run/") and machine.host.packages:
             return _result(0, 1, "cat: write error: No space left on device\n")
         machine.host.write(path, body, mode.lstrip("0"))
-    machine.settling.machine(machine.host, machine.now)
+    machine.settling.look(machine.host, machine.now)
     number = 0
     for line in script.commands:
         number += 1

@@ -185,7 +185,7 @@ def _begin(machine: Machine, ca: str, endpoint: str, name: str, version: str, co
     host, cluster = machine.host, machine.cluster
     networking = config.get("networking", {})
     cluster.ready_at, cluster.version, cluster.name, cluster.ca, cluster.endpoint = ready, version, name, ca, endpoint
-    cluster.control = host.name
+    cluster.control, cluster.skew = host.name, machine.skew
     cluster.pod_cidr = str(networking.get("podSubnet", "10.244.0.0/16"))
     cluster.service_cidr = str(networking.get("serviceSubnet", "10.96.0.0/12"))
     cluster.members, cluster.tokens, cluster.objects, cluster.applied_at = {}, {}, {}, {}
@@ -317,7 +317,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     if not machine.api_up or endpoint != cluster.endpoint:
         host.clock += 300
         return call.fail(f"{failed}: {where}: dial tcp {endpoint}: connect: connection refused")
-    if machine.skew < -300:
+    if machine.skew < cluster.skew - 300:
         machine.spend(5, "join discovery")
         return call.fail(
             f"{failed}: {where}: tls: failed to verify certificate: x509: certificate has expired or is not yet valid: "
@@ -378,6 +378,7 @@ def reset(machine: Machine, call: Call) -> int:
     if "kubelet" in host.units:
         host.units["kubelet"].active = False
     host.pods.clear()
+    cluster.touch()
     for folder in ("/etc/kubernetes/manifests", "/etc/kubernetes/pki"):
         host.remove(folder)
         host.make_folder(folder)

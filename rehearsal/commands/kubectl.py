@@ -593,8 +593,10 @@ def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> 
         call.out("name,name\ndatabases,_internal\n" + ("databases,k8s\n" if influx.database else ""))
         return 0
     elif upper.startswith("SELECT") or upper.startswith("SHOW TAG VALUES"):
-        names = sorted(reporting(machine))
-        call.out("name,key,value\n" + "".join(f"kubernetes_node,node_name,{name}\n" for name in names))
+        if not influx.database:
+            return call.fail("ERR: database not found: k8s")
+        rows = [f"kubernetes_node,node_name={name},1763985600000000000,41234567\n" for name in sorted(reporting(machine))]
+        call.out("".join(["name,tags,time,last\n", *rows]) if rows else "")
         return 0
     elif statement:
         raise unmodelled(call)

@@ -299,9 +299,9 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
     sudo = {"sudo": "password", "password": password} if password else {}
     _, node = bench.serve(run=run, **sudo)
     with bench.connect(node, password=password) as first, bench.connect(node, password=password) as second:
-        with first.hold("somebody since noon"):
-            with pytest.raises(KubefabError, match="another run works on this cluster: somebody since noon"), second.hold("me"):
-                pass
+        taken = pytest.raises(KubefabError, match="another run works on this cluster: somebody since noon")
+        with first.hold("somebody since noon"), taken, second.hold("me"):
+            pass
         with second.hold("me"):
             pass
     assert [text for text in seen if "me" in text.split()] == ["echo me > /run/kubefab-run.lock"]

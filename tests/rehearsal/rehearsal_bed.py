@@ -1,0 +1,125 @@
+"""A test bed: our runner on simulated nodes, one call a command, with all that anybody could read of it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rehearsal
+from fabfile import inventory, phases
+from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.context import Choices
+from fabfile.errors import KubefabError
+from fabfile.facts import NodeFacts
+from fabfile.inventory import Environment
+from fabfile.journal import Journal
+from fabfile.phases import Phase
+from fabfile.runner import NodeResult, Run, RunResult
+from rehearsal.simulation import Simulation
+
+INVENTORY = """\
+REHEARSAL_CONTROL_PLANE="127.0.0.1 name=cp1"
+REHEARSAL_SIMULATED=yes
+REHEARSAL_POD_CIDR=10.44.0.0/16
+REHEARSAL_RETENTION=0d
+"""
+
+
+@dataclass
+class Recorder:
+    """A reporter that keeps every line."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def doing(self, node: str, phase: str, text: str) -> None:
+        self.lines.append(f"{node} {phase} {text}")
+
+    def phase_done(self, node: str, phase: str, steps: int, seconds: float) -> None:
+        self.lines.append(f"{node} {phase} done")
+
+    def node_done(self, node: str, result: NodeResult) -> None:
+        if result.error:
+            self.lines.append(f"{node} {result.error.message}\n{result.error.remedy}\n{result.error.output}")
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass
+class Outcome:
+    """How one command went: the run's result, what was reported, and the simulation (its servers are down)."""
+
+    result: RunResult
+    recorder: Recorder
+    simulation: Simulation
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {name: result.state for name, result in self.result.nodes.items()}
+
+    @property
+    def failed(self) -> dict[str, KubefabError]:
+        return {r.node: r.error or KubefabError("?") for r in self.result.nodes.values() if r.state == "failed"}
+
+    @property
+    def blocked(self) -> set[str]:
+        return {r.node for r in self.result.nodes.values() if r.state == "blocked"}
+
+
+class Bed:
+    """One rehearsal environment in a folder of its own."""
+
+    def __init__(self, folder: Path, extra: str = "", systems: Mapping[str, str] | None = None) -> None:
+        project = folder / "project"
+        project.mkdir(parents=True, exist_ok=True)
+        (project / "hosts.env").write_text(INVENTORY + extra)
+        self.systems = systems
+        self.environment: Environment = inventory.load("rehearsal", project=project, variables={})
+
+    def run(
+        self,
+        chosen: Sequence[Phase] = phases.BOOTSTRAP,
+        *faults: str,
+        workers: int | None = None,
+        on: Sequence[str] = ("all",),
+        choices: Choices | None = None,
+        hook: Callable[[Simulation, Run], None] | None = None,
+    ) -> Outcome:
+        """One command. `hook` is called with simulation and run before it starts."""
+        with rehearsal.running(self.environment, workers=workers, faults=faults, systems=self.systems) as simulation:
+            environment = simulation.environment
+            recorder = Recorder()
+            group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
+            journal = Journal(environment.state / "journal", "test")
+            try:
+                run = Run(environment, group, recorder, journal=journal, choices=choices, clock=simulation.clock)
+                if hook:
+                    hook(simulation, run)
+                result = run.run(chosen, environment.select(on))
+            finally:
+                journal.close()
+                group.close()
+        return Outcome(result, recorder, simulation)
+
+    def bootstrap(self, *faults: str, workers: int | None = None) -> Outcome:
+        return self.run(phases.BOOTSTRAP, *faults, workers=workers)
+
+    def reset(self, *faults: str, on: Sequence[str] = ("all",)) -> Outcome:
+        return self.run([phases.RESET], *faults, on=on, choices=Choices(whole_cluster=tuple(on) == ("all",)))
+
+    def facts(self, *faults: str) -> dict[str, NodeFacts]:
+        """Every node, observed and left as it is."""
+        with rehearsal.running(self.environment, faults=faults) as simulation:
+            environment = simulation.environment
+            group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
+            try:
+                run = Run(environment, group, Recorder(), clock=simulation.clock)
+                return {node.name: run.observe(node) for node in environment.nodes}
+            finally:
+                group.close()
+
+    def written(self) -> str:
+        """All that is kept on this machine for a person to read: journals and known_hosts."""
+        files = [*sorted((self.environment.state / "journal").glob("*")), self.environment.state / "known_hosts"]
+        return "".join(path.read_text() for path in files if path.exists())

@@ -1,0 +1,134 @@
+"""Bootstrap, look, and reset on simulated nodes, without faults."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+from rehearsal_bed import Bed
+
+from fabfile.context import Choices
+from fabfile.phases import RESET
+from fabfile.phases.reset import residue
+
+
+
+def test_bootstrap_makes_a_healthy_cluster(bed: Bed) -> None:
+    outcome = bed.bootstrap(workers=3)
+    assert set(outcome.states.values()) == {"done"}
+    assert outcome.result.exit_code == 0
+    facts = bed.facts()
+    control = facts["cp1"]
+    assert control.initialised
+    assert all(control.node_ready(name) for name in facts)
+    assert control.retention.startswith("name,duration")
+    for name, one in facts.items():
+        links = {link: ipaddress.ip_interface(one.links[link].addresses[0]) for link in ("flannel.1", "cni0")}
+        assert all(address.ip in bed.environment.settings.pod_cidr for address in links.values()), name
+
+
+def test_a_second_bootstrap_has_no_steps(bed: Bed) -> None:
+    bed.bootstrap()
+    again = bed.bootstrap()
+    assert again.result.steps == 0
+    assert set(again.states.values()) == {"done"}
+    assert {script for _, script in again.simulation.ran} == {"observe"}
+
+
+def test_reset_takes_everything_back(bed: Bed) -> None:
+    before = bed.facts()
+    bed.bootstrap()
+    outcome = bed.reset()
+    assert set(outcome.states.values()) == {"done"}
+    after = bed.facts()
+    for name, facts in after.items():
+        assert residue(facts) == []
+        assert facts.links == before[name].links
+        assert facts.sysctls["net.ipv4.ip_forward"] == before[name].sysctls["net.ipv4.ip_forward"]
+        assert facts.firewall_rules == 0
+        host = outcome.simulation.hosts[name]
+        assert host.rules == ["-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"], "the host's own rules stay"
+
+
+def test_after_reset_bootstrap_works_again(bed: Bed) -> None:
+    bed.bootstrap()
+    bed.reset()
+    again = bed.bootstrap()
+    assert set(again.states.values()) == {"done"}
+    assert all(bed.facts()["cp1"].node_ready(name) for name in ("cp1", "w1", "w2"))
+
+
+def test_purge_removes_the_packages_too(bed: Bed) -> None:
+    bed.bootstrap()
+    bed.run([RESET], choices=Choices(purge=True))
+    facts = bed.facts()
+    assert all(one.packages == {} for one in facts.values())
+
+
+def test_one_worker_is_reset_and_joins_again(bed: Bed) -> None:
+    bed.bootstrap()
+    outcome = bed.reset(on=["w2"])
+    assert outcome.states == {"w2": "done"}
+    facts = bed.facts()
+    assert residue(facts["w2"]) == []
+    assert facts["cp1"].node_object("w2") is None
+    assert facts["cp1"].node_ready("w1")
+    assert set(bed.bootstrap().states.values()) == {"done"}
+    assert bed.facts()["cp1"].node_ready("w2")
+
+
+def test_more_workers_join_a_cluster_that_runs(bed: Bed) -> None:
+    bed.bootstrap(workers=1)
+    grown = bed.bootstrap(workers=3)
+    assert set(grown.states) == {"cp1", "w1", "w2", "w3"}
+    assert set(grown.states.values()) == {"done"}
+    assert set(bed.bootstrap().states) == {"cp1", "w1", "w2", "w3"}, "the number of workers is remembered"
+
+
+def test_a_cluster_on_rocky_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bed = Bed(tmp_path, systems={"cp1": "dnf", "w1": "dnf", "w2": "apt"})
+    assert set(bed.bootstrap().states.values()) == {"done"}
+    assert bed.bootstrap().result.steps == 0
+    assert set(bed.reset().states.values()) == {"done"}
+    assert all(residue(facts) == [] for facts in bed.facts().values())
+
+
+@pytest.mark.parametrize("release", ["1.35", "1.37", "1.36.2"])
+def test_other_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bed = Bed(tmp_path, f"KUBERNETES={release}\n")
+    assert set(bed.bootstrap().states.values()) == {"done"}
+    assert bed.facts()["w1"].packages["kubelet"].startswith(release)
+
+
+def test_a_private_registry_is_proved_before_kubeadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    registry = "REGISTRY=registry.example:5000\nREGISTRY_USER=bot\nREGISTRY_PASSWORD=s3cr3t-planted\nREGISTRY_MIRRORS=registry.k8s.io\n"
+    bed = Bed(tmp_path, registry)
+    outcome = bed.bootstrap()
+    assert set(outcome.states.values()) == {"done"}
+    host = outcome.simulation.hosts["w1"]
+    assert "registry.example:5000/pause:3.10.2" in host.images
+    assert host.files["/etc/containerd/certs.d/registry.example:5000/hosts.toml"].mode == "600"
+    refused = bed.reset()
+    assert set(refused.states.values()) == {"done"}
+    assert not outcome.simulation.hosts["w1"].exists("/etc/containerd/certs.d/registry.example:5000") or not bed.facts()["w1"].traces
+
+
+def test_two_hundred_workers(bed: Bed) -> None:
+    outcome = bed.bootstrap(workers=200)
+    assert set(outcome.states.values()) == {"done"}
+    assert len(outcome.states) == 201
+    assert bed.bootstrap().result.steps == 0
+
+
+def test_swap_is_off_for_the_cluster_and_back_after_it(bed: Bed) -> None:
+    outcome = bed.bootstrap("w2:swap-on")
+    assert set(outcome.states.values()) == {"done"}
+    assert bed.facts()["w2"].swaps == ()
+    assert bed.facts()["w2"].fstab_swaps == ()
+    bed.reset()
+    assert bed.facts()["w2"].swaps == ("/swapfile",)
+    assert len(bed.facts()["w2"].fstab_swaps) == 1
