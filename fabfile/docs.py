@@ -45,7 +45,8 @@ def rendered(text: str) -> str:
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != text.count(end):
             raise ValueError(f"{begin} and {end} do not match")
-        text = re.sub(f"{begin}.*?{end}", lambda _, body=make(): f"{begin}\n{body}\n{end}", text, flags=re.S)  # type: ignore[misc]
+        whole = f"{begin}\n{make()}\n{end}".replace("\\", "\\\\")  # for re.sub, which reads backslashes
+        text = re.sub(f"{begin}.*?{end}", whole, text, flags=re.S)
     return text
 
 

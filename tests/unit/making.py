@@ -61,7 +61,7 @@ def prepared(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
 def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     """After prep, install and registry."""
     recipe = recipe_for(env)
-    packages = {p: "1.0-1" for p in WANTED} | {p: f"{recipe.version}-1.1" for p in ("kubelet", "kubeadm", "kubectl")}
+    packages = dict.fromkeys(WANTED, "1.0-1") | dict.fromkeys(("kubelet", "kubeadm", "kubectl"), f"{recipe.version}-1.1")
     base = prepared(
         env, name, packages=packages, held=frozenset(HELD), images=frozenset(recipe.worker_images),
         units={"containerd": Unit(True, True), "kubelet": Unit(False, True)},

@@ -72,7 +72,7 @@ def test_a_slow_probe_uses_up_the_deadline_too() -> None:
 @given(st.floats(0.5, 500), st.floats(0.1, 20), st.integers(1, 80))
 def test_it_never_gives_up_before_its_deadline_nor_long_after(deadline: float, interval: float, until: int) -> None:
     clock = Virtual()
-    probe, good, calls = counting(clock, until)
+    probe, good, _calls = counting(clock, until)
     met, seen = poll(probe, good, clock=clock, deadline=deadline, interval=interval)
     assert met == (seen >= until)
     if not met:

@@ -1,0 +1,104 @@
+"""`inv cluster.plan`: from the same phases, without a connection, the same each time, without secrets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from fabfile.inventory import load
+from fabfile.masking import register
+from fabfile.phases import BOOTSTRAP, RESET
+from fabfile.planning import as_data, as_text, assumed, plan
+from fabfile.steps import File, Step
+from making import ALL_STAMPED, control_plane, environment, ids, member
+
+
+@pytest.fixture(autouse=True)
+def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a plan connected to something")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def lines(env: Any, *, commands: bool = False) -> list[str]:
+    return [f"{p.node} {p.phase}: {line}" for p in plan(env, BOOTSTRAP, env.nodes) for line in as_text(p, commands=commands)]
+
+
+@pytest.mark.parametrize("name", ["aws", "datacenter", "lab", "rehearsal"])
+def test_a_fresh_cluster_is_planned_whole(name: str) -> None:
+    env = load(name, variables={})
+    if env.settings.kubernetes.startswith("1.5"):
+        pytest.skip("another recipe")
+    planned = list(plan(env, BOOTSTRAP, env.nodes))
+    assert {p.node for p in planned} == {n.name for n in env.nodes}
+    assert [p.phase for p in planned if p.node == "cp1"] == [p.name for p in BOOTSTRAP if p.name != "join"]
+    assert not any(i.startswith("!") for p in planned for i in ids(p.actions))
+
+
+def test_phases_come_in_the_manuals_order_and_the_plan_is_stable() -> None:
+    env = environment(workers=3)
+    order = [p.name for p in BOOTSTRAP]
+    phases = [p.phase for p in plan(env, BOOTSTRAP, env.nodes)]
+    assert phases == sorted(phases, key=order.index)
+    assert lines(env, commands=True) == lines(env, commands=True)
+
+
+def test_a_healthy_cluster_has_an_empty_plan() -> None:
+    env = environment()
+    seen = {"cp1": control_plane(env, members=("cp1", "w1", "w2"), stamped=ALL_STAMPED), "w1": member(env, "w1"), "w2": member(env, "w2")}
+    assert list(plan(env, BOOTSTRAP, env.nodes, seen)) == []
+
+
+def test_a_node_that_was_not_seen_is_left_out() -> None:
+    env = environment()
+    seen = {"cp1": control_plane(env, members=("cp1", "w1", "w2"), stamped=ALL_STAMPED)}
+    assert {p.node for p in plan(env, BOOTSTRAP, env.nodes, seen)} <= {"cp1"}
+
+
+def test_a_reset_of_assumed_fresh_machines_is_empty() -> None:
+    env = environment()
+    assert list(plan(env, [RESET], env.nodes)) == []
+
+
+def test_a_plan_as_data_is_json_with_every_step() -> None:
+    env = environment()
+    data = json.loads(json.dumps([as_data(p) for p in plan(env, BOOTSTRAP, env.nodes)]))
+    init = next(s for p in data if p["phase"] == "master" for s in p["steps"] if s["id"] == "master.init")
+    assert init["kind"] == "step"
+    assert any("kubeadm init --config" in line for line in init["commands"])
+    assert init["files"] == [{"path": "/run/kubefab-init.yaml", "mode": "0600", "sha256": None}]
+    assert {s["kind"] for p in data for s in p["steps"]} == {"step", "wait"}
+
+
+def test_commands_show_files_sizes_and_remedies() -> None:
+    shown = "\n".join(lines(environment(), commands=True))
+    assert "write /run/kubefab-init.yaml (0600, secret)" in shown
+    assert "write /etc/crictl.yaml (0644, " in shown
+    assert "after 60 s: restart the kubelet" in shown
+    assert "(on the control plane)" in shown
+
+
+def test_no_secret_is_in_any_form_of_a_plan() -> None:
+    env = environment(registry="r:5000", registry_user="kubefab", registry_password="planted-in-a-plan", registry_mirrors="docker.io")
+    register("planted-in-a-plan")
+    planned = list(plan(env, BOOTSTRAP, env.nodes))
+    shown = "\n".join(lines(env, commands=True)) + json.dumps([as_data(p) for p in planned])
+    for secret in ("planted-in-a-plan", "a3ViZWZhYjpwbGFudGVkLWluLWEtcGxhbg"):
+        assert secret not in shown
+
+
+def test_a_command_with_something_like_a_token_in_it_is_masked() -> None:
+    from fabfile.planning import Planned
+
+    step = Step("join.x", "x", ("kubeadm join --token abcdef.0123456789abcdef",), files=(File("/x", "y\n"),))
+    shown = "\n".join(as_text(Planned("w1", "join", (step,)), commands=True)) + json.dumps(as_data(Planned("w1", "join", (step,))))
+    assert "0123456789abcdef" not in shown
+
+
+def test_what_a_plan_assumes_is_said() -> None:
+    env = environment()
+    assert "assumed" in assumed(env.workers[0], env).os_name
