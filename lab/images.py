@@ -137,7 +137,8 @@ def addon_images(work: Path, inputs: dict[str, Path]) -> list[Image]:
     )
     tools: list[tuple[str, Path | bytes, int]] = [("usr/bin/busybox", busybox, 0o755), *applet_links(busybox)]
     links: list[tuple[str, Path | bytes, int]] = [(n, f"usr/{n}".encode(), 0) for n in ("bin", "sbin")]
-    shell = [*links, ("tmp/", b"", 0o1777), ("usr/sbin/", b"", 0o755), *tools]
+    wget: tuple[str, Path | bytes, int] = ("usr/local/bin/wget", FILES / "wget.sh", 0o755)
+    shell = [*links, ("tmp/", b"", 0o1777), ("usr/sbin/", b"", 0o755), wget, *tools]
     plugin = write_files(work / "flannel-cni.layer.tar", [*shell, ("flannel", inputs["flannel-cni-plugin"] / "flannel", 0o755)])
     probe = write_files(work / "probe.layer.tar", shell)
     influx_root = work / "influx"
