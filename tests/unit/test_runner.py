@@ -1,0 +1,587 @@
+"""The runner over nodes that live in this file: pipelines without barriers, failures that stay where they are.
+
+A node here is a set of names of steps that were done to it.  Phases are small ones of our own with the real names,
+because the gates go by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import pytest
+
+from fabfile import runner
+from fabfile.context import Choices, Context
+from fabfile.errors import StepFailed, Unreachable
+from fabfile.facts import NodeFacts
+from fabfile.inventory import Node
+from fabfile.journal import Journal, read
+from fabfile.masking import MASKED
+from fabfile.phases import Phase
+from fabfile.runner import NodeResult, Run, RunResult
+from fabfile.script import LOCKED
+from fabfile.steps import Action, Remedy, Step, Stop, Wait
+from making import api_node, environment
+
+PATIENCE = 20  # seconds until a test that hangs is a failed test
+
+
+class Virtual:
+    def __init__(self) -> None:
+        self.time = 0.0
+        self._lock = Lock()
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self.time += seconds
+
+
+@dataclass
+class Told:
+    """A reporter that remembers."""
+
+    notes: list[str] = field(default_factory=list)
+    done: dict[str, NodeResult] = field(default_factory=dict)
+    phases: list[tuple[str, str, int]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def doing(self, node: str, phase: str, text: str) -> None:
+        self.texts.append(f"{node} {phase}: {text}")
+
+    def phase_done(self, node: str, phase: str, steps: int, seconds: float) -> None:
+        self.phases.append((node, phase, steps))
+
+    def node_done(self, node: str, result: NodeResult) -> None:
+        self.done[node] = result
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class World:
+    """Nodes, what was done to them, and what shall happen on the way."""
+
+    def __init__(self, workers: int = 2, forks: int = 40) -> None:
+        self.environment = environment(workers=workers, forks=str(forks))
+        self.done: dict[str, set[str]] = {n.name: set() for n in self.environment.nodes}
+        self.log: list[tuple[str, str]] = []
+        self.sent: list[str] = []
+        self.hooks: dict[tuple[str, str], Callable[[], Any]] = {}
+        self.probes: dict[tuple[str, str], Callable[[], str]] = {}
+        self.happened: dict[tuple[str, str], Event] = {}
+        self.undone: set[tuple[str, str]] = set()  # steps that succeed and do nothing
+        self.identity: dict[str, dict[str, str]] = {}
+        self.clock = Virtual()
+        self.told = Told()
+        self._lock = Lock()
+
+    # the group that Run is given
+
+    def of(self, node: Node) -> Any:
+        world = self
+
+        class One:
+            node_name = node.name
+
+            def __init__(self) -> None:
+                self.node = node
+
+            def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+                return world.root(node.name, text)
+
+        return One()
+
+    def root(self, node: str, text: str) -> tuple[int, bytes]:
+        name = re.match(r"# kubefab: (\S+)", text)
+        assert name, "every script says what it is"
+        step = name[1]
+        with self._lock:
+            self.log.append((node, step))
+            self.sent.append(text)
+        answer = self.hooks[node, step]() if (node, step) in self.hooks else None
+        if answer is None:
+            if step == "observe":
+                answer = (0, f"facts of {node}".encode())
+            elif (node, step) in self.probes:
+                answer = (0, b"##kubefab 1 0\n" + self.probes[node, step]().encode())
+            else:
+                answer = (0, b"##kubefab 1 0\n")
+        if answer[0] == 0 and (node, step) not in self.undone:
+            self.done[node].add(step)
+        self.event(node, step).set()
+        return answer  # type: ignore[no-any-return]
+
+    def event(self, node: str, step: str) -> Event:
+        with self._lock:
+            return self.happened.setdefault((node, step), Event())
+
+    def wait_for(self, node: str, step: str) -> Callable[[], None]:
+        """A hook that holds a step up until another was done."""
+
+        def hold() -> None:
+            assert self.event(node, step).wait(PATIENCE), f"{step} on {node} did not come"
+
+        return hold
+
+    def facts(self, output: str) -> NodeFacts:
+        name = output.removeprefix("facts of ")
+        done = self.done[name]
+        members = tuple(api_node(n) for n, d in self.done.items() if "join.join" in d or n == "cp1")
+        same = self.identity.get(name, {})
+        return NodeFacts(
+            hostname=same.get("hostname", name), machine_id=same.get("machine_id", f"id-{name}"), undo=frozenset(done),
+            api_ready="master.init" in self.done["cp1"] if name == "cp1" else False, nodes=members if name == "cp1" else (),
+        )  # fmt: skip
+
+    def run(self, *phases: Phase, on: str = "all", choices: Choices | None = None, journal: Journal | None = None) -> RunResult:
+        self.told = Told()
+        self.last = Run(self.environment, self, self.told, journal=journal, choices=choices, clock=lambda name: self.clock)  # type: ignore[arg-type]
+        return self.last.run(phases, self.environment.select(on.split(",")))
+
+    def states(self) -> dict[str, str]:
+        return {name: result.state for name, result in self.told.done.items()}
+
+    def steps_on(self, node: str) -> list[str]:
+        return [step for name, step in self.log if name == node and step != "observe"]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
+    def make(workers: int = 2, forks: int = 40) -> World:
+        made = World(workers, forks)
+        monkeypatch.setattr(runner, "parse_facts", made.facts)
+        return made
+
+    return make
+
+
+# --- phases of our own
+
+def phase(name: str, *steps: str | Action, roles: str = "both", **more: Any) -> Phase:
+    """A phase whose steps are done once each; `steps` are names or actions."""
+    wanted = [Step(f"{name}.{s}", f"do {s}", (f"do {name}.{s}",), hint=f"look at {s}") if isinstance(s, str) else s for s in steps]
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        for action in wanted:
+            done_by = "join.join" if action.id == "join.token" else action.id
+            if done_by not in ctx.facts.undo:
+                yield action
+
+    chosen = {"both": {"control-plane", "worker"}, "control": {"control-plane"}, "workers": {"worker"}}[roles]
+    return Phase(name, name, decide, frozenset(chosen), **more)
+
+
+INSTALL = phase("install", "packages")
+MASTER = phase("master", "init", roles="control")
+NETWORK = phase("network", "flannel", roles="control")
+JOIN = phase(
+    "join",
+    Step("join.token", "token", ("mint",), on="control-plane", once=True),
+    "join",
+    Wait("join.flannel", "flannel.1", "look", lambda seen: None if "there" in seen else seen or "nothing", 60, 2, needs="network", hint="look"),
+    roles="workers",
+    needs={"worker": "master"},
+    fresh=True,
+)
+ADDONS = phase("addons", "monitoring", roles="control", needs={"control-plane": "members"})
+ALL = (INSTALL, MASTER, NETWORK, JOIN, ADDONS)
+
+
+def ready(world: World) -> World:
+    """flannel.1 is there when it is looked for."""
+    for node in world.environment.workers:
+        world.probes[node.name, "join.flannel"] = lambda: "there"
+    return world
+
+
+# --- a whole run
+
+def test_everything_is_done_once_and_in_order_on_each_node(world: Callable[..., World]) -> None:
+    w = ready(world())
+    result = w.run(*ALL)
+    assert result.exit_code == 0
+    assert w.states() == {"cp1": "done", "w1": "done", "w2": "done"}
+    assert [s for s in w.steps_on("cp1") if not s.startswith("join")] == ["install.packages", "master.init", "network.flannel", "addons.monitoring"]
+    assert w.steps_on("w1") == ["install.packages", "join.join", "join.flannel"]
+
+
+def test_a_second_run_observes_and_does_nothing(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.run(*ALL)
+    w.log.clear()
+    result = w.run(*ALL)
+    assert (result.exit_code, result.steps) == (0, 0)
+    assert sorted(w.log) == [("cp1", "observe"), ("w1", "observe"), ("w2", "observe")], "one round of observing and not a command more"
+
+
+def test_workers_are_prepared_while_the_control_plane_initialises(world: Callable[..., World]) -> None:
+    w = ready(world())
+
+    def slow() -> None:
+        for node in ("w1", "w2"):
+            w.wait_for(node, "install.packages")()
+
+    w.hooks["cp1", "master.init"] = slow
+    assert w.run(*ALL).exit_code == 0
+
+
+def test_a_worker_joins_the_moment_the_api_answers_and_waits_for_no_other_worker(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["w2", "install.packages"] = w.wait_for("w1", "join.flannel")
+    assert w.run(*ALL).exit_code == 0
+
+
+def test_add_ons_wait_for_one_worker_not_for_all(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["w2", "install.packages"] = w.wait_for("cp1", "addons.monitoring")
+    assert w.run(*ALL).exit_code == 0
+
+
+def test_a_join_waits_for_the_api(world: Callable[..., World]) -> None:
+    w = ready(world(workers=5))
+    w.run(*ALL)
+    order = [entry for entry in w.log if entry[1] in ("master.init", "join.join")]
+    assert order[0] == ("cp1", "master.init")
+
+
+@pytest.mark.parametrize("forks", [1, 2, 3])
+def test_fewer_slots_than_nodes_never_deadlock(world: Callable[..., World], forks: int) -> None:
+    w = ready(world(workers=6, forks=forks))
+    assert w.run(*ALL).exit_code == 0
+    assert set(w.states().values()) == {"done"}
+
+
+def test_a_control_plane_alone_needs_nobody(world: Callable[..., World]) -> None:
+    w = world(workers=0)
+    assert w.run(*ALL).exit_code == 0
+    assert "addons.monitoring" in w.steps_on("cp1")
+
+
+# --- failures
+
+def fail(code: int = 100, output: str = "E: no\n") -> Callable[[], tuple[int, bytes]]:
+    return lambda: (code, f"##kubefab 1 {code}\n{output}".encode())
+
+
+def unreachable() -> None:
+    raise Unreachable("w2 (10.2.0.12:22): connection refused", "is sshd running there?")
+
+
+@pytest.mark.parametrize("step", ["observe", "install.packages", "join.join"])
+def test_a_dead_worker_fails_nobody_else(world: Callable[..., World], step: str) -> None:
+    w = ready(world(workers=3))
+    w.hooks["w2", step] = unreachable
+    result = w.run(*ALL)
+    assert result.exit_code == 1
+    assert w.states() == {"cp1": "done", "w1": "done", "w2": "failed", "w3": "done"}
+    assert [r.node for r in result.failed] == ["w2"]
+    assert "connection refused" in result.nodes["w2"].error.message
+
+
+def test_a_failed_step_says_node_title_code_command_output_and_hint(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["w1", "install.packages"] = fail(100, "".join(f"line {n}\n" for n in range(50)) + "E: Unable to locate package\n")
+    error = w.run(*ALL).nodes["w1"].error
+    assert error
+    assert error.message == "w1: do packages failed (exit code 100)\n  $ do install.packages"
+    assert error.remedy == "look at packages"
+    assert error.output.endswith("E: Unable to locate package")
+    assert "line 0\n" not in error.output, "the end is what explains it"
+
+
+def test_a_failed_control_plane_blocks_the_workers_by_name_and_after_they_are_prepared(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["cp1", "master.init"] = fail()
+    result = w.run(*ALL)
+    assert w.states() == {"cp1": "failed", "w1": "blocked", "w2": "blocked"}
+    assert w.steps_on("w1") == ["install.packages"]
+    assert result.nodes["w1"].error.message == "w1: waits for cp1 (master failed)"
+    assert result.exit_code == 1
+
+
+def test_an_unreachable_control_plane_is_the_one_cause(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["cp1", "observe"] = unreachable
+    w.run(*ALL)
+    assert w.states() == {"cp1": "failed", "w1": "blocked", "w2": "blocked"}
+
+
+def test_when_no_worker_gets_in_the_run_still_ends(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["w1", "join.join"] = w.hooks["w2", "join.join"] = fail()
+    w.run(*ALL)
+    assert w.states()["w1"] == w.states()["w2"] == "failed"
+    assert w.told.done.keys() == {"cp1", "w1", "w2"}
+
+
+def test_mended_and_run_again_it_takes_up_where_it_stopped(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["w1", "join.join"] = fail()
+    w.run(*ALL)
+    del w.hooks["w1", "join.join"]
+    w.log.clear()
+    assert w.run(*ALL).exit_code == 0
+    assert w.steps_on("w1") == ["join.join"] or w.steps_on("w1") == ["join.join", "join.flannel"]
+    assert "install.packages" not in w.steps_on("w1")
+
+
+def test_a_bug_of_ours_ends_one_pipeline_and_is_said_to_be_one(world: Callable[..., World], tmp_path: Path) -> None:
+    w = ready(world())
+    w.hooks["w1", "install.packages"] = lambda: 1 // 0
+    journal = Journal(tmp_path, "test")
+    result = w.run(*ALL, journal=journal)
+    assert w.states() == {"cp1": "done", "w1": "failed", "w2": "done"}
+    assert "internal error" in result.nodes["w1"].error.message
+    assert any("ZeroDivisionError" in e.get("trace", "") for e in read(journal.path))
+
+
+def test_a_refusal_is_a_failure_with_its_remedy(world: Callable[..., World]) -> None:
+    w = world()
+    stop = phase("prep", Stop("prep.leftovers", "cni0 exists already", "fab -H w1 reset"))
+    result = w.run(stop, on="w1")
+    assert result.nodes["w1"].error.message == "w1: cni0 exists already"
+    assert result.nodes["w1"].error.remedy == "fab -H w1 reset"
+    assert w.steps_on("w1") == []
+
+
+def test_an_unreadable_answer_to_observing_is_an_error_of_that_node(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world()
+    monkeypatch.undo()
+    w.hooks["w1", "observe"] = lambda: (127, b"bash: command not found")
+    result = w.run(INSTALL, on="w1")
+    assert "w1: observing failed with exit code 127" in result.nodes["w1"].error.message
+
+
+def test_a_step_that_changes_nothing_is_found_out(world: Callable[..., World]) -> None:
+    w = world()
+    w.undone.add(("w1", "install.packages"))
+    result = w.run(INSTALL, on="w1")
+    assert result.exit_code == 1
+    assert "install.packages was applied without an error, yet it is still to do" in result.nodes["w1"].error.message
+
+
+def test_a_step_of_an_earlier_run_that_still_goes_on_is_waited_out_not_raced(world: Callable[..., World]) -> None:
+    w = world()
+    w.hooks["w1", "install.packages"] = lambda: (LOCKED, f"##kubefab 0 {LOCKED}\n".encode())
+    error = w.run(INSTALL, on="w1").nodes["w1"].error
+    assert isinstance(error, StepFailed)
+    assert "an earlier run's step still goes on there" in error.message
+
+
+# --- identities
+
+@pytest.mark.parametrize("kind", ["hostname", "machine_id"])
+def test_two_nodes_that_are_the_same_are_told_apart_for_the_phases(world: Callable[..., World], kind: str) -> None:
+    w = world()
+    w.identity = {"w1": {kind: "same"}, "w2": {kind: "same"}}
+    twins: list[str] = []
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        if ctx.twin:
+            twins.append(ctx.twin)
+            yield Stop("prep.identity", f"has the same {ctx.twin}", "give each its own")
+
+    result = w.run(Phase("prep", "prep", decide, frozenset({"worker", "control-plane"})))
+    assert len(twins) == 1
+    assert [r.state for r in result.nodes.values()].count("failed") == 1
+    assert re.fullmatch(rf"{kind.replace('_', '-')} as w[12] \(same\)", twins[0])
+
+
+# --- once, and the token
+
+def test_a_once_step_runs_once_for_all(world: Callable[..., World]) -> None:
+    w = ready(world(workers=6))
+    w.run(*ALL)
+    assert w.steps_on("cp1").count("join.token") == 1
+
+
+def test_a_failed_once_step_fails_all_who_need_it(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["cp1", "join.token"] = fail()
+    w.run(*ALL)
+    assert w.states()["w1"] == w.states()["w2"] == "failed"
+    assert w.steps_on("cp1").count("join.token") == 1
+
+
+def test_the_token_of_a_run_is_deleted_at_its_end_however_it_ends(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.hooks["w1", "join.join"] = fail()
+    w.run(*ALL)
+    assert w.log[-1] == ("cp1", "join.token.delete")
+    assert "kubeadm token delete" in w.sent[-1]
+    w.log.clear()
+    w.run(INSTALL)
+    assert ("cp1", "join.token.delete") not in w.log, "no token was made, none is deleted"
+
+
+def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> None:
+    from fabfile.masking import mask
+
+    tokens = {runner.new_token() for _ in range(20)}
+    assert len(tokens) == 20
+    for token in tokens:
+        assert re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", token)
+        assert mask(f"x {token.split('.')[1]} y") == f"x {MASKED} y"
+
+
+# --- waits
+
+def test_a_wait_is_over_when_it_is_so(world: Callable[..., World]) -> None:
+    w = world()
+    seen = iter(["", "no flannel.1", "there"])
+    wait = Wait("network.wait", "flannel.1", "ip addr", lambda s: None if "there" in s else s or "nothing", 60, interval=2, hint="h")
+    w.probes["w1", "network.wait"] = lambda: next(seen)
+    assert w.run(phase("network", wait), on="w1").exit_code == 0
+    assert w.clock.time == 4
+    assert "w1 network: flannel.1: no flannel.1" in w.told.texts
+
+
+def test_remedies_come_in_order_each_once_and_then_the_evidence(world: Callable[..., World]) -> None:
+    w = world()
+    wait = Wait(
+        "network.wait", "flannel.1 in 10.44.0.0/16", "ip addr", lambda s: s.strip() or "nothing", deadline=60, interval=5,
+        remedies=(Remedy("restart the kubelet", ("systemctl restart kubelet",), 30), Remedy("recreate pods", ("kubectl delete",), 20, on="control-plane")),
+        hint="reset it (N4)", evidence=("ip -br addr", "journalctl"),
+    )  # fmt: skip
+    w.probes["w1", "network.wait"] = lambda: "no flannel.1"
+    w.hooks["w1", "network.wait.evidence"] = lambda: (0, b"##kubefab 2 0\n$ ip -br addr\nlo UNKNOWN\n")
+    error = w.run(phase("network", wait), on="w1").nodes["w1"].error
+    assert error.message == (
+        "w1: gave up waiting: flannel.1 in 10.44.0.0/16\n  last seen: no flannel.1\n"
+        "  tried after 30 s: restart the kubelet\n  tried after 20 s: recreate pods"
+    )
+    assert error.remedy == "reset it (N4)"
+    assert "lo UNKNOWN" in error.output
+    remedies = [(node, step) for node, step in w.log if step == "network.wait.remedy"]
+    assert remedies == [("w1", "network.wait.remedy"), ("cp1", "network.wait.remedy")]
+    assert w.clock.time == 30 + 20 + 60
+    assert len(w.told.notes) == 2
+
+
+def test_what_a_remedy_mended_is_not_mended_twice(world: Callable[..., World]) -> None:
+    w = world()
+    wait = Wait("network.wait", "t", "p", lambda s: None if "there" in s else "no", 60, 5, (Remedy("restart", ("r",), 10), Remedy("more", ("m",), 10)), "h")
+    w.probes["w1", "network.wait"] = lambda: "there" if ("w1", "network.wait.remedy") in w.log else ""
+    assert w.run(phase("network", wait), on="w1").exit_code == 0
+    assert [s for _, s in w.log].count("network.wait.remedy") == 1
+
+
+def test_evidence_that_cannot_be_had_does_not_hide_the_failure(world: Callable[..., World]) -> None:
+    w = world()
+    wait = Wait("network.wait", "t", "p", lambda s: "no", 10, 5, (), "h", evidence=("ip",))
+    w.hooks["w1", "network.wait.evidence"] = unreachable
+    error = w.run(phase("network", wait), on="w1").nodes["w1"].error
+    assert "gave up waiting: t" in error.message
+    assert "no evidence" in error.output
+
+
+# --- some nodes only
+
+def test_a_join_by_itself_asks_the_control_plane_first(world: Callable[..., World]) -> None:
+    w = ready(world())
+    w.done["cp1"] |= {"master.init", "network.flannel"}
+    assert w.run(JOIN, on="workers").exit_code == 0
+    assert ("cp1", "observe") in w.log
+
+
+def test_a_join_without_a_control_plane_says_what_comes_first(world: Callable[..., World]) -> None:
+    w = ready(world())
+    result = w.run(JOIN, on="workers")
+    assert w.states() == {"w1": "blocked", "w2": "blocked"}
+    assert "first `fab -H cp1 init --env test`" in result.nodes["w1"].error.message
+
+
+def test_nodes_that_were_not_named_are_not_touched(world: Callable[..., World]) -> None:
+    w = world(workers=4)
+    w.run(INSTALL, on="w2,w4")
+    assert {node for node, _ in w.log} == {"w2", "w4"}
+
+
+def test_a_phase_of_another_role_is_passed_over(world: Callable[..., World]) -> None:
+    w = world()
+    w.run(MASTER, on="w1")
+    assert w.steps_on("w1") == []
+
+
+def test_resetting_one_node_works_when_the_control_plane_is_gone(world: Callable[..., World]) -> None:
+    w = world()
+    w.hooks["cp1", "observe"] = unreachable
+    result = w.run(phase("reset", "files"), on="w1", choices=Choices(whole_cluster=False))
+    assert result.exit_code == 0
+    assert any("cannot be asked to forget" in note for note in w.told.notes)
+
+
+# --- stopping
+
+def test_a_stop_ends_after_the_step_under_way(world: Callable[..., World]) -> None:
+    w = ready(world())
+    two = phase("install", "one", "two")
+    w.hooks["w1", "install.one"] = lambda: w.last.stop()
+    result = w.run(two, on="w1")
+    assert w.steps_on("w1") == ["install.one"]
+    assert (result.nodes["w1"].state, result.exit_code) == ("interrupted", 130)
+
+
+def test_a_stop_reaches_those_who_wait_at_a_gate_or_poll(world: Callable[..., World]) -> None:
+    w = world(workers=1)
+
+    def stop() -> None:
+        w.wait_for("w1", "install.packages")()
+        w.last.stop()
+
+    w.hooks["cp1", "master.init"] = stop
+    result = w.run(*ALL)
+    assert set(w.states().values()) == {"interrupted"}
+    assert result.exit_code == 130
+
+
+# --- the journal
+
+def test_the_journal_tells_what_was_planned_done_and_how_long_it_took(world: Callable[..., World], tmp_path: Path) -> None:
+    w = ready(world(workers=1))
+    journal = Journal(tmp_path, "inv cluster.bootstrap")
+    w.run(*ALL, journal=journal)
+    events = list(read(journal.path))
+    assert events[0]["event"] == "run"
+    assert [e["steps"] for e in events if e["event"] == "plan" and e["node"] == "w1" and e["phase"] == "install"] == [["install.packages"]]
+    assert {(e["node"], e["step"]) for e in events if e["event"] == "end"} >= {("cp1", "master.init"), ("w1", "join.join")}
+    assert {e["node"]: e["state"] for e in events if e["event"] == "node"} == {"cp1": "done", "w1": "done"}
+
+
+def test_a_failure_is_in_the_journal_with_its_output_masked(world: Callable[..., World], tmp_path: Path) -> None:
+    w = world()
+    w.hooks["w1", "install.packages"] = fail(1, "token abcdef.0123456789abcdef leaked\n")
+    journal = Journal(tmp_path, "x")
+    w.run(INSTALL, on="w1", journal=journal)
+    text = journal.path.read_text()
+    assert "leaked" in text
+    assert "0123456789abcdef" not in text
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_torn_last_line_of_a_journal_is_passed_over(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "x")
+    journal.write("phase", node="w1")
+    journal.close()
+    with journal.path.open("a") as stream:
+        stream.write('{"event": "pha')
+    assert [e["event"] for e in read(journal.path)] == ["run", "phase"]
+
+
+# --- looking only
+
+def test_a_survey_changes_nothing_and_one_dead_node_hides_no_other(world: Callable[..., World]) -> None:
+    w = world()
+    w.hooks["w1", "observe"] = unreachable
+    seen = Run(w.environment, w, w.told).survey(w.environment.nodes)  # type: ignore[arg-type]
+    assert isinstance(seen["w1"], Unreachable)
+    assert isinstance(seen["w2"], NodeFacts)
+    assert {step for _, step in w.log} == {"observe"}
