@@ -11,6 +11,8 @@ from fabfile.settings import Settings
 from .cluster import Cluster, Settling
 from .host import Host
 
+LOCKER = 2176  # the pid of unattended-upgrades, while it holds the package lock
+
 
 class Halted(Exception):
     """The machine went down in the middle of a command, until this process ends."""
@@ -55,9 +57,18 @@ class Machine:
         value = self.fault("clock-skew")
         return 0.0 if value is None else float(value or -3600)
 
+    @property
+    def lock_left(self) -> float:
+        """Virtual seconds for which the package lock is still held."""
+        value = self.fault("apt-locked")
+        return 0.0 if value is None else max(0.0, self.started + float(value or 120) - self.host.clock)
+
     # --- what redirections and globs see
 
     def read_file(self, path: str) -> str | None:
+        """A file's text; what the kernel makes up depends on the moment."""
+        if path == f"/proc/{LOCKER}/comm":
+            return "unattended-upgr\n" if self.lock_left > 0 else None
         return self.host.read(path)
 
     def write_file(self, path: str, text: str, *, append: bool = False) -> None:

@@ -103,6 +103,8 @@ class Simulation:
         plain = with_nodes(environment, [self._node(name, 0) for name in names])
         self.faults = fault_table.parse(faults, plain)
         fault_table.begin(self.faults, self.hosts)
+        if not any("api-late" in own for own in self.faults.of.values()):
+            self.cluster.ready_at = min(self.cluster.ready_at, latest)
         self.settling = Settling(self.cluster, self.hosts, self.faults.value)
         self._saved_generation = -1
         self._moved: set[str] = set()

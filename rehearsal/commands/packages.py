@@ -7,10 +7,9 @@ import re
 
 from ..bash import Call
 from ..host import APT, Host, Unit
-from ..machine import Machine
+from ..machine import LOCKER, Machine
 from . import program, unmodelled
 from .system import start
-from .text import LOCKER, lock_left
 
 _KUBERNETES = ("kubelet", "kubeadm", "kubectl")
 _OTHERS = {"kubernetes-cni": "1.8.0-1.1", "cri-tools": "{minor}.0-1.1"}
@@ -34,7 +33,7 @@ def apt_get(machine: Machine, call: Call) -> int:
         elif not word.startswith("-"):
             words.append(word)
     host = machine.host
-    held = lock_left(machine)
+    held = machine.lock_left
     if held > 0:
         machine.spend(0, "")
         host.clock += min(held, lock_wait)

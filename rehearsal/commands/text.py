@@ -7,7 +7,7 @@ import shlex
 import time
 
 from ..bash import Call, Unmodelled
-from ..machine import Machine
+from ..machine import LOCKER, Machine
 from . import dispatch, program, unmodelled
 
 
@@ -149,7 +149,7 @@ def texts(machine: Machine, call: Call, paths: list[str]) -> tuple[str, int]:
         return call.input(), 0
     found, code = [], 0
     for path in paths:
-        text = machine.host.read(path)
+        text = machine.read_file(path)
         if text is None:
             code = call.fail(f"{call.argv[0]}: {path}: No such file or directory")
         else:
@@ -405,16 +405,7 @@ def awk(machine: Machine, call: Call) -> int:
 
 def machine_locks(machine: Machine) -> list[tuple[int, str]]:
     """(pid, path) of the package locks that the fault apt-locked holds."""
-    return [(LOCKER, "/var/lib/dpkg/lock-frontend"), (LOCKER, "/var/lib/dpkg/lock")] if lock_left(machine) > 0 else []
-
-
-LOCKER = 2176  # the pid of unattended-upgrades
-
-
-def lock_left(machine: Machine) -> float:
-    """Virtual seconds for which the package lock is still held."""
-    value = machine.fault("apt-locked")
-    return 0.0 if value is None else max(0.0, machine.started + float(value or 120) - machine.host.clock)
+    return [(LOCKER, "/var/lib/dpkg/lock-frontend"), (LOCKER, "/var/lib/dpkg/lock")] if machine.lock_left > 0 else []
 
 
 @program("date")

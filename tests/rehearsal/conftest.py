@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rehearsal_bed import Bed
 
 import rehearsal
+from rehearsal_bed import Bed
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import ipaddress
 from pathlib import Path
 
 import pytest
-from rehearsal_bed import Bed
 
 from fabfile.context import Choices
 from fabfile.phases import RESET
 from fabfile.phases.reset import residue
-
+from rehearsal_bed import Bed
 
 
 def test_bootstrap_makes_a_healthy_cluster(bed: Bed) -> None:

@@ -1,0 +1,203 @@
+"""One row a fault: what the operator sees, what was left intact, and what the next run does without it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+import rehearsal
+from fabfile.errors import KubefabError, UsageError
+from fabfile.phases import RESET
+from fabfile.phases.reset import residue
+from rehearsal.faults import TABLE
+from rehearsal_bed import Bed, Outcome
+
+
+@dataclass(frozen=True)
+class Case:
+    """`failed`: node → (what the message says, what the remedy says), as expressions; `blocked`: who waits in vain.
+
+    `mend` nodes are reset before the next run, as the remedy says.  `intact` looks at the outcome of the run with the
+    fault; `notes` must be among what was reported on the way.
+    """
+
+    switch: str
+    failed: dict[str, tuple[str, str]] | None = None
+    blocked: tuple[str, ...] = ()
+    mend: tuple[str, ...] = ()
+    intact: Callable[[Bed, Outcome], bool] = lambda bed, outcome: True
+    notes: str = ""
+    output: str = ""
+    core: str = ""  # what the core does not do yet: an expected failure
+
+    def __str__(self) -> str:
+        return self.switch
+
+
+WORKERS = ("w1", "w2")
+
+
+def untouched(node: str) -> Callable[[Bed, Outcome], bool]:
+    """Nothing but looking was done there."""
+    return lambda bed, outcome: {script for where, script in outcome.simulation.ran if where == node} <= {"observe"}
+
+
+def no_script(node: str) -> Callable[[Bed, Outcome], bool]:
+    return lambda bed, outcome: all(where != node for where, _ in outcome.simulation.ran)
+
+
+def others_ready(*names: str) -> Callable[[Bed, Outcome], bool]:
+    return lambda bed, outcome: all(bed.facts()["cp1"].node_ready(name) for name in names)
+
+
+GAVE_UP = r"gave up waiting: flannel\.1"
+CASES = (
+    Case(
+        "w2:flannel-missing",
+        {"w2": (rf"{GAVE_UP}.*last seen: no flannel\.1.*tried .*restart the kubelet", "N4.*fab -H w2 reset")},
+        intact=others_ready("cp1", "w1"),
+        output="ip -br addr",
+    ),
+    Case(
+        "cp1:flannel-missing",
+        {"cp1": ("flannel", "N4|kubectl")},
+        WORKERS,
+        core="CoreDNS went to a worker meanwhile: the control plane gets no pod, and phase network waits for its cni0 for ever",
+    ),
+    Case("w2:flannel-after-restart", notes="restart the kubelet"),
+    Case(
+        "cp1:flannel-after-restart",
+        notes="restart the kubelet",
+        core="network.pods waits for flannel's pod before anything restarts the kubelet",
+    ),
+    Case(
+        "w2:flannel-wrong-range",
+        {"w2": (rf"{GAVE_UP}.*flannel\.1 has 10\.99\.\d+\.0, not in 10\.44\.0\.0/16", "N4.*POD_CIDR")},
+        mend=("w2",),
+        intact=others_ready("cp1", "w1"),
+    ),
+    Case("cp1:flannel-wrong-range", {"cp1": (r"10\.99\.0\.0, not in 10\.44\.0\.0/16", "N4")}, WORKERS, mend=("all",)),
+    Case("w2:stale-cni0", {"w2": (r"cni0 exists already.*\(P2\)", "fab -H w2 reset")}, mend=("w2",), intact=untouched("w2")),
+    Case("cp1:stale-cni0", {"cp1": ("cni0 exists already", "fab -H cp1 reset")}, WORKERS, mend=("cp1",), intact=untouched("cp1")),
+    Case("w2:apt-locked", notes=r"held by unattended-upgr \(pid \d+\)"),
+    Case("cp1:apt-locked=300", notes=r"held by unattended-upgr \(pid \d+\)"),
+    Case("w2:apt-locked=5000", {"w2": (r"package lock.*last seen: held by unattended-upgr \(pid \d+\)", "never kills it")}),
+    Case("w2:packages-down", {"w2": (r"repositories and their keys failed.*pkgs\.k8s\.io", "proxy, DNS")}, output="cannot fetch"),
+    Case("cp1:packages-down", {"cp1": ("repositories and their keys failed", "proxy, DNS")}, WORKERS),
+    Case("w2:registry-no-login", {"w2": (r"crictl pull", "registry")}, output="authorization failed"),
+    Case("cp1:registry-no-login", {"cp1": ("crictl pull", "registry")}, WORKERS),
+    Case("cp1:init-hangs", {"cp1": (r"kubeadm init 1\.\d+\.\d+ failed", r"M2.*security group")}, WORKERS, output="wait-control-plane"),
+    Case("cp1:api-late", notes="the API answers"),
+    Case("cp1:api-late=900", {"cp1": (r"gave up waiting: the API answers.*was refused", "M2")}, WORKERS),
+    Case("w2:token-expired", {"w2": ("kubeadm join failed", "fresh token")}, output="could not find a JWS signature"),
+    Case(
+        "w2:host-key-changed",
+        {"w2": ("host key has CHANGED", r"take its line out of \S+known_hosts")},
+        intact=no_script("w2"),
+    ),
+    Case("cp1:host-key-changed", {"cp1": ("host key has CHANGED", "known_hosts")}, WORKERS, intact=no_script("cp1")),
+    Case("w2:host-down", {"w2": ("connection refused", "sshd")}, intact=others_ready("cp1", "w1")),
+    Case("cp1:host-down", {"cp1": ("connection refused", "sshd")}, WORKERS),
+    Case("w2:dies-in-join", {"w2": ("broke in mid-command", "run the same command again")}, intact=others_ready("cp1", "w1")),
+    Case("w2:sudo-password", {"w2": ("sudo refused user ops", "NOPASSWD.*--ask-sudo-pass")}, intact=no_script("w2")),
+    Case("w2:disk-full", {"w2": (r"0\.3 GiB free under /var/lib", "make room")}, intact=untouched("w2")),
+    Case("cp1:disk-full", {"cp1": ("GiB free under /var/lib", "make room")}, WORKERS, intact=untouched("cp1")),
+    Case("w2:disk-full=later", {"w2": ("containerd and Kubernetes .* failed", "install -f")}, output="No space left on device"),
+    Case("w2:clock-skew", {"w2": ("clock|kubeadm join failed", "")}),
+    Case("w2:swap-on"),
+    Case("cp1:swap-on"),
+    Case("w2:udp-blocked", {"w2": ("metrics arrive in InfluxDB", "UDP 8472")}),
+    Case("cp1:influx-flaky", notes="retention policy default"),
+    Case("cp1:influx-flaky:12", notes="retention policy default"),
+    Case("cp1:influx-stuck", notes=r"recreate the influxdb and telegraf pods \(A5\)"),
+    Case("w2:unsupported-os", {"w2": (r"openSUSE Leap 15\.6 is not supported", "Ubuntu 22.04")}, intact=untouched("w2")),
+    Case("cp1:unsupported-os", {"cp1": ("openSUSE Leap .* is not supported", "Debian 12")}, WORKERS, intact=untouched("cp1")),
+    Case("w2:wrong-nic"),
+    Case("cp1:wrong-nic"),
+    Case("w2:wrong-mtu"),
+    Case("w2:reboot-needed"),
+)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.xfail(reason=case.core, strict=False)) if case.core else case for case in CASES],
+    ids=str,
+)
+def test_a_fault(bed: Bed, case: Case) -> None:
+    outcome = bed.bootstrap(case.switch)
+    wanted = case.failed or {}
+    assert set(outcome.failed) == set(wanted), {n: e.message for n, e in outcome.failed.items()}
+    assert outcome.blocked == set(case.blocked)
+    assert outcome.result.exit_code == (1 if wanted else 0)
+    for name, (message, remedy) in wanted.items():
+        error = outcome.failed[name]
+        assert error.message.startswith(name), "the node is named first"
+        assert re.search(message, error.message, re.S), error.message
+        assert re.search(remedy, error.remedy, re.S), error.remedy
+        assert re.search(case.output, error.output, re.S), error.output
+    assert re.search(case.notes, "\n".join(outcome.recorder.lines), re.S)
+    assert case.intact(bed, outcome)
+    for place in case.mend:
+        assert set(bed.reset(on=[place]).states.values()) == {"done"}
+    lifted = bed.bootstrap()
+    assert set(lifted.states.values()) == {"done"}, {n: e.message for n, e in lifted.failed.items()}
+    facts = bed.facts()
+    assert all(facts["cp1"].node_ready(name) for name in facts)
+    assert bed.bootstrap().result.steps == 0
+    reset = bed.run([RESET])
+    assert set(reset.states.values()) == {"done"}
+    assert {name: residue(one) for name, one in bed.facts().items()} == {name: [] for name in facts}
+
+
+@pytest.mark.parametrize("fault", ["duplicate-machine-id", "duplicate-hostname"])
+def test_a_cloned_image_is_refused_before_it_joins(bed: Bed, fault: str) -> None:
+    outcome = bed.bootstrap(f"w2:{fault}")
+    assert len(outcome.failed) == 1, outcome.states
+    name, error = next(iter(outcome.failed.items()))
+    other = {"w1": "w2", "w2": "w1"}[name]
+    assert re.search(rf"has the same (machine-id|hostname) as {other}", error.message)
+    assert outcome.states[other] == outcome.states["cp1"] == "done"
+    assert untouched(name)(bed, outcome)
+    assert set(bed.bootstrap().states.values()) == {"done"}
+
+
+def test_every_fault_has_a_case() -> None:
+    tested = {case.switch.split(":")[1].split("=")[0] for case in CASES} | {"duplicate-machine-id", "duplicate-hostname"}
+    assert tested == set(TABLE)
+
+
+def test_faults_combine(bed: Bed) -> None:
+    outcome = bed.bootstrap("w1:packages-down", "w3:host-down", "cp1:influx-flaky=2", "w4:swap-on", workers=5)
+    assert set(outcome.failed) == {"w1", "w3"}
+    assert {name for name, state in outcome.states.items() if state == "done"} == {"cp1", "w2", "w4", "w5"}
+    assert set(bed.bootstrap().states.values()) == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("switch", "message", "remedy"),
+    [
+        ("w2:flanel-missing", "no fault 'flanel-missing'", "did you mean flannel-missing"),
+        pytest.param("w9:host-down", "no node or group 'w9'", "Nodes: cp1", marks=pytest.mark.xfail(raises=IndexError, reason="core")),
+        ("w2", "not understood", "NODE:FAULT"),
+        ("w2:influx-stuck", "is a fault of the control plane", "another node"),
+        ("cp1:dies-in-join", "is a fault of a worker", "another node"),
+        ("w2:host-down=3", "takes no value", "without '3'"),
+        ("w2:apt-locked=soon", "'soon' is not a number", "seconds"),
+    ],
+)
+def test_a_switch_that_is_not_understood(bed: Bed, switch: str, message: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught, rehearsal.running(bed.environment, faults=[switch]):
+        pass
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+    assert caught.value.exit_code == 2
+
+
+def test_two_commands_at_a_time_are_refused(bed: Bed) -> None:
+    refused = pytest.raises(KubefabError, match="another command is using the simulated nodes")
+    with rehearsal.running(bed.environment), refused, rehearsal.running(bed.environment):
+        pass
