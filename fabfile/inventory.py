@@ -97,10 +97,10 @@ class Environment:
             found = self._matching(name.strip())
             if not found:
                 known = [*(n.name for n in self.nodes), "master", "slaves", "workers", "all"]
-                near = difflib.get_close_matches(name, known, n=1)
+                near = "".join(f"did you mean {other}? " for other in difflib.get_close_matches(name, known, n=1))
                 raise UsageError(
                     f"no node or group {name!r} in environment {self.name}",
-                    f"did you mean {near[0]}? " * bool(near) + f"Nodes: {', '.join(n.name for n in self.nodes[:12])}"
+                    f"{near}Nodes: {', '.join(n.name for n in self.nodes[:12])}"
                     f"{', …' * (len(self.nodes) > 12)}; groups: master, slaves (or workers), all",
                 )
             wanted |= {node.name for node in found}

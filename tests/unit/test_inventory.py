@@ -277,6 +277,14 @@ def test_an_unknown_node_gets_the_nearest_name(name: str, near: str) -> None:
     assert "w1, w2" in caught.value.remedy
 
 
+@given(st.text(min_size=1, max_size=20))
+def test_any_other_name_is_a_usage_error(name: str) -> None:
+    try:
+        assert AWS.select([name])
+    except UsageError as error:
+        assert "Nodes: cp1, w1" in error.remedy
+
+
 def test_a_node_that_is_called_like_a_number_alias_is_meant_by_it(project: Callable[..., Path]) -> None:
     env = load("a", project=project('A_CONTROL_PLANE=192.0.2.1\nA_WORKER_1="192.0.2.2 name=slave2"\n'), variables={})
     assert [n.name for n in env.select(["slave2"])] == ["slave2"]

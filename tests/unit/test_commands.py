@@ -1,0 +1,204 @@
+"""The command line as a person meets it: tables of contents, help, refusals, and that no hint names a command that is not there."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+sys.path.insert(0, str(PROJECT))
+import fabfile  # noqa: E402
+import tasks  # noqa: E402
+
+INV = set(tasks.ns.task_names) | {alias for names in tasks.ns.task_names.values() for alias in names}
+FAB = set(fabfile.ns.task_names) | {alias for names in fabfile.ns.task_names.values() for alias in names}
+
+
+def run(*argv: str, folder: Path = PROJECT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """One of our commands, in its own process, with this test's home and nothing on standard input."""
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LC_ALL": "C.UTF-8", "COLUMNS": "80", **variables}
+    return subprocess.run(
+        [str(BIN / argv[0]), *argv[1:]], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+# --- tables of contents
+
+@pytest.mark.parametrize("program", ["fab", "inv"])
+def test_the_list_reads_like_a_table_of_contents(program: str) -> None:
+    done = run(program, "-l")
+    assert done.returncode == 0, done.stderr
+    chapters = [f"{n} · " for n in range(1, 9)]
+    assert all(chapter in done.stdout for chapter in chapters)
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    for line in done.stdout.splitlines():
+        name = re.match(r"^  (\S+)", line)
+        if name:
+            assert len(line.split()) > 1, f"{name[1]} is listed without a word about it"
+
+
+def test_the_phases_are_the_same_in_both_programs() -> None:
+    assert {"prep", "install", "registry", "init", "master", "network", "join", "addons", "reset"} <= FAB & INV
+
+
+def test_what_a_person_types() -> None:
+    assert {f"cluster.{n}" for n in ("bootstrap", "reset", "plan", "status", "info", "kubeconfig")} <= INV
+    assert {"lab.up", "lab.down", "lab.status", "rehearsal.faults", "rehearsal.down"} <= INV
+
+
+def _tasks() -> Iterator[tuple[str, object]]:
+    for name in tasks.ns.task_names:
+        yield name, tasks.ns[name]
+
+
+@pytest.mark.parametrize(("name", "task"), list(_tasks()), ids=[n for n, _ in _tasks()])
+def test_every_task_and_every_option_is_explained(name: str, task: object) -> None:
+    assert task.__doc__
+    for argument in task.get_arguments():  # type: ignore[attr-defined]
+        assert argument.help, f"{name} --{argument.name} has no help text"
+
+
+# --- nothing named, nothing touched
+
+@pytest.mark.parametrize("argv", [("fab", "reset"), ("inv", "reset"), ("fab", "prep"), ("inv", "prep"), ("fab", "init"), ("fab", "reset", "--purge")])
+def test_without_a_node_a_phase_refuses_and_touches_nothing(argv: tuple[str, ...], home: Path) -> None:
+    before = sorted(home.rglob("*"))
+    done = run(*argv)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "nothing was touched" in done.stderr
+    assert "-H" in done.stderr
+    assert sorted(home.rglob("*")) == before
+
+
+USAGE = [
+    (("fab", "-H", "wokers", "join"), "did you mean workers?"),
+    (("fab", "-H", "203.0.113.9", "reset"), "no node or group '203.0.113.9'"),
+    (("fab", "-H", "localhost", "reset"), "no node or group 'localhost'"),
+    (("inv", "prep", "--on", "w99"), "no node or group 'w99'"),
+    (("inv", "cluster.bootstrap", "--env", "rehersal"), "did you mean rehearsal?"),
+    (("inv", "cluster.plan", "--env", "nowhere"), "no environment 'nowhere'"),
+    (("fab", "-H", "w1", "init"), "concerns control-plane nodes"),
+    (("inv", "cluster.bootstrap", "--env", "aws", "--fault", "w1:host-down"), "--fault is for simulated nodes"),
+    (("inv", "cluster.bootstrap", "--env", "aws", "--workers", "9"), "--workers is for simulated nodes"),
+    (("inv", "cluster.reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
+    (("inv", "cluster.reset", "--env", "aws", "--yes", "datacenter"), "is not this environment's name; nothing was touched"),
+    (("fab", "-H", "all", "reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), USAGE, ids=[" ".join(argv) for argv, _ in USAGE])
+def test_a_wrong_command_line_exits_2_before_any_connection(argv: tuple[str, ...], message: str) -> None:
+    done = run(*argv)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_inventory_exits_2_with_every_problem(tmp_path: Path) -> None:
+    done = run("inv", "cluster.info", KUBEFAB_FORKS="none", KUBEFAB_REHEARSAL_RETENTION="forever")
+    assert done.returncode == 2
+    assert "2 problems" in done.stderr
+    assert "KUBEFAB_FORKS" in done.stderr
+    assert "KUBEFAB_REHEARSAL_RETENTION" in done.stderr
+
+
+# --- from anywhere below the project, connecting to nothing
+
+@pytest.mark.parametrize("folder", [".", "fabfile/phases", "lab", "rehearsal", "tests/unit/golden"])
+def test_commands_work_from_any_folder_of_the_project(folder: str) -> None:
+    done = run("inv", "cluster.plan", "--env", "aws", folder=PROJECT / folder)
+    assert done.returncode == 0, done.stderr
+    assert "kubeadm init" in done.stdout
+    assert run("fab", "reset", folder=PROJECT / folder).returncode == 2
+
+
+def test_the_info_card_of_the_manuals_cluster() -> None:
+    done = run("inv", "cluster.info", "--env", "aws")
+    assert done.returncode == 0, done.stderr
+    for url in ("https://13.124.31.81:6443", "http://13.124.31.81:31447", "http://13.124.31.81:30315"):
+        assert url in done.stdout
+
+
+def test_a_plan_never_shows_the_published_token() -> None:
+    done = run("inv", "cluster.plan", "--env", "aws", "--commands")
+    assert "5fcddc13c9193dd1" not in done.stdout + done.stderr
+
+
+# --- hints
+
+_SOURCES = [p for folder in ("fabfile", "lab", "rehearsal") for p in sorted((PROJECT / folder).rglob("*.py"))] + [PROJECT / "tasks.py"]
+_INV_NAMES = re.compile(r"\binv (?!-)([a-z_.-]+[a-z])(?!\.?[a-z*])")
+_FAB_NAMES = re.compile(r"\bfab -H \S+ ([a-z][a-z-]*)")
+
+
+def _strings(path: Path) -> Iterator[str]:
+    """Every string of a module; the parts of an f-string put together."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)  # type: ignore[misc]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _named(texts: Iterator[str]) -> set[tuple[str, str]]:
+    found = set()
+    for text in texts:
+        found |= {("inv", name) for name in _INV_NAMES.findall(text)}
+        found |= {("fab", name) for name in _FAB_NAMES.findall(text)}
+    return found
+
+
+@pytest.mark.parametrize("path", _SOURCES, ids=lambda p: str(p.relative_to(PROJECT)))
+def test_every_command_that_a_message_names_exists(path: Path) -> None:
+    for program, name in _named(_strings(path)):
+        assert name in (INV if program == "inv" else FAB), f"{path.name} speaks of `{program} {name}`"
+
+
+def test_hints_of_phases_name_commands_that_exist() -> None:
+    """`ctx.fab("reset")` in a phase is a phase's name."""
+    for path in (PROJECT / "fabfile").rglob("*.py"):
+        for name in re.findall(r"ctx\.fab\(\"(\w+)\"\)", path.read_text()):
+            assert name in FAB
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/README.ko.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"])
+def test_every_command_that_the_documentation_names_exists(name: str) -> None:
+    path = PROJECT / name
+    if not path.exists():
+        pytest.skip(f"there is no {name}")
+    text = path.read_text()
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^\$? ?((?:inv|fab) .*)$", text, flags=re.M)
+    for program, command in _named(iter(code)):
+        assert command in (INV if program == "inv" else FAB), f"{name} speaks of `{program} {command}`"
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.M))
+    for target in re.findall(r"`make ([a-z]+)`", text) + re.findall(r"^\$ make ([a-z]+)", text, flags=re.M):
+        assert target in targets, f"{name} speaks of `make {target}`"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (PROJECT / "README.md").read_text()
+    missing = [name for name in sorted(tasks.ns.task_names) if not re.search(rf"(?:inv|fab)[^`\n]* {re.escape(name)}\b|`inv {re.escape(name)}", text)]
+    assert missing == []
+
+
+def test_generated_parts_of_the_documentation_are_fresh() -> None:
+    from fabfile.docs import stale
+
+    assert stale() == [], "run `python -m fabfile.docs`"
+
+
+def test_links_inside_the_documentation_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/README.ko.md"):
+        path = PROJECT / name
+        if path.exists():
+            for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text()):
+                assert (path.parent / link).exists(), f"{name} links to {link}"
