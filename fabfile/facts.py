@@ -20,6 +20,11 @@ SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bri
 UNITS = ("containerd", "kubelet", "docker")
 LINKS = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "kube-ipvs0")
 STATE = "/var/lib/kubefab"  # on the node: what prep found, so that reset can put it back
+# One question to InfluxDB: the retention policies, and which nodes sent metrics lately.
+METRICS_QUERY = (
+    "SHOW RETENTION POLICIES; "
+    'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 2m GROUP BY "node_name"'
+)
 # Paths that only a cluster leaves behind.
 TRACES = (
     "/etc/kubernetes/admin.conf",
@@ -51,7 +56,7 @@ if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; 
   { kube get --raw=/readyz >"$d/readyz"; } &
   { kube get nodes -o json >"$d/nodes"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
-  { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'SHOW RETENTION POLICIES' -format csv >"$d/retention"; } &
+  { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
 fi
 echo '@@ os'; cat /etc/os-release
 echo '@@ host'
@@ -88,7 +93,7 @@ if [ -e /etc/kubernetes/pki/ca.crt ] && has openssl; then
 fi
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
 wait
-for s in readyz nodes objects retention; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+for s in readyz nodes objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
 """
 
@@ -107,6 +112,7 @@ def observe_script(*, control_plane: bool, files: Iterable[str], settle: bool = 
         "units": " ".join(UNITS),
         "traces": " ".join(TRACES),
         "state": STATE,
+        "metrics_query": METRICS_QUERY,
         "settle": str(LOCK_WAIT) if settle else "",
     }
     head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
@@ -181,6 +187,7 @@ class NodeFacts:
     nodes: tuple[Mapping[str, Any], ...] = ()
     objects: tuple[Mapping[str, Any], ...] = ()
     retention: str = ""
+    reporting: frozenset[str] = frozenset()
 
     @property
     def initialised(self) -> bool:
@@ -261,7 +268,8 @@ def parse_facts(output: str) -> NodeFacts:
         api_ready=lines["readyz"] == ["ok"],
         nodes=_items(sections["nodes"]),
         objects=_items(sections["objects"]),
-        retention=sections["retention"].strip(),
+        retention=sections["influx"].strip(),
+        reporting=frozenset(re.findall(r"^kubernetes_node,node_name=([^,]+),", sections["influx"], flags=re.M)),
     )
 
 

@@ -272,8 +272,8 @@ class Run:
                 self.gates.fail(name, why, now)
         with self._guard:
             workers_running.discard(node.name)
-            if not workers_running:
-                self.gates.open(gate.MEMBERS, now)
+            if not workers_running and not self.gates.settled(gate.MEMBERS):
+                self.gates.fail(gate.MEMBERS, "a first worker, and none got in", now)
 
     def _phases(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
         clock = self._clock(node.name)
@@ -297,11 +297,7 @@ class Run:
             for action in actions:
                 self._check_stop(node)
                 result.step = action.id
-                self._apply(node, action)
-                if isinstance(action, Step):
-                    steps += 1
-                elif isinstance(action, Wait) and action.changes:
-                    steps += 1
+                steps += self._apply(node, action)
             result.steps += steps
             changed = changed or bool(actions)
             if actions and isinstance(actions[-1], Step):
@@ -377,7 +373,8 @@ class Run:
 
     # --- applying one action
 
-    def _apply(self, node: Node, action: Action) -> None:
+    def _apply(self, node: Node, action: Action) -> int:
+        """Carry out one action; returns how many changes that made."""
         if isinstance(action, Stop):
             raise Refused(f"{node.name}: {action.reason}", action.remedy)
         if action.needs:
@@ -390,16 +387,16 @@ class Run:
                 if action.id not in self._once_done:
                     try:
                         self._once_done[action.id] = None
-                        self._one(node, target, action)
+                        return self._one(node, target, action)
                     except KubefabError as error:
                         self._once_done[action.id] = error
                 failure = self._once_done[action.id]
             if failure:
                 raise failure
-        else:
-            self._one(node, target, action)
+            return 0
+        return self._one(node, target, action)
 
-    def _one(self, node: Node, target: Node, action: Step | Wait) -> None:
+    def _one(self, node: Node, target: Node, action: Step | Wait) -> int:
         where = "" if target == node else f" on {target.name}"
         self.reporter.doing(node.name, action.phase, action.title + where)
         clock = self._clock(node.name)
@@ -408,12 +405,14 @@ class Run:
         try:
             if isinstance(action, Step):
                 self._step(target, action)
+                changes = 1
             else:
-                self._wait(node, target, action)
+                changes = self._wait(node, target, action) + action.changes
         except KubefabError as error:
             self._log("failed", node=node.name, step=action.id, seconds=_since(clock, started), error=error.message, output=error.output[-4000:])
             raise
         self._log("end", node=node.name, step=action.id, seconds=_since(clock, started))
+        return changes
 
     def _step(self, target: Node, step: Step) -> None:
         if step.id in ("join.token", "master.init"):
@@ -429,7 +428,8 @@ class Run:
             _tail(done.output),
         )
 
-    def _wait(self, node: Node, target: Node, wait: Wait) -> None:
+    def _wait(self, node: Node, target: Node, wait: Wait) -> int:
+        """Poll until it is so, with the remedies in between; returns how many remedies were applied."""
         clock = self._clock(node.name)
         connection = self.group.of(target)
         probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes)
@@ -447,7 +447,7 @@ class Run:
         for seconds, remedy in stages:
             met, seen = poll(look, lambda s: s is None, clock=clock, deadline=seconds, interval=wait.interval)
             if met:
-                return
+                return len(tried)
             if remedy:
                 tried.append(f"after {seconds:.0f} s: {remedy.title}")
                 self._log("remedy", node=node.name, step=wait.id, remedy=remedy.title, seen=seen)

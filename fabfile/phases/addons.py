@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..context import Context
+from ..facts import METRICS_QUERY
 from ..interfaces import Expected, interface_wait
 from ..manifests import applied, manifest
 from ..steps import Action, Remedy, Stop, Wait
@@ -26,6 +27,50 @@ def addons(ctx: Context) -> Iterator[Action]:
             hostname=ctx.facts.hostname,
             reset=ctx.fab("reset"),
         )
+    control = ctx.control or ctx.facts
+    if ctx.facts.hostname not in control.reporting:
+        yield _metrics(ctx.facts.hostname, ctx.settings.retention)
+
+
+def _metrics(hostname: str, duration: str) -> Wait:
+    """Telegraf on this node reaches its kubelet, then InfluxDB on another: the pod network, proved by what it is for."""
+    return Wait(
+        "addons.metrics",
+        "this node's metrics arrive in InfluxDB",
+        probe=f"{INFLUX} '{METRICS_QUERY}' 2>&1",
+        until=lambda seen: None if f"node_name={hostname}," in seen else "none in the last two minutes",
+        deadline=90,
+        interval=1,
+        on="control-plane",
+        needs="members",
+        remedies=(_fresh_pods(duration, after=45),),
+        hint="pods of this node cannot reach pods of others: is UDP 8472 (flannel's VXLAN) open between the nodes, both ways? "
+        f"`inv cluster.doctor` tests every pair. If it is open: `kubectl -n monitoring logs -l app=telegraf` for the pod on {hostname}",
+        evidence=(
+            f"kubectl -n monitoring get pods -o wide --field-selector spec.nodeName={hostname} 2>&1",
+            "kubectl -n monitoring logs $(kubectl -n monitoring get pods -l app=telegraf "
+            f"--field-selector spec.nodeName={hostname} -o name | head -n 1) --tail 6 2>&1",
+        ),
+    )
+
+
+def _fresh_pods(duration: str, after: float) -> Remedy:
+    """The manual's A5: delete InfluxDB's and the collector's pods. A fresh InfluxDB is empty, so A3 follows."""
+    return Remedy(
+        "recreate the influxdb and telegraf pods (A5)",
+        (
+            "kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false",
+            "kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s",
+            f"{INFLUX} '{_statements(duration)}' || true",
+        ),
+        after=after,
+    )
+
+
+def _statements(duration: str) -> str:
+    """A3's statement, made safe to run twice: CREATE refuses a policy that exists with another duration, ALTER mends it."""
+    policy = f'RETENTION POLICY "default" ON k8s DURATION {duration} REPLICATION 1 DEFAULT'
+    return f'CREATE DATABASE "k8s"; CREATE {policy}; ALTER {policy}; SHOW RETENTION POLICIES'
 
 
 def _apply(ctx: Context) -> Iterator[Action]:
@@ -43,17 +88,6 @@ def _apply(ctx: Context) -> Iterator[Action]:
     if fresh or retention_fault(facts.retention, settings.retention):
         yield _rollout("influxdb", "monitoring", "deploy/monitoring-influxdb")
         yield _retention(settings.retention)
-    if fresh:
-        yield Wait(
-            "addons.metrics",
-            "node metrics arrive in InfluxDB",
-            probe=f"{INFLUX} 'SHOW MEASUREMENTS' 2>&1",
-            until=lambda seen: None if "kubernetes_node" in seen else "no kubernetes_node measurement yet",
-            deadline=180,
-            interval=1,
-            hint="`kubectl -n monitoring logs ds/telegraf` says whether it reaches the kubelet and InfluxDB",
-            evidence=("kubectl -n monitoring get pods -o wide 2>&1", "kubectl -n monitoring logs ds/telegraf --tail 8 2>&1"),
-        )
     if dashboard and not _available(ctx, dashboard.workload):
         yield _rollout("dashboard", "kube-system", f"deploy/{dashboard.workload}")
 
@@ -73,34 +107,16 @@ def _rollout(what: str, namespace: str, workload: str) -> Wait:
 
 
 def _retention(duration: str) -> Wait:
-    """The manual's command (A3), repeated until it works (A4); then once with fresh pods (A5).
-
-    CREATE DATABASE and ALTER make it safe to run twice: InfluxDB refuses to CREATE a policy that exists otherwise.
-    """
-    statements = (
-        'CREATE DATABASE "k8s"; '
-        f'CREATE RETENTION POLICY "default" ON k8s DURATION {duration} REPLICATION 1 DEFAULT; '
-        f'ALTER RETENTION POLICY "default" ON k8s DURATION {duration} REPLICATION 1 DEFAULT; '
-        "SHOW RETENTION POLICIES"
-    )
+    """The manual's command (A3), repeated until it works (A4); then once with fresh pods (A5)."""
     return Wait(
         "addons.retention",
         f"retention policy default of {duration} (A3)",
-        probe=f"{INFLUX} '{statements}' 2>&1",
+        probe=f"{INFLUX} '{_statements(duration)}' 2>&1",
         until=lambda seen: retention_fault(seen, duration),
         deadline=90,
         interval=2,
         changes=True,
-        remedies=(
-            Remedy(
-                "recreate the influxdb and telegraf pods (A5)",
-                (
-                    "kubectl -n monitoring delete pods -l app=monitoring-influxdb --wait=false",
-                    "kubectl -n monitoring delete pods -l app=telegraf --wait=false",
-                ),
-                after=60,
-            ),
-        ),
+        remedies=(_fresh_pods(duration, after=60),),
         hint="`kubectl -n monitoring logs deploy/monitoring-influxdb` on the control plane",
         evidence=("kubectl -n monitoring get pods -o wide 2>&1", "kubectl -n monitoring logs deploy/monitoring-influxdb --tail 8 2>&1"),
     )
