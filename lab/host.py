@@ -139,8 +139,8 @@ def missing_to_build() -> list[str]:
 
 def missing_to_run() -> list[str]:
     """Debian packages needed to run an engine of our own that this machine lacks."""
-    programs = {"docker": "docker.io", "iptables": "iptables"}
-    return [package for program, package in programs.items() if shutil.which(program) is None]
+    programs = {"docker": "docker.io", "dockerd": "docker.io", "iptables": "iptables", "ip": "iproute2"}
+    return list(dict.fromkeys(package for program, package in programs.items() if shutil.which(program) is None))
 
 
 def clash(subnet: str, routes: str) -> str:

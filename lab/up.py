@@ -91,10 +91,11 @@ def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
     began = time.monotonic()
     wanted = choose(lab_settings.load(), workers, kubernetes, subnet)
     host.check_platform()
-    if lab_settings.load() is None:
+    running = engine.find()
+    if lab_settings.load() is None and (running is None or not has_network(running)):
         host.check_subnet(wanted.subnet)
-    built = build(wanted.kubernetes, say)
     docker = prepare_engine(say)
+    built = build(wanted.kubernetes, say)
     lab_settings.save(wanted)
     node_image = import_image(docker, NODE_IMAGE, built.node_tar, say)
     infra_image = import_image(docker, INFRA_IMAGE, built.infra_tar, say)
@@ -137,9 +138,14 @@ def import_image(docker: Engine, name: str, tar: Path, say: Say) -> str:
     return image
 
 
+def has_network(docker: Engine) -> bool:
+    """Whether the engine has the lab's network."""
+    return bool(docker.lines("network", "ls", "--quiet", "--filter", f"name=^{NETWORK}$"))
+
+
 def make_network(docker: Engine, subnet: str) -> None:
     """Create the lab's network, which has no way out."""
-    if not docker.lines("network", "ls", "--quiet", "--filter", f"name=^{NETWORK}$"):
+    if not has_network(docker):
         docker.docker("network", "create", "--internal", "--subnet", subnet, "--label", LABEL, NETWORK)
 
 

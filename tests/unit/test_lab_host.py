@@ -230,3 +230,8 @@ def test_another_engine_counts_only_in_the_same_network(tmp_path: Path) -> None:
     assert engine.other_engine(tmp_path) is None
     (tmp_path / "11/comm").write_text("dockerd\n")
     assert engine.other_engine(tmp_path) == 11
+
+
+def test_a_docker_client_alone_is_not_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: "/usr/bin/docker" if program == "docker" else None)
+    assert host.missing_to_run() == ["docker.io", "iptables", "iproute2"]
