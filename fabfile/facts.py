@@ -282,9 +282,12 @@ def _number(text: str) -> int:
 
 
 def parse_links(text: str) -> dict[str, Link]:
-    """The interfaces in `ip -j addr` output. Raises json.JSONDecodeError."""
+    """The interfaces in `ip -j addr` output. Raises json.JSONDecodeError, or ValueError for JSON of another form."""
     if not text.strip():
         return {}
+    links = json.loads(text)
+    if not isinstance(links, list) or not all(isinstance(link, dict) for link in links):
+        raise ValueError("`ip -j addr` did not print a list of interfaces")
     return {
         link["ifname"]: Link(
             name=link["ifname"],
@@ -292,10 +295,15 @@ def parse_links(text: str) -> dict[str, Link]:
             mtu=link.get("mtu", 0),
             up="UP" in link.get("flags", []),
         )
-        for link in json.loads(text)
+        for link in links
         if "ifname" in link
     }
 
 
 def _items(text: str) -> tuple[Mapping[str, Any], ...]:
-    return tuple(json.loads(text)["items"]) if text.strip() else ()
+    if not text.strip():
+        return ()
+    found = json.loads(text)
+    if not isinstance(found, dict) or not isinstance(found.get("items"), list):
+        raise ValueError("kubectl did not print a list of objects")
+    return tuple(found["items"])

@@ -86,6 +86,7 @@ def api_node(name: str, ready: bool = True) -> dict[str, Any]:
 
 def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stamped: Iterable[str] = (), **changes: Any) -> NodeFacts:
     """A control plane that answers; `stamped` names manifests that are applied."""
+    members = tuple(members)
     facts = installed(env, "cp1", ca_hash=CA, api_ready=True, nodes=tuple(api_node(m) for m in members))
     facts = replace(
         facts,
@@ -93,6 +94,7 @@ def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stampe
         units={**facts.units, "kubelet": Unit(True, True)},
         traces=facts.traces | {"/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"},
         links=links("flannel.1", "cni0", inside="10.44.0"),
+        reporting=frozenset(members),
         retention="name,duration,shardGroupDuration,replicaN,default\ndefault,0s,168h0m0s,1,true",
     )
     ctx = Context(env, env.control_plane, facts, recipe_for(env))

@@ -76,6 +76,7 @@ def test_a_control_plane_with_everything_on_it() -> None:
     assert not facts.node_ready("w3")
     assert {"kube-flannel-ds", "monitoring-influxdb", "kube-web-view"} <= {o["metadata"]["name"] for o in facts.objects}
     assert "default,0s,168h0m0s,1,true" in facts.retention
+    assert facts.reporting == {"cp1", "w1", "w2"}
     assert {"kube-apiserver", "etcd", "kubelet"} <= set(facts.processes)
     assert facts.firewall_rules > 20
     assert facts.pods > 5

@@ -1,0 +1,48 @@
+"""The lab as a fixture: brought up once if it is not up, and taken down only then."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from lab_bed import BIN, PROJECT, Lab
+
+ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(PROJECT / "tests" / "lab"):
+            item.add_marker(pytest.mark.lab)
+            item.add_marker(pytest.mark.timeout(ENTERING if "lab" in getattr(item, "fixturenames", ()) else 300))
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Real nodes with nothing of Kubernetes on them: a lab of our own, or a running one, emptied."""
+    if os.environ.get("KUBEFAB_NO_LAB") == "1" and os.environ.get("CI") != "true":
+        pytest.skip("KUBEFAB_NO_LAB=1: tests on real nodes are left out")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    state = json.loads(subprocess.run([BIN / "inv", "lab.status", "--json"], cwd=PROJECT, stdout=subprocess.PIPE, check=True).stdout)
+    ours = not state["containers"]
+    try:
+        with capture.global_and_fixture_disabled():  # filling an empty cache takes minutes: its progress is worth seeing
+            subprocess.run([BIN / "inv", "lab.up", "--workers", "2"], cwd=PROJECT, check=True)
+        found = Lab(tmp_path_factory.mktemp("lab"))
+        if not ours:
+            found.reset("--purge")
+        yield found
+    finally:
+        if ours:
+            with capture.global_and_fixture_disabled():
+                subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
+
+
+@pytest.fixture
+def healthy(lab: Lab) -> Lab:
+    """A healthy cluster to start from, whatever an earlier test left."""
+    lab.bootstrap()
+    return lab

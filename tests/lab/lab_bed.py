@@ -1,0 +1,240 @@
+"""What the lab tests share: our commands in their own processes, the nodes as Docker sees them, and everything that could leak.
+
+Nodes are looked at through `docker exec`, never through kubefab's own facts: a test that asked those would prove nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fabfile import inventory
+from fabfile.inventory import Environment, Node
+from lab import nodes as machines
+
+PROJECT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+POD_CIDR = ipaddress.ip_network("10.44.0.0/16")
+TOKEN_FORM = re.compile(r"(?<![\w.-])[a-z0-9]{6}\.[a-z0-9]{16}(?![\w.-])")
+BOOTSTRAP = ("inv", "cluster.bootstrap", "--env", "lab")
+
+
+@dataclass
+class Done:
+    """One command that has ended."""
+
+    argv: Sequence[str]
+    code: int
+    output: str
+
+    def __str__(self) -> str:
+        return f"$ {' '.join(self.argv)}\n{self.output}\nexit {self.code}"
+
+
+@dataclass
+class Lab:
+    """The lab's nodes and the commands run on them."""
+
+    folder: Path
+    outputs: list[str] = field(default_factory=list)
+    command_lines: set[str] = field(default_factory=set)
+
+    @property
+    def environment(self) -> Environment:
+        return inventory.load("lab", variables={})
+
+    @property
+    def names(self) -> list[str]:
+        return [node.name for node in self.environment.nodes]
+
+    @property
+    def control_plane(self) -> Node:
+        return self.environment.control_plane
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def journals(self) -> Path:
+        return self.environment.state / "journal"
+
+    # --- our commands
+
+    def variables(self, more: dict[str, str]) -> dict[str, str]:
+        return {**os.environ, "COLUMNS": "100", "KUBECONFIG": str(self.kubeconfig), **more}
+
+    def start(self, *argv: str, folder: Path = PROJECT, **variables: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(BIN / argv[0]), *argv[1:]], cwd=folder, env=self.variables(variables), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def end(self, process: subprocess.Popen[str], timeout: float = 600) -> Done:
+        output, _ = process.communicate(timeout=timeout)
+        self.outputs.append(output)
+        return Done(tuple(process.args)[0:], process.returncode, output)  # type: ignore[arg-type]
+
+    def run(self, *argv: str, expect: int = 0, folder: Path = PROJECT, timeout: float = 600, **variables: str) -> Done:
+        """Run one command to its end; it must exit with `expect`."""
+        done = self.end(self.start(*argv, folder=folder, **variables), timeout)
+        assert done.code == expect, str(done)
+        return done
+
+    def bootstrap(self, expect: int = 0, **variables: str) -> Done:
+        return self.run(*BOOTSTRAP, expect=expect, **variables)
+
+    def reset(self, *more: str) -> Done:
+        return self.run("inv", "cluster.reset", "--env", "lab", "--yes", "lab", *more)
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Events of the newest journal."""
+        return events(max(self.journals.glob("*.jsonl"), key=lambda p: p.stat().st_mtime_ns))
+
+    # --- nodes
+
+    def sh(self, node: str, script: str, check: bool = True) -> str:
+        """Run a shell line as root in a node, past kubefab and SSH."""
+        done = machines.exec(node, ["bash", "-c", f"export KUBECONFIG=/etc/kubernetes/admin.conf; {script}"])
+        assert done.returncode == 0 or not check, f"{node}: {script}\n{done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def kubectl(self, line: str, check: bool = True) -> str:
+        return self.sh(self.control_plane.name, f"kubectl {line}", check)
+
+    def eventually(self, what: str, look: Callable[[], Any], seconds: float = 90) -> Any:
+        """Look until it is true; the wait ends when it is."""
+        end = time.monotonic() + seconds
+        while not (seen := look()):
+            assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+            time.sleep(0.3)
+        return seen
+
+    def ready(self) -> dict[str, bool]:
+        items = json.loads(self.kubectl("get nodes -o json"))["items"]
+        return {
+            n["metadata"]["name"]: any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"]) for n in items
+        }
+
+    def addresses(self, node: str) -> dict[str, list[str]]:
+        links = json.loads(self.sh(node, "ip -j addr"))
+        return {link["ifname"]: [a["local"] for a in link["addr_info"] if a["family"] == "inet"] for link in links if "ifname" in link}
+
+    def assert_pod_network(self) -> None:
+        """cni0 and flannel.1 on every node, with addresses in the pod CIDR."""
+        for name in self.names:
+            seen = self.addresses(name)
+            for link in ("flannel.1", "cni0"):
+                assert link in seen, f"{name} has no {link}"
+                assert all(ipaddress.ip_address(a) in POD_CIDR for a in seen[link]), f"{name} {link} {seen[link]}"
+
+    def get(self, url: str) -> str:
+        """Ask from this machine, which is outside the cluster."""
+        done = subprocess.run(["curl", "-sS", "--max-time", "10", url], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, f"{url}: {done.stderr}"
+        return done.stdout
+
+    # --- secrets
+
+    @property
+    def secrets(self) -> list[str]:
+        """The registry's password, planted by lab.up, in the forms in which it travels."""
+        settings = self.environment.settings
+        login = f"{settings.registry_user}:{settings.registry_password}"
+        return [settings.registry_password, base64.b64encode(login.encode()).decode().rstrip("=")]
+
+    @contextmanager
+    def watching_processes(self) -> Iterator[None]:
+        """Collect every command line of every process, the nodes' among them, as long as the block lasts."""
+        stop = threading.Event()
+
+        def sample() -> None:
+            while not stop.wait(0.02):
+                for path in Path("/proc").glob("[0-9]*/cmdline"):
+                    try:
+                        line = path.read_bytes()
+                    except OSError:
+                        continue
+                    if line:
+                        self.command_lines.add(line.replace(b"\0", b" ").decode("utf-8", "replace"))
+
+        thread = threading.Thread(target=sample, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    # --- cutting it short
+
+    def kill_when(self, step: str, what: Callable[[subprocess.Popen[str]], None] | None = None, *, node: str = "", event: str = "start") -> Done:
+        """Start a bootstrap, and when its journal says that `step` began, kill it (or do `what` instead)."""
+        process = self.start(*BOOTSTRAP)
+        end = time.monotonic() + 300
+
+        def begun() -> bool:
+            return any(
+                e["event"] == event and e.get("step") == step and node in ("", e.get("node"))
+                for path in self.journals.glob(f"*-{process.pid}.jsonl")
+                for e in events(path)
+            )
+
+        while not begun():
+            if process.poll() is not None:
+                done = self.end(process)
+                raise AssertionError(f"{step} was not reached\n{done}")
+            assert time.monotonic() < end, f"{step} was not reached in time"
+            time.sleep(0.05)
+        if what:
+            what(process)
+        else:
+            process.send_signal(signal.SIGKILL)
+        return self.end(process)
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    """A journal's whole lines."""
+    found = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+# What must not be on a clean node. Written from kubeadm's, flannel's and our own documentation, not from our audit's code.
+_PATHS = (
+    "/etc/kubernetes/*.conf /etc/kubernetes/manifests/* /etc/kubernetes/pki /var/lib/etcd/member /var/lib/kubelet/config.yaml "
+    "/var/lib/kubelet/pki /var/lib/kubelet/pods /etc/cni/net.d/*flannel* /var/lib/cni /run/flannel /var/lib/kubefab "
+    "/run/kubefab-*.yaml /etc/modules-load.d/kubefab.conf /etc/sysctl.d/99-kubefab.conf /etc/containerd/certs.d/*"
+)
+_DIRT = rf"""
+ip -o link | awk -F': ' '{{sub(/@.*/, "", $2); print $2}}' | grep -E '^(cni0|flannel|veth|kube-)' | sed 's/^/link /'
+for p in {_PATHS}; do [ -e "$p" ] && echo "path $p"; done
+(iptables-save; ip6tables-save) 2>/dev/null | grep -E 'KUBE-|FLANNEL|CNI-' | sed 's/^/rule /'
+nft list tables 2>/dev/null | grep -E 'kube-proxy|flannel' | sed 's/^/nft /'
+ps -eo comm= | grep -E '^(kube|etcd|flanneld|containerd-shim|coredns|telegraf|influxd)' | sed 's/^/process /'
+awk '$2 ~ "^/var/lib/kubelet/" {{print "mount", $2}}' /proc/mounts
+grep '^#kubefab#' /etc/fstab | sed 's/^/fstab /'
+true
+"""
+
+
+def dirt(lab: Lab, node: str) -> list[str]:
+    """Everything on a node that a cluster left."""
+    return lab.sh(node, _DIRT).splitlines()

@@ -1,0 +1,304 @@
+"""The whole story on real nodes, in the order in which an operator lives through it.
+
+Chapters share one cluster; each begins by making it healthy, so that one that fails does not take the rest with it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from lab_bed import BOOTSTRAP, PROJECT, TOKEN_FORM, Lab, dirt
+
+from lab import nodes as machines
+
+GRACE = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}  # the manual's minute, shorter
+SWAP_LINE = "/no/such/swapfile none swap sw 0 0"
+NO_HOST_SWAP = len(Path("/proc/swaps").read_text().splitlines()) < 2
+SYSCTLS = "sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"
+
+
+@pytest.fixture(scope="session")
+def before(lab: Lab) -> dict[str, str]:
+    """Each node's sysctls before anything of ours ran there, and a swap line in fstab where that is safe to have."""
+    if NO_HOST_SWAP:  # `swapoff -a` in a node would reach the machine's own
+        lab.sh("w1", f"echo '{SWAP_LINE}' >> /etc/fstab")
+    return {name: lab.sh(name, SYSCTLS) for name in lab.names}
+
+
+# --- 1: from nothing to a working cluster
+
+def test_one_command_makes_a_cluster_of_bare_machines(lab: Lab, before: dict[str, str]) -> None:
+    for name in lab.names:
+        assert dirt(lab, name) == []
+        assert lab.sh(name, "command -v kubeadm containerd kubelet", check=False) == ""
+    with lab.watching_processes():
+        done = lab.run(*BOOTSTRAP, "--kubeconfig")
+    assert "✓ lab: cluster done on" in done.output
+    assert lab.ready() == dict.fromkeys(lab.names, True)
+    lab.assert_pod_network()
+    host = lab.control_plane.host
+    for url in (f"https://{host}:6443", f"http://{host}:31447", f"http://{host}:30315"):
+        assert url in done.output, "the info card names it"
+
+
+def test_packages_are_pinned_held_and_from_our_repository(lab: Lab) -> None:
+    wanted = lab.environment.settings.kubernetes
+    for name in lab.names:
+        assert set(lab.sh(name, "apt-mark showhold").split()) == {"containerd.io", "kubeadm", "kubectl", "kubelet"}
+        assert lab.sh(name, "kubelet --version") == f"Kubernetes v{wanted}"
+
+
+def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(lab: Lab) -> None:
+    image = lab.environment.settings.probe_image
+    pods = {name: f"story-{name}" for name in lab.names}
+    try:
+        for node, pod in pods.items():
+            overrides = json.dumps({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}]}})
+            lab.kubectl(f"run {pod} --image={image} --restart=Never --overrides='{overrides}' --command -- sleep 600")
+        lab.kubectl("wait --for=condition=Ready --timeout=90s " + " ".join(f"pod/{pod}" for pod in pods.values()))
+        items = json.loads(lab.kubectl("get pods -o json"))["items"]
+        address = {p["spec"]["nodeName"]: p["status"]["podIP"] for p in items if p["metadata"]["name"] in pods.values()}
+        for pod in pods.values():
+            for other in pods:
+                lab.kubectl(f"exec {pod} -- ping -c 1 -W 5 {address[other]}")
+            assert "10.96.0.1" in lab.kubectl(f"exec {pod} -- nslookup kubernetes.default.svc.cluster.local")
+            lab.kubectl(f"exec {pod} -- wget -qO- http://monitoring-influxdb.monitoring:8086/ping")
+    finally:
+        lab.kubectl(f"delete pod --now --ignore-not-found {' '.join(pods.values())}")
+
+
+def test_the_node_ports_answer_from_outside_on_every_node(lab: Lab) -> None:
+    for node in lab.environment.nodes:
+        assert "<html" in lab.get(f"http://{node.host}:31447/clusters").lower()
+        lab.get(f"http://{node.host}:30315/ping")
+
+
+def test_metrics_of_every_node_can_be_read_from_outside(lab: Lab) -> None:
+    query = "q=SELECT+last(cpu_usage_nanocores)+FROM+kubernetes_node+GROUP+BY+node_name"
+    found = json.loads(lab.get(f"http://{lab.control_plane.host}:30315/query?db=k8s&{query}"))
+    assert {s["tags"]["node_name"] for s in found["results"][0]["series"]} == set(lab.names)
+
+
+def test_the_retention_policy_is_the_manuals(lab: Lab) -> None:
+    found = json.loads(lab.get(f"http://{lab.control_plane.host}:30315/query?q=SHOW+RETENTION+POLICIES+ON+k8s"))
+    series = found["results"][0]["series"][0]
+    policies = [dict(zip(series["columns"], row, strict=True)) for row in series["values"]]
+    assert [(p["name"], p["duration"]) for p in policies if p["default"]] == [("default", "0s")]
+
+
+def test_the_kubeconfig_works_from_here(lab: Lab) -> None:
+    config = yaml.safe_load(lab.kubeconfig.read_text())
+    assert config["current-context"] == "lab"
+    assert config["clusters"][0]["cluster"]["server"] == f"https://{lab.control_plane.host}:6443"
+    assert lab.kubeconfig.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_join_token_is_left_in_the_cluster(lab: Lab) -> None:
+    assert "bootstrap-token-" not in lab.kubectl("-n kube-system get secrets -o name")
+
+
+# --- 2: nothing to do, and reading
+
+def test_a_second_bootstrap_changes_nothing_and_says_so(healthy: Lab) -> None:
+    generation = healthy.kubectl("get ds,deploy -A -o jsonpath='{.items[*].metadata.resourceVersion}'")
+    done = healthy.bootstrap()
+    assert "nothing to do" in done.output
+    assert [e for e in healthy.steps() if e["event"] == "start"] == [], "one round of observing, and not a step"
+    assert healthy.kubectl("get ds,deploy -A -o jsonpath='{.items[*].metadata.resourceVersion}'") == generation
+
+
+def test_a_plan_of_a_healthy_cluster_is_empty(healthy: Lab) -> None:
+    assert "nothing to do" in healthy.run("inv", "cluster.plan", "--env", "lab", "--check").output
+
+
+def test_status_says_done_everywhere(healthy: Lab) -> None:
+    rows = json.loads(healthy.run("inv", "cluster.status", "--env", "lab", "--json").output)
+    assert {row["node"] for row in rows} == set(healthy.names)
+    for row in rows:
+        assert row["ready"] is True
+        assert {phase["state"] for phase in row["phases"].values()} == {"done"}
+
+
+# --- 3: faults
+
+def test_a_lost_flannel_interface_is_brought_back_by_the_manuals_rule(healthy: Lab) -> None:
+    """J3: after the grace time the kubelet is restarted; that does not help here, so flannel's pod is made anew."""
+    healthy.sh("w1", "ip link delete flannel.1")
+    started = healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet")
+    done = healthy.bootstrap(**GRACE)
+    assert "w1: flannel.1 in 10.44.0.0/16: still no flannel.1 after 5 s; restart the kubelet" in done.output
+    assert "recreate flannel's" in done.output
+    assert healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet") != started
+    healthy.assert_pod_network()
+    assert "nothing to do" in healthy.bootstrap().output
+
+
+def test_a_stopped_kubelet_is_started_again(healthy: Lab) -> None:
+    healthy.sh("w2", "systemctl stop kubelet")
+    done = healthy.bootstrap()
+    assert "nothing to do" not in done.output
+    assert healthy.ready() == dict.fromkeys(healthy.names, True)
+
+
+def test_influxdb_that_refuses_is_made_anew_and_the_policy_set_again(healthy: Lab) -> None:
+    """A3 repeated (A4), in vain; then both kinds of pods recreated once (A5)."""
+    pod = healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name")
+    healthy.kubectl("-n monitoring exec deploy/monitoring-influxdb -- mv /usr/bin/influx /usr/bin/influx.gone")
+    done = healthy.bootstrap()
+    assert "recreate the influxdb and telegraf pods (A5)" in done.output
+    assert healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name") != pod
+    test_the_retention_policy_is_the_manuals(healthy)
+
+
+def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
+    """Every node is Ready, and yet pods of one do not reach the others."""
+    influx = healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o jsonpath='{.items[0].spec.nodeName}'")
+    victim = next(name for name in healthy.names if name not in (influx, healthy.control_plane.name))
+    healthy.sh(victim, "nft add table inet story && nft 'add chain inet story in { type filter hook input priority -300; }'")
+    try:
+        healthy.sh(victim, "nft add rule inet story in udp dport 8472 drop")
+        healthy.kubectl("-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'DROP MEASUREMENT kubernetes_node'")
+        done = healthy.bootstrap(expect=1)
+        assert healthy.ready()[victim], "its kubelet is fine"
+        assert f"✗ {victim} · addons.metrics" in done.output
+        assert "UDP 8472" in done.output
+        assert [e["state"] for e in healthy.steps() if e["event"] == "node" and e["node"] != victim] == ["done"] * (len(healthy.names) - 1)
+    finally:
+        healthy.sh(victim, "nft delete table inet story")
+    assert healthy.bootstrap().code == 0
+
+
+def test_a_dead_worker_is_named_and_holds_nobody_up(healthy: Lab) -> None:
+    machines.kill("w2")
+    try:
+        done = healthy.bootstrap(expect=1)
+        assert re.search(r"^w2 +failed", done.output, flags=re.M)
+        assert not re.search(r"^(cp1|w1) +failed", done.output, flags=re.M)
+    finally:
+        machines.start("w2")
+    healthy.bootstrap()
+    assert healthy.ready() == dict.fromkeys(healthy.names, True)
+
+
+# --- 4: back to nothing
+
+def test_reset_empties_every_node_and_puts_back_what_was(healthy: Lab, before: dict[str, str]) -> None:
+    healthy.sh("w1", "nft add table inet ours && nft 'add chain inet ours keep { type filter hook input priority 0; }'")
+    healthy.sh("w1", "iptables -A INPUT -p tcp --dport 4321 -m comment --comment 'the operators own' -j ACCEPT")
+    if NO_HOST_SWAP:
+        assert healthy.sh("w1", "grep no/such/swapfile /etc/fstab") == f"#kubefab# {SWAP_LINE}"
+    with healthy.watching_processes():
+        done = healthy.reset("--purge")
+    assert f"audited: {', '.join(healthy.names)} clean" in done.output
+    for name in healthy.names:
+        assert dirt(healthy, name) == []
+        assert healthy.sh(name, SYSCTLS) == before[name]
+        assert healthy.sh(name, "command -v kubeadm containerd kubelet", check=False) == ""
+        assert healthy.sh(name, "ls /etc/apt/sources.list.d /etc/apt/keyrings | grep kubefab", check=False) == ""
+        assert healthy.sh(name, "apt-mark showhold") == ""
+    assert "the operators own" in healthy.sh("w1", "iptables-save"), "rules that are not ours stay"
+    healthy.sh("w1", "nft delete table inet ours; iptables -D INPUT -p tcp --dport 4321 -m comment --comment 'the operators own' -j ACCEPT")
+    if NO_HOST_SWAP:
+        assert healthy.sh("w1", "grep no/such/swapfile /etc/fstab") == SWAP_LINE
+    assert "lab" not in healthy.kubeconfig.read_text()
+    assert "nothing to do" in healthy.reset().output
+
+
+# --- 5: killed in the middle of every phase
+
+CUTS = [
+    "prep.sysctl", "install.packages", "install.containerd", "registry.canary", "registry.images",
+    "master.init", "master.api", "network.flannel", "network.pods", "join.join", "join.ready", "addons.monitoring", "addons.retention",
+]  # fmt: skip
+
+
+def test_killed_in_every_phase_it_finishes_in_the_end(lab: Lab) -> None:
+    """SIGKILL at the beginning of each of these steps, one after another on the same nodes; then a run that is left alone."""
+    reached = []
+    for step in CUTS:
+        try:
+            lab.kill_when(step)
+            reached.append(step)
+        except AssertionError as error:
+            # an earlier run's step went on after its operator was killed, and did this one's work
+            assert f"{step} was not reached\n" in str(error)
+            assert "\nexit 0" in str(error), str(error)
+    lab.bootstrap()
+    assert lab.ready() == dict.fromkeys(lab.names, True)
+    lab.assert_pod_network()
+    assert {"install.packages", "master.init", "join.join"} <= set(reached)
+    assert "nothing to do" in lab.bootstrap().output
+
+
+# --- 6: the power goes while a node joins; then one node by itself
+
+def test_a_power_cut_in_mid_join_can_be_resumed(healthy: Lab) -> None:
+    healthy.run("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab")
+    assert "w2" not in healthy.ready(), "the cluster was told that it left"
+    assert dirt(healthy, "w2") == []
+    try:
+        done = healthy.kill_when("join.join", lambda process: machines.kill("w2"), node="w2")
+        assert done.code == 1, str(done)
+        assert "w2" in done.output
+    finally:
+        machines.start("w2")
+    healthy.bootstrap()
+    assert healthy.ready() == dict.fromkeys(healthy.names, True)
+    healthy.assert_pod_network()
+
+
+# --- 7: the manual's chapters, typed one by one, from a subfolder
+
+CHAPTERS = [
+    ("all", "prep"), ("all", "install"), ("all", "registry"), ("master", "init"), ("master", "network"), ("workers", "join"), ("all", "addons"),
+]  # fmt: skip
+
+
+def test_the_manuals_chapters_one_by_one(healthy: Lab) -> None:
+    healthy.reset()
+    folder = PROJECT / "tests" / "unit"
+    out_of_order = healthy.run("fab", "-H", "workers", "join", "--env", "lab", expect=1, folder=folder)
+    assert "first `fab -H cp1 init --env lab`" in out_of_order.output
+    for group, phase in CHAPTERS:
+        healthy.run("fab", "-H", group, phase, folder=folder, KUBEFAB_ENV="lab")
+    assert healthy.ready() == dict.fromkeys(healthy.names, True)
+    healthy.assert_pod_network()
+    again = healthy.run("fab", "-H", healthy.control_plane.host, "prep", "--env", "lab", folder=folder)
+    assert "nothing to do on 1 node" in again.output
+
+
+# --- 8: secrets (last: it looks at everything above)
+
+def test_no_secret_was_seen_anywhere(lab: Lab) -> None:
+    planted = lab.secrets
+    assert all(len(secret) > 16 for secret in planted)
+    texts = {"output": "\n".join(lab.outputs), "journals": "\n".join(p.read_text() for p in lab.journals.glob("*.jsonl")),
+             "command lines": "\n".join(lab.command_lines)}  # fmt: skip
+    assert len(lab.command_lines) > 100
+    for where, text in texts.items():
+        for secret in planted:
+            assert secret not in text, f"the registry's password is in the {where}"
+        assert TOKEN_FORM.findall(text) == [], f"a join token is in the {where}"
+    assert all(p.stat().st_mode & 0o777 == 0o600 for p in lab.journals.glob("*.jsonl"))
+
+
+def test_no_secret_is_in_a_file_that_others_can_read(lab: Lab) -> None:
+    patterns = "\n".join(lab.secrets)
+    for name in lab.names:
+        found = machines.exec(
+            name,
+            ["bash", "-c", "cat > /run/patterns; find /etc /run /tmp /var/tmp /var/lib/kubefab /var/lib/kubelet /var/log /root /home -xdev -type f "
+             "-perm /077 ! -path /run/patterns -print0 | xargs -0 grep -lFf /run/patterns; rm /run/patterns"],
+            stdin=patterns + "\n",
+        )  # fmt: skip
+        assert found.stdout == "", f"{name}: {found.stdout}"
+
+
+def test_the_lab_can_be_read_by_nobody_else(lab: Lab) -> None:
+    mode = subprocess.run(["stat", "-c", "%a", lab.environment.state / "hosts.env"], capture_output=True, text=True, check=True).stdout.strip()
+    assert mode == "600"
