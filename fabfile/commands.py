@@ -97,7 +97,7 @@ def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> Non
         session.console.print(f"[green]✓[/] {name}: nothing to do on {nodes} ({seconds(result.seconds)}{unit})")
     else:
         what = phases[0].title if len(phases) == 1 else "cluster"
-        session.console.print(f"[green]✓[/] {name}: {what} done on {nodes}, {result.steps} steps ({seconds(result.seconds)}{unit})")
+        session.console.print(f"[green]✓[/] {name}: {what} done on {nodes}, {result.steps} step{'s' * (result.steps != 1)} ({seconds(result.seconds)}{unit})")
 
 
 def confirm(environment: Environment, yes: str, what: str) -> None:
