@@ -38,6 +38,7 @@ from .steps import Action, Remedy, Step, Stop, Wait
 OBSERVE_TIMEOUT = 60.0  # seconds
 PROBE_TIMEOUT = 30.0
 TAIL = 16  # lines of output quoted in an error
+LINE = 300  # characters of each; the journal has it whole
 
 
 class Reporter(Protocol):
@@ -500,7 +501,7 @@ def _since(clock: Clock, started: float) -> float:
 
 
 def _tail(text: str, lines: int = TAIL) -> str:
-    return "\n".join(text.rstrip().splitlines()[-lines:])
+    return "\n".join(_short(line, LINE) for line in text.rstrip().splitlines()[-lines:])
 
 
 def _short(command: str, limit: int = 200) -> str:

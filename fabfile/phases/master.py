@@ -83,6 +83,6 @@ def _api(deadline: float, hint: str) -> Wait:
         deadline=deadline,
         interval=1,
         hint=hint,
-        evidence=("crictl ps -a 2>&1 | tail -n 12", "journalctl -u kubelet -n 20 --no-pager 2>&1"),
+        evidence=("crictl ps -a 2>&1 | tail -n 12", "journalctl -u kubelet -n 200 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 6"),
     )
 

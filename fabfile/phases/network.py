@@ -20,8 +20,8 @@ def network(ctx: Context) -> Iterator[Action]:
     there = applied(flannel, facts)
     if not there:
         yield flannel.step("network.flannel", "apply flannel")
-    expected = Expected(("flannel.1", "cni0"), ctx.settings.pod_cidr)
-    if there and expected.missing(facts.links) is None:
+    cidr = ctx.settings.pod_cidr
+    if there and Expected(("flannel.1",), cidr).missing(facts.links) is None:
         return
     yield Wait(
         "network.pods",
@@ -36,7 +36,7 @@ def network(ctx: Context) -> Iterator[Action]:
     )
     yield interface_wait(
         "network.interfaces",
-        expected,
+        Expected(("flannel.1", "cni0"), cidr, pods_of=facts.hostname),
         grace=ctx.settings.flannel_grace,
         hostname=facts.hostname,
         reset=ctx.fab("reset"),
