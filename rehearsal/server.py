@@ -17,6 +17,7 @@ import selectors
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -316,6 +317,8 @@ class _Link(paramiko.Transport):
             cut = exchange.cut
         except Dropped as dropped:
             code, output, cut = -1, dropped.output, True
+        except Exception:  # a mistake of the handler's must show as such, and not hang its client
+            code, output, cut = 70, traceback.format_exc().encode(), False
         channel.settimeout(STUCK)
         if endpoint.delay:
             time.sleep(endpoint.delay)

@@ -8,6 +8,7 @@ A script of another form, a program that no table has, or shell syntax that no s
 from __future__ import annotations
 
 import re
+import traceback
 from dataclasses import dataclass, field
 from io import StringIO
 
@@ -16,7 +17,7 @@ from fabfile.script import MARK, OUTPUT_LIMIT
 from . import observe
 from .bash import Exit, Shell, Streams, Unmodelled
 from .commands import dispatch
-from .machine import Machine
+from .machine import Halted, Machine
 
 NOT_MODELLED = 127
 _DELIMITER = "KUBEFAB-END"
@@ -72,6 +73,10 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
         return _run(machine, take_apart(text))
     except Unmodelled as error:
         return NOT_MODELLED, f"##kubefab 0 {NOT_MODELLED}\nnot modelled: {error}\n".encode()
+    except Halted:
+        raise
+    except Exception:  # a mistake of the model must show as such, and not hang its client
+        return NOT_MODELLED, f"##kubefab 0 {NOT_MODELLED}\nnot modelled: {traceback.format_exc()}\n".encode()
 
 
 def _plain(machine: Machine, text: str) -> tuple[int, bytes]:

@@ -502,8 +502,14 @@ def _describe(machine: Machine, call: Call, words: list[str], options: dict[str,
 
 
 def _logs(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
-    name = words[0].split("/", 1)[-1]
-    pods = [pod for _, pod in _pods(machine) if pod.namespace == options.get("-n", "default") and pod.name.startswith(name)]
+    if words:
+        name = words[0].split("/", 1)[-1]
+        pods = [pod for _, pod in _pods(machine) if pod.namespace == options.get("-n", "default") and pod.name.startswith(name)]
+    elif "-l" in options:
+        name = options["-l"]
+        pods = [pod for _, pod in _chosen_pods(machine, [], options)]
+    else:
+        return call.fail("error: expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument")
     if not pods:
         return call.fail(f'error: error from server (NotFound): "{name}" not found')
     call.out("".join(f"{pod.trouble or 'started'}\n" for pod in pods[:1]))

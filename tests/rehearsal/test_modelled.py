@@ -1,0 +1,193 @@
+"""Every command line that any phase can yield is known to the model: one that is not fails loudly, here first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from fabfile import phases, script
+from fabfile.context import Choices, Context
+from fabfile.facts import STATE, TRACES, NodeFacts, Unit, observe_script, parse_facts
+from fabfile.inventory import Environment
+from fabfile.recipes.modern import recipe_for
+from fabfile.runner import managed_files
+from fabfile.settings import KEYS
+from fabfile.steps import Action, Step, Wait
+from rehearsal import shell
+from rehearsal.cluster import Cluster, Settling
+from rehearsal.host import Host
+from rehearsal.machine import Machine
+from rehearsal_bed import Bed
+
+TOKEN = "abcdef.0123456789abcdef"
+
+
+@dataclass
+class World:
+    """Machines and cluster at one stage; each look gets a copy of its own."""
+
+    environment: Environment
+    hosts: dict[str, Host]
+    cluster: Cluster
+
+    def machine(self, name: str) -> Machine:
+        hosts, cluster = copy.deepcopy((self.hosts, self.cluster))
+        settling = Settling(cluster, hosts, lambda host, fault: None)
+        return Machine(hosts[name], cluster, settling, self.environment.settings, 0, lambda: 10_000.0)
+
+    def facts(self, name: str) -> NodeFacts:
+        files = managed_files(self.environment, recipe_for(self.environment))
+        text = observe_script(control_plane=name == "cp1", files=files, settle=True)
+        code, output = shell.run(self.machine(name), text)
+        assert code == 0, output
+        return parse_facts(output.decode())
+
+
+@cache
+def world(stage: str, family: str) -> World:
+    """Machines that are fresh, prepared, installed, with a control plane, or in a cluster."""
+    chosen = {
+        "fresh": (),
+        "prepared": (phases.PREP,),
+        "installed": (phases.PREP, phases.INSTALL, phases.REGISTRY),
+        "initialised": (phases.PREP, phases.INSTALL, phases.REGISTRY, phases.MASTER),
+        "cluster": phases.BOOTSTRAP,
+    }[stage]
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", folder)
+        bed = Bed(Path(folder), systems=dict.fromkeys(("cp1", "w1", "w2"), family))
+        outcome = bed.run(chosen)
+        assert outcome.result.exit_code == 0
+    return World(outcome.simulation.environment, outcome.simulation.hosts, outcome.simulation.cluster)
+
+
+STAGES = ("fresh", "prepared", "installed", "initialised", "cluster")
+FAMILIES = ("apt", "dnf")
+VARIANTS: tuple[dict[str, str], ...] = (
+    {},
+    {"kubernetes": "1.35"},
+    {"kubernetes": "1.37.1", "dashboard": "kube-web-view", "retention": "30d"},
+    {"registry": "registry.example:5000", "registry_user": "bot", "registry_password": "s3cr3t", "registry_mirrors": "ghcr.io,docker.io"},
+    {"dashboard": "none", "ignore_preflight": "Swap,Mem", "packages_key_fingerprint": ""},
+)
+
+
+def variant(environment: Environment, texts: dict[str, str]) -> Environment:
+    parsed = {key: KEYS[key.upper()].metadata["parse"](text) for key, text in texts.items()}
+    return replace(environment, settings=replace(environment.settings, **parsed))
+
+
+def actions(environment: Environment, name: str, facts: NodeFacts, control: NodeFacts | None, choices: Choices) -> Iterator[Action]:
+    node = environment.select([name])[0]
+    context = Context(environment, node, facts, recipe_for(environment), control=control, token=TOKEN, choices=choices)
+    for phase in phases.EVERY.values():
+        if node.role in phase.roles:
+            yield from phase.run(context)
+
+
+def scripts(action: Action) -> Iterator[tuple[bool, str]]:
+    """(runs on the control plane, script) of all that the runner would send for an action."""
+    if isinstance(action, Step):
+        yield bool(action.on), script.render(action.id, action.commands, action.files)
+    elif isinstance(action, Wait):
+        yield bool(action.on), script.render(action.id, (f"{action.probe} || true",), lock=False)
+        for remedy in action.remedies:
+            yield bool(remedy.on), script.render(action.id, remedy.commands)
+        for line in action.evidence:
+            yield bool(action.on), script.render(action.id, (f"{line} || true",), lock=False)
+
+
+def check(at: World, environment: Environment, name: str, facts: NodeFacts, control: NodeFacts | None, choices: Choices) -> set[str]:
+    seen = set()
+    for action in actions(environment, name, facts, control, choices):
+        for central, text in scripts(action):
+            code, output = shell.run(at.machine("cp1" if central else name), text)
+            assert not (code == shell.NOT_MODELLED and b"not modelled" in output), f"{action.id}: {output.decode()}"
+            seen.add(action.id)
+    return seen
+
+
+def test_all_that_phases_yield_for_machines_as_they_come() -> None:
+    seen: set[str] = set()
+    for stage, family, texts, choices in product(STAGES, FAMILIES, VARIANTS, (Choices(), Choices(purge=True, whole_cluster=False))):
+        at = world(stage, family)
+        environment = variant(at.environment, texts)
+        control = at.facts("cp1")
+        for name in ("cp1", "w1"):
+            seen |= check(at, environment, name, at.facts(name), control, choices)
+    known = {"prep.modules", "install.packages", "registry.canary", "master.init", "network.flannel", "join.join", "addons.retention"}
+    assert known <= seen
+    assert {one.split(".")[0] for one in seen} == set(phases.EVERY)
+
+
+odd_facts = st.fixed_dictionaries(
+    {
+        "traces": st.sets(st.sampled_from(TRACES)).map(frozenset),
+        "undo": st.sets(st.sampled_from(["init-started", "initialised", "join-started", "joined", "swaps", "sysctl", "canary"])).map(
+            frozenset
+        ),
+        "swaps": st.sampled_from([(), ("/swapfile",)]),
+        "overlay": st.booleans(),
+        "api_ready": st.booleans(),
+        "retention": st.sampled_from(["", "default,0s,168h0m0s,1,true", "autogen,0s,168h0m0s,1,true"]),
+        "units": st.fixed_dictionaries({name: st.builds(Unit, st.booleans(), st.booleans()) for name in ("containerd", "kubelet")}),
+        "ca_hash": st.sampled_from(["", "sha256:" + "0" * 64]),
+        "firewall_rules": st.integers(0, 3),
+        "pods": st.integers(0, 3),
+        "images": st.just(frozenset[str]()),
+        "reporting": st.sets(st.sampled_from(["cp1", "w1"])).map(frozenset),
+    }
+)
+
+
+@hypothesis_settings(max_examples=40, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(
+    stage=st.sampled_from(STAGES),
+    family=st.sampled_from(FAMILIES),
+    name=st.sampled_from(["cp1", "w1"]),
+    changes=odd_facts,
+    alone=st.booleans(),
+)
+def test_all_that_phases_yield_for_machines_in_odd_states(
+    stage: str, family: str, name: str, changes: dict[str, object], alone: bool
+) -> None:
+    at = world(stage, family)
+    facts = replace(at.facts(name), **changes)
+    check(at, at.environment, name, facts, None if alone else at.facts("cp1"), Choices(whole_cluster=alone))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["frobnicate --now", "kubectl frobnicate", "systemctl frobnicate kubelet", "awk '{frob}' /etc/fstab", "sleep 1 &", "rm -rf /etc"],
+)
+def test_what_is_not_modelled_fails_loudly(line: str) -> None:
+    code, output = shell.run(world("cluster", "apt").machine("cp1"), script.render("test.line", (f"{line} || true",)))
+    assert code == shell.NOT_MODELLED
+    assert "not modelled" in output.decode()
+
+
+def test_a_script_that_is_not_ours_is_not_guessed_at() -> None:
+    code, output = shell.run(world("fresh", "apt").machine("w1"), "# kubefab: odd\nmain() {\necho x\n}\nmain\n")
+    assert code == shell.NOT_MODELLED
+    assert b"without its marks" in output
+
+
+def test_the_model_never_starts_a_process() -> None:
+    folder = Path(shell.__file__).parent
+    for path in folder.rglob("*.py"):
+        text = path.read_text()
+        assert not any(word in text for word in ("subprocess", "os.system", "os.popen", "os.exec", "pty.spawn", "invoke.run")), path
+
+
+def test_undo_folder_is_the_cores() -> None:
+    assert STATE in TRACES

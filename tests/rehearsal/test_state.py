@@ -1,0 +1,136 @@
+"""What is remembered between commands, and that a kill at any moment spoils nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import rehearsal
+from fabfile.inventory import PROJECT
+from rehearsal.simulation import remembered
+from rehearsal.store import Store
+from rehearsal_bed import Bed
+
+
+def test_ports_and_keys_are_the_same_in_the_next_command(bed: Bed) -> None:
+    with rehearsal.running(bed.environment) as first:
+        ports = {node.name: node.port for node in first.environment.nodes}
+        keys = {name: endpoint.host_key.get_base64() for name, endpoint in first.endpoints.items()}
+    with rehearsal.running(bed.environment) as second:
+        assert {node.name: node.port for node in second.environment.nodes} == ports
+        assert {name: endpoint.host_key.get_base64() for name, endpoint in second.endpoints.items()} == keys
+
+
+def test_a_port_that_was_taken_meanwhile_moves_without_alarm(bed: Bed) -> None:
+    import socket
+
+    bed.bootstrap()
+    with rehearsal.running(bed.environment) as simulation:
+        port = simulation.environment.workers[0].port
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", port))
+        thief.listen()
+        assert set(bed.bootstrap().states.values()) == {"done"}
+
+
+def test_the_same_seed_makes_the_same_machines(bed: Bed, tmp_path: Path) -> None:
+    def identities(seed: int) -> dict[str, str]:
+        rehearsal.down(bed.environment)
+        with rehearsal.running(bed.environment, seed=seed) as simulation:
+            return {name: host.machine_id for name, host in simulation.hosts.items()}
+
+    assert identities(7) == identities(7) != identities(8)
+
+
+def test_waiting_passes_virtual_time_only(bed: Bed) -> None:
+    with rehearsal.running(bed.environment) as simulation:
+        clock = simulation.clock("w1")
+        before = clock.now()
+        clock.sleep(3600)
+        assert clock.now() == before + 3600
+        clock.advance_to(before)
+        assert clock.now() == before + 3600
+        simulation.clock("cp1").advance_to(before + 7200)
+        assert simulation.clock("cp1").now() == before + 7200
+
+
+def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "state.jsonl"
+    store = Store(path)
+    store.put({"a": 1})
+    store.put({"a": 2, "b": [1]})
+    store.close()
+    with path.open("a") as stream:
+        stream.write('{"a": 3, "b"')
+    again = Store(path)
+    assert again.values == {"a": 2, "b": [1]}
+    again.put({"c": 1})
+    again.close()
+    last = Store(path)
+    assert last.values == {"a": 2, "b": [1], "c": 1}
+    last.close()
+
+
+def test_down_forgets_everything(bed: Bed) -> None:
+    bed.bootstrap()
+    assert remembered(bed.environment)
+    assert rehearsal.down(bed.environment)
+    assert not rehearsal.down(bed.environment)
+    assert remembered(bed.environment) == []
+    left = [path.name for path in bed.environment.state.iterdir()]
+    assert not any(name.startswith("rehearsal") or name == "known_hosts" for name in left)
+
+
+def inv(state: Path, *words: str, **options: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "120", "KUBECONFIG": str(state / "kubeconfig")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "invoke", *words], cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def said(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def test_the_newcomers_tour(tmp_path: Path) -> None:
+    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--fault", "w2:packages-down"))
+    assert code == 1
+    assert "w2" in output
+    assert "cannot fetch" in output
+    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal"))
+    assert code == 0, output
+    code, output = said(inv(tmp_path, "cluster.status", "--env", "rehearsal", "--json"))
+    assert code == 0, output
+    assert {row["node"]: row["ready"] for row in json.loads(output)} == {"cp1": True, "w1": True, "w2": True}
+    code, output = said(inv(tmp_path, "cluster.reset", "--env", "rehearsal", "--yes=rehearsal"))
+    assert code == 0, output
+    code, output = said(inv(tmp_path, "rehearsal.down"))
+    assert code == 0, output
+
+
+@pytest.mark.parametrize("moment", [0.35, 0.45, 0.55])
+def test_killed_at_any_moment_the_next_run_takes_up(tmp_path: Path, moment: float) -> None:
+    process = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--workers", "6")
+    time.sleep(moment)
+    process.send_signal(signal.SIGKILL)
+    said(process)
+    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--workers", "6"))
+    assert code == 0, output
+    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal"))
+    assert code == 0
+    assert "nothing to do" in output
+
+
+def test_the_list_of_faults(tmp_path: Path) -> None:
+    code, output = said(inv(tmp_path, "rehearsal.faults"))
+    assert code == 0
+    assert "flannel-after-restart" in output
