@@ -52,7 +52,8 @@ def main() -> None:
             console.print()
     picture = console.export_svg(title="kubefab: a bootstrap with one fault, and its recovery")
     # rich's template asks a web server for a font: the picture must show the same without a network
-    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.S).replace("Fira Code, monospace", "monospace").replace("Fira Code", "monospace")
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.S)
+    picture = picture.replace("Fira Code, monospace", "monospace").replace("Fira Code", "monospace")
     target = PROJECT / "docs" / "demo.svg"
     target.write_text(picture, encoding="utf-8")
     print(f"{target.relative_to(PROJECT)}: {len(picture) // 1024} KiB")

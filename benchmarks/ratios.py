@@ -1,0 +1,177 @@
+"""Ratios, all within one run on one machine: what observing and an unchanged bootstrap cost beside plain ssh, and how that grows.
+
+    python benchmarks/ratios.py                      # simulated nodes, 10 and 200
+    python benchmarks/ratios.py --env lab            # the lab's real nodes: reads only, and an unchanged bootstrap
+
+Absolute times are this machine's; the ratios are what to look at.  Every number is the median of `--rounds`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from fabfile import inventory, phases  # noqa: E402
+from fabfile.connection import KnownHosts, NodeGroup  # noqa: E402
+from fabfile.inventory import Environment, Node  # noqa: E402
+from fabfile.progress import Progress  # noqa: E402
+from fabfile.retry import Clock, RealClock  # noqa: E402
+from fabfile.runner import Run  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An environment with a clock for each of its nodes."""
+
+    environment: Environment
+    clock: Callable[[str], Clock]
+
+
+@contextmanager
+def opened(name: str, workers: int) -> Iterator[Opened]:
+    """Simulated nodes of that number, or the real ones of an environment."""
+    environment = inventory.load(name)
+    if not environment.settings.simulated:
+        real = RealClock()
+        yield Opened(environment, lambda _: real)
+        return
+    import rehearsal
+
+    with rehearsal.running(environment, workers=workers) as simulation:
+        yield Opened(simulation.environment, simulation.clock)
+
+
+@contextmanager
+def run_on(there: Opened) -> Iterator[Run]:
+    """A runner over fresh connections, as each command has."""
+    environment = there.environment
+    group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
+    try:
+        yield Run(environment, group, Progress([]), clock=there.clock)
+    finally:
+        group.close()
+
+
+def observe(there: Opened) -> None:
+    """One round of observing every node: what an unchanged bootstrap and `status` come down to."""
+    with run_on(there) as run:
+        failed = [str(error) for error in run.survey(there.environment.nodes).values() if isinstance(error, Exception)]
+        assert not failed, failed[0]
+
+
+def bootstrap(there: Opened) -> int:
+    """All phases; returns how many steps that took."""
+    with run_on(there) as run:
+        run.reporter = _Silent()
+        result = run.run(phases.BOOTSTRAP, there.environment.nodes)
+        assert not result.failed, result.failed[0].error
+        return result.steps
+
+
+class _Silent:
+    def doing(self, node: str, phase: str, text: str) -> None: ...
+
+    def phase_done(self, node: str, phase: str, steps: int, seconds: float) -> None: ...
+
+    def node_done(self, node: str, result: object) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def plain_ssh(there: Opened) -> None:
+    """OpenSSH's client running `true` on every node, as many at a time as we take."""
+    with ThreadPoolExecutor(there.environment.settings.forks) as pool:
+        list(pool.map(_true, there.environment.nodes))
+
+
+def _true(node: Node) -> None:
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes"]
+    key = ["-i", node.key, "-o", "IdentitiesOnly=yes"] if node.key else []
+    user = f"{node.user}@" if node.user else ""
+    line = ["ssh", *options, *key, "-p", str(node.port), f"{user}{node.host}", "true"]
+    subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def median(action: Callable[[], object], rounds: int) -> float:
+    """Seconds that an action takes."""
+    taken = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def measure(name: str, workers: int, rounds: int) -> dict[str, float]:
+    """One size: nodes, and seconds for each thing."""
+    with opened(name, workers) as there:
+        first = 0.0
+        if there.environment.settings.simulated:
+            started = time.perf_counter()
+            bootstrap(there)
+            first = time.perf_counter() - started
+        found = {
+            "nodes": float(len(there.environment.nodes)),
+            "ssh_true": median(lambda: plain_ssh(there), rounds),
+            "observe": median(lambda: observe(there), rounds),
+            "unchanged_bootstrap": median(lambda: bootstrap(there), rounds),
+        }
+    return {**found, "first_bootstrap": first} if first else found
+
+
+def report(rows: Sequence[dict[str, float]]) -> Iterator[str]:
+    """Lines for a person."""
+    for row in rows:
+        yield f"{row['nodes']:.0f} nodes"
+        yield f"  ssh true, every node            {row['ssh_true']:7.2f} s"
+        for key in ("observe", "unchanged_bootstrap", "first_bootstrap"):
+            if key in row:
+                yield f"  {key.replace('_', ' '):<30}  {row[key]:7.2f} s   {row[key] / row['ssh_true']:5.1f} x ssh true"
+        if "first_bootstrap" in row:
+            yield f"  unchanged / first bootstrap     {row['unchanged_bootstrap'] / row['first_bootstrap']:7.2f}"
+    if len(rows) > 1:
+        few, many = rows[0], rows[-1]
+        times = many["nodes"] / few["nodes"]
+        for key in ("ssh_true", "observe", "unchanged_bootstrap", "first_bootstrap"):
+            if key in few and key in many:
+                growth = many[key] / few[key]
+                yield f"{many['nodes']:.0f} / {few['nodes']:.0f} nodes ({times:.1f} x as many): {key.replace('_', ' ')} {growth:.1f} x"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="rehearsal", help="rehearsal, or a healthy environment of real nodes")
+    parser.add_argument("--nodes", type=int, nargs="+", default=[10, 200], help="rehearsal only: sizes to compare")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of which the median counts")
+    parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
+    arguments = parser.parse_args()
+    rows = []
+    simulated = inventory.load(arguments.env).settings.simulated
+    for nodes in arguments.nodes if simulated else arguments.nodes[:1]:
+        if simulated:
+            with tempfile.TemporaryDirectory() as state:
+                os.environ["XDG_STATE_HOME"] = state  # the operator's own rehearsal stays as it is
+                rows.append(measure(arguments.env, nodes - 1, arguments.rounds))
+        else:
+            rows.append(measure(arguments.env, 0, arguments.rounds))
+        print(f"measured {rows[-1]['nodes']:.0f} nodes", file=sys.stderr)
+    print(json.dumps(rows, indent=2) if arguments.json else "\n".join(report(rows)))
+
+
+if __name__ == "__main__":
+    main()
