@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import ports
 from .inventory import PROJECT
 from .settings import KEYS
 
@@ -36,7 +37,7 @@ def _default(value: Any) -> str:
     return ""  # None, no words, a factory: nothing set
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"settings": settings_table}
+BLOCKS: dict[str, Callable[[], str]] = {"settings": settings_table, "ports": ports.table}
 
 
 def rendered(text: str) -> str:

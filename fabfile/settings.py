@@ -165,5 +165,10 @@ class Settings:
     simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
     simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")
 
+    @property
+    def manual(self) -> bool:
+        """Whether this is the manual's own release, 1.5, which has a recipe of its own."""
+        return self.kubernetes.split(".")[:2] == ["1", "5"]
+
 
 KEYS = {f.name.upper(): f for f in fields(Settings)}
