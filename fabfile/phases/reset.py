@@ -99,7 +99,9 @@ def _removals(ctx: Context) -> tuple[str, ...]:
         "rm -rf --one-file-system /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env "
         "/var/lib/kubelet/pki /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/*_state /var/lib/kubelet/actuated_pods_state "
         "/var/lib/kubelet/allocated_pods_state",
-        "rm -rf /etc/cni/net.d/10-flannel.conflist /var/lib/cni/flannel /var/lib/cni/networks/cbr0 /var/lib/cni/results /run/flannel",
+        "rm -rf /etc/cni/net.d/10-flannel.conflist /var/lib/cni/flannel /var/lib/cni/networks/cbr0 /var/lib/cni/results /run/flannel "
+        "/opt/cni/bin/flannel",  # flannel's own pod put that plugin there
+        "rmdir /var/lib/cni/networks /var/lib/cni 2>/dev/null || true",
         "rm -f /run/kubefab-init.yaml /run/kubefab-join.yaml /run/kubefab-token.yaml",
         *(f"rm -rf {CERTS}/{name}" for name in registries),
     )

@@ -220,7 +220,8 @@ def events(path: Path) -> list[dict[str, Any]]:
 # What must not be on a clean node. Written from kubeadm's, flannel's and our own documentation, not from our audit's code.
 _PATHS = (
     "/etc/kubernetes/*.conf /etc/kubernetes/manifests/* /etc/kubernetes/pki /var/lib/etcd/member /var/lib/kubelet/config.yaml "
-    "/var/lib/kubelet/pki /var/lib/kubelet/pods /etc/cni/net.d/*flannel* /var/lib/cni /run/flannel /var/lib/kubefab "
+    "/var/lib/kubelet/pki /var/lib/kubelet/pods /etc/cni/net.d/*flannel* /var/lib/cni /opt/cni/bin/flannel /run/flannel "
+    "/var/lib/kubefab "
     "/run/kubefab-*.yaml /etc/modules-load.d/kubefab.conf /etc/sysctl.d/99-kubefab.conf /etc/containerd/certs.d/*"
 )
 _DIRT = rf"""

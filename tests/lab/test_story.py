@@ -46,46 +46,46 @@ def test_one_command_makes_a_cluster_of_bare_machines(lab: Lab, before: dict[str
         assert url in done.output, "the info card names it"
 
 
-def test_packages_are_pinned_held_and_from_our_repository(lab: Lab) -> None:
-    wanted = lab.environment.settings.kubernetes
-    for name in lab.names:
-        assert set(lab.sh(name, "apt-mark showhold").split()) == {"containerd.io", "kubeadm", "kubectl", "kubelet"}
-        assert lab.sh(name, "kubelet --version") == f"Kubernetes v{wanted}"
+def test_packages_are_pinned_held_and_from_our_repository(healthy: Lab) -> None:
+    wanted = healthy.environment.settings.kubernetes
+    for name in healthy.names:
+        assert set(healthy.sh(name, "apt-mark showhold").split()) == {"containerd.io", "kubeadm", "kubectl", "kubelet"}
+        assert healthy.sh(name, "kubelet --version") == f"Kubernetes v{wanted}"
 
 
-def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(lab: Lab) -> None:
-    image = lab.environment.settings.probe_image
-    pods = {name: f"story-{name}" for name in lab.names}
+def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(healthy: Lab) -> None:
+    image = healthy.environment.settings.probe_image
+    pods = {name: f"story-{name}" for name in healthy.names}
     try:
         for node, pod in pods.items():
             overrides = json.dumps({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}]}})
-            lab.kubectl(f"run {pod} --image={image} --restart=Never --overrides='{overrides}' --command -- sleep 600")
-        lab.kubectl("wait --for=condition=Ready --timeout=90s " + " ".join(f"pod/{pod}" for pod in pods.values()))
-        items = json.loads(lab.kubectl("get pods -o json"))["items"]
+            healthy.kubectl(f"run {pod} --image={image} --restart=Never --overrides='{overrides}' --command -- sleep 600")
+        healthy.kubectl("wait --for=condition=Ready --timeout=90s " + " ".join(f"pod/{pod}" for pod in pods.values()))
+        items = json.loads(healthy.kubectl("get pods -o json"))["items"]
         address = {p["spec"]["nodeName"]: p["status"]["podIP"] for p in items if p["metadata"]["name"] in pods.values()}
         for pod in pods.values():
             for other in pods:
-                lab.kubectl(f"exec {pod} -- ping -c 1 -W 5 {address[other]}")
-            assert "10.96.0.1" in lab.kubectl(f"exec {pod} -- nslookup kubernetes.default.svc.cluster.local")
-            lab.kubectl(f"exec {pod} -- wget -qO- http://monitoring-influxdb.monitoring:8086/ping")
+                healthy.kubectl(f"exec {pod} -- ping -c 1 -W 5 {address[other]}")
+            assert "10.96.0.1" in healthy.kubectl(f"exec {pod} -- nslookup kubernetes.default.svc.cluster.local")
+            healthy.kubectl(f"exec {pod} -- wget -qO- http://monitoring-influxdb.monitoring:8086/ping")
     finally:
-        lab.kubectl(f"delete pod --now --ignore-not-found {' '.join(pods.values())}")
+        healthy.kubectl(f"delete pod --now --ignore-not-found {' '.join(pods.values())}")
 
 
-def test_the_node_ports_answer_from_outside_on_every_node(lab: Lab) -> None:
-    for node in lab.environment.nodes:
-        assert "<html" in lab.get(f"http://{node.host}:31447/clusters").lower()
-        lab.get(f"http://{node.host}:30315/ping")
+def test_the_node_ports_answer_from_outside_on_every_node(healthy: Lab) -> None:
+    for node in healthy.environment.nodes:
+        assert "<html" in healthy.get(f"http://{node.host}:31447/clusters").lower()
+        healthy.get(f"http://{node.host}:30315/ping")
 
 
-def test_metrics_of_every_node_can_be_read_from_outside(lab: Lab) -> None:
+def test_metrics_of_every_node_can_be_read_from_outside(healthy: Lab) -> None:
     query = "q=SELECT+last(cpu_usage_nanocores)+FROM+kubernetes_node+GROUP+BY+node_name"
-    found = json.loads(lab.get(f"http://{lab.control_plane.host}:30315/query?db=k8s&{query}"))
-    assert {s["tags"]["node_name"] for s in found["results"][0]["series"]} == set(lab.names)
+    found = json.loads(healthy.get(f"http://{healthy.control_plane.host}:30315/query?db=k8s&{query}"))
+    assert {s["tags"]["node_name"] for s in found["results"][0]["series"]} == set(healthy.names)
 
 
-def test_the_retention_policy_is_the_manuals(lab: Lab) -> None:
-    found = json.loads(lab.get(f"http://{lab.control_plane.host}:30315/query?q=SHOW+RETENTION+POLICIES+ON+k8s"))
+def test_the_retention_policy_is_the_manuals(healthy: Lab) -> None:
+    found = json.loads(healthy.get(f"http://{healthy.control_plane.host}:30315/query?q=SHOW+RETENTION+POLICIES+ON+k8s"))
     series = found["results"][0]["series"][0]
     policies = [dict(zip(series["columns"], row, strict=True)) for row in series["values"]]
     assert [(p["name"], p["duration"]) for p in policies if p["default"]] == [("default", "0s")]
@@ -98,8 +98,8 @@ def test_the_kubeconfig_works_from_here(lab: Lab) -> None:
     assert lab.kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
-def test_no_join_token_is_left_in_the_cluster(lab: Lab) -> None:
-    assert "bootstrap-token-" not in lab.kubectl("-n kube-system get secrets -o name")
+def test_no_join_token_is_left_in_the_cluster(healthy: Lab) -> None:
+    assert "bootstrap-token-" not in healthy.kubectl("-n kube-system get secrets -o name")
 
 
 # --- 2: nothing to do, and reading
