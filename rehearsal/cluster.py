@@ -172,6 +172,8 @@ class Settling:
 
     def __init__(self, cluster: Cluster, hosts: dict[str, Host], fault: FaultOf) -> None:
         self.cluster, self.hosts, self.fault = cluster, hosts, fault
+        self._names: dict[str, str] = {}
+        self._names_at = -1
         self._all_placed = -1  # the cluster's generation at which every pod had a machine
 
     def api_up(self, now: float) -> bool:
@@ -182,8 +184,26 @@ class Settling:
         host = self.hosts.get(cluster.control)
         return host is not None and any(p.labels.get("component") == "kube-apiserver" and p.running for p in host.pods)
 
+    def node_name(self, host: Host) -> str:
+        """The name under which the API has this machine; empty: it has not."""
+        if self._names_at != self.cluster.generation:
+            self._names = {member.host: name for name, member in self.cluster.members.items()}
+            self._names_at = self.cluster.generation
+        return self._names.get(host.name, "")
+
     def member_of(self, host: Host) -> Member | None:
-        return next((m for m in self.cluster.members.values() if m.host == host.name), None)
+        return self.cluster.members.get(self.node_name(host))
+
+    def _cordoned(self, host: Host) -> bool:
+        member = self.member_of(host)
+        return member is not None and member.cordoned
+
+    def shown(self, host: Host, fault: str) -> Host:
+        """The machine whose identity this one shows: its own, or with the fault that of the first other worker."""
+        if self.fault(host, fault) is None:
+            return host
+        others = [other for other in self.hosts.values() if other is not host and not other.halted]
+        return min(others, key=lambda other: (other.control_plane, other.number), default=host)
 
     def ready(self, host: Host, now: float) -> bool:
         """The Node condition."""
@@ -213,13 +233,14 @@ class Settling:
 
     def machine(self, host: Host, now: float) -> None:
         """One machine."""
-        if self.member_of(host) is None or not self.api_up(now) or not host.active("kubelet"):
+        member = self.member_of(host)
+        if member is None or not self.api_up(now) or not host.active("kubelet"):
             return
         for document in self.cluster.workloads("DaemonSet"):
             if host.control_plane and not tolerates_control_plane(document):
                 continue
             key = key_of(document)
-            created = max(self.cluster.applied_at[key], self.cluster.members[host.hostname].joined)
+            created = max(self.cluster.applied_at[key], member.joined)
             if created <= now and not any(p.workload == key for p in host.pods):
                 host.pods.append(self.new_pod(host, document, created))
         for pod in sorted(host.pods, key=lambda p: not p.host_network):
@@ -245,9 +266,7 @@ class Settling:
             fit = [
                 host
                 for host in self._member_hosts()
-                if self.ready(host, now)
-                and not self.cluster.members[host.hostname].cordoned
-                and (not host.control_plane or tolerates_control_plane(document))
+                if self.ready(host, now) and not self._cordoned(host) and (not host.control_plane or tolerates_control_plane(document))
             ]
             if fit:
                 host = min(fit, key=lambda h: (h.cni_at, h.number))
@@ -326,8 +345,8 @@ class Settling:
         if self.fault(host, "flannel-after-restart") is not None and host.kubelet_restarts <= pod.kubelet_restarts:
             pod.trouble = "waiting for the kubelet"
             return False
-        member = self.cluster.members[host.hostname]
-        subnet = ipaddress.ip_network(member.pod_cidr)
+        member = self.member_of(host)
+        subnet = ipaddress.ip_network(member.pod_cidr if member else "10.0.0.0/24")
         network = ipaddress.ip_network(self.cluster.pod_cidr)
         if self.fault(host, "flannel-wrong-range") is not None:
             network, subnet = WRONG_RANGE, _nth(WRONG_RANGE, host.number % 256)

@@ -38,6 +38,10 @@ class Machine:
     def now(self) -> float:
         return max(self.host.clock, self.horizon())
 
+    @property
+    def hostname(self) -> str:
+        return self.settling.shown(self.host, "duplicate-hostname").hostname
+
     def fault(self, name: str) -> str | None:
         """The fault's value ("" without one) when it is in force here, else None."""
         return self.settling.fault(self.host, name)

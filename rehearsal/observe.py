@@ -14,7 +14,7 @@ from .commands.kubeadm import ca_hash
 from .commands.network import OUR_CHAIN
 from .commands.runtime import sandbox
 from .commands.system import disk_free
-from .host import KERNEL, SUSE, Host
+from .host import KERNEL, SUSE
 from .machine import Machine
 
 Values = dict[str, str]
@@ -96,11 +96,11 @@ def _host(machine: Machine, values: Values) -> str:
     reboot = "yes" if machine.fault("reboot-needed") is not None else ""
     return _lines(
         [
-            f"hostname={_twin(machine, 'duplicate-hostname').hostname}",
+            f"hostname={machine.hostname}",
             f"kernel={KERNEL}",
             "arch=x86_64",
             f"cpus={host.cpus}",
-            f"machine_id={_twin(machine, 'duplicate-machine-id').machine_id}",
+            f"machine_id={machine.settling.shown(host, 'duplicate-machine-id').machine_id}",
             f"product_uuid={host.product_uuid}",
             f"boot_id={host.boot_id}",
             f"now={now}",
@@ -113,14 +113,6 @@ def _host(machine: Machine, values: Values) -> str:
             f"overlay={'yes' if 'overlay' in host.modules else ''}",
         ]
     )
-
-
-def _twin(machine: Machine, fault: str) -> Host:
-    """The machine whose identity this one shows: its own, or with the fault the first other worker's."""
-    if machine.fault(fault) is None:
-        return machine.host
-    others = [host for host in machine.settling.hosts.values() if host is not machine.host and not host.halted]
-    return min(others, key=lambda host: (host.control_plane, host.number), default=machine.host)
 
 
 @_section("swap")

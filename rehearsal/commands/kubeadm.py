@@ -146,7 +146,7 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     ca = _certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
     name = str(config.get("clusterName", "kubernetes"))
     _write_control_plane(host, ca, endpoint, name, version)
-    _kubelet_files(host, host.hostname)
+    _kubelet_files(host, machine.hostname)
     host.units["kubelet"].active = True
     if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
         host.clock += HEALTH
@@ -190,7 +190,7 @@ def _begin(machine: Machine, ca: str, endpoint: str, name: str, version: str, co
     cluster.service_cidr = str(networking.get("serviceSubnet", "10.96.0.0/12"))
     cluster.members, cluster.tokens, cluster.objects, cluster.applied_at = {}, {}, {}, {}
     cluster.influx = Influx()
-    _enrol(machine)
+    _enrol(machine, machine.hostname)
     now = host.clock
     dns = builtin("Deployment", "coredns", "registry.k8s.io/coredns/coredns:v1.13.1", replicas=2)
     dns["metadata"]["labels"]["k8s-app"] = dns["spec"]["template"]["metadata"]["labels"]["k8s-app"] = "kube-dns"
@@ -199,14 +199,14 @@ def _begin(machine: Machine, ca: str, endpoint: str, name: str, version: str, co
     cluster.apply(proxy, now)
 
 
-def _enrol(machine: Machine) -> None:
+def _enrol(machine: Machine, name: str) -> None:
     """Make the Node object, with its pod range."""
     host, cluster = machine.host, machine.cluster
     address = host.address
     flags = host.read("/var/lib/kubelet/kubeadm-flags.env") or ""
     if machine.fault("wrong-nic") is not None and "node-ip" not in flags:
         address = next(iter(host.links.get("ens6", Link(["10.2.0.1/16"])).addresses)).split("/")[0]
-    cluster.members[host.hostname] = Member(host.name, address, str(cluster.pod_range(host.number)), host.clock, host.machine_id)
+    cluster.members[name] = Member(host.name, address, str(cluster.pod_range(host.number)), host.clock, host.machine_id)
     cluster.touch()
 
 
@@ -341,7 +341,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     call.out('[preflight] Reading configuration from the "kubeadm-config" ConfigMap\n[kubelet-start] Starting the kubelet\n')
     if machine.fault("dies-in-join") is not None:
         raise Halted
-    registered = str(document.get("nodeRegistration", {}).get("name", host.hostname))
+    registered = str(document.get("nodeRegistration", {}).get("name", machine.hostname))
     other = cluster.members.get(registered)
     if other is not None and other.host != host.name:
         host.clock += 5
@@ -361,7 +361,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.spend(8, "join bootstrap")
     host.write("/etc/kubernetes/kubelet.conf", _kubeconfig(cluster.ca, endpoint, cluster.name, "kubelet"), "600")
     host.remove("/etc/kubernetes/bootstrap-kubelet.conf")
-    _enrol(machine)
+    _enrol(machine, registered)
     call.out("This node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n")
     return 0
 

@@ -98,6 +98,9 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
             call.out(f"{name}   bootstrap.kubernetes.io/token   7\n")
             return 0
         return call.fail(f'Error from server (NotFound): secrets "{name}" not found')
+    if kinds == ["ConfigMap"] and names == ["cluster-info"]:
+        data = {f"jws-kubeconfig-{name}": "signed" for name in machine.cluster.tokens}
+        return _print(machine, call, [{"data": json.dumps(data)}], options, single=True, row=str, head="")
     return _get_objects(machine, call, kinds, names, options)
 
 
@@ -239,7 +242,7 @@ def _pods(machine: Machine) -> list[tuple[Host | None, Pod]]:
 
 
 def _chosen_pods(machine: Machine, names: list[str], options: dict[str, str]) -> list[tuple[Host | None, Pod]]:
-    selector = dict(part.split("=", 1) for part in options.get("-l", "").split(",") if "=" in part)
+    selector = _selector(options.get("-l", ""))
     field = options.get("--field-selector", "")
     place = field.removeprefix("spec.nodeName=") if field.startswith("spec.nodeName=") else ""
     phase = field.removeprefix("status.phase=") if field.startswith("status.phase=") else ""
@@ -248,10 +251,16 @@ def _chosen_pods(machine: Machine, names: list[str], options: dict[str, str]) ->
         for host, pod in _pods(machine)
         if ("-A" in options or pod.namespace == options.get("-n", "default"))
         and (not names or pod.name in names)
-        and all(pod.labels.get(key) == value for key, value in selector.items())
-        and (not place or (host is not None and host.hostname == place))
+        and all(pod.labels.get(key) in allowed for key, allowed in selector.items())
+        and (not place or (host is not None and machine.settling.node_name(host) == place))
         and (not phase or (phase == "Running") == pod.running)
     ]
+
+
+def _selector(text: str) -> dict[str, set[str]]:
+    """`key=value` and `key in (a,b)` terms, as allowed values by key."""
+    terms = re.findall(r"([\w./-]+)\s*(?:=|\sin\s*\()([^,()]+(?:,[^,()=]+)*)\)?(?:,|$)", text)
+    return {key: {value.strip() for value in values.split(",")} for key, values in terms}
 
 
 def _get_pods(machine: Machine, call: Call, names: list[str], options: dict[str, str]) -> int:
@@ -269,7 +278,7 @@ def _get_pods(machine: Machine, call: Call, names: list[str], options: dict[str,
         host, pod = chosen[items.index(item)]
         ready, status = ("1/1", "Running") if pod.running else ("0/1", _pod_status(host, pod))
         front = f"{pod.namespace:<14} " if "-A" in options else ""
-        back = f"   {host.hostname if host else '<none>'}" if wide else ""
+        back = f"   {machine.settling.node_name(host) if host else '<none>'}" if wide else ""
         return f"{front}{pod.name:<44} {ready} {status:<18} 0 {_age(machine, pod.created)}{back}"
 
     head = ("NAMESPACE      " if "-A" in options else "") + "NAME  READY  STATUS  RESTARTS  AGE"
@@ -289,7 +298,7 @@ def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]
     return {
         "kind": "Pod",
         "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
-        "spec": {"nodeName": host.hostname if host else "", "hostNetwork": pod.host_network},
+        "spec": {"nodeName": machine.settling.node_name(host) if host else "", **({"hostNetwork": "true"} if pod.host_network else {})},
         "status": {
             "phase": "Running" if pod.running else "Pending",
             "podIP": pod_address(machine, host, pod) if host else "",
@@ -301,7 +310,7 @@ def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]
 
 
 def pod_address(machine: Machine, host: Host, pod: Pod) -> str:
-    if pod.host_network or host.hostname not in machine.cluster.members:
+    if pod.host_network or not machine.settling.node_name(host):
         return host.address
     bridge = host.links.get("cni0")
     base = bridge.addresses[0].split("/")[0].rsplit(".", 1)[0] if bridge and bridge.addresses else "10.0.0"
@@ -310,7 +319,7 @@ def pod_address(machine: Machine, host: Host, pod: Pod) -> str:
 
 def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str], options: dict[str, str]) -> int:
     machine.settling.everything(machine.now)
-    selector = dict(part.split("=", 1) for part in options.get("-l", "").split(",") if "=" in part)
+    selector = _selector(options.get("-l", ""))
     namespace = options.get("-n", "default")
     found = [
         item
@@ -497,7 +506,7 @@ def _describe(machine: Machine, call: Call, words: list[str], options: dict[str,
         call.out(f"Addresses:\n  InternalIP:  {member.address}\n")
         return 0
     for host, pod in _chosen_pods(machine, names, options):
-        call.out(f"Name: {pod.name}\nNode: {host.hostname if host else '<none>'}\nEvents: {pod.trouble or '<none>'}\n")
+        call.out(f"Name: {pod.name}\nNode: {machine.settling.node_name(host) if host else '<none>'}\nEvents: {pod.trouble or '<none>'}\n")
     return 0
 
 
@@ -619,7 +628,7 @@ def reporting(machine: Machine) -> list[str]:
     """Nodes whose metrics arrive: Telegraf has run there for a flush, and its packets reach InfluxDB."""
     hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
     return [
-        host.hostname
+        machine.settling.node_name(host)
         for host in hosts
         if (pod := host.pod("telegraf"))
         and pod.running

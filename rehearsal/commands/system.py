@@ -182,7 +182,7 @@ def umount(machine: Machine, call: Call) -> int:
 
 @program("hostname")
 def hostname(machine: Machine, call: Call) -> int:
-    call.out(f"{machine.host.hostname}\n")
+    call.out(f"{machine.hostname}\n")
     return 0
 
 

@@ -119,7 +119,8 @@ def check(at: World, environment: Environment, name: str, facts: NodeFacts, cont
 
 def test_all_that_phases_yield_for_machines_as_they_come() -> None:
     seen: set[str] = set()
-    for stage, family, texts, choices in product(STAGES, FAMILIES, VARIANTS, (Choices(), Choices(purge=True, whole_cluster=False))):
+    plain = [(stage, family, VARIANTS[0], Choices(purge=True, whole_cluster=False)) for stage, family in product(STAGES, FAMILIES)]
+    for stage, family, texts, choices in [*product(("fresh", "cluster"), FAMILIES, VARIANTS, (Choices(),)), *plain]:
         at = world(stage, family)
         environment = variant(at.environment, texts)
         control = at.facts("cp1")

@@ -65,7 +65,7 @@ def private(outcome: Outcome, words: list[str]) -> None:
                 assert word not in file.text or file.mode == "600", path
 
 
-@hypothesis_settings(max_examples=15, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(clusters())
 def test_whatever_happens(cluster: tuple[int, dict[str, str]]) -> None:
     workers, faults = cluster
@@ -96,7 +96,7 @@ def test_whatever_happens(cluster: tuple[int, dict[str, str]]) -> None:
         assert all(residue(one) == [] for one in bed.facts().values())
 
 
-@hypothesis_settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(clusters(), st.integers(1, 60))
 def test_reset_after_anything_ends_clean(cluster: tuple[int, dict[str, str]], stop_after: int) -> None:
     """A run with faults, stopped after some scripts, then reset: nothing of a cluster is left, and swap is as it was."""
@@ -129,7 +129,7 @@ def stopped_run(bed: Bed, after: int, *faults: str, workers: int) -> Outcome:
     return bed.run(phases.BOOTSTRAP, *faults, workers=workers, hook=arrange)
 
 
-@hypothesis_settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=3))
 def test_interrupted_again_and_again_it_still_gets_there(stops: list[int]) -> None:
     with fresh_bed() as bed:
