@@ -49,8 +49,11 @@ class Member:
 
 @dataclass
 class Token:
+    """A bootstrap token; `signed` is when the controller manager has signed cluster-info with it."""
+
     secret: str
     expires: float
+    signed: float = 0.0
 
 
 @dataclass
@@ -108,6 +111,11 @@ class Cluster:
     @property
     def exists(self) -> bool:
         return bool(self.control)
+
+    def forget(self) -> None:
+        """The control plane is gone, and with it all that etcd held."""
+        fresh = Cluster(generation=self.generation + 1)
+        vars(self).update(vars(fresh))
 
     def touch(self) -> None:
         """Say that something changed, so that it is saved."""

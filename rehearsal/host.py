@@ -38,7 +38,7 @@ BASE_TOOLS = {
     "awk bash cat chmod cmp cp curl cut date df echo env false find flock gpg grep head hostname id install ip ip6tables "
     "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mv nft nproc "
     "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sysctl systemctl tail tee test timeout "
-    "touch tr true umount uname uniq wc xargs lsmod ss getent ping swapon"
+    "touch tr true umount uname uniq wc xargs lsmod ss getent ping ifconfig service reboot"
 }
 TOOLS = frozenset(" ".join(BASE_TOOLS).split())
 KERNEL = "6.8.0-87-generic"
@@ -265,7 +265,10 @@ class Host:
         """Whether the unit really works: a kubelet without configuration or runtime only restarts for ever."""
         if not self.unit(name).active:
             return False
-        return name != "kubelet" or ("/var/lib/kubelet/config.yaml" in self.files and self.unit("containerd").active)
+        if name != "kubelet":
+            return True
+        modern = "/var/lib/kubelet/config.yaml" in self.files and self.unit("containerd").active
+        return modern or ("/etc/kubernetes/kubelet.conf" in self.files and self.unit("docker").active)
 
     def pod(self, app: str) -> Pod | None:
         """The first pod with the label app=`app`."""

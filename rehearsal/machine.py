@@ -32,6 +32,7 @@ class Machine:
     settings: Settings
     seed: int
     horizon: Callable[[], float]
+    folder: str = "/"  # where the script stands
     started: float = 0.0  # virtual time when this process began
 
     @property
@@ -73,10 +74,13 @@ class Machine:
         """A file's text; what the kernel makes up depends on the moment."""
         if path == f"/proc/{LOCKER}/comm":
             return "unattended-upgr\n" if self.lock_left > 0 else None
-        return self.host.read(path)
+        return self.host.read(self.absolute(path))
 
     def write_file(self, path: str, text: str, *, append: bool = False) -> None:
-        self.host.write(path, text, append=append)
+        self.host.write(self.absolute(path), text, append=append)
+
+    def absolute(self, path: str) -> str:
+        return path if path.startswith("/") else f"{self.folder.rstrip('/')}/{path}"
 
     def glob(self, pattern: str) -> list[str]:
         return self.host.glob(pattern)

@@ -158,7 +158,7 @@ class Simulation:
     def _run(self, host: Host, text: str) -> tuple[int, bytes]:
         with self.lock:
             self.ran.append((host.name, text.split("\n", 1)[0].removeprefix("# kubefab: ")))
-            machine = Machine(host, self.cluster, self.settling, self._settings, self.seed, lambda: self._latest, self._started)
+            machine = Machine(host, self.cluster, self.settling, self._settings, self.seed, lambda: self._latest, started=self._started)
             try:
                 return shell.run(machine, text)
             except Halted:

@@ -13,7 +13,7 @@ from ..bash import Call
 from ..cluster import Influx, Member, Token, builtin
 from ..host import Host, Link, Pod
 from ..machine import Halted, Machine
-from . import program, unmodelled
+from . import legacy, program, unmodelled
 
 HEALTH = 240.0  # seconds that kubeadm waits for kubelet and control plane (controlPlaneComponentHealthCheck)
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -27,6 +27,8 @@ _RESET_NOTE = (
 @program("kubeadm")
 def kubeadm(machine: Machine, call: Call) -> int:
     words, options = _options(call.argv[1:])
+    if legacy.speaks(machine):
+        return legacy.kubeadm(machine, call, words, options)
     match words:
         case ["init", *_]:
             return _init(machine, call, options)
@@ -143,9 +145,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     advertise = init.get("localAPIEndpoint", {}).get("advertiseAddress", host.address)
     machine.spend(8, "init certs")
     call.out('[certs] Generating "ca" certificate and key\n[kubeconfig] Writing "admin.conf" kubeconfig file\n')
-    ca = _certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
+    ca = certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
     name = str(config.get("clusterName", "kubernetes"))
-    _write_control_plane(host, ca, endpoint, name, version)
+    write_control_plane(host, ca, endpoint, name, version)
     _kubelet_files(host, machine.hostname)
     host.units["kubelet"].active = True
     if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
@@ -229,7 +231,7 @@ def _static(host: Host, component: str, version: str) -> Pod:
     )
 
 
-def _certificate(salt: str) -> str:
+def certificate(salt: str) -> str:
     body = base64.b64encode(hashlib.sha512(salt.encode()).digest() * 3).decode()
     lines = "\n".join(body[i : i + 64] for i in range(0, len(body), 64))
     return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
@@ -240,7 +242,7 @@ def ca_hash(ca: str) -> str:
     return hashlib.sha256(ca.encode()).hexdigest()
 
 
-def _write_control_plane(host: Host, ca: str, endpoint: str, name: str, version: str) -> None:
+def write_control_plane(host: Host, ca: str, endpoint: str, name: str, version: str) -> None:
     key = hashlib.sha256(ca.encode()).hexdigest()
     host.write("/etc/kubernetes/pki/ca.crt", ca)
     for pair in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "sa", "etcd/ca", "etcd/server"):
@@ -278,7 +280,8 @@ def _kubelet_files(host: Host, hostname: str) -> None:
 
 def _keep_token(machine: Machine, entry: dict[str, Any]) -> None:
     name, _, secret = str(entry["token"]).partition(".")
-    machine.cluster.tokens[name] = Token(secret, machine.host.clock + _duration(str(entry.get("ttl", "24h"))))
+    now = machine.host.clock
+    machine.cluster.tokens[name] = Token(secret, now + _duration(str(entry.get("ttl", "24h"))), signed=now + 1)
     machine.cluster.touch()
 
 
@@ -336,6 +339,8 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
             "cluster CA found in cluster-info ConfigMap is invalid: none of the public keys are pinned"
         )
     machine.spend(4, "join discovery")
+    if token is not None and token.signed > machine.now:
+        host.clock += 5  # it looks for the signature every 5 seconds
     host.write("/etc/kubernetes/bootstrap-kubelet.conf", _kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600")
     host.write("/etc/kubernetes/pki/ca.crt", cluster.ca)
     call.out('[preflight] Reading configuration from the "kubeadm-config" ConfigMap\n[kubelet-start] Starting the kubelet\n')
@@ -390,8 +395,7 @@ def reset(machine: Machine, call: Call) -> int:
     else:
         host.remove("/var/lib/kubelet")
     if cluster.control == host.name:
-        fresh = type(cluster)(generation=cluster.generation + 1)
-        cluster.__dict__.update(fresh.__dict__)
+        cluster.forget()
     call.out("[reset] Stopping the kubelet service\n")
     call.out(f"[reset] Deleting contents of directories: [/etc/kubernetes/manifests /var/lib/kubelet]\n\n{_RESET_NOTE}")
     return 0

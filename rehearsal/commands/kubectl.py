@@ -101,6 +101,12 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
     if kinds == ["ConfigMap"] and names == ["cluster-info"]:
         data = {f"jws-kubeconfig-{name}": "signed" for name in machine.cluster.tokens}
         return _print(machine, call, [{"data": json.dumps(data)}], options, single=True, row=str, head="")
+    if kinds == ["ConfigMap"] and names == ["cluster-info"] and options.get("-n") == "kube-public":
+        signed = {
+            f"jws-kubeconfig-{name}": "eyJ..signature" for name, token in machine.cluster.tokens.items() if token.signed <= machine.now
+        }
+        item = {"kind": "ConfigMap", "metadata": {"name": "cluster-info"}, "data": {"kubeconfig": "apiVersion: v1\n", **signed}}
+        return _print(machine, call, [item], options, single=True, row=lambda i: f"cluster-info   {len(i['data'])}", head="NAME   DATA")
     return _get_objects(machine, call, kinds, names, options)
 
 
@@ -327,7 +333,7 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
         for item in machine.cluster.workloads(kind)
         if ("-A" in options or item["metadata"].get("namespace", "") == namespace)
         and (not names or item["metadata"]["name"] in names)
-        and all(item["metadata"].get("labels", {}).get(key) == value for key, value in selector.items())
+        and all(item["metadata"].get("labels", {}).get(key) in allowed for key, allowed in selector.items())
     ]
     if names and not found:
         group = {"Deployment": "deployments.apps", "DaemonSet": "daemonsets.apps"}.get(kinds[0], kinds[0].lower() + "s")
@@ -398,7 +404,7 @@ def _jsonpath(call: Call, path: str, item: dict[str, Any]) -> str:
                 values = [one for value in values for one in value if one.get(condition[1]) == condition[2]]
             else:
                 raise unmodelled(call)
-        result += " ".join(str(value) for value in values)
+        result += " ".join(value if isinstance(value, str) else json.dumps(value) for value in values)
     return result
 
 
@@ -655,7 +661,20 @@ def _create(machine: Machine, call: Call, words: list[str], options: dict[str, s
     raise unmodelled(call)
 
 
+def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    """The manual's influxcli: a pod that runs one statement and goes."""
+    if words != ["influxcli"]:
+        raise unmodelled(call)
+    influxes = [pod for _, pod in _pods(machine) if pod.workload.endswith("/monitoring-influxdb") and pod.running]
+    if not influxes:
+        return call.fail("Failed to connect to http://monitoring-influxdb.kube-system:8086\nPlease check your connection settings")
+    machine.cluster.influx.database = True  # heapster made it
+    machine.spend(4, "kubectl run")
+    statement = tail[tail.index("--execute") + 1]
+    return _influx(machine, call, ["-execute", statement], influxes[0])
+
+
 _VERBS = {
     "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "uncordon": _cordon, "describe": _describe,
-    "logs": _logs, "exec": _exec, "rollout": _rollout,
+    "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
 }  # fmt: skip

@@ -8,7 +8,7 @@ import re
 from ..bash import Call
 from ..host import APT, Host, Unit
 from ..machine import LOCKER, Machine
-from . import program, unmodelled
+from . import legacy, program, unmodelled
 from .system import start
 
 _KUBERNETES = ("kubelet", "kubeadm", "kubectl")
@@ -89,9 +89,11 @@ def _repositories(host: Host) -> list[str]:
     return found
 
 
-def _candidate(name: str, repositories: str) -> str:
+def _candidate(name: str, repositories: str, legacy_url: str = "") -> str:
     """The version that the repositories offer; empty when they do not have the package."""
     minor = re.search(r"/v(\d+\.\d+)/", repositories)
+    if name in legacy.PACKAGES and any(word.rstrip("/") == legacy_url for word in repositories.split()):
+        return legacy.PACKAGES[name]
     if name in _KUBERNETES or name in _OTHERS:
         if not minor:
             return ""
@@ -106,7 +108,7 @@ def _install(machine: Machine, call: Call, names: list[str]) -> int:
     new: dict[str, str] = {}
     for wanted in names:
         name, _, version = wanted.partition("=")
-        offered = _candidate(name, host.lists_from)
+        offered = _candidate(name, host.lists_from, machine.settings.legacy_packages_url.rstrip("/"))
         if not offered:
             return call.fail(f"E: Unable to locate package {name}", 100)
         if version and not fnmatch.fnmatchcase(version.removesuffix("-*"), offered):
@@ -146,6 +148,7 @@ def _put(machine: Machine, new: dict[str, str]) -> None:
         host.write("/opt/cni/bin/bridge", "")
     if "docker.io" in fresh:
         host.units["docker"] = Unit(True, True)
+        legacy.bridge(machine)
 
 
 def _remove(machine: Machine, names: list[str]) -> None:

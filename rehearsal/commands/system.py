@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..bash import Call
 from ..host import KERNEL, Host, Unit
 from ..machine import Machine
-from . import program, unmodelled
+from . import legacy, program, unmodelled
 
 _OWNERS = {"containerd": "containerd.io", "kubelet": "kubelet", "docker": "docker.io"}
 _BRIDGE = "net.bridge."
@@ -64,6 +64,8 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
     if name == "containerd":
         host.cri = '"cri"' not in (host.read("/etc/containerd/config.toml") or "")
         host.write("/run/containerd/containerd.sock", "")
+    if name == "docker":
+        legacy.bridge(machine)
     if name == "kubelet" and (again or not was):
         host.kubelet_restarts += 1
         revive(machine)

@@ -11,8 +11,17 @@ from ..machine import LOCKER, Machine
 from . import dispatch, program, unmodelled
 
 
-@program("true", ":", "wait", "umask", "cd", "set", "trap")
+@program("true", ":", "wait", "umask", "set", "trap")
 def nothing(machine: Machine, call: Call) -> int:
+    return 0
+
+
+@program("cd")
+def cd(machine: Machine, call: Call) -> int:
+    target = call.argv[1] if len(call.argv) > 1 else "/root"
+    if not machine.host.is_folder(target) and target != "/":
+        return call.fail(f"bash: line 1: cd: {target}: No such file or directory")
+    machine.folder = target
     return 0
 
 
