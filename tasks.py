@@ -10,8 +10,8 @@ from invoke import Collection
 from rich.console import Console
 from rich.table import Table
 
-import lab.tasks
-import rehearsal.tasks
+import lab.entry
+import rehearsal.entry
 from fabfile import PHASE_TASKS, inventory, kubeconfig, phases, planning
 from fabfile import status as status_module
 from fabfile.card import card
@@ -221,4 +221,4 @@ def _merge_kubeconfig(session: Session, file: str) -> None:
 
 
 cluster = Collection("cluster", bootstrap, reset, plan, status, info, kubeconfig_task)
-ns = Collection(*PHASE_TASKS, cluster, lab=lab.tasks.ns, rehearsal=rehearsal.tasks.ns)
+ns = Collection(*PHASE_TASKS, cluster, lab=lab.entry.ns, rehearsal=rehearsal.entry.ns)

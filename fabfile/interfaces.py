@@ -27,7 +27,7 @@ class Expected:
         """The line whose output `until` reads."""
         if not self.pods_of:
             return PROBE
-        path = '{range .items[*]}{.spec.hostNetwork}/{.metadata.name}{"\\n"}{end}'
+        path = '{range .items[*]}{.spec.hostNetwork}{" "}{.metadata.name}{"\\n"}{end}'
         return f"{PROBE}; echo; kubectl get pods -A --field-selector spec.nodeName={self.pods_of} -o jsonpath='{path}'"
 
     def missing(self, links: Mapping[str, Link]) -> str | None:
@@ -47,7 +47,7 @@ class Expected:
         """For a Wait on `probe`."""
         links, _, pods = output.partition("\n")
         wanted = self
-        if self.pods_of and not any(line.startswith("/") for line in pods.splitlines()):
+        if self.pods_of and not any(line.startswith(" ") for line in pods.splitlines()):
             wanted = replace(self, names=tuple(name for name in self.names if name != "cni0"))
         try:
             return wanted.missing(parse_links(links))

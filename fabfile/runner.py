@@ -7,13 +7,14 @@ observed again and must have nothing left to do.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import string
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Event, Lock, Thread
+from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 from typing import Protocol
 
 from . import gates as gate
@@ -36,6 +37,7 @@ from .retry import Clock, RealClock, poll
 from .steps import Action, Remedy, Step, Stop, Wait
 
 OBSERVE_TIMEOUT = 60.0  # seconds
+CLAIM_WAIT = 1.0
 PROBE_TIMEOUT = 30.0
 TAIL = 16  # lines of output quoted in an error
 LINE = 300  # characters of each; the journal has it whole
@@ -143,6 +145,8 @@ class Run:
         self._once: dict[str, Lock] = {}
         self._once_done: dict[str, KubefabError | None] = {}
         self._guard = Lock()
+        self._claimed = Condition()
+        self._pending: set[str] = set()
         self._identities: dict[tuple[str, str], str] = {}
         self._token_used = False
 
@@ -190,6 +194,7 @@ class Run:
         started = clock.now()
         results = {node.name: NodeResult(node.name) for node in nodes}
         workers_running = {n.name for n in nodes if not n.control_plane and any(p.name == "join" for p in phases)}
+        self._pending = {node.name for node in nodes}
         self._prepare_gates(phases, nodes, workers_running)
         threads = [
             Thread(target=self._pipeline, args=(node, phases, results[node.name], workers_running), daemon=True, name=node.name)
@@ -267,6 +272,9 @@ class Run:
     def _after(self, node: Node, result: NodeResult, workers_running: set[str]) -> None:
         """Nobody may wait for a pipeline that has ended."""
         now = self._clock(node.name).now()
+        with self._claimed:
+            self._pending.discard(node.name)
+            self._claimed.notify_all()
         if node.control_plane:
             why = f"{node.name} ({result.phase or 'connecting'} {result.state})"
             for name in (gate.MASTER, gate.NETWORK, gate.ADDONS):
@@ -347,8 +355,15 @@ class Run:
         return facts
 
     def _claim(self, node: Node, facts: NodeFacts) -> str:
-        """Name the node that has the same hostname or machine-id; the first to claim one keeps it."""
-        with self._guard:
+        """Name the node that has the same hostname or machine-id: of two, the later in the inventory is told.
+
+        Nodes before this one get a moment to be observed first; a dead one holds nobody up for longer than that.
+        """
+        with self._claimed:
+            self._pending.discard(node.name)
+            self._claimed.notify_all()
+            before = set(itertools.takewhile(lambda name: name != node.name, (n.name for n in self.environment.nodes)))
+            self._claimed.wait_for(lambda: not before & self._pending, CLAIM_WAIT)
             for kind, value in (("hostname", facts.hostname), ("machine-id", facts.machine_id)):
                 holder = self._identities.setdefault((kind, value), node.name) if value else node.name
                 if holder != node.name:

@@ -89,6 +89,18 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         on="control-plane",
         once=True,
     )
+    # kubeadm looks for the token's signature every 5 s only; joining before it is there costs a whole round
+    yield Wait(
+        "join.signature",
+        "the API's discovery document is signed with it",
+        probe="kubectl -n kube-public get configmap cluster-info -o jsonpath='{.data}' 2>&1",
+        until=lambda seen: None if f"jws-kubeconfig-{token_id}" in seen else "not yet",
+        deadline=60,
+        interval=0.5,
+        on="control-plane",
+        once=True,
+        hint="the controller manager signs it: `crictl ps -a` on the control plane shows whether it runs",
+    )
     yield Step(
         "join.join",
         "kubeadm join",

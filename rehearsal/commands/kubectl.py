@@ -304,7 +304,7 @@ def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]
     return {
         "kind": "Pod",
         "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
-        "spec": {"nodeName": machine.settling.node_name(host) if host else "", **({"hostNetwork": "true"} if pod.host_network else {})},
+        "spec": {"nodeName": machine.settling.node_name(host) if host else "", **({"hostNetwork": True} if pod.host_network else {})},
         "status": {
             "phase": "Running" if pod.running else "Pending",
             "podIP": pod_address(machine, host, pod) if host else "",

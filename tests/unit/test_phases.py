@@ -277,7 +277,8 @@ NET: list[tuple[str, NodeFacts, list[str]]] = [
     ("no API", MASTER, ["!network.control-plane"]),
     ("not applied", control_plane(ENV), ["network.flannel", "…network.pods", "…network.interfaces"]),
     ("applied, links right", control_plane(ENV, stamped=ALL_STAMPED), []),
-    ("applied, no cni0", control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1")), ["…network.pods", "…network.interfaces"]),
+    ("applied, no cni0: add-ons will see to a first pod", control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1")), []),
+    ("applied, no flannel.1", control_plane(ENV, stamped=ALL_STAMPED, links=links("cni0")), ["…network.pods", "…network.interfaces"]),
     ("another range (N4)", control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1", "cni0", inside="10.99.0")), ["…network.pods", "…network.interfaces"]),
     ("applied with another pod CIDR", control_plane(environment(pod_cidr="10.45.0.0/16"), stamped=("flannel",)), ["network.flannel", "…network.pods", "…network.interfaces"]),
 ]
@@ -311,7 +312,7 @@ CONTROL = control_plane(ENV, members=("cp1",), stamped=ALL_STAMPED)
 LISTED = control_plane(ENV, members=("cp1", "w1"), stamped=ALL_STAMPED)
 SICK = replace(LISTED, nodes=(api_node("cp1"), api_node("w1", ready=False)))
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
-ENTER = ["…join.api", "join.token", "join.join", "…join.flannel", "…join.ready"]
+ENTER = ["…join.api", "join.token", "…join.signature", "join.join", "…join.flannel", "…join.ready"]
 STOPPED = {"containerd": Unit(True, True), "kubelet": Unit(False, True)}
 JOIN: list[tuple[str, NodeFacts, NodeFacts | None, list[str]]] = [
     ("ready for it", DONE, CONTROL, ENTER),

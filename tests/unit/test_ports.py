@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from making import environment
 
 from fabfile import ports
 from fabfile.ports import ADMIN, MANUAL, TABLE, TCP, UDP, required
+from making import environment
 
 
 def seen(env: object) -> set[tuple[str, str]]:

@@ -53,6 +53,23 @@ def test_the_probes_output_is_read_whatever_it_is(output: str, fault: str) -> No
     assert EXPECTED.until(output) == fault
 
 
+@pytest.mark.parametrize(
+    ("pods", "fault"),
+    [
+        ("", None),
+        ("true kube-proxy-x\ntrue kube-flannel-ds-x\n", None),
+        (" coredns-x\ntrue kube-proxy-x\n", "no cni0"),
+        ("The connection to the server was refused\n", None),
+    ],
+)
+def test_cni0_is_asked_for_only_where_a_pod_makes_it(pods: str, fault: str | None) -> None:
+    """Pods in the host's network make no cni0; the control plane of a cluster without workers may have no others."""
+    flannel = '[{"ifname": "flannel.1", "addr_info": [{"family": "inet", "local": "10.44.0.0", "prefixlen": 32}]}]'
+    expected = Expected(("flannel.1", "cni0"), settings().pod_cidr, pods_of="cp1")
+    assert "spec.nodeName=cp1" in expected.probe
+    assert expected.until(f"{flannel}\n{pods}") == fault
+
+
 def test_the_manuals_minute_then_the_kubelet_then_pods_then_advice() -> None:
     wait = interface_wait("join.flannel", EXPECTED, grace=60, hostname="w1", reset="fab -H w1 reset --env aws")
     assert [(r.after, r.on) for r in wait.remedies] == [(60, ""), (60, "control-plane")]
