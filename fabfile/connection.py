@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -153,7 +154,7 @@ class Connection(fabric.Connection):
             code, output = self._exec(store, text, timeout)
             if code == 0:
                 code, output = self._exec(f"exec sudo -S -p '' bash {path}", self._ours.sudo_password + "\n", timeout)
-        if code != 0 and output.lstrip().startswith(b"sudo:") or b"is not in the sudoers file" in output[:500]:
+        if code != 0 and re.search(rb"^sudo: |is not in the sudoers file", output[:500], re.M):
             raise StepFailed(
                 f"{self.node.name}: sudo refused user {self.user}",
                 "let it run without a password (NOPASSWD), or pass --ask-sudo-pass; "
