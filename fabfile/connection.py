@@ -14,7 +14,7 @@ import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import BoundedSemaphore, Lock, RLock
 
@@ -31,6 +31,7 @@ KEEPALIVE = 5  # seconds
 DEAD_PEER = 20_000  # milliseconds without an acknowledgement
 CAPTURE_LIMIT = 4 << 20  # bytes
 RUN_LOCK = "/run/kubefab-run.lock"
+LOCK_PATIENCE = 2  # seconds
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -177,7 +178,8 @@ class Connection(fabric.Connection):
         try:
             channel.settimeout(self._ours.timeout)
             channel.set_combine_stderr(True)
-            channel.exec_command(f"exec {sudo}flock -n -E 75 {RUN_LOCK} bash -c {shlex.quote(script)} - {shlex.quote(owner)}")
+            # a moment's patience: the node may only just be noticing that the last holder has gone
+            channel.exec_command(f"exec {sudo}flock -w {LOCK_PATIENCE} -E 75 {RUN_LOCK} bash -c {shlex.quote(script)} - {shlex.quote(owner)}")
             if self._ours.sudo_password:
                 channel.sendall(f"{self._ours.sudo_password}\n".encode())
             answer = channel.recv(4096).decode("utf-8", "replace")
@@ -194,7 +196,8 @@ class Connection(fabric.Connection):
         try:
             yield
         finally:
-            channel.close()
+            with suppress(EOFError, OSError, paramiko.SSHException):  # the link may be gone, and the lock with it
+                channel.close()
 
     def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
         end = time.monotonic() + timeout

@@ -18,7 +18,7 @@ _STORE = re.compile(
     r"umask 077 && set -C && cat > (?P<path>/tmp/\.kubefab-[0-9a-f]{16})"
     r"(?: && exec (?P<sudo>sudo -n )?bash (?P=path) </dev/null)?"
 )
-_HOLD = re.compile(r"exec (?P<sudo>sudo -n |sudo -S -p '' )?flock -n -E (?P<code>\d+) (?P<path>/run/\S+) bash -c (?P<rest>.+)", re.S)
+_HOLD = re.compile(r"exec (?P<sudo>sudo -n |sudo -S -p '' )?flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c (?P<rest>.+)", re.S)
 _STORED = re.compile(r"exec sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
@@ -66,7 +66,7 @@ class Login:
             if refusal:
                 return refusal
         lock = self._locks.setdefault(match["path"], threading.Lock())
-        if not lock.acquire(blocking=False):
+        if not lock.acquire(timeout=float(match["wait"])):
             return int(match["code"]), b""
         try:
             owner = shlex.split(match["rest"])[-1]
@@ -92,7 +92,7 @@ class Login:
         script = self.files.get(path)
         if script is None:
             return 127, f"bash: {path}: No such file or directory\n".encode()
-        cut = not script.endswith(("\n}\nmain\n", "\n}\nmain"))  # the function never closes, or is never called
+        cut = not re.search(r"\n[})]\nmain\n?\Z", script)  # the function never closes, or is never called
         if not script or (cut and script.startswith("#")):
             return 2, f"{path}: line {script.count(chr(10)) + 1}: syntax error: unexpected end of file\n".encode()
         if _DELETES_ITSELF in script:
