@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import shlex
 import string
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -21,16 +22,17 @@ from . import gates as gate
 from . import script
 from .connection import NodeGroup, outcome
 from .context import Choices, Context
-from .errors import Interrupted, KubefabError, Refused, StepFailed
+from .errors import Interrupted, KubefabError, Refused, StepFailed, Unreachable
 from .facts import NodeFacts, observe_script, parse_facts
 from .gates import Blocked, Gates
 from .inventory import Environment, Node
 from .journal import Journal
 from .masking import mask, register
-from .phases import Phase
+from .phases import Phase, for_release
 from .phases.prep import MODULES, SYSCTL
 from .phases.registry import PROOF
 from .phases.reset import residue
+from .recipes import manual
 from .recipes.modern import Recipe, recipe_for
 from .recipes.packages import family
 from .retry import Clock, RealClock, poll
@@ -105,6 +107,8 @@ def new_token() -> str:
 
 def managed_files(environment: Environment, recipe: Recipe) -> list[str]:
     """Paths whose digests the phases compare: handed to the observing script."""
+    if environment.settings.manual:
+        return [manual.SOURCES, manual.DAEMON]
     probe = NodeFacts(os_id="debian"), NodeFacts(os_id="rocky")
     paths = {MODULES.path, SYSCTL.path, recipe.crictl_config.path, recipe.containerd_config().path, PROOF}
     paths |= {file.path for file in recipe.registry_files()}
@@ -154,7 +158,8 @@ class Run:
 
     def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
         """Gather one node's facts. Raises Unreachable, or StepFailed when the script itself does not work there."""
-        text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle)
+        ready = "/healthz" if self.environment.settings.manual else "/readyz"
+        text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle, ready=ready)
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
         try:
             facts = parse_facts(output.decode("utf-8", "replace"))
@@ -189,7 +194,7 @@ class Run:
         Never raises for a node's failure: that is in the result.  Call `stop()` from a signal handler to end after the
         steps that are under way.
         """
-        nodes = tuple(nodes)
+        nodes, phases = tuple(nodes), for_release(self.environment, phases)
         clock = self._clock(self.environment.control_plane.name)
         started = clock.now()
         results = {node.name: NodeResult(node.name) for node in nodes}
@@ -431,7 +436,7 @@ class Run:
         return changes
 
     def _step(self, target: Node, step: Step) -> None:
-        if step.id in ("join.token", "master.init"):
+        if step.id in ("join.token", "master.init") and not self.environment.settings.manual:
             self._token_used = True
         text = script.render(step.id, step.commands, step.files)
         done = outcome(self.group.of(target), step.id, text, step.timeout)
@@ -453,7 +458,12 @@ class Run:
 
         def look() -> str | None:
             self._check_stop(node)
-            seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
+            try:
+                seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
+            except Unreachable as error:
+                if not wait.reboots:
+                    raise
+                seen = error.message
             if seen:
                 self.reporter.doing(node.name, wait.phase, f"{wait.title}: {mask(seen)}")
             return seen
@@ -479,7 +489,7 @@ class Run:
     def _evidence(self, target: Node, wait: Wait) -> str:
         if not wait.evidence:
             return ""
-        text = script.render(f"{wait.id}.evidence", tuple(f"echo '$ {_short(e).replace(chr(39), '')}'; {e} || true" for e in wait.evidence), lock=False)
+        text = script.render(f"{wait.id}.evidence", tuple(f"echo {shlex.quote('$ ' + _short(e, 70))}; {e} || true" for e in wait.evidence), lock=False)
         try:
             return _tail(outcome(self.group.of(target), wait.id, text, PROBE_TIMEOUT).output, TAIL * 3)
         except KubefabError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import getpass
 import os
+import re
 import signal
 import socket
 import sys
@@ -70,7 +71,7 @@ class Session:
             progress.crowd_summary()
             journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
         if result.failed:
-            print_failures(self.console, result, self.command)
+            print_failures(self.console, result, _without_faults(self.command))
             self.console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
         return result
 
@@ -182,6 +183,11 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _without_faults(command: str) -> str:
+    """The command as it is to be run again: a rehearsal's fault is lifted by then."""
+    return re.sub(r" --fault[= ]\S+", "", command)
 
 
 def command_line() -> str:

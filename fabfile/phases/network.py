@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..context import Context
-from ..interfaces import Expected, interface_wait
+from ..interfaces import RESTART, Expected, interface_wait
 from ..manifests import applied, manifest
-from ..steps import Action, Stop, Wait
+from ..steps import Action, Remedy, Stop, Wait
 
 
 def network(ctx: Context) -> Iterator[Action]:
@@ -28,10 +28,11 @@ def network(ctx: Context) -> Iterator[Action]:
         "the control plane's pods run",
         probe=f"kubectl get pods -A --field-selector spec.nodeName={facts.hostname} --no-headers 2>&1",
         until=_all_running,
-        deadline=300,
+        deadline=240,
         interval=1,
+        remedies=(Remedy("restart the kubelet", RESTART, after=2 * ctx.settings.flannel_grace),),
         hint="ContainerCreating for long is an image that cannot be pulled, CrashLoopBackOff of coredns a resolver loop: "
-        "`kubectl -n kube-system describe pod …` on the control plane",
+        f"`kubectl -n kube-system describe pod …` on the control plane. If nothing explains it, the manual's rule (N4): `{ctx.fab('reset')}`",
         evidence=("kubectl get pods -A -o wide 2>&1", "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8"),
     )
     yield interface_wait(

@@ -67,11 +67,7 @@ CASES = (
         WORKERS,
     ),
     Case("w2:flannel-after-restart", notes="restart the kubelet"),
-    Case(
-        "cp1:flannel-after-restart",
-        notes="restart the kubelet",
-        core="network.pods waits for flannel's pod before anything restarts the kubelet",
-    ),
+    Case("cp1:flannel-after-restart", notes="restart the kubelet"),
     Case(
         "w2:flannel-wrong-range",
         {"w2": (rf"{GAVE_UP}.*flannel\.1 has 10\.99\.\d+\.0, not in 10\.44\.0\.0/16", "N4.*POD_CIDR")},
