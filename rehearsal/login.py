@@ -18,7 +18,9 @@ _STORE = re.compile(
     r"umask 077 && set -C && cat > (?P<path>/tmp/\.kubefab-[0-9a-f]{16})"
     r"(?: && exec (?P<sudo>sudo -n )?bash (?P=path) </dev/null)?"
 )
-_HOLD = re.compile(r"exec (?P<sudo>sudo -n |sudo -S -p '' )?flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c (?P<rest>.+)", re.S)
+_HOLD = re.compile(
+    r"exec (?P<sudo>sudo -n |sudo -S -p '' )?flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c (?P<rest>.+)", re.S
+)
 _STORED = re.compile(r"exec sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
 _DELETES_ITSELF = 'rm -f -- "$0"'
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Callable
 from io import StringIO
 
@@ -16,6 +15,7 @@ from .commands.runtime import sandbox
 from .commands.system import disk_free
 from .host import KERNEL, SUSE
 from .machine import Machine
+from .values import assigned
 
 Values = dict[str, str]
 Section = Callable[[Machine, Values], str]
@@ -24,14 +24,8 @@ _SECTIONS: dict[str, Section] = {}
 
 def answer(machine: Machine, script: str) -> tuple[int, bytes]:
     """What the observing script prints here. Raises Unmodelled for a section that has no function."""
-    values = {}
-    for line in script.splitlines():
-        match = re.fullmatch(r"([a-z_]+)=(.*)", line)
-        if match and match[1] not in values:
-            words = shlex.split(match[2])
-            values[match[1]] = words[0] if words else ""
-        if line.startswith("has()"):
-            break
+    head = script.split("\nhas()", 1)[0]
+    values = {name: assigned(head, name) for name in re.findall(r"^([a-z_]+)=", head, flags=re.M)}
     asked = {name: line for line, name in re.findall(r'\{ kube (.+?) >"\$d/(\w+)"; \} &', script)}
     names = re.findall(r"echo '@@ (\w+)'", script)
     looped = re.search(r'^for s in ([\w ]+); do echo "@@ \$s"', script, flags=re.M)

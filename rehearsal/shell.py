@@ -14,7 +14,7 @@ from io import StringIO
 
 from fabfile.script import MARK, OUTPUT_LIMIT
 
-from . import observe
+from . import doctor, observe
 from .bash import Exit, Shell, Streams, Unmodelled
 from .commands import dispatch
 from .machine import Halted, Machine
@@ -68,6 +68,9 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
     try:
         if text.startswith("# kubefab: observe\n"):
             return observe.answer(machine, text)
+        name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
+        if name in doctor.NAMES:
+            return doctor.answer(machine, name, text)
         if not text.startswith("# kubefab: "):
             return _plain(machine, text)
         return _run(machine, take_apart(text))
