@@ -7,7 +7,6 @@ observed again and must have nothing left to do.
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import shlex
 import string
@@ -151,7 +150,8 @@ class Run:
         self._guard = Lock()
         self._claimed = Condition()
         self._pending: set[str] = set()
-        self._identities: dict[tuple[str, str], str] = {}
+        self._identities: dict[str, dict[str, str]] = {}
+        self._accepted: set[str] = set()
         self._token_used = False
 
     # --- observing
@@ -271,7 +271,7 @@ class Run:
             self._log("crash", node=node.name, trace=traceback.format_exc())
         finally:
             self._after(node, result, workers_running)
-            self._log("node", node=node.name, state=result.state, steps=result.steps, error=result.error and result.error.message)
+            self._log("node", node=node.name, state=result.state, phase=result.phase, step=result.step, steps=result.steps, error=result.error and result.error.message)
             self.reporter.node_done(node.name, result)
 
     def _after(self, node: Node, result: NodeResult, workers_running: set[str]) -> None:
@@ -364,15 +364,21 @@ class Run:
 
         Nodes before this one get a moment to be observed first; a dead one holds nobody up for longer than that.
         """
+        mine = {"hostname": facts.hostname, "machine-id": facts.machine_id}
+        names = [n.name for n in self.environment.nodes]
+        before = set(names[: names.index(node.name)])
         with self._claimed:
+            self._identities[node.name] = mine
             self._pending.discard(node.name)
             self._claimed.notify_all()
-            before = set(itertools.takewhile(lambda name: name != node.name, (n.name for n in self.environment.nodes)))
             self._claimed.wait_for(lambda: not before & self._pending, CLAIM_WAIT)
-            for kind, value in (("hostname", facts.hostname), ("machine-id", facts.machine_id)):
-                holder = self._identities.setdefault((kind, value), node.name) if value else node.name
-                if holder != node.name:
-                    return f"{kind} as {holder} ({value})"
+            for other, theirs in self._identities.items():
+                if other not in before and other not in self._accepted:
+                    continue
+                for kind, value in mine.items():
+                    if value and theirs[kind] == value:
+                        return f"{kind} as {other} ({value})"
+            self._accepted.add(node.name)
         return ""
 
     def _pass(self, name: str, node: Node, phase: str) -> None:

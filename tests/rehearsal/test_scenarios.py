@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from scenarios import SCENARIOS, Scenario
 
 from fabfile.context import Choices
 from fabfile.phases import RESET
 from rehearsal_bed import Bed
+from scenarios import SCENARIOS, Scenario
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)

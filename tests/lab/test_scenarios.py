@@ -1,0 +1,79 @@
+"""The shared scenarios on real nodes: what the rehearsal says of a fault must be what happens."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from lab import nodes as machines
+from lab_bed import Lab, events
+from scenarios import SCENARIOS, Scenario
+
+GRACE = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}
+
+
+def _identity(source: str) -> Callable[[Lab], None]:
+    def change(lab: Lab) -> None:
+        if source == "w1":
+            lab.sh("w2", "cp /etc/machine-id /run/machine-id.own")
+            value = lab.sh("w1", "cat /etc/machine-id")
+            lab.sh("w2", f"echo {value} > /etc/machine-id")
+        else:
+            lab.sh("w2", "cat /run/machine-id.own > /etc/machine-id; rm /run/machine-id.own")
+
+    return change
+
+
+def _new_host_key(lab: Lab) -> None:
+    lab.sh("w2", "mkdir -p /root/keys && cp -a /etc/ssh/ssh_host_* /root/keys/")
+    lab.sh("w2", "rm /etc/ssh/ssh_host_*; ssh-keygen -A >/dev/null; systemctl restart ssh")
+
+
+def _old_host_key(lab: Lab) -> None:
+    lab.sh("w2", "cp -a /root/keys/* /etc/ssh/ && rm -rf /root/keys; systemctl restart ssh")
+
+
+def _power_on(lab: Lab) -> None:
+    machines.start("w2")
+    host = next(node.host for node in lab.environment.nodes if node.name == "w2")
+    answers = ["bash", "-c", f"exec 3<>/dev/tcp/{host}/22 && head -c 3 <&3"]
+    lab.eventually("w2 takes logins", lambda: subprocess.run(answers, capture_output=True, check=False, timeout=20).stdout == b"SSH")
+
+
+WORDS: dict[str, Callable[[Lab], object]] = {
+    "power cut": lambda lab: machines.kill("w2"),
+    "power on": _power_on,
+    "machine-id of w1": _identity("w1"),
+    "machine-id of its own": _identity(""),
+    "new host key": _new_host_key,
+    "forget host key": _old_host_key,
+}
+
+
+def carry_out(lab: Lab, line: str) -> None:
+    if line in WORDS:
+        WORDS[line](lab)
+    else:
+        lab.sh("w2", line)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_on_real_nodes(healthy: Lab, scenario: Scenario) -> None:
+    lab = healthy
+    off = ("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-images")
+    lab.run(*off, *(["--purge"] if scenario.purge else []))
+    carry_out(lab, scenario.make)
+    try:
+        done = lab.bootstrap(expect=1 if scenario.phase else 0, **GRACE)
+        ended = {e["node"]: e["phase"] for e in lab.steps() if e["event"] == "node" and e["state"] != "done"}
+        assert ended == ({"w2": scenario.phase} if scenario.phase else {}), str(done)
+        seen = done.output + "".join(str(e) for path in [max(lab.journals.glob("*.jsonl"))] for e in events(path))
+        assert scenario.says in seen, str(done)
+    finally:
+        carry_out(lab, scenario.mend)
+    if scenario.reset:
+        lab.run(*off)
+    lab.bootstrap(**GRACE)
+    lab.eventually("w2 is Ready", lambda: lab.ready() == {"cp1": True, "w1": True, "w2": True})

@@ -1,0 +1,68 @@
+"""One table for two worlds: faults that can be made on simulated nodes and on real ones, and what must come of them in both.
+
+Each starts from a healthy cluster from which w2 was taken off; the fault is made, bootstrap runs, the fault is mended,
+bootstrap runs again.  Where the worlds differ, the model in rehearsal/ is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`fault` is the rehearsal's switch; `make` and `mend` are root shell lines on the real w2 (or words that the lab test knows).
+
+    `phase` is where w2 stops, "" where it gets through; `says` must be in what a person reads.  `purge`: w2 has no packages
+    yet.  `reset`: the remedy is a reset of w2.
+    """
+
+    name: str
+    fault: str
+    make: str
+    mend: str
+    phase: str
+    says: str
+    purge: bool = False
+    reset: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_REJECT = "nft add table inet fault; nft 'add chain inet fault out {{ type filter hook output priority -5; }}'; nft add rule inet fault out {}"
+_ACCEPT = "nft delete table inet fault"
+# dpkg takes a POSIX lock, which flock(1) cannot; perl is in every Debian.
+_LOCK = (
+    "perl -MFcntl -e 'open F, \">>/var/lib/dpkg/lock-frontend\"; fcntl(F, F_SETLK, pack(\"s s l! l! i\", F_WRLCK, 0, 0, 0, 0)) or die; "
+    "sleep 9' >/dev/null 2>&1 &"
+)
+
+SCENARIOS = (
+    Scenario("stale cni0", "w2:stale-cni0", "ip link add cni0 type bridge", "true", "prep", "cni0 exists already", reset=True),
+    Scenario("two machines of one name", "w2:duplicate-hostname", "hostname w1", "hostname w2", "prep", "has the same hostname as w1"),
+    Scenario(
+        "cloned machine-id", "w2:duplicate-machine-id", "machine-id of w1", "machine-id of its own", "prep", "has the same machine-id as w1"
+    ),
+    Scenario("host down", "w2:host-down", "power cut", "power on", "connecting", "w2 ("),
+    Scenario("host key changed", "w2:host-key-changed", "new host key", "forget host key", "connecting", "host key has CHANGED"),
+    Scenario(
+        "sudo asks for a password",
+        "w2:sudo-password",
+        "sed -i s/NOPASSWD:// /etc/sudoers.d/*",
+        "sed -i 's/ALL$/NOPASSWD:ALL/' /etc/sudoers.d/*",
+        "connecting",
+        "sudo refused user ops",
+    ),
+    Scenario(
+        "package source down",
+        "w2:packages-down",
+        _REJECT.format("tcp dport 80 reject with tcp reset"),
+        _ACCEPT,
+        "install",
+        "cannot fetch",
+        purge=True,
+    ),
+    Scenario("package lock held", "w2:apt-locked=9", _LOCK, "true", "", "held by", purge=True),
+    Scenario("flannel cannot start", "w2:flannel-missing", "touch /run/flannel", "rm -f /run/flannel", "join", "no flannel.1"),
+)
