@@ -367,25 +367,28 @@ class _Rules(paramiko.ServerInterface):
 
 def _tunnel(channel: paramiko.Channel, port: int) -> None:
     """Carry bytes both ways between a channel and a port of this farm, until one side ends."""
+    gone = (OSError, EOFError, paramiko.SSHException)
     try:
         sock = socket.create_connection((LOOPBACK, port), timeout=10)
     except OSError:
-        channel.close()
+        with suppress(*gone):
+            channel.close()
         return
     sock.settimeout(None)
 
     def inward() -> None:
-        with suppress(OSError):
+        with suppress(*gone):
             while data := channel.recv(1 << 16):
                 sock.sendall(data)
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
     threading.Thread(target=inward, name="rehearsal-tunnel", daemon=True).start()
-    with suppress(OSError):
+    with suppress(*gone):
         while data := sock.recv(1 << 16):
             channel.sendall(data)
-    channel.close()
+    with suppress(*gone):
+        channel.close()
     sock.close()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,8 +40,12 @@ class World:
     hosts: dict[str, Host]
     cluster: Cluster
 
+    @cached_property
+    def _frozen(self) -> bytes:
+        return pickle.dumps((self.hosts, self.cluster))
+
     def machine(self, name: str) -> Machine:
-        hosts, cluster = copy.deepcopy((self.hosts, self.cluster))
+        hosts, cluster = pickle.loads(self._frozen)
         settling = Settling(cluster, hosts, lambda host, fault: None)
         return Machine(hosts[name], cluster, settling, self.environment.settings, 0, lambda: 10_000.0)
 

@@ -192,7 +192,6 @@ def test_sudo_that_asks_for_a_password(bench: Bench) -> None:
         assert connection.root(SCRIPT, 10) == (0, b"hello\n##kubefab 1 0\n")
 
 
-@pytest.mark.xfail(reason='core: sudo\'s answer begins with "Sorry, try again.", so that it is not taken for a refusal')
 def test_a_wrong_sudo_password_is_a_refusal(bench: Bench) -> None:
     _, node = bench.serve(sudo="password", password="open sesame")
     with bench.connect(node, password="guess") as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
@@ -308,7 +307,6 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
     assert [text for text in seen if "me" in text.split()] == ["echo me > /run/kubefab-run.lock"]
 
 
-@pytest.mark.xfail(reason="core: hold() closes its channel on a broken link, which raises EOFError")
 def test_the_run_lock_goes_with_its_holder(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second:
