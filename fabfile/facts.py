@@ -6,6 +6,7 @@ into a `NodeFacts`.  Nothing is remembered between runs: state is observed each 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shlex
@@ -23,7 +24,7 @@ STATE = "/var/lib/kubefab"  # on the node: what prep found, so that reset can pu
 # One question to InfluxDB: the retention policies, and which nodes sent metrics lately.
 METRICS_QUERY = (
     "SHOW RETENTION POLICIES; "
-    'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 2m GROUP BY "node_name"'
+    'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 )
 # Paths that only a cluster leaves behind.
 TRACES = (
@@ -53,7 +54,7 @@ kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
 if [ -n "$settle" ]; then (flock -w "$settle" 9) 9>>/run/kubefab.lock || exit 75; fi
 d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
-  { kube get --raw=/readyz >"$d/readyz"; } &
+  { kube get --raw="$ready" >"$d/readyz"; } &
   { kube get nodes -o json >"$d/nodes"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
@@ -71,7 +72,7 @@ echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overl
 echo '@@ swap'; tail -n +2 /proc/swaps
 echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap\s' /etc/fstab 2>/dev/null
 echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
-echo '@@ links'; ip -j addr 2>/dev/null
+echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
 echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
 echo '@@ packages'
 if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages 2>/dev/null
@@ -98,8 +99,8 @@ echo '@@ end'
 """
 
 
-def observe_script(*, control_plane: bool, files: Iterable[str], settle: bool = False) -> str:
-    """The script for one node; `files` are the paths whose digests the phases will ask for.
+def observe_script(*, control_plane: bool, files: Iterable[str], settle: bool = False, ready: str = "/readyz") -> str:
+    """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` the API's health endpoint.
 
     With `settle` it first waits for a step of an earlier run that still goes on there: what it sees would
     be half a truth, and deciding from it could undo a good cluster.
@@ -114,6 +115,7 @@ def observe_script(*, control_plane: bool, files: Iterable[str], settle: bool = 
         "state": STATE,
         "metrics_query": METRICS_QUERY,
         "settle": str(LOCK_WAIT) if settle else "",
+        "ready": ready,
     }
     head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
     return f'# kubefab: observe\nmain() {{\nrm -f -- "$0"\n{head}\n{_SCRIPT}}}\nmain\n'
@@ -282,9 +284,14 @@ def _number(text: str) -> int:
 
 
 def parse_links(text: str) -> dict[str, Link]:
-    """The interfaces in `ip -j addr` output. Raises json.JSONDecodeError, or ValueError for JSON of another form."""
+    """The interfaces in what `ip -j addr`, `ip addr` or `ifconfig` (of either generation) printed.
+
+    Raises json.JSONDecodeError, or ValueError for something else.
+    """
     if not text.strip():
         return {}
+    if text.lstrip()[0] not in "[{":
+        return _plain_links(text)
     links = json.loads(text)
     if not isinstance(links, list) or not all(isinstance(link, dict) for link in links):
         raise ValueError("`ip -j addr` did not print a list of interfaces")
@@ -298,6 +305,28 @@ def parse_links(text: str) -> dict[str, Link]:
         for link in links
         if "ifname" in link
     }
+
+
+_PLAIN_ADDRESS = re.compile(r"\binet6? (?:addr: ?)?([0-9a-f.:]+)(?:/(\d+))?(?:.*?(?:Mask:|netmask |prefixlen )([\d.]+))?")
+
+
+def _plain_links(text: str) -> dict[str, Link]:
+    """Ubuntu 16.04's `ip` knows no JSON: interfaces from its plain text, or from ifconfig's. Raises ValueError for other text."""
+    found: dict[str, Link] = {}
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        name = re.match(r"(?:\d+: )?([\w.-]+)", block)
+        mtu = re.search(r"\bmtu[ :](\d+)", block, flags=re.I)
+        if not name or not mtu:
+            raise ValueError(f"not an interface: {block[:60]!r}")
+        addresses = tuple(f"{address}/{prefix or _prefix(mask)}" for address, prefix, mask in _PLAIN_ADDRESS.findall(block))
+        up = bool(re.search(r"[<, ]UP[>, ]", block))
+        found[name[1]] = Link(name[1], addresses, int(mtu[1]), up)
+    return found
+
+
+def _prefix(mask: str) -> str:
+    """A prefix length from a dotted mask, or from itself; 32 where nothing stands."""
+    return str(ipaddress.ip_network(f"0.0.0.0/{mask}").prefixlen) if "." in mask else mask or "32"
 
 
 def _items(text: str) -> tuple[Mapping[str, Any], ...]:

@@ -38,7 +38,7 @@ def _metrics(hostname: str, duration: str) -> Wait:
         "addons.metrics",
         "this node's metrics arrive in InfluxDB",
         probe=f"{INFLUX} '{METRICS_QUERY}' 2>&1",
-        until=lambda seen: None if f"node_name={hostname}," in seen else "none in the last two minutes",
+        until=lambda seen: None if f"node_name={hostname}," in seen else "none in the last minute",
         deadline=90,
         interval=1,
         on="control-plane",
