@@ -26,7 +26,7 @@ SYSCTLS = "sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bri
 def before(lab: Lab) -> dict[str, str]:
     """Each node's sysctls before anything of ours ran there, and a swap line in fstab where that is safe to have."""
     if NO_HOST_SWAP:  # `swapoff -a` in a node would reach the machine's own
-        lab.sh("w1", f"echo '{SWAP_LINE}' >> /etc/fstab")
+        lab.sh("w1", f"grep -qxF '{SWAP_LINE}' /etc/fstab || echo '{SWAP_LINE}' >> /etc/fstab")
     return {name: lab.sh(name, SYSCTLS) for name in lab.names}
 
 
@@ -127,8 +127,8 @@ def test_status_says_done_everywhere(healthy: Lab) -> None:
 # --- 3: faults
 
 def test_a_lost_flannel_interface_is_brought_back_by_the_manuals_rule(healthy: Lab) -> None:
-    """J3: after the grace time the kubelet is restarted; that does not help here, so flannel's pod is made anew."""
-    healthy.sh("w1", "ip link delete flannel.1")
+    """J3: after the grace time the kubelet is restarted; that does not help a flannel that hangs, so its pod is made anew."""
+    healthy.sh("w1", "pkill -STOP -x flanneld && ip link delete flannel.1")  # a live one would bring it back by itself
     started = healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet")
     done = healthy.bootstrap(**GRACE)
     assert "w1: flannel.1 in 10.44.0.0/16: still no flannel.1 after 5 s; restart the kubelet" in done.output
@@ -157,7 +157,9 @@ def test_influxdb_that_refuses_is_made_anew_and_the_policy_set_again(healthy: La
 
 def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
     """Every node is Ready, and yet pods of one do not reach the others."""
-    influx = healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o jsonpath='{.items[0].spec.nodeName}'")
+    healthy.kubectl("-n monitoring rollout status deploy/monitoring-influxdb --timeout=60s")
+    pods = json.loads(healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o json"))["items"]
+    influx = next(p["spec"]["nodeName"] for p in pods if "deletionTimestamp" not in p["metadata"])
     victim = next(name for name in healthy.names if name not in (influx, healthy.control_plane.name))
     healthy.sh(victim, "nft add table inet story && nft 'add chain inet story in { type filter hook input priority -300; }'")
     try:
@@ -219,6 +221,7 @@ CUTS = [
 
 def test_killed_in_every_phase_it_finishes_in_the_end(lab: Lab) -> None:
     """SIGKILL at the beginning of each of these steps, one after another on the same nodes; then a run that is left alone."""
+    lab.reset("--purge")
     reached = []
     for step in CUTS:
         try:
