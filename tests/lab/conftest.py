@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+
 from lab_bed import BIN, PROJECT, Lab
 
 ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab_bed import BOOTSTRAP, PROJECT, TOKEN_FORM, Lab, dirt
 
 from lab import nodes as machines
+from lab_bed import BOOTSTRAP, PROJECT, TOKEN_FORM, Lab, dirt
 
 GRACE = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}  # the manual's minute, shorter
 SWAP_LINE = "/no/such/swapfile none swap sw 0 0"
