@@ -10,7 +10,7 @@ from .context import LATER, Choices, Context
 from .facts import NodeFacts
 from .inventory import Environment, Node
 from .masking import mask
-from .phases import Phase
+from .phases import Phase, for_release
 from .recipes.modern import recipe_for
 from .steps import Action, Step, Stop, Wait
 
@@ -26,6 +26,8 @@ class Planned:
 
 def assumed(node: Node, environment: Environment) -> NodeFacts:
     """A fresh Ubuntu machine of sufficient size: what a plan starts from when nothing was observed."""
+    if environment.settings.manual:
+        return NodeFacts(os_id="ubuntu", os_version="16.04", os_name="Ubuntu 16.04 (assumed)", hostname=node.name, arch="x86_64")
     return NodeFacts(
         os_id="ubuntu",
         os_version="24.04",
@@ -53,7 +55,7 @@ def plan(
     token = f"{LATER[:1]}minted for each run>"
     control = environment.control_plane
     base = dict(observed) if observed else {node.name: assumed(node, environment) for node in environment.nodes}
-    for phase in phases:
+    for phase in for_release(environment, phases):
         for node in nodes:
             if node.role not in phase.roles or node.name not in base:
                 continue
@@ -66,8 +68,9 @@ def plan(
                 yield Planned(node.name, phase.name, actions)
 
 
-def as_text(planned: Planned, *, commands: bool) -> Iterator[str]:
-    """The plan of one phase on one node as lines."""
+def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterator[str]:
+    """The plan of one phase on one node as lines; `reveal` shows secrets that stand in commands."""
+    shown = str if reveal else mask
     for action in planned.actions:
         where = " (on the control plane)" if not isinstance(action, Stop) and action.on else ""
         if isinstance(action, Stop):
@@ -81,9 +84,9 @@ def as_text(planned: Planned, *, commands: bool) -> Iterator[str]:
             for file in action.files:
                 yield f"    write {file.path} ({file.mode}, {'secret' if file.secret else f'{len(file.content.encode())} bytes'})"
             for line in action.commands:
-                yield f"    # {mask(line)}"
+                yield f"    # {shown(line)}"
         else:
-            yield f"    repeat every {action.interval:g} s, {action.deadline:g} s long: {mask(action.probe)}"
+            yield f"    repeat every {action.interval:g} s, {action.deadline:g} s long: {shown(action.probe)}"
             for remedy in action.remedies:
                 yield f"    after {remedy.after:g} s: {remedy.title}"
 

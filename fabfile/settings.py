@@ -161,6 +161,9 @@ class Settings:
     manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _text, "where the 1.5 recipe's manifests come from")
     legacy_key_url: str = _setting("http://packages.cloud.google.com/apt/doc/apt-key.gpg", _text, "the 1.5 recipe's apt key")
     legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _text, "the 1.5 recipe's apt repository")
+    legacy_suite: str = _setting("kubernetes-xenial main", _text, "its suite and component")
+    legacy_daemon_url: str = _setting("", _text, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon")
+    legacy_influx_image: str = _setting("cburki/influxdb-shell", _text, "the 1.5 recipe's InfluxDB client image")
 
     simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
     simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")

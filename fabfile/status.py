@@ -9,7 +9,7 @@ from .context import Context
 from .errors import KubefabError
 from .facts import NodeFacts
 from .inventory import Environment, Node
-from .phases import BOOTSTRAP
+from .phases import BOOTSTRAP, for_release
 from .recipes.modern import recipe_for
 from .steps import Stop
 
@@ -51,7 +51,7 @@ def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabE
             rows.append(Row(node, (), None, facts.message if facts else "not asked"))
             continue
         cells = []
-        for phase in BOOTSTRAP:
+        for phase in for_release(environment, BOOTSTRAP):
             if node.role not in phase.roles:
                 continue
             if phase.name == "join" and not (control and control.initialised):

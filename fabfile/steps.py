@@ -79,7 +79,8 @@ class Wait:
     `until` gets the probe's output and returns None when it is, or a short sentence that says what was
     seen instead: shown live, and in the error on giving up.  `deadline` and `interval` are seconds; the
     deadline is counted anew after each remedy.  `changes` says that the probe itself changes the node (a
-    command that is repeated until it works).  `evidence` are read-only lines whose output explains a failure.
+    command that is repeated until it works), `reboots` that the node goes away meanwhile.  `evidence` are
+    read-only lines whose output explains a failure.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Wait:
     once: bool = False
     needs: str = ""
     changes: bool = False
+    reboots: bool = False
     evidence: tuple[str, ...] = ()
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..context import Context
+from ..inventory import Environment
 from ..steps import Action
+from . import manual
 from .addons import addons
 from .install import install
 from .join import join
@@ -47,3 +49,22 @@ RESET = Phase("reset", "reset", reset, _ALL)
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
 EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}
+
+_MANUAL = {
+    phase.name: phase
+    for phase in (
+        replace(PREP, run=manual.prep),
+        replace(INSTALL, run=manual.install),
+        replace(REGISTRY, run=manual.registry),
+        replace(MASTER, run=manual.master),
+        replace(NETWORK, run=manual.network),
+        replace(JOIN, run=manual.join),
+        replace(ADDONS, run=manual.addons, roles=_CONTROL, needs={}),
+        replace(RESET, run=manual.reset),
+    )
+}
+
+
+def for_release(environment: Environment, phases: Sequence[Phase]) -> list[Phase]:
+    """The same chapters as the environment's recipe has them: the manual's own for 1.5, otherwise as they are."""
+    return [_MANUAL[phase.name] for phase in phases] if environment.settings.manual else list(phases)

@@ -35,7 +35,7 @@ class Difference:
 
 DIFFERENCES = (
     Difference(
-        "P1, N3, J2", "`ifconfig`, read by a person", "`ifconfig 2>/dev/null || ip addr`, read by kubefab; P1 is part of observing",
+        "P1, N3, J2", "`ifconfig`, read by a person", "the same, else `ip addr`, read by kubefab; P1 is part of observing",
         "Ubuntu after 16.04 has no `ifconfig`; names and addresses are the same in both",
     ),
     Difference(
@@ -150,7 +150,8 @@ class Manual:
         for id, name in (("A1", "dashboard"), ("A2", "monitoring")):
             url = shlex.quote(self.manifest(name))
             yield Line(id, f"kubectl create -f {url}", f"kubectl create -f {url} || kubectl get -f {url}")
-        shell = "kubectl run influxcli --restart=Never --rm {} --image={} -- --host=monitoring-influxdb.kube-system --port=8086 --database=k8s"
+        shell = "kubectl run influxcli --restart=Never --rm {} --image={} -- "
+        shell += "--host=monitoring-influxdb.kube-system --port=8086 --database=k8s"
         image, execute = settings.legacy_influx_image, f" --execute '{self.statement}'"
         yield Line(
             "A3",

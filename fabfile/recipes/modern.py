@@ -226,9 +226,12 @@ _HEAD = "# Written by kubefab; changes here are overwritten.\n"
 
 
 def recipe_for(environment: Environment) -> Recipe:
-    """The recipe of the release that the inventory names. Raises UsageError for one that has none."""
+    """The recipe of the release that the inventory names. Raises UsageError for one that has none.
+
+    1.5 has phases of its own (recipes/manual.py), which do not ask this one.
+    """
     recipe = Recipe(environment)
-    if recipe.minor not in RELEASES:
+    if recipe.minor not in RELEASES and not environment.settings.manual:
         known = ", ".join(RELEASES)
         raise UsageError(f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5")
     return recipe

@@ -98,15 +98,7 @@ class Apt:
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/Release.key"
         containerd_key = f"{settings.containerd_url}/linux/{facts.os_id}/gpg"
         return [
-            Wait(
-                "install.lock",
-                "wait for the package lock",
-                probe=_LOCK_HOLDER,
-                until=lambda seen: f"held by {seen.strip()}" if seen.strip() else None,
-                deadline=600,
-                interval=3,
-                hint="see what holds it (unattended-upgrades on a fresh machine ends by itself); kubefab never kills it",
-            ),
+            lock_wait(),
             Step(
                 "install.tools",
                 "tools to fetch packages",
@@ -163,6 +155,19 @@ _LOCK_HOLDER = (
     """awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks; """
     'done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done'
 )
+
+
+def lock_wait() -> Wait:
+    """Wait until nobody else holds apt's locks, naming who does."""
+    return Wait(
+        "install.lock",
+        "wait for the package lock",
+        probe=_LOCK_HOLDER,
+        until=lambda seen: f"held by {seen.strip()}" if seen.strip() else None,
+        deadline=600,
+        interval=3,
+        hint="see what holds it (unattended-upgrades on a fresh machine ends by itself); kubefab never kills it",
+    )
 
 
 @dataclass(frozen=True)

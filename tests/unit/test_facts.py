@@ -127,9 +127,67 @@ def test_a_line_that_is_garbled_never_crashes_otherwise(name: str, data: st.Data
         pass
 
 
-def test_links_of_an_old_ip_without_json() -> None:
+def test_no_links() -> None:
     assert parse_links("") == {}
     assert parse_links("[{}]") == {}
+
+
+IP_OF_2016 = """\
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1
+    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
+    inet 127.0.0.1/8 scope host lo
+       valid_lft forever preferred_lft forever
+    inet6 ::1/128 scope host
+       valid_lft forever preferred_lft forever
+4: flannel.1: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 8951 qdisc noqueue state UNKNOWN group default
+    link/ether 6e:a1:9c:5a:27:11 brd ff:ff:ff:ff:ff:ff
+    inet 10.44.0.0/16 scope global flannel.1
+       valid_lft forever preferred_lft forever
+5: cni0: <NO-CARRIER,BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN group default qlen 1000
+    link/ether 0a:58:0a:2c:00:01 brd ff:ff:ff:ff:ff:ff
+7: veth1a2b3c@if3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 8951 qdisc noqueue master cni0 state UP group default
+    link/ether aa:61:2d:0e:2e:d0 brd ff:ff:ff:ff:ff:ff link-netnsid 0
+"""
+IFCONFIG_OF_2016 = """\
+cni0      Link encap:Ethernet  HWaddr 0a:58:0a:2c:00:01
+          inet addr:10.44.0.1  Bcast:0.0.0.0  Mask:255.255.255.0
+          inet6 addr: fe80::1cd4:7fff:fe1e:a9d6/64 Scope:Link
+          UP BROADCAST RUNNING MULTICAST  MTU:8951  Metric:1
+          RX packets:102 errors:0 dropped:0 overruns:0 frame:0
+
+flannel.1 Link encap:Ethernet  HWaddr 6e:a1:9c:5a:27:11
+          BROADCAST MULTICAST  MTU:8951  Metric:1
+"""
+IFCONFIG_OF_TODAY = """\
+docker0: flags=4099<UP,BROADCAST,MULTICAST>  mtu 1500
+        inet 172.17.0.1  netmask 255.255.0.0  broadcast 172.17.255.255
+        ether 02:42:ac:11:00:01  txqueuelen 0  (Ethernet)
+
+eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 9001
+        inet 10.2.0.128  netmask 255.255.240.0  broadcast 10.2.15.255
+        inet6 fe80::42:aff:fe02:80  prefixlen 64  scopeid 0x20<link>
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (IP_OF_2016, {"lo": (("127.0.0.1/8", "::1/128"), 65536, True), "flannel.1": (("10.44.0.0/16",), 8951, True), "cni0": ((), 1500, False), "veth1a2b3c": ((), 8951, True)}),
+        (IFCONFIG_OF_2016, {"cni0": (("10.44.0.1/24", "fe80::1cd4:7fff:fe1e:a9d6/64"), 8951, True), "flannel.1": ((), 8951, False)}),
+        (IFCONFIG_OF_TODAY, {"docker0": (("172.17.0.1/16",), 1500, True), "eth0": (("10.2.0.128/20", "fe80::42:aff:fe02:80/64"), 9001, True)}),
+    ],
+    ids=["ip of Ubuntu 16.04", "ifconfig of Ubuntu 16.04", "ifconfig of today"],
+)  # fmt: skip
+def test_links_where_ip_knows_no_json(text: str, expected: dict[str, tuple[tuple[str, ...], int, bool]]) -> None:
+    assert {name: (link.addresses, link.mtu, link.up) for name, link in parse_links(text).items()} == expected
+
+
+@given(st.text(max_size=200))
+def test_links_from_any_text_are_links_or_a_value_error(text: str) -> None:
+    try:
+        parse_links(text)
+    except ValueError:
+        pass
 
 
 def test_the_script_itself_runs_here_and_only_reads(tmp_path: Path) -> None:
