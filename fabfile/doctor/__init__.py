@@ -1,0 +1,13 @@
+"""`inv cluster.doctor`: what is wrong with the machines, the wires between them, and the cluster on them. Reads only.
+
+chart.py holds what was observed; machine, fleet, sources, cluster and matrix are pure checks over it; probe, wires and
+clocks are the scripts that nodes run and their parsers; examine.py is the only part that talks to nodes.
+"""
+
+from __future__ import annotations
+
+from .examine import Doctor, Report
+from .finding import ERROR, NOTE, WARNING, Finding
+from .show import show
+
+__all__ = ["ERROR", "NOTE", "WARNING", "Doctor", "Finding", "Report", "show"]

@@ -54,9 +54,9 @@ class Chart:
         control = self.control
         return control is not None and control.initialised
 
-    def context(self, patient: Patient, twin: str = "") -> Context:
+    def context(self, patient: Patient) -> Context:
         """What a phase would be given for this node."""
-        return Context(self.environment, patient.node, patient.facts, self.recipe, control=self.control, twin=twin, choices=Choices())
+        return Context(self.environment, patient.node, patient.facts, self.recipe, control=self.control, choices=Choices())
 
     def fab(self, patient: Patient, phase: str) -> str:
         return f"fab -H {patient.name} {phase} --env {self.environment.name}"

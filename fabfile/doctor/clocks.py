@@ -41,7 +41,7 @@ def skews(readings: Mapping[str, Reading]) -> dict[str, float]:
     The median of two would hide half of a skew in each: with two nodes, both are told.
     """
     if len(readings) < 2:
-        return {name: 0.0 for name in readings}
+        return dict.fromkeys(readings, 0.0)
     middle = statistics.median(r.offset for r in readings.values())
     return {name: 0.0 if abs(r.offset - middle) <= r.error else r.offset - middle for name, r in readings.items()}
 

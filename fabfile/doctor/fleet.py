@@ -17,14 +17,12 @@ from .finding import ERROR, NOTE, WARNING, Finding
 _IDENTITY = "`hostnamectl set-hostname …`; `rm /etc/machine-id && systemd-machine-id-setup`, then reboot"
 
 
-def twins(chart: Chart) -> dict[str, str]:
-    """For each node that shares hostname or machine-id with an earlier one: what and with whom."""
-    found: dict[str, str] = {}
-    for kind, value in (("hostname", lambda p: p.facts.hostname), ("machine-id", lambda p: p.facts.machine_id)):
-        for first, *others in _groups(chart.patients, value):
-            for other in others:
-                found.setdefault(other.name, f"{kind} as {first.name} ({value(other)})")
-    return found
+def _hostname(patient: Patient) -> str:
+    return patient.facts.hostname
+
+
+def _machine_id(patient: Patient) -> str:
+    return patient.facts.machine_id
 
 
 def _groups(patients: Sequence[Patient], value: Callable[[Patient], str]) -> list[list[Patient]]:
@@ -50,13 +48,18 @@ def _unreachable(chart: Chart) -> Iterator[Finding]:
         yield Finding("KF-SSH-UNREACHABLE", ERROR, (name,), error.message.removeprefix(f"{name}: "), error.remedy)
     for patient in chart.patients:
         if patient.trouble:
-            yield Finding("KF-DOC-PARTIAL", NOTE, (patient.name,), f"the doctor's own questions were not answered ({patient.trouble}): only the common facts were judged")
+            yield Finding(
+                "KF-DOC-PARTIAL",
+                NOTE,
+                (patient.name,),
+                f"the doctor's own questions were not answered ({patient.trouble}): only the common facts were judged",
+            )
 
 
 def _duplicates(chart: Chart) -> Iterator[Finding]:
     kinds: tuple[tuple[str, str, str, Callable[[Patient], str]], ...] = (
-        ("KF-ID-HOSTNAME", ERROR, "hostname", lambda p: p.facts.hostname),
-        ("KF-ID-MACHINE", ERROR, "machine-id", lambda p: p.facts.machine_id),
+        ("KF-ID-HOSTNAME", ERROR, "hostname", _hostname),
+        ("KF-ID-MACHINE", ERROR, "machine-id", _machine_id),
         ("KF-ID-UUID", WARNING, "product_uuid", _uuid(chart)),
     )
     for code, severity, what, value in kinds:
@@ -69,7 +72,9 @@ def _duplicates(chart: Chart) -> Iterator[Finding]:
     for mac, places in owners.items():
         names = tuple(dict.fromkeys(place.split("/")[0] for place in places))
         if len(names) > 1:
-            yield Finding("KF-ID-MAC", ERROR, names, f"the same MAC address {mac} ({', '.join(places)})", "give each virtual machine its own")
+            yield Finding(
+                "KF-ID-MAC", ERROR, names, f"the same MAC address {mac} ({', '.join(places)})", "give each virtual machine its own"
+            )
 
 
 def _uuid(chart: Chart) -> Callable[[Patient], str]:
@@ -88,12 +93,21 @@ def _clock(chart: Chart) -> Iterator[Finding]:
         error = abs(skew) >= BROKEN
         text = f"its clock is {_span(abs(skew))} {behind} the other nodes' (measured to within {chart.clocks[name].error * 1000:.0f} ms)"
         yield Finding(
-            "KF-TIME-SKEW", ERROR if error else WARNING, (name,),
-            text + (": certificates look expired or not yet valid" if error else ""), "`timedatectl set-ntp true`; `chronyc makestep` where chrony runs",
-        )  # fmt: skip
+            "KF-TIME-SKEW",
+            ERROR if error else WARNING,
+            (name,),
+            text + (": certificates look expired or not yet valid" if error else ""),
+            "`timedatectl set-ntp true`; `chronyc makestep` where chrony runs",
+        )
     offsets = sorted(r.offset for r in chart.clocks.values())
     if offsets and abs(offsets[len(offsets) // 2]) >= 60 and not chart.environment.settings.simulated:
-        yield Finding("KF-TIME-YOURS", NOTE, (), f"your own clock differs by {_span(abs(offsets[len(offsets) // 2]))} from the nodes'", "look which of them is right")
+        yield Finding(
+            "KF-TIME-YOURS",
+            NOTE,
+            (),
+            f"your own clock differs by {_span(abs(offsets[len(offsets) // 2]))} from the nodes'",
+            "look which of them is right",
+        )
 
 
 def _span(seconds: float) -> str:
@@ -115,13 +129,22 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
         return
     name, link = (node.name,), _holds(patient)
     if not link:
-        own = [a.split("/")[0] for l in facts.links.values() if l.name == "eth0" or l.name.startswith(("en", "eth", "bond", "wl")) for a in l.addresses if ":" not in a]
+        own = [
+            a.split("/")[0]
+            for l in facts.links.values()
+            if l.name == "eth0" or l.name.startswith(("en", "eth", "bond", "wl"))
+            for a in l.addresses
+            if ":" not in a
+        ]
         kind = "NAT address" if not node.behind_nat else "private= address"
         yield Finding(
-            "KF-NET-ADDRESS", ERROR, name,
-            f"{kind} {node.address} is on no interface of this machine (it has {', '.join(own) or 'none'}): etcd and the kubelet could not bind to it",
+            "KF-NET-ADDRESS",
+            ERROR,
+            name,
+            f"{kind} {node.address} is on no interface of this machine (it has {', '.join(own) or 'none'}): etcd and the kubelet "
+            "could not bind to it",
             f"write the line as `{node.host} private={own[0] if own else '<its own address>'}` in hosts.env",
-        )  # fmt: skip
+        )
     if probe is None:
         return
     ranges = {"POD_CIDR": settings.pod_cidr, "SERVICE_CIDR": settings.service_cidr}
@@ -136,17 +159,25 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
             continue
         for key, network in ranges.items():
             if there.version == network.version and there.overlaps(network):
-                yield Finding("KF-NET-ROUTE", ERROR, name, f"the route {words[0]} dev {device} lies in {key} {network}", f"choose another {key}, or remove what makes that route")
+                yield Finding(
+                    "KF-NET-ROUTE",
+                    ERROR,
+                    name,
+                    f"the route {words[0]} dev {device} lies in {key} {network}",
+                    f"choose another {key}, or remove what makes that route",
+                )
     if link and " dev " in probe.toward and not node.control_plane:
         words = probe.toward.split()
         used = words[words.index("dev") + 1]
         source = words[words.index("src") + 1] if "src" in words else node.address
         if source != node.address:
             yield Finding(
-                "KF-NET-NIC", WARNING, name,
+                "KF-NET-NIC",
+                WARNING,
+                name,
                 f"reaches the control plane from {source} ({used}), but is known as {node.address} ({link})",
                 f"write private={source} in hosts.env, or route {chart.environment.control_plane.address} through {link}",
-            )  # fmt: skip
+            )
 
 
 def _mtus(chart: Chart) -> Iterator[Finding]:
@@ -159,4 +190,10 @@ def _mtus(chart: Chart) -> Iterator[Finding]:
         return
     told = "; ".join(f"{', '.join(names[:4])}{' …' * (len(names) > 4)}: {size}" for size, names in sorted(sizes.items()))
     odd = min(sizes.values(), key=len)
-    yield Finding("KF-NET-MTU", WARNING, tuple(odd), f"the nodes' interfaces differ in MTU ({told}): flannel takes each node's own", "set the same MTU everywhere; then restart flannel's pods")
+    yield Finding(
+        "KF-NET-MTU",
+        WARNING,
+        tuple(odd),
+        f"the nodes' interfaces differ in MTU ({told}): flannel takes each node's own",
+        "set the same MTU everywhere; then restart flannel's pods",
+    )

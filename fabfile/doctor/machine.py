@@ -20,7 +20,6 @@ from .finding import ERROR, NOTE, WARNING, Finding
 GIB = 1 << 20  # KiB
 _CODES = {
     "prep.system": "KF-OS-UNSUPPORTED",
-    "prep.identity": "KF-ID-CLONE",
     "prep.leftovers": "KF-OLD-LEFTOVERS",
     "prep.disk": "KF-DISK-FREE",
     "master.foreign": "KF-OLD-CONTROL",
@@ -30,9 +29,9 @@ _CODES = {
 NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before every bootstrap
 
 
-def refusals(chart: Chart, patient: Patient, twin: str) -> Iterator[Finding]:
+def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Whatever would make a phase refuse this node: the phases themselves say so, so that both always agree."""
-    context = chart.context(patient, twin)
+    context = chart.context(patient)
     for phase in BOOTSTRAP:
         if patient.node.role not in phase.roles:
             continue
@@ -56,20 +55,36 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
 def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts, probe, name = patient.facts, patient.probe, (patient.name,)
     if facts.reboot_needed:
-        yield Finding("KF-OS-REBOOT", WARNING, name, "/var/run/reboot-required is there: a new kernel or library waits", "reboot before the bootstrap, not after")
+        yield Finding(
+            "KF-OS-REBOOT",
+            WARNING,
+            name,
+            "/var/run/reboot-required is there: a new kernel or library waits",
+            "reboot before the bootstrap, not after",
+        )
     if facts.cgroup != "cgroup2fs":
         allowed = chart.environment.settings.kubelet_config.get("failCgroupV1") is False
         yield Finding(
             "KF-KRN-CGROUP",
             NOTE if allowed else ERROR,
             name,
-            f"cgroup v1 ({facts.cgroup or 'unknown'})" + (", and the kubelet is told to accept it" if allowed else ": the kubelet of 1.35 and later does not start on it"),
-            "" if allowed else "boot with systemd.unified_cgroup_hierarchy=1, or set KUBELET_CONFIG='{\"failCgroupV1\": false}' and IGNORE_PREFLIGHT=SystemVerification",
+            f"cgroup v1 ({facts.cgroup or 'unknown'})"
+            + (", and the kubelet is told to accept it" if allowed else ": the kubelet of 1.35 and later does not start on it"),
+            ""
+            if allowed
+            else 'boot with systemd.unified_cgroup_hierarchy=1, or set KUBELET_CONFIG=\'{"failCgroupV1": '
+            "false}' and IGNORE_PREFLIGHT=SystemVerification",
         )
     applied = patient.facts.unit("kubelet").active
     off = [key for key in SYSCTLS if facts.sysctls.get(key) != "1"]
     if applied and off:
-        yield Finding("KF-KRN-SYSCTL", ERROR, name, f"{', '.join(off)} not 1 on a node in use: pods lose each other", f"`{chart.fab(patient, 'prep')}`")
+        yield Finding(
+            "KF-KRN-SYSCTL",
+            ERROR,
+            name,
+            f"{', '.join(off)} not 1 on a node in use: pods lose each other",
+            f"`{chart.fab(patient, 'prep')}`",
+        )
     if probe is None:
         return
     missing = [module for module, there in probe.modules.items() if not there]
@@ -80,14 +95,28 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             WARNING,
             name,
             f"kernel {facts.kernel} does not offer {', '.join(lacking)} to modprobe",
-            "EL 10: `dnf install kernel-modules-extra-$(uname -r)`; in a container the host must load it: `modprobe " + " ".join(lacking) + "`",
+            "EL 10: `dnf install kernel-modules-extra-$(uname -r)`; in a container the host must load it: `modprobe "
+            + " ".join(lacking)
+            + "`",
         )
     if not probe.kernel_config and "systemverification" not in {n.lower() for n in chart.environment.settings.ignore_preflight}:
-        yield Finding("KF-KRN-CONFIG", WARNING, name, "no readable kernel configuration: kubeadm's SystemVerification may fail", "`modprobe configs`, or install the kernel's config file to /boot")
+        yield Finding(
+            "KF-KRN-CONFIG",
+            WARNING,
+            name,
+            "no readable kernel configuration: kubeadm's SystemVerification may fail",
+            "`modprobe configs`, or install the kernel's config file to /boot",
+        )
     if probe.selinux == "Enforcing":
         yield Finding("KF-OS-SELINUX", NOTE, name, "SELinux is enforcing; install sets it to permissive, as kubeadm's page asks")
     if probe.lock:
-        yield Finding("KF-PKG-LOCK", WARNING, name, f"{probe.lock} holds the package lock", "bootstrap waits for it; `systemctl status unattended-upgrades` shows how far it is")
+        yield Finding(
+            "KF-PKG-LOCK",
+            WARNING,
+            name,
+            f"{probe.lock} holds the package lock",
+            "bootstrap waits for it; `systemctl status unattended-upgrades` shows how far it is",
+        )
 
 
 def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -95,13 +124,27 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
     ignored = {check.lower() for check in chart.environment.settings.ignore_preflight}
     if facts.cpus < 2:
         needed = patient.node.control_plane and "numcpu" not in ignored
-        yield Finding("KF-CPU-FEW", ERROR if needed else NOTE, name, f"{facts.cpus} processor", "kubeadm wants 2 on a control plane: `inv cluster.sizing`" if needed else "")
-    if patient.node.control_plane and MINIMUM_MEMORY <= facts.memory_kib < 2 * GIB - (100 << 10) or not patient.node.control_plane and facts.memory_kib < 900 << 10:
+        yield Finding(
+            "KF-CPU-FEW",
+            ERROR if needed else NOTE,
+            name,
+            f"{facts.cpus} processor",
+            "kubeadm wants 2 on a control plane: `inv cluster.sizing`" if needed else "",
+        )
+    if (patient.node.control_plane and MINIMUM_MEMORY <= facts.memory_kib < 2 * GIB - (100 << 10)) or (
+        not patient.node.control_plane and facts.memory_kib < 900 << 10
+    ):
         yield Finding("KF-MEM-SMALL", WARNING, name, f"{facts.memory_kib >> 10} MiB of memory", "it works, barely: `inv cluster.sizing`")
     if probe is None:
         return
     if probe.memory_kib and probe.available_kib < 200 << 10:
-        yield Finding("KF-MEM-PRESSURE", WARNING, name, f"{probe.available_kib >> 10} MiB of memory available: the kubelet evicts pods below 100", "find what takes it, or take a larger machine")
+        yield Finding(
+            "KF-MEM-PRESSURE",
+            WARNING,
+            name,
+            f"{probe.available_kib >> 10} MiB of memory available: the kubelet evicts pods below 100",
+            "find what takes it, or take a larger machine",
+        )
     told: set[tuple[int, int]] = set()
     for folder, disk in probe.disks.items():
         if (disk.size_kib, disk.inodes) in told or disk.size_kib == 0:
@@ -115,12 +158,19 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 "KF-DISK-PRESSURE",
                 ERROR if in_use and disk.free_kib < GIB else WARNING,
                 name,
-                f"{folder}: {share:.0%} free ({disk.free_kib / GIB:.1f} GiB): the kubelet's limit is {limit:.0%}, then it evicts pods and deletes images",
+                f"{folder}: {share:.0%} free ({disk.free_kib / GIB:.1f} GiB): the kubelet's limit is {limit:.0%}, then it evicts "
+                "pods and deletes images",
                 "`crictl rmi --prune`, `journalctl --vacuum-size=200M`, or a larger disk",
             )
         if disk.inodes and disk.free_inodes / disk.inodes < 0.05:
             told.add((disk.size_kib, disk.inodes))
-            yield Finding("KF-DISK-INODES", WARNING, name, f"{folder}: {disk.free_inodes / disk.inodes:.1%} of the inodes are free", "many small files: find and delete them; a larger file system has more")
+            yield Finding(
+                "KF-DISK-INODES",
+                WARNING,
+                name,
+                f"{folder}: {disk.free_inodes / disk.inodes:.1%} of the inodes are free",
+                "many small files: find and delete them; a larger file system has more",
+            )
 
 
 def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -132,7 +182,8 @@ def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
         "KF-SWAP-ON",
         WARNING if active else NOTE,
         (patient.name,),
-        f"swap is on: {', '.join(facts.swaps)}" + ("; after its next restart the kubelet will not start" if active else "; prep switches it off, reset gives it back"),
+        f"swap is on: {', '.join(facts.swaps)}"
+        + ("; after its next restart the kubelet will not start" if active else "; prep switches it off, reset gives it back"),
         f"`{chart.fab(patient, 'prep')}`" if active else "",
     )
 
@@ -141,7 +192,9 @@ def _resolver(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts, name = patient.facts, (patient.name,)
     local = [address for address in facts.resolvers if address.startswith("127.") or address == "::1"]
     if not facts.resolvers:
-        yield Finding("KF-DNS-NONE", ERROR, name, "/etc/resolv.conf names no resolver", "give the machine one (DHCP, netplan, NetworkManager)")
+        yield Finding(
+            "KF-DNS-NONE", ERROR, name, "/etc/resolv.conf names no resolver", "give the machine one (DHCP, netplan, NetworkManager)"
+        )
     elif local == ["127.0.0.53"]:
         return  # systemd-resolved: the recipe hands the kubelet /run/systemd/resolve/resolv.conf
     elif local:
@@ -151,11 +204,16 @@ def _resolver(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 "KF-DNS-LOOP",
                 ERROR,
                 name,
-                f"/etc/resolv.conf names {', '.join(local)}: pods inherit it, and CoreDNS asks itself (\"plugin/loop: Loop detected\")",
+                f'/etc/resolv.conf names {", ".join(local)}: pods inherit it, and CoreDNS asks itself ("plugin/loop: Loop detected")',
                 'name a real resolver there, or KUBELET_CONFIG=\'{"resolvConf": "/etc/kubernetes/resolv.conf"}\' with a file that does',
             )
     if len(facts.resolvers) > 3:
-        yield Finding("KF-DNS-MANY", NOTE, name, f"{len(facts.resolvers)} resolvers: only the first three are used, and the kubelet logs that at every pod")
+        yield Finding(
+            "KF-DNS-MANY",
+            NOTE,
+            name,
+            f"{len(facts.resolvers)} resolvers: only the first three are used, and the kubelet logs that at every pod",
+        )
 
 
 def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -164,11 +222,23 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
         return
     if "firewalld" in probe.services:
         yield Finding(
-            "KF-NET-FIREWALLD", NOTE, name, "firewalld is active: it drops pods' traffic unless their network is trusted",
-            f"`firewall-cmd --permanent --zone=trusted --add-source={chart.environment.settings.pod_cidr} && firewall-cmd --reload`, or stop it",
-        )  # fmt: skip
+            "KF-NET-FIREWALLD",
+            NOTE,
+            name,
+            "firewalld is active: it drops pods' traffic unless their network is trusted",
+            f"`firewall-cmd --permanent --zone=trusted --add-source={chart.environment.settings.pod_cidr} && firewall-cmd "
+            "--reload`, or stop it",
+        )
     if "nm-cloud-setup.timer" in probe.services:
-        yield Finding("KF-NET-CLOUDSETUP", WARNING, name, "nm-cloud-setup rewrites routes and takes pod traffic away", "`systemctl disable --now nm-cloud-setup.timer`, then reboot")
+        yield Finding(
+            "KF-NET-CLOUDSETUP",
+            WARNING,
+            name,
+            "nm-cloud-setup rewrites routes and takes pod traffic away",
+            "`systemctl disable --now nm-cloud-setup.timer`, then reboot",
+        )
     has_clock = probe.time.get("NTPSynchronized") == "yes" or "service" in probe.time
     if not has_clock:
-        yield Finding("KF-TIME-NOSYNC", NOTE, name, "no time service: this clock will drift", "`timedatectl set-ntp true`, or install chrony")
+        yield Finding(
+            "KF-TIME-NOSYNC", NOTE, name, "no time service: this clock will drift", "`timedatectl set-ntp true`, or install chrony"
+        )

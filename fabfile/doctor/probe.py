@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,9 @@ def questions(environment: Environment, os_id: str, codename: str) -> Questions:
     if settings.registry:
         path, tag = recipe.canary.split("/", 1)[1].rsplit(":", 1)
         canary = f"https://{settings.registry}/v2/{path}/manifests/{tag}"
-    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | ({_host(f"//{settings.registry}")} if settings.registry else set())
+    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | (
+        {_host(f"//{settings.registry}")} if settings.registry else set()
+    )
     return Questions(sources, registries, tuple(sorted(h for h in hosts if re.search("[a-z]", h))), key, canary)
 
 
@@ -306,8 +309,6 @@ def _macs(text: str) -> dict[str, str]:
 
 def seconds_of(text: str) -> float:
     """Seconds since 1970 of an ISO time in UTC, as openssl and kubeadm print it; 0 when it is none."""
-    from datetime import datetime
-
     try:
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace(" +", "+"))
     except ValueError:
@@ -321,7 +322,7 @@ def seconds_of(text: str) -> float:
 def _certificate(line: str) -> Certificate:
     path, _, rest = line.partition(" ")
     dates = [seconds_of(text) for text in rest.strip("|").split("|")] if rest else []
-    begins, ends = (dates + [0.0, 0.0])[:2]
+    begins, ends = [*dates, 0.0, 0.0][:2]
     return Certificate(path, begins, ends)
 
 

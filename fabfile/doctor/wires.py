@@ -50,7 +50,7 @@ while time.time() < end:
         kind, port = [x[1:] for x in socks if x[0] is s][0]
         try:
             if kind == "tcp": s.accept()[0].close()
-            else: into.write("got %s %s\n" % (port, s.recvfrom(2048)[0].decode("ascii", "replace").strip()))
+            else: into.write(s.recvfrom(2048)[0].decode("ascii", "replace").strip() + "\n")
         except OSError: pass
 """
 _PERL = r"""
@@ -71,14 +71,19 @@ while (time < $end) {
   next unless select(my $out = $bits, undef, undef, 1) > 0;
   for my $n (keys %s) {
     next unless vec($out, $n, 1); my ($h, $kind, $port) = @{$s{$n}};
-    if ($kind eq "tcp") { accept(my $c, $h) and close $c }
-    elsif (defined recv($h, my $data, 2048, 0)) { $data =~ s/[^ -~]//g; print $into "got $port $data\n" }
+    if ($kind eq "tcp") { my $c; accept($c, $h) and close $c }
+    elsif (defined recv($h, my $data, 2048, 0)) { $data =~ s/[^ -~]//g; print $into "$data\n" }
   }
 }
 """
 
 _LISTEN = r"""
 umask 077
+# the steps' own lock, held as long as the listeners live: a port taken by us must not meet kubeadm's preflight
+if [ -e /run/kubefab.lock ]; then
+  exec 9>>/run/kubefab.lock
+  flock -n 9 || { echo "@@ refused a step of another run is under way"; exit 0; }
+fi
 if [ -d "$folder" ] && ! kill -0 "$(cat "$folder/pid" 2>/dev/null || echo 0x)" 2>/dev/null; then rm -rf -- "$folder"; fi
 mkdir "$folder" 2>/dev/null || { echo "@@ refused another doctor is at work here"; exit 0; }
 tool=
@@ -94,7 +99,7 @@ case $tool in
     for w in $listeners; do
       IFS=: read -r kind port address <<<"$w"
       if [ "$kind" = tcp ]; then timeout --foreground "$life" socat -u "TCP4-LISTEN:$port,fork,reuseaddr" OPEN:/dev/null &
-      else timeout --foreground "$life" socat -u "UDP4-RECVFROM:$port,fork${address:+,bind=$address}" "SYSTEM:sed 's/^/got $port /' >>$folder/log" & fi
+      else timeout --foreground "$life" socat -u "UDP4-RECVFROM:$port,fork${address:+,bind=$address}" "OPEN:$folder/log,append" & fi
       sleep 0.1
       if kill -0 $! 2>/dev/null; then echo "up $kind $port"; else echo "busy $kind $port"; fi
     done >>"$folder/log"
@@ -122,7 +127,7 @@ tcp() { # label, address, port
     *) echo "tcp $1 $3 failed ${error##*: }" ;;
   esac
 }
-udp() { local i; for i in 1 2 3; do echo "$5 $4" 2>/dev/null >"/dev/udp/$2/$3"; sleep 0.15; done; echo "udp $1 $3 sent"; }
+udp() { local i; for i in 1 2 3; do echo "got $3 $5 $4" 2>/dev/null >"/dev/udp/$2/$3"; sleep 0.15; done; echo "udp $1 $3 sent"; }
 fits() { ping -n -q -c 2 -i 0.2 -W 1 -M do -s "$2" "$1" >/dev/null 2>&1; }
 mtu() { # label, address, kind, MTU of our interface
   command -v ping >/dev/null 2>&1 || { echo "mtu $1 $3 $4 no-ping"; return; }

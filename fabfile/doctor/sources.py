@@ -1,0 +1,133 @@
+"""Checks of what a node fetches: names resolved, package repositories, registries and their login, signing keys.
+
+Sources: kubernetes/release 3818 and 3840 (the pkgs.k8s.io key lapsed, and dnf keeps the old copy); distribution's API
+(`GET /v2/` answers 200 with a good login, 401 without); containerd docs/hosts.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from .chart import Chart, Patient
+from .finding import ERROR, NOTE, WARNING, Finding
+from .probe import Answer, Questions
+
+DAY = 86400.0
+KEY_WARNING = 45 * DAY
+
+
+def sources(chart: Chart, patient: Patient, asked: Questions) -> Iterator[Finding]:
+    """All checks of this topic on one node."""
+    probe = patient.probe
+    if probe is None:
+        return
+    if "curl" not in probe.tools:
+        yield Finding(
+            "KF-SRC-CURL",
+            ERROR,
+            (patient.name,),
+            "curl is not installed: install, join and this doctor need it",
+            "`apt-get install curl`, or `dnf install curl`",
+        )
+        return
+    dead = {host for host, address in probe.names.items() if not address or address == "FAILED"}
+    for host in sorted(dead):
+        yield Finding(
+            "KF-DNS-RESOLVE",
+            ERROR,
+            (patient.name,),
+            f"the name {host} does not resolve there",
+            "look at /etc/resolv.conf, and at UDP and TCP 53 to the resolver",
+        )
+    for label, url in asked.sources.items():
+        yield from _fetched(chart, patient, f"source {label}", url, "KF-SRC-PACKAGES", dead)
+    for host, url in asked.registries.items():
+        yield from _fetched(chart, patient, f"registry {host}", url, "KF-REG-UPSTREAM", dead)
+    yield from _registry(chart, patient)
+    yield from _keys(chart, patient)
+
+
+def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dead: set[str]) -> Iterator[Finding]:
+    answer = patient.probe.http.get(name) if patient.probe else None
+    host = url.split("/")[2]
+    fine = (200, 301, 302, 307, 308, 401, 403, 405) if code == "KF-REG-UPSTREAM" else (200, 301, 302)
+    if answer is None or answer.code in fine or host.rsplit(":", 1)[0] in dead:
+        return
+    remedy = {
+        404: f"is this release there? `curl -I {url}`; KUBERNETES, PACKAGES_URL and CONTAINERD_URL make this address",
+        0: f"`curl -Iv {url}` on the node; a proxy, a firewall towards the outside, or no route",
+    }.get(answer.code, f"`curl -I {url}` on the node")
+    yield Finding(code, ERROR, (patient.name,), f"{url}: {_said(answer)}", remedy)
+
+
+def _said(answer: Answer) -> str:
+    return answer.error.removeprefix("curl: ").strip() or "no answer" if answer.code == 0 else f"HTTP {answer.code}"
+
+
+def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    settings, probe, name = chart.environment.settings, patient.probe, (patient.name,)
+    answer = probe.http.get("private") if probe and settings.registry else None
+    if probe is None or answer is None:
+        return
+    if answer.code in (401, 403):
+        who = f"as {settings.registry_user} " if settings.registry_user else "without a login "
+        yield Finding(
+            "KF-REG-LOGIN",
+            ERROR,
+            name,
+            f"{settings.registry} refuses the login {who}(HTTP {answer.code})",
+            "set REGISTRY_USER in hosts.env and REGISTRY_PASSWORD in hosts.local.env",
+        )
+    elif answer.code == 0 and ("certificate" in answer.error or "SSL" in answer.error):
+        yield Finding(
+            "KF-REG-TLS",
+            ERROR,
+            name,
+            f"{settings.registry}: {_said(answer)}",
+            "REGISTRY_CA names the CA's certificate file; `openssl s_client -connect …` shows what it presents",
+        )
+    elif answer.code != 200:
+        yield Finding(
+            "KF-REG-DOWN", ERROR, name, f"{settings.registry}: {_said(answer)}", f"`curl -v https://{settings.registry}/v2/` on the node"
+        )
+    else:
+        canary = probe.http.get("canary")
+        if canary and canary.code == 404:
+            yield Finding(
+                "KF-REG-IMAGE",
+                ERROR,
+                name,
+                f"the registry has no {chart.recipe.canary}",
+                "mirror `kubeadm config images list` into it first",
+            )
+
+
+def _keys(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    probe = patient.probe
+    now = chart.now or time.time()
+    for key in probe.keys if probe else ():
+        left = key.ends - now
+        if key.ends == 0 or left > KEY_WARNING:
+            continue
+        offered = key.where.startswith("http")
+        when = time.strftime("%Y-%m-%d", time.gmtime(key.ends))
+        what = "the key that the repository offers" if offered else f"the key in {key.where}"
+        if left <= 0:
+            yield Finding(
+                "KF-KEY-EXPIRED",
+                ERROR if offered else WARNING,
+                (patient.name,),
+                f"{what} ({key.id}) expired on {when}",
+                "a newer minor's repository may offer an extended key (kubernetes/release 3818)"
+                if offered
+                else f"`{chart.fab(patient, 'install')}` fetches it anew; on EL first `rpm -e gpg-pubkey-9a296436-*`",
+            )
+        else:
+            yield Finding(
+                "KF-KEY-EXPIRES",
+                NOTE,
+                (patient.name,),
+                f"{what} ({key.id}) expires on {when}, in {left / DAY:.0f} days",
+                "install fetches it anew each time; nothing to do until then",
+            )
