@@ -216,7 +216,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"`{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
         )
     link, size = facts.links.get("flannel.1"), probe.subnet.get("FLANNEL_MTU", "") if probe else ""
-    carrier = next((link for link in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in link.addresses)), None)
+    carrier = next((one for one in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in one.addresses)), None)
     if link and carrier and link.mtu > carrier.mtu - 50:
         yield Finding(
             "KF-FLN-MTU",

@@ -131,9 +131,9 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
     if not link:
         own = [
             a.split("/")[0]
-            for l in facts.links.values()
-            if l.name == "eth0" or l.name.startswith(("en", "eth", "bond", "wl"))
-            for a in l.addresses
+            for one in facts.links.values()
+            if one.name.startswith(("en", "eth", "bond", "wl"))
+            for a in one.addresses
             if ":" not in a
         ]
         kind = "NAT address" if not node.behind_nat else "private= address"

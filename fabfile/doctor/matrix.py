@@ -100,7 +100,7 @@ def judge(
         return result(OPEN)
     if ("udp", port) in there.up:
         return result(CLOSED, "the datagrams did not arrive" + (", sent through the overlay" if test.kind == "overlay" else ""))
-    if ("udp", port) in there.busy:
+    if ("udp", port) in there.busy or (test.kind == "udp" and port in members[test.target].held):
         return result(UNTESTED, f"UDP {port} is held on {test.target}, and {test.source} has no flannel.1 yet")
     return result(UNTESTED, reason)
 
@@ -136,7 +136,7 @@ def findings(environment: Environment, results: Iterable[Result], firewalls: Map
 def _closed(environment: Environment, what: str, target: str, those: list[Result], results: list[Result], firewall: str) -> Finding:
     sources = [r.source for r in those]
     if what.startswith("MTU"):
-        medium = "between the nodes' addresses" if what == "MTU nic" else "through flannel"
+        medium = "between the nodes' addresses" if what == "MTU nic" else "in flannel's overlay"
         return Finding(
             "KF-NET-PMTU",
             ERROR,

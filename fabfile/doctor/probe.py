@@ -26,6 +26,7 @@ _SCRIPT = r"""
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
 has() { command -v "$1" >/dev/null 2>&1; }
+dates() { openssl x509 -noout -startdate -enddate "$@" 2>/dev/null | cut -d= -f2 | tr '\n' '|'; }
 umask 077
 d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 ask() { # name, url, more arguments: one line, what curl saw
@@ -61,7 +62,8 @@ echo '@@ disk'; for f in $folders; do p=$f; while [ ! -e "$p" ]; do p=$(dirname 
   echo "$f $(df -Pk "$p" | awk 'NR==2{print $2, $4}') $(df -Pi "$p" 2>/dev/null | awk 'NR==2{print $2, $4}')"; done
 echo '@@ memory'; grep -E '^(MemTotal|MemAvailable):' /proc/meminfo
 echo '@@ modules'; for m in overlay br_netfilter vxlan nf_conntrack; do
-  if [ -d /sys/module/$m ] || grep -qw $m /proc/filesystems || modprobe -n -q $m 2>/dev/null; then echo "$m yes"; else echo "$m no"; fi; done
+  if [ -d /sys/module/$m ] || grep -qw $m /proc/filesystems || modprobe -n -q $m 2>/dev/null
+  then echo "$m yes"; else echo "$m no"; fi; done
 echo '@@ config'; for f in /proc/config.gz /boot/config-$(uname -r) /lib/modules/$(uname -r)/config; do test -r "$f" && echo "$f"; done
 echo '@@ time'; if has timedatectl; then timeout 5 timedatectl show -p NTP -p NTPSynchronized 2>/dev/null; fi
 for u in systemd-timesyncd chrony chronyd ntp ntpd; do systemctl is-active -q $u 2>/dev/null && echo "service=$u"; done
@@ -75,22 +77,26 @@ echo '@@ lock'; for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib
 done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done
 echo '@@ certs'
 if has openssl; then
-  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem /var/lib/kubelet/pki/kubelet.crt; do
-    [ -e "$f" ] && echo "$f $(openssl x509 -in "$f" -noout -startdate -enddate 2>/dev/null | cut -d= -f2 | tr '\n' '|')"
+  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet{-client-current.pem,.crt}; do
+    [ -e "$f" ] && echo "$f $(dates -in "$f")"
   done
   for f in /etc/kubernetes/*.conf; do
     c=$(sed -n 's/^ *client-certificate-data: *//p' "$f" 2>/dev/null | head -n 1)
-    [ -n "$c" ] && echo "$f $(echo "$c" | base64 -d 2>/dev/null | openssl x509 -noout -startdate -enddate 2>/dev/null | cut -d= -f2 | tr '\n' '|')"
+    [ -n "$c" ] && echo "$f $(echo "$c" | base64 -d 2>/dev/null | dates)"
   done
 fi
 echo '@@ containerd'
 if has containerd; then echo "version=$(containerd --version 2>/dev/null | awk '{print $3}')"; fi
 if [ -S /run/containerd/containerd.sock ]; then
-  if has crictl; then echo "cri=$(timeout 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock version >/dev/null 2>"$d/cri" && echo ok || tail -n 1 "$d/cri")"; fi
-  timeout 8 containerd config dump 2>/dev/null | grep -E '^ *(SystemdCgroup|disabled_plugins|sandbox|sandbox_image|config_path) *=' | tr -d ' "'"'"
+  if has crictl; then
+    timeout 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock version >/dev/null 2>"$d/cri" && echo ok >"$d/cri"
+    echo "cri=$(tail -n 1 "$d/cri")"
+  fi
+  timeout 8 containerd config dump 2>/dev/null | grep -E '^ *(SystemdCgroup|disabled_plugins|sandbox|config_path) *=' | tr -d "\"' "
 fi
 echo '@@ keyrings'
-if has gpg; then for f in $keyrings; do [ -e "$f" ] && gpg --homedir "$d" --batch --show-keys --with-colons "$f" 2>/dev/null | sed "s|^|$f |"; done; fi
+if has gpg; then for f in $keyrings; do
+  [ -e "$f" ] && gpg --homedir "$d" --batch --show-keys --with-colons "$f" 2>/dev/null | sed "s|^|$f |"; done; fi
 echo '@@ tools'; for t in curl openssl gpg conntrack socat python3 perl nc ping nft iptables ethtool; do has $t && echo $t; done
 wait
 echo '@@ http'; cat "$d"/http.* 2>/dev/null

@@ -110,7 +110,9 @@ esac
 export python perl life folder listeners tool
 export -f run
 # a session of its own, so that `gather` can end it whole; its folder goes when it ends, whoever ends it
-setsid bash -c 'echo $$ >"$folder/pid"; trap "trap - TERM; rm -rf -- \"$folder\"; kill 0" TERM; run & wait; rm -rf -- "$folder"' </dev/null >/dev/null 2>&1 &
+setsid bash -c '
+  echo $$ >"$folder/pid"; trap "trap - TERM; rm -rf -- \"$folder\"; kill 0" TERM
+  run & wait; rm -rf -- "$folder"' </dev/null >/dev/null 2>&1 &
 for i in $(seq 60); do grep -qx ready "$folder/log" 2>/dev/null && break; sleep 0.05; done
 cat "$folder/log" 2>/dev/null
 echo "@@ end"
