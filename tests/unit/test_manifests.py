@@ -68,9 +68,10 @@ def test_flannels_network_is_the_pod_cidr_on_vxlan() -> None:
     assert network["Backend"] == {"Type": "vxlan"}
 
 
-def test_flannel_takes_the_interface_that_reaches_the_control_plane() -> None:
-    args = one("flannel", "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert "--iface-can-reach=10.2.0.1" in args, "its private address: the public one is behind NAT"
+def test_flannel_takes_the_interface_that_has_the_nodes_address() -> None:
+    container = one("flannel", "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
+    assert "--iface=$(NODE_IP)" in container["args"], "--node-ip, which is the private address; reachability would choose lo on the control plane"
+    assert {"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}} in container["env"]
 
 
 @pytest.mark.parametrize(("name", "setting", "port"), [("monitoring", "influxdb_port", 30315), ("headlamp", "dashboard_port", 31447), ("kube-web-view", "dashboard_port", 31447)])
