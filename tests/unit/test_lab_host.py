@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import engine, firewall, host, hostsenv, mounts, nodes, paths, settings, tasks, up
+from lab import engine, entry, firewall, host, hostsenv, mounts, nodes, paths, settings, up
 from lab.errors import LabError
 from lab.host import Host
 from lab.settings import Settings
@@ -197,7 +197,7 @@ def test_the_registry_login_and_certificate(tmp_path: Path) -> None:
 
 
 def test_status_text() -> None:
-    assert "inv lab.up" in tasks.render_status({"containers": {}})
+    assert "inv lab.up" in entry.render_status({"containers": {}})
     found: dict[str, object] = {
         "up": True,
         "kubernetes": "1.36.3",
@@ -205,7 +205,7 @@ def test_status_text() -> None:
         "hosts_env": "/h",
         "containers": {"cp1": {"address": "172.30.44.10", "state": "running"}},
     }
-    assert "inv cluster.bootstrap --env lab" in tasks.render_status(found)
+    assert "inv cluster.bootstrap --env lab" in entry.render_status(found)
 
 
 def test_importing_the_tasks_is_light() -> None:
