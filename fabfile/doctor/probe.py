@@ -99,7 +99,7 @@ if has gpg; then for f in $keyrings; do
   [ -e "$f" ] && gpg --homedir "$d" --batch --show-keys --with-colons "$f" 2>/dev/null | sed "s|^|$f |"; done; fi
 echo '@@ tools'; for t in curl openssl gpg conntrack socat python3 perl nc ping nft iptables ethtool; do has $t && echo $t; done
 wait
-"""  # noqa: E501
+echo '@@ http'; cat "$d"/http.* 2>/dev/null
 echo '@@ dns'; for h in $names; do echo "$h $(head -n 1 "$d/dns.$h" 2>/dev/null)"; done
 echo '@@ key'; cat "$d/key" 2>/dev/null
 echo '@@ tokens'; cat "$d/tokens" 2>/dev/null

@@ -114,7 +114,7 @@ setsid bash -c '
   echo $$ >"$folder/pid"; trap "trap - TERM; rm -rf -- \"$folder\"; kill 0" TERM
   run & wait; rm -rf -- "$folder"' </dev/null >/dev/null 2>&1 &
 for i in $(seq 60); do grep -qx ready "$folder/log" 2>/dev/null && break; sleep 0.05; done
-"""  # noqa: E501
+cat "$folder/log" 2>/dev/null
 echo "@@ end"
 """
 
