@@ -14,6 +14,7 @@ help:
 	@echo 'make clean   remove .venv and caches of tools; `inv lab.down` removes the lab'
 
 demo: $(VENV)/.runtime
+	@$(BIN)/inv rehearsal.down >/dev/null  # from fresh machines, whatever was rehearsed before
 	@echo; echo '$$ inv cluster.bootstrap'; $(BIN)/inv cluster.bootstrap --env rehearsal
 	@echo; echo '$$ inv cluster.status'; $(BIN)/inv cluster.status --env rehearsal
 	@echo; echo '$$ inv cluster.reset'; $(BIN)/inv cluster.reset --env rehearsal
