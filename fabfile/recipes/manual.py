@@ -35,7 +35,8 @@ class Difference:
 
 DIFFERENCES = (
     Difference(
-        "P1, N3, J2", "`ifconfig`, read by a person", "the same, else `ip addr`, read by kubefab; P1 is part of observing",
+        "P1, N3, J2", "`ifconfig`, read by a person",
+        "the same, else `ip addr`, read by kubefab; P1 is part of observing",
         "Ubuntu after 16.04 has no `ifconfig`; names and addresses are the same in both",
     ),
     Difference(
@@ -54,7 +55,7 @@ DIFFERENCES = (
                "there is no terminal, and a pod left by a broken attempt would refuse every repetition (A4)"),
     Difference("A3", "`DURATION 0d`", "`DURATION` of the setting RETENTION", "0d in aws and datacenter, as the manual has it"),
     Difference("A5", "delete the pods in the dashboard", "`kubectl delete pods` of the same pods", "no hands"),
-    Difference("X1", "`rm -rf .kube/`", "in root's home", "the manual's shell stands there; ours stands in /"),
+    Difference("X1", "`rm -rf .kube/`", "`rm -rf /root/.kube/`", "the manual's shell stands there; ours stands in /"),
     Difference("X1", "`ifconfig LINK down`", "`ip link` where there is no `ifconfig`; a link that is not there is no failure",
                "weave and datapath exist in no flannel cluster"),
     Difference("X1", "`docker rm -v $(docker ps -aq)`, `docker rmi $(docker images -aq)`", "only if there are any; what is in use stays",
@@ -163,7 +164,7 @@ class Manual:
 
     def _reset(self) -> Iterator[Line]:
         yield Line("X1", "kubeadm reset")
-        yield Line("X1", "rm -rf .kube/", "(cd ~root && rm -rf .kube/)")
+        yield Line("X1", "rm -rf .kube/", "rm -rf /root/.kube/")
         yield Line("X1", "systemctl stop kubelet")
         yield Line("X1", "systemctl stop docker")
         for path in ("/var/lib/cni/", "/var/lib/kubelet/*", "/etc/cni/"):
