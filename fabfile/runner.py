@@ -314,7 +314,7 @@ class Run:
                 steps += self._apply(node, action)
             result.steps += steps
             changed = changed or bool(actions)
-            if actions and isinstance(actions[-1], Step):
+            if actions and (isinstance(actions[-1], Step) or phase.name == "reset"):
                 unproved.append(phase)
             result.seconds[phase.name] = clock.now() - started
             if changed and phase.name == gate.MASTER:  # workers need the CA hash that this phase made
