@@ -12,7 +12,7 @@ from rich.table import Table
 
 import lab.entry
 import rehearsal.entry
-from fabfile import PHASE_TASKS, inventory, kubeconfig, operating, phases, planning
+from fabfile import PHASE_TASKS, describing, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
 from fabfile.card import card
 from fabfile.commands import command, confirm, exit_unless, summary
@@ -220,5 +220,5 @@ def _merge_kubeconfig(session: Session, file: str) -> None:
     session.console.print(f"{path}: context {environment.name} is current", markup=False, soft_wrap=True)
 
 
-cluster = Collection("cluster", bootstrap, reset, plan, status, operating.doctor, info, kubeconfig_task)
+cluster = Collection("cluster", bootstrap, reset, plan, status, operating.doctor, describing.security_group_task, info, kubeconfig_task)
 ns = Collection(*PHASE_TASKS, cluster, lab=lab.entry.ns, rehearsal=rehearsal.entry.ns)

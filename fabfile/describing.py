@@ -1,0 +1,25 @@
+"""The `inv` tasks that only describe and connect to nothing: security-group, sizing, info."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from . import inventory, security_group
+from .commands import command
+from .inventory import Environment
+
+
+def described(env: str, kubernetes: str) -> Environment:
+    """The environment as hosts.env has it, or with another release."""
+    environment = inventory.load(env or None)
+    return replace(environment, settings=replace(environment.settings, kubernetes=kubernetes)) if kubernetes else environment
+
+
+@command(
+    name="security-group",
+    help={"format": "aws (commands), terraform or nftables", "admin": "your network, like 198.51.100.7/32; several with commas"},
+)
+def security_group_task(c: Any, env: str = "", format: str = "aws", admin: str = "", kubernetes: str = "") -> None:
+    """The firewall rules that this cluster needs, to apply yourself."""
+    print(security_group.render(described(env, kubernetes), format, security_group.admins(admin)), end="")

@@ -1,0 +1,107 @@
+"""`inv cluster.security-group`: only what this cluster needs, from as few addresses as can be (digest E4)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+from fabfile import inventory
+from fabfile.errors import UsageError
+from fabfile.ports import ADMIN, CONTROL, WORKERS
+from fabfile.security_group import FORMATS, admins, openings, remarks, render
+from making import environment
+
+ME = admins("198.51.100.7")
+
+
+def texts(opening: object) -> set[str]:
+    return {str(network) for network in opening.sources}  # type: ignore[attr-defined]
+
+
+def test_nodes_are_named_one_by_one() -> None:
+    env = environment()
+    api = next(o for o in openings(env, ()) if o.rule.first == 6443)
+    assert api.target == CONTROL and texts(api) == {"10.2.0.11/32", "10.2.0.12/32"}
+    kubelet = next(o for o in openings(env, ()) if o.rule.first == 10250)
+    assert kubelet.target == WORKERS and texts(kubelet) == {"10.2.0.1/32"}
+
+
+def test_many_nodes_are_named_by_their_network() -> None:
+    api = next(o for o in openings(environment(workers=20, node_cidr="10.2.0.0/24"), ()) if o.rule.first == 6443)
+    assert texts(api) == {"10.2.0.0/24"}
+
+
+def test_the_manuals_init_and_join_dial_the_public_address() -> None:
+    """M1, M2, J1: so AWS sees public addresses come back in, the control plane's own among them."""
+    found = {o.rule.first: o for o in openings(environment(kubernetes="1.5"), ()) if o.target == CONTROL}
+    assert {"192.0.2.1/32", "10.2.0.11/32"} <= texts(found[9898])
+    assert texts(found[8472]) == {"10.2.0.11/32", "10.2.0.12/32"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kubernetes", ["1.36.4", "1.5"])
+def test_nobody_is_let_in_from_everywhere(form: str, kubernetes: str) -> None:
+    text = render(environment(kubernetes=kubernetes), form, ME)
+    assert "0.0.0.0/0" not in text and "::/0" not in text
+    assert "198.51.100.7/32" in text
+
+
+@pytest.mark.parametrize("form", ["aws", "terraform"])
+def test_without_admin_its_rules_are_left_out_and_that_is_said(form: str) -> None:
+    env = environment()
+    assert all(o.rule.source != ADMIN for o in openings(env, ()))
+    assert "left out, because --admin" in render(env, form, ())
+    assert "TCP 22 (SSH)" in remarks(env, ())[0]
+
+
+def test_nftables_without_admin_would_lock_you_out() -> None:
+    with pytest.raises(UsageError, match="your SSH too"):
+        render(environment(), "nftables", ())
+
+
+def test_everybody_only_if_asked_for_and_with_a_warning() -> None:
+    assert "WARNING: 0.0.0.0/0 is everybody" in render(environment(), "aws", admins("0.0.0.0/0"))
+
+
+@pytest.mark.parametrize("name", ["aws", "datacenter"])
+def test_aws_commands_are_words_and_json(name: str) -> None:
+    lines = [line for line in render(inventory.load(name), "aws", ME).splitlines() if line.startswith("aws ")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        (permission,) = json.loads(words[-1])
+        assert permission["FromPort"] <= permission["ToPort"]
+        for one in permission["IpRanges"]:
+            assert re.fullmatch(r"[a-zA-Z0-9 ._:/()#,@+=;-]+", one["Description"]), "AWS takes no other characters"
+
+
+def test_terraform_names_are_unique() -> None:
+    names = re.findall(r'^resource "aws_vpc_security_group_ingress_rule" "(\w+)"', render(inventory.load("aws"), "terraform", ME), re.M)
+    assert names and len(names) == len(set(names))
+
+
+def test_nftables_keeps_pods_replies_and_the_node_itself() -> None:
+    text = render(environment(), "nftables", ME)
+    assert text.count("{") == text.count("}")
+    for needed in ("fib daddr type != local accept", "ct state established,related accept", '"cni0"', "ip saddr { 198.51.100.7/32 } tcp dport 22 accept"):
+        assert needed in text
+    assert "flush" not in re.sub("#.*", "", text)
+
+
+def test_a_host_name_cannot_be_a_source() -> None:
+    from dataclasses import replace
+
+    env = environment(workers=1)
+    named = replace(env, workers=(replace(env.workers[0], address="w1.example.net"),))
+    with pytest.raises(UsageError, match="is a name"):
+        openings(named, ())
+
+
+def test_wrong_words() -> None:
+    with pytest.raises(UsageError, match="--format pf"):
+        render(environment(), "pf", ME)
+    with pytest.raises(UsageError, match="--admin"):
+        admins("here")
