@@ -1,271 +1,411 @@
-"""`inv cluster.verify`: the end-to-end proof. A probe pod on every node talks to every other, to a service, by name, and from outside.
+"""End-to-end proof on a running cluster: a probe pod on every node, and everything that a user would do between and with them.
 
-Sources: kubernetes.io "Debug Services" (pods, then service IP, then name, then NodePort: each needs the one before); flannel
-docs/troubleshooting.md (pods on different nodes fail together when UDP 8472 is closed); 64 KiB are fetched because a wrong MTU lets
-small packets through.  The scripts and the judging here are pure; `fabfile.verifying` talks to the cluster.
+All of it lives in one namespace, which is deleted again whatever happens.  What is asked from outside is asked by the
+operator's own machine.  Sources: the manual's proofs (digest N2, A1, A2); kubernetes.io "Debug Services" (the order: pods, DNS,
+service address, NodePort).
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import secrets
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from .inventory import Environment
+import yaml
 
-NAMESPACE = "kubefab-verify"
+from . import script
+from .connection import NodeGroup, outcome
+from .errors import KubefabError, StepFailed
+from .inventory import Environment, Node, bracketed
+from .retry import Clock, RealClock, poll
+
+OK, FAILED, UNTESTED = "ok", "failed", "not tested"
+LABEL = "kubefab.dev/verify"
 PORT = 8080
-SIZE = 65536  # bytes fetched: more than any MTU
-ROLLOUT = 120  # seconds for the probe pods to run, image pull included
-POD, SERVICE, DNS, NODE_PORT, OUTSIDE, METRICS, DASHBOARD, RUNNING = (
-    "pod", "service", "DNS", "NodePort", "outside", "metrics", "dashboard", "probe pod",
-)  # fmt: skip
-ORDER = (RUNNING, POD, SERVICE, DNS, NODE_PORT, OUTSIDE, METRICS, DASHBOARD)
+PODS_DEADLINE = 120.0  # seconds for the probe pods, image pull included
+ANSWER_DEADLINE = 20.0  # seconds for kube-proxy to know a new service everywhere
+_DOCTOR = "`inv cluster.doctor` tests every pair of nodes and names the missing rule"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing proved or not: `what` from `source` to `target` (node names, or a word)."""
+    """One line of the proof: `detail` is what was seen, `likely` the cause to look at first when it failed."""
 
-    what: str
-    source: str
-    target: str
-    good: bool
+    name: str
+    state: str
     detail: str = ""
+    likely: str = ""
 
 
 @dataclass(frozen=True)
-class Pod:
-    """A probe pod as the API lists it."""
+class Probe:
+    """A probe pod: where it runs and how it is reached."""
 
     name: str
     node: str
-    address: str = ""
-    ready: bool = False
-    why: str = ""
+    address: str
+    ready: bool
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
-class Deployed:
-    """What `start` left in the cluster."""
+class Seen:
+    """What one probe pod reached: peers by node name, the service by address and by name, cluster DNS."""
 
-    pods: tuple[Pod, ...] = ()
-    service: str = ""
-    node_port: int = 0
-    nodes: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""
+    peers: Mapping[str, bool] = field(default_factory=dict)
+    service: bool = False
+    name: bool = False
+    dns: bool = False
+    whole: bool = False
 
 
-def manifest(environment: Environment) -> dict[str, Any]:
-    """Namespace, DaemonSet and NodePort service, as one list."""
-    labels = {"app": "probe"}
-    serve = f"mkdir -p /tmp/www && head -c {SIZE} /dev/zero >/tmp/www/large && exec httpd -f -p {PORT} -h /tmp/www"
+# --- pure parts
+
+
+def manifest(namespace: str, image: str) -> str:
+    """Namespace, DaemonSet and NodePort service of the probe."""
+    labels = {"app": "kubefab-verify"}
     container = {
         "name": "probe",
-        "image": environment.settings.probe_image,
-        "command": ["sh", "-c", serve],
-        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "1m", "memory": "8Mi"}},
+        "image": image,
+        "imagePullPolicy": "Always",  # the pull is part of the proof
+        "command": ["sh", "-c", f'mkdir -p /tmp/www && echo "$NODE" > /tmp/www/index.html && exec httpd -f -p {PORT} -h /tmp/www'],
+        "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
     }
-    pod = {
-        "containers": [container],
-        "terminationGracePeriodSeconds": 0,
-        "tolerations": [{"operator": "Exists"}],
-        "automountServiceAccountToken": False,
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [container],
+        },
     }
-    managed = {"app.kubernetes.io/managed-by": "kubefab-verify"}
-    items = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": managed}},
+    documents = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {LABEL: "true"}}},
         {
             "apiVersion": "apps/v1",
             "kind": "DaemonSet",
-            "metadata": {"name": "probe", "namespace": NAMESPACE},
-            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+            "metadata": {"name": "probe", "namespace": namespace},
+            "spec": {"selector": {"matchLabels": labels}, "template": template},
         },
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "probe", "namespace": NAMESPACE},
-            "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": PORT, "targetPort": PORT}]},
+            "metadata": {"name": "probe", "namespace": namespace},
+            "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 80, "targetPort": PORT}]},
         },
     ]
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+    return yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def _script(name: str, body: str) -> str:
-    head = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf\ncd /\n"
-    return f'# kubefab: {name}\nmain() (\nrm -f -- "$0"\n{head}{body}\n)\nmain\n'
+def parse_pods(text: str) -> list[Probe]:
+    """The probe pods in `kubectl get pods -o json`; their trouble in kubelet's own words. Raises ValueError for other text."""
+    data = json.loads(text)
+    return [_probe(item) for item in data["items"] if not item["metadata"].get("deletionTimestamp")]
 
 
-def start_script(environment: Environment) -> str:
-    """Make the probes, wait for them, say where they are. What an interrupted run left goes first."""
-    text = json.dumps(manifest(environment), separators=(",", ":"))
-    return _script(
-        "verify.start",
-        f"""kubectl delete namespace {NAMESPACE} --ignore-not-found --wait=true --timeout=60s >/dev/null 2>&1
-kubectl apply -f - >/dev/null <<'KUBEFAB-END' || exit 1
-{text}
-KUBEFAB-END
-kubectl -n {NAMESPACE} rollout status daemonset/probe --timeout={ROLLOUT}s >/dev/null 2>&1
-echo '@@ pods'; kubectl -n {NAMESPACE} get pods -o json
-echo '@@ service'; kubectl -n {NAMESPACE} get service probe -o json
-echo '@@ nodes'; kubectl get nodes -o json
-echo '@@ end'""",
-    )
-
-
-def parse_start(output: str) -> Deployed:
-    """Read its answer. A cluster that refuses the probes has its message in `error`."""
-    parts = re.split(r"^@@ (\w+)\n", output, flags=re.M)
-    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    try:
-        pods, service, nodes = (json.loads(sections[name]) for name in ("pods", "service", "nodes"))
-        ports = service["spec"]["ports"]
-        return Deployed(
-            tuple(_pod(item) for item in pods["items"]),
-            service["spec"]["clusterIP"],
-            int(ports[0]["nodePort"]),
-            {item["metadata"]["name"]: _internal(item) for item in nodes["items"]},
-        )
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        return Deployed(error=(output.strip().splitlines() or [f"no answer ({error})"])[0][:300])
-
-
-def _pod(item: Mapping[str, Any]) -> Pod:
+def _probe(item: Mapping[str, Any]) -> Probe:
     status = item.get("status", {})
-    containers = status.get("containerStatuses") or [{}]
-    waiting = containers[0].get("state", {}).get("waiting", {})
-    why = ": ".join(part for part in (waiting.get("reason", ""), waiting.get("message", "")) if part) or status.get("phase", "")
-    ready = bool(containers[0].get("ready"))
-    return Pod(item["metadata"]["name"], item["spec"].get("nodeName", ""), status.get("podIP", ""), ready, "" if ready else why[:200])
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+    trouble = ""
+    for container in status.get("containerStatuses", []):
+        waiting = container.get("state", {}).get("waiting") or container.get("state", {}).get("terminated") or {}
+        if waiting:
+            trouble = " ".join(filter(None, (waiting.get("reason", ""), waiting.get("message", ""))))
+    if not trouble and not status.get("containerStatuses"):
+        trouble = status.get("phase", "Pending")
+    return Probe(item["metadata"]["name"], item["spec"].get("nodeName", ""), status.get("podIP", ""), ready, "" if ready else trouble)
 
 
-def _internal(item: Mapping[str, Any]) -> str:
-    return next((a["address"] for a in item.get("status", {}).get("addresses", []) if a["type"] == "InternalIP"), "")
+def waiting_for(probes: Sequence[Probe], members: Sequence[str]) -> str | None:
+    """None when every member of the cluster has a ready probe; else what is missing."""
+    ready = {p.node for p in probes if p.ready}
+    missing = [name for name in members if name not in ready]
+    if not missing and members:
+        return None
+    troubles = {p.node: p.trouble for p in probes}
+    return ", ".join(f"{name} ({troubles.get(name) or 'no pod yet'})" for name in missing) or "no nodes"
 
 
-_FETCH = (
-    'fetch() { n=$(wget -T 5 -q -O - "http://$2/large" 2>/tmp/e.$1 | wc -c); '
-    f'if [ "$n" -eq {SIZE} ]; then echo "$1 $3 ok"; else echo "$1 $3 failed $n bytes $(tail -n 1 /tmp/e.$1)"; fi; }}'
-)
+def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -> str:
+    """What a probe pod runs: one line a question."""
+    get = "wget -q -O - -T 3"
+    again = "for i in 1 2 3 4 5 6 7 8; do {0} && break; sleep 0.5; done"  # kube-proxy and CoreDNS learn of the service in their own time
+    lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {p.node} && echo "peer {p.node} ok" &' for p in probes]
+    lines += [
+        again.format(f"{get} http://{bracketed(service)}/ >/dev/null 2>&1 && echo 'service ok'") + " &",
+        again.format(f"{get} http://probe.{namespace}.svc.{domain}/ >/dev/null 2>&1 && echo 'name ok'") + " &",
+        again.format(f"nslookup kubernetes.default.svc.{domain} >/dev/null 2>&1 && echo 'dns ok'") + " &",
+        "wait",
+        "echo end",
+    ]
+    return "\n".join(lines)
 
 
-def try_script(environment: Environment, deployed: Deployed) -> str:
-    """From every probe pod to every other, the service and its name; from the control plane to every node's NodePort; all at once."""
-    name = f"probe.{NAMESPACE}.svc.{environment.settings.dns_domain}"
-    ready = [pod for pod in deployed.pods if pod.ready and pod.address]
-    blocks = []
-    for pod in ready:
-        targets = [f"fetch p{n} {peer.address}:{PORT} {shlex.quote(peer.node)} &" for n, peer in enumerate(ready)]
-        targets += [f"fetch service {deployed.service}:{PORT} - &", f"fetch dns {name}:{PORT} - &"]
-        inside = "\n".join([_FETCH, *targets, "wait"])
-        blocks.append(
-            f"kubectl -n {NAMESPACE} exec {pod.name} --request-timeout=40s -- sh -c {shlex.quote(inside)} 2>&1 "
-            f"| sed {shlex.quote(f's|^|from {pod.node} |')} &"
-        )
-    for node, address in deployed.nodes.items():
-        blocks.append(
-            f"( n=$(curl -sS -m 8 http://{address}:{deployed.node_port}/large 2>&1 | wc -c); "
-            f'[ "$n" -eq {SIZE} ] && echo "nodeport {node} ok" || echo "nodeport {node} failed $n bytes" ) &'
-        )
-    return _script("verify.try", "\n".join([*blocks, "wait", "echo '@@ end'"]))
+def parse_inside(text: str, nodes: Sequence[str]) -> Seen:
+    """A probe pod's answers."""
+    lines = set(text.splitlines())
+    return Seen({n: f"peer {n} ok" in lines for n in nodes}, "service ok" in lines, "name ok" in lines, "dns ok" in lines, "end" in lines)
 
 
-def stop_script() -> str:
-    """Take the probes away; wait until they are gone."""
-    return _script("verify.stop", f"kubectl delete namespace {NAMESPACE} --ignore-not-found --wait=true --timeout=90s 2>&1")
+def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
+    """Pod to pod, service address, cluster DNS."""
+    silent = [node for node, one in seen.items() if not one.whole]
+    pairs = [(a, b, good) for a, one in seen.items() for b, good in one.peers.items()]
+    across = [(a, b) for a, b, good in pairs if not good]
+    good = len(pairs) - len(across)
+    checks = [
+        Check("pod to pod", OK, f"{good} of {len(pairs)}, every node to every node")
+        if not across
+        else Check("pod to pod", FAILED, f"{good} of {len(pairs)}: not {_arrows(across)}", _across(across, seen))
+    ]
+    lacking = [node for node, one in seen.items() if not one.service]
+    checks.append(_counted("service address", seen, lacking, "kube-proxy on these nodes: `kubectl -n kube-system logs -l k8s-app=kube-proxy`"))
+    nameless = [node for node, one in seen.items() if not (one.dns and one.name)]
+    cause = (
+        "pods there do not reach CoreDNS's pods: see pod to pod"
+        if across or lacking
+        else "CoreDNS itself: `kubectl -n kube-system logs -l k8s-app=kube-dns`"
+    )
+    checks.append(_counted("cluster DNS", seen, nameless, cause))
+    if silent:
+        checks.append(Check("probe pods answer", FAILED, ", ".join(silent), "kubectl exec goes over TCP 10250 of that node: " + _DOCTOR))
+    return checks
 
 
-def parse_try(output: str, deployed: Deployed, control: str) -> Iterator[Check]:
-    """What was tried, and for what was not tried, why."""
-    ready = {pod.node for pod in deployed.pods if pod.ready}
-    for node in deployed.nodes:
-        pod = next((p for p in deployed.pods if p.node == node), None)
-        why = "" if node in ready else pod.why if pod else "no pod was scheduled there"
-        yield Check(RUNNING, node, node, node in ready, why)
-    answered: set[str] = set()
-    for line in output.splitlines():
-        inside = re.match(r"from (\S+) (p\d+|service|dns) (\S+) (ok|failed ?(.*))$", line)
-        port = re.match(r"nodeport (\S+) (ok|failed ?(.*))$", line)
-        if inside:
-            source, kind, target, result = inside[1], inside[2], inside[3], inside[4]
-            what = {"service": SERVICE, "dns": DNS}.get(kind, POD)
-            answered.add(source)
-            yield Check(what, source, target if what == POD else what, result == "ok", (inside[5] or "").strip())
-        elif port:
-            yield Check(NODE_PORT, control, port[1], port[2] == "ok", (port[3] or "").strip())
-    for node in sorted(ready - answered):
-        said = next((line.removeprefix(f"from {node} ") for line in output.splitlines() if line.startswith(f"from {node} ")), "no answer")
-        yield Check(POD, node, node, False, f"kubectl exec: {said[:160]}")
+def _counted(name: str, seen: Mapping[str, Seen], lacking: Sequence[str], likely: str) -> Check:
+    detail = f"from {len(seen) - len(lacking)} of {len(seen)} nodes"
+    return Check(name, FAILED, f"{detail}, not {', '.join(lacking)}", likely) if lacking else Check(name, OK, detail)
 
 
-def causes(environment: Environment, checks: Sequence[Check]) -> list[str]:
-    """The likely cause of what failed, first things first: what depends on a failed thing is not blamed as well."""
-    bad = [c for c in checks if not c.good]
-    by_kind = {what: [c for c in bad if c.what == what] for what in ORDER}
-    doctor = f"`inv cluster.doctor --env {environment.name}`"
-    found = []
-    for check in by_kind[RUNNING]:
-        pulling = "ImagePull" in check.detail or "ErrImage" in check.detail
-        hint = (
-            f"the image {environment.settings.probe_image} cannot be pulled there (PROBE_IMAGE moves it)"
-            if pulling
-            else f"{doctor} looks at that node"
-        )
-        found.append(f"{check.source}: no probe pod runs ({check.detail or 'no reason given'}): {hint}")
-    found += _pods(by_kind[POD], checks, doctor)
-    if by_kind[SERVICE] and not by_kind[POD]:
-        found.append(
-            f"pods answer, their service does not, from {_names(by_kind[SERVICE])}: kube-proxy. `kubectl -n kube-system logs -l k8s-app=kube-proxy`"
-        )
-    if by_kind[DNS] and not by_kind[SERVICE] and not by_kind[POD]:
-        found.append(
-            f"the service answers, its name does not, from {_names(by_kind[DNS])}: CoreDNS. `kubectl -n kube-system logs -l k8s-app=kube-dns`"
-        )
-    if by_kind[NODE_PORT] and not by_kind[POD]:
-        names = ", ".join(c.target for c in by_kind[NODE_PORT])
-        found.append(f"NodePort not answered on {names}: kube-proxy there, or a firewall between the nodes drops TCP 30000-32767")
-    if by_kind[OUTSIDE]:
-        where = ", ".join(dict.fromkeys(f"{c.target} ({c.detail})" for c in by_kind[OUTSIDE]))
-        found.append(f"not reached from your machine: {where}: the security group's inbound rule for you; {doctor} names it")
-    if by_kind[METRICS]:
-        found.append(f"no metrics of {', '.join(c.target for c in by_kind[METRICS])} yet: `kubectl -n monitoring logs -l app=telegraf`")
-    if by_kind[DASHBOARD]:
-        found.append(f"the dashboard does not answer ({by_kind[DASHBOARD][0].detail}): `kubectl get pods -A | grep -E 'headlamp|kube-web'`")
-    return found
+def _arrows(pairs: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{a}→{b}" for a, b in pairs[:6]) + (f" and {len(pairs) - 6} more" if len(pairs) > 6 else "")
 
 
-def _pods(bad: Sequence[Check], checks: Sequence[Check], doctor: str) -> Iterator[str]:
-    if not bad:
-        return
-    execs = [c for c in bad if c.detail.startswith("kubectl exec")]
-    if execs:
-        yield f"no command could be run in the pods of {_names(execs)}: the API does not reach TCP 10250 there ({execs[0].detail})"
-    bad = [c for c in bad if c not in execs]
-    local = [c for c in bad if c.source == c.target]
-    if local:
-        yield f"pods do not even answer on their own node, {_names(local)}: cni0, or the FORWARD policy, there"
-    across = [c for c in bad if c.source != c.target]
-    if not across:
-        return
-    if any(re.match(r"[1-9]\d* bytes", c.detail) for c in across):
-        yield f"large answers are cut short between {_pairs(across)}: the MTU. {doctor} measures the path"
-        return
-    for node in dict.fromkeys(c.target for c in across):
-        into = [c for c in checks if c.what == POD and c.target == node and c.source != node]
-        if into and not any(c.good for c in into):
-            yield f"no other node's pods reach those on {node}: UDP 8472 into {node}, or flannel there. {doctor} tests both ways"
+def _across(broken: Sequence[tuple[str, str]], seen: Mapping[str, Seen]) -> str:
+    """What the broken pairs have in common."""
+    own = [a for a, b in broken if a == b]
+    if own:
+        return f"{own[0]} does not even reach its own pod: bridge netfilter or cni0 there"
+    for node in seen:
+        if all(node in pair for pair in broken):
+            return f"all of them concern {node}: UDP 8472 to or from it. {_DOCTOR}"
+    return f"UDP 8472 between the nodes (flannel's VXLAN). {_DOCTOR}"
+
+
+def judge_answers(name: str, answers: Mapping[str, str], likely: str) -> Check:
+    """An HTTP question asked of several places: "" is an answer, anything else the reason why not."""
+    wrong = {place: why for place, why in answers.items() if why}
+    detail = f"{len(answers) - len(wrong)} of {len(answers)}"
+    if not wrong:
+        return Check(name, OK, detail)
+    told = ", ".join(f"{place}: {why}" for place, why in list(wrong.items())[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    return Check(name, FAILED, f"{detail}; {told}", likely)
+
+
+def reporting(text: str) -> set[str]:
+    """The nodes whose series InfluxDB's JSON answer holds."""
+    try:
+        results = json.loads(text).get("results", [])
+    except ValueError:
+        return set()
+    return {s.get("tags", {}).get("node_name", "") for r in results for s in r.get("series", [])} - {""}
+
+
+# --- the part that talks to the cluster
+
+
+class Verifier:
+    """Runs the proof. `told` hears what is under way; `clock` is the control plane's."""
+
+    def __init__(
+        self, environment: Environment, group: NodeGroup, *, told: Callable[[str], None] = lambda text: None, clock: Clock | None = None
+    ) -> None:
+        self.environment, self.group, self.told = environment, group, told
+        self.clock = clock or RealClock()
+        self.namespace = f"kubefab-verify-{secrets.token_hex(3)}"
+
+    def run(self) -> Iterator[Check]:
+        """Every check in order; the namespace goes at the end, also when the consumer stops early or is interrupted."""
+        members = self._members()
+        known = {n.name for n in self.environment.nodes}
+        yield self._nodes(members)
+        made = False
+        try:
+            made = True
+            yield from self._inside([name for name, ready in members.items() if ready])
+            yield from self._outside({name for name in members if name in known} or known)
+        finally:
+            if made:
+                cleaned = self._clean()
+        yield cleaned
+
+    def _kubectl(self, name: str, *commands: str, timeout: float = 60, on: Node | None = None) -> str:
+        node = on or self.environment.control_plane
+        done = outcome(self.group.of(node), name, script.render(name, commands, lock=False), timeout)
+        if done.code:
+            raise StepFailed(
+                f"{node.name}: {name} failed (exit code {done.code})",
+                "`inv cluster.status` shows whether the API answers",
+                done.output[-2000:],
+            )
+        return done.output
+
+    def _members(self) -> dict[str, bool]:
+        """The cluster's nodes by name, and whether each is Ready. Raises StepFailed when there is no cluster."""
+        text = self._kubectl("verify.nodes", "kubectl --request-timeout=10s get nodes -o json")
+        return {
+            item["metadata"]["name"]: any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+            for item in json.loads(text)["items"]
+        }
+
+    def _nodes(self, members: Mapping[str, bool]) -> Check:
+        lost = [name for name, ready in members.items() if not ready]
+        absent = max(0, len(self.environment.nodes) - len(members))
+        detail = f"{len(members) - len(lost)} of {max(len(members), len(self.environment.nodes))} Ready"
+        if lost or absent:
+            why = f"not {', '.join(lost)}" if lost else f"{absent} of hosts.env {'has' if absent == 1 else 'have'} not joined"
+            return Check("nodes", FAILED, f"{detail}, {why}", "`inv cluster.status` says what is to do on each")
+        return Check("nodes", OK, detail)
+
+    def _inside(self, members: Sequence[str]) -> Iterator[Check]:
+        image = self.environment.settings.probe_image
+        self.told("starting a probe pod on every node")
+        text = manifest(self.namespace, image)
+        self._kubectl("verify.apply", f"kubectl apply -f - <<'PROBE'\n{text}PROBE")
+        started = self.clock.now()
+        probes: list[Probe] = []
+
+        def look() -> str | None:
+            nonlocal probes
+            probes = parse_pods(self._kubectl("verify.pods", f"kubectl -n {self.namespace} get pods -l app=kubefab-verify -o json"))
+            seen = waiting_for(probes, members)
+            self.told(f"waiting for probe pods: {seen}" if seen else "testing from every pod")
+            return seen
+
+        met, seen = poll(look, lambda s: s is None, clock=self.clock, deadline=PODS_DEADLINE, interval=1)
+        ready = [p for p in probes if p.ready]
+        took = f"{self.clock.now() - started:.0f} s"
+        if met:
+            yield Check("image pull, pods", OK, f"{image} on {len(ready)} nodes within {took}")
+        else:
+            pull = re.search(r"(ErrImagePull|ImagePullBackOff)[^,]*", seen or "")
+            likely = (
+                "the registry or its login: `inv cluster.doctor` (KF-REG-…), or another PROBE_IMAGE"
+                if pull
+                else "`inv cluster.evidence` collects the kubelet's log and events"
+            )
+            yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {seen}"[:400], likely)
+        if not ready:
             return
-    yield f"pods do not reach each other: {_pairs(across)}: UDP 8472 between these. {doctor} tests each pair"
+        self.service = json.loads(self._kubectl("verify.service", f"kubectl -n {self.namespace} get service probe -o json"))["spec"]
+        yield from judge_inside(self._ask_pods(ready))
+        yield from self._node_ports([p.node for p in ready])
+
+    def _ask_pods(self, probes: Sequence[Probe]) -> dict[str, Seen]:
+        question = inside(probes, self.service["clusterIP"], self.namespace, self.environment.settings.dns_domain)
+        nodes = [p.node for p in probes]
+
+        def ask(probe: Probe) -> Seen:
+            line = f"timeout 45 kubectl -n {self.namespace} exec -i {probe.name} -- sh 2>/dev/null <<'ASK' || true\n{question}\nASK"
+            try:
+                return parse_inside(self._kubectl("verify.ask", line), nodes)
+            except KubefabError:
+                return Seen(dict.fromkeys(nodes, False))
+
+        with ThreadPoolExecutor(min(len(probes), 6)) as pool:  # sshd lets ten sessions share a connection
+            return dict(zip(nodes, pool.map(ask, probes), strict=True))
+
+    def _node_ports(self, alive: Sequence[str]) -> Iterator[Check]:
+        port = self.service["ports"][0]["nodePort"]
+        nodes = list(self.environment.nodes)
+        self.told("asking the NodePort on every node")
+        rule = f"TCP {port} from you: NodePorts are TCP 30000-32767 of every node's security group"
+        yield self._asked("NodePort from you", nodes, port, "/", rule)
+        if self.environment.settings.simulated:
+            return
+        asking = self.environment.control_plane
+        targets = " ".join(f"{n.name}={bracketed(n.address)}" for n in nodes)
+        lines = (
+            f"for t in {targets}; do for i in 1 2 3 4; do curl -sS --max-time 4 -o /dev/null http://${{t#*=}}:{port}/ 2>/tmp/.kubefab-why "
+            '&& { echo "${t%%=*} ok"; break; }; sleep 0.5; done; done; rm -f /tmp/.kubefab-why; true',
+        )
+        said = self._kubectl("verify.nodeport", *lines).splitlines()
+        answers = {n.name: "" if f"{n.name} ok" in said else "no answer" for n in nodes}
+        yield judge_answers(f"NodePort from {asking.name}", answers, "kube-proxy there, or a firewall between the nodes. " + _DOCTOR)
+
+    def _outside(self, names: set[str]) -> Iterator[Check]:
+        settings = self.environment.settings
+        nodes = list(self.environment.nodes)
+        self.told("metrics and dashboard")
+        if settings.dashboard != "none":
+            likely = f"`kubectl -n kube-system get pods -o wide`; TCP {settings.dashboard_port} from you"
+            yield self._asked("dashboard", nodes, settings.dashboard_port, "/", likely)
+        yield self._metrics(names)
+
+    def _metrics(self, names: set[str]) -> Check:
+        settings, control = self.environment.settings, self.environment.control_plane
+        if settings.simulated or control.jump:
+            return Check("metrics", UNTESTED, "not reachable from here")
+        query = 'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 2m GROUP BY "node_name"'
+        url = f"http://{bracketed(control.host)}:{settings.influxdb_port}/query?{urllib.parse.urlencode({'db': 'k8s', 'q': query})}"
+        why, text = fetch(url)
+        if why:
+            return Check(
+                "metrics",
+                FAILED,
+                f"InfluxDB on NodePort {settings.influxdb_port}: {why}",
+                f"TCP {settings.influxdb_port} from you, or its pod",
+            )
+        seen = reporting(text)
+        lacking = sorted(names - seen)
+        detail = f"from {len(seen & names)} of {len(names)} nodes in the last two minutes"
+        if lacking:
+            return Check("metrics", FAILED, f"{detail}, not {', '.join(lacking)}", "Telegraf there: `kubectl -n monitoring logs -l app=telegraf`")
+        return Check("metrics", OK, detail)
+
+    def _asked(self, name: str, nodes: Sequence[Node], port: int, path: str, likely: str) -> Check:
+        if self.environment.settings.simulated or any(n.jump for n in nodes):
+            return Check(name, UNTESTED, "not reachable from here: simulated, or behind a bastion")
+
+        def ask(node: Node) -> str:
+            end = time.monotonic() + ANSWER_DEADLINE
+            while (why := fetch(f"http://{bracketed(node.host)}:{port}{path}")[0]) and time.monotonic() < end:
+                time.sleep(1)
+            return why
+
+        with ThreadPoolExecutor(min(len(nodes), 32)) as pool:
+            return judge_answers(name, dict(zip((n.name for n in nodes), pool.map(ask, nodes), strict=True)), likely)
+
+    def _clean(self) -> Check:
+        """Delete what we made, and what an earlier verify that was killed left; prove that it is gone."""
+        self.told("cleaning up")
+        gone = f"kubectl delete namespace -l {LABEL}=true --ignore-not-found --timeout=60s 2>&1"
+        try:
+            self._kubectl("verify.clean", gone, timeout=90)
+        except KubefabError as error:
+            return Check("cleaned up", FAILED, error.message, f"`kubectl delete namespace -l {LABEL}=true`")
+        return Check("cleaned up", OK)
 
 
-def _names(checks: Iterable[Check]) -> str:
-    return ", ".join(dict.fromkeys(c.source for c in checks))
-
-
-def _pairs(checks: Sequence[Check]) -> str:
-    shown = ", ".join(f"{c.source}→{c.target}" for c in checks[:6])
-    return shown + (f" and {len(checks) - 6} more" if len(checks) > 6 else "")
+def fetch(url: str, timeout: float = 4.0) -> tuple[str, str]:
+    """("", body) of an HTTP answer, whatever its code; (reason, "") when there is none."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout) as answer:
+            return "", answer.read().decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        return "", error.read().decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return "no answer" if "timed out" in str(reason) else str(reason), ""
