@@ -220,5 +220,5 @@ def _merge_kubeconfig(session: Session, file: str) -> None:
     session.console.print(f"{path}: context {environment.name} is current", markup=False, soft_wrap=True)
 
 
-cluster = Collection("cluster", bootstrap, reset, plan, status, *operating.TASKS, describing.security_group_task, info, kubeconfig_task)
+cluster = Collection("cluster", bootstrap, reset, plan, status, *operating.TASKS, describing.security_group_task, describing.sizing_task, info, kubeconfig_task)
 ns = Collection(*PHASE_TASKS, cluster, lab=lab.entry.ns, rehearsal=rehearsal.entry.ns)

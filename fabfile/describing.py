@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 from dataclasses import replace
 from typing import Any
 
-from . import inventory, security_group
+from . import inventory, security_group, sizing
 from .commands import command
 from .inventory import Environment
 
@@ -23,3 +24,12 @@ def described(env: str, kubernetes: str) -> Environment:
 def security_group_task(c: Any, env: str = "", format: str = "aws", admin: str = "", kubernetes: str = "") -> None:
     """The firewall rules that this cluster needs, to apply yourself."""
     print(security_group.render(described(env, kubernetes), format, security_group.admins(admin)), end="")
+
+
+@command(name="sizing", help={"nodes": "how many workers; default: the environment's"})
+def sizing_task(c: Any, env: str = "", nodes: int = 0, json: bool = False) -> None:
+    """Instance types for so many workers: the manual's, today's, and the least that kubeadm takes."""
+    environment = inventory.load(env or None)
+    count = nodes or len(environment.workers) or 1
+    advice = sizing.advise(count, environment)
+    print(jsonlib.dumps(sizing.as_data(count, advice), indent=2) if json else sizing.as_text(count, advice))
