@@ -76,10 +76,11 @@ def one_phase(c: Context, phase: Phase, options: Options, choices: Choices | Non
     """Run one phase on the named nodes; exits with the run's code."""
     names = targets(c, ",".join(options.on))
     with opened(options) as session:
-        nodes = [node for node in session.environment.select(names)]
+        nodes = session.environment.select(names)
         concerned = [node for node in nodes if node.role in phase.roles]
         if not concerned:
-            raise UsageError(f"{phase.name} concerns {', '.join(sorted(phase.roles))} nodes, and {', '.join(names)} has none", f"`fab --help {phase.name}`")
+            roles = ", ".join(sorted(phase.roles))
+            raise UsageError(f"{phase.name} concerns {roles} nodes, and {', '.join(names)} has none", f"`fab --help {phase.name}`")
         result = session.run([phase], concerned, choices)
         if not result.failed:
             summary(session, result, [phase])
@@ -97,7 +98,8 @@ def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> Non
         session.console.print(f"[green]✓[/] {name}: nothing to do on {nodes} ({seconds(result.seconds)}{unit})")
     else:
         what = phases[0].title if len(phases) == 1 else "cluster"
-        session.console.print(f"[green]✓[/] {name}: {what} done on {nodes}, {result.steps} step{'s' * (result.steps != 1)} ({seconds(result.seconds)}{unit})")
+        steps = f"{result.steps} step{'s' * (result.steps != 1)}"
+        session.console.print(f"[green]✓[/] {name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})")
 
 
 def confirm(environment: Environment, yes: str, what: str) -> None:

@@ -61,7 +61,11 @@ def interface_wait(
     """Wait for the links; after `grace` seconds restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
     pods = tuple(
         f"kubectl -n {namespace} delete pod -l {label} --field-selector spec.nodeName={hostname} --wait=false --ignore-not-found"
-        for namespace, label in (("kube-flannel", "app=flannel"), ("kube-system", "k8s-app=kube-dns"), ("monitoring", "'app in (telegraf,monitoring-influxdb)'"))
+        for namespace, label in (
+            ("kube-flannel", "app=flannel"),
+            ("kube-system", "k8s-app=kube-dns"),
+            ("monitoring", "'app in (telegraf,monitoring-influxdb)'"),
+        )
     )
     return Wait(
         id,

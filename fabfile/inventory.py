@@ -392,7 +392,8 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
     pods = settings.pod_cidr
     room = 2 ** max(0, (24 if pods.version == 4 else 64) - pods.prefixlen)
     if pods.prefixlen > (24 if pods.version == 4 else 64) or room < len(nodes):
-        yield Problem("hosts.env", f"POD_CIDR {pods} has room for {room} nodes, the inventory has {len(nodes)}", "flannel gives each node a /24: take a wider range")
+        what = f"POD_CIDR {pods} has room for {room} nodes, the inventory has {len(nodes)}"
+        yield Problem("hosts.env", what, "flannel gives each node a /24: take a wider range")
 
 
 def _dialled(node: Node) -> str:

@@ -271,7 +271,8 @@ class Run:
             self._log("crash", node=node.name, trace=traceback.format_exc())
         finally:
             self._after(node, result, workers_running)
-            self._log("node", node=node.name, state=result.state, phase=result.phase, step=result.step, steps=result.steps, error=result.error and result.error.message)
+            error_text = result.error and result.error.message
+            self._log("node", node=node.name, state=result.state, phase=result.phase, step=result.step, steps=result.steps, error=error_text)
             self.reporter.node_done(node.name, result)
 
     def _after(self, node: Node, result: NodeResult, workers_running: set[str]) -> None:
@@ -495,7 +496,8 @@ class Run:
     def _evidence(self, target: Node, wait: Wait) -> str:
         if not wait.evidence:
             return ""
-        text = script.render(f"{wait.id}.evidence", tuple(f"echo {shlex.quote('$ ' + _short(e, 70))}; {e} || true" for e in wait.evidence), lock=False)
+        lines = tuple(f"echo {shlex.quote('$ ' + _short(e, 70))}; {e} || true" for e in wait.evidence)
+        text = script.render(f"{wait.id}.evidence", lines, lock=False)
         try:
             return _tail(outcome(self.group.of(target), wait.id, text, PROBE_TIMEOUT).output, TAIL * 3)
         except KubefabError as error:

@@ -45,7 +45,7 @@ def prep(ctx: Context) -> Iterator[Action]:
             "make room or enlarge the disk",
         )
         return
-    if (facts.swaps or facts.fstab_swaps) and not ctx.settings.kubelet_config.get("failSwapOn") is False:
+    if (facts.swaps or facts.fstab_swaps) and ctx.settings.kubelet_config.get("failSwapOn") is not False:
         yield Step(
             "prep.swap",
             "swap off, noted for reset",

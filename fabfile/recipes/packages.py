@@ -124,7 +124,8 @@ class Apt:
                 f"containerd and Kubernetes {recipe.version}",
                 (
                     f"{apt} update",
-                    f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades containerd.io {pinned} kubernetes-cni cri-tools",
+                    f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades "
+                    f"containerd.io {pinned} kubernetes-cni cri-tools",
                     command("apt-mark", "hold", *HELD),
                 ),
                 timeout=1200,
@@ -134,12 +135,13 @@ class Apt:
 
     def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
         present = [name for name in WANTED if name in facts.packages]
+        purge = (f"apt-mark unhold {' '.join(HELD)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}")
         return [
             Step(
                 "reset.packages",
                 "remove the packages and their repositories",
                 (
-                    *([f"apt-mark unhold {' '.join(HELD)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}"] if present else []),
+                    *(purge if present else ()),
                     f"rm -f {self.sources}/kubefab-kubernetes.list {self.sources}/kubefab-containerd.list "
                     f"{self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg /etc/crictl.yaml",
                 ),
