@@ -13,10 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from . import doctor as doctoring
-from . import verifying
 from . import verify as verifying
 from .commands import command, exit_unless
-from .errors import UsageError
 from .errors import Interrupted
 from .masking import mask
 from .progress import Progress, seconds
@@ -129,22 +127,3 @@ def _print_check(console: Console, check: verifying.Check) -> None:
 
 
 TASKS = (doctor, verify)
-
-
-@command()
-def verify(c: Any, env: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
-    """Prove the cluster end to end with a probe pod on every node; cleans up."""
-    with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
-        environment = session.environment
-        if session.simulation:
-            raise UsageError("simulated nodes have no pods that could talk", "`inv cluster.verify --env lab`, or an environment with real nodes")
-        quiet = json or not session.console.is_terminal
-        with session.console.status("observing") as live:
-            seen = reader(session).survey([environment.control_plane])
-            told = (lambda text: None) if quiet else live.update
-            proof = verifying.prove(environment, session.group, seen[environment.control_plane.name], told)
-        if json:
-            print(jsonlib.dumps(proof.data(), indent=2))
-        else:
-            verifying.show(session.console, proof)
-    exit_unless(proof.good)
