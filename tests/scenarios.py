@@ -34,7 +34,7 @@ _REJECT = "nft add table inet fault; nft 'add chain inet fault out {{ type filte
 _ACCEPT = "nft delete table inet fault"
 # dpkg takes a POSIX lock, which flock(1) cannot; perl is in every Debian.
 _LOCK = (
-    "perl -MFcntl -e 'open F, \">>/var/lib/dpkg/lock-frontend\"; fcntl(F, F_SETLK, pack(\"s s l! l! i\", F_WRLCK, 0, 0, 0, 0)) or die; "
+    "perl -MFcntl -e 'open F, \">>/var/lib/dpkg/lock-frontend\"; $l = pack(\"ssx4qqi\", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die; "
     "sleep 9' >/dev/null 2>&1 &"
 )
 
