@@ -139,7 +139,7 @@ def waiting_for(probes: Sequence[Probe], members: Sequence[str]) -> str | None:
 
 def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -> str:
     """What a probe pod runs: one line a question."""
-    get = "wget -q -O - -T 3"
+    get = "timeout 4 wget -q -O -"  # Debian's busybox crashes on -T
     again = "for i in 1 2 3 4 5 6 7 8; do {0} && break; sleep 0.5; done"  # kube-proxy and CoreDNS learn of the service in their own time
     lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {p.node} && echo "peer {p.node} ok" &' for p in probes]
     lines += [
