@@ -160,6 +160,8 @@ class Run:
         """Gather one node's facts. Raises Unreachable, or StepFailed when the script itself does not work there."""
         ready = "/healthz" if self.environment.settings.manual else "/readyz"
         text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle, ready=ready)
+        clock = self._clock(node.name)
+        started = clock.now()
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
         try:
             facts = parse_facts(output.decode("utf-8", "replace"))
@@ -169,6 +171,7 @@ class Run:
                 "log in there and run something simple as root; is it a Linux machine with bash?",
                 output.decode("utf-8", "replace")[-2000:],
             ) from error
+        self._log("observed", node=node.name, seconds=_since(clock, started))
         if node.control_plane:
             self.control = facts
         return facts
@@ -386,14 +389,17 @@ class Run:
         """Wait at a gate without holding a slot."""
         if not self.gates.settled(name):
             self.reporter.doing(node.name, phase, f"waits for {_GATE_TEXT[name]}")
+        clock = self._clock(node.name)
+        before = clock.now()
         self._slots.release()
         try:
             opened = self.gates.wait(name, self.stopping.is_set)
         finally:
             self._slots.acquire()
-        advance = getattr(self._clock(node.name), "advance_to", None)
+        advance = getattr(clock, "advance_to", None)
         if advance:
             advance(opened)
+        self._log("passed", node=node.name, gate=name, seconds=_since(clock, before))
 
     def _check_stop(self, node: Node) -> None:
         if self.stopping.is_set():
@@ -517,7 +523,10 @@ class Run:
         self._log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions])
 
     def _log(self, event: str, **fields: object) -> None:
+        """Journal an event; `t` is the node's own clock, which in a rehearsal is not the machine's."""
         if self.journal:
+            if "node" in fields:
+                fields["t"] = round(self._clock(str(fields["node"])).now(), 3)
             self.journal.write(event, **fields)
 
 
