@@ -1,0 +1,281 @@
+"""Texts that known failures leave in command output and logs, with the likely cause and what to do.
+
+A person at 3 a.m. reads kubeadm's forty lines and misses the one that tells; this table knows it.  Each entry names where the text and
+its cause are described.  Pure: `likely` takes text, so that errors, evidence bundles and tests all use the same table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A failure's text: `pattern` is a regular expression, `source` says where the text and its cause are described."""
+
+    code: str
+    pattern: str
+    cause: str
+    remedy: str
+    source: str
+
+    def found(self, text: str) -> str:
+        """The line of `text` that shows it; "" if none does."""
+        match = re.search(self.pattern, text, flags=re.I | re.M)
+        if not match:
+            return ""
+        begin = text.rfind("\n", 0, match.start()) + 1
+        end = text.find("\n", match.end())
+        return text[begin : len(text) if end < 0 else end].strip()
+
+
+def _s(code: str, pattern: str, cause: str, remedy: str, source: str) -> Signature:
+    return Signature(code, pattern, cause, remedy, source)
+
+
+# The specific before the general: the first that is found is the likeliest cause.
+TABLE: tuple[Signature, ...] = (
+    _s(
+        "SIG-CGROUP-V1",
+        r"kubelet is configured to not run on a host using cgroup v1|cgroups? v1 support.*(unsupported|not supported)|failCgroupV1",
+        "the host boots with cgroup v1, which the kubelet of 1.35 and later refuses",
+        "boot with systemd.unified_cgroup_hierarchy=1 (Ubuntu 22.04, EL 9 and later have v2 by default)",
+        "kubernetes KEP-5573; kubeadm preflight SystemVerification",
+    ),
+    _s(
+        "SIG-CRI-V1",
+        r"unknown service runtime\.v1\.(RuntimeService|ImageService)|validate CRI v1 (runtime|image) API",
+        "containerd's CRI plugin is off (the config.toml of Docker's package disables it) or containerd is too old",
+        "run the install phase on that node: it writes config.toml and restarts containerd",
+        "containerd docs/cri/config.md; kubernetes.io Container Runtimes",
+    ),
+    _s(
+        "SIG-SWAP",
+        r"running with swap on is not supported|\[ERROR Swap\]|failed to run Kubelet: running with swap",
+        "swap is on",
+        "run the prep phase on that node: it switches swap off, and reset gives it back",
+        "kubernetes.io Swap memory management; kubeadm preflight Swap",
+    ),
+    _s(
+        "SIG-IP-FORWARD",
+        r"ip_forward contents are not set to 1|FileContent--proc-sys-net-ipv4-ip_forward",
+        "net.ipv4.ip_forward is 0: packets are not routed to pods",
+        "run the prep phase on that node; another sysctl file may set it back at boot: `grep -r ip_forward /etc/sysctl.d`",
+        "kubeadm preflight FileContent",
+    ),
+    _s(
+        "SIG-BRIDGE",
+        r"bridge-nf-call-iptables (does not exist|contents are not set)|stat /proc/sys/net/bridge/bridge-nf-call-iptables: no such file",
+        "the kernel module br_netfilter is not loaded",
+        "`modprobe br_netfilter` there; run the prep phase, which has it loaded at each boot",
+        "kubeadm preflight FileContent; flannel docs/troubleshooting.md; kubeadm #1062",
+    ),
+    _s(
+        "SIG-PORT-IN-USE",
+        r"\[ERROR Port-(\d+)\]|listen tcp [^ ]*:(6443|10250|2379|2380|10257|10259): bind: address already in use",
+        "a port of the cluster is taken: an earlier cluster, or another program",
+        "`ss -ltnp` on the node names the holder; of an earlier cluster: the reset phase",
+        "kubeadm preflight Port",
+    ),
+    _s(
+        "SIG-FILE-EXISTS",
+        r"\[ERROR (FileAvailable|DirAvailable)-",
+        "files of an earlier kubeadm run are there",
+        "the reset phase on that node removes them; look first whether they belong to a cluster in use",
+        "kubeadm preflight FileAvailable, DirAvailable",
+    ),
+    _s(
+        "SIG-SIZE",
+        r"\[ERROR (NumCPU|Mem)\]",
+        "the machine is smaller than kubeadm allows (2 processors, 1700 MB on a control plane)",
+        "a larger machine (`inv cluster.sizing`), or IGNORE_PREFLIGHT=NumCPU,Mem for a trial",
+        "kubeadm preflight NumCPU, Mem",
+    ),
+    _s(
+        "SIG-CLOCK",
+        r"certificate has expired or is not yet valid|x509:.*current time .* is (before|after)|Release file .* is not valid yet",
+        "a clock is wrong, or a certificate has run out",
+        "`inv cluster.doctor` tells which (KF-TIME-SKEW, KF-CRT-EXPIRED); `timedatectl set-ntp true`; `kubeadm certs check-expiration`",
+        "kubernetes.io Certificate Management with kubeadm; apt-secure(8)",
+    ),
+    _s(
+        "SIG-OTHER-CA",
+        r"x509: certificate signed by unknown authority.*(crypto/rsa|kubernetes|6443)|cluster CA found in .* is invalid|none of the public keys",
+        "the node, or this command, holds the CA of another (an earlier) cluster",
+        "the reset phase on that node, then join again; for kubectl: `inv cluster.kubeconfig`",
+        "kubernetes.io Troubleshooting kubeadm, TLS certificate errors",
+    ),
+    _s(
+        "SIG-TOKEN",
+        r"token id .* is invalid for this cluster or it has expired|could not find a JWS signature|failed to get config map: Unauthorized",
+        "the join token is unknown to the control plane: expired, or of another cluster",
+        "run the bootstrap again: it makes a new token for each run",
+        "kubernetes.io kubeadm join; kubeadm #668",
+    ),
+    _s(
+        "SIG-REGISTRY-LOGIN",
+        r"pull access denied|401 Unauthorized.*(/v2/|registry)|(unexpected status.*)?/v2/.*401|no basic auth credentials|authorization failed",
+        "the registry refuses the login",
+        "REGISTRY_USER in hosts.env, REGISTRY_PASSWORD in hosts.local.env; then the registry phase",
+        "containerd docs/hosts.md; distribution spec, authorization",
+    ),
+    _s(
+        "SIG-RATE-LIMIT",
+        r"toomanyrequests|429 Too Many Requests|reached your (un)?authenticated pull rate limit",
+        "the registry limits pulls from this address (Docker Hub counts by address)",
+        "wait an hour, or mirror the images and set REGISTRY and REGISTRY_MIRRORS",
+        "docs.docker.com Docker Hub pull usage and limits",
+    ),
+    _s(
+        "SIG-REGISTRY-HTTP",
+        r"http: server gave HTTP response to HTTPS client",
+        "the registry speaks plain HTTP where HTTPS is expected",
+        "write it as http://host:port in the node's hosts.toml, or give it a certificate (REGISTRY_CA)",
+        "containerd docs/hosts.md",
+    ),
+    _s(
+        "SIG-IMAGE-ABSENT",
+        r"manifest unknown|failed to resolve reference .*: not found|no match for platform in manifest",
+        "the image, or its form for this processor, is not in the registry",
+        "check tag and mirror: `kubeadm config images list`; a mirror must hold every platform that the nodes have",
+        "distribution spec, errors",
+    ),
+    _s(
+        "SIG-DISK-FULL",
+        r"no space left on device|ephemeral-storage.*(evict|pressure)|DiskPressure",
+        "the disk is full",
+        "`df -h /var/lib/containerd /var/lib/kubelet`; `crictl rmi --prune`; `journalctl --vacuum-size=200M`",
+        "kubernetes.io Node-pressure Eviction",
+    ),
+    _s(
+        "SIG-APT-LOCK",
+        r"Could not get lock /var/lib/(dpkg|apt)|dpkg frontend lock|is another process using it\?|Waiting for process with pid \d+ to finish",
+        "another package manager is at work (unattended-upgrades after the first boot)",
+        "wait until it ends (`ps -ef | grep -E 'apt|dnf|unattended'`), then run again",
+        "apt's documentation of DPkg::Lock::Timeout",
+    ),
+    _s(
+        "SIG-DPKG-HALF",
+        r"dpkg was interrupted, you must manually run",
+        "an earlier installation was cut off",
+        "`dpkg --configure -a` on the node, then run again",
+        "dpkg(1)",
+    ),
+    _s(
+        "SIG-REPO-KEY",
+        r"NO_PUBKEY|EXPKEYSIG|repository .* is not signed|GPG check FAILED|signatures couldn't be verified",
+        "the repository's key is missing, has expired, or is another",
+        "the install phase fetches it anew; a mirror needs PACKAGES_KEY_FINGERPRINT of its own key",
+        "kubernetes/release #3818; apt-secure(8)",
+    ),
+    _s(
+        "SIG-DNS",
+        r"Temporary failure (in name resolution|resolving)|Could not resolve host|no such host|server misbehaving",
+        "a name does not resolve on the node",
+        "`resolvectl status`, /etc/resolv.conf; UDP and TCP 53 to the resolver",
+        "resolv.conf(5); kubernetes.io Debugging DNS Resolution",
+    ),
+    _s(
+        "SIG-DNS-LOOP",
+        r"plugin/loop: Loop \(.*\) detected|Loop .* detected for zone",
+        "CoreDNS asks itself: the node's resolv.conf names a 127.x address",
+        'KUBELET_CONFIG=\'{"resolvConf": "/run/systemd/resolve/resolv.conf"}\', or a real resolver in /etc/resolv.conf',
+        "coredns plugin/loop README",
+    ),
+    _s(
+        "SIG-CNI-UNREADY",
+        r"cni plugin not initialized|NetworkPluginNotReady|No networks found in /etc/cni/net\.d",
+        "flannel has not written its CNI file on that node (yet)",
+        "`kubectl -n kube-flannel get pods -o wide` and the logs of the pod on that node",
+        "kubernetes.io Troubleshooting CNI plugin-related errors",
+    ),
+    _s(
+        "SIG-CNI0-ADDRESS",
+        r"cni0\"? already has an IP address different from",
+        "cni0 is left from an earlier cluster with another subnet",
+        "`ip link delete cni0` there after a drain, or the reset phase and join again",
+        "containernetworking/plugins bridge; kubernetes #39557",
+    ),
+    _s(
+        "SIG-FLANNEL-SUBNET",
+        r"/run/flannel/subnet\.env: no such file|node \"?[^ ]+\"? pod cidr not assigned|failed to acquire lease",
+        "flannel does not run on that node, or the node has no pod CIDR (POD_CIDR was not given to kubeadm init)",
+        "`kubectl get nodes -o custom-columns=N:.metadata.name,C:.spec.podCIDR`; the network phase",
+        "flannel docs/troubleshooting.md",
+    ),
+    _s(
+        "SIG-FLANNEL-NIC",
+        r"failed to find (any valid )?interface|Could not find valid interface matching|unable to determine path to destination",
+        "flannel finds no interface to use: the node's address in hosts.env is on none",
+        "`ip -br addr` there against hosts.env; `inv cluster.doctor` (KF-NET-ADDRESS)",
+        "flannel docs/configuration.md",
+    ),
+    _s(
+        "SIG-ETCD-ADDRESS",
+        r"listen tcp \S+:23(79|80): bind: cannot assign requested address",
+        "the control plane's address is on none of its interfaces (a public address behind NAT)",
+        "private= in hosts.env must be the machine's own address, host= the one to dial",
+        "kubeadm #1390",
+    ),
+    _s(
+        "SIG-KUBELET-SILENT",
+        r"kubelet (is not healthy|isn't running or healthy)|127\.0\.0\.1:10248/healthz.*(refused|deadline)|localhost:10248/healthz",
+        "the kubelet does not start: most often swap, cgroups or containerd",
+        "`journalctl -u kubelet -n 50` on the node; `inv cluster.doctor` looks at all three",
+        "kubernetes.io Troubleshooting kubeadm",
+    ),
+    _s(
+        "SIG-CONTAINERD-DOWN",
+        r"dial unix \S*containerd\.sock: (connect: )?(no such file|connection refused)",
+        "containerd does not run",
+        "`systemctl status containerd`, `journalctl -u containerd -n 50` on the node",
+        "containerd docs/getting-started.md",
+    ),
+    _s(
+        "SIG-API-REFUSED",
+        r"(connection to the server|dial tcp) \S+:\d+ was refused|dial tcp \S+:6443: connect: connection refused",
+        "the API server does not run",
+        "`crictl ps -a | grep -E 'apiserver|etcd'` and `crictl logs` on the control plane",
+        "kubernetes.io Troubleshooting kubeadm",
+    ),
+    _s(
+        "SIG-API-DROPPED",
+        r"dial tcp \S+:6443: i/o timeout|\S+:6443\S*.*(deadline exceeded|Client\.Timeout|no route to host)",
+        "TCP 6443 of the control plane is not reached: a security group or firewall drops it",
+        "open TCP 6443 from the workers; `inv cluster.doctor` tests it and names the rule",
+        "kubernetes.io Ports and Protocols",
+    ),
+    _s(
+        "SIG-OOM",
+        r"Out of memory: Killed process|oom-kill:|OOMKilled",
+        "the machine, or a container's limit, has too little memory",
+        "`free -m`; a larger machine (`inv cluster.sizing`)",
+        "kubernetes.io Node-pressure Eviction",
+    ),
+    _s(
+        "SIG-SUDO",
+        r"sudo: a (terminal|password) is required|is not in the sudoers file",
+        "the login user may not use sudo without a password",
+        "NOPASSWD for that user, or --ask-sudo-pass",
+        "sudoers(5)",
+    ),
+    _s(
+        "SIG-NET-OUT",
+        r"Failed to connect to \S+ port \d+|Connection timed out after \d+|TLS handshake timeout|curl: \((6|7|28|35)\)",
+        "the node does not reach the outside: no route, a firewall, or a proxy is needed",
+        "`curl -I https://pkgs.k8s.io` on the node; PACKAGES_URL, CONTAINERD_URL and REGISTRY for a mirror inside",
+        "curl(1), exit codes",
+    ),
+)
+
+
+def likely(text: str) -> Signature | None:
+    """The first known failure in `text`; None if it shows none."""
+    return next((s for s in TABLE if s.found(text)), None)
+
+
+def every(text: str) -> Sequence[tuple[Signature, str]]:
+    """All known failures in `text`, likeliest first, each with the line that shows it."""
+    return [(s, line) for s in TABLE if (line := s.found(text))]
