@@ -89,6 +89,7 @@ def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterat
             yield f"    repeat every {action.interval:g} s, {action.deadline:g} s long: {shown(action.probe)}"
             for remedy in action.remedies:
                 yield f"    after {remedy.after:g} s: {remedy.title}"
+                yield from (f"      # {shown(line)}" for line in remedy.commands)
 
 
 def as_data(planned: Planned) -> dict[str, Any]:

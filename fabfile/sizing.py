@@ -57,7 +57,10 @@ WORKER = (
 )
 # What the manual's own two clusters ran on.
 IN_USE = (Size(None, Type("m4.large", 2, 8), M7I_LARGE), Size(None, Type("t2.medium", 2, 4), T3_MEDIUM))
-MINIMUM = {"control plane": "2 CPUs, 1700 MiB: kubeadm refuses less", "worker": "2 GiB is what kubeadm's page asks for; below 1 GiB nothing of it runs well"}
+MINIMUM = {
+    "control plane": "2 CPUs, 1700 MiB: kubeadm refuses less",
+    "worker": "2 GiB is what kubeadm's page asks for; below 1 GiB nothing of it runs well",
+}
 
 
 @dataclass(frozen=True)
