@@ -192,6 +192,8 @@ def info(c: Any, env: str = "", json: bool = False) -> None:
 
 
 def _print_card(session: Session) -> None:
+    if session.simulation:
+        session.console.print("\nsimulated nodes: nothing answers at these addresses", style="dim")
     _card_table(session.console, session.environment.name, card(session.environment))
 
 

@@ -190,6 +190,8 @@ class Connection(fabric.Connection):
                     f"another run works on this cluster: {holder.decode('utf-8', 'replace').strip() or 'it has just begun'}",
                     "wait for it to end; nothing was touched",
                 )
+            if "held" not in answer:
+                raise StepFailed(f"{self.node.name}: its run lock cannot be taken", "see below what sudo or flock says there", answer)
         except (TimeoutError, paramiko.SSHException, EOFError, OSError) as error:
             channel.close()
             raise _explain(error, self._ours) from error
@@ -235,7 +237,7 @@ class Connection(fabric.Connection):
             self.close()
             raise Unreachable(
                 f"{self.node.name}: the connection broke in mid-command",
-                f"look at {self.node.host} (rebooting? powered off?), then run the same command again: it takes up from there",
+                f"look at {self.node.name} (rebooting? powered off?), then run the same command again: it takes up from there",
             )
         return code, bytes(output)
 
