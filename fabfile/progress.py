@@ -19,6 +19,7 @@ from rich.text import Text
 from .errors import KubefabError
 from .masking import mask
 from .runner import NodeResult, RunResult
+from .signatures import likely
 
 CROWD = 12
 LIVE_ROWS = 14
@@ -148,5 +149,9 @@ def print_error(console: Console, error: KubefabError, title: str = "") -> None:
     console.print(Text.assemble(("✗ ", "bold red"), (f"{title}\n" if title else "", "bold"), error.message), soft_wrap=True)
     for line in error.output.splitlines():
         console.print(Text(f"  │ {line}", "dim"), soft_wrap=True)
+    known = likely(f"{error.message}\n{error.output}")
+    if known:
+        console.print(Text.assemble(("likely: ", "bold"), f"{known.cause} ({known.source})"), soft_wrap=True)
+        console.print(Text.assemble(("→ ", "bold cyan"), known.remedy), soft_wrap=True)
     if error.remedy:
         console.print(Text.assemble(("→ ", "bold cyan"), error.remedy), soft_wrap=True)

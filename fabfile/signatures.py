@@ -67,6 +67,7 @@ TABLE: tuple[Signature, ...] = (
     ),
     _s(
         "SIG-BRIDGE",
+        r"Failed to check br_netfilter|"
         r"bridge-nf-call-iptables (does not exist|contents are not set)|stat /proc/sys/net/bridge/bridge-nf-call-iptables: no such file",
         "the kernel module br_netfilter is not loaded",
         "`modprobe br_netfilter` there; run the prep phase, which has it loaded at each boot",
@@ -206,10 +207,31 @@ TABLE: tuple[Signature, ...] = (
         "flannel docs/troubleshooting.md",
     ),
     _s(
+        "SIG-FLANNEL-CIDR",
+        r"specified in the flannel net config doesn't contain|flannel net config doesn't contain .*PodCIDR",
+        "flannel's network is not the one that the cluster was made with: POD_CIDR changed after kubeadm init",
+        "set POD_CIDR back (`kubectl cluster-info dump | grep -m1 cluster-cidr`), or reset the cluster and bootstrap it",
+        "flannel docs/troubleshooting.md",
+    ),
+    _s(
+        "SIG-FLANNEL-VXLAN",
+        r"flannel\.1.*address already in use|failed to (create|ensure) vxlan.*(in use|exists)",
+        "another VXLAN interface holds UDP 8472 (Cilium or an earlier network)",
+        "`ip -d link show type vxlan` there; `ip link delete` the one that is left over",
+        "flannel docs/troubleshooting.md",
+    ),
+    _s(
+        "SIG-CNI-PLUGIN",
+        r"failed to find plugin \"?\w+\"? in path",
+        "a CNI plugin is missing under /opt/cni/bin",
+        "`dpkg -L kubernetes-cni` or `rpm -ql kubernetes-cni`; the install phase installs it",
+        "flannel README; containernetworking/plugins",
+    ),
+    _s(
         "SIG-FLANNEL-NIC",
         r"failed to find (any valid )?interface|Could not find valid interface matching|unable to determine path to destination",
         "flannel finds no interface to use: the node's address in hosts.env is on none",
-        "`ip -br addr` there against hosts.env; `inv cluster.doctor` (KF-NET-ADDRESS)",
+        "`ip -br addr` there against hosts.env; `inv cluster.doctor` compares them",
         "flannel docs/configuration.md",
     ),
     _s(

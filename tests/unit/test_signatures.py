@@ -1,0 +1,94 @@
+"""Known failures are known by the lines that real tools print; and ordinary output shows none."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from rich.console import Console
+
+from fabfile.errors import StepFailed
+from fabfile.progress import print_error
+from fabfile.signatures import TABLE, every, likely
+
+LINES = {
+    "SIG-CGROUP-V1": "E1102 run.go:72] command failed: kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is in maintenance mode",
+    "SIG-CRI-V1": 'validate CRI v1 runtime API for endpoint "unix:///run/containerd/containerd.sock": rpc error: code = Unimplemented desc = unknown service runtime.v1.RuntimeService',
+    "SIG-SWAP": '"command failed" err="failed to run Kubelet: running with swap on is not supported, please disable swap or set --fail-swap-on flag to false"',
+    "SIG-IP-FORWARD": "[ERROR FileContent--proc-sys-net-ipv4-ip_forward]: /proc/sys/net/ipv4/ip_forward contents are not set to 1",
+    "SIG-BRIDGE": "Failed to check br_netfilter: stat /proc/sys/net/bridge/bridge-nf-call-iptables: no such file or directory",
+    "SIG-PORT-IN-USE": "[ERROR Port-10250]: Port 10250 is in use",
+    "SIG-FILE-EXISTS": "[ERROR FileAvailable--etc-kubernetes-kubelet.conf]: /etc/kubernetes/kubelet.conf already exists",
+    "SIG-SIZE": "[ERROR NumCPU]: the number of available CPUs 1 is less than the required 2",
+    "SIG-CLOCK": "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2026-11-24T15:00:00Z is before 2026-11-24T16:00:00Z",
+    "SIG-OTHER-CA": 'Unable to connect to the server: x509: certificate signed by unknown authority (possibly because of "crypto/rsa: verification error" while trying to verify candidate authority certificate "kubernetes")',
+    "SIG-TOKEN": 'couldn\'t validate the identity of the API Server: could not find a JWS signature in the cluster-info ConfigMap for token ID "abcdef"',
+    "SIG-REGISTRY-LOGIN": "failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized from GET https://reg:5000/v2/ registry",
+    "SIG-RATE-LIMIT": "429 Too Many Requests - Server message: toomanyrequests: You have reached your unauthenticated pull rate limit.",
+    "SIG-REGISTRY-HTTP": 'failed to do request: Head "https://10.0.0.5:5000/v2/x/manifests/1": http: server gave HTTP response to HTTPS client',
+    "SIG-IMAGE-ABSENT": 'failed to resolve reference "registry.k8s.io/kube-apiserver:v1.99.0": registry.k8s.io/kube-apiserver:v1.99.0: not found',
+    "SIG-DISK-FULL": "write /var/lib/containerd/io.containerd.content.v1.content/ingest/x/data: no space left on device",
+    "SIG-APT-LOCK": "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1423 (unattended-upgr)",
+    "SIG-DPKG-HALF": "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.",
+    "SIG-REPO-KEY": "W: GPG error: https://pkgs.k8s.io InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 234654DA9A296436",
+    "SIG-DNS": "curl: (6) Could not resolve host: pkgs.k8s.io",
+    "SIG-DNS-LOOP": '[FATAL] plugin/loop: Loop (127.0.0.1:55953 -> :1053) detected for zone ".", see https://coredns.io/plugins/loop#troubleshooting.',
+    "SIG-CNI-UNREADY": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized",
+    "SIG-CNI0-ADDRESS": 'failed to set bridge addr: "cni0" already has an IP address different from 10.44.2.1/24',
+    "SIG-FLANNEL-SUBNET": "failed to load flannel 'subnet.env' file: open /run/flannel/subnet.env: no such file or directory",
+    "SIG-FLANNEL-CIDR": "subnet 10.244.0.0/16 specified in the flannel net config doesn't contain \"10.44.0.0/24\" PodCIDR",
+    "SIG-FLANNEL-VXLAN": "failed to set interface flannel.1 to UP state: address already in use",
+    "SIG-CNI-PLUGIN": 'plugin type="portmap" failed (add): failed to find plugin "portmap" in path [/opt/cni/bin]',
+    "SIG-FLANNEL-NIC": "Failed to find any valid interface to use: failed to get default interface",
+    "SIG-ETCD-ADDRESS": "listen tcp 203.0.113.7:2380: bind: cannot assign requested address",
+    "SIG-KUBELET-SILENT": "[kubelet-check] The kubelet is not healthy after 4m0.000s",
+    "SIG-CONTAINERD-DOWN": 'transport: Error while dialing: dial unix /run/containerd/containerd.sock: connect: no such file or directory"',
+    "SIG-API-REFUSED": "The connection to the server 10.2.0.10:6443 was refused - did you specify the right host or port?",
+    "SIG-API-DROPPED": 'Get "https://10.2.0.10:6443/api": dial tcp 10.2.0.10:6443: i/o timeout',
+    "SIG-OOM": "kernel: Out of memory: Killed process 4223 (kube-apiserver) total-vm:1500000kB",
+    "SIG-SUDO": "sudo: a password is required",
+    "SIG-NET-OUT": "curl: (28) Failed to connect to pkgs.k8s.io port 443 after 10001 ms: Timeout was reached",
+}
+
+
+def test_every_signature_has_a_line_and_is_unique() -> None:
+    assert {s.code for s in TABLE} == set(LINES)
+    assert len({s.code for s in TABLE}) == len(TABLE)
+    for signature in TABLE:
+        assert re.compile(signature.pattern)
+        assert signature.cause
+        assert signature.remedy
+        assert signature.source
+
+
+@pytest.mark.parametrize("code", LINES)
+def test_each_is_the_likeliest_for_its_line(code: str) -> None:
+    text = f"I1124 starting\n  {LINES[code]}\nI1124 more"
+    found = likely(text)
+    assert found is not None
+    assert found.code == code
+    assert found.found(text) == LINES[code], "the whole line, to be shown"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "deployment.apps/headlamp created", "Setting up kubelet (1.36.3-1.1) ...", "node/w1 condition met", "[preflight] Running pre-flight checks"],
+)
+def test_ordinary_output_shows_none(text: str) -> None:
+    assert likely(text) is None
+    assert every(text) == []
+
+
+def test_the_specific_comes_before_the_general() -> None:
+    text = f"{LINES['SIG-KUBELET-SILENT']}\n{LINES['SIG-SWAP']}"
+    assert [s.code for s, _ in every(text)] == ["SIG-SWAP", "SIG-KUBELET-SILENT"]
+
+
+def test_an_error_tells_its_likely_cause() -> None:
+    console = Console(record=True, width=200)
+    print_error(console, StepFailed("w1: kubeadm join failed", "hint", LINES["SIG-SWAP"]))
+    text = console.export_text()
+    assert "likely: swap is on" in text
+    console = Console(record=True, width=200)
+    print_error(console, StepFailed("w1: something else", "hint", "no idea"))
+    assert "likely" not in console.export_text()
