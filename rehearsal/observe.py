@@ -127,7 +127,7 @@ def _sysctl(machine: Machine, values: Values) -> str:
 
 @_section("links")
 def _links(machine: Machine, values: Values) -> str:
-    return _run(machine, "ip -j addr")
+    return _run(machine, "ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null")
 
 
 @_section("resolver")

@@ -18,6 +18,7 @@ from fabfile.inventory import Environment, Node, with_nodes
 from . import faults as fault_table
 from . import shell
 from .cluster import Cluster, Settling
+from .commands import host2017
 from .host import APT, Host
 from .login import Login
 from .machine import Halted, Machine
@@ -95,6 +96,8 @@ class Simulation:
                 self.hosts[name] = Host.new(
                     name, name, address, number, control_plane=number == 0, seed=self.seed, like=systems.get(name, APT)
                 )
+                if environment.settings.manual:
+                    host2017.furnish(self.hosts[name])
             self.hosts[name].halted = False
         latest = max(host.clock for host in self.hosts.values())
         for host in self.hosts.values():

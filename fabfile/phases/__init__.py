@@ -58,7 +58,7 @@ _MANUAL = {
         replace(REGISTRY, run=manual.registry),
         replace(MASTER, run=manual.master),
         replace(NETWORK, run=manual.network),
-        replace(JOIN, run=manual.join),
+        replace(JOIN, run=manual.join, needs={"worker": "network"}),  # N2 looks at every pod: workers come after it
         replace(ADDONS, run=manual.addons, roles=_CONTROL, needs={}),
         replace(RESET, run=manual.reset),
     )

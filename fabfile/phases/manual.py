@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ..context import Context
 from ..facts import STATE, Link, NodeFacts, parse_links
 from ..interfaces import Expected
-from ..recipes.manual import DAEMON, INTERFACES, LINKS, PACKAGES, REBOOT, SOURCES, Manual
+from ..recipes.manual import DAEMON, INIT_LIMIT, INTERFACES, JOIN_LIMIT, LINKS, PACKAGES, REBOOT, SOURCES, Manual
 from ..recipes.packages import lock_wait
 from ..steps import MINUTE, Action, File, Remedy, Step, Stop, Wait
 
@@ -139,7 +139,7 @@ def master(ctx: Context) -> Iterator[Action]:
         "master.init",
         "kubeadm init (M1)",
         (*_note(STARTED), *Manual(ctx.environment).commands("M1"), f"touch {STATE}/{DONE}"),
-        timeout=300,
+        timeout=INIT_LIMIT + MINUTE,
         hint=NETWORK_HINT,
     )
     yield _api(NETWORK_HINT)
@@ -238,7 +238,7 @@ def join(ctx: Context) -> Iterator[Action]:
             "join.join",
             "kubeadm join (J1)",
             (*_note(STARTED), *manual.commands("J1"), f"touch {STATE}/{DONE}"),
-            timeout=180,
+            timeout=JOIN_LIMIT + MINUTE,
             hint="join asks for ever: open TCP 9898 (discovery) and 6443 on the control plane's public address for this node; and is TOKEN "
             "the one that the control plane was made with?",
         )

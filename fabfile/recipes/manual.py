@@ -20,6 +20,7 @@ PACKAGES = ("kubelet", "kubeadm", "kubectl", "kubernetes-cni")
 LINKS = ("cni0", "flannel.1", "weave", "datapath", "docker0")
 # The second halves of the two tokens that the manual prints: 1.5 has no authorisation, so each is an admin password.
 PUBLISHED = frozenset({"5fcddc13c9193dd1", "8679e4553a1e7426"})
+INIT_LIMIT, JOIN_LIMIT = 300, 180  # seconds; about one minute is normal (M2)
 INTERFACES = "ifconfig 2>/dev/null || ip addr"
 
 
@@ -46,6 +47,8 @@ DIFFERENCES = (
     Difference("I1, R1", "`curl URL`", "`curl -fsSL URL`", "without -f an error page becomes the apt key or Docker's configuration"),
     Difference("I2", "`cat <<EOF > FILE`", "the same content, written to one side and renamed", "a cut connection leaves no half file"),
     Difference("R1", "`cd /home/ubuntu` at the end", "left out", "each step begins in /, and that folder need not exist"),
+    Difference("M1, J1", "`kubeadm init`, `kubeadm join`", "within `timeout`, 300 and 180 seconds",
+               "both ask for ever, and would go on on the node when kubefab has given up"),
     Difference("N1", "`…/flannel?network=CIDR`", "the address in quotes", "a bare `?` is a pattern to the shell"),
     Difference(
         "A1, A2", "`kubectl create -f URL`", "`… || kubectl get -f URL`",
@@ -60,7 +63,7 @@ DIFFERENCES = (
                "weave and datapath exist in no flannel cluster"),
     Difference("X1", "`docker rm -v $(docker ps -aq)`, `docker rmi $(docker images -aq)`", "only if there are any; what is in use stays",
                "with nothing to remove, docker fails for want of an argument; it also fails for images that share layers"),
-    Difference("all", "nothing", "empty files under /var/lib/kubefab, removed by reset", "a second run goes on from where the first stopped"),
+    Difference("all", "nothing", "empty files under /var/lib/kubefab, removed by reset", "a second run goes on where the first stopped"),
 )  # fmt: skip
 
 
@@ -99,8 +102,9 @@ class Manual:
 
     @property
     def master(self) -> str:
-        """The address that the manual gives to init and join: the public one."""
-        return self.environment.control_plane.host
+        """The address that the manual gives to init and join: the public one. Simulated nodes share theirs, so not there."""
+        control = self.environment.control_plane
+        return control.address if self.settings.simulated else control.host
 
     @property
     def sources(self) -> str:
@@ -138,13 +142,15 @@ class Manual:
         yield Line("R1", "cd /etc/docker")
         yield Line("R1", f"curl {daemon} > daemon.json", f"curl -fsSL {daemon} > daemon.json")
         yield Line("R2", "systemctl restart docker")
-        yield Line("M1", f"kubeadm init --token={self.token} --api-advertise-addresses={self.master} --pod-network-cidr={cidr}")
+        init = f"kubeadm init --token={self.token} --api-advertise-addresses={self.master} --pod-network-cidr={cidr}"
+        yield Line("M1", init, f"timeout {INIT_LIMIT} {init}")
         flannel = f"{self.manifest('flannel')}?network={cidr}"
         yield Line("N1", f"kubectl apply -f {flannel}", f"kubectl apply -f {shlex.quote(flannel)}")
         yield Line("N2", "kubectl -n kube-system get pods")
         yield Line("N3", "ifconfig", INTERFACES)
         yield Line("N3", "systemctl restart kubelet")
-        yield Line("J1", f"kubeadm join --token={self.token} {self.master}")
+        join = f"kubeadm join --token={self.token} {self.master}"
+        yield Line("J1", join, f"timeout {JOIN_LIMIT} {join}")
         yield Line("J2", "ifconfig", INTERFACES)
         yield Line("J3", "systemctl restart kubelet")
         yield Line("J4", "kubectl get nodes")

@@ -44,5 +44,5 @@ def unmodelled(call: Call) -> Unmodelled:
 
 _BUILTINS = frozenset({"[", "command", "echo", "printf", "test", "true", "false", ":", "umask", "cd", "set", "trap", "wait", "flock"})
 
-for _topic in ("files", "kubeadm", "kubectl", "legacy", "network", "packages", "runtime", "system", "text"):
+for _topic in ("files", "host2017", "kubeadm", "kubectl", "legacy", "network", "packages", "runtime", "system", "text"):
     import_module(f"{__name__}.{_topic}")

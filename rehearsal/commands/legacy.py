@@ -122,6 +122,8 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.spend(15, "init certs")
     ca = certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
     write_control_plane(host, ca, f"{address}:6443", "kubernetes", "1.5.3")
+    for later in ("super-admin", "controller-manager", "scheduler"):
+        host.remove(f"/etc/kubernetes/{later}.conf")
     host.write("/etc/kubernetes/pki/tokens.csv", f"{secret},kubeadm-node-csr,uuid,system:kubelet-bootstrap\n", "600")
     call.out(f'[tokens] Token used: "{name}.{secret}"\n[certificates] Generated Certificate Authority key and certificate.\n')
     if machine.fault("init-hangs") is not None:

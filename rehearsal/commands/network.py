@@ -11,7 +11,7 @@ from fabfile.settings import Settings
 from ..bash import Call
 from ..host import Host
 from ..machine import Machine
-from . import program, unmodelled
+from . import host2017, program, unmodelled
 
 OUR_CHAIN = re.compile(r"\b(KUBE-[A-Z-]+|FLANNEL-[A-Z]+|CNI-[A-Z-]+)")
 _DEFAULTS = Settings()
@@ -20,6 +20,8 @@ _DEFAULTS = Settings()
 @program("ip")
 def ip(machine: Machine, call: Call) -> int:
     words = [w for w in call.argv[1:] if w not in ("-4", "-o", "dev")]
+    if "-j" in words and host2017.old(machine.host):
+        return call.fail('Option "-j" is unknown, try "ip -help".', 255)
     links = machine.host.links
     match words:
         case ["-j", "addr"] | ["-j", "addr", "show"] | ["-j", "a"]:
@@ -79,6 +81,9 @@ def ifconfig(machine: Machine, call: Call) -> int:
         if call.argv[1] not in links:
             return call.fail(f"{call.argv[1]}: ERROR while getting interface flags: No such device")
         links[call.argv[1]].up = call.argv[2] == "up"
+        return 0
+    if host2017.old(machine.host):
+        call.out(host2017.ifconfig_text(machine.host, down="-a" in call.argv))
         return 0
     for name, link in links.items():
         if link.up:

@@ -148,6 +148,7 @@ def _put(machine: Machine, new: dict[str, str]) -> None:
         host.write("/opt/cni/bin/bridge", "")
     if "docker.io" in fresh:
         host.units["docker"] = Unit(True, True)
+        host.write("/etc/docker/key.json", "{}\n", "600")  # dockerd makes it when it first starts
         legacy.bridge(machine)
 
 

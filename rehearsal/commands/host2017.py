@@ -1,0 +1,58 @@
+"""What a machine of early 2017 (Ubuntu 16.04) does otherwise: no JSON from `ip`, ifconfig in its old form, another systemd."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ..bash import Call
+from ..host import Host
+from ..machine import Machine
+from . import program, unmodelled
+
+XENIAL = {
+    "NAME": "Ubuntu",
+    "PRETTY_NAME": "Ubuntu 16.04.1 LTS",
+    "ID": "ubuntu",
+    "ID_LIKE": "debian",
+    "VERSION_ID": "16.04",
+}
+
+
+def furnish(host: Host) -> None:
+    """Make a new machine one of the manual's."""
+    host.release = dict(XENIAL)
+    host.packages["net-tools"] = "1.60-26ubuntu1"
+
+
+def old(host: Host) -> bool:
+    """Whether this is one."""
+    return host.release.get("VERSION_ID") == XENIAL["VERSION_ID"]
+
+
+def ifconfig_text(host: Host, *, down: bool = False) -> str:
+    """What ifconfig of net-tools 1.60 prints: the links that are up, or all of them."""
+    blocks = []
+    for name, link in host.links.items():
+        if not (link.up or down):
+            continue
+        lines = [f"{name:<9} Link encap:Ethernet  HWaddr 0a:58:0a:00:00:{len(name):02x}"]
+        for text in link.addresses:
+            address = ipaddress.ip_interface(text)
+            if address.version == 4:
+                lines.append(f"          inet addr:{address.ip}  Bcast:{address.network.broadcast_address}  Mask:{address.netmask}")
+            else:
+                lines.append(f"          inet6 addr: {text} Scope:Link")
+        lines.append(f"          {'UP ' if link.up else ''}BROADCAST RUNNING MULTICAST  MTU:{link.mtu}  Metric:1")
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+@program("systemd-run")
+def systemd_run(machine: Machine, call: Call) -> int:
+    """Only what the 1.5 recipe hands to it: a reboot in a moment. The link is cut by whoever asks next, 45 seconds later."""
+    if call.argv[2:] != ["systemctl", "reboot"]:
+        raise unmodelled(call)
+    call.out("Running timer as unit run-r1.timer.\nWill run service as unit run-r1.service.\n")
+    machine.host.reboot()
+    machine.host.clock += 45
+    return 0
