@@ -13,6 +13,7 @@ from typing import Any
 
 from . import ports
 from .inventory import PROJECT
+from .recipes import coverage, manual
 from .settings import KEYS
 
 FILES = ("README.md", "docs/README.ko.md")
@@ -37,7 +38,12 @@ def _default(value: Any) -> str:
     return ""  # None, no words, a factory: nothing set
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"settings": settings_table, "ports": ports.table}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "ports": ports.table,
+    "coverage": coverage.table,
+    "differences": manual.differences_table,
+}
 
 
 def rendered(text: str) -> str:
