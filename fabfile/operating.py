@@ -7,16 +7,23 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from . import doctor as doctoring
+from . import inventory
+from . import report as reporting
 from . import verify as verifying
 from .commands import command, exit_unless
-from .errors import Interrupted
+from .errors import Interrupted, UsageError
+from .inventory import Environment
+from .journal import journals, read
 from .masking import mask
+from .phases import EVERY
 from .progress import Progress, seconds
 from .runner import Run
 from .session import Options, Session, opened
@@ -126,4 +133,78 @@ def _print_check(console: Console, check: verifying.Check) -> None:
         console.print(Text.assemble(("  → ", "cyan"), mask(check.likely)), soft_wrap=True)
 
 
-TASKS = (doctor, verify)
+@command(help={"count": "how many, newest last"})
+def history(c: Any, env: str = "", count: int = 15, json: bool = False) -> None:
+    """Earlier runs of an environment, from their journals."""
+    environment = inventory.load(env or None)
+    paths = journals(environment.state / "journal")
+    numbered = list(enumerate(paths, 1))[-count:]
+    runs = [(number, reporting.read_run(read(path)), path) for number, path in numbered]
+    if json:
+        keys = [{"run": n, "journal": str(path), **reporting.data(timing)} for n, timing, path in runs]
+        print(jsonlib.dumps(keys, indent=2))
+        return
+    console = Console(highlight=False)
+    if not runs:
+        console.print(f"{environment.name}: no runs yet")
+    for number, timing, _ in runs:
+        style = {"done": "green", "failed": "red"}.get(timing.outcome, "yellow")
+        when = time.strftime("%m-%d %H:%M:%S", time.localtime(timing.began))
+        lost = ", ".join(timing.unfinished) if timing.exit else ""
+        tail = f" ({lost})" if lost else ""
+        words = f"{number:>4}  {when}  "
+        line = Text.assemble(words, (f"{timing.outcome:<12}", style), f"{seconds(timing.seconds):>12}  {timing.command}{tail}")
+        console.print(line, overflow="ellipsis" if console.is_terminal else "ignore", no_wrap=True, soft_wrap=not console.is_terminal)
+
+
+def chosen_run(environment: Environment, run: int) -> Path:
+    """The journal of run number `run`; 0: the newest. Raises UsageError when there is none."""
+    paths = journals(environment.state / "journal")
+    if not paths:
+        raise UsageError(f"{environment.name} has no journal yet", "run a bootstrap first")
+    if not 0 <= run <= len(paths):
+        raise UsageError(f"there is no run {run} of {environment.name}", f"1 to {len(paths)}; `inv cluster.history` lists them")
+    return paths[run - 1]
+
+
+@command(help={"run": "its number in cluster.history; default: the newest", "html": "write a page with the timeline here"})
+def report(c: Any, env: str = "", run: int = 0, html: str = "", json: bool = False) -> None:
+    """Where a run's time went: nodes, phases, the critical path."""
+    environment = inventory.load(env or None)
+    path = chosen_run(environment, run)
+    timing = reporting.read_run(read(path))
+    if html:
+        page = reporting.html(timing, f"{environment.name}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(timing.began))}")
+        Path(html).write_text(page, encoding="utf-8")
+    if json:
+        print(jsonlib.dumps(reporting.data(timing), indent=2))
+        return
+    console = Console(highlight=False)
+    _print_report(console, timing)
+    if html:
+        console.print(f"written: {html}", markup=False, soft_wrap=True)
+
+
+def _print_report(console: Console, timing: reporting.Timing) -> None:
+    console.print(f"{timing.command}: {timing.outcome} in {seconds(timing.seconds)}, {timing.steps} steps", markup=False, soft_wrap=True)
+    phases = [name for name in EVERY if any(name == phase for _, phase in timing.phases)]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("node", *phases, "waited"):
+        table.add_column(heading, justify="left" if heading == "node" else "right", no_wrap=True)
+    stood = reporting.waits(timing)
+    for node in timing.nodes[:30]:
+        cells = (f"{timing.phases[node, phase]:.1f}" if (node, phase) in timing.phases else "" for phase in phases)
+        name = Text(node, "red" if timing.states.get(node) != "done" else "")
+        table.add_row(name, *cells, f"{stood.get(node, 0.0):.1f}")
+    console.print(table)
+    path = reporting.critical_path(timing)
+    length = reporting.path_seconds(path)
+    if length:
+        console.print(f"critical path {seconds(length)}, the run took {timing.seconds / length:.2f} of it:")
+        for span in (s for s in path if s.seconds >= 0.05):
+            console.print(f"  {span.start:>7.1f} s  {span.node:<6} {span.name:<24} {span.seconds:>6.1f} s", markup=False)
+    for node, error in timing.errors.items():
+        console.print(Text.assemble(("✗ ", "red"), f"{node}: {error.splitlines()[0]}"), soft_wrap=True)
+
+
+TASKS = (doctor, verify, history, report)
