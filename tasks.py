@@ -14,7 +14,6 @@ import lab.entry
 import rehearsal.entry
 from fabfile import PHASE_TASKS, describing, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
-from fabfile.card import card
 from fabfile.commands import command, confirm, exit_unless, summary
 from fabfile.context import Choices
 from fabfile.errors import KubefabError
@@ -49,7 +48,7 @@ def bootstrap(
             if kubeconfig:
                 _merge_kubeconfig(session, kubeconfig if isinstance(kubeconfig, str) else "")
             if result.steps:
-                _print_card(session)
+                describing.print_card(session.console, session.environment)
         exit_code = result.exit_code
     if exit_code:
         from invoke import Exit
@@ -180,31 +179,6 @@ def _print_status(console: Console, rows: Any) -> None:
                 console.print(f"{row.node.name} {cell.phase}: {cell.state}: {cell.reason}", markup=False, soft_wrap=True)
 
 
-@command()
-def info(c: Any, env: str = "", json: bool = False) -> None:
-    """The info card: API, dashboard, InfluxDB, and the command that proves each."""
-    environment = inventory.load(env or None)
-    lines = card(environment)
-    if json:
-        print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in lines}, indent=2))
-        return
-    _card_table(Console(highlight=False), environment.name, lines)
-
-
-def _print_card(session: Session) -> None:
-    if session.simulation:
-        session.console.print("\nsimulated nodes: nothing answers at these addresses", style="dim")
-    _card_table(session.console, session.environment.name, card(session.environment))
-
-
-def _card_table(console: Console, name: str, lines: Any) -> None:
-    console.print()
-    for line in lines:
-        console.print(f"[bold]{line.name:<11}[/] {line.value}")
-        if line.proof:
-            console.print(f"{'':<11}   {line.proof}", style="dim", markup=False, soft_wrap=True)
-
-
 @command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config"})
 def kubeconfig_task(c: Any, env: str = "", file: str = "", ask_sudo_pass: bool = False) -> None:
     """Put the cluster's admin access into your kubeconfig, as a context named after the environment."""
@@ -222,5 +196,5 @@ def _merge_kubeconfig(session: Session, file: str) -> None:
     session.console.print(f"{path}: context {environment.name} is current", markup=False, soft_wrap=True)
 
 
-cluster = Collection("cluster", bootstrap, reset, plan, status, *operating.TASKS, describing.security_group_task, describing.sizing_task, info, kubeconfig_task)
+cluster = Collection("cluster", bootstrap, reset, plan, status, *operating.TASKS, *describing.TASKS, kubeconfig_task)
 ns = Collection(*PHASE_TASKS, cluster, lab=lab.entry.ns, rehearsal=rehearsal.entry.ns)

@@ -1,10 +1,17 @@
-"""The manual's info card (digest E2): what a person needs to reach the cluster, derived from the inventory, never stored."""
+"""The manual's info card (digest E2): what a person needs to reach the cluster, derived from the inventory, never stored.
+
+1.5's bearer token is the second half of the kubeadm token, and makes its holder administrator.  Today's equivalents: the
+kubeconfig for administrators, and for reading a service account's token with an end (`kubectl create token`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from .inventory import Environment, bracketed
+from .masking import MASKED, register
+
+READING_TOKEN = "1h"
 
 
 @dataclass(frozen=True)
@@ -16,22 +23,44 @@ class Line:
     proof: str = ""
 
 
-def card(environment: Environment) -> list[Line]:
-    """The card of one environment, at the address that is reached from outside."""
-    settings, control = environment.settings, environment.control_plane
-    host = bracketed(control.host)
+def card(environment: Environment, *, reveal: bool = False) -> list[Line]:
+    """The card of one environment, at the address that is reached from outside; secrets only if `reveal`."""
+    settings = environment.settings
+    host = bracketed(environment.control_plane.host)
     api = f"https://{host}:{settings.api_port}"
-    name = environment.name
-    lines = [
-        Line("API server", api, f"curl -sk {api}/readyz"),
-        Line("kubeconfig", f"context {name}", f"inv cluster.kubeconfig --env {name}"),
-    ]
-    if settings.kubernetes.startswith("1.5"):
-        half = settings.token.partition(".")[2]
-        lines.insert(1, Line("Bearer token", half, f"curl -k -H 'Authorization: Bearer {half}' {api}/api"))
-    if settings.dashboard != "none":
+    lines = _access_then(environment, api, reveal) if settings.manual else _access_now(environment, api)
+    if settings.dashboard != "none" or settings.manual:
         url = f"http://{host}:{settings.dashboard_port}"
         lines.append(Line("Dashboard", url, f"curl -s {url}/"))
     url = f"http://{host}:{settings.influxdb_port}"
     lines.append(Line("InfluxDB", f"{url}  (database k8s)", f"curl -sG {url}/query --data-urlencode 'q=SHOW MEASUREMENTS ON k8s'"))
+    return lines
+
+
+def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]:
+    half = environment.settings.token.partition(".")[2]
+    if half:
+        register(half)
+    shown = half if reveal else MASKED
+    if not half:
+        return [Line("API server", api, f"curl -sk {api}/healthz"), Line("Bearer token", f"no {environment.name.upper()}_TOKEN in hosts.local.env")]
+    return [
+        Line("API server", api, f"curl -sk {api}/healthz"),
+        Line("Bearer token", shown if reveal else f"{shown}  (--reveal shows it)"),
+        Line("Header", f"Authorization: Bearer {shown}", f"curl -sk -H 'Authorization: Bearer {shown}' {api}/api"),
+    ]
+
+
+def _access_now(environment: Environment, api: str) -> list[Line]:
+    name, dashboard = environment.name, environment.settings.dashboard
+    lines = [
+        Line("API server", api, f"curl -sk {api}/readyz"),
+        Line("kubeconfig", f"context {name}, an administrator's", f"inv cluster.kubeconfig --env {name}"),
+    ]
+    if dashboard != "none":
+        make = f"kubectl --context {name} -n kube-system create token {dashboard} --duration {READING_TOKEN}"
+        lines += [
+            Line("Token", f"made on demand, ends after {READING_TOKEN}, may only read", make),
+            Line("Header", "Authorization: Bearer TOKEN", f'curl -sk -H "Authorization: Bearer $({make})" {api}/api'),
+        ]
     return lines

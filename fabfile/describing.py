@@ -6,7 +6,10 @@ import json as jsonlib
 from dataclasses import replace
 from typing import Any
 
+from rich.console import Console
+
 from . import inventory, security_group, sizing
+from .card import card
 from .commands import command
 from .inventory import Environment
 
@@ -33,3 +36,27 @@ def sizing_task(c: Any, env: str = "", nodes: int = 0, json: bool = False) -> No
     count = nodes or len(environment.workers) or 1
     advice = sizing.advise(count, environment)
     print(jsonlib.dumps(sizing.as_data(count, advice), indent=2) if json else sizing.as_text(count, advice))
+
+
+@command(help={"reveal": "show secrets, like the bearer token of 1.5"})
+def info(c: Any, env: str = "", json: bool = False, reveal: bool = False, kubernetes: str = "") -> None:
+    """The info card: API, access, dashboard, InfluxDB, and the command that proves each."""
+    environment = described(env, kubernetes)
+    if json:
+        print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in card(environment, reveal=reveal)}, indent=2))
+        return
+    print_card(Console(highlight=False), environment, reveal=reveal)
+
+
+def print_card(console: Console, environment: Environment, *, reveal: bool = False) -> None:
+    """The card for people."""
+    if environment.settings.simulated:
+        console.print("\nsimulated nodes: nothing answers at these addresses", style="dim")
+    console.print()
+    for line in card(environment, reveal=reveal):
+        console.print(f"{line.name:<13}{line.value}", markup=False, soft_wrap=True)
+        if line.proof:
+            console.print(f"{'':<13}  {line.proof}", style="dim", markup=False, soft_wrap=True)
+
+
+TASKS = (security_group_task, sizing_task, info)

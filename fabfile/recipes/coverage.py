@@ -85,9 +85,11 @@ ROWS = (
     _row("A5", "never: fresh pods, again", _ADDONS, "phases/addons.py phases/manual.py",
          f"{_MANUAL}::test_a1_to_a5", f"{_PHASES}::test_the_manuals_command_is_repeated_and_then_the_pods_are_recreated_once"),
     _row("X1", "take it all back", _RESET, "phases/reset.py phases/manual.py",
-         f"{_MANUAL}::test_x1_x2_the_list_then_a_reboot_and_nothing_on_a_clean_node", "rehearsal/test_happy_path.py::test_reset_takes_everything_back"),
+         f"{_MANUAL}::test_x1_x2_the_list_then_a_reboot_and_nothing_on_a_clean_node",
+         "rehearsal/test_happy_path.py::test_reset_takes_everything_back"),
     _row("X2", "all well, and again", "inv cluster.reset", "phases/reset.py phases/manual.py",
-         f"{_MANUAL}::test_x1_x2_the_list_then_a_reboot_and_nothing_on_a_clean_node", "rehearsal/test_happy_path.py::test_after_reset_bootstrap_works_again"),
+         f"{_MANUAL}::test_x1_x2_the_list_then_a_reboot_and_nothing_on_a_clean_node",
+         "rehearsal/test_happy_path.py::test_after_reset_bootstrap_works_again"),
 )  # fmt: skip
 
 

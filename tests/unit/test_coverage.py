@@ -13,9 +13,10 @@ from fabfile.recipes.coverage import ROWS, Row, table
 from fabfile.recipes.manual import Manual
 from making import environment
 
-IDS = (
-    "E1 E2 E3 E4 E5 P1 P2 I1 I2 I3 I4 I5 R1 R2 M1 M2 N1 N2 N3 N4 J1 J2 J3 J4 A1 A2 A3 A4 A5 X1 X2"
-).split()  # fmt: skip
+IDS = re.findall(
+    r"\S+",
+    "E1 E2 E3 E4 E5 P1 P2 I1 I2 I3 I4 I5 R1 R2 M1 M2 N1 N2 N3 N4 J1 J2 J3 J4 A1 A2 A3 A4 A5 X1 X2",
+)
 
 
 def test_every_id_of_the_digest_once_and_in_order() -> None:

@@ -1,0 +1,83 @@
+"""`inv cluster.info`: the manual's card (digest E2), derived for each environment; secrets only when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fabfile import inventory
+from fabfile.card import Line, card
+from fabfile.inventory import Environment
+from fabfile.masking import MASKED, mask
+from making import environment
+
+HALVES = {"aws": "5fcddc13c9193dd1", "datacenter": "8679e4553a1e7426"}
+MASTERS = {"aws": "13.124.31.81", "datacenter": "13.124.11.58"}
+
+
+def of(name: str, kubernetes: str = "1.5") -> Environment:
+    env = inventory.load(name)
+    return replace(env, settings=replace(env.settings, kubernetes=kubernetes))
+
+
+def rows(env: Environment, *, reveal: bool = False) -> dict[str, Line]:
+    return {line.name: line for line in card(env, reveal=reveal)}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_the_manuals_card_of_each_environment(name: str) -> None:
+    found, master, half = rows(of(name), reveal=True), MASTERS[name], HALVES[name]
+    assert found["Bearer token"].value == half
+    assert found["Header"].value == f"Authorization: Bearer {half}"
+    assert found["API server"].value == f"https://{master}:6443"
+    assert found["Dashboard"].value == f"http://{master}:31447"
+    assert found["InfluxDB"].value.startswith(f"http://{master}:30315")
+
+
+def test_the_datacenters_card_has_not_the_other_environments_token() -> None:
+    """The original's mistake: its table for the datacenter repeats aws's token in one description."""
+    for name, other in (("datacenter", "aws"), ("aws", "datacenter")):
+        text = str(card(of(name), reveal=True))
+        assert HALVES[name] in text and HALVES[other] not in text
+        assert MASTERS[other] not in text
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_secrets_are_hidden_until_asked_for(name: str) -> None:
+    text = str(card(of(name)))
+    assert HALVES[name] not in text and MASKED in text and "--reveal" in text
+    assert HALVES[name] not in mask(f"a log line with {HALVES[name]}")
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_todays_release_shows_no_published_token_even_when_asked(name: str) -> None:
+    assert HALVES[name] not in str(card(of(name, "1.36"), reveal=True))
+
+
+@pytest.mark.parametrize("dashboard", ["headlamp", "kube-web-view"])
+def test_todays_token_is_a_service_accounts_and_ends(dashboard: str) -> None:
+    token = rows(environment(dashboard=dashboard))["Token"]
+    assert token.proof == f"kubectl --context test -n kube-system create token {dashboard} --duration 1h"
+    assert "$(kubectl" in rows(environment(dashboard=dashboard))["Header"].proof
+
+
+def test_every_address_has_the_line_that_proves_it() -> None:
+    for env in (environment(), of("aws")):
+        for line in card(env):
+            if "://" in line.value:
+                assert line.proof.startswith("curl ") and line.value.split()[0] in line.proof
+
+
+def test_without_dashboard_no_line_and_no_token_of_it() -> None:
+    assert {"Dashboard", "Token"}.isdisjoint(rows(environment(dashboard="none")))
+
+
+def test_a_release_of_1_5_without_token_says_where_it_belongs() -> None:
+    assert "TEST_TOKEN" in rows(environment(kubernetes="1.5"))["Bearer token"].value
+
+
+def test_settings_move_the_ports() -> None:
+    found = rows(environment(api_port="8443", dashboard_port="31000", influxdb_port="31001"))
+    assert found["API server"].value.endswith(":8443")
+    assert found["Dashboard"].value.endswith(":31000") and ":31001" in found["InfluxDB"].value
