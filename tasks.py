@@ -19,7 +19,7 @@ from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.facts import NodeFacts
 from fabfile.runner import Run
-from fabfile.session import Options, Session, opened
+from fabfile.session import Options, Session, opened, warn
 
 
 def _quiet(session: Session) -> Run:
@@ -113,6 +113,7 @@ def plan(
         environment = inventory.load(env or None)
         if kubernetes:
             environment = replace(environment, settings=replace(environment.settings, kubernetes=kubernetes))
+        warn(environment)
         planned, unseen = list(planning.plan(environment, chosen, environment.nodes)), {}
     if json:
         print(jsonlib.dumps([planning.as_data(p) for p in planned], indent=2))

@@ -30,6 +30,7 @@ from .journal import Journal
 from .masking import mask, register
 from .phases import Phase
 from .progress import Progress, print_failures
+from .recipes.manual import warning
 from .retry import Clock, RealClock
 from .runner import Run, RunResult
 
@@ -95,6 +96,12 @@ class Session:
 _REAL = RealClock()
 
 
+def warn(environment: Environment) -> None:
+    """Say once a command, beside its output, what whoever asks for the manual's release must know."""
+    if text := warning(environment):
+        Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False)
+
+
 @contextmanager
 def opened(options: Options) -> Iterator[Session]:
     """Open the environment that `options` name. Raises UsageError before anything is connected to."""
@@ -102,6 +109,7 @@ def opened(options: Options) -> Iterator[Session]:
     if options.kubernetes:
         environment = replace(environment, settings=replace(environment.settings, kubernetes=options.kubernetes))
     console = Console(highlight=False)
+    warn(environment)
     password = register(getpass.getpass("sudo password: ")) if options.ask_sudo_pass else ""
     if options.faults and not environment.settings.simulated:
         raise UsageError("--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out")

@@ -1,8 +1,8 @@
 """Instance types for a number of nodes: the manual's table (digest E3), its gaps closed, and today's equivalents.
 
-The manual's table is the first half of the one on Kubernetes' page "Building Large Clusters" of 2016-17, which counts nodes
-without the master and gives 1-5, 6-10, 11-100, 101-250, 251-500 and more: so 5, in no class of the manual, is in the first
-one, and what stands beyond 100 is from there.  CPUs and memory: AWS's published instance families.  Least sizes: kubeadm's
+The manual's table is that of Kubernetes' page "Running Kubernetes on AWS EC2" of 2016-17.  Its page "Building Large Clusters"
+of the same time has the same types, for 1-5, 6-10, 11-100, 101-250, 251-500 and more nodes, the master not counted: so 5, in
+no class of the manual, is in the first one, and what stands beyond 100 is from there.  CPUs and memory: AWS's published instance families.  Least sizes: kubeadm's
 preflight (NumCPU, Mem) and kubernetes.io "Installing kubeadm".
 """
 
@@ -14,8 +14,8 @@ from .errors import UsageError
 from .inventory import Environment
 
 DATED = "2026-11"
-GAP = "the original says below 5 and from 6; 5 counts as the first class, as on the Kubernetes page that the table is from"
-BEYOND = "the original ends at 100 nodes; this class is from the same Kubernetes page"
+GAP = "the original says below 5 and from 6; 5 counts as the first class, as on Kubernetes' page \"Building Large Clusters\" of that time"
+BEYOND = "the original ends at 100 nodes; this class is from Kubernetes' page \"Building Large Clusters\" of that time"
 
 
 @dataclass(frozen=True)
