@@ -43,7 +43,8 @@ _NODE: tuple[tuple[str, str], ...] = (
     (
         "container-logs",
         "for c in $(crictl ps -a --name 'kube-apiserver|etcd|kube-flannel|kube-proxy|coredns' -q 2>/dev/null | head -n 12); do "
-        'echo "== $c"; crictl inspect -o go-template --template "{{.status.metadata.name}} {{.status.state}}" "$c" 2>&1; crictl logs --tail 60 "$c" 2>&1; done',
+        'echo "== $c"; crictl inspect -o go-template --template "{{.status.metadata.name}} {{.status.state}}" "$c" 2>&1; '
+        'crictl logs --tail 60 "$c" 2>&1; done',
     ),
     ("interfaces", "ip -d addr 2>&1; ip -s link 2>&1 | head -n 120"),
     ("routes", "ip route show table all 2>&1 | head -n 200; ip rule 2>&1; ip neigh 2>&1 | head -n 60; bridge fdb show dev flannel.1 2>&1"),
@@ -51,7 +52,10 @@ _NODE: tuple[tuple[str, str], ...] = (
     ("firewall", "iptables-save 2>&1 | head -n 600; nft list ruleset 2>&1 | head -n 600"),
     ("cni", "ls -l /etc/cni/net.d /opt/cni/bin 2>&1; cat /etc/cni/net.d/*.conflist /run/flannel/subnet.env 2>&1"),
     ("dns", "cat /etc/resolv.conf /etc/hosts; resolvectl status 2>/dev/null | head -n 60"),
-    ("sysctls", "sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.rp_filter 2>&1; lsmod | grep -E 'overlay|br_netfilter|vxlan|nf_conntrack'"),
+    (
+        "sysctls",
+        "sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.rp_filter 2>&1; "
+        "lsmod | grep -E 'overlay|br_netfilter|vxlan|nf_conntrack'"),
     (
         "certificates",
         "for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/*.crt; do "

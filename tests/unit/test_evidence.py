@@ -1,0 +1,107 @@
+"""The bundle: what it asks for, what it never holds, and an index that points to the cause."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from making import environment
+
+from fabfile import evidence
+from fabfile.errors import KubefabError, Unreachable
+from fabfile.masking import MASKED, register
+
+ENV = environment()
+SWAP = "failed to run Kubelet: running with swap on is not supported"
+
+
+def test_the_control_plane_is_asked_more() -> None:
+    names = [name for name, _ in evidence.sections(ENV.control_plane)]
+    assert {"kubelet.log", "containerd.log", "events", "containers", "interfaces", "routes", "firewall"} <= set(names)
+    assert len(names) == len(set(names))
+    assert "events" not in [name for name, _ in evidence.sections(ENV.workers[0])]
+
+
+def test_nothing_secret_is_asked_for() -> None:
+    text = evidence.script(ENV.control_plane)
+    for forbidden in ("admin.conf\n", "cat /etc/kubernetes/admin.conf", ".key", "hosts.toml", "get secret", "get configmap", "ps aux", "-o args", "/environ"):
+        assert forbidden not in text.replace("KUBECONFIG=/etc/kubernetes/admin.conf", ""), forbidden
+
+
+def test_the_script_is_bash_and_changes_nothing(tmp_path: Path) -> None:
+    for node in ENV.nodes:
+        text = evidence.script(node)
+        assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr == ""
+        for word in ("rm -rf", "systemctl stop", "restart", "delete", " > /", "modprobe", "sysctl -w"):
+            assert word not in text, word
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_its_answer_is_read() -> None:
+    lines = "\n".join(f"echo '@@ {name}'; echo {name} says" for name in ("machine", "kubelet.log")) + "\necho '@@ end'"
+    output = subprocess.run(["bash"], input=lines, text=True, capture_output=True).stdout
+    assert evidence.parse(output) == {"machine": "machine says\n", "kubelet.log": "kubelet.log says\n"}
+    assert evidence.parse("sudo: a password is required") == {"output": "sudo: a password is required"}
+
+
+def test_the_index_points_to_the_likeliest_cause_and_says_who_was_not_asked() -> None:
+    files = {"w1/kubelet.log.txt": f"x\n{SWAP}\nThe kubelet is not healthy\n", "cp1/events.txt": SWAP}
+    page = evidence.index(ENV, files, {"w2": "w2: no answer within 10 s"}, 0.0)
+    assert page.index("swap is on") < page.index("the kubelet does not start")
+    assert "w1/kubelet.log.txt and 1 more" in page
+    assert SWAP in page
+    assert "w2: w2: no answer" in page
+    assert "cp1/events.txt: 1 lines" in page
+    assert "None of the known failures" in evidence.index(ENV, {"w1/machine.txt": "all well"}, {}, 0.0)
+
+
+def test_planted_secrets_come_out_of_everything() -> None:
+    secret = register("correct-horse-battery")
+    planted = f"password {secret}\nbase64 {base64.b64encode(secret.encode()).decode()}\ntoken abcdef.0123456789abcdef\n"
+    planted += "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nkubelet eyJhbGciOi.eyJpc3Mi.c2ln\n"
+    files = {f"w1/{name}.txt": text for name, text in evidence.parse(f"@@ kubelet.log\n{planted}@@ end\n").items()}
+    page = evidence.index(ENV, files, {"w2": f"refused {secret}"}, 0.0)
+    data = evidence.bundle([(evidence.INDEX, page), *files.items()], "b", 0.0)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        members = archive.getmembers()
+        assert {m.mode for m in members} == {0o600}
+        whole = b"".join(stream.read() for m in members if (stream := archive.extractfile(m))).decode()
+    assert MASKED in whole
+    for word in (secret, "0123456789abcdef", "MIIE", "eyJhbGciOi", base64.b64encode(secret.encode()).decode()):
+        assert word not in whole
+
+
+class _Group:
+    """Two nodes answer, one does not."""
+
+    def of(self, node: object) -> _Group:
+        self.name = getattr(node, "name", "")
+        return self
+
+    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+        if self.name == "w2":
+            raise Unreachable("w2: no answer within 10 s")
+        return 0, f"@@ kubelet.log\n{self.name}\n@@ end\n".encode()
+
+
+def test_a_dead_node_is_named_and_the_rest_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fabfile.inventory.state_folder", lambda name: tmp_path)
+    files, unreachable = {}, {}
+    for node in ENV.nodes:  # one by one: the stand-in keeps no state a node
+        f, u = evidence.collect(ENV, _Group(), [node])  # type: ignore[arg-type]
+        files |= f
+        unreachable |= u
+    assert files == {"cp1/kubelet.log.txt": "cp1\n", "w1/kubelet.log.txt": "w1\n"}
+    assert unreachable == {"w2": "w2: no answer within 10 s"}
+    path = tmp_path / "e.tar.gz"
+    evidence.write(path, ENV, files, unreachable)
+    assert path.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(path) as archive:
+        assert archive.getnames() == ["e/index.md", "e/cp1/kubelet.log.txt", "e/w1/kubelet.log.txt"]
+    with pytest.raises(KubefabError, match="exists"):
+        evidence.write(path, ENV, files, unreachable)
