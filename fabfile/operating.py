@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import doctor as doctoring
+from . import evidence as collecting
 from . import inventory
 from . import report as reporting
 from . import verify as verifying
@@ -207,4 +208,30 @@ def _print_report(console: Console, timing: reporting.Timing) -> None:
         console.print(Text.assemble(("✗ ", "red"), f"{node}: {error.splitlines()[0]}"), soft_wrap=True)
 
 
-TASKS = (doctor, verify, history, report)
+@command(iterable=["fault"], help={"out": "the file; default: kubefab-evidence-ENV-TIME.tar.gz here"})
+def evidence(
+    c: Any,
+    env: str = "",
+    on: str = "",
+    out: str = "",
+    workers: int = 0,
+    fault: list[str] | None = None,
+    ask_sudo_pass: bool = False,
+) -> None:
+    """Collect logs and state for whoever looks into a failure; secrets taken out."""
+    options = Options(env, workers=workers, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)
+    with opened(options) as session:
+        environment = session.environment
+        nodes = session.environment.select([name for name in on.split(",") if name] or ["all"])
+        path = Path(out or f"kubefab-evidence-{environment.name}-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz").expanduser()
+        with session.console.status(f"asking {len(nodes)} nodes"):
+            files, unreachable = collecting.collect(environment, session.group, nodes)
+        collecting.write(path, environment, files, unreachable)
+        for name, why in unreachable.items():
+            session.console.print(f"[yellow]not asked[/] {name}: {why}", soft_wrap=True)
+        for clue in collecting.clues(files)[:5]:
+            session.console.print(Text.assemble(("likely: ", "bold"), f"{clue.cause} ({clue.place})"), soft_wrap=True)
+        session.console.print(f"written: {path} ({len(files)} files; begin with {collecting.INDEX})", markup=False, soft_wrap=True)
+
+
+TASKS = (doctor, verify, history, report, evidence)

@@ -74,6 +74,7 @@ class Session:
         if result.failed:
             print_failures(self.console, result, _without_faults(self.command))
             self.console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
+            self.console.print(f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", markup=False, soft_wrap=True)
         return result
 
     @contextmanager
