@@ -170,6 +170,8 @@ class Host:
             return self.family == APT
         if tool in ("dnf", "rpm", "getenforce", "setenforce", "yum"):
             return self.family == DNF
+        if tool == "ifconfig" and self.release["VERSION_ID"] == "16.04":
+            return "net-tools" in self.packages
         owners = {
             "kubeadm": "kubeadm",
             "kubectl": "kubectl",
@@ -178,7 +180,6 @@ class Host:
             "ctr": "containerd.io",
             "containerd": "containerd.io",
             "docker": "docker.io",
-            "ifconfig": "net-tools",
         }
         return owners[tool] in self.packages if tool in owners else tool in TOOLS
 
