@@ -12,7 +12,7 @@ from rich.table import Table
 
 import lab.entry
 import rehearsal.entry
-from fabfile import PHASE_TASKS, describing, inventory, kubeconfig, operating, phases, planning
+from fabfile import PHASE_TASKS, choosing, describing, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
 from fabfile.commands import command, confirm, exit_unless, summary
 from fabfile.context import Choices
@@ -29,10 +29,15 @@ def _quiet(session: Session) -> Run:
     return Run(session.environment, session.group, Progress([]), clock=session.clock)
 
 
-@command(iterable=["fault"], optional=["kubeconfig"])
+@command(iterable=["fault"], optional=["kubeconfig"],
+         help={"limit": "only these nodes: a group, names, addresses; several with commas",
+               "only-failed": "only nodes that did not finish in the last run", "from": "begin with this phase"})
 def bootstrap(
     c: Any,
     env: str = "",
+    limit: str = "",
+    only_failed: bool = False,
+    from_: str = "",
     workers: int = 0,
     fault: list[str] | None = None,
     kubernetes: str = "",
@@ -40,11 +45,16 @@ def bootstrap(
     ask_sudo_pass: bool = False,
 ) -> None:
     """Bring the whole cluster up, or on from where it stopped."""
+    wanted = choosing.phases_from(phases.BOOTSTRAP, from_)
     options = Options(env, workers=workers, faults=tuple(fault or ()), kubernetes=kubernetes, ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
-        result = session.run(phases.BOOTSTRAP, session.environment.nodes)
+        nodes = choosing.chosen_nodes(session.environment, limit, only_failed)
+        if not nodes:
+            session.console.print(f"[green]✓[/] {session.environment.name}: no node failed in the last run")
+            return
+        result = session.run(wanted, nodes)
         if not result.failed:
-            summary(session, result, phases.BOOTSTRAP)
+            summary(session, result, wanted)
             if kubeconfig:
                 _merge_kubeconfig(session, kubeconfig if isinstance(kubeconfig, str) else "")
             if result.steps:

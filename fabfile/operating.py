@@ -223,6 +223,9 @@ def evidence(
     with opened(options) as session:
         environment = session.environment
         nodes = session.environment.select([name for name in on.split(",") if name] or ["all"])
+        if session.simulation:
+            nodes = ()
+            session.console.print("simulated nodes have no logs: journals only", style="dim")
         path = Path(out or f"kubefab-evidence-{environment.name}-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz").expanduser()
         with session.console.status(f"asking {len(nodes)} nodes"):
             files, unreachable = collecting.collect(environment, session.group, nodes)

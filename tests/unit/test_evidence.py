@@ -10,11 +10,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from making import environment
 
 from fabfile import evidence
 from fabfile.errors import KubefabError, Unreachable
 from fabfile.masking import MASKED, register
+from making import environment
 
 ENV = environment()
 SWAP = "failed to run Kubelet: running with swap on is not supported"
