@@ -2,7 +2,8 @@
 
 The manual's table is that of Kubernetes' page "Running Kubernetes on AWS EC2" of 2016-17.  Its page "Building Large Clusters"
 of the same time has the same types, for 1-5, 6-10, 11-100, 101-250, 251-500 and more nodes, the master not counted: so 5, in
-no class of the manual, is in the first one, and what stands beyond 100 is from there.  CPUs and memory: AWS's published instance families.  Least sizes: kubeadm's
+no class of the manual, is in the first one, and what stands beyond 100 is from there.
+CPUs and memory: AWS's published instance families.  Least sizes: kubeadm's
 preflight (NumCPU, Mem) and kubernetes.io "Installing kubeadm".
 """
 
