@@ -6,7 +6,7 @@ import json as jsonlib
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,10 @@ def verify(
         console = session.console
         began = time.monotonic()
         checks = []
-        with console.status("looking for the cluster") as live, _terminable():
+        with console.status("looking for the cluster") as live, _terminable(), ExitStack() as stack:
             told = (lambda text: None) if json or not console.is_terminal else live.update
             verifier = verifying.Verifier(session.environment, session.group, told=told, clock=session.clock(session.environment.control_plane.name))
-            for check in verifier.run():
+            for check in stack.enter_context(closing(verifier.run())):
                 checks.append(check)
                 if not json:
                     _print_check(console, check)
@@ -98,7 +98,12 @@ def verify(
             print(mask(jsonlib.dumps({"environment": session.environment.name, "verified": good, "checks": data}, indent=2)))
         else:
             mark = "[green]✓[/]" if good else "[red]✗[/]"
-            words = "verified end to end" if good else f"{sum(x.state == verifying.FAILED for x in checks)} of {len(checks)} checks failed"
+            untested = sum(x.state == verifying.UNTESTED for x in checks)
+            words = (
+                ("verified end to end" if not untested else f"verified, {untested} not tested")
+                if good
+                else f"{sum(x.state == verifying.FAILED for x in checks)} of {len(checks)} checks failed"
+            )
             console.print(f"{mark} {session.environment.name}: {words} ({seconds(time.monotonic() - began)})")
     exit_unless(good)
 

@@ -14,7 +14,7 @@ from io import StringIO
 
 from fabfile.script import MARK, OUTPUT_LIMIT
 
-from . import doctor, observe
+from . import doctor, observe, verifying
 from .bash import Exit, Shell, Streams, Unmodelled
 from .commands import dispatch
 from .machine import Halted, Machine
@@ -71,6 +71,8 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
         name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
         if name in doctor.NAMES:
             return doctor.answer(machine, name, text)
+        if name in verifying.NAMES:
+            return verifying.answer(machine, name, text)
         if not text.startswith("# kubefab: "):
             return _plain(machine, text)
         return _run(machine, take_apart(text))
