@@ -14,7 +14,7 @@ import lab.entry
 import rehearsal.entry
 from fabfile import PHASE_TASKS, choosing, describing, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
-from fabfile.commands import command, confirm, exit_unless, summary
+from fabfile.commands import command, confirm, exit_unless, release, summary
 from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.facts import NodeFacts
@@ -41,12 +41,14 @@ def bootstrap(
     workers: int = 0,
     fault: list[str] | None = None,
     kubernetes: str = "",
+    recipe: str = "",
     kubeconfig: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
     """Bring the whole cluster up, or on from where it stopped."""
     wanted = choosing.phases_from(phases.BOOTSTRAP, from_)
-    options = Options(env, workers=workers, faults=tuple(fault or ()), kubernetes=kubernetes, ask_sudo_pass=ask_sudo_pass)
+    chosen = release(kubernetes, recipe)
+    options = Options(env, workers=workers, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
         nodes = choosing.chosen_nodes(session.environment, limit, only_failed)
         if not nodes:
@@ -74,13 +76,15 @@ def reset(
     purge: bool = False,
     keep_images: bool = False,
     fault: list[str] | None = None,
+    kubernetes: str = "",
+    recipe: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
     """Take the whole cluster back and prove every node clean; asks for the cluster's name."""
-    environment = inventory.load(env or None)
+    environment, chosen = inventory.load(env or None), release(kubernetes, recipe)
     if not environment.settings.simulated:
         confirm(environment, yes, f"reset all {len(environment.nodes)} nodes of {environment.name}")
-    with opened(Options(env, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)) as session:
+    with opened(Options(env, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)) as session:
         result = session.run([phases.RESET], session.environment.nodes, Choices(keep_images=keep_images, purge=purge))
         if not result.failed:
             summary(session, result, [phases.RESET])
@@ -96,7 +100,7 @@ def reset(
 
 
 @command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",
-               "check": "exit 2 when something is to do", "phase": "only this phase"})
+               "check": "exit 2 when something is to do", "phase": "only this phase", "reveal": "1.5 only: with its token, as the manual has it"})
 def plan(
     c: Any,
     env: str = "",
@@ -105,10 +109,13 @@ def plan(
     check: bool = False,
     phase: str = "",
     kubernetes: str = "",
+    recipe: str = "",
+    reveal: bool = False,
     json: bool = False,
 ) -> None:
     """What bootstrap would run; connects to nothing without --observe."""
     console = Console(highlight=False)
+    kubernetes = release(kubernetes, recipe)
     chosen = [p for p in phases.BOOTSTRAP if phase in ("", p.name)] or [phases.EVERY[phase]]
     if observe or check:
         with opened(Options(env, kubernetes=kubernetes)) as session:
@@ -126,11 +133,11 @@ def plan(
         warn(environment)
         planned, unseen = list(planning.plan(environment, chosen, environment.nodes)), {}
     if json:
-        print(jsonlib.dumps([planning.as_data(p) for p in planned], indent=2))
+        print(jsonlib.dumps([planning.as_data(p, reveal=reveal) for p in planned], indent=2))
     else:
         for item in planned:
             console.print(f"\n[bold]{item.node}[/] {item.phase}")
-            for line in planning.as_text(item, commands=commands):
+            for line in planning.as_text(item, commands=commands, reveal=reveal):
                 console.print(f"  {line}", markup=False, soft_wrap=True)
         if not planned:
             console.print("nothing to do")
@@ -146,9 +153,9 @@ def plan(
 
 
 @command()
-def status(c: Any, env: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
+def status(c: Any, env: str = "", kubernetes: str = "", recipe: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
     """How each node is, phase by phase; works on half-built clusters too."""
-    with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
+    with opened(Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) as session:
         rows = status_module.status(session.environment, _quiet(session).survey(session.environment.nodes))
         if json:
             print(jsonlib.dumps([_row_data(row) for row in rows], indent=2))

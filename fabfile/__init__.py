@@ -17,7 +17,7 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from . import phases  # noqa: E402
-from .commands import command, confirm, mark_phase, one_phase, targets  # noqa: E402
+from .commands import command, confirm, mark_phase, one_phase, release, targets  # noqa: E402
 from .context import Choices  # noqa: E402
 from .inventory import load  # noqa: E402
 from .session import Options  # noqa: E402
@@ -30,10 +30,11 @@ def _phase_task(name: str, phase: phases.Phase, about: str, *aliases: str) -> An
         on: str = "",
         fault: list[str] | None = None,
         kubernetes: str = "",
+        recipe: str = "",
         ask_sudo_pass: bool = False,
     ) -> None:
-        names = tuple(filter(None, on.split(",")))
-        one_phase(c, phase, Options(env, names, faults=tuple(fault or ()), kubernetes=kubernetes, ask_sudo_pass=ask_sudo_pass))
+        names, chosen = tuple(filter(None, on.split(","))), release(kubernetes, recipe)
+        one_phase(c, phase, Options(env, names, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass))
 
     run.__doc__, run.__name__ = about, name
     return mark_phase(command(name=name, aliases=aliases, iterable=["fault"])(run))
@@ -47,16 +48,19 @@ def _reset(
     purge: bool = False,
     keep_images: bool = False,
     fault: list[str] | None = None,
+    kubernetes: str = "",
+    recipe: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
     """8 · Take nodes off the cluster and prove them clean (X1, X2)"""
-    names = targets(c, on)
+    names, chosen = targets(c, on), release(kubernetes, recipe)
     environment = load(env or None)
     if not environment.settings.simulated:
         environment.select(names)
         confirm(environment, yes, f"reset {', '.join(names)} of {environment.name}")
     choices = Choices(keep_images=keep_images, purge=purge, whole_cluster=False)
-    one_phase(c, phases.RESET, Options(env, names, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass), choices)
+    options = Options(env, names, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
+    one_phase(c, phases.RESET, options, choices)
 
 
 prep = _phase_task("prep", phases.PREP, "1 · Prepare: leftovers, swap, kernel modules, sysctls (P1, P2)")

@@ -18,6 +18,7 @@ from .phases import Phase
 from .progress import print_error, seconds
 from .runner import RunResult
 from .session import Options, Session, opened
+from .settings import KEYS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +29,7 @@ HELP = {
     "fault": "rehearsal only: a fault, as NODE:FAULT, several allowed; `inv rehearsal.faults` lists them",
     "workers": "rehearsal only: how many workers",
     "kubernetes": "release, like 1.36 or 1.37.1; default: the environment's",
+    "recipe": "the same as --kubernetes: 1.5 is the manual's own",
     "yes": "the environment's name, instead of being asked for it",
     "json": "print data for scripts",
     "purge": "also remove the packages and their repositories",
@@ -59,6 +61,17 @@ def command(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
         return task(help={**texts, **kwargs.pop("help", {})}, **kwargs)(explained(function))
 
     return decorate
+
+
+def release(kubernetes: str, recipe: str) -> str:
+    """The release that `--kubernetes` or `--recipe` names; empty for the environment's own. Raises UsageError for none."""
+    wanted = kubernetes or recipe
+    if kubernetes and recipe and kubernetes != recipe:
+        raise UsageError(f"--kubernetes {kubernetes} and --recipe {recipe} are two releases", "name one of them")
+    try:
+        return str(KEYS["KUBERNETES"].metadata["parse"](wanted)) if wanted else ""
+    except ValueError as error:
+        raise UsageError(f"--{'kubernetes' if kubernetes else 'recipe'}: {error}", "1.5 is the manual's own") from None
 
 
 def targets(c: Context, on: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,15 +92,15 @@ def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterat
                 yield from (f"      # {shown(line)}" for line in remedy.commands)
 
 
-def as_data(planned: Planned) -> dict[str, Any]:
-    """The plan of one phase on one node as JSON values, secrets left out."""
-    return {"node": planned.node, "phase": planned.phase, "steps": [_action(a) for a in planned.actions]}
+def as_data(planned: Planned, *, reveal: bool = False) -> dict[str, Any]:
+    """The plan of one phase on one node as JSON values; `reveal` shows secrets that stand in commands."""
+    return {"node": planned.node, "phase": planned.phase, "steps": [_action(a, str if reveal else mask) for a in planned.actions]}
 
 
-def _action(action: Action) -> dict[str, Any]:
+def _action(action: Action, shown: Callable[[str], str]) -> dict[str, Any]:
     if isinstance(action, Stop):
         return {"id": action.id, "kind": "stop", "reason": action.reason, "remedy": action.remedy}
     if isinstance(action, Wait):
-        return {"id": action.id, "kind": "wait", "title": action.title, "probe": mask(action.probe), "deadline": action.deadline}
+        return {"id": action.id, "kind": "wait", "title": action.title, "probe": shown(action.probe), "deadline": action.deadline}
     files = [{"path": f.path, "mode": f.mode, "sha256": None if f.secret else f.sha256} for f in action.files]
-    return {"id": action.id, "kind": "step", "title": action.title, "files": files, "commands": [mask(c) for c in action.commands]}
+    return {"id": action.id, "kind": "step", "title": action.title, "files": files, "commands": [shown(c) for c in action.commands]}
