@@ -15,14 +15,17 @@ def unfinished(events: Iterable[Mapping[str, Any]]) -> set[str]:
     """The nodes that did not come to a good end in a run, by its journal; in a killed run also those that never came to one."""
     seen: set[str] = set()
     done: set[str] = set()
+    only_looked_at: set[str] = set()
+    whole = False
     for event in events:
         node = event.get("node")
         if not isinstance(node, str):
+            whole = whole or ("exit" in event)
             continue
-        seen.add(node)
+        (only_looked_at if event.get("event") == "observed" else seen).add(node)
         if event.get("event") == "node":
             (done.add if event.get("state") == "done" else done.discard)(node)
-    return seen - done
+    return (seen if whole else seen | only_looked_at) - done
 
 
 def chosen_nodes(environment: Environment, limit: str = "", only_failed: bool = False) -> tuple[Node, ...]:

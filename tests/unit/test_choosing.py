@@ -27,6 +27,8 @@ def _node(name: str, state: str) -> dict[str, Any]:
         ([_node("cp1", "done"), _node("w1", "failed"), _node("w2", "blocked")], {"w1", "w2"}),
         ([_node("w1", "interrupted")], {"w1"}),
         ([{"event": "start", "node": "w1"}, _node("cp1", "done")], {"w1"}),  # killed
+        ([{"event": "observed", "node": "w1"}], {"w1"}),  # killed even earlier
+        ([{"event": "observed", "node": "cp1"}, _node("w1", "done"), {"event": "end", "exit": 0}], set()),  # cp1 was only looked at
         ([{"event": "run"}, {"event": "end", "exit": 0}, {"event": "plan", "node": None}], set()),
     ],
 )
