@@ -473,7 +473,7 @@ class Run:
             self._check_stop(node)
             try:
                 seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
-            except Unreachable as error:
+            except (Unreachable, StepFailed) as error:  # a link that dies silently ends in a time-out
                 if not wait.reboots:
                     raise
                 seen = error.message

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from fabfile.commands import release
 from fabfile.context import Choices, Context
 from fabfile.errors import UsageError
 from fabfile.facts import Link, NodeFacts, Unit
@@ -187,6 +188,13 @@ def test_the_plan_masks_the_token_unless_it_is_to_be_revealed() -> None:
     shown = "\n".join(line for p in planned for line in as_text(p, commands=True, reveal=True))
     assert VALUES["aws"]["token"] not in hidden and "--token=[secret]" in hidden
     assert f"--token={VALUES['aws']['token']}" in shown
+
+
+def test_release_from_either_option() -> None:
+    assert [release("", ""), release("1.5", ""), release("", "1.5"), release("1.5", "1.5")] == ["", "1.5", "1.5", "1.5"]
+    for wrong in (("1.36", "1.5"), ("x", ""), ("", "modern")):
+        with pytest.raises(UsageError):
+            release(*wrong)
 
 
 # --- the branches

@@ -434,6 +434,24 @@ def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> Non
 
 # --- waits
 
+@pytest.mark.parametrize("error", [Unreachable, StepFailed])
+def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., World], error: type[Exception]) -> None:
+    for reboots, state in ((True, "done"), (False, "failed")):
+        w = world(workers=0)
+        answers = iter([b"old", None, None, b"new"])
+
+        def answer(answers: Iterator[bytes | None] = answers) -> tuple[int, bytes]:
+            seen = next(answers)
+            if seen is None:
+                raise error("cp1: nobody answers")
+            return 0, b"##kubefab 1 0\n" + seen
+
+        w.hooks["cp1", "prep.back"] = answer
+        back = Wait("prep.back", "back", "boot id", lambda seen: None if seen == "new" else seen, 60, 3, reboots=reboots, hint="look")
+        w.run(phase("prep", back))
+        assert w.states() == {"cp1": state}
+
+
 def test_a_wait_is_over_when_it_is_so(world: Callable[..., World]) -> None:
     w = world()
     seen = iter(["", "no flannel.1", "there"])
