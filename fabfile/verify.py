@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -235,7 +235,7 @@ class Verifier:
         self.clock = clock or RealClock()
         self.namespace = f"kubefab-verify-{secrets.token_hex(3)}"
 
-    def run(self) -> Iterator[Check]:
+    def run(self) -> Generator[Check, None, None]:
         """Every check in order; the namespace goes at the end, also when the consumer stops early or is interrupted."""
         members = self._members()
         known = {n.name for n in self.environment.nodes}

@@ -1,0 +1,247 @@
+"""The doctor on real nodes: each thing is broken for real, found by its code, mended, and no longer found. Then verify, the same way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from lab import nodes as machines
+from lab_bed import Lab
+
+DOCTOR = ("inv", "cluster.doctor", "--env", "lab", "--json")
+NFT = "nft add table inet kubefab_test; nft add chain inet kubefab_test in '{ type filter hook input priority -300; }'; nft add rule inet kubefab_test in "
+UNNFT = "nft delete table inet kubefab_test"
+CP1, W1, W2 = "172.30.44.10", "172.30.44.21", "172.30.44.22"
+
+
+def examine(lab: Lab, *more: str, expect: int = 1, **variables: str) -> dict[str, Any]:
+    done = lab.run(*DOCTOR, *more, expect=expect, **variables)
+    found: dict[str, Any] = json.loads(done.output)
+    return found
+
+
+def findings(report: dict[str, Any], code: str) -> list[dict[str, Any]]:
+    return [f for f in report["findings"] if f["code"] == code]
+
+
+@dataclass(frozen=True)
+class Break:
+    """Something to break on `node`: the finding's code and severity, the node it names, words of its evidence or remedy."""
+
+    name: str
+    node: str
+    make: str
+    mend: str
+    code: str
+    named: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    error: bool = True
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+BREAKS = (
+    Break(
+        "udp-one-way", "w1", NFT + f"ip saddr {CP1} udp dport 8472 drop", UNNFT, "KF-NET-UDP8472", ("w1",),
+        ("UDP 8472 from cp1: ", "the other way is open", "from w2 it is open", "security group of w1, inbound UDP 8472 from 172.30.44.0/24"),
+    ),
+    Break("udp-from-all", "w2", NFT + "udp dport 8472 drop", UNNFT, "KF-NET-UDP8472", ("w2",), ("from cp1, w1",)),
+    Break(
+        "api-port", "cp1", NFT + f"ip saddr {W1} tcp dport 6443 drop", UNNFT, "KF-NET-TCP6443", ("cp1",),
+        ("TCP 6443 from w1: no answer: dropped", "from w2 it is open", "iptables -I INPUT -p tcp --dport 6443 -s 172.30.44.0/24 -j ACCEPT"),
+    ),
+    Break("kubelet-port-rejected", "w2", NFT + "tcp dport 10250 reject with tcp reset", UNNFT, "KF-NET-TCP10250", ("w2",), ("rejected by a firewall",)),
+    Break("small-mtu", "w1", "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500", "KF-NET-MTU", ("w1",), ("w1: 1400",), error=True),
+    Break("path-mtu", "w1", "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500", "KF-NET-PMTU", ("w1",), ("of 1500 bytes get through",)),
+    Break("flannel-mtu", "w1", "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500", "KF-FLN-MTU", ("w1",), ("VXLAN takes 50",)),
+    Break(
+        "machine-id", "w2", "cp /etc/machine-id /run/own-id; echo $W1_ID > /etc/machine-id",
+        "cat /run/own-id > /etc/machine-id; rm /run/own-id", "KF-ID-MACHINE", ("w1", "w2"), ("cloned",),
+    ),
+    Break(
+        "resolver-loop", "w2", "cp /etc/resolv.conf /run/own-resolver; echo 'nameserver 127.0.0.11' > /etc/resolv.conf",
+        "cat /run/own-resolver > /etc/resolv.conf; rm /run/own-resolver", "KF-DNS-LOOP", ("w2",), ("Loop detected",),
+    ),
+    Break(
+        "registry-password", "", "", "", "KF-REG-LOGIN", ("cp1", "w1", "w2"), ("refuses the login as kubefab", "HTTP 401"),
+        variables={"KUBEFAB_LAB_REGISTRY_PASSWORD": "not-the-password"},
+    ),
+    Break(
+        "packages-url", "", "", "", "KF-SRC-PACKAGES", ("cp1", "w1", "w2"), ("HTTP 404",),
+        variables={"KUBEFAB_LAB_PACKAGES_URL": "http://172.30.44.2/nothing"},
+    ),
+    Break("not-held", "w1", "apt-mark unhold kubelet", "apt-mark hold kubelet", "KF-VER-LOOSE", ("w1",), ("kubelet is not held",), error=False),
+    Break(
+        "containerd-config", "w1", "cp /etc/containerd/config.toml /run/own.toml; echo '# mine' >> /etc/containerd/config.toml",
+        "mv /run/own.toml /etc/containerd/config.toml", "KF-CRI-CONFIG", ("w1",), error=False,
+    ),
+    Break(
+        "certificate", "cp1",
+        "openssl req -x509 -newkey ed25519 -nodes -keyout /dev/null -subj /CN=test -days 3 -out /etc/kubernetes/pki/zz-test.crt 2>/dev/null",
+        "rm /etc/kubernetes/pki/zz-test.crt", "KF-CRT-EXPIRES", ("cp1",), ("in 2 days", "kubeadm certs renew"),
+    ),
+    Break(
+        "token-for-ever", "cp1", "kubeadm token create 777777.0123456789abcdef --ttl 0 >/dev/null", "kubeadm token delete 777777 >/dev/null",
+        "KF-TOK-FOREVER", ("cp1",), ("777777 never expires",), error=False,
+    ),
+    Break("unlisted", "cp1", "systemctl stop kubelet.service containerd.service", "systemctl start containerd kubelet", "KF-CRI-DOWN", ("cp1",)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=str)
+def test_what_is_broken_is_found_by_its_code(healthy: Lab, broken: Break) -> None:
+    lab = healthy
+    other = lab.sh("w1", "cat /etc/machine-id")
+    if broken.node:
+        lab.sh(broken.node, f"W1_ID={other}; {broken.make}")
+    try:
+        report = examine(lab, expect=1 if broken.error else 0, **broken.variables)
+    finally:
+        if broken.node:
+            lab.sh(broken.node, broken.mend)
+    found = findings(report, broken.code)
+    assert [tuple(f["nodes"]) for f in found] == [broken.named], report["findings"]
+    text = f"{found[0]['evidence']} {found[0]['remedy']}"
+    for word in broken.words:
+        assert word in text, text
+    lab.eventually("all is well again", lambda: not findings(json.loads(lab.end(lab.start(*DOCTOR)).output), broken.code), 120)
+
+
+def test_a_healthy_cluster_has_no_errors_and_every_pair_is_open(healthy: Lab) -> None:
+    report = examine(healthy, expect=0)
+    assert not [f for f in report["findings"] if f["severity"] == "error"]
+    assert {r["state"] for r in report["pairs"]} == {"open"}
+    tested = {(r["from"], r["to"], r["what"]) for r in report["pairs"]}
+    assert {("w1", "w2", "UDP 8472"), ("w2", "w1", "UDP 8472"), ("w1", "cp1", "TCP 6443"), ("cp1", "w2", "TCP 10250")} <= tested
+    assert {("w1", "w2", "MTU nic"), ("w1", "w2", "MTU overlay"), ("you", "w1", "TCP 31447")} <= tested
+
+
+def test_it_leaves_nothing_behind_and_shows_no_secret(healthy: Lab) -> None:
+    lab = healthy
+    trace = "ls -A /tmp /run | grep -v systemd; ss -Hlntu | awk '{print $1, $5}' | sort; ps -eo comm= | grep -cE '^(perl|socat|python3)$'"
+    before = {name: lab.sh(name, trace, check=False) for name in lab.names}
+    with lab.watching_processes():
+        done = lab.run(*DOCTOR)
+    after = {name: lab.sh(name, trace, check=False) for name in lab.names}
+    assert after == before
+    for secret in lab.secrets:
+        assert secret not in done.output
+        assert not [line for line in lab.command_lines if secret in line]
+
+
+@pytest.mark.parametrize("tool", ["perl", "socat"])
+def test_it_takes_the_tool_that_is_there(healthy: Lab, tool: str) -> None:
+    lab = healthy
+    off = [t for t in ("perl", "socat") if t != tool]
+    for name in off:
+        lab.sh("w2", f"mv /usr/bin/{name} /usr/bin/{name}.off")
+    try:
+        report = examine(lab, expect=0)
+    finally:
+        for name in off:
+            lab.sh("w2", f"mv /usr/bin/{name}.off /usr/bin/{name}")
+    assert {r["state"] for r in report["pairs"]} == {"open"}
+
+
+def test_without_a_tool_it_says_so_instead_of_guessing(healthy: Lab) -> None:
+    lab = healthy
+    lab.sh("w2", "for t in perl socat; do mv /usr/bin/$t /usr/bin/$t.off; done")
+    try:
+        report = examine(lab, expect=0)
+    finally:
+        lab.sh("w2", "for t in perl socat; do mv /usr/bin/$t.off /usr/bin/$t; done")
+    states = {(r["from"], r["to"], r["what"]): (r["state"], r["detail"]) for r in report["pairs"]}
+    assert states["w1", "w2", "UDP 8472"] == ("not tested", "no listener tool on w2")
+    assert states["w2", "w1", "UDP 8472"][0] == "open"
+
+
+def test_a_frozen_node_is_a_finding_and_holds_up_nobody(healthy: Lab) -> None:
+    lab = healthy
+    machines.pause("w2")
+    try:
+        started = time.monotonic()
+        report = examine(lab, KUBEFAB_LAB_CONNECT_TIMEOUT="4")
+        took = time.monotonic() - started
+    finally:
+        machines.unpause("w2")
+    assert [f["nodes"] for f in findings(report, "KF-SSH-UNREACHABLE")] == [["w2"]]
+    assert took < 40
+    assert {(r["from"], r["to"]) for r in report["pairs"]} >= {("w1", "cp1"), ("cp1", "w1")}
+    lab.eventually("w2 is Ready", lambda: lab.ready()["w2"])
+
+
+def test_a_stale_cni0_on_a_node_outside_the_cluster(healthy: Lab) -> None:
+    lab = healthy
+    lab.run("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-images")
+    lab.sh("w2", "ip link add cni0 type bridge && ip addr add 10.77.1.1/24 dev cni0")
+    try:
+        report = examine(lab)
+    finally:
+        lab.sh("w2", "ip link delete cni0")
+    assert [f["nodes"] for f in findings(report, "KF-OLD-LEFTOVERS")] == [["w2"]]
+    report = examine(lab, expect=0)
+    udp = {(r["from"], r["to"]): r for r in report["pairs"] if r["what"] == "UDP 8472"}
+    assert udp["w1", "w2"]["state"] == "open", "to a node without flannel the datagram goes straight"
+    assert udp["w2", "w1"]["state"] == "not tested"
+
+
+def test_before_there_is_a_cluster_the_ports_are_tested_with_listeners(healthy: Lab) -> None:
+    lab = healthy
+    lab.reset("--keep-images")
+    lab.sh("w1", NFT + f"ip saddr {W2} udp dport 8472 drop")
+    lab.sh("cp1", NFT + "tcp dport 6443 drop")
+    try:
+        report = examine(lab)
+    finally:
+        lab.sh("w1", UNNFT)
+        lab.sh("cp1", UNNFT)
+    assert "from w2: " in findings(report, "KF-NET-UDP8472")[0]["evidence"]
+    assert "from you, w1, w2" in " ".join(f["evidence"] for f in findings(report, "KF-NET-TCP6443")).replace("w1, w2, you", "you, w1, w2")
+    assert {r["state"] for r in examine(lab, expect=0)["pairs"]} == {"open"}
+
+
+# --- verify
+
+VERIFY = ("inv", "cluster.verify", "--env", "lab", "--json")
+
+
+def spaces(lab: Lab) -> str:
+    return lab.kubectl("get namespaces -l kubefab.dev/verify=true -o name")
+
+
+def test_verify_proves_a_healthy_cluster_and_takes_itself_away(healthy: Lab) -> None:
+    report = json.loads(healthy.run(*VERIFY).output)
+    assert {c["state"] for c in report["checks"]} == {"ok"}, report
+    assert len(report["checks"]) == 10
+    assert spaces(healthy) == ""
+
+
+def test_verify_names_the_node_that_no_packet_reaches(healthy: Lab) -> None:
+    lab = healthy
+    lab.sh("w1", NFT + "udp dport 8472 drop")
+    try:
+        report = json.loads(lab.run(*VERIFY, expect=1).output)
+    finally:
+        lab.sh("w1", UNNFT)
+    checks = {c["check"]: c for c in report["checks"]}
+    assert "all of them concern w1" in checks["pod to pod"]["likely"]
+    assert checks["cleaned up"]["state"] == "ok"
+    assert spaces(lab) == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_verify_cleans_up_when_it_is_stopped(healthy: Lab, number: signal.Signals) -> None:
+    lab = healthy
+    process = lab.start(*VERIFY)
+    lab.eventually("the probes are there", lambda: spaces(lab))
+    process.send_signal(number)
+    done = lab.end(process)
+    assert done.code == 130, str(done)
+    assert spaces(lab) == ""

@@ -1,0 +1,162 @@
+"""The end-to-end proof's judgements: outputs in, checks out; and that it always cleans up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from fabfile import script, verify
+from fabfile.errors import StepFailed
+from fabfile.verify import FAILED, OK, Check, Probe, Seen, Verifier
+from making import environment
+
+
+def pod(node: str, *, ready: bool = True, waiting: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    status: dict[str, Any] = {"phase": "Running", "podIP": f"10.44.0.{len(node)}", "conditions": [{"type": "Ready", "status": str(ready)}]}
+    if waiting:
+        status["containerStatuses"] = [{"state": {"waiting": waiting}}]
+    return {"metadata": {"name": f"probe-{node}", **more}, "spec": {"nodeName": node}, "status": status}
+
+
+def everything(*nodes: str, broken: tuple[tuple[str, str], ...] = (), **changes: Any) -> dict[str, Seen]:
+    return {
+        a: Seen({b: (a, b) not in broken for b in nodes}, **{"service": True, "name": True, "dns": True, "whole": True, **changes}) for a in nodes
+    }
+
+
+def by_name(checks: list[Check]) -> dict[str, Check]:
+    return {check.name: check for check in checks}
+
+
+def test_the_probe_runs_on_every_node_and_its_image_is_really_pulled() -> None:
+    namespace, daemons, service = yaml.safe_load_all(verify.manifest("n", "registry/probe:1"))
+    spec = daemons["spec"]["template"]["spec"]
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["containers"][0]["imagePullPolicy"] == "Always"
+    assert spec["automountServiceAccountToken"] is False
+    assert service["spec"]["type"] == "NodePort"
+    assert namespace["metadata"]["labels"] == {verify.LABEL: "true"}, "how a later verify finds what a killed one left"
+
+
+def test_a_pod_that_is_being_deleted_does_not_count() -> None:
+    text = json.dumps({"items": [pod("w1"), pod("w2", deletionTimestamp="now")]})
+    assert [p.node for p in verify.parse_pods(text)] == ["w1"]
+
+
+def test_what_pods_wait_for_is_told_in_the_kubelets_words() -> None:
+    waiting = {"reason": "ImagePullBackOff", "message": "401 Unauthorized"}
+    probes = verify.parse_pods(json.dumps({"items": [pod("cp1"), pod("w1", ready=False, waiting=waiting)]}))
+    assert verify.waiting_for(probes, ["cp1", "w1", "w2"]) == "w1 (ImagePullBackOff 401 Unauthorized), w2 (no pod yet)"
+    assert verify.waiting_for(probes, ["cp1"]) is None
+    assert verify.waiting_for([], []) == "no nodes"
+
+
+def test_all_well() -> None:
+    checks = verify.judge_inside(everything("cp1", "w1", "w2"))
+    assert {c.state for c in checks} == {OK}
+    assert by_name(checks)["pod to pod"].detail.startswith("9 of 9")
+
+
+@pytest.mark.parametrize(
+    ("broken", "cause"),
+    [
+        ((("cp1", "w2"), ("w2", "cp1"), ("w1", "w2")), "all of them concern w2"),
+        ((("cp1", "w1"), ("w1", "w2")), "all of them concern w1"),
+        ((("cp1", "w1"), ("w2", "cp1"), ("w1", "w2")), "UDP 8472 between the nodes"),
+        ((("w1", "w1"), ("cp1", "w1")), "w1 does not even reach its own pod"),
+    ],
+)
+def test_broken_pairs_name_what_they_have_in_common(broken: tuple[tuple[str, str], ...], cause: str) -> None:
+    check = by_name(verify.judge_inside(everything("cp1", "w1", "w2", broken=broken)))["pod to pod"]
+    assert check.state == FAILED
+    assert f"{9 - len(broken)} of 9" in check.detail
+    assert cause in check.likely
+
+
+def test_dns_alone_is_corednss_fault_but_not_where_packets_do_not_pass() -> None:
+    alone = by_name(verify.judge_inside(everything("cp1", "w1", dns=False)))
+    assert alone["pod to pod"].state == OK
+    assert "CoreDNS itself" in alone["cluster DNS"].likely
+    both = by_name(verify.judge_inside(everything("cp1", "w1", broken=(("cp1", "w1"),), dns=False)))
+    assert "see pod to pod" in both["cluster DNS"].likely
+
+
+def test_a_pod_that_cannot_be_asked_is_told() -> None:
+    checks = by_name(verify.judge_inside({**everything("cp1"), "w1": Seen({"cp1": False})}))
+    assert checks["probe pods answer"].detail == "w1"
+    assert "10250" in checks["probe pods answer"].likely
+
+
+def test_the_question_and_its_answer_fit_together() -> None:
+    probes = [Probe("a", "cp1", "10.44.0.5", True), Probe("b", "w1", "10.44.1.5", True)]
+    question = verify.inside(probes, "10.96.1.1", "ns", "cluster.local")
+    assert "http://10.44.1.5:8080/" in question
+    assert "probe.ns.svc.cluster.local" in question
+    seen = verify.parse_inside("peer w1 ok\nservice ok\ndns ok\nend\n", ["cp1", "w1"])
+    assert seen == Seen({"cp1": False, "w1": True}, True, False, True, True)
+
+
+def test_metrics_are_read_from_influxdbs_json() -> None:
+    answer = {"results": [{"series": [{"name": "kubernetes_node", "tags": {"node_name": n}, "values": [[0, 1]]} for n in ("cp1", "w1")]}]}
+    assert verify.reporting(json.dumps(answer)) == {"cp1", "w1"}
+    assert verify.reporting('{"results":[{"statement_id":0}]}') == set()
+    assert verify.reporting("<html>") == set()
+
+
+def test_answers_from_outside() -> None:
+    assert verify.judge_answers("NodePort", {"w1": "", "w2": ""}, "x") == Check("NodePort", OK, "2 of 2")
+    wrong = verify.judge_answers("NodePort", {"w1": "", "w2": "no answer"}, "TCP 30000")
+    assert (wrong.state, wrong.detail, wrong.likely) == (FAILED, "1 of 2; w2: no answer", "TCP 30000")
+
+
+# --- always clean
+
+
+class Control:
+    """A control plane that answers kubectl, and fails where told."""
+
+    def __init__(self, fail: str) -> None:
+        self.fail, self.names = fail, []  # type: ignore[var-annotated]
+
+    def of(self, node: object) -> Control:
+        return self
+
+    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+        name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
+        self.names.append(name)
+        if name == self.fail:
+            raise KeyboardInterrupt if name == "verify.pods" else StepFailed(f"cp1: {name}", "")
+        ready = [{"type": "Ready", "status": "True"}]
+        answers = {
+            "verify.nodes": {"items": [{"metadata": {"name": "cp1"}, "status": {"conditions": ready}}]},
+            "verify.pods": {"items": [pod("cp1")]},
+            "verify.service": {"spec": {"clusterIP": "10.96.0.9", "ports": [{"nodePort": 30999}]}},
+        }
+        body = "end\n" if name == "verify.ask" else json.dumps(answers.get(name, {}))
+        return 0, b"##kubefab 1 0\n" + body.encode()
+
+
+@pytest.mark.parametrize("fail", ["verify.apply", "verify.pods", "verify.service", "verify.ask", ""])
+def test_it_cleans_up_whatever_happens(fail: str) -> None:
+    control = Control(fail)
+    verifier = Verifier(environment(0, simulated="yes"), control)  # type: ignore[arg-type]
+    try:
+        checks = list(verifier.run())
+    except (StepFailed, KeyboardInterrupt):
+        checks = []
+    assert control.names[-1] == "verify.clean"
+    assert fail in ("", "verify.ask") or not checks
+
+
+def test_cleaning_up_that_fails_is_told() -> None:
+    checks = list(Verifier(environment(0, simulated="yes"), Control("verify.clean")).run())  # type: ignore[arg-type]
+    assert checks[-1].name == "cleaned up"
+    assert checks[-1].state == FAILED
+    assert verify.LABEL in checks[-1].likely
+
+
+def test_the_scripts_hold_no_secret_and_need_no_lock() -> None:
+    assert "flock" not in script.render("verify.pods", ("kubectl get pods",), lock=False)
