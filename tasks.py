@@ -45,7 +45,7 @@ def bootstrap(
     kubeconfig: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
-    """Bring the whole cluster up, or on from where it stopped."""
+    """Bring the cluster up, or on from where it stopped."""
     wanted = choosing.phases_from(phases.BOOTSTRAP, from_)
     chosen = release(kubernetes, recipe)
     options = Options(env, workers=workers, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
@@ -80,7 +80,7 @@ def reset(
     recipe: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
-    """Take the whole cluster back and prove every node clean; asks for the cluster's name."""
+    """Take the cluster back, prove every node clean."""
     environment, chosen = inventory.load(env or None), release(kubernetes, recipe)
     if not environment.settings.simulated:
         confirm(environment, yes, f"reset all {len(environment.nodes)} nodes of {environment.name}")
@@ -113,7 +113,7 @@ def plan(
     reveal: bool = False,
     json: bool = False,
 ) -> None:
-    """What bootstrap would run; connects to nothing without --observe."""
+    """What bootstrap would run; connects to nothing."""
     console = Console(highlight=False)
     kubernetes = release(kubernetes, recipe)
     chosen = [p for p in phases.BOOTSTRAP if phase in ("", p.name)] or [phases.EVERY[phase]]
@@ -154,7 +154,7 @@ def plan(
 
 @command()
 def status(c: Any, env: str = "", kubernetes: str = "", recipe: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
-    """How each node is, phase by phase; works on half-built clusters too."""
+    """How each node is, phase by phase."""
     with opened(Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) as session:
         rows = status_module.status(session.environment, _quiet(session).survey(session.environment.nodes))
         if json:
@@ -199,7 +199,7 @@ def _print_status(console: Console, rows: Any) -> None:
 
 @command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config"})
 def kubeconfig_task(c: Any, env: str = "", file: str = "", ask_sudo_pass: bool = False) -> None:
-    """Put the cluster's admin access into your kubeconfig, as a context named after the environment."""
+    """Put the cluster into your kubeconfig."""
     with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
         _merge_kubeconfig(session, file)
 

@@ -52,7 +52,7 @@ def _reset(
     recipe: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
-    """8 · Take nodes off the cluster and prove them clean (X1, X2)"""
+    """8 · Take nodes off the cluster, prove them clean"""
     names, chosen = targets(c, on), release(kubernetes, recipe)
     environment = load(env or None)
     if not environment.settings.simulated:
@@ -63,13 +63,13 @@ def _reset(
     one_phase(c, phases.RESET, options, choices)
 
 
-prep = _phase_task("prep", phases.PREP, "1 · Prepare: leftovers, swap, kernel modules, sysctls (P1, P2)")
-install = _phase_task("install", phases.INSTALL, "2 · Install containerd and Kubernetes, pinned, held (I1-I5)")
-registry = _phase_task("registry", phases.REGISTRY, "3 · Registry login and CA, a canary pull, images (R1, R2)")
-init = _phase_task("init", phases.MASTER, "4 · kubeadm init, until the API answers (M1, M2)", "master")
-network = _phase_task("network", phases.NETWORK, "5 · Flannel, until cni0 and flannel.1 are right (N1-N4)")
-join = _phase_task("join", phases.JOIN, "6 · kubeadm join, until flannel.1 is right and Ready (J1-J4)")
-addons = _phase_task("addons", phases.ADDONS, "7 · Dashboard, InfluxDB, Telegraf, retention policy (A1-A5)")
+prep = _phase_task("prep", phases.PREP, "1 · Prepare: leftovers, swap, modules, sysctls")
+install = _phase_task("install", phases.INSTALL, "2 · Install containerd and Kubernetes, pinned, held")
+registry = _phase_task("registry", phases.REGISTRY, "3 · Registry login and CA, a canary pull, images")
+init = _phase_task("init", phases.MASTER, "4 · kubeadm init, until the API answers", "master")
+network = _phase_task("network", phases.NETWORK, "5 · Flannel, until cni0 and flannel.1 are right")
+join = _phase_task("join", phases.JOIN, "6 · kubeadm join, until each worker is Ready")
+addons = _phase_task("addons", phases.ADDONS, "7 · Dashboard, InfluxDB, Telegraf, retention policy")
 reset = mark_phase(command(name="reset", iterable=["fault"])(_reset))
 
 PHASE_TASKS = (prep, install, registry, init, network, join, addons, reset)

@@ -25,13 +25,13 @@ def described(env: str, kubernetes: str) -> Environment:
     help={"format": "aws (commands), terraform or nftables", "admin": "your network, like 198.51.100.7/32; several with commas"},
 )
 def security_group_task(c: Any, env: str = "", format: str = "aws", admin: str = "", kubernetes: str = "") -> None:
-    """The firewall rules that this cluster needs, to apply yourself."""
+    """The firewall rules that this cluster needs."""
     print(security_group.render(described(env, kubernetes), format, security_group.admins(admin)), end="")
 
 
 @command(name="sizing", help={"nodes": "how many workers; default: the environment's"})
 def sizing_task(c: Any, env: str = "", nodes: int = 0, json: bool = False) -> None:
-    """Instance types for so many workers: the manual's, today's, and the least that kubeadm takes."""
+    """Instance types: the manual's and today's."""
     environment = inventory.load(env or None)
     count = nodes or len(environment.workers) or 1
     advice = sizing.advise(count, environment)
@@ -40,7 +40,7 @@ def sizing_task(c: Any, env: str = "", nodes: int = 0, json: bool = False) -> No
 
 @command(help={"reveal": "show secrets, like the bearer token of 1.5"})
 def info(c: Any, env: str = "", json: bool = False, reveal: bool = False, kubernetes: str = "") -> None:
-    """The info card: API, access, dashboard, InfluxDB, and the command that proves each."""
+    """The info card: API, access, dashboard, InfluxDB."""
     environment = described(env, kubernetes)
     if json:
         print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in card(environment, reveal=reveal)}, indent=2))

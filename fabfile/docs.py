@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ports
+from . import korean, ports
 from .inventory import PROJECT
 from .recipes import coverage, manual
 from .settings import KEYS
@@ -44,6 +44,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "coverage": coverage.table,
     "differences": manual.differences_table,
 }
+
+
+def _korean(make: Callable[[], str]) -> Callable[[], str]:
+    return lambda: korean.translated(make())
+
+
+BLOCKS |= {f"{name}-ko": _korean(make) for name, make in tuple(BLOCKS.items())}
 
 
 def rendered(text: str) -> str:

@@ -53,7 +53,7 @@ def doctor(
     fault: list[str] | None = None,
     ask_sudo_pass: bool = False,
 ) -> None:
-    """What is wrong with machines, wires between them, and cluster; reads only."""
+    """What is wrong: machines, wires, cluster. Reads only."""
     options = Options(env, workers=workers, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
         nodes = session.environment.select([name for name in on.split(",") if name] or ["all"])
@@ -79,7 +79,7 @@ def verify(
     fault: list[str] | None = None,
     ask_sudo_pass: bool = False,
 ) -> None:
-    """End-to-end proof: pods, services, DNS, NodePorts, metrics; cleans up."""
+    """End-to-end proof: pods, DNS, NodePorts, metrics."""
     options = Options(env, workers=workers, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
         console = session.console
@@ -141,7 +141,7 @@ def _print_check(console: Console, check: verifying.Check) -> None:
 
 @command(help={"count": "how many, newest last"})
 def history(c: Any, env: str = "", count: int = 15, json: bool = False) -> None:
-    """Earlier runs of an environment, from their journals."""
+    """Earlier runs, from their journals."""
     environment = inventory.load(env or None)
     paths = journals(environment.state / "journal")
     numbered = list(enumerate(paths, 1))[-count:]
@@ -175,7 +175,7 @@ def chosen_run(environment: Environment, run: int) -> Path:
 
 @command(help={"run": "its number in cluster.history; default: the newest", "html": "write a page with the timeline here"})
 def report(c: Any, env: str = "", run: int = 0, html: str = "", json: bool = False) -> None:
-    """Where a run's time went: nodes, phases, the critical path."""
+    """Where a run's time went; the critical path."""
     environment = inventory.load(env or None)
     path = chosen_run(environment, run)
     timing = reporting.read_run(read(path))
@@ -223,7 +223,7 @@ def evidence(
     fault: list[str] | None = None,
     ask_sudo_pass: bool = False,
 ) -> None:
-    """Collect logs and state for whoever looks into a failure; secrets taken out."""
+    """Logs and state of a failure, secrets taken out."""
     options = Options(env, workers=workers, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
         environment = session.environment

@@ -58,7 +58,7 @@ def _progress() -> Callable[[str], None]:
     }
 )
 def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "") -> None:
-    """Build (once) and boot real nodes, a package repository and a private registry in containers."""
+    """Build (once) and boot real nodes and their servers."""
     with _changing("inv lab.up") as say:
         from . import up as lab
 
@@ -69,7 +69,7 @@ def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "") ->
 
 @task(help={"cache": "delete the build cache as well"})
 def down(_c: Context, cache: bool = False) -> None:
-    """Remove the lab: containers, network, volumes, its Docker engine and state. The build cache stays."""
+    """Remove the lab, all of it but the build cache."""
     with _changing("inv lab.down") as say:
         from . import up as lab
 
@@ -108,7 +108,7 @@ def render_status(found: dict[str, object]) -> str:
 
 @task(help={"kubernetes": "Kubernetes version to build, such as 1.36 or 1.36.3"})
 def build(_c: Context, kubernetes: str = "") -> None:
-    """Fill the build cache only (10 to 15 minutes on two cores when it is empty)."""
+    """Fill the build cache only (10 to 15 minutes)."""
     with _changing("inv lab.build") as say:
         from . import up as lab
 

@@ -23,7 +23,7 @@ def _environment(name: str) -> Environment:
 
 @command()
 def down(c: Any, env: str = "") -> None:
-    """Forget the simulated nodes and their state."""
+    """Forget the simulated nodes."""
     import rehearsal
 
     environment = _environment(env)
@@ -33,7 +33,7 @@ def down(c: Any, env: str = "") -> None:
 
 @command()
 def faults(c: Any, json: bool = False) -> None:
-    """The faults that `--fault NODE:FAULT` switches on, and what each teaches."""
+    """What `--fault NODE:FAULT` can switch on."""
     from .faults import ANY, TABLE
 
     if json:
@@ -49,7 +49,7 @@ def faults(c: Any, json: bool = False) -> None:
 
 @command()
 def status(c: Any, env: str = "", json: bool = False) -> None:
-    """What the simulated nodes remember; connects to nothing."""
+    """What the simulated nodes remember."""
     from .simulation import remembered
 
     environment = _environment(env)
