@@ -1,0 +1,146 @@
+"""The generated tables of the documentation in Korean: the same tables, cell by cell, for docs/README.ko.md."""
+
+from __future__ import annotations
+
+import re
+
+_CELL = re.compile(r"(?<!\\)\|")
+_SUFFIX = re.compile(r" \((?:`[A-Z_]+`|secret)\)$")
+_CODE = re.compile(r"`[^`]*`")
+_WORD = re.compile(r"\b[a-z]{2,}\b")
+
+WORDS = {
+    # headings, roles, values
+    "key": "키", "meaning": "의미", "default": "기본값", "from": "출발", "to": "도착", "port": "포트", "for": "용도", "release": "버전",
+    "the manual": "매뉴얼", "you type": "입력하는 명령", "module": "모듈", "test": "테스트", "why": "이유", "you": "운영자", "nodes": "노드",
+    "control plane": "컨트롤 플레인", "workers": "워커", "all": "모두", "1.35 and later": "1.35 이상", "as you need": "필요에 따라",
+    "nothing": "없음", "left out": "생략",
+    # ports
+    "API over TLS, for kubectl": "TLS API, kubectl용", "API over TLS, for kubelets and pods": "TLS API, kubelet과 파드용",
+    "discovery, for kubeadm join": "kubeadm join의 디스커버리", "kubelet: logs, exec": "kubelet: 로그, exec",
+    "kubelet, read-only, for heapster": "heapster가 쓰는 kubelet 읽기 전용 포트", "flannel's VXLAN, both ways": "flannel VXLAN, 양방향",
+    "flannel's udp backend, both ways": "flannel udp 백엔드, 양방향", "dashboard": "대시보드", "other NodePorts": "그 밖의 NodePort",
+    # settings
+    "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own":
+        "Kubernetes 버전: 마이너(1.36), 패치(1.36.3), 매뉴얼의 버전은 1.5",
+    "addresses for pods; flannel gives each node a /24 of it": "파드 주소 대역. flannel이 노드마다 /24를 나누어 줍니다",
+    "addresses for services": "서비스 주소 대역",
+    "the nodes' private network, to check overlaps and narrow firewall rules":
+        "노드의 사설 네트워크. 대역 중복을 검사하고 방화벽 규칙을 좁히는 데 씁니다",
+    "the cluster's DNS domain": "클러스터의 DNS 도메인",
+    "TCP port of the API server": "API 서버의 TCP 포트",
+    "login user; default: yours": "로그인 사용자. 기본값은 현재 사용자",
+    "SSH port of nodes that name none": "포트를 적지 않은 노드의 SSH 포트",
+    "private key file; without it, your agent and default keys": "개인 키 파일. 없으면 에이전트와 기본 키를 씁니다",
+    "bastion, as user@host:port, for nodes on private addresses": "사설 주소에 있는 노드를 위한 배스천(user@host:port)",
+    "seconds to wait for a connection": "접속을 기다리는 시간(초)",
+    "nodes worked on at the same time": "동시에 작업하는 노드 수",
+    "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io": "kubelet, kubeadm, kubectl의 저장소. pkgs.k8s.io와 같은 구조",
+    "fingerprint that the package repository's key must have; empty: not checked": "패키지 저장소 키의 지문. 비우면 검사하지 않습니다",
+    "where containerd.io comes from; same layout as download.docker.com": "containerd.io의 저장소. download.docker.com과 같은 구조",
+    "fingerprint of that repository's key; empty: not checked": "그 저장소 키의 지문. 비우면 검사하지 않습니다",
+    "private registry, host:port; empty: none": "프라이빗 레지스트리(host:port). 비우면 쓰지 않습니다",
+    "its login": "레지스트리의 로그인 이름",
+    "its password: hosts.local.env or the process environment": "레지스트리의 암호. hosts.local.env나 환경 변수에 둡니다",
+    "CA certificate file of a registry with its own CA": "자체 CA를 쓰는 레지스트리의 CA 인증서 파일",
+    "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io":
+        "이 레지스트리가 미러링하는 원본 레지스트리(예: registry.k8s.io,ghcr.io,docker.io)",
+    "flannel's image": "flannel 이미지",
+    "its CNI plugin's image": "flannel CNI 플러그인 이미지",
+    "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)":
+        "flannel.1과 cni0를 기다리는 시간(초). 지나면 kubelet을 재시작합니다(매뉴얼의 1분)",
+    "web UI: headlamp, kube-web-view or none": "웹 UI: headlamp, kube-web-view 또는 none",
+    "its image; default: the recipe's for that dashboard": "웹 UI 이미지. 기본값은 레시피가 정합니다",
+    "its NodePort": "NodePort 번호",
+    "how long metrics are kept; the manual's is 0d, for ever": "메트릭 보존 기간. 매뉴얼은 0d(무기한)입니다",
+    "image with a shell and busybox tools, for `inv cluster.verify`": "`inv cluster.verify`가 쓰는, 셸과 busybox 도구가 있는 이미지",
+    "JSON merged into the KubeletConfiguration": "KubeletConfiguration에 병합할 JSON",
+    "JSON merged into the KubeProxyConfiguration": "KubeProxyConfiguration에 병합할 JSON",
+    "JSON merged into containerd's config.toml": "containerd의 config.toml에 병합할 JSON",
+    "kubeadm preflight checks to pass over, by name; never `all`": "건너뛸 kubeadm 사전 검사의 이름. `all`은 쓸 수 없습니다",
+    "bootstrap token; only the 1.5 recipe uses one that is written down": "부트스트랩 토큰. 적어 둔 토큰은 1.5 레시피만 씁니다",
+    "where the 1.5 recipe's manifests come from": "1.5 레시피의 매니페스트 주소",
+    "the 1.5 recipe's apt key": "1.5 레시피의 apt 키",
+    "the 1.5 recipe's apt repository": "1.5 레시피의 apt 저장소",
+    "its suite and component": "그 저장소의 suite와 component",
+    "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon": "1.5 레시피의 Docker daemon.json. 기본값은 MANIFESTS_URL/daemon",
+    "the 1.5 recipe's InfluxDB client image": "1.5 레시피의 InfluxDB 클라이언트 이미지",
+    "nodes are simulated on loopback (the rehearsal)": "루프백의 시뮬레이션 노드(리허설)",
+    "how many workers a rehearsal has": "리허설의 워커 수",
+    # coverage
+    "Ubuntu, later perhaps CentOS": "Ubuntu, 향후 CentOS 가능", "info card": "운영 기본 정보", "sizes of machines": "인스턴스 크기", "ports": "포트",
+    "as root": "root 권한", "look at the interfaces": "인터페이스 확인", "leftovers of an earlier cluster": "이전 클러스터의 흔적",
+    "the repository's key": "저장소 키", "the repository": "저장소",
+    "fresh package lists": "패키지 목록 갱신", "a container runtime": "컨테이너 런타임",
+    "private registry": "프라이빗 레지스트리", "in force, and proved": "적용과 검증", "a minute, else the network": "약 1분, 넘으면 네트워크 확인",
+    "all pods Running": "모든 파드 Running",
+    "cni0 and flannel.1 in range, else restart the kubelet": "cni0와 flannel.1의 대역 확인, 아니면 kubelet 재시작",
+    "still wrong: reset and again": "그래도 안 되면 초기화 후 다시 설치", "flannel.1 appears": "flannel.1 생성 확인",
+    "after a minute restart the kubelet": "약 1분 뒤 kubelet 재시작", "listed and Ready": "목록에 있고 Ready",
+    "dashboard on 31447": "31447 포트의 대시보드", "monitoring with InfluxDB": "InfluxDB 모니터링", "retention policy": "보존 정책",
+    "until it succeeds": "성공할 때까지 반복", "never: fresh pods, again": "계속 실패하면 파드를 지우고 다시", "take it all back": "모두 되돌리기",
+    "all well, and again": "재부팅 후 다시 설치",
+    # differences
+    "`ifconfig`, read by a person": "사람이 `ifconfig`를 읽음",
+    "the same, else `ip addr`, read by kubefab; P1 is part of observing": "같은 명령, 없으면 `ip addr`. kubefab이 읽으며 P1은 관찰에 포함됩니다",
+    "Ubuntu after 16.04 has no `ifconfig`; names and addresses are the same in both":
+        "16.04 이후의 Ubuntu에는 `ifconfig`가 없습니다. 이름과 주소는 양쪽이 같습니다",
+    "stop every Docker process, then reboot": "모든 Docker 프로세스를 멈추고 재부팅",
+    "`docker stop` of what runs; the reboot is handed to systemd and waited for":
+        "실행 중인 것을 `docker stop`으로 멈추고, 재부팅은 systemd에 맡긴 뒤 기다립니다",
+    "a reboot from within an SSH command cuts it off; a new boot id proves that it happened":
+        "SSH 명령 안에서 재부팅하면 연결이 끊깁니다. 새 boot id로 재부팅을 확인합니다",
+    "without -f an error page becomes the apt key or Docker's configuration": "-f가 없으면 오류 페이지가 apt 키나 Docker 설정이 됩니다",
+    "the same content, written to one side and renamed": "같은 내용을 옆에 쓴 뒤 이름을 바꿉니다",
+    "a cut connection leaves no half file": "연결이 끊겨도 반쪽 파일이 남지 않습니다",
+    "`cd /home/ubuntu` at the end": "마지막의 `cd /home/ubuntu`",
+    "each step begins in /, and that folder need not exist": "각 단계는 /에서 시작하며, 그 폴더가 없을 수도 있습니다",
+    "within `timeout`, 300 and 180 seconds": "`timeout` 300초와 180초 안에서",
+    "both ask for ever, and would go on on the node when kubefab has given up":
+        "둘 다 끝없이 요청하므로, kubefab이 포기한 뒤에도 노드에서 계속 실행됩니다",
+    "the address in quotes": "주소를 따옴표로 감쌈",
+    "a bare `?` is a pattern to the shell": "따옴표 없는 `?`는 셸의 패턴입니다",
+    "create refuses what an interrupted run has made; it is a failure only if something is missing":
+        "중단된 실행이 만든 것을 create가 거부합니다. 빠진 것이 있을 때만 실패입니다",
+    "`kubectl run --rm -i`, any earlier influxcli pod deleted first": "`kubectl run --rm -i`. 남아 있는 influxcli 파드를 먼저 지웁니다",
+    "there is no terminal, and a pod left by a broken attempt would refuse every repetition (A4)":
+        "터미널이 없으며, 실패한 시도가 남긴 파드가 있으면 반복(A4)할 수 없습니다",
+    "`DURATION` of the setting RETENTION": "RETENTION 설정의 `DURATION`",
+    "0d in aws and datacenter, as the manual has it": "aws와 datacenter에서는 매뉴얼과 같이 0d입니다",
+    "delete the pods in the dashboard": "대시보드에서 파드 삭제",
+    "`kubectl delete pods` of the same pods": "같은 파드를 `kubectl delete pods`로 삭제",
+    "no hands": "사람의 손이 필요 없습니다",
+    "the manual's shell stands there; ours stands in /": "매뉴얼의 셸은 그곳에 있고, kubefab은 /에 있습니다",
+    "`ip link` where there is no `ifconfig`; a link that is not there is no failure":
+        "`ifconfig`가 없으면 `ip link`. 없는 인터페이스는 실패가 아닙니다",
+    "weave and datapath exist in no flannel cluster": "weave와 datapath는 flannel 클러스터에 없습니다",
+    "only if there are any; what is in use stays": "있을 때만 실행하며, 사용 중인 것은 남깁니다",
+    "with nothing to remove, docker fails for want of an argument; it also fails for images that share layers":
+        "지울 것이 없으면 docker가 인자 부족으로 실패합니다. 레이어를 공유하는 이미지에서도 실패합니다",
+    "empty files under /var/lib/kubefab, removed by reset": "/var/lib/kubefab 아래의 빈 파일. 초기화할 때 지웁니다",
+    "a second run goes on where the first stopped": "다시 실행하면 멈춘 곳에서 이어집니다",
+}  # fmt: skip
+
+
+def _cell(text: str) -> str:
+    bare = text.strip().replace("\\|", "|")
+    suffix = _SUFFIX.search(bare)
+    if suffix and bare not in WORDS:
+        bare, tail = bare[: suffix.start()], suffix[0].replace("secret", "비밀 값")
+    else:
+        tail = ""
+    return f" {(WORDS.get(bare, bare) + tail).replace('|', chr(92) + '|')} " if text.strip() else text
+
+
+def translated(table: str) -> str:
+    """The table with every cell that has a translation in Korean; the others, code and names, as they are."""
+    return "\n".join("|".join(_cell(cell) for cell in _CELL.split(line)) for line in table.splitlines())
+
+
+def untranslated(table: str) -> list[str]:
+    """Cells with words in them, beside code and names, that have no translation."""
+    cells = [cell.strip() for line in translated(table).splitlines() for cell in _CELL.split(line)]
+    return [cell for cell in cells if cell not in _NAMES and not re.search("[가-힣]", cell) and len(_WORD.findall(_CODE.sub("", cell))) > 1]
+
+
+_NAMES = {"kubelet, kubeadm, kubectl, CNI", "kubeadm init", "kubeadm join"}
