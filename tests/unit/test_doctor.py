@@ -1,0 +1,412 @@
+"""The doctor's checks, one case a line: what is seen on a node, and the code that says so. The packets are real, on loopback."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from fabfile.doctor import ERROR, NOTE, WARNING, Finding, Report, clocks, matrix, show, wires
+from fabfile.doctor.chart import Chart, Patient
+from fabfile.doctor.clocks import Reading, skews
+from fabfile.doctor.cluster import cluster
+from fabfile.doctor.examine import member as as_member
+from fabfile.doctor.finding import merged
+from fabfile.doctor.fleet import fleet
+from fabfile.doctor.machine import machine, refusals
+from fabfile.doctor.probe import Answer, Certificate, Disk, Key, Probe, Token, parse_probe, probe_script, questions
+from fabfile.doctor.sources import sources
+from fabfile.errors import Unreachable
+from fabfile.facts import Link, NodeFacts, Unit
+from fabfile.inventory import Environment, Node
+from fabfile.masking import mask
+from making import ALL_STAMPED, CA, OTHER_CA, control_plane, environment, fresh, member
+
+ENV = environment()
+NOW, DAY = 1_790_000_000.0, 86400.0
+ASKED = questions(ENV, "debian", "bookworm")
+GIB = 1 << 20
+PROBE = Probe(
+    memory_kib=4 * GIB, available_kib=3 * GIB, modules={"overlay": True, "br_netfilter": True}, kernel_config="/boot/config",
+    time={"NTPSynchronized": "yes"}, tools=frozenset({"curl", "python3", "ping"}), disks={"/var/lib/kubelet": Disk(50 * GIB, 40 * GIB, 1000, 900)},
+    http={**{f"source {s}": Answer(200, 0.1) for s in ASKED.sources}, **{f"registry {r}": Answer(401, 0.1) for r in ASKED.registries}},
+    names=dict.fromkeys(ASKED.names, "192.0.2.9"),
+)  # fmt: skip
+
+
+def nic(node: Node, mtu: int = 1500) -> dict[str, Link]:
+    return {"eth0": Link("eth0", (f"{node.address}/16",), mtu)}
+
+
+def patients(env: Environment = ENV, **more: Any) -> tuple[Patient, ...]:
+    """Fresh machines, nothing wrong with them."""
+    return tuple(
+        Patient(n, fresh(n.name, links=nic(n), product_uuid=f"uuid-{n.name}", boot_id=f"boot-{n.name}", **more), PROBE) for n in env.nodes
+    )
+
+
+def running(env: Environment = ENV) -> tuple[Patient, ...]:
+    """A cluster in which nothing is wrong."""
+    names = [n.name for n in env.nodes]
+    control = control_plane(env, members=names, stamped=ALL_STAMPED)
+    found = []
+    for index, node in enumerate(env.nodes):
+        facts = control if node.control_plane else member(env, node.name)
+        links = {**facts.links, **nic(node)}
+        links["flannel.1"] = Link("flannel.1", (f"10.44.{index}.0/32",), 1450)
+        found.append(Patient(node, replace(facts, links=links), PROBE))
+    return tuple(found)
+
+
+def judged(all_of_them: tuple[Patient, ...], env: Environment = ENV, **more: Any) -> dict[str, list[Finding]]:
+    chart = Chart(env, all_of_them, now=NOW, **more)
+    found = list(fleet(chart))
+    for patient in all_of_them:
+        found += [*refusals(chart, patient), *machine(chart, patient), *sources(chart, patient, ASKED), *cluster(chart, patient)]
+    by_code: dict[str, list[Finding]] = {}
+    for finding in found:
+        by_code.setdefault(finding.code, []).append(finding)
+    return by_code
+
+
+def with_facts(all_of_them: tuple[Patient, ...], name: str, **changes: Any) -> tuple[Patient, ...]:
+    return tuple(replace(p, facts=replace(p.facts, **changes)) if p.name == name else p for p in all_of_them)
+
+
+def with_probe(all_of_them: tuple[Patient, ...], name: str, **changes: Any) -> tuple[Patient, ...]:
+    return tuple(replace(p, probe=replace(p.probe or PROBE, **changes)) if p.name == name else p for p in all_of_them)
+
+
+@pytest.mark.parametrize("make", [patients, running])
+def test_quiet_when_fine(make: Any) -> None:
+    found = [f for those in judged(make()).values() for f in those]
+    assert found == []
+
+
+FACTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("KF-OS-UNSUPPORTED", ERROR, {"os_id": "plan9"}),
+    ("KF-OS-REBOOT", WARNING, {"reboot_needed": True}),
+    ("KF-KRN-CGROUP", ERROR, {"cgroup": "tmpfs"}),
+    ("KF-CPU-FEW", NOTE, {"cpus": 1}),
+    ("KF-MEM-SMALL", WARNING, {"memory_kib": 700 << 10}),
+    ("KF-SWAP-ON", NOTE, {"swaps": ("/swapfile",)}),
+    ("KF-DNS-NONE", ERROR, {"resolvers": ()}),
+    ("KF-DNS-LOOP", ERROR, {"resolvers": ("127.0.0.1",)}),
+    ("KF-DNS-MANY", NOTE, {"resolvers": ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")}),
+    ("KF-NET-ADDRESS", ERROR, {"links": {"eth0": Link("eth0", ("10.9.9.9/16",), 1500)}}),
+    ("KF-ID-HOSTNAME", ERROR, {"hostname": "w2"}),
+    ("KF-ID-MACHINE", ERROR, {"machine_id": "id-w2"}),
+    ("KF-ID-UUID", WARNING, {"product_uuid": "uuid-w2"}),
+    ("KF-CRI-DOCKER", NOTE, {"units": {"docker": Unit(True, True)}}),
+    ("KF-NET-MTU", WARNING, {"links": nic(ENV.workers[0], 9001)}),
+]
+
+
+@pytest.mark.parametrize(("code", "severity", "changes"), FACTS, ids=[row[0] for row in FACTS])
+def test_facts(code: str, severity: str, changes: dict[str, Any]) -> None:
+    found = judged(with_facts(patients(), "w1", **changes))
+    assert code in found, sorted(found)
+    assert found[code][0].severity == severity
+    assert "w1" in found[code][0].nodes
+    assert found[code][0].evidence
+
+
+def test_systemd_resolved_is_no_loop() -> None:
+    assert judged(with_facts(patients(), "w1", resolvers=("127.0.0.53",))) == {}
+
+
+SOURCE = f"source {next(iter(ASKED.sources))}"
+REGISTRY = f"registry {next(iter(ASKED.registries))}"
+PROBES: list[tuple[str, str, dict[str, Any]]] = [
+    ("KF-KRN-MODULE", WARNING, {"modules": {"overlay": False}}),
+    ("KF-KRN-CONFIG", WARNING, {"kernel_config": ""}),
+    ("KF-OS-SELINUX", NOTE, {"selinux": "Enforcing"}),
+    ("KF-PKG-LOCK", WARNING, {"lock": "unattended-upgr (1423)"}),
+    ("KF-MEM-PRESSURE", WARNING, {"available_kib": 50 << 10}),
+    ("KF-DISK-PRESSURE", WARNING, {"disks": {"/var/lib/kubelet": Disk(400 * GIB, 30 * GIB)}}),
+    ("KF-DISK-INODES", WARNING, {"disks": {"/var/lib/kubelet": Disk(50 * GIB, 40 * GIB, 1000, 10)}}),
+    ("KF-NET-FIREWALLD", NOTE, {"services": frozenset({"firewalld"})}),
+    ("KF-NET-CLOUDSETUP", WARNING, {"services": frozenset({"nm-cloud-setup.timer"})}),
+    ("KF-TIME-NOSYNC", NOTE, {"time": {}}),
+    ("KF-SRC-CURL", ERROR, {"tools": frozenset()}),
+    ("KF-DNS-RESOLVE", ERROR, {"names": {"pkgs.k8s.io": "FAILED"}}),
+    ("KF-SRC-PACKAGES", ERROR, {"http": {**PROBE.http, SOURCE: Answer(404, 0.1)}}),
+    ("KF-REG-UPSTREAM", ERROR, {"http": {**PROBE.http, REGISTRY: Answer(0, 4.0, "curl: (28) timed out")}}),
+    ("KF-NET-ROUTE", ERROR, {"routes": ("10.44.0.0/16 dev tun0 scope link",)}),
+    ("KF-NET-NIC", WARNING, {"toward": "10.2.0.1 dev eth1 src 192.168.7.7 uid 0"}),
+    ("KF-KEY-EXPIRED", ERROR, {"keys": (Key("https://pkgs.k8s.io/key", "9A296436", NOW - DAY),)}),
+    ("KF-KEY-EXPIRES", NOTE, {"keys": (Key("https://pkgs.k8s.io/key", "9A296436", NOW + 20 * DAY),)}),
+]
+
+
+@pytest.mark.parametrize(("code", "severity", "changes"), PROBES, ids=[row[0] for row in PROBES])
+def test_what_only_the_doctor_asks(code: str, severity: str, changes: dict[str, Any]) -> None:
+    found = judged(with_probe(patients(), "w1", **changes))
+    assert code in found, sorted(found)
+    assert (found[code][0].severity, found[code][0].nodes) == (severity, ("w1",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "canary", "code"),
+    [
+        (Answer(200, 0.1), Answer(200, 0.1), ""),
+        (Answer(401, 0.1), Answer(401, 0.1), "KF-REG-LOGIN"),
+        (Answer(0, 0.1, "curl: (60) SSL certificate problem: self-signed"), Answer(0, 0.1), "KF-REG-TLS"),
+        (Answer(0, 4.0, "curl: (7) Failed to connect"), Answer(0, 4.0), "KF-REG-DOWN"),
+        (Answer(200, 0.1), Answer(404, 0.1), "KF-REG-IMAGE"),
+    ],
+)
+def test_the_private_registry(answer: Answer, canary: Answer, code: str) -> None:
+    env = environment(registry="reg.example:5000", registry_user="me", registry_password="s3cret-pass-word")
+    some = with_probe(patients(env), "w1", http={**PROBE.http, "private": answer, "canary": canary})
+    assert {c for c in judged(some, env) if c.startswith("KF-REG")} == ({code} if code else set())
+
+
+def certificate(days: float, begins: float = -100) -> dict[str, Any]:
+    return {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", NOW + begins * DAY, NOW + days * DAY),)}
+
+
+IN_USE: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("KF-CRT-EXPIRED", ERROR, {}, certificate(-1)),
+    ("KF-CRT-EXPIRES", ERROR, {}, certificate(3)),
+    ("KF-CRT-EXPIRES", WARNING, {}, certificate(40)),
+    ("KF-CRT-FUTURE", ERROR, {}, certificate(300, begins=1)),
+    ("KF-CRT-UNREADABLE", WARNING, {}, {"certificates": (Certificate("/x.crt", 0, 0),)}),
+    ("KF-CRI-SILENT", ERROR, {}, {"containerd": {"cri": "unknown service runtime.v1.RuntimeService"}}),
+    ("KF-CRI-OLD", WARNING, {}, {"containerd": {"version": "v1.7.27"}}),
+    ("KF-FLN-MISSING", ERROR, {"links": nic(ENV.workers[0])}, {}),
+    ("KF-FLN-MTU", ERROR, {"links": {**nic(ENV.workers[0]), "flannel.1": Link("flannel.1", ("10.44.1.0/32",), 1500)}}, {}),
+    ("KF-SWAP-ON", WARNING, {"swaps": ("/swapfile",)}, {}),
+    ("KF-KRN-SYSCTL", ERROR, {"sysctls": {}}, {}),
+    ("KF-VER-LOOSE", WARNING, {"held": frozenset()}, {}),
+    ("KF-OLD-CLUSTER", ERROR, {"ca_hash": OTHER_CA, "undo": frozenset()}, {}),
+]
+
+
+@pytest.mark.parametrize(("code", "severity", "facts", "probe"), IN_USE, ids=[f"{row[0]}-{row[1]}" for row in IN_USE])
+def test_a_cluster_in_use(code: str, severity: str, facts: dict[str, Any], probe: dict[str, Any]) -> None:
+    found = judged(with_probe(with_facts(running(), "w1", **facts), "w1", **probe))
+    assert code in found, sorted(found)
+    assert (found[code][0].severity, found[code][0].nodes) == (severity, ("w1",))
+    assert found[code][0].remedy
+
+
+@pytest.mark.parametrize(("version", "severity"), [("1.36.1", WARNING), ("1.31.0", ERROR), ("1.37.0", ERROR)])
+def test_version_skew(version: str, severity: str) -> None:
+    one = running()
+    packages = {**one[1].facts.packages, "kubelet": f"{version}-1.1"}
+    found = judged(with_facts(one, "w1", packages=packages))
+    assert found["KF-VER-SKEW"][0].severity == severity
+
+
+def test_flannel_on_the_wrong_interface_and_a_node_not_ready() -> None:
+    one = running()
+    nodes = [dict(n) for n in one[0].facts.nodes]
+    nodes[1] = {"metadata": {"name": "w1", "annotations": {"flannel.alpha.coreos.com/public-ip": "192.168.7.7"}},
+                "status": {"conditions": [{"type": "Ready", "status": "False", "message": "cni plugin not initialized"}]}}  # fmt: skip
+    found = judged(with_facts(one, "cp1", nodes=tuple(nodes)))
+    assert "192.168.7.7" in found["KF-FLN-NIC"][0].evidence
+    assert "cni plugin not initialized" in found["KF-API-NOTREADY"][0].evidence
+
+
+def test_leftovers_outside_a_cluster_are_an_error_and_ours_are_not() -> None:
+    left = with_facts(patients(), "w1", links={**nic(ENV.workers[0]), "flannel.1": Link("flannel.1")})
+    chart = Chart(ENV, with_facts(left, "cp1", api_ready=True, ca_hash=CA), now=NOW)
+    codes = {f.code for f in cluster(chart, chart.patients[1])} | {f.code for f in refusals(chart, chart.patients[1])}
+    assert codes & {"KF-OLD-RESIDUE", "KF-OLD-LEFTOVERS"}
+
+
+def test_tokens() -> None:
+    tokens = (Token("abcdef", 0), Token("ghijkl", NOW + 40 * DAY), Token("mnopqr", NOW + 1800))
+    found = judged(with_probe(running(), "cp1", tokens=tokens))
+    assert "abcdef" in found["KF-TOK-FOREVER"][0].evidence
+    assert [f.evidence.split()[2] for f in found["KF-TOK-LONG"]] == ["ghijkl"]
+
+
+def test_an_unreachable_node_is_a_finding_and_a_partial_answer_a_note() -> None:
+    some = patients()[:2]
+    found = judged((some[0], replace(some[1], probe=None, trouble="exit code 127")), unreachable={"w2": Unreachable("w2: no answer", "look")})
+    assert (found["KF-SSH-UNREACHABLE"][0].evidence, found["KF-SSH-UNREACHABLE"][0].remedy) == ("no answer", "look")
+    assert found["KF-DOC-PARTIAL"][0].severity == NOTE
+
+
+# --- clocks
+
+
+def test_clock_skew_is_against_the_median_and_not_less_than_its_error() -> None:
+    readings = {"cp1": Reading(100.0, 0.01), "w1": Reading(100.02, 0.03), "w2": Reading(-500.0, 0.01)}
+    assert skews(readings)["cp1"] == 0.0
+    assert skews(readings)["w2"] == pytest.approx(-600.0, abs=0.1)
+    found = judged(patients(), clocks=readings)["KF-TIME-SKEW"]
+    assert [(f.nodes, f.severity) for f in found] == [(("w2",), ERROR)]
+    assert skews({"cp1": Reading(9.0, 0.1)}) == {"cp1": 0.0}
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 30), st.floats(0, 1))
+def test_exec_latency_is_accounted_for(offset: float, latency: float, share: float) -> None:
+    """Wherever in the exchange the node read its clock, the true offset lies within the reading's error."""
+    read = clocks.reading(1000.0, 1000.0 + latency, 1000.0 + latency * share + offset)
+    assert abs(read.offset - offset) <= read.error + 1e-6
+
+
+# --- pairs
+
+
+def judge(state: str = "", arrived: bool = False, up: bool = True, held: bool = False, kind: str = "tcp") -> matrix.Result:
+    members = {n.name: wires.Member(n, mtu=1500) for n in ENV.nodes}
+    test = wires.Test("w1", "w2", kind, 8472 if kind == "udp" else 10250)
+    there = wires.Listening("python3", frozenset({(kind, test.port)}) if up else frozenset(), frozenset({(kind, test.port)}) if held else frozenset())
+    tried = wires.Tried({("w2", test.port): state} if state else {}, {("w2", "nic"): state} if kind == "mtu" else {})
+    got = {"w2": frozenset({("w1", 8472)})} if arrived else {}
+    return matrix.judge(test, members, {"w2": there}, {"w1": tried}, got)
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "word"),
+    [
+        (judge("open"), matrix.OPEN, ""),
+        (judge("dropped"), matrix.CLOSED, "dropped"),
+        (judge("refused", held=True, up=False), matrix.CLOSED, "rejected by a firewall"),
+        (judge("refused", up=False), matrix.UNTESTED, "no listener tool on w2"),
+        (judge("failed No route to host"), matrix.CLOSED, "No route to host"),
+        (judge(kind="udp", arrived=True), matrix.OPEN, ""),
+        (judge(kind="udp"), matrix.CLOSED, "did not arrive"),
+        (judge(kind="udp", up=False), matrix.UNTESTED, "no listener tool on w2"),
+        (judge("1500", kind="mtu"), matrix.OPEN, "1500"),
+        (judge("1400", kind="mtu"), matrix.CLOSED, "1400 of 1500"),
+        (judge("no-answer", kind="mtu"), matrix.UNTESTED, "ping is not answered"),
+    ],
+)
+def test_one_pair(result: matrix.Result, state: str, word: str) -> None:
+    assert result.state == state
+    assert word in result.detail
+
+
+def test_the_matrix_names_the_missing_rule_and_fits_80_columns() -> None:
+    results = [
+        matrix.Result(a, b, "UDP 8472", matrix.CLOSED if b == "w2" else matrix.OPEN, "the datagrams did not arrive" if b == "w2" else "")
+        for a in ("cp1", "w1", "w2") for b in ("cp1", "w1", "w2") if a != b
+    ]  # fmt: skip
+    found = list(matrix.findings(ENV, results, {"w2": "ufw"}))
+    assert [(f.code, f.nodes) for f in found] == [("KF-NET-UDP8472", ("w2",))]
+    assert "the other way is open" in found[0].evidence
+    assert "security group of w2, inbound UDP 8472" in found[0].remedy
+    assert "ufw allow" in found[0].remedy
+    console = Console(record=True, width=80, force_terminal=False)
+    show(console, Report(ENV, tuple(found), tuple(results), 1.0, ("cp1", "w1", "w2")))
+    table = [line for line in console.export_text().splitlines() if line.startswith(("from", "cp1 ", "w1 ", "w2 "))]
+    assert len(table) == 4
+    assert all(len(line) <= 80 for line in table)
+
+
+def test_every_pair_and_role_is_tested_and_many_nodes_are_sampled() -> None:
+    members = {p.name: as_member(ENV, p) for p in patients()}
+    tests = matrix.tests(ENV, members)
+    assert {(t.source, t.target) for t in tests} == {(a.name, b.name) for a in ENV.nodes for b in ENV.nodes if a != b}
+    assert ("w1", "cp1", 6443) in {(t.source, t.target, t.port) for t in tests}
+    assert ("cp1", "w1", 10250) in {(t.source, t.target, t.port) for t in tests}
+    many = environment(workers=199)
+    pairs = matrix.pairs(many.nodes)
+    assert len(pairs) < 200 * 12
+    assert {(a.name, b.name) for a, b in pairs} >= {(n.name, "cp1") for n in many.workers} | {("cp1", n.name) for n in many.workers}
+
+
+def free_port(kind: int) -> int:
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def run(text: str, tmp_path: Path) -> str:
+    """As the connection sends it: from a file of its own."""
+    path = tmp_path / "script"
+    path.write_text(text)
+    return subprocess.run(["bash", str(path)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL).stdout
+
+
+@pytest.mark.parametrize("tool", ["python3", "perl", "socat"])
+def test_real_packets(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listen, send, gather on loopback: what is open, refused and received; and nothing stays behind."""
+    if not shutil.which(tool):
+        pytest.skip(f"no {tool} here")
+    folder = tmp_path / "listening"
+    monkeypatch.setattr(wires, "FOLDER", str(folder))
+    tcp, udp, closed = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
+    a, b = (wires.Member(Node(name, "127.0.0.1", "127.0.0.1", False), tcp=(tcp,)) for name in ("a", "b"))
+    listening = wires.parse_listen(run(wires.listen_script(b, [udp], (tool,)), tmp_path))
+    assert (listening.tool, listening.refused) == (tool, "")
+    assert listening.up == {("tcp", tcp), ("udp", udp)}
+    tests = [wires.Test("a", "b", "tcp", tcp), wires.Test("a", "b", "tcp", closed), wires.Test("a", "b", "udp", udp)]
+    tried = wires.parse_try(run(wires.try_script(a, tests, {"b": b}, "n0nce"), tmp_path))
+    assert tried.whole
+    assert tried.tcp == {("b", tcp): "open", ("b", closed): "refused"}
+    again = wires.parse_listen(run(wires.listen_script(b, [udp], (tool,)), tmp_path))
+    assert again.refused, "one doctor at a time"
+    assert wires.parse_gather(run(wires.gather_script(), tmp_path), "n0nce") == {("a", udp)}
+    assert not folder.exists()
+    with socket.socket() as s:
+        assert s.connect_ex(("127.0.0.1", tcp)) != 0, "the listener has gone"
+
+
+def test_without_a_tool_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wires, "FOLDER", str(tmp_path / "f"))
+    listening = wires.parse_listen(run(wires.listen_script(wires.Member(ENV.workers[0], tcp=(1,)), [8472], ("no-such-tool",)), tmp_path))
+    assert listening == wires.Listening()
+    assert not (tmp_path / "f").exists()
+
+
+# --- the doctor's own script
+
+
+def test_the_probe_script_reads_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(ASKED, sources={}, registries={}, names=("localhost",), key_url="")
+    (tmp_path / "t").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
+    output = run(probe_script(ENV, ENV.workers[0], asked), tmp_path)
+    probe = parse_probe(output, asked)
+    assert probe.memory_kib > 0
+    assert probe.names["localhost"]
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_the_registrys_login_is_on_no_command_line() -> None:
+    env = environment(registry="reg.example:5000", registry_user="me", registry_password="s3cret-pass-word")
+    text = probe_script(env, env.workers[0], questions(env, "debian", "bookworm"))
+    assert text.count("s3cret-pass-word") == 1, "in the script, which travels on standard input"
+    assert 'printf \'%s\' "$registry_curl" | ask' in text, "to curl by its standard input; printf is bash's own"
+    assert "s3cret-pass-word" not in mask("user = me:s3cret-pass-word")
+
+
+@given(st.text(max_size=300))
+def test_garbled_answers_are_a_value_error_at_worst(text: str) -> None:
+    with pytest.raises((ValueError, LookupError)):
+        parse_probe(text, ASKED)
+    wires.parse_listen(text)
+    wires.parse_try(text)
+    wires.parse_gather(text, "n")
+
+
+def test_findings_are_merged_worst_first() -> None:
+    one = Finding("KF-B", WARNING, ("w2",), "e")
+    found = merged([one, replace(one, nodes=("w1",)), Finding("KF-A", ERROR, ("cp1",), "x")], ["cp1", "w1", "w2"])
+    assert [(f.code, f.nodes) for f in found] == [("KF-A", ("cp1",)), ("KF-B", ("w1", "w2"))]
+
+
+def test_data_is_for_scripts() -> None:
+    report = Report(ENV, (Finding("KF-A", ERROR, ("cp1",), "token abcdef.0123456789abcdef"),), (), 1.0, ("cp1",))
+    data: Mapping[str, Any] = report.data()
+    assert not data["healthy"]
+    assert "0123456789abcdef" not in str(data)
+
+
+def test_no_facts_at_all_is_no_crash() -> None:
+    judged(tuple(Patient(n, NodeFacts(), Probe()) for n in ENV.nodes))
