@@ -42,6 +42,11 @@ def test_every_command_setting_and_message_is_in_both() -> None:
     assert more == set()
 
 
+def test_figures_are_the_same() -> None:
+    english, translated = (set(re.findall(r"\d+(?:\.\d+)*", written(text))) for text in (ENGLISH, KOREAN))
+    assert english - translated == set()
+
+
 def test_the_chapters_are_the_same() -> None:
     levels = [re.findall(r"^(#+) ", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S), flags=re.M) for text in (ENGLISH, KOREAN)]
     assert levels[0] == levels[1]
