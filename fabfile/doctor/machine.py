@@ -7,6 +7,7 @@ CoreDNS plugin/loop (resolver on a loopback address); KubeOne (nm-cloud-setup re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ..facts import SYSCTLS
@@ -50,6 +51,15 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
     yield from _swap(chart, patient)
     yield from _resolver(chart, patient)
     yield from _services(chart, patient)
+    yield from _ports(chart, patient)
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", patient.facts.hostname):
+        yield Finding(
+            "KF-ID-NAME",
+            ERROR,
+            (patient.name,),
+            f"the hostname {patient.facts.hostname!r} cannot be a node's name",
+            "`hostnamectl set-hostname …`: lower-case letters, digits, - and .",
+        )
 
 
 def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -95,9 +105,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             WARNING,
             name,
             f"kernel {facts.kernel} does not offer {', '.join(lacking)} to modprobe",
-            "EL 10: `dnf install kernel-modules-extra-$(uname -r)`; in a container the host must load it: `modprobe "
-            + " ".join(lacking)
-            + "`",
+            "EL 10: `dnf install kernel-modules-extra-$(uname -r)`; in a container the host must load it: `modprobe " + " ".join(lacking) + "`",
         )
     if not probe.kernel_config and "systemverification" not in {n.lower() for n in chart.environment.settings.ignore_preflight}:
         yield Finding(
@@ -192,9 +200,7 @@ def _resolver(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts, name = patient.facts, (patient.name,)
     local = [address for address in facts.resolvers if address.startswith("127.") or address == "::1"]
     if not facts.resolvers:
-        yield Finding(
-            "KF-DNS-NONE", ERROR, name, "/etc/resolv.conf names no resolver", "give the machine one (DHCP, netplan, NetworkManager)"
-        )
+        yield Finding("KF-DNS-NONE", ERROR, name, "/etc/resolv.conf names no resolver", "give the machine one (DHCP, netplan, NetworkManager)")
     elif local == ["127.0.0.53"]:
         return  # systemd-resolved: the recipe hands the kubelet /run/systemd/resolve/resolv.conf
     elif local:
@@ -226,8 +232,7 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
             NOTE,
             name,
             "firewalld is active: it drops pods' traffic unless their network is trusted",
-            f"`firewall-cmd --permanent --zone=trusted --add-source={chart.environment.settings.pod_cidr} && firewall-cmd "
-            "--reload`, or stop it",
+            f"`firewall-cmd --permanent --zone=trusted --add-source={chart.environment.settings.pod_cidr} && firewall-cmd --reload`, or stop it",
         )
     if "nm-cloud-setup.timer" in probe.services:
         yield Finding(
@@ -239,6 +244,27 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     has_clock = probe.time.get("NTPSynchronized") == "yes" or "service" in probe.time
     if not has_clock:
-        yield Finding(
-            "KF-TIME-NOSYNC", NOTE, name, "no time service: this clock will drift", "`timedatectl set-ntp true`, or install chrony"
-        )
+        yield Finding("KF-TIME-NOSYNC", NOTE, name, "no time service: this clock will drift", "`timedatectl set-ntp true`, or install chrony")
+
+
+def _ports(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """Ports that kubeadm's preflight wants free, while no kubelet of ours could be the one that holds them."""
+    if patient.probe is None or patient.facts.unit("kubelet").active:
+        return
+    wanted = {("tcp", 10250), ("udp", 8472)}
+    if patient.node.control_plane:
+        wanted |= {("tcp", port) for port in (chart.environment.settings.api_port, 2379, 2380, 10257, 10259)}
+    for line in patient.probe.sockets:
+        words = line.split()
+        local = words[4] if len(words) > 4 else ""
+        address, _, port = local.rpartition(":")
+        if port.isdigit() and (words[0], int(port)) in wanted and "flannel.1" not in patient.facts.links:
+            holder = re.search(r'users:\(\("([^"]+)",pid=(\d+)', line)
+            who = f"{holder[1]} (pid {holder[2]})" if holder else "something"
+            yield Finding(
+                "KF-NET-TAKEN",
+                ERROR,
+                (patient.name,),
+                f"{words[0].upper()} {port} is held by {who} on {address}",
+                "stop it, or move it to another port: kubeadm's preflight refuses the node",
+            )
