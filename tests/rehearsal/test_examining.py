@@ -1,0 +1,98 @@
+"""The doctor and verify, whole, on simulated machines: each fault that they are for is told by its code, and nothing when all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+import rehearsal
+from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.doctor import ERROR, Doctor, Report
+from fabfile.inventory import Environment
+from fabfile.progress import Progress
+from fabfile.runner import Run
+from fabfile.verify import FAILED, OK, Check, Verifier
+from rehearsal_bed import Bed
+
+
+@contextmanager
+def opened(bed: Bed, *faults: str, workers: int | None = None) -> Iterator[tuple[Environment, NodeGroup]]:
+    with rehearsal.running(bed.environment, faults=faults, workers=workers) as simulation:
+        environment = simulation.environment
+        group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
+        try:
+            yield environment, group
+        finally:
+            group.close()
+
+
+def examine(bed: Bed, *faults: str, workers: int | None = None) -> Report:
+    with opened(bed, *faults, workers=workers) as (environment, group):
+        observed = Run(environment, group, Progress([])).survey(environment.nodes)
+        return Doctor(environment, group).examine(environment.nodes, observed)
+
+
+def prove(bed: Bed, *faults: str) -> dict[str, Check]:
+    with opened(bed, *faults) as (environment, group):
+        return {check.name: check for check in Verifier(environment, group).run()}
+
+
+def codes(report: Report, severity: str = ERROR) -> set[tuple[str, tuple[str, ...]]]:
+    return {(f.code, f.nodes) for f in report.findings if f.severity == severity}
+
+
+def test_fresh_machines_and_a_healthy_cluster_are_both_fine(bed: Bed) -> None:
+    fresh = examine(bed)
+    assert fresh.findings == ()
+    assert {r.state for r in fresh.results} == {"open"}
+    bed.bootstrap()
+    running = examine(bed)
+    assert running.healthy, running.findings
+    assert {r.state for r in running.results} == {"open"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "nodes"),
+    [
+        ("w2:udp-blocked", "KF-NET-UDP8472", ("w2",)),
+        ("w2:clock-skew=-3600", "KF-TIME-SKEW", ("w2",)),
+        ("w2:duplicate-machine-id", "KF-ID-MACHINE", ("w1", "w2")),
+        ("w2:duplicate-hostname", "KF-ID-HOSTNAME", ("w1", "w2")),
+        ("w2:unsupported-os", "KF-OS-UNSUPPORTED", ("w2",)),
+        ("w2:disk-full", "KF-DISK-FREE", ("w2",)),
+        ("w2:host-down", "KF-SSH-UNREACHABLE", ("w2",)),
+        ("w2:stale-cni0", "KF-OLD-LEFTOVERS", ("w2",)),
+        ("w2:packages-down", "KF-SRC-PACKAGES", ("w2",)),
+    ],
+)
+def test_each_fault_has_its_code(bed: Bed, fault: str, code: str, nodes: tuple[str, ...]) -> None:
+    report = examine(bed, fault)
+    assert (code, nodes) in codes(report)
+    assert not report.healthy
+    assert {f.code for f in report.findings if f.severity == ERROR} == {code}, "one cause, one error"
+    assert all(f.remedy for f in report.findings if f.severity == ERROR)
+
+
+def test_many_nodes_are_sampled_and_each_is_tested_both_ways(bed: Bed) -> None:
+    report = examine(bed, "w7:udp-blocked", workers=40)
+    assert codes(report) == {("KF-NET-UDP8472", ("w7",))}
+    for way in ({r.source for r in report.results}, {r.target for r in report.results}):
+        assert way == set(report.nodes)
+    assert len(report.results) < 41 * 40
+
+
+def test_verify_on_a_healthy_cluster(bed: Bed) -> None:
+    bed.bootstrap()
+    checks = prove(bed)
+    assert not [c for c in checks.values() if c.state == FAILED]
+    assert checks["pod to pod"].detail.startswith("9 of 9")
+
+
+def test_verify_finds_what_status_cannot_see(bed: Bed) -> None:
+    bed.bootstrap()
+    checks = prove(bed, "w2:udp-blocked")
+    assert checks["nodes"].state == OK
+    assert "all of them concern w2" in checks["pod to pod"].likely
+    assert checks["cleaned up"].state == OK
