@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +108,27 @@ def test_wrong_words() -> None:
         render(environment(), "pf", ME)
     with pytest.raises(UsageError, match="--admin"):
         admins("here")
+
+
+def sets(text: str) -> list[str]:
+    return re.split(r"^# --- .*\n", text, flags=re.M)[1:]
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="no nft here")
+@pytest.mark.parametrize("kubernetes", ["1.36.4", "1.5"])
+def test_nft_itself_accepts_the_rules(kubernetes: str, tmp_path: Path) -> None:
+    for number, text in enumerate(sets(render(environment(kubernetes=kubernetes), "nftables", admins("198.51.100.7,2001:db8::/48")))):
+        path = tmp_path / f"{number}.nft"
+        path.write_text(text)
+        done = subprocess.run(["nft", "-c", "-f", str(path)], capture_output=True, text=True, timeout=30)
+        if "Operation not permitted" in done.stderr:
+            pytest.skip("nft may not even check here")
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here")
+def test_terraform_itself_accepts_the_form(tmp_path: Path) -> None:
+    path = tmp_path / "rules.tf"
+    path.write_text(render(environment(), "terraform", ME))
+    done = subprocess.run(["terraform", "fmt", "-check", "-diff", str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
