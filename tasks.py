@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 import lab.entry
 import rehearsal.entry
-from fabfile import PHASE_TASKS, choosing, describing, inventory, kubeconfig, operating, phases, planning
+from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
 from fabfile.commands import command, confirm, exit_unless, release, summary
 from fabfile.context import Choices
@@ -157,10 +158,14 @@ def status(c: Any, env: str = "", kubernetes: str = "", recipe: str = "", json: 
     """How each node is, phase by phase."""
     with opened(Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) as session:
         rows = status_module.status(session.environment, _quiet(session).survey(session.environment.nodes))
+        reached = [row.node for row in rows if row.cells and not session.simulation]
+        calendar = expiry.ask(session.environment, session.group, reached)
         if json:
-            print(jsonlib.dumps([_row_data(row) for row in rows], indent=2))
+            print(jsonlib.dumps([{**_row_data(row), **expiry.data(calendar.get(row.node.name, ()))} for row in rows], indent=2))
         else:
             _print_status(session.console, rows)
+            for line in expiry.lines(calendar, time.time()):
+                session.console.print(line, style="dim", markup=False, soft_wrap=True)
     exit_unless(all(row.healthy for row in rows))
 
 
