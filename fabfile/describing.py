@@ -10,23 +10,29 @@ from rich.console import Console
 
 from . import inventory, security_group, sizing
 from .card import card
-from .commands import command
+from .commands import command, release
 from .inventory import Environment
 
 
-def described(env: str, kubernetes: str) -> Environment:
+def described(env: str, kubernetes: str, recipe: str) -> Environment:
     """The environment as hosts.env has it, or with another release."""
-    environment = inventory.load(env or None)
-    return replace(environment, settings=replace(environment.settings, kubernetes=kubernetes)) if kubernetes else environment
+    environment, chosen = inventory.load(env or None), release(kubernetes, recipe)
+    return replace(environment, settings=replace(environment.settings, kubernetes=chosen)) if chosen else environment
 
 
 @command(
     name="security-group",
     help={"format": "aws (commands), terraform or nftables", "admin": "your network, like 198.51.100.7/32; several with commas"},
 )
-def security_group_task(c: Any, env: str = "", format: str = "aws", admin: str = "", kubernetes: str = "") -> None:
-    """The firewall rules that this cluster needs."""
-    print(security_group.render(described(env, kubernetes), format, security_group.admins(admin)), end="")
+def security_group_task(
+    c: Any, env: str = "", format: str = "aws", admin: str = "", kubernetes: str = "", recipe: str = "", json: bool = False
+) -> None:
+    """The firewall rules that this cluster needs, to apply yourself."""
+    environment, networks = described(env, kubernetes, recipe), security_group.admins(admin)
+    if json:
+        print(jsonlib.dumps(security_group.as_data(environment, networks), indent=2))
+    else:
+        print(security_group.render(environment, format, networks), end="")
 
 
 @command(name="sizing", help={"nodes": "how many workers; default: the environment's"})
@@ -39,9 +45,9 @@ def sizing_task(c: Any, env: str = "", nodes: int = 0, json: bool = False) -> No
 
 
 @command(help={"reveal": "show secrets, like the bearer token of 1.5"})
-def info(c: Any, env: str = "", json: bool = False, reveal: bool = False, kubernetes: str = "") -> None:
+def info(c: Any, env: str = "", json: bool = False, reveal: bool = False, kubernetes: str = "", recipe: str = "") -> None:
     """The info card: API, access, dashboard, InfluxDB."""
-    environment = described(env, kubernetes)
+    environment = described(env, kubernetes, recipe)
     if json:
         print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in card(environment, reveal=reveal)}, indent=2))
         return

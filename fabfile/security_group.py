@@ -189,6 +189,21 @@ _FORMS: dict[str, Callable[[Environment, tuple[Network, ...]], Iterator[str]]] =
 }  # fmt: skip
 
 
+def as_data(environment: Environment, admin: tuple[Network, ...]) -> dict[str, object]:
+    """For --json."""
+    return {
+        "environment": environment.name,
+        "remarks": remarks(environment, admin),
+        "rules": [
+            {
+                "on": opening.target, "from": [str(n) for n in opening.sources], "protocol": opening.rule.protocol,
+                "first": opening.rule.first, "last": opening.rule.last, "for": opening.rule.purpose,
+            }
+            for opening in openings(environment, admin)
+        ],
+    }  # fmt: skip
+
+
 def render(environment: Environment, form: str, admin: tuple[Network, ...]) -> str:
     """The rules in one form, remarks first as comments. Raises UsageError for an unknown form."""
     if form not in _FORMS:
