@@ -208,6 +208,7 @@ class Dnf:
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/repodata/repomd.xml.key"
         containerd_key = f"{settings.containerd_url}/linux/{base}/gpg"
         pinned = " ".join(f"{name}-{recipe.version}" for name in ("kubelet", "kubeadm", "kubectl"))
+        known = settings.packages_key_fingerprint
         ours = "--disableexcludes=kubefab-kubernetes,kubefab-containerd"
         return [
             Step(
@@ -218,7 +219,7 @@ class Dnf:
                     *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keys}/kubefab-kubernetes", dearmor=False),
                     *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keys}/kubefab-containerd", dearmor=False),
                     # rpm keeps an imported key for ever, expired or not, unless it is taken out first
-                    "rpm -e --allmatches gpg-pubkey-9a296436 2>/dev/null || true",
+                    *([f"rpm -e --allmatches gpg-pubkey-{known[-8:].lower()} 2>/dev/null || true"] if known else []),
                 ),
                 files=self.repository_files(facts, recipe),
                 hint=_KEY_HINT,

@@ -1,0 +1,256 @@
+"""The dnf family on a real dnf and rpm: our own scripts, in a root of their own, with signed packages that are empty.
+
+Needs root, and dnf 4, rpm and createrepo_c: on Debian and Ubuntu
+`apt-get install --no-install-recommends dnf rpm createrepo-c`.  No network: the repositories are folders.  Nothing
+reaches this machine: its root is below an overlay whose changes lie in memory, in a mount namespace that ends with each command.
+
+Proved here, with dnf 4.14 and rpm 4.18 on Debian 12 dressed as Rocky 9: files, keys, signatures, versions, excludes.
+Not proved here: the kernel, SELinux and systemd of such a machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from fabfile import inventory, script
+from fabfile.facts import NodeFacts, observe_script, parse_facts
+from fabfile.inventory import Environment
+from fabfile.recipes.modern import Recipe, recipe_for
+from fabfile.recipes.packages import WANTED, Dnf, family
+from fabfile.steps import Step
+
+TOOLS = ("dnf", "rpm", "rpmbuild", "rpmsign", "createrepo_c", "gpg", "unshare")
+MISSING = [tool for tool in TOOLS if not shutil.which(tool)]
+pytestmark = pytest.mark.skipif(
+    bool(MISSING) or os.geteuid() != 0,
+    reason=f"needs root and {', '.join(MISSING)}: apt-get install --no-install-recommends dnf rpm createrepo-c",
+)
+ROCKY = 'NAME="Rocky Linux"\nPRETTY_NAME="Rocky Linux 9.6"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.6"\n'
+VERSIONS = ("1.36.3", "1.36.4", "1.36.9")
+
+
+def sh(line: str, **variables: str) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | variables, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, f"{line}\n{done.stdout}"
+    return done.stdout
+
+
+@dataclass
+class Machine:
+    """A machine with dnf; what a command changes stays in `disk` for the next."""
+
+    disk: Path
+    environment: Environment
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_for(self.environment)
+
+    def run(self, text: str) -> tuple[int, str]:
+        """Run a script in there, as root. Returns exit code and output."""
+        (self.disk / "script").write_text(text)
+        enter = f"""
+            mount -t tmpfs -o mode=755 none /mnt && mkdir -p /mnt/memory /mnt/root
+            mount -t tmpfs none /mnt/memory && mkdir /mnt/memory/upper /mnt/memory/work
+            tar -C /mnt/memory/upper -xf {self.disk}/upper.tar
+            mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/memory/upper,workdir=/mnt/memory/work /mnt/root
+            mount --bind /proc /mnt/root/proc && mount --bind /dev /mnt/root/dev && mount -t tmpfs none /mnt/root/run
+            mkdir -p /mnt/root{self.disk} && mount --bind {self.disk} /mnt/root{self.disk}
+            cp {self.disk}/script /mnt/root/run/script
+            rc=0; chroot /mnt/root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash /run/script || rc=$?
+            umount /mnt/root{self.disk} /mnt/root/run /mnt/root/dev /mnt/root/proc /mnt/root
+            tar -C /mnt/memory/upper -cf {self.disk}/upper.tar .
+            exit $rc
+        """
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "bash", "-c", enter], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    def sh(self, line: str) -> str:
+        code, output = self.run(f"set -e\n{line}\n")
+        assert code == 0, f"{line}\n{output}"
+        return output.strip()
+
+    def apply(self, steps: Iterable[object]) -> tuple[int, str]:
+        """Our steps, rendered as for any node; stops at the first that fails."""
+        output = ""
+        for step in steps:
+            assert isinstance(step, Step)
+            code, seen = self.run(script.render(step.id, step.commands, step.files))
+            output += seen
+            if code:
+                return code, output
+        return 0, output
+
+    def observe(self) -> NodeFacts:
+        files = [file.path for file in Dnf().repository_files(NodeFacts(os_id="rocky"), self.recipe)]
+        _, output = self.run(observe_script(control_plane=False, files=files))
+        return parse_facts(output)
+
+    def installation(self) -> tuple[int, str]:
+        facts = self.observe()
+        packages = family(facts)
+        assert isinstance(packages, Dnf), facts.os_id
+        return self.apply(packages.steps(facts, self.recipe))
+
+
+def key(home: Path, name: str) -> str:
+    """A signing key of our own; returns its fingerprint."""
+    home.mkdir(mode=0o700)
+    sh(f"gpg --homedir {home} --batch --quiet --passphrase '' --quick-gen-key '{name} <{name}@example.org>' rsa2048 sign 1d")
+    listed = sh(f"gpg --homedir {home} --batch --with-colons --list-keys")
+    return next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
+
+
+def package(folder: Path, name: str, version: str, signer: tuple[Path, str] | None, more: str = "") -> None:
+    """An rpm without files, signed if a key is given."""
+    spec = folder / f"{name}-{version}.spec"
+    folder.mkdir(parents=True, exist_ok=True)
+    spec.write_text(
+        f"Name: {name}\nVersion: {version}\nRelease: 150500.1.1\nSummary: empty\nLicense: none\nBuildArch: noarch\n{more}"
+        "%description\nempty\n%files\n"
+    )
+    sh(f"rpmbuild --quiet -bb --define '_rpmdir {folder}' --define '_rpmfilename %{{NAME}}-%{{VERSION}}.rpm' --define '_topdir {folder}/b' {spec} 2>&1")
+    if signer:
+        home, fingerprint = signer
+        sh(f"rpmsign --addsign --define '__gpg {shutil.which('gpg')}' --define '_gpg_name {fingerprint}' {folder}/{name}-{version}.rpm 2>&1", GNUPGHOME=str(home))
+    spec.unlink()
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Two repositories with the layouts of pkgs.k8s.io and download.docker.com; folder and settings."""
+    top = Path(sh("mktemp -d /var/tmp/kubefab-dnf.XXXXXX").strip())
+    kubernetes, docker = (key(top / f"gpg-{name}", name) for name in ("kubernetes", "docker"))
+    signer, other = (top / "gpg-kubernetes", kubernetes), (top / "gpg-docker", docker)
+    first = top / "k8s" / "core:" / "stable:" / "v1.36" / "rpm"
+    for name in ("kubelet", "kubeadm", "kubectl"):
+        for version in VERSIONS:
+            package(first, name, version, signer)
+    package(first, "kubernetes-cni", "1.8.0", signer)
+    package(first, "cri-tools", "1.36.0", signer)
+    second = top / "docker" / "linux" / "centos" / "9" / sh("uname -m").strip() / "stable"
+    package(second, "containerd.io", "2.3.4", other)
+    package(top / "base", "iproute-tc", "6.11.0", None)
+    package(top / "base", "rocky-release", "9.6", None, "Provides: system-release = 9.6\nProvides: system-release(releasever) = 9\n")
+    for folder in (first, second, top / "base"):
+        sh(f"createrepo_c --quiet {folder}")
+    sh(f"gpg --homedir {signer[0]} --armor --export > {first}/repodata/repomd.xml.key")
+    sh(f"gpg --homedir {other[0]} --armor --export > {top}/docker/linux/centos/gpg")
+    settings = {
+        "packages_url": f"file://{top}/k8s", "packages_key_fingerprint": kubernetes,
+        "containerd_url": f"file://{top}/docker", "containerd_key_fingerprint": docker, "kubernetes": "1.36.4",
+    }  # fmt: skip
+    return top, settings
+
+
+@pytest.fixture
+def machine(repositories: tuple[Path, dict[str, str]]) -> Machine:
+    top, settings = repositories
+    env = inventory.load("rehearsal", variables={})
+    made = Machine(top, replace(env, settings=replace(env.settings, **settings)))  # type: ignore[arg-type]
+    sh(f"tar -cf {top}/upper.tar -T /dev/null")
+    base = f"[base]\nname=base\nbaseurl=file://{top}/base\nenabled=1\ngpgcheck=0\n"
+    made.sh(
+        f"rm -f /usr/bin/dpkg-query /etc/os-release; cat > /etc/os-release <<'END'\n{ROCKY}END\n"
+        f"mkdir -p /etc/yum.repos.d; cat > /etc/yum.repos.d/base.repo <<'END'\n{base}END\n"
+        "mkdir -p /etc/dnf/plugins; printf '[main]\\nenabled=0\\n' > /etc/dnf/plugins/local.conf\n"  # keeps copies of its own, where it is there
+        f"rpm --nodeps -i {top}/base/rocky-release-9.6.rpm 2>&1"
+    )
+    return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def swept(repositories: tuple[Path, dict[str, str]]) -> object:
+    yield
+    for name in ("kubernetes", "docker"):
+        subprocess.run(["gpgconf", "--homedir", repositories[0] / f"gpg-{name}", "--kill", "all"], check=False)
+    shutil.rmtree(repositories[0])
+
+
+def test_our_files_keys_and_versions_are_what_dnf_takes(machine: Machine) -> None:
+    assert not Dnf().installed(machine.observe(), machine.recipe)
+    code, output = machine.installation()
+    assert code == 0, output
+    facts = machine.observe()
+    assert {name: facts.packages[name].split("-")[0] for name in WANTED} == {
+        "containerd.io": "2.3.4", "kubelet": "1.36.4", "kubeadm": "1.36.4", "kubectl": "1.36.4", "kubernetes-cni": "1.8.0", "cri-tools": "1.36.0",
+    }  # fmt: skip
+    assert Dnf().installed(facts, machine.recipe)
+    assert all(facts.has_file(f.path, f.sha256, f.mode) for f in Dnf().repository_files(facts, machine.recipe))
+    keys = machine.sh("rpm -q gpg-pubkey")
+    code, output = machine.installation()
+    assert code == 0, f"twice is once: {output}"
+    fingerprint = machine.environment.settings.packages_key_fingerprint
+    assert fingerprint[-8:].lower() in keys, "dnf imported it"
+    assert fingerprint[-8:].lower() not in machine.sh("rpm -q gpg-pubkey"), "and it is taken out, to be imported anew with the next package"
+
+
+def test_excludes_hold_what_is_installed(machine: Machine) -> None:
+    assert machine.installation()[0] == 0
+    machine.sh("dnf -y upgrade 2>&1")
+    assert machine.observe().packages["kubelet"].startswith("1.36.4-"), "1.36.9 is in the repository"
+    code, output = machine.run("dnf -y install kubelet-1.36.9 2>&1")
+    assert code != 0, output
+
+
+def test_another_patch_is_taken_when_it_is_asked_for(machine: Machine) -> None:
+    assert machine.installation()[0] == 0
+    for patch in ("1.36.9", "1.36.3"):
+        machine.environment = replace(machine.environment, settings=replace(machine.environment.settings, kubernetes=patch))
+        code, output = machine.installation()
+        assert code == 0, output
+        assert machine.observe().packages["kubelet"].startswith(f"{patch}-")
+
+
+def test_a_key_with_another_fingerprint_is_refused_before_anything_is_installed(machine: Machine) -> None:
+    wrong = replace(machine.environment.settings, packages_key_fingerprint="0" * 40)
+    machine.environment = replace(machine.environment, settings=wrong)
+    code, output = machine.installation()
+    assert code == 65, output
+    assert "has not the fingerprint" in output
+    assert not set(machine.observe().packages) & set(WANTED)
+
+
+def test_a_package_signed_by_somebody_else_is_refused(machine: Machine) -> None:
+    top = machine.disk
+    stable = next((top / "docker" / "linux" / "centos" / "9").glob("*/stable"))
+    good = (stable / "containerd.io-2.3.4.rpm").read_bytes()
+    try:
+        fingerprint = machine.environment.settings.packages_key_fingerprint
+        package(stable, "containerd.io", "2.3.4", (top / "gpg-kubernetes", fingerprint))
+        sh(f"createrepo_c --quiet {stable}")
+        # its own key is not in the containerd repository, and no other is taken
+        code, output = machine.installation()
+        assert code != 0 and "GPG" in output, output
+        assert "containerd.io" not in machine.observe().packages
+    finally:
+        (stable / "containerd.io-2.3.4.rpm").write_bytes(good)
+        sh(f"createrepo_c --quiet {stable}")
+
+
+def test_purge_takes_packages_repositories_and_keys(machine: Machine) -> None:
+    assert machine.installation()[0] == 0
+    facts = machine.observe()
+    code, output = machine.apply(Dnf().purge(facts, machine.recipe))
+    assert code == 0, output
+    after = machine.observe()
+    assert not set(after.packages) & set(WANTED)
+    assert not after.files
+    assert machine.sh("ls /etc/pki/rpm-gpg") == ""
+
+
+def test_this_machine_is_as_it_was(machine: Machine) -> None:
+    assert machine.installation()[0] == 0
+    assert not Path("/etc/yum.repos.d/kubefab-kubernetes.repo").exists()
+    assert "rocky" not in Path("/etc/os-release").read_text()
