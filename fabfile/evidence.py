@@ -12,7 +12,7 @@ import os
 import re
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ TIMEOUT = 90.0  # seconds for one node's script
 LINES = 400  # of a log: the end tells
 INDEX = "index.md"
 JOURNALS = 3  # runs
+RECENT = 40  # lines at a file's end that tell how things are now
 
 _NODE: tuple[tuple[str, str], ...] = (
     ("machine", "uname -a; cat /etc/os-release; uptime; nproc; free -m; swapon --show; timedatectl 2>/dev/null; stat -fc %T /sys/fs/cgroup"),
@@ -98,7 +99,7 @@ def parse(output: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Clue:
-    """A known failure, and where it shows."""
+    """A known failure, and where it shows. `earlier`: only further up in a log, so that it may be over since."""
 
     place: str
     code: str
@@ -106,26 +107,36 @@ class Clue:
     remedy: str
     source: str
     line: str
+    earlier: bool = False
 
 
 def clues(files: Mapping[str, str]) -> list[Clue]:
-    """Known failures in the files, the likeliest first; one clue a signature, with the first place and how many more."""
-    found: dict[str, Clue] = {}
-    more: dict[str, int] = {}
+    """Known failures in the files: what shows at their ends first, then the table's order; one clue a signature."""
+    places: dict[str, list[tuple[bool, str, str]]] = {}
+    known = {signature.code: signature for signature in TABLE}
     for place, text in files.items():
+        end = "\n".join(text.splitlines()[-RECENT:])
+        recent = {signature.code: line for signature, line in every(end)}
         for signature, line in every(text):
-            if signature.code in found:
-                more[signature.code] = more.get(signature.code, 0) + 1
-            else:
-                found[signature.code] = Clue(place, signature.code, signature.cause, signature.remedy, signature.source, line[:200])
-    order = [signature.code for signature in TABLE]
-    return sorted(
-        (
-            Clue(c.place + (f" and {more[c.code]} more" if c.code in more else ""), c.code, c.cause, c.remedy, c.source, c.line)
-            for c in found.values()
-        ),
-        key=lambda clue: order.index(clue.code),
-    )
+            code = signature.code
+            places.setdefault(code, []).append((code not in recent, place, recent.get(code, line)))
+    found = []
+    for code, seen in places.items():
+        seen.sort(key=lambda item: item[0])  # stable: files in their order
+        earlier, place, line = seen[0]
+        s = known[code]
+        more = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
+        found.append(Clue(place + more, code, s.cause, s.remedy, s.source, line[:200], earlier))
+    order = list(known)
+    return sorted(found, key=lambda clue: (clue.earlier, order.index(clue.code)))
+
+
+def _told(found: Iterable[Clue]) -> Iterator[str]:
+    for clue in found:
+        yield f"- **{clue.cause}** ({clue.code}) in {clue.place}"
+        yield f"  - seen: `{clue.line.replace('`', chr(39))}`"
+        yield f"  - do: {clue.remedy}"
+        yield f"  - source: {clue.source}"
 
 
 def index(environment: Environment, files: Mapping[str, str], unreachable: Mapping[str, str], when: float) -> str:
@@ -133,12 +144,11 @@ def index(environment: Environment, files: Mapping[str, str], unreachable: Mappi
     stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
     lines = [f"# Evidence of {environment.name}, {stamp}", "", f"Kubernetes {environment.settings.kubernetes}; secrets are taken out.", ""]
     found = clues(files)
-    lines += ["## Likely causes", ""]
-    for clue in found:
-        lines += [f"- **{clue.cause}** ({clue.code}) in {clue.place}", f"  - seen: `{clue.line.replace('`', chr(39))}`"]
-        lines += [f"  - do: {clue.remedy}", f"  - source: {clue.source}"]
-    if not found:
-        lines.append("None of the known failures shows. Begin with `kubelet.log` of the node that is not Ready, then `events`.")
+    lines += ["## Likely causes", "", *_told(clue for clue in found if not clue.earlier)]
+    if all(clue.earlier for clue in found):
+        lines.append("None of the known failures shows now. Begin with `kubelet.log` of the node that is not Ready, then `events`.")
+    if any(clue.earlier for clue in found):
+        lines += ["", "## Seen earlier, perhaps over since", "", *_told(clue for clue in found if clue.earlier)]
     if unreachable:
         lines += ["", "## Not asked", ""]
         lines += [f"- {name}: {mask(why)}" for name, why in unreachable.items()]

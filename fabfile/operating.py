@@ -237,7 +237,7 @@ def evidence(
         collecting.write(path, environment, files, unreachable)
         for name, why in unreachable.items():
             session.console.print(f"[yellow]not asked[/] {name}: {why}", soft_wrap=True)
-        for clue in collecting.clues(files)[:5]:
+        for clue in [found for found in collecting.clues(files) if not found.earlier][:5]:
             session.console.print(Text.assemble(("likely: ", "bold"), f"{clue.cause} ({clue.place})"), soft_wrap=True)
         session.console.print(f"written: {path} ({len(files)} files; begin with {collecting.INDEX})", markup=False, soft_wrap=True)
 

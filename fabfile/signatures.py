@@ -39,7 +39,7 @@ def _s(code: str, pattern: str, cause: str, remedy: str, source: str) -> Signatu
 TABLE: tuple[Signature, ...] = (
     _s(
         "SIG-CGROUP-V1",
-        r"kubelet is configured to not run on a host using cgroup v1|cgroups? v1 support.*(unsupported|not supported)|failCgroupV1",
+        r"kubelet is configured to not run on a host using cgroup v1|cgroups? v1 support.*(unsupported|not supported)",
         "the host boots with cgroup v1, which the kubelet of 1.35 and later refuses",
         "boot with systemd.unified_cgroup_hierarchy=1 (Ubuntu 22.04, EL 9 and later have v2 by default)",
         "kubernetes KEP-5573; kubeadm preflight SystemVerification",
@@ -145,7 +145,7 @@ TABLE: tuple[Signature, ...] = (
     ),
     _s(
         "SIG-DISK-FULL",
-        r"no space left on device|ephemeral-storage.*(evict|pressure)|DiskPressure",
+        r"no space left on device|ephemeral-storage.*evict|DiskPressure\s+True|NodeHasDiskPressure|EvictionThresholdMet",
         "the disk is full",
         "`df -h /var/lib/containerd /var/lib/kubelet`; `crictl rmi --prune`; `journalctl --vacuum-size=200M`",
         "kubernetes.io Node-pressure Eviction",

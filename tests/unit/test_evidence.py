@@ -60,6 +60,19 @@ def test_the_index_points_to_the_likeliest_cause_and_says_who_was_not_asked() ->
     assert "None of the known failures" in evidence.index(ENV, {"w1/machine.txt": "all well"}, {}, 0.0)
 
 
+def test_what_is_over_since_is_told_apart() -> None:
+    log = SWAP + "\nfine" * 60
+    page = evidence.index(ENV, {"w1/kubelet.log.txt": log}, {}, 0.0)
+    assert page.index("None of the known failures shows now") < page.index("Seen earlier") < page.index("swap is on")
+    both = evidence.clues({"w1/kubelet.log.txt": log, "w2/kubelet.log.txt": SWAP})
+    assert [(c.place, c.earlier) for c in both] == [("w2/kubelet.log.txt and 1 more", False)]
+
+
+def test_a_healthy_cluster_shows_nothing() -> None:
+    text = "failCgroupV1: false\nDiskPressure         False   KubeletHasNoDiskPressure     kubelet has no disk pressure\nevictionHard: {}"
+    assert evidence.clues({"cp1/nodes.txt": text}) == []
+
+
 def test_planted_secrets_come_out_of_everything() -> None:
     secret = register("correct-horse-battery")
     planted = f"password {secret}\nbase64 {base64.b64encode(secret.encode()).decode()}\ntoken abcdef.0123456789abcdef\n"
