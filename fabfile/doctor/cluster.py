@@ -23,8 +23,9 @@ CERTIFICATE_ERROR = 7 * DAY
 def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """All checks of this topic on one node."""
     yield from _leftovers(chart, patient)
-    yield from _containerd(chart, patient)
-    yield from _versions(chart, patient)
+    if not chart.environment.settings.manual:  # 1.5 has Docker, and other packages
+        yield from _containerd(chart, patient)
+        yield from _versions(chart, patient)
     yield from _flannel(chart, patient)
     yield from _certificates(chart, patient)
     if patient.node.control_plane:
@@ -62,9 +63,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "nothing, unless something else there uses it",
         )
     if "docker.io" in facts.packages or facts.unit("docker").active:
-        yield Finding(
-            "KF-CRI-DOCKER", NOTE, name, "Docker is on this node: it sets the FORWARD policy to DROP, flannel opens it again for pods"
-        )
+        yield Finding("KF-CRI-DOCKER", NOTE, name, "Docker is on this node: it sets the FORWARD policy to DROP, flannel opens it again for pods")
     if "containerd.io" not in facts.packages:
         return
     wanted = chart.recipe.containerd_config()
@@ -86,9 +85,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     if wanted.path not in facts.files:
         if facts.unit("kubelet").active:
-            yield Finding(
-                "KF-CRI-CONFIG", ERROR, name, f"{CONTAINERD_CONFIG} is missing on a node in use", f"`{chart.fab(patient, 'install')}`"
-            )
+            yield Finding("KF-CRI-CONFIG", ERROR, name, f"{CONTAINERD_CONFIG} is missing on a node in use", f"`{chart.fab(patient, 'install')}`")
     elif not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
         driver = probe.containerd.get("SystemdCgroup") if probe else None
         detail = ": SystemdCgroup is not true, so that kubelet and containerd count cgroups twice" if driver == "false" else ""
@@ -101,9 +98,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     version = (probe.containerd.get("version") or "").lstrip("v") if probe else ""
     if version.startswith("1."):
-        yield Finding(
-            "KF-CRI-OLD", WARNING, name, f"containerd {version}: a kubelet of 1.38 refuses it", "install containerd.io 2.2 or later"
-        )
+        yield Finding("KF-CRI-OLD", WARNING, name, f"containerd {version}: a kubelet of 1.38 refuses it", "install containerd.io 2.2 or later")
 
 
 def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -140,8 +135,7 @@ def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "KF-VER-LOOSE",
             WARNING,
             name,
-            f"{', '.join(loose)} {'is' if len(loose) == 1 else 'are'} not held: an unattended upgrade may move "
-            f"{'it' if len(loose) == 1 else 'them'}",
+            f"{', '.join(loose)} {'is' if len(loose) == 1 else 'are'} not held: an unattended upgrade may move {'it' if len(loose) == 1 else 'them'}",
             f"`apt-mark hold {' '.join(loose)}`",
         )
 
@@ -182,8 +176,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             f"flannel sends to this node at {dialled}, not at its address {patient.node.address}: the wrong interface",
-            f"`{chart.fab(patient, 'network')}` starts flannel with --iface-can-reach; then `kubectl -n kube-flannel delete pod` "
-            "for this node",
+            f"`{chart.fab(patient, 'network')}` starts flannel with --iface-can-reach; then `kubectl -n kube-flannel delete pod` for this node",
         )
     cidr, subnet = listed.get("spec", {}).get("podCIDR", ""), probe.subnet.get("FLANNEL_SUBNET", "") if probe else ""
     if cidr and subnet:
@@ -212,8 +205,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             "no flannel.1: its pods reach no other node",
-            "`kubectl -n kube-flannel logs -l app=flannel`; then "
-            f"`{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
+            f"`kubectl -n kube-flannel logs -l app=flannel`; then `{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
         )
     link, size = facts.links.get("flannel.1"), probe.subnet.get("FLANNEL_MTU", "") if probe else ""
     carrier = next((one for one in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in one.addresses)), None)

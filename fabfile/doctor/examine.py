@@ -69,9 +69,7 @@ class Doctor:
     tools: Sequence[str] = wires.TOOLS
     asked: dict[str, Questions] = field(default_factory=dict)
 
-    def examine(
-        self, nodes: Sequence[Node], observed: Mapping[str, NodeFacts | KubefabError], *, network: bool = True, began: float = 0.0
-    ) -> Report:
+    def examine(self, nodes: Sequence[Node], observed: Mapping[str, NodeFacts | KubefabError], *, network: bool = True, began: float = 0.0) -> Report:
         """Everything, on these nodes. `began` is when the observing began, on the monotonic clock."""
         started = began or time.monotonic()
         chart = self._chart(nodes, observed)
@@ -147,9 +145,7 @@ class Doctor:
                 outside = pool.submit(self._outside, nodes)
                 sent = self._each(
                     nodes,
-                    lambda node: self._root(
-                        node, wires.try_script(members[node.name], [t for t in todo if t.source == node.name], members, nonce)
-                    ),
+                    lambda node: self._root(node, wires.try_script(members[node.name], [t for t in todo if t.source == node.name], members, nonce)),
                 )
                 seen_outside = outside.result()
         finally:

@@ -72,9 +72,7 @@ def _duplicates(chart: Chart) -> Iterator[Finding]:
     for mac, places in owners.items():
         names = tuple(dict.fromkeys(place.split("/")[0] for place in places))
         if len(names) > 1:
-            yield Finding(
-                "KF-ID-MAC", ERROR, names, f"the same MAC address {mac} ({', '.join(places)})", "give each virtual machine its own"
-            )
+            yield Finding("KF-ID-MAC", ERROR, names, f"the same MAC address {mac} ({', '.join(places)})", "give each virtual machine its own")
 
 
 def _uuid(chart: Chart) -> Callable[[Patient], str]:
@@ -130,11 +128,7 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
     name, link = (node.name,), _holds(patient)
     if not link:
         own = [
-            a.split("/")[0]
-            for one in facts.links.values()
-            if one.name.startswith(("en", "eth", "bond", "wl"))
-            for a in one.addresses
-            if ":" not in a
+            a.split("/")[0] for one in facts.links.values() if one.name.startswith(("en", "eth", "bond", "wl")) for a in one.addresses if ":" not in a
         ]
         kind = "NAT address" if not node.behind_nat else "private= address"
         yield Finding(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from ..facts import SYSCTLS
-from ..phases import BOOTSTRAP
+from ..phases import BOOTSTRAP, for_release
 from ..phases.master import MINIMUM_MEMORY
 from ..phases.prep import MINIMUM_DISK
 from ..steps import Stop
@@ -33,7 +33,7 @@ NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before eve
 def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Whatever would make a phase refuse this node: the phases themselves say so, so that both always agree."""
     context = chart.context(patient)
-    for phase in BOOTSTRAP:
+    for phase in for_release(chart.environment, BOOTSTRAP):
         if patient.node.role not in phase.roles:
             continue
         for action in phase.run(context):
@@ -72,7 +72,16 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "/var/run/reboot-required is there: a new kernel or library waits",
             "reboot before the bootstrap, not after",
         )
-    if facts.cgroup != "cgroup2fs":
+    manual = chart.environment.settings.manual
+    if manual and facts.cgroup == "cgroup2fs":
+        yield Finding(
+            "KF-KRN-CGROUP",
+            ERROR,
+            name,
+            "cgroup v2: the kubelet and Docker of 1.5 know v1 only (v2 came with 1.25)",
+            "boot with systemd.unified_cgroup_hierarchy=0, or take a release of today: KUBERNETES=1.36",
+        )
+    if facts.cgroup != "cgroup2fs" and not manual:
         allowed = chart.environment.settings.kubelet_config.get("failCgroupV1") is False
         yield Finding(
             "KF-KRN-CGROUP",
@@ -183,7 +192,8 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts = patient.facts
-    if not facts.swaps or chart.environment.settings.kubelet_config.get("failSwapOn") is False:
+    settings = chart.environment.settings
+    if not facts.swaps or settings.kubelet_config.get("failSwapOn") is False or settings.manual:  # a kubelet of 1.5 does not look
         return
     active = facts.unit("kubelet").active
     yield Finding(

@@ -171,13 +171,7 @@ def _rule(environment: Environment, protocol: str, port: str, target: str, sourc
     by_name = {n.name: n for n in environment.nodes}
     network = environment.settings.node_cidr
     outside = list(sources) == [YOU]
-    place = (
-        "your address/32"
-        if outside
-        else str(network)
-        if network
-        else ", ".join(f"{by_name[s].address}/32" for s in sources[:4] if s in by_name)
-    )
+    place = "your address/32" if outside else str(network) if network else ", ".join(f"{by_name[s].address}/32" for s in sources[:4] if s in by_name)
     lower = protocol.lower()
     inside = "" if outside else f" -s {str(place).split(', ')[0]}"
     line = {

@@ -196,6 +196,9 @@ class Questions:
 def questions(environment: Environment, os_id: str, codename: str) -> Questions:
     """The addresses that a bootstrap of this environment will ask, for a node of this system."""
     settings, recipe = environment.settings, recipe_for(environment)
+    if settings.manual:
+        old = {"key": settings.legacy_key_url, "packages": settings.legacy_packages_url, "manifests": settings.manifests_url}
+        return Questions(old, {}, tuple(sorted({_host(url) for url in old.values()})), "")
     base = f"{settings.packages_url}/core:/stable:/v{recipe.minor}"
     if os_id in ("debian", "ubuntu"):
         key = f"{base}/deb/Release.key"
@@ -214,9 +217,7 @@ def questions(environment: Environment, os_id: str, codename: str) -> Questions:
     if settings.registry:
         path, tag = recipe.canary.split("/", 1)[1].rsplit(":", 1)
         canary = f"https://{settings.registry}/v2/{path}/manifests/{tag}"
-    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | (
-        {_host(f"//{settings.registry}")} if settings.registry else set()
-    )
+    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | ({_host(f"//{settings.registry}")} if settings.registry else set())
     return Questions(sources, registries, tuple(sorted(h for h in hosts if re.search("[a-z]", h))), key, canary)
 
 

@@ -88,9 +88,7 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "REGISTRY_CA names the CA's certificate file; `openssl s_client -connect …` shows what it presents",
         )
     elif answer.code != 200:
-        yield Finding(
-            "KF-REG-DOWN", ERROR, name, f"{settings.registry}: {_said(answer)}", f"`curl -v https://{settings.registry}/v2/` on the node"
-        )
+        yield Finding("KF-REG-DOWN", ERROR, name, f"{settings.registry}: {_said(answer)}", f"`curl -v https://{settings.registry}/v2/` on the node")
     else:
         canary = probe.http.get("canary")
         if canary and canary.code == 404:

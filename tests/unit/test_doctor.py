@@ -378,6 +378,18 @@ def test_the_probe_script_reads_this_machine(tmp_path: Path, monkeypatch: pytest
     assert list((tmp_path / "t").iterdir()) == []
 
 
+def test_the_manuals_release_is_judged_by_its_own_rules() -> None:
+    env = environment(kubernetes="1.5", token="abcdef.0123456789abcdef")
+    asked = questions(env, "ubuntu", "xenial")
+    assert env.settings.legacy_packages_url in asked.sources.values()
+    assert not [url for url in asked.sources.values() if "pkgs.k8s.io" in url]
+    some = tuple(replace(p, probe=replace(PROBE, http={}, names={})) for p in patients(env, os_id="ubuntu", os_version="16.04"))
+    old = with_facts(some, "w1", cgroup="tmpfs", swaps=("/swapfile",))
+    found = judged(old, env)
+    assert {name for f in found.get("KF-KRN-CGROUP", []) for name in f.nodes} == {"cp1", "w2"}
+    assert "KF-SWAP-ON" not in found
+
+
 def test_the_registrys_login_is_on_no_command_line() -> None:
     env = environment(registry="reg.example:5000", registry_user="me", registry_password="s3cret-pass-word")
     text = probe_script(env, env.workers[0], questions(env, "debian", "bookworm"))
