@@ -182,6 +182,7 @@ def load(
     for key in KEYS.values():
         if key.metadata["secret"] and getattr(environment.settings, key.name):
             masking.register(getattr(environment.settings, key.name))
+    masking.register(environment.settings.token.partition(".")[2])  # in 1.5 the second half alone is a bearer token
     return environment
 
 
