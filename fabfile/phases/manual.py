@@ -41,7 +41,8 @@ def prep(ctx: Context) -> Iterator[Action]:
     if facts.os_id != "ubuntu" or facts.os_version != "16.04" or not facts.systemd:
         name = facts.os_name or facts.os_id or "an unknown system"
         reason = f"{name} is not supported: the 1.5 packages are made for {SUPPORTED}"
-        yield Stop("prep.system", reason, f"use {SUPPORTED}, or a release from 1.35")
+        fresh = "`inv rehearsal.down` first: the next machines are of 2017; or " if ctx.settings.simulated else ""
+        yield Stop("prep.system", reason, f"{fresh}use {SUPPORTED}, or a release from 1.35")
         return
     found = [name for name in STALE if name in facts.links]
     if not found or "/etc/kubernetes/kubelet.conf" in facts.traces:
