@@ -152,7 +152,7 @@ echo "@@ end"
 _GATHER = r"""
 cat "$folder/log" 2>/dev/null
 p=$(cat "$folder/pid" 2>/dev/null) && kill -TERM "-$p" 2>/dev/null
-for i in $(seq 40); do [ -d "$folder" ] || break; sleep 0.05; done
+for i in $(seq 40); do [ -d "$folder" ] || { [ -n "$p" ] && kill -0 -- "-$p" 2>/dev/null; } || break; sleep 0.05; done
 rm -rf -- "$folder"
 echo "@@ end"
 """
