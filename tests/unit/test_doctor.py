@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -422,3 +423,11 @@ def test_data_is_for_scripts() -> None:
 
 def test_no_facts_at_all_is_no_crash() -> None:
     judged(tuple(Patient(n, NodeFacts(), Probe()) for n in ENV.nodes))
+
+
+def test_every_code_is_in_the_documentation_and_the_other_way_round() -> None:
+    project = Path(__file__).parents[2]
+    page = (project / "docs/doctor.md").read_text()
+    source = "\n".join(path.read_text() for path in (project / "fabfile/doctor").glob("*.py"))
+    told = set(re.findall(r"`(KF-[A-Z0-9-]+)`", page)) - {"KF-NET-UDP8472"}
+    assert told == set(re.findall(r'"(KF-[A-Z]+-[A-Z0-9]+)"', source))
