@@ -164,6 +164,11 @@ class Host:
     def family(self) -> str:
         return APT if self.release["ID"] in ("ubuntu", "debian") else DNF
 
+    @property
+    def cgroup(self) -> str:
+        """The file system at /sys/fs/cgroup: Ubuntu 16.04's systemd knew version 1 only."""
+        return "tmpfs" if self.release.get("VERSION_ID") == "16.04" else "cgroup2fs"
+
     def has(self, tool: str) -> bool:
         """Whether a program of that name is installed."""
         if tool in ("apt-get", "apt-mark", "apt-cache", "dpkg", "dpkg-query", "apt-key"):

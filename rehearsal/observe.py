@@ -100,7 +100,7 @@ def _host(machine: Machine, values: Values) -> str:
             f"now={now}",
             f"memory_kib={host.memory_kib}",
             f"disk_kib={disk_free(machine)}",
-            "cgroup=cgroup2fs",
+            f"cgroup={host.cgroup}",
             "systemd=yes",
             f"reboot={reboot}",
             f"bridge_netfilter={'yes' if 'br_netfilter' in host.modules else ''}",

@@ -10,6 +10,7 @@ import ipaddress
 import time
 from collections.abc import Iterator
 
+from ..phases import manual
 from ..phases.reset import residue
 from ..recipes.modern import CONTAINERD_CONFIG
 from .chart import Chart, Patient
@@ -33,20 +34,23 @@ def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
         yield from _strangers(chart, patient)
 
 
+_MANUAL = {manual.STARTED, manual.DONE}  # what the 1.5 recipe notes on a node of its cluster
+
+
 def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Residue on a node that is in no cluster of ours, as the audit after a reset would list it."""
     facts = patient.facts
-    left = residue(facts)
+    left = manual.residue(facts) if chart.environment.settings.manual else residue(facts)
     if not left:
         return
     control = chart.control
     if patient.node.control_plane:
-        ours = facts.initialised or bool(facts.undo & {"init-started", "initialised"})
+        ours = facts.initialised or bool(facts.undo & {"init-started", "initialised", *_MANUAL})
     elif control is None:
         yield Finding("KF-OLD-UNKNOWN", NOTE, (patient.name,), "whether it belongs to this cluster only the control plane could say")
         return
     else:
-        ours = (bool(facts.ca_hash) and facts.ca_hash == control.ca_hash) or "join-started" in facts.undo
+        ours = (bool(facts.ca_hash) and facts.ca_hash == control.ca_hash) or bool(facts.undo & {"join-started", *_MANUAL})
     if not ours and not {f"file {path}" for path in ("/var/lib/kubefab",)} >= set(left):
         shown = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
         yield Finding("KF-OLD-RESIDUE", ERROR, (patient.name,), f"left by an earlier cluster: {shown}", f"`{chart.fab(patient, 'reset')}`")

@@ -96,7 +96,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     applied = patient.facts.unit("kubelet").active
     off = [key for key in SYSCTLS if facts.sysctls.get(key) != "1"]
-    if applied and off:
+    if applied and off and not manual:  # in 1.5 that was Docker's business
         yield Finding(
             "KF-KRN-SYSCTL",
             ERROR,

@@ -148,7 +148,7 @@ def stat(machine: Machine, call: Call) -> int:
         case ["-c", "%i", path]:
             call.out(f"{machine.host.inode(path)}\n")
         case ["-fc", "%T", "/sys/fs/cgroup"]:
-            call.out("cgroup2fs\n")
+            call.out(f"{machine.host.cgroup}\n")
         case _:
             raise unmodelled(call)
     return 0
