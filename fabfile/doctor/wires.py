@@ -92,8 +92,8 @@ echo "@@ tool ${tool:--}"
 if [ -z "$tool" ]; then rmdir "$folder"; exit 0; fi
 : >"$folder/log"
 case $tool in
-  python3|platform-python) run() { "$tool" -c "$python" "$life" "$folder/log" $listeners; } ;;
-  perl) run() { perl -e "$perl" "$life" "$folder/log" $listeners; } ;;
+  python3|platform-python) run() { exec "$tool" -c "$python" "$life" "$folder/log" $listeners; } ;;
+  perl) run() { exec perl -e "$perl" "$life" "$folder/log" $listeners; } ;;
   socat) run() {
     local w kind port address v6
     for w in $listeners; do
@@ -111,7 +111,7 @@ export python perl life folder listeners tool
 export -f run
 # a session of its own, so that `gather` can end it whole; its folder goes when it ends, whoever ends it
 setsid bash -c '
-  echo $$ >"$folder/pid"; trap "trap - TERM; rm -rf -- \"$folder\"; kill 0" TERM
+  echo $$ >"$folder/pid"; trap "trap : TERM; kill 0; wait; rm -rf -- \"$folder\"; exit" TERM
   run & wait; rm -rf -- "$folder"' </dev/null >/dev/null 2>&1 &
 for i in $(seq 60); do grep -qx ready "$folder/log" 2>/dev/null && break; sleep 0.05; done
 cat "$folder/log" 2>/dev/null
@@ -152,7 +152,7 @@ echo "@@ end"
 _GATHER = r"""
 cat "$folder/log" 2>/dev/null
 p=$(cat "$folder/pid" 2>/dev/null) && kill -TERM "-$p" 2>/dev/null
-for i in $(seq 40); do [ -d "$folder" ] || { [ -n "$p" ] && kill -0 -- "-$p" 2>/dev/null; } || break; sleep 0.05; done
+for i in $(seq 40); do [ -d "$folder" ] || break; sleep 0.05; done
 rm -rf -- "$folder"
 echo "@@ end"
 """
