@@ -332,5 +332,6 @@ def _tokens(machine: Machine, script: str) -> str:
             "description": "kubefab",
         }
         for name, token in machine.cluster.tokens.items()
+        if token.expires != float("inf")  # those of 1.5 stand in a file, not in the API
     ]
     return "".join(json.dumps(item) + "\n" for item in items) + "\n"
