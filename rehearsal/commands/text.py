@@ -112,7 +112,12 @@ def timeout(machine: Machine, call: Call) -> int:
     words = call.argv[1:]
     while words and words[0].startswith("-"):
         words = words[2:] if words[0] in ("-k", "-s") else words[1:]
-    return dispatch(machine, Call(words[1:], call.streams, call.shell))
+    started, limit = machine.host.clock, float(words[0].rstrip("s"))
+    code = dispatch(machine, Call(words[1:], call.streams, call.shell))
+    if machine.host.clock - started <= limit:
+        return code
+    machine.host.clock = started + limit
+    return 124
 
 
 @program("env")
