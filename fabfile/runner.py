@@ -28,6 +28,7 @@ from .inventory import Environment, Node
 from .journal import Journal
 from .masking import mask, register
 from .phases import Phase, for_release
+from .phases.manual import residue as residue_then
 from .phases.prep import MODULES, SYSCTL
 from .phases.registry import PROOF
 from .phases.reset import residue
@@ -354,7 +355,7 @@ class Run:
                 raise StepFailed(
                     f"{node.name}: not clean after reset",
                     "run reset again; if it stays, the lines above name what to remove by hand",
-                    "\n".join(residue(facts)),
+                    "\n".join((residue_then if self.environment.settings.manual else residue)(facts)),
                 )
             if left:
                 raise StepFailed(
