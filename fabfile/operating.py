@@ -80,6 +80,8 @@ def verify(
     ask_sudo_pass: bool = False,
 ) -> None:
     """End-to-end proof: pods, DNS, NodePorts, metrics."""
+    if inventory.load(env or None).settings.manual:
+        raise UsageError("verify speaks an API that Kubernetes 1.5 does not have yet", "`inv cluster.status`, and the lines of `inv cluster.info`")
     options = Options(env, workers=workers, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
         console = session.console
