@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .errors import UsageError
 from .inventory import Environment, bracketed
 from .masking import MASKED
 
@@ -23,12 +24,22 @@ class Line:
     proof: str = ""
 
 
-def card(environment: Environment, *, reveal: bool = False) -> list[Line]:
-    """The card of one environment, at the address that is reached from outside; secrets only if `reveal`."""
+def token_command(environment: Environment) -> str:
+    """What makes a token that ends, on the control plane. Raises UsageError where there is none to be made."""
+    settings, name = environment.settings, environment.name
+    if settings.manual:
+        raise UsageError("Kubernetes 1.5 makes no tokens: its one stands in hosts.env", f"`inv cluster.info --env {name} --reveal`")
+    if settings.dashboard == "none":
+        raise UsageError(f"{name} has no dashboard, whose service account the token is for", f"`inv cluster.kubeconfig --env {name}`")
+    return f"kubectl -n kube-system create token {settings.dashboard} --duration {READING_TOKEN}"
+
+
+def card(environment: Environment, *, reveal: bool = False, token: str = "") -> list[Line]:
+    """The card of one environment, at the address that is reached from outside; secrets only if `reveal`, or a `token` just made."""
     settings = environment.settings
     host = bracketed(environment.control_plane.host)
     api = f"https://{host}:{settings.api_port}"
-    lines = _access_then(environment, api, reveal) if settings.manual else _access_now(environment, api)
+    lines = _access_then(environment, api, reveal) if settings.manual else _access_now(environment, api, token)
     if settings.dashboard != "none" or settings.manual:
         url = f"http://{host}:{settings.dashboard_port}"
         lines.append(Line("Dashboard", url, f"curl -s {url}/"))
@@ -49,13 +60,16 @@ def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]
     ]
 
 
-def _access_now(environment: Environment, api: str) -> list[Line]:
+def _access_now(environment: Environment, api: str, token: str) -> list[Line]:
     name, dashboard = environment.name, environment.settings.dashboard
     lines = [
         Line("API server", api, f"curl -sk {api}/readyz"),
         Line("kubeconfig", f"context {name}, an administrator's", f"inv cluster.kubeconfig --env {name}"),
     ]
-    if dashboard != "none":
+    if token:
+        header = f"Authorization: Bearer {token}"
+        lines += [Line("Token", token), Line("Header", header, f"curl -sk -H '{header}' {api}/api")]
+    elif dashboard != "none":
         make = f"kubectl --context {name} -n kube-system create token {dashboard} --duration {READING_TOKEN}"
         lines += [
             Line("Token", f"made on demand, ends after {READING_TOKEN}, may only read", make),

@@ -1,4 +1,4 @@
-"""The `inv` tasks that only describe and connect to nothing: security-group, sizing, info."""
+"""The `inv` tasks that only describe: security-group, sizing, info. They connect to nothing, but for `info --token`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
-from . import inventory, security_group, sizing
-from .card import card
+from . import inventory, script, security_group, sizing
+from .card import card, token_command
 from .commands import command, release
+from .connection import outcome
+from .errors import KubefabError
 from .inventory import Environment
+from .masking import register
+from .session import Options, opened
+
+TOKEN_TIMEOUT = 30.0  # seconds
 
 
 def described(env: str, kubernetes: str, recipe: str) -> Environment:
@@ -44,22 +50,44 @@ def sizing_task(c: Any, env: str = "", nodes: int = 0, json: bool = False) -> No
     print(jsonlib.dumps(sizing.as_data(count, advice), indent=2) if json else sizing.as_text(count, advice))
 
 
-@command(help={"reveal": "show secrets, like the bearer token of 1.5"})
-def info(c: Any, env: str = "", json: bool = False, reveal: bool = False, kubernetes: str = "", recipe: str = "") -> None:
+@command(help={"reveal": "show secrets, like the bearer token of 1.5", "token": "make a token on the control plane, over SSH, and show it"})
+def info(
+    c: Any,
+    env: str = "",
+    json: bool = False,
+    reveal: bool = False,
+    token: bool = False,
+    kubernetes: str = "",
+    recipe: str = "",
+    ask_sudo_pass: bool = False,
+) -> None:
     """The info card: API, access, dashboard, InfluxDB."""
     environment = described(env, kubernetes, recipe)
+    made = _made_token(environment, Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) if token else ""
     if json:
-        print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in card(environment, reveal=reveal)}, indent=2))
+        lines = card(environment, reveal=reveal, token=made)
+        print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in lines}, indent=2))
         return
-    print_card(Console(highlight=False), environment, reveal=reveal)
+    print_card(Console(highlight=False), environment, reveal=reveal, token=made)
 
 
-def print_card(console: Console, environment: Environment, *, reveal: bool = False) -> None:
+def _made_token(environment: Environment, options: Options) -> str:
+    """A service account's token that ends, made by a cluster that is up."""
+    text = script.render("info.token", (token_command(environment),), lock=False)
+    with opened(options) as session:
+        control = session.environment.control_plane
+        done = outcome(session.group.of(control), "info.token", text, TOKEN_TIMEOUT)
+    if done.code:
+        raise KubefabError(f"{control.name} made no token", f"is the cluster up? `inv cluster.status --env {environment.name}`", done.output)
+    return register(done.output.strip())
+
+
+def print_card(console: Console, environment: Environment, *, reveal: bool = False, token: str = "") -> None:
     """The card for people."""
     if environment.settings.simulated:
         console.print("\nsimulated nodes: nothing answers at these addresses", style="dim")
     console.print()
-    for line in card(environment, reveal=reveal):
+    for line in card(environment, reveal=reveal, token=token):
         console.print(f"{line.name:<13}{line.value}", markup=False, soft_wrap=True)
         if line.proof:
             console.print(f"{'':<13}  {line.proof}", style="dim", markup=False, soft_wrap=True)

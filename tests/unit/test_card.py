@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fabfile import inventory
-from fabfile.card import Line, card
+from fabfile.card import Line, card, token_command
+from fabfile.errors import UsageError
 from fabfile.inventory import Environment
 from fabfile.masking import MASKED, mask
 from making import environment
@@ -60,6 +61,19 @@ def test_todays_token_is_a_service_accounts_and_ends(dashboard: str) -> None:
     token = rows(environment(dashboard=dashboard))["Token"]
     assert token.proof == f"kubectl --context test -n kube-system create token {dashboard} --duration 1h"
     assert "$(kubectl" in rows(environment(dashboard=dashboard))["Header"].proof
+
+
+def test_a_token_that_was_just_made_is_shown_with_its_header() -> None:
+    found = {line.name: line for line in card(environment(), token="eyJ.a.b")}
+    assert found["Token"].value == "eyJ.a.b" and found["Header"].value == "Authorization: Bearer eyJ.a.b"
+    assert "-H 'Authorization: Bearer eyJ.a.b' https://192.0.2.1:6443/api" in found["Header"].proof
+
+
+def test_a_token_is_made_on_the_control_plane_where_one_can_be() -> None:
+    assert token_command(environment()) == "kubectl -n kube-system create token headlamp --duration 1h"
+    for env in (environment(dashboard="none"), environment(kubernetes="1.5")):
+        with pytest.raises(UsageError):
+            token_command(env)
 
 
 def test_every_address_has_the_line_that_proves_it() -> None:
