@@ -90,9 +90,9 @@ def reset(
         if not result.failed:
             summary(session, result, [phases.RESET])
             session.console.print(f"[green]✓[/] audited: {', '.join(n.name for n in session.environment.nodes)} clean")
-        path = kubeconfig.default_path()
-        if kubeconfig.remove(path, session.environment):
-            session.console.print(f"taken out of {path}: context {session.environment.name}", markup=False)
+            for path in kubeconfig.known_paths(session.environment):
+                if kubeconfig.remove(path, session.environment):
+                    session.console.print(f"taken out of {path}: context {session.environment.name}", markup=False, soft_wrap=True)
         exit_code = result.exit_code
     if exit_code:
         from invoke import Exit

@@ -51,6 +51,7 @@ def merge(path: Path, environment: Environment, admin: str) -> None:
         config[key].extend(items)
     config["current-context"] = environment.name
     _write(path, config)
+    _note(environment, path)
 
 
 def remove(path: Path, environment: Environment) -> bool:
@@ -65,6 +66,21 @@ def remove(path: Path, environment: Environment) -> bool:
         after["current-context"] = ""
     _write(path, after)
     return True
+
+
+def known_paths(environment: Environment) -> list[Path]:
+    """Every kubeconfig that the cluster was put into, and the default one: where reset has to look."""
+    noted = environment.state / "kubeconfigs"
+    lines = noted.read_text().splitlines() if noted.exists() else []
+    return list(dict.fromkeys([default_path(), *map(Path, lines)]))
+
+
+def _note(environment: Environment, path: Path) -> None:
+    noted = environment.state / "kubeconfigs"
+    if str(path.absolute()) not in (noted.read_text().splitlines() if noted.exists() else []):
+        noted.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with noted.open("a") as stream:
+            stream.write(f"{path.absolute()}\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -139,3 +139,9 @@ def test_whatever_stands_in_it_survives_a_merge_and_a_removal(clusters: list[str
         after = read(path)
     for key in (*kubeconfig.LISTS, *more):
         assert after[key] == before[key]
+
+
+def test_reset_knows_every_file_that_the_cluster_was_put_into(path: Path, tmp_path: Path) -> None:
+    kubeconfig.merge(path, ENV, ADMIN)
+    kubeconfig.merge(path, ENV, ADMIN)
+    assert kubeconfig.known_paths(ENV) == [kubeconfig.default_path(), path]
