@@ -1,4 +1,4 @@
-"""The `inv` tasks that only describe: security-group, sizing, info. They connect to nothing, but for `info --token`."""
+"""The `inv` tasks that only describe: security-group, sizing, info, manual. They connect to nothing, but for `info --token`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from .commands import command, release
 from .connection import outcome
 from .errors import KubefabError
 from .inventory import Environment
-from .masking import register
+from .masking import mask, register
+from .recipes.manual import Manual
+from .rendering import rendering
 from .session import Options, opened
 
 TOKEN_TIMEOUT = 30.0  # seconds
@@ -93,4 +95,15 @@ def print_card(console: Console, environment: Environment, *, reveal: bool = Fal
             console.print(f"{'':<13}  {line.proof}", style="dim", markup=False, soft_wrap=True)
 
 
-TASKS = (security_group_task, sizing_task, info)
+@command(name="manual", help={"reveal": "with the token, as the manual has it"})
+def manual_task(c: Any, env: str = "", reveal: bool = False, json: bool = False) -> None:
+    """The manual's commands, by ID."""
+    environment, shown = described(env, "1.5", ""), (str if reveal else mask)
+    if json:
+        lines = Manual(environment).lines()
+        print(jsonlib.dumps([{"id": line.id, "manual": shown(line.text), "kubefab": shown(line.run)} for line in lines], indent=2))
+    else:
+        print(shown(rendering(environment)), end="")
+
+
+TASKS = (security_group_task, sizing_task, info, manual_task)

@@ -81,10 +81,13 @@ def _wait(wait: Wait, lines: list[Line]) -> Iterator[str]:
     probe = wait.probe.removesuffix(" 2>&1")
     line = next((line for line in lines if line.run == probe and line.id in ids), None)
     again = f"repeat every {wait.interval:g} s, for {wait.deadline:g} s, until {wait.title}"
-    yield f"{line.id if line else ids[0] if ids else OURS}  {wait.probe}"
+    if not ids:
+        yield f"{OURS}  {again}"
+        return
+    yield f"{line.id if line else ids[0]}  {wait.probe}"
     if line and line.run != line.text:
         yield f"      the manual: {line.text}"
-    yield f"{ids[-1] if ids else OURS}    {again}"
+    yield f"{ids[-1]}    {again}"
     for remedy in wait.remedies:
         found = re.findall(r"\b[A-Z]\d\b", remedy.title)
         for command in remedy.commands:

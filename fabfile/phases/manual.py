@@ -79,7 +79,7 @@ def _reboot(phase: str, facts: NodeFacts) -> Iterator[Action]:
     yield Step(f"{phase}.reboot", "reboot", (REBOOT,))
     yield Wait(
         f"{phase}.back",
-        "the node is back after its reboot",
+        "the node is back after its reboot, with another boot id",
         probe="cat /proc/sys/kernel/random/boot_id",
         until=lambda seen: "not rebooted yet" if seen.strip() == facts.boot_id else None if seen.strip() else "no answer",
         deadline=600,

@@ -33,6 +33,15 @@ def test_info() -> None:
     assert "Authorization: Bearer 5fcddc13c9193dd1" in inv("cluster.info", "--env", "aws", "--recipe", "1.5", "--reveal").stdout
 
 
+def test_manual() -> None:
+    shown = inv("cluster.manual", "--env", "aws")
+    assert "M1  timeout 300 kubeadm init --token=[secret] --api-advertise-addresses=13.124.31.81" in shown.stdout
+    assert "--token=b00af9.5fcddc13c9193dd1" in inv("cluster.manual", "--env", "aws", "--reveal").stdout
+    lines = json.loads(inv("cluster.manual", "--env", "datacenter", "--json").stdout)
+    assert {"id": "I3", "manual": "apt-get update", "kubefab": "apt-get update"} in lines
+    assert "07c414" not in str(lines)
+
+
 def test_sizing() -> None:
     found = data("cluster.sizing", "--env", "aws", "--nodes", "5")
     assert found["nodes"] == 5 and found["dated"] == "2026-11"
