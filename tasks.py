@@ -17,7 +17,7 @@ from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeco
 from fabfile import status as status_module
 from fabfile.commands import command, confirm, exit_unless, release, summary
 from fabfile.context import Choices
-from fabfile.errors import KubefabError
+from fabfile.errors import KubefabError, UsageError
 from fabfile.facts import NodeFacts
 from fabfile.runner import Run
 from fabfile.session import Options, Session, opened, warn
@@ -117,7 +117,9 @@ def plan(
     """What bootstrap would run; connects to nothing."""
     console = Console(highlight=False)
     kubernetes = release(kubernetes, recipe)
-    chosen = [p for p in phases.BOOTSTRAP if phase in ("", p.name)] or [phases.EVERY[phase]]
+    if phase and phase not in phases.EVERY:
+        raise UsageError(f"--phase {phase} is no phase", f"one of {', '.join(phases.EVERY)}")
+    chosen = [phases.EVERY[phase]] if phase else list(phases.BOOTSTRAP)
     if observe or check:
         with opened(Options(env, kubernetes=kubernetes)) as session:
             environment = session.environment

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from fabfile import script
 from fabfile.commands import release
 from fabfile.context import Choices, Context
 from fabfile.errors import UsageError
@@ -133,6 +135,24 @@ def test_what_is_not_the_manuals_is_marked_and_changes_nothing_but_our_notes() -
     for line in rendering(cluster("aws")).splitlines():
         if line.startswith(OURS):
             assert re.search(r"/var/lib/kubefab|wait for the package lock|boot id", line), line
+
+
+def test_every_script_is_bash() -> None:
+    env = cluster("aws")
+    nodes = {n.name: xenial(n.name, links=links("cni0"), packages=ALL, api_ready=n.control_plane) for n in env.nodes}
+    for facts in nodes.values():
+        for phase in (*BOOTSTRAP, RESET):
+            if env.select([facts.hostname])[0].role not in for_release(env, [phase])[0].roles:
+                continue
+            for action in actions(phase.name, facts, env=env):
+                if isinstance(action, Step):
+                    text = script.render(action.id, action.commands, action.files)
+                elif isinstance(action, Wait):
+                    text = script.render(action.id, (action.probe, *(line for r in action.remedies for line in r.commands)))
+                else:
+                    continue
+                done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
+                assert (done.returncode, done.stderr) == (0, ""), text
 
 
 def test_both_clusters_have_their_own_token() -> None:
