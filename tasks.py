@@ -15,7 +15,7 @@ import lab.entry
 import rehearsal.entry
 from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
-from fabfile.commands import command, confirm, exit_unless, release, summary
+from fabfile.commands import command, confirm, exit_unless, release, summary, with_release
 from fabfile.context import Choices
 from fabfile.errors import KubefabError, UsageError
 from fabfile.facts import NodeFacts
@@ -84,7 +84,8 @@ def reset(
     """Take the cluster back, prove every node clean."""
     environment, chosen = inventory.load(env or None), release(kubernetes, recipe)
     if not environment.settings.simulated:
-        confirm(environment, yes, f"reset all {len(environment.nodes)} nodes of {environment.name}")
+        manual = with_release(environment, chosen).settings.manual
+        confirm(environment, yes, f"reset all {len(environment.nodes)} nodes of {environment.name}", manual=manual)
     with opened(Options(env, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)) as session:
         result = session.run([phases.RESET], session.environment.nodes, Choices(keep_images=keep_images, purge=purge))
         if not result.failed:
@@ -128,11 +129,7 @@ def plan(
             planned = list(planning.plan(environment, chosen, environment.nodes, facts))
             unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
     else:
-        from dataclasses import replace
-
-        environment = inventory.load(env or None)
-        if kubernetes:
-            environment = replace(environment, settings=replace(environment.settings, kubernetes=kubernetes))
+        environment = with_release(inventory.load(env or None), kubernetes)
         warn(environment)
         planned, unseen = list(planning.plan(environment, chosen, environment.nodes)), {}
     if json:

@@ -17,7 +17,7 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from . import phases  # noqa: E402
-from .commands import command, confirm, mark_phase, one_phase, release, targets  # noqa: E402
+from .commands import command, confirm, mark_phase, one_phase, release, targets, with_release  # noqa: E402
 from .context import Choices  # noqa: E402
 from .inventory import load  # noqa: E402
 from .session import Options  # noqa: E402
@@ -57,7 +57,8 @@ def _reset(
     environment = load(env or None)
     if not environment.settings.simulated:
         environment.select(names)
-        confirm(environment, yes, f"reset {', '.join(names)} of {environment.name}")
+        manual = with_release(environment, chosen).settings.manual
+        confirm(environment, yes, f"reset {', '.join(names)} of {environment.name}", manual=manual)
     choices = Choices(keep_images=keep_images, purge=purge, whole_cluster=False)
     options = Options(env, names, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
     one_phase(c, phases.RESET, options, choices)

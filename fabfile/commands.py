@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from invoke import Context, Exit, task
@@ -74,6 +75,11 @@ def release(kubernetes: str, recipe: str) -> str:
         raise UsageError(f"--{'kubernetes' if kubernetes else 'recipe'}: {error}", "1.5 is the manual's own") from None
 
 
+def with_release(environment: Environment, chosen: str) -> Environment:
+    """The environment with the release that `release` returned."""
+    return replace(environment, settings=replace(environment.settings, kubernetes=chosen)) if chosen else environment
+
+
 def targets(c: Context, on: str) -> tuple[str, ...]:
     """The nodes that `-H` or `--on` name. Raises UsageError for none: nothing may ever run on the operator's machine."""
     hosts = tuple(name for name in on.split(",") if name) or tuple(c.config.get("kubefab", {}).get("hosts", ()))
@@ -115,15 +121,19 @@ def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> Non
         session.console.print(f"[green]✓[/] {name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})")
 
 
-def confirm(environment: Environment, yes: str, what: str) -> None:
-    """Ask for the environment's name before something that destroys. Raises UsageError when it is not given."""
+def confirm(environment: Environment, yes: str, what: str, *, manual: bool = False) -> None:
+    """Ask for the environment's name before something that destroys. Raises UsageError when it is not given.
+
+    `manual`: by the manual's own list (X1), which takes whatever Docker holds.
+    """
     if yes == environment.name:
         return
     if yes:
         raise UsageError(f"--yes={yes} is not this environment's name; nothing was touched", f"--yes={environment.name}")
     if not sys.stdin.isatty():
         raise UsageError(f"{what} needs a confirmation; nothing was touched", f"--yes={environment.name}")
-    print(f"{what}. Everything in that cluster is lost.")
+    lost = "Everything in that cluster is lost"
+    print(f"{what}. {lost}, and every Docker container and image on these nodes, whosever it is." if manual else f"{what}. {lost}.")
     if input(f"Type {environment.name} to go on: ").strip() != environment.name:
         raise KubefabError("not confirmed; nothing was touched", "")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json as jsonlib
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
 from . import inventory, script, security_group, sizing
 from .card import card, token_command
-from .commands import command, release
+from .commands import command, release, with_release
 from .connection import outcome
 from .errors import KubefabError
 from .inventory import Environment
@@ -24,8 +23,7 @@ TOKEN_TIMEOUT = 30.0  # seconds
 
 def described(env: str, kubernetes: str, recipe: str) -> Environment:
     """The environment as hosts.env has it, or with another release."""
-    environment, chosen = inventory.load(env or None), release(kubernetes, recipe)
-    return replace(environment, settings=replace(environment.settings, kubernetes=chosen)) if chosen else environment
+    return with_release(inventory.load(env or None), release(kubernetes, recipe))
 
 
 @command(

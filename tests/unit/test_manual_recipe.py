@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from fabfile import script
-from fabfile.commands import release
+from fabfile.commands import confirm, release, with_release
 from fabfile.context import Choices, Context
 from fabfile.errors import UsageError
 from fabfile.facts import Link, NodeFacts, Unit
@@ -215,6 +215,14 @@ def test_release_from_either_option() -> None:
     for wrong in (("1.36", "1.5"), ("x", ""), ("", "modern")):
         with pytest.raises(UsageError):
             release(*wrong)
+
+
+def test_a_reset_by_the_manuals_list_says_what_else_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda text: "test")
+    for manual in (True, False):
+        confirm(with_release(environment(), "1.5" if manual else ""), "", "reset test", manual=manual)
+        assert ("Docker" in capsys.readouterr().out) is manual
 
 
 # --- the branches
