@@ -156,12 +156,13 @@ def history(c: Any, env: str = "", count: int = 15, json: bool = False) -> None:
     if not runs:
         console.print(f"{environment.name}: no runs yet")
     for number, timing, _ in runs:
-        style = {"done": "green", "failed": "red"}.get(timing.outcome, "yellow")
+        outcome = "goes on" if timing.outcome == "cut off" and reporting.alive(timing.pid) else timing.outcome
+        style = {"done": "green", "failed": "red"}.get(outcome, "yellow")
         when = time.strftime("%m-%d %H:%M:%S", time.localtime(timing.began))
         lost = ", ".join(timing.unfinished) if timing.exit else ""
         tail = f" ({lost})" if lost else ""
         words = f"{number:>4}  {when}  "
-        line = Text.assemble(words, (f"{timing.outcome:<12}", style), f"{seconds(timing.seconds):>12}  {timing.command}{tail}")
+        line = Text.assemble(words, (f"{outcome:<12}", style), f"{seconds(timing.seconds):>12}  {timing.command}{tail}")
         console.print(line, overflow="ellipsis" if console.is_terminal else "ignore", no_wrap=True, soft_wrap=not console.is_terminal)
 
 
@@ -212,7 +213,7 @@ def _print_report(console: Console, timing: reporting.Timing) -> None:
         for span in (s for s in path if s.seconds >= 0.05):
             console.print(f"  {span.start:>7.1f} s  {span.node:<6} {span.name:<24} {span.seconds:>6.1f} s", markup=False)
     for node, error in timing.errors.items():
-        console.print(Text.assemble(("✗ ", "red"), f"{node}: {error.splitlines()[0]}"), soft_wrap=True)
+        console.print(Text.assemble(("✗ ", "red"), f"{node}: {error.splitlines()[0].removeprefix(f'{node}: ')}"), soft_wrap=True)
 
 
 @command(iterable=["fault"], help={"out": "the file; default: kubefab-evidence-ENV-TIME.tar.gz here"})

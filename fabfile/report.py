@@ -52,6 +52,7 @@ class Timing:
 
     command: str = ""
     began: float = 0.0
+    pid: int = 0
     seconds: float = 0.0
     exit: int | None = None
     steps: int = 0
@@ -88,6 +89,7 @@ def read_run(events: Iterable[Mapping[str, Any]]) -> Timing:
         last = max(last, float(event.get("at", 0.0)))
         if kind == "run":
             timing.command, timing.began = str(event.get("command", "")), float(event.get("at", 0.0))
+            timing.pid = int(event.get("pid", 0))
             continue
         if kind == "end" and not node:
             timing.seconds, timing.exit, timing.steps = float(event["seconds"]), int(event["exit"]), int(event["steps"])
@@ -129,6 +131,11 @@ def _shift(timing: Timing, zero: float) -> None:
     timing.spans = sorted((Span(s.node, s.name, s.phase, s.start - zero, s.end - zero, s.ok) for s in timing.spans), key=lambda s: s.start)
     timing.passed = [Passed(p.node, p.gate, p.at - zero, p.seconds) for p in timing.passed]
     timing.opened = {key: at - zero for key, at in timing.opened.items()}
+
+
+def alive(pid: int) -> bool:
+    """Whether the process that wrote a journal still runs on this machine."""
+    return pid > 0 and Path(f"/proc/{pid}").exists()
 
 
 def critical_path(timing: Timing) -> list[Span]:
