@@ -470,6 +470,8 @@ class Run:
         probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes)
         timeout = PROBE_TIMEOUT + (script.LOCK_WAIT if wait.changes else 0)
 
+        before: list[str | None] = [None]
+
         def look() -> str | None:
             self._check_stop(node)
             try:
@@ -478,6 +480,9 @@ class Run:
                 if not wait.reboots:
                     raise
                 seen = error.message
+            if seen != before[0]:
+                before[0] = seen
+                self._log("seen", node=node.name, step=wait.id, seen=seen or "as it should be")
             if seen:
                 self.reporter.doing(node.name, wait.phase, f"{wait.title}: {mask(seen)}")
             return seen
