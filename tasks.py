@@ -15,9 +15,9 @@ import lab.entry
 import rehearsal.entry
 from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
-from fabfile.commands import command, confirm, exit_unless, release, summary, with_release
+from fabfile.commands import command, confirm, exit_unless, exit_with, release, summary, with_release
 from fabfile.context import Choices
-from fabfile.errors import KubefabError, UsageError
+from fabfile.errors import EXIT_USAGE, KubefabError, UsageError
 from fabfile.facts import NodeFacts
 from fabfile.runner import Run
 from fabfile.session import Options, Session, opened, warn
@@ -63,10 +63,7 @@ def bootstrap(
             if result.steps:
                 describing.print_card(session.console, session.environment)
         exit_code = result.exit_code
-    if exit_code:
-        from invoke import Exit
-
-        raise Exit(code=exit_code)
+    exit_with(exit_code)
 
 
 @command(iterable=["fault"])
@@ -95,10 +92,7 @@ def reset(
                 if kubeconfig.remove(path, session.environment):
                     session.console.print(f"taken out of {path}: context {session.environment.name}", markup=False, soft_wrap=True)
         exit_code = result.exit_code
-    if exit_code:
-        from invoke import Exit
-
-        raise Exit(code=exit_code)
+    exit_with(exit_code)
 
 
 @command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",
@@ -146,9 +140,7 @@ def plan(
     for error in unseen.values():
         console.print(f"[red]✗[/] {error.message}")
     if check and planned:
-        from invoke import Exit
-
-        raise Exit(code=2)
+        exit_with(EXIT_USAGE)
     exit_unless(not unseen)
 
 

@@ -103,8 +103,7 @@ def one_phase(c: Context, phase: Phase, options: Options, choices: Choices | Non
         result = session.run([phase], concerned, choices)
         if not result.failed:
             summary(session, result, [phase])
-    if result.exit_code:
-        raise Exit(code=result.exit_code)
+    exit_with(result.exit_code)
 
 
 def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> None:
@@ -138,10 +137,15 @@ def confirm(environment: Environment, yes: str, what: str, *, manual: bool = Fal
         raise KubefabError("not confirmed; nothing was touched", "")
 
 
+def exit_with(code: int) -> None:
+    """End the command with this exit code; 0 goes on."""
+    if code:
+        raise Exit(code=code)
+
+
 def exit_unless(good: bool) -> None:
     """Exit 1 for a read command that found something wrong."""
-    if not good:
-        raise Exit(code=EXIT_FAILED)
+    exit_with(0 if good else EXIT_FAILED)
 
 
 def mark_phase(task_object: Any) -> Any:
