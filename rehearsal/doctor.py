@@ -246,7 +246,7 @@ def _time(machine: Machine, script: str) -> str:
     return f"NTP={right}\nNTPSynchronized={right}\n" + ("service=systemd-timesyncd\n" if right == "yes" else "")
 
 
-@_section("services", "keyrings", "key")
+@_section("services", "keyrings", "key", "cut")
 def _nothing(machine: Machine, script: str) -> str:
     return ""
 

@@ -16,12 +16,15 @@ from .probe import Probe
 
 @dataclass(frozen=True)
 class Patient:
-    """One reachable node: its facts, and what the doctor's own script saw (None: it did not work there)."""
+    """One reachable node: its facts, and what the doctor's own script saw (None: it did not work there).
+
+    `unexamined` says what was not looked at, and why: silence must mean that all is well.
+    """
 
     node: Node
     facts: NodeFacts
     probe: Probe | None = None
-    trouble: str = ""
+    unexamined: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -240,12 +240,12 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 "KF-CRT-UNREADABLE",
                 WARNING,
                 (patient.name,),
-                f"{one.path} holds no readable certificate",
-                f"`openssl x509 -in {one.path} -noout -text`",
+                f"{one.where} holds no readable certificate",
+                f"`openssl x509 -in {one.where} -noout -text`",
             )
             continue
         when = time.strftime("%Y-%m-%d", time.gmtime(one.ends))
-        kubelet = one.path.startswith("/var/lib/kubelet")
+        kubelet = one.where.startswith("/var/lib/kubelet")
         remedy = (
             "it renews itself while kubelet and API talk: `journalctl -u kubelet | grep -i certificate`"
             if kubelet
@@ -256,14 +256,14 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 "KF-CRT-FUTURE",
                 ERROR,
                 (patient.name,),
-                f"{one.path} is valid only from {time.strftime('%Y-%m-%d %H:%M', time.gmtime(one.begins))} UTC",
+                f"{one.where} is valid only from {time.strftime('%Y-%m-%d %H:%M', time.gmtime(one.begins))} UTC",
                 "some clock was ahead when it was made; see KF-TIME-SKEW",
             )
         elif left <= 0:
-            yield Finding("KF-CRT-EXPIRED", ERROR, (patient.name,), f"{one.path} expired on {when}", remedy)
+            yield Finding("KF-CRT-EXPIRED", ERROR, (patient.name,), f"{one.where} expired on {when}", remedy)
         elif left < CERTIFICATE_WARNING and not (kubelet and left > 30 * DAY):
             severity = ERROR if left < CERTIFICATE_ERROR else WARNING
-            yield Finding("KF-CRT-EXPIRES", severity, (patient.name,), f"{one.path} expires on {when}, in {left / DAY:.0f} days", remedy)
+            yield Finding("KF-CRT-EXPIRES", severity, (patient.name,), f"{one.where} expires on {when}, in {left / DAY:.0f} days", remedy)
 
 
 def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:

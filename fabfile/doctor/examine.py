@@ -117,7 +117,7 @@ class Doctor:
         probes = self._each(reachable, lambda node: self._ask(node))
         return Chart(
             self.environment,
-            tuple(_patient(node, facts[node.name], probes[node.name]) for node in reachable),
+            tuple(_patient(node, facts[node.name], probes[node.name], readings[node.name]) for node in reachable),
             errors,
             {name: seen for name, seen in readings.items() if isinstance(seen, clocks.Reading)},
             time.time(),
@@ -140,7 +140,10 @@ class Doctor:
         udp = sorted({rule.first for rule in ports.required(self.environment) if rule.protocol == ports.UDP})
         try:
             started = self._each(nodes, lambda node: self._root(node, wires.listen_script(members[node.name], udp, self.tools)))
-            listening = {name: wires.parse_listen(text) for name, text in started.items() if isinstance(text, str)}
+            listening = {
+                name: wires.parse_listen(seen) if isinstance(seen, str) else wires.Listening(refused=f"{name} did not answer ({seen.message})")
+                for name, seen in started.items()
+            }
             with ThreadPoolExecutor(1) as pool:
                 outside = pool.submit(self._outside, nodes)
                 sent = self._each(
@@ -151,7 +154,7 @@ class Doctor:
         finally:
             gathered = self._each(nodes, lambda node: self._root(node, wires.gather_script()))
         tried = {name: wires.parse_try(text) for name, text in sent.items() if isinstance(text, str)}
-        arrived = {name: wires.parse_gather(text, nonce) for name, text in gathered.items() if isinstance(text, str)}
+        arrived = {name: got for name, text in gathered.items() if isinstance(text, str) and (got := wires.parse_gather(text, nonce)) is not None}
         results = [matrix.judge(test, members, listening, tried, arrived) for test in todo]
         return results + [_judge_outside(node, port, seen, listening) for (node, port), seen in seen_outside.items()]
 
@@ -203,10 +206,18 @@ def member(environment: Environment, patient: Patient) -> wires.Member:
     )
 
 
-def _patient(node: Node, facts: NodeFacts, answer: Probe | str | KubefabError) -> Patient:
-    if isinstance(answer, Probe):
-        return Patient(node, facts, answer)
-    return Patient(node, facts, None, answer.message if isinstance(answer, KubefabError) else answer)
+def _patient(node: Node, facts: NodeFacts, answer: Probe | str | KubefabError, clock: clocks.Reading | KubefabError) -> Patient:
+    cut = list(answer.cut) if isinstance(answer, Probe) else []
+    if not isinstance(answer, Probe):
+        why = _why(node, answer) if isinstance(answer, KubefabError) else answer
+        cut.append(f"all but the common facts, as the doctor's own questions were not answered ({why})")
+    if isinstance(clock, KubefabError):
+        cut.append(f"its clock ({_why(node, clock)})")
+    return Patient(node, facts, answer if isinstance(answer, Probe) else None, tuple(cut))
+
+
+def _why(node: Node, error: KubefabError) -> str:
+    return error.message.removeprefix(f"{node.name}: ")
 
 
 def _read_clock(connection: Connection) -> clocks.Reading:

@@ -10,6 +10,7 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
+from ..errors import Unreachable
 from .chart import Chart, Patient
 from .clocks import BROKEN, NOTICEABLE, skews
 from .finding import ERROR, NOTE, WARNING, Finding
@@ -45,15 +46,11 @@ def fleet(chart: Chart) -> Iterator[Finding]:
 
 def _unreachable(chart: Chart) -> Iterator[Finding]:
     for name, error in chart.unreachable.items():
-        yield Finding("KF-SSH-UNREACHABLE", ERROR, (name,), error.message.removeprefix(f"{name}: "), error.remedy)
+        code = "KF-SSH-UNREACHABLE" if isinstance(error, Unreachable) else "KF-DOC-UNOBSERVED"
+        yield Finding(code, ERROR, (name,), error.message.removeprefix(f"{name}: "), error.remedy)
     for patient in chart.patients:
-        if patient.trouble:
-            yield Finding(
-                "KF-DOC-PARTIAL",
-                NOTE,
-                (patient.name,),
-                f"the doctor's own questions were not answered ({patient.trouble}): only the common facts were judged",
-            )
+        for what in patient.unexamined:
+            yield Finding("KF-DOC-PARTIAL", NOTE, (patient.name,), f"not examined: {what}")
 
 
 def _duplicates(chart: Chart) -> Iterator[Finding]:
@@ -123,7 +120,7 @@ def _holds(patient: Patient) -> str:
 def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
     node, facts, probe = patient.node, patient.facts, patient.probe
     settings = chart.environment.settings
-    if settings.simulated or not facts.links:
+    if not facts.links:
         return
     name, link = (node.name,), _holds(patient)
     if not link:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..facts import SYSCTLS
 from ..phases import BOOTSTRAP, for_release
@@ -33,6 +34,13 @@ NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before eve
 def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Whatever would make a phase refuse this node: the phases themselves say so, so that both always agree."""
     context = chart.context(patient)
+    settings = chart.environment.settings
+    if settings.manual and not settings.token:
+        key = f"{chart.environment.name.upper()}_TOKEN"
+        why = f"hosts.env has no {key}, which init and join of 1.5 need"
+        yield Finding("KF-TOK-NONE", NOTE if chart.running else ERROR, (), why, f"write {key}=… into hosts.local.env")
+        stand_in = replace(settings, token="000000.0000000000000000")  # to ask the phases what they refuse; nothing is run
+        context = replace(context, environment=replace(chart.environment, settings=stand_in))
     for phase in for_release(chart.environment, BOOTSTRAP):
         if patient.node.role not in phase.roles:
             continue

@@ -18,7 +18,10 @@ YOU = "you"
 
 @dataclass(frozen=True)
 class Result:
-    """One thing tried between two places: `state` is open, closed or not tested; `detail` what was seen."""
+    """One thing tried between two places: `state` is open, closed or not tested; `detail` what was seen.
+
+    `at` is the node for whose sake it was not tested.
+    """
 
     source: str
     target: str
@@ -26,6 +29,7 @@ class Result:
     state: str
     detail: str = ""
     test: Test | None = None
+    at: str = ""
 
 
 def pairs(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
@@ -77,14 +81,14 @@ def judge(
     there, sent = listening.get(test.target, Listening()), tried.get(test.source)
     what = {"tcp": f"TCP {test.port}", "udp": f"UDP {test.port}", "overlay": f"UDP {test.port}", "mtu": f"MTU {test.medium}"}[test.kind]
 
-    def result(state: str, detail: str = "") -> Result:
-        return Result(test.source, test.target, what, state, detail, test)
+    def result(state: str, detail: str = "", at: str = test.target) -> Result:
+        return Result(test.source, test.target, what, state, detail, test, at if state == UNTESTED else "")
 
     if sent is None or not sent.whole:
-        return result(UNTESTED, f"{test.source} did not answer")
+        return result(UNTESTED, f"{test.source} did not answer", test.source)
     if test.kind == "mtu":
         return result(*_mtu(test, members, sent))
-    reason = there.refused or f"no listener tool on {test.target}"
+    reason = there.refused or (f"nothing listens on {test.target}" if there.tool else f"no listener tool on {test.target}")
     if test.kind == "tcp":
         seen = sent.tcp.get((test.target, test.port), "")
         if seen == "open":
@@ -99,19 +103,22 @@ def judge(
     if (test.source, port) in arrived.get(test.target, frozenset()):
         return result(OPEN)
     if ("udp", port) in there.up:
+        if test.target not in arrived:
+            return result(UNTESTED, f"{test.target} did not say what arrived")
         return result(CLOSED, "the datagrams did not arrive" + (", sent through the overlay" if test.kind == "overlay" else ""))
     if ("udp", port) in there.busy or (test.kind == "udp" and port in members[test.target].held):
         return result(UNTESTED, f"UDP {port} is held on {test.target}, and {test.source} has no flannel.1 yet")
     return result(UNTESTED, reason)
 
 
-def _mtu(test: Test, members: Mapping[str, Member], sent: Tried) -> tuple[str, str]:
+def _mtu(test: Test, members: Mapping[str, Member], sent: Tried) -> tuple[str, str, str]:
     seen = sent.mtu.get((test.target, test.medium), "")
     member = members[test.source]
     full = member.overlay_mtu if test.medium == "overlay" else member.mtu
     if not seen.isdigit():
-        return UNTESTED, {"no-ping": f"no ping on {test.source}", "no-answer": "ping is not answered"}.get(seen, "not tried")
-    return (OPEN, seen) if int(seen) >= full else (CLOSED, f"{seen} of {full} bytes get through")
+        why = {"no-ping": f"no ping on {test.source}", "no-answer": "ping is not answered"}.get(seen, "not tried")
+        return UNTESTED, why, test.target if seen == "no-answer" else test.source
+    return (OPEN, seen, "") if int(seen) >= full else (CLOSED, f"{seen} of {full} bytes get through", "")
 
 
 def findings(environment: Environment, results: Iterable[Result], firewalls: Mapping[str, str]) -> Iterator[Finding]:
@@ -130,7 +137,7 @@ def findings(environment: Environment, results: Iterable[Result], firewalls: Map
         shown = ", ".join(dict.fromkeys(f"{r.what} {r.source}→{r.target}" for r in those[:3])) + (
             f" and {len(those) - 3} more" if len(those) > 3 else ""
         )
-        yield Finding("KF-NET-UNTESTED", NOTE, tuple(dict.fromkeys(r.target for r in those)), f"not tested: {detail} ({shown})")
+        yield Finding("KF-NET-UNTESTED", NOTE, tuple(dict.fromkeys(r.at or r.target for r in those)), f"not tested: {detail} ({shown})")
 
 
 def _closed(environment: Environment, what: str, target: str, those: list[Result], results: list[Result], firewall: str) -> Finding:

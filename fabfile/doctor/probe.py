@@ -46,12 +46,13 @@ login() { # the private registry, with credentials on standard input
 n=0; for u in $urls; do n=$((n+1)); ask "source.$n" "$u" -L -I & done
 n=0; for u in $registries; do n=$((n+1)); ask "registry.$n" "$u" -I & done
 if [ -n "$registry" ]; then login private "https://$registry/v2/" & login canary "$canary" & fi
-for h in $names; do { getent ahosts "$h" >"$d/dns.$h" 2>&1 || echo FAILED >"$d/dns.$h"; } & done
+for h in $names; do { timeout 20 getent ahosts "$h" >"$d/dns.$h" 2>&1 || echo FAILED >"$d/dns.$h"; } & done
 if [ -n "$key_url" ] && has curl && has gpg; then
   { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key" 2>/dev/null; } &
 fi
 if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubeadm; then
-  { timeout 15 kubeadm token list -o json 2>/dev/null | sed -E 's/"([a-z0-9]{6})\.[a-z0-9]{16}"/"\1"/' >"$d/tokens"; } &
+  { set -o pipefail; timeout 15 kubeadm token list -o json 2>/dev/null | sed -E 's/"([a-z0-9]{6})\.[a-z0-9]{16}"/"\1"/' >"$d/tokens" ||
+      echo 'bootstrap tokens: `kubeadm token list` failed' >"$d/cut"; } &
 fi
 echo '@@ links'; ip -j addr 2>/dev/null
 echo '@@ routes'; ip -o route 2>/dev/null
@@ -104,6 +105,12 @@ echo '@@ dns'; for h in $names; do echo "$h $(head -n 1 "$d/dns.$h" 2>/dev/null)
 echo '@@ key'; cat "$d/key" 2>/dev/null
 echo '@@ tokens'; cat "$d/tokens" 2>/dev/null
 echo
+echo '@@ cut'; cat "$d/cut" 2>/dev/null
+for f in /etc/kubernetes/pki/ca.crt; do [ ! -e $f ] || has openssl || echo 'certificates: openssl is not installed'; done
+[ ! -S /run/containerd/containerd.sock ] || has crictl || echo "containerd's CRI: crictl is not installed"
+[ -z "$key_url" ] || [ -s "$d/key" ] || ! has curl || if has gpg; then echo 'the signing key that the repository offers: not fetched'
+  else echo 'signing keys: gpg is not installed'; fi
+has ss || echo 'which program holds a port: ss is not installed'
 echo '@@ end'
 """
 
@@ -128,30 +135,16 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """A certificate in a file of the node, with its validity as seconds since 1970 (0: unreadable)."""
+class Dated:
+    """What has an end: a certificate (`where` its file), a repository's signing key (its URL or file), a bootstrap token (nowhere).
 
-    path: str
-    begins: float
-    ends: float
-
-
-@dataclass(frozen=True)
-class Token:
-    """A bootstrap token's public half and its end (0: never)."""
-
-    id: str
-    ends: float
-    description: str = ""
-
-
-@dataclass(frozen=True)
-class Key:
-    """A package repository's signing key; `ends` 0: never."""
+    Times are seconds since 1970. `ends` 0: a key or token without an end, a certificate that could not be read.
+    """
 
     where: str
-    id: str
     ends: float
+    id: str = ""
+    begins: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -173,13 +166,14 @@ class Probe:
     selinux: str = ""
     sockets: tuple[str, ...] = ()
     lock: str = ""
-    certificates: tuple[Certificate, ...] = ()
+    certificates: tuple[Dated, ...] = ()
     containerd: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[Key, ...] = ()
+    keys: tuple[Dated, ...] = ()
     tools: frozenset[str] = frozenset()
     http: Mapping[str, Answer] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    tokens: tuple[Token, ...] = ()
+    tokens: tuple[Dated, ...] = ()
+    cut: tuple[str, ...] = ()  # what could not be looked at, and why
 
 
 @dataclass(frozen=True)
@@ -289,6 +283,7 @@ def parse_probe(output: str, asked: Questions) -> Probe:
         http=_answers(lines["http"], asked),
         names={line.split()[0]: " ".join(line.split()[1:2]) for line in lines["dns"]},
         tokens=_tokens(texts["tokens"]),
+        cut=tuple(lines["cut"]),
     )
 
 
@@ -326,21 +321,21 @@ def seconds_of(text: str) -> float:
     return moment.timestamp()
 
 
-def _certificate(line: str) -> Certificate:
+def _certificate(line: str) -> Dated:
     path, _, rest = line.partition(" ")
     dates = [seconds_of(text) for text in rest.strip("|").split("|")] if rest else []
     begins, ends = [*dates, 0.0, 0.0][:2]
-    return Certificate(path, begins, ends)
+    return Dated(path, ends, begins=begins)
 
 
-def _keys(lines: list[str]) -> list[Key]:
+def _keys(lines: list[str]) -> list[Dated]:
     """`gpg --with-colons`: field 5 of a pub record is the key's id, field 7 its expiry in seconds since 1970."""
     found = []
     for line in lines:
         where, _, record = line.partition(" ")
         cells = record.split(":")
         if cells[0] == "pub" and len(cells) > 6:
-            found.append(Key(where, cells[4], float(cells[6] or 0)))
+            found.append(Dated(where, float(cells[6] or 0), cells[4]))
     return found
 
 
@@ -360,7 +355,7 @@ def _answers(lines: list[str], asked: Questions) -> dict[str, Answer]:
     return found
 
 
-def _tokens(text: str) -> tuple[Token, ...]:
+def _tokens(text: str) -> tuple[Dated, ...]:
     """`kubeadm token list -o json` prints one object after another."""
     decoder, at, found = json.JSONDecoder(), 0, []
     text = text.strip()
@@ -374,5 +369,5 @@ def _tokens(text: str) -> tuple[Token, ...]:
     return tuple(found)
 
 
-def _token(item: dict[str, Any]) -> Token:
-    return Token(str(item.get("token", "")).split(".")[0], seconds_of(item.get("expires") or ""), str(item.get("description", "")))
+def _token(item: dict[str, Any]) -> Dated:
+    return Dated("", seconds_of(item.get("expires") or ""), str(item.get("token", "")).split(".")[0])

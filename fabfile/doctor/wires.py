@@ -253,12 +253,13 @@ def parse_listen(output: str) -> Listening:
     """Read the first round's answer."""
     refused = re.search(r"^@@ refused (.+)$", output, flags=re.M)
     tool = re.search(r"^@@ tool (\S+)$", output, flags=re.M)
-    lines = [line.split() for line in output.splitlines()]
+    cut = not refused and (not tool or (tool[1] != "-" and not re.search(r"^ready$", output, flags=re.M)))
+    ports = {word: re.findall(rf"^{word} (\w+) (\d+)\b", output, flags=re.M) for word in ("up", "busy")}
     return Listening(
         tool="" if not tool or tool[1] == "-" else tool[1],
-        up=frozenset((w[1], int(w[2])) for w in lines if w[:1] == ["up"]),
-        busy=frozenset((w[1], int(w[2])) for w in lines if w[:1] == ["busy"]),
-        refused=refused[1] if refused else "",
+        up=frozenset((kind, int(port)) for kind, port in ports["up"]),
+        busy=frozenset((kind, int(port)) for kind, port in ports["busy"]),
+        refused=refused[1] if refused else "its listeners did not start" if cut else "",
     )
 
 
@@ -277,14 +278,16 @@ def parse_try(output: str) -> Tried:
     mtu: dict[tuple[str, str], str] = {}
     for line in output.splitlines():
         words = line.split(maxsplit=3)
-        if words[:1] == ["tcp"] and len(words) == 4:
+        if words[:1] == ["tcp"] and len(words) == 4 and words[2].isdigit():
             tcp[words[1], int(words[2])] = words[3]
         elif words[:1] == ["mtu"] and len(words) == 4:
             mtu[words[1], words[2]] = words[3].split()[-1]
     return Tried(tcp, mtu, "@@ end" in output)
 
 
-def parse_gather(output: str, nonce: str) -> frozenset[tuple[str, int]]:
-    """The (sender, port) of every datagram of ours that arrived."""
+def parse_gather(output: str, nonce: str) -> frozenset[tuple[str, int]] | None:
+    """The (sender, port) of every datagram of ours that arrived; None when the answer is cut short."""
+    if "@@ end" not in output:
+        return None
     found = re.findall(rf"^got (\d+) {re.escape(nonce)} (\S+)$", output, flags=re.M)
     return frozenset((sender, int(port)) for port, sender in found)

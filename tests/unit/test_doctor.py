@@ -20,13 +20,14 @@ from fabfile.doctor import ERROR, NOTE, WARNING, Finding, Report, clocks, matrix
 from fabfile.doctor.chart import Chart, Patient
 from fabfile.doctor.clocks import Reading, skews
 from fabfile.doctor.cluster import cluster
+from fabfile.doctor.examine import _patient
 from fabfile.doctor.examine import member as as_member
 from fabfile.doctor.finding import merged
 from fabfile.doctor.fleet import fleet
 from fabfile.doctor.machine import machine, refusals
-from fabfile.doctor.probe import Answer, Certificate, Disk, Key, Probe, Token, parse_probe, probe_script, questions
+from fabfile.doctor.probe import Answer, Dated, Disk, Probe, parse_probe, probe_script, questions
 from fabfile.doctor.sources import sources
-from fabfile.errors import Unreachable
+from fabfile.errors import StepFailed, Unreachable
 from fabfile.facts import Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
 from fabfile.masking import mask
@@ -121,6 +122,11 @@ def test_facts(code: str, severity: str, changes: dict[str, Any]) -> None:
     assert found[code][0].evidence
 
 
+def test_a_rehearsal_is_told_of_a_nat_address_too() -> None:
+    env = environment(simulated="yes")
+    assert judged(with_facts(patients(env), "w1", links={"eth0": Link("eth0", ("10.9.9.9/16",), 1500)}), env)["KF-NET-ADDRESS"]
+
+
 def test_systemd_resolved_is_no_loop() -> None:
     assert judged(with_facts(patients(), "w1", resolvers=("127.0.0.53",))) == {}
 
@@ -144,8 +150,8 @@ PROBES: list[tuple[str, str, dict[str, Any]]] = [
     ("KF-REG-UPSTREAM", ERROR, {"http": {**PROBE.http, REGISTRY: Answer(0, 4.0, "curl: (28) timed out")}}),
     ("KF-NET-ROUTE", ERROR, {"routes": ("10.44.0.0/16 dev tun0 scope link",)}),
     ("KF-NET-NIC", WARNING, {"toward": "10.2.0.1 dev eth1 src 192.168.7.7 uid 0"}),
-    ("KF-KEY-EXPIRED", ERROR, {"keys": (Key("https://pkgs.k8s.io/key", "9A296436", NOW - DAY),)}),
-    ("KF-KEY-EXPIRES", NOTE, {"keys": (Key("https://pkgs.k8s.io/key", "9A296436", NOW + 20 * DAY),)}),
+    ("KF-KEY-EXPIRED", ERROR, {"keys": (Dated("https://pkgs.k8s.io/key", NOW - DAY, "9A296436"),)}),
+    ("KF-KEY-EXPIRES", NOTE, {"keys": (Dated("https://pkgs.k8s.io/key", NOW + 20 * DAY, "9A296436"),)}),
 ]
 
 
@@ -173,7 +179,7 @@ def test_the_private_registry(answer: Answer, canary: Answer, code: str) -> None
 
 
 def certificate(days: float, begins: float = -100) -> dict[str, Any]:
-    return {"certificates": (Certificate("/etc/kubernetes/pki/apiserver.crt", NOW + begins * DAY, NOW + days * DAY),)}
+    return {"certificates": (Dated("/etc/kubernetes/pki/apiserver.crt", NOW + days * DAY, begins=NOW + begins * DAY),)}
 
 
 IN_USE: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
@@ -181,7 +187,7 @@ IN_USE: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("KF-CRT-EXPIRES", ERROR, {}, certificate(3)),
     ("KF-CRT-EXPIRES", WARNING, {}, certificate(40)),
     ("KF-CRT-FUTURE", ERROR, {}, certificate(300, begins=1)),
-    ("KF-CRT-UNREADABLE", WARNING, {}, {"certificates": (Certificate("/x.crt", 0, 0),)}),
+    ("KF-CRT-UNREADABLE", WARNING, {}, {"certificates": (Dated("/x.crt", 0),)}),
     ("KF-CRI-SILENT", ERROR, {}, {"containerd": {"cri": "unknown service runtime.v1.RuntimeService"}}),
     ("KF-CRI-OLD", WARNING, {}, {"containerd": {"version": "v1.7.27"}}),
     ("KF-FLN-MISSING", ERROR, {"links": nic(ENV.workers[0])}, {}),
@@ -227,7 +233,7 @@ def test_leftovers_outside_a_cluster_are_an_error_and_ours_are_not() -> None:
 
 
 def test_tokens() -> None:
-    tokens = (Token("abcdef", 0), Token("ghijkl", NOW + 40 * DAY), Token("mnopqr", NOW + 1800))
+    tokens = (Dated("", 0, "abcdef"), Dated("", NOW + 40 * DAY, "ghijkl"), Dated("", NOW + 1800, "mnopqr"))
     found = judged(with_probe(running(), "cp1", tokens=tokens))
     assert "abcdef" in found["KF-TOK-FOREVER"][0].evidence
     assert [f.evidence.split()[2] for f in found["KF-TOK-LONG"]] == ["ghijkl"]
@@ -235,9 +241,46 @@ def test_tokens() -> None:
 
 def test_an_unreachable_node_is_a_finding_and_a_partial_answer_a_note() -> None:
     some = patients()[:2]
-    found = judged((some[0], replace(some[1], probe=None, trouble="exit code 127")), unreachable={"w2": Unreachable("w2: no answer", "look")})
+    found = judged((some[0], replace(some[1], probe=None, unexamined=("all",))), unreachable={"w2": Unreachable("w2: no answer", "look")})
     assert (found["KF-SSH-UNREACHABLE"][0].evidence, found["KF-SSH-UNREACHABLE"][0].remedy) == ("no answer", "look")
     assert found["KF-DOC-PARTIAL"][0].severity == NOTE
+    found = judged(some, unreachable={"w2": StepFailed("w2: observing failed", "log in there")})
+    assert found["KF-DOC-UNOBSERVED"][0].severity == ERROR
+
+
+def test_what_was_cut_short_is_said_and_of_which_node() -> None:
+    """Whatever round a node did not answer, the report names that node and what of it was not examined."""
+    node, facts = ENV.workers[0], fresh("w1")
+    slow = StepFailed("w1: no end within 75 s", "")
+    partial = _patient(node, facts, slow, slow)
+    assert partial.probe is None
+    assert [words.split(" (")[1] for words in partial.unexamined] == ["no end within 75 s)", "no end within 75 s)"]
+    assert "its clock" in partial.unexamined[1]
+    tools = _patient(node, facts, replace(PROBE, cut=("certificates: openssl is not installed",)), Reading(0, 0.1))
+    found = judged((tools,))["KF-DOC-PARTIAL"]
+    assert [(f.nodes, f.evidence) for f in found] == [(("w1",), "not examined: certificates: openssl is not installed")]
+
+
+def test_a_node_that_falls_silent_between_two_rounds_is_no_closed_port() -> None:
+    members = {n.name: wires.Member(n) for n in ENV.nodes}
+    up = wires.parse_listen("@@ tool perl\nup udp 8472\nready\n@@ end\n")
+    there = {"w1": up, "w2": up}
+    datagram = wires.Test("w1", "w2", "udp", 8472)
+    sent = {"w1": wires.parse_try("udp w2 8472 sent\n@@ end\n")}
+    assert wires.parse_gather("up udp 8472\nready\ngot 8472", "n0nce") is None
+    rows = [
+        matrix.judge(datagram, members, there, sent, {}),
+        matrix.judge(datagram, members, there, {"w1": wires.parse_try("udp w2")}, {"w2": frozenset()}),
+        matrix.judge(datagram, members, {"w1": up, "w2": wires.parse_listen("@@ tool perl\nup ud")}, sent, {"w2": frozenset()}),
+        matrix.judge(datagram, members, there, sent, {"w2": frozenset()}),
+    ]
+    assert [(r.state, r.at, r.detail) for r in rows] == [
+        (matrix.UNTESTED, "w2", "w2 did not say what arrived"),
+        (matrix.UNTESTED, "w1", "w1 did not answer"),
+        (matrix.UNTESTED, "w2", "its listeners did not start"),
+        (matrix.CLOSED, "", "the datagrams did not arrive"),
+    ]
+    assert [f.nodes for f in matrix.findings(ENV, rows[:2], {})] == [("w2",), ("w1",)]
 
 
 # --- clocks
@@ -265,9 +308,9 @@ def test_exec_latency_is_accounted_for(offset: float, latency: float, share: flo
 def judge(state: str = "", arrived: bool = False, up: bool = True, held: bool = False, kind: str = "tcp") -> matrix.Result:
     members = {n.name: wires.Member(n, mtu=1500) for n in ENV.nodes}
     test = wires.Test("w1", "w2", kind, 8472 if kind == "udp" else 10250)
-    there = wires.Listening("python3", frozenset({(kind, test.port)}) if up else frozenset(), frozenset({(kind, test.port)}) if held else frozenset())
+    there = wires.Listening("python3" if up or held else "", frozenset({(kind, test.port)}) if up else frozenset(), frozenset({(kind, test.port)}) if held else frozenset())
     tried = wires.Tried({("w2", test.port): state} if state else {}, {("w2", "nic"): state} if kind == "mtu" else {})
-    got = {"w2": frozenset({("w1", 8472)})} if arrived else {}
+    got = {"w2": frozenset({("w1", 8472)} if arrived else ())}
     return matrix.judge(test, members, {"w2": there}, {"w1": tried}, got)
 
 
@@ -389,6 +432,13 @@ def test_the_manuals_release_is_judged_by_its_own_rules() -> None:
     found = judged(old, env)
     assert {name for f in found.get("KF-KRN-CGROUP", []) for name in f.nodes} == {"cp1", "w2"}
     assert "KF-SWAP-ON" not in found
+
+
+def test_the_manuals_release_without_its_token_is_a_finding() -> None:
+    env = environment(kubernetes="1.5")
+    some = tuple(replace(p, probe=replace(PROBE, http={}, names={})) for p in patients(env, os_id="ubuntu", os_version="16.04", cgroup="tmpfs"))
+    assert judged(some, env)["KF-TOK-NONE"][0].severity == ERROR
+    assert judged(with_facts(some, "cp1", api_ready=True), env)["KF-TOK-NONE"][0].severity == NOTE
 
 
 def test_the_registrys_login_is_on_no_command_line() -> None:
