@@ -139,13 +139,13 @@ def waiting_for(probes: Sequence[Probe], members: Sequence[str]) -> str | None:
 
 def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -> str:
     """What a probe pod runs: one line a question."""
-    get = "timeout 4 wget -q -O -"  # Debian's busybox crashes on -T
+    get = "timeout 4 wget -q -O -"  # wget's own -T begins anew at each pause; name resolution and all must fit into the exec's 45 s
     again = "for i in 1 2 3 4 5 6 7 8; do {0} && break; sleep 0.5; done"  # kube-proxy and CoreDNS learn of the service in their own time
     lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {p.node} && echo "peer {p.node} ok" &' for p in probes]
     lines += [
         again.format(f"{get} http://{bracketed(service)}/ >/dev/null 2>&1 && echo 'service ok'") + " &",
         again.format(f"{get} http://probe.{namespace}.svc.{domain}/ >/dev/null 2>&1 && echo 'name ok'") + " &",
-        again.format(f"nslookup kubernetes.default.svc.{domain} >/dev/null 2>&1 && echo 'dns ok'") + " &",
+        again.format(f"timeout 4 nslookup kubernetes.default.svc.{domain} >/dev/null 2>&1 && echo 'dns ok'") + " &",
         "wait",
         "echo end",
     ]
