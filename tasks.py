@@ -20,7 +20,7 @@ from fabfile.context import Choices
 from fabfile.errors import EXIT_USAGE, KubefabError, UsageError
 from fabfile.facts import NodeFacts
 from fabfile.runner import Run
-from fabfile.session import Options, Session, opened, warn
+from fabfile.session import Options, Session, opened, tell_unlisted, warn
 
 
 def _quiet(session: Session) -> Run:
@@ -126,6 +126,8 @@ def plan(
         environment = with_release(inventory.load(env or None), kubernetes)
         warn(environment)
         planned, unseen = list(planning.plan(environment, chosen, environment.nodes)), {}
+    if phases.REGISTRY in chosen:
+        tell_unlisted(environment)
     if json:
         print(jsonlib.dumps([planning.as_data(p, reveal=reveal) for p in planned], indent=2))
     else:

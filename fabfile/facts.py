@@ -87,7 +87,12 @@ echo '@@ rules'
 if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | grep -cE '(KUBE-|FLANNEL-|CNI-)'; fi
 if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
 echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has crictl; then timeout 10 crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q 2>/dev/null; fi
-echo '@@ images'; if [ -S /run/containerd/containerd.sock ] && has ctr; then timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
+echo '@@ images'
+if [ -S /run/containerd/containerd.sock ] && has ctr; then
+  if [ -n "$digests" ]; then timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}'
+  else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
+fi
+echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
 echo '@@ ca'
 if [ -e /etc/kubernetes/pki/ca.crt ] && has openssl; then
   openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum | cut -d' ' -f1
@@ -99,8 +104,12 @@ echo '@@ end'
 """
 
 
-def observe_script(*, control_plane: bool, files: Iterable[str], settle: bool = False, ready: str = "/readyz") -> str:
+def observe_script(
+    *, control_plane: bool, files: Iterable[str], settle: bool = False, ready: str = "/readyz", digests: str = ""
+) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` the API's health endpoint.
+
+    `digests` is the release whose images are to be held against their digests; empty: only their names are asked, in half the time.
 
     With `settle` it first waits for a step of an earlier run that still goes on there: what it sees would
     be half a truth, and deciding from it could undo a good cluster.
@@ -116,6 +125,7 @@ def observe_script(*, control_plane: bool, files: Iterable[str], settle: bool = 
         "metrics_query": METRICS_QUERY,
         "settle": str(LOCK_WAIT) if settle else "",
         "ready": ready,
+        "digests": digests,
     }
     head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
     return f'# kubefab: observe\nmain() {{\nrm -f -- "$0"\n{head}\n{_SCRIPT}}}\nmain\n'
@@ -183,6 +193,8 @@ class NodeFacts:
     nft_tables: tuple[str, ...] = ()
     pods: int = 0
     images: frozenset[str] = frozenset()
+    digests: Mapping[str, str] = field(default_factory=dict)  # by name, when they were asked for
+    kubeadm_images: tuple[str, ...] = ()  # what its kubeadm would run, likewise
     ca_hash: str = ""
     undo: frozenset[str] = frozenset()
     api_ready: bool = False
@@ -264,7 +276,9 @@ def parse_facts(output: str) -> NodeFacts:
         firewall_rules=_number(rules[0]) if rules and rules[0].isdigit() else 0,
         nft_tables=tuple(line.removeprefix("table ") for line in rules if line.startswith("table ")),
         pods=len(lines["pods"]),
-        images=frozenset(lines["images"]),
+        images=frozenset(w[0] for w in map(str.split, lines["images"]) if "sha256:" not in w[0]),
+        digests={w[0]: w[1] for w in map(str.split, lines["images"]) if len(w) == 2},
+        kubeadm_images=tuple(lines.get("kubeadm", ())),
         ca_hash=f"sha256:{lines['ca'][0]}" if lines["ca"] else "",
         undo=frozenset(lines["undo"]),
         api_ready=lines["readyz"] == ["ok"],

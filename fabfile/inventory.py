@@ -19,7 +19,7 @@ from typing import Any
 import platformdirs
 from dotenv.parser import parse_stream
 
-from . import masking
+from . import images, masking
 from .errors import UsageError
 from .settings import KEYS, Settings
 
@@ -319,7 +319,16 @@ def _settings(name: str, values: Mapping[str, _Value], problems: list[Problem]) 
             chosen[spec.name] = str(path)
             if not path.is_file():
                 problems.append(Problem(value.where, f"{source}: no file {path}", spec.metadata["about"]))
+            elif key == "IMAGE_DIGESTS":
+                problems.extend(Problem(f"{path.name}:{line}", what, remedy) for line, what, remedy in _read_digests(path))
     return Settings(**chosen)
+
+
+def _read_digests(path: Path) -> list[tuple[int, str, str]]:
+    try:
+        return images.parse(path.read_text(encoding="utf-8"))[1]
+    except UnicodeDecodeError as error:
+        return [(1, f"is not UTF-8 text ({error.reason})", "save it as UTF-8")]
 
 
 def _node(

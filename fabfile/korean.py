@@ -45,6 +45,9 @@ WORDS = {
     "CA certificate file of a registry with its own CA": "자체 CA를 쓰는 레지스트리의 CA 인증서 파일",
     "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io":
         "이 레지스트리가 미러링하는 원본 레지스트리(예: registry.k8s.io,ghcr.io,docker.io)",
+    "file of image digests that must be what runs; `inv cluster.digests` writes it":
+        "실행할 이미지의 다이제스트를 고정하는 파일. `inv cluster.digests`가 만듭니다",
+    "refuse an image of this cluster that IMAGE_DIGESTS does not list": "IMAGE_DIGESTS에 없는 이미지를 이 클러스터가 쓰면 거부합니다",
     "flannel's image": "flannel 이미지",
     "its CNI plugin's image": "flannel CNI 플러그인 이미지",
     "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)":

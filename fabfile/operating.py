@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from . import digests as locking
 from . import doctor as doctoring
 from . import evidence as collecting
-from . import inventory
+from . import images, inventory
 from . import report as reporting
 from . import verify as verifying
 from .commands import command, exit_unless
-from .errors import Interrupted, UsageError
+from .errors import Interrupted, KubefabError, UsageError
+from .facts import NodeFacts
 from .inventory import Environment
 from .journal import journals, read
 from .masking import mask
@@ -245,4 +247,44 @@ def evidence(
         session.console.print(f"written: {path} ({len(files)} files; begin with {collecting.INDEX})", markup=False, soft_wrap=True)
 
 
-TASKS = (doctor, verify, history, report, evidence)
+@command(help={"file": "write it there, whole or not at all; IMAGE_DIGESTS then names it. Default: print it"})
+def digests(c: Any, env: str = "", file: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
+    """The image digests of a running cluster, as IMAGE_DIGESTS takes them. Reads only."""
+    if inventory.load(env or None).settings.manual:
+        raise UsageError("1.5's Docker knows images by tag only", "digests are for 1.35 and later")
+    target = Path(file).expanduser() if file else None
+    if target and not target.parent.is_dir():
+        raise UsageError(f"no folder {target.parent}", "make it, or name another file")
+    with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
+        environment = session.environment
+        run = reader(session)
+        run.digests = run.recipe.version
+        observed = {name: _seen(facts) for name, facts in run.survey(environment.nodes).items()}
+        found = locking.collect(run.recipe, environment.control_plane.name, observed)
+    told = Console(stderr=True, highlight=False)
+    if found.disagreeing:
+        which = "\n".join(
+            f"{image}: " + ", ".join(f"{node} has {digest}" for node, digest in held.items()) for image, held in sorted(found.disagreeing.items())
+        )
+        raise KubefabError(f"the nodes hold different images under one tag\n{which}", "find out which is the right one before you trust either")
+    if not found.pins:
+        raise KubefabError("no node holds an image of this cluster", f"`inv cluster.bootstrap --env {environment.name}` first")
+    if json:
+        print(jsonlib.dumps({"images": found.pins, "missing": found.missing}, indent=2))
+    elif target is None:
+        print(images.render(found.pins), end="")
+    if target:
+        locking.write(target, images.render(found.pins))
+        told.print(f"{target}: {len(found.pins)} images", markup=False, soft_wrap=True)
+    if found.missing:
+        told.print(f"! on no node, so left out: {', '.join(found.missing)}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _seen(facts: NodeFacts | KubefabError) -> NodeFacts:
+    """A lock file from half the nodes would be trusted as if it were from all."""
+    if isinstance(facts, KubefabError):
+        raise facts
+    return facts
+
+
+TASKS = (doctor, verify, history, report, evidence, digests)

@@ -62,6 +62,8 @@ def plan(
             facts = base[node.name]
             if phase.name in ("network", "addons") and node.control_plane:
                 facts = replace(facts, api_ready=True)
+            if phase.name in ("master", "join"):
+                facts = replace(facts, digests={**facts.digests, **recipe.pins})
             context = Context(environment, node, facts, recipe, base.get(control.name), token, choices=choices or Choices())
             actions = tuple(phase.run(context))
             if actions:

@@ -35,12 +35,14 @@ from .phases.reset import residue
 from .recipes import manual
 from .recipes.modern import Recipe, recipe_for
 from .recipes.packages import family
-from .retry import Clock, RealClock, poll
+from .retry import Clock, RealClock, attempt, poll
 from .steps import Action, Remedy, Step, Stop, Wait
 
 OBSERVE_TIMEOUT = 60.0  # seconds
 CLAIM_WAIT = 1.0
 PROBE_TIMEOUT = 30.0
+LINK_BREAKS = 20  # of one node in one run that are mended
+LINK_PATIENCE = 30.0  # seconds to get through again; a machine that reboots may need longer, and the next run then takes up
 TAIL = 16  # lines of output quoted in an error
 LINE = 300  # characters of each; the journal has it whole
 
@@ -139,6 +141,7 @@ class Run:
         self.choices = choices or Choices()
         self.recipe = recipe_for(environment)
         self.files = managed_files(environment, self.recipe)
+        self.digests = self.recipe.version if self.recipe.pins else ""  # the release whose images' digests are observed
         self.token = new_token()
         self.gates = Gates()
         self.stopping = Event()
@@ -160,7 +163,7 @@ class Run:
     def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
         """Gather one node's facts. Raises Unreachable, or StepFailed when the script itself does not work there."""
         ready = "/healthz" if self.environment.settings.manual else "/readyz"
-        text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle, ready=ready)
+        text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle, ready=ready, digests=self.digests)
         clock = self._clock(node.name)
         started = clock.now()
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
@@ -258,7 +261,7 @@ class Run:
         mine = [phase for phase in phases if node.role in phase.roles]
         try:
             with self._slots:
-                self._phases(node, mine, result)
+                self._through_broken_links(node, mine, result)
         except Blocked as blocked:
             result.state = "interrupted" if self.stopping.is_set() else "blocked"
             result.error = KubefabError(f"{node.name}: waits for {blocked}", "when that is mended, run the same command again")
@@ -279,6 +282,24 @@ class Run:
             self._log("node", node=node.name, state=result.state, phase=result.phase, step=result.step, steps=result.steps, error=error_text)
             self.reporter.node_done(node.name, result)
 
+    def _through_broken_links(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
+        """Go through the phases; when a link breaks that once held, take it up again and go on from what the node shows then."""
+        for broken in range(LINK_BREAKS + 1):
+            try:
+                return self._phases(node, phases, result)
+            except Unreachable as error:
+                if result.facts is None or broken == LINK_BREAKS or self.stopping.is_set():
+                    raise
+                self._log("link", node=node.name, step=result.step, error=error.message)
+                self.reporter.note(f"{error.message}; trying for {LINK_PATIENCE:.0f} s to get through again")
+                # the control plane's as well: steps of a worker run there too, and it may be that link which broke
+                try:
+                    for end in {node.name: node, self.environment.control_plane.name: self.environment.control_plane}.values():
+                        attempt(self.group.of(end).open, on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
+                except Unreachable as still:
+                    raise Unreachable(f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy) from still
+        raise AssertionError("the last break is raised")
+
     def _after(self, node: Node, result: NodeResult, workers_running: set[str]) -> None:
         """Nobody may wait for a pipeline that has ended."""
         now = self._clock(node.name).now()
@@ -298,7 +319,7 @@ class Run:
         clock = self._clock(node.name)
         self.reporter.doing(node.name, "", "connecting and observing")
         result.phase = "connecting"
-        facts = self.observe(node, settle=True)
+        facts = result.facts = self.observe(node, settle=True)
         twin = self._claim(node, facts)
         unproved: list[Phase] = []
         changed = False
@@ -321,11 +342,13 @@ class Run:
             changed = changed or bool(actions)
             if actions and (isinstance(actions[-1], Step) or phase.name == "reset"):
                 unproved.append(phase)
-            result.seconds[phase.name] = clock.now() - started
+            seen_before = phase.name in result.seconds
+            result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + clock.now() - started
             if changed and phase.name == gate.MASTER:  # workers need the CA hash that this phase made
                 facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
             self._open_gates(node, phase)
-            self.reporter.phase_done(node.name, phase.name, steps, clock.now() - started)
+            if steps or not seen_before:
+                self.reporter.phase_done(node.name, phase.name, steps, clock.now() - started)
             self._log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(clock.now() - started, 3))
         if changed:
             facts = self._prove(node, facts, unproved, twin)
@@ -378,7 +401,7 @@ class Run:
             self._claimed.notify_all()
             self._claimed.wait_for(lambda: not before & self._pending, CLAIM_WAIT)
             for other, theirs in self._identities.items():
-                if other not in before and other not in self._accepted:
+                if other == node.name or (other not in before and other not in self._accepted):
                     continue
                 for kind, value in mine.items():
                     if value and theirs[kind] == value:
@@ -423,6 +446,9 @@ class Run:
                     try:
                         self._once_done[action.id] = None
                         return self._one(node, target, action)
+                    except Unreachable:  # says nothing about the action: whoever gets through next tries it
+                        del self._once_done[action.id]
+                        raise
                     except KubefabError as error:
                         self._once_done[action.id] = error
                 failure = self._once_done[action.id]

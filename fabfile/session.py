@@ -28,9 +28,10 @@ from .errors import EXIT_INTERRUPTED, KubefabError, StepFailed, Unreachable, Usa
 from .inventory import Environment, Node
 from .journal import Journal
 from .masking import mask, register
-from .phases import Phase
+from .phases import REGISTRY, Phase
 from .progress import Progress, print_failures
 from .recipes.manual import warning
+from .recipes.modern import recipe_for
 from .retry import Clock, RealClock
 from .runner import Run, RunResult
 
@@ -64,6 +65,8 @@ class Session:
     def run(self, phases: Sequence[Phase], nodes: Sequence[Node], choices: Choices | None = None) -> RunResult:
         """Apply phases with live progress, journal, lock and Ctrl-C; prints failures; never raises for a node's."""
         environment = self.environment
+        if REGISTRY in phases:
+            tell_unlisted(environment)
         with _lock(environment), self._cluster_lock(), _journal(environment, self.command) as journal:
             progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
             run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock)
@@ -87,7 +90,7 @@ class Session:
             yield
             return
         control = self.group.of(self.environment.control_plane)
-        owner = f"{getpass.getuser()}@{socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
+        owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
         with ExitStack() as stack:
             with suppress(Unreachable, StepFailed):
                 stack.enter_context(control.hold(owner))
@@ -101,6 +104,20 @@ def warn(environment: Environment) -> None:
     """Say once a command, beside its output, what whoever asks for the manual's release must know."""
     if text := warning(environment):
         Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False)
+
+
+def tell_unlisted(environment: Environment) -> None:
+    """Say once what a lock file of digests leaves to its tags."""
+    settings = environment.settings
+    if not settings.image_digests:
+        return
+    unlisted = () if settings.manual else recipe_for(environment).unlisted()
+    name = Path(settings.image_digests).name
+    text = f"{name} does not concern 1.5: its Docker knows images by tag only" if settings.manual else ""
+    if unlisted and not settings.image_digests_strict:
+        text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
+    if text:
+        Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -138,6 +138,9 @@ class Settings:
     registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
     registry_mirrors: tuple[str, ...] = _setting((), _words, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io")
 
+    image_digests: str = _setting("", _text, "file of image digests that must be what runs; `inv cluster.digests` writes it", path=True)
+    image_digests_strict: bool = _setting(False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list")
+
     flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _text, "flannel's image")
     flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _text, "its CNI plugin's image")
     flannel_grace: float = _setting(60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)")

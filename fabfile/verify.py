@@ -25,6 +25,7 @@ from . import script
 from .connection import NodeGroup, outcome
 from .errors import KubefabError, StepFailed
 from .inventory import Environment, Node, bracketed
+from .recipes.modern import Recipe
 from .retry import Clock, RealClock, poll
 
 OK, FAILED, UNTESTED = "ok", "failed", "not tested"
@@ -279,7 +280,7 @@ class Verifier:
         return Check("nodes", OK, detail)
 
     def _inside(self, members: Sequence[str]) -> Iterator[Check]:
-        image = self.environment.settings.probe_image
+        image = Recipe(self.environment).pinned(self.environment.settings.probe_image)
         self.told("starting a probe pod on every node")
         text = manifest(self.namespace, image)
         self._kubectl("verify.apply", f"kubectl apply -f - <<'PROBE'\n{text}PROBE")

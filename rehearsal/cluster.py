@@ -324,14 +324,16 @@ class Settling:
                 pod.trouble = "no CNI configuration"
                 return
             begins = max(begins, host.cni_at)
-        missing = [image for image in dict.fromkeys(pod.images) if image not in host.images]
+        missing = [image for image in dict.fromkeys(pod.images) if not host.holds(image)]
         ready = begins + START + PULL * len(missing)
         if self.fault(host, "disk-full") is not None and missing:
             pod.trouble = "ImagePullBackOff: no space left on device"
             return
         if ready > now:
             return
-        host.images += missing
+        if not all(host.pull(image) for image in missing):
+            pod.trouble = "ImagePullBackOff: not found"
+            return
         if pod.workload.endswith("/kube-flannel-ds"):
             if not self._flannel(host, pod, ready):
                 return

@@ -9,6 +9,7 @@ import fnmatch
 import hashlib
 import random
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 UBUNTU = {
@@ -43,6 +44,20 @@ BASE_TOOLS = {
 TOOLS = frozenset(" ".join(BASE_TOOLS).split())
 KERNEL = "6.8.0-87-generic"
 GIB = 1 << 20  # KiB
+
+
+@cache
+def served(image: str) -> str:
+    """The digest behind a name and tag, the same in every registry."""
+    return "sha256:" + hashlib.sha256(image.split("/", 1)[-1].encode()).hexdigest()
+
+
+@cache
+def references(image: str) -> tuple[str, ...]:
+    """What containerd lists once an image is pulled: name and tag, if it came by a tag, and name and digest."""
+    name, at, digest = image.partition("@")
+    untagged = name.rsplit("/", 1)[0] + "/" + name.rsplit("/", 1)[-1].split(":")[0]
+    return (f"{untagged}@{digest}",) if at else (name, f"{untagged}@{served(name)}")
 
 
 @dataclass
@@ -157,6 +172,21 @@ class Host:
             for lock in ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"):
                 host.write(lock, "")
         return host
+
+    # --- images
+
+    def holds(self, image: str) -> bool:
+        """Whether containerd has it: by that name, or by that digest under whichever tag it came."""
+        return references(image)[0] in (reference for held in self.images for reference in references(held))
+
+    def pull(self, image: str) -> bool:
+        """Fetch it if need be; False when no registry serves that digest."""
+        name, at, digest = image.partition("@")
+        if at and digest != served(name) and not self.holds(image):
+            return False
+        if not self.holds(image):
+            self.images.append(references(image)[0])
+        return True
 
     # --- families and tools
 

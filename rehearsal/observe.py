@@ -204,7 +204,15 @@ def _pods(machine: Machine, values: Values) -> str:
 @_section("images")
 def _images(machine: Machine, values: Values) -> str:
     host = machine.host
-    return _lines(host.images) if host.unit("containerd").active and host.has("ctr") else ""
+    if not host.unit("containerd").active or not host.has("ctr"):
+        return ""
+    return _run(machine, "ctr -n k8s.io images ls | awk 'NR > 1 {print $1, $3}'") if values.get("digests") else _lines(host.images)
+
+
+@_section("kubeadm")
+def _kubeadm(machine: Machine, values: Values) -> str:
+    asked = values.get("digests") and machine.host.has("kubeadm")
+    return _run(machine, f"kubeadm config images list --kubernetes-version v{values['digests']}") if asked else ""
 
 
 @_section("ca")

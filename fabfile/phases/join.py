@@ -9,6 +9,7 @@ from ..facts import STATE
 from ..interfaces import Expected, interface_wait
 from ..recipes.modern import SOCKET
 from ..steps import Action, File, Step, Stop, Wait
+from .registry import unverified
 
 CONFIG = "/run/kubefab-join.yaml"
 TOKEN_CONFIG = "/run/kubefab-token.yaml"
@@ -61,6 +62,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
     if once_in and not (facts.joined and not listed):
         yield Step("join.kubelet", "start the kubelet", ("systemctl restart kubelet",))
         return
+    yield from unverified(ctx)
     if STARTED in facts.undo or facts.traces & {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf"}:
         yield Step(
             "join.clear",

@@ -8,6 +8,7 @@ from ..context import Context
 from ..facts import STATE
 from ..recipes.modern import SOCKET
 from ..steps import Action, File, Step, Stop, Wait
+from .registry import unverified
 
 CONFIG = "/run/kubefab-init.yaml"
 STARTED, DONE = "init-started", "initialised"
@@ -51,6 +52,7 @@ def master(ctx: Context) -> Iterator[Action]:
     if facts.memory_kib < MINIMUM_MEMORY and not checked:
         yield Stop("master.memory", f"{facts.memory_kib >> 10} MiB of memory: kubeadm wants 1700", "take a larger machine: `inv cluster.sizing`")
         return
+    yield from unverified(ctx)
     if half_done:
         yield Step(
             "master.clear",

@@ -1,13 +1,18 @@
-"""Phase 3: the private registry, proved by a canary pull, and images fetched ahead (manual "Docker Private Registry", digest R1, R2)."""
+"""Phase 3: the private registry, proved by a canary pull, and images fetched ahead (manual "Docker Private Registry", digest R1, R2).
+
+With IMAGE_DIGESTS, each is held against its digest before kubeadm or the kubelet may run it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from .. import images
 from ..context import Context
 from ..facts import STATE
 from ..recipes.modern import digest
-from ..steps import Action, File, Step
+from ..steps import Action, File, Step, Stop
 
 PROOF = f"{STATE}/canary"
 
@@ -15,6 +20,11 @@ PROOF = f"{STATE}/canary"
 def registry(ctx: Context) -> Iterator[Action]:
     """containerd's hosts.toml (no restart needed), one small image pulled through it, then the images this node needs."""
     facts, recipe = ctx.facts, ctx.recipe
+    running = facts.initialised or facts.joined  # the kubelet then pulls what it lacks, and prunes what it does not use
+    refused = _incomplete(ctx) or (_tampered(ctx) if running else None)
+    if refused:
+        yield refused
+        return
     files = recipe.registry_files()
     if files:
         # Stands for "the canary was pulled with exactly this configuration".
@@ -35,13 +45,98 @@ def registry(ctx: Context) -> Iterator[Action]:
                 "lacks, a time-out is a firewall between this node and the registry",
             )
             yield Step("registry.proof", "canary noted", files=(proof,))
-    wanted = [image for image in recipe.worker_images if image not in facts.images]
-    running = facts.initialised or facts.joined  # the kubelet then pulls what it lacks, and prunes what it does not use
+    wanted = [image for image in dict.fromkeys((*recipe.worker_images, *_tagged(ctx))) if not _held(ctx, image)]
     if wanted and not running:
+        yield from _fetch(ctx, wanted)
+
+
+def unverified(ctx: Context) -> Iterator[Action]:
+    """The pinned images that kubeadm would take by tag and that this node does not have yet: fetched and checked.
+
+    Nothing after the registry phase; it is for `fab -H master init` and `join` without that.
+    """
+    wanted = [image for image in _tagged(ctx) if not _held(ctx, image)]
+    if wanted:
+        yield from _fetch(ctx, wanted)
+
+
+def _fetch(ctx: Context, wanted: list[str]) -> Iterator[Action]:
+    recipe, tagged = ctx.recipe, _tagged(ctx)
+    checked = [image for image in wanted if image in tagged]
+    yield Step(
+        "registry.images",
+        f"{len(wanted)} image{'s' * (len(wanted) != 1)} ahead",
+        tuple(f"crictl pull {image if image in checked else recipe.pinned(image)}" for image in wanted),
+        timeout=900,
+        hint="can the node reach the image registry, and does it hold this version?"
+        + f" 'not found' behind @sha256: it does not serve the image that {_lock_file(ctx)} pins" * bool(recipe.pins),
+    )
+    if checked:
         yield Step(
-            "registry.images",
-            f"{len(wanted)} images ahead",
-            tuple(f"crictl pull {image}" for image in wanted),
-            timeout=900,
-            hint="can the node reach the image registry, and does it hold this version?",
+            "registry.digests",
+            f"hold {len(checked)} image{'s' * (len(checked) != 1)} against {_lock_file(ctx)}",
+            tuple(_check(image, recipe.pin(image)) for image in checked),
+            timeout=60,
+            hint="another image stands under that tag now than the one that was pinned: it is removed from the node, and nothing of it ran. Find "
+            f"out who pushed it; only if it is the right one, put its digest into {_lock_file(ctx)}. Then run this again",
         )
+
+
+def _lock_file(ctx: Context) -> str:
+    return Path(ctx.settings.image_digests).name
+
+
+def _tagged(ctx: Context) -> list[str]:
+    """The pinned images that this node runs by tag. What we name ourselves we name by digest: containerd then takes no other."""
+    recipe = ctx.recipe
+    named = recipe.kubeadm_images(control_plane=ctx.node.control_plane, known=ctx.facts.kubeadm_images)
+    return [image for image in named if recipe.pin(image)]
+
+
+def _held(ctx: Context, image: str) -> bool:
+    """Whether the node has the image; a pinned one, with its digest."""
+    facts, pin = ctx.facts, ctx.recipe.pin(image)
+    if not pin:
+        return image in facts.images
+    by_digest = f"{images.repository(image)}@{pin}"
+    return facts.digests.get(images.full(image)) == pin or (image not in _tagged(ctx) and by_digest in facts.digests)
+
+
+def _check(image: str, pin: str) -> str:
+    return (
+        f"seen=$(ctr -n k8s.io images ls name=={image} 2>/dev/null | grep -oE 'sha256:[0-9a-f]{{64}}' | head -n 1) || seen=nothing; "
+        f'[ "$seen" = {pin} ] || {{ echo "{image}: the registry serves $seen, pinned is {pin}"; crictl rmi {image} >/dev/null 2>&1; exit 65; }}'
+    )
+
+
+def _tampered(ctx: Context) -> Stop | None:
+    """What runs here, or would after the next restart, and is not what was pinned."""
+    for image in _tagged(ctx):
+        seen = ctx.facts.digests.get(images.full(image), "")
+        if seen and seen != ctx.recipe.pin(image):
+            return Stop(
+                "registry.tampered",
+                f"{image} on this node is {seen}, pinned is {ctx.recipe.pin(image)}",
+                f"it may run here already: find out where it came from. If it is the right one, put its digest into {_lock_file(ctx)} "
+                f"(`inv cluster.digests`); if not, do not trust this node: `{ctx.fab('reset')}`, and set it up again",
+            )
+    return None
+
+
+def _incomplete(ctx: Context) -> Stop | None:
+    """A lock file that says less than it seems to: made for another release, or, if it is to be strict, with images left out."""
+    recipe, known, lock = ctx.recipe, ctx.facts.kubeadm_images, _lock_file(ctx)
+    for image, line in recipe.outdated(known):
+        return Stop(
+            "registry.outdated",
+            f"{lock} pins {line}, and this cluster uses {image}, which it does not pin",
+            f"add that image's line (`inv cluster.digests` on a cluster of that release writes it), or take the old one out of {lock}",
+        )
+    unlisted = recipe.unlisted(known)
+    if unlisted and ctx.settings.image_digests_strict:
+        return Stop(
+            "registry.unlisted",
+            f"{lock} lacks {', '.join(unlisted)}",
+            "add their lines (`inv cluster.digests` on a healthy cluster writes them all), or set IMAGE_DIGESTS_STRICT=no",
+        )
+    return None

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 import yaml
 
+from .. import images
 from ..errors import UsageError
 from ..facts import NodeFacts
 from ..inventory import Environment, Node
@@ -26,6 +29,9 @@ from ..steps import File
 SOCKET = "unix:///run/containerd/containerd.sock"
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
+_UPSTREAM = "registry.k8s.io"
+_ETCD, _DNS, _PROXY, _PAUSE = (f"{_UPSTREAM}/{name}" for name in ("etcd", "coredns/coredns", "kube-proxy", "pause"))
+_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 TOKEN_TTL = "30m0s"
 
 # Newest patch and its pause image, as published by 2026-09 (kubernetes.io/releases; `kubeadm config images list`).
@@ -71,6 +77,57 @@ class Recipe:
             self.settings.flannel_cni_image,
         )
 
+    # --- images by digest
+
+    @cached_property
+    def pins(self) -> Mapping[str, str]:
+        """Digests by full image name, from IMAGE_DIGESTS; none for 1.5, whose Docker knows images by tag only."""
+        path = self.settings.image_digests
+        return images.parse(Path(path).read_text(encoding="utf-8"))[0] if path and not self.settings.manual else {}
+
+    def pin(self, image: str) -> str:
+        """The digest that an image must have; empty for one that is not pinned."""
+        return self.pins.get(images.full(image), "")
+
+    def pinned(self, image: str) -> str:
+        """The image as a manifest names it: with its digest when it is pinned, so that containerd takes no other."""
+        digest = self.pin(image)
+        return f"{image}@{digest}" if digest else image
+
+    def kubeadm_images(self, *, control_plane: bool, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """What kubeadm has a node run. Always by tag: its configuration takes no digests (kubernetes/kubeadm 2680).
+
+        `known` is what the node's own kubeadm lists.  Before it is installed, etcd and CoreDNS are of the tags in the lock file.
+        """
+        guessed = (f"{_UPSTREAM}/{name}:v{self.version}" for name in _COMPONENTS), (i for i in self.pins if images.repository(i) in (_ETCD, _DNS))
+        names = dict.fromkeys((self.pause, *(known or chain(*guessed))))
+        everywhere = (_PAUSE, _PROXY, _DNS)  # CoreDNS moves to workers when it has to
+        return tuple(name for name in names if control_plane or images.repository(name) in everywhere)
+
+    def images(self, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """Every image of a whole cluster, less those that hosts.env names by digest. Etcd and CoreDNS have no tags until those are known."""
+        settings = self.settings
+        network, metrics = (settings.flannel_image, settings.flannel_cni_image), (settings.influxdb_image, settings.telegraf_image)
+        ours = (*network, *metrics, self.dashboard_image, settings.probe_image)
+        named = [*self.kubeadm_images(control_plane=True, known=known), *(image for image in ours if image)]
+        named += [name for name in (_ETCD, _DNS) if name not in map(images.repository, named)]
+        return tuple(dict.fromkeys(image for image in named if "@" not in image))
+
+    def unlisted(self, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """The images of this cluster that the lock file leaves out; none without a lock file."""
+        return tuple(image for image in self.images(known) if not self.pin(image)) if self.pins else ()
+
+    def outdated(self, known: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+        """Images that the lock file has with another tag only, with that line: it was made for another release."""
+        lines = {images.repository(image): image for image in self.pins}
+        return tuple((image, lines[images.repository(image)]) for image in self.unlisted(known) if images.repository(image) in lines)
+
+    @property
+    def sandbox(self) -> str:
+        """Pause, as containerd's configuration names it. Pinned it has no tag, or containerd (13314) does not keep it from the kubelet's pruning."""
+        digest = self.pin(self.pause)
+        return f"{_PAUSE}@{digest}" if digest else self.pause
+
     @property
     def preflight(self) -> str:
         """kubeadm's flag for the checks that the inventory passes over; empty without any."""
@@ -96,7 +153,7 @@ class Recipe:
             "version": 3,
             "plugins": {
                 "io.containerd.cri.v1.images": {
-                    "pinned_images": {"sandbox": self.pause},
+                    "pinned_images": {"sandbox": self.sandbox},
                     "registry": {"config_path": CERTS},
                 },
                 "io.containerd.cri.v1.runtime": runtime,

@@ -16,6 +16,7 @@ from ..machine import Halted, Machine
 from . import legacy, program, unmodelled
 
 HEALTH = 240.0  # seconds that kubeadm waits for kubelet and control plane (controlPlaneComponentHealthCheck)
+ETCD, DNS = "registry.k8s.io/etcd:3.6.6-0", "registry.k8s.io/coredns/coredns:v1.13.1"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _RESET_NOTE = (
     "The reset process does not perform cleanup of CNI plugin configuration,\n"
@@ -58,6 +59,10 @@ def kubeadm(machine: Machine, call: Call) -> int:
             machine.spend(20, "kubeadm pull")
             return 0
         case ["config", "images", "list"]:
+            version = options["--kubernetes-version"].removeprefix("v")
+            pause = "3.10.1" if version.startswith("1.35.") else "3.10.2"
+            names = [f"registry.k8s.io/{component}:v{version}" for component in (*COMPONENTS, "kube-proxy") if component != "etcd"]
+            call.out("".join(f"{name}\n" for name in (*names, DNS, f"registry.k8s.io/pause:{pause}", ETCD)))
             return 0
         case ["config", "validate", *_]:
             return 0
@@ -194,7 +199,7 @@ def _begin(machine: Machine, ca: str, endpoint: str, name: str, version: str, co
     cluster.influx = Influx()
     _enrol(machine, machine.hostname)
     now = host.clock
-    dns = builtin("Deployment", "coredns", "registry.k8s.io/coredns/coredns:v1.13.1", replicas=2)
+    dns = builtin("Deployment", "coredns", DNS, replicas=2)
     dns["metadata"]["labels"]["k8s-app"] = dns["spec"]["template"]["metadata"]["labels"]["k8s-app"] = "kube-dns"
     proxy = builtin("DaemonSet", "kube-proxy", f"registry.k8s.io/kube-proxy:v{version}", host_network=True)
     cluster.apply(dns, now)
@@ -217,7 +222,7 @@ def _has_address(host: Host, address: str) -> bool:
 
 
 def _static(host: Host, component: str, version: str) -> Pod:
-    image = "registry.k8s.io/etcd:3.6.6-0" if component == "etcd" else f"registry.k8s.io/{component}:v{version}"
+    image = ETCD if component == "etcd" else f"registry.k8s.io/{component}:v{version}"
     return Pod(
         name=f"{component}-{host.hostname}",
         namespace="kube-system",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ..bash import Call
-from ..host import Host, Pod
+from ..host import Host, Pod, references, served
 from ..machine import Machine
 from . import program, unmodelled
 
@@ -61,8 +61,8 @@ def crictl(machine: Machine, call: Call) -> int:
             machine.spend(5, image)
             if trouble:
                 return call.fail(f'time="2026-11-24T12:00:00Z" level=fatal msg="pulling image: rpc error: {trouble}"')
-            if image not in host.images:
-                host.images.append(image)
+            if not host.pull(image):
+                return call.fail(f'time="2026-11-24T12:00:00Z" level=fatal msg="pulling image: rpc error: failed to resolve {image}: not found"')
             call.out(f"Image is up to date for {image}\n")
         case ["pods", "-q"]:
             call.out("".join(f"{sandbox(host, pod)}\n" for pod in host.pods))
@@ -90,6 +90,10 @@ def crictl(machine: Machine, call: Call) -> int:
         case ["rmi", "-a"] | ["rmi", "--prune"]:
             host.images.clear()
             machine.spend(3, "crictl rmi")
+        case ["rmi", image]:
+            if not host.holds(image):
+                return call.fail(f'level=error msg="no such image {image}"')
+            host.images.remove(image)
         case ["images", *flags]:
             call.out("".join(f"{image}\n" for image in host.images) if flags else "IMAGE\n" + "".join(f"{i}\n" for i in host.images))
         case _:
@@ -105,6 +109,11 @@ def ctr(machine: Machine, call: Call) -> int:
     match words:
         case ["images" | "image", "ls", "-q"]:
             call.out("".join(f"{image}\n" for image in machine.host.images))
+        case ["images" | "image", "ls", *wanted] if all(word.startswith("name==") for word in wanted):
+            rows = [(name, held.partition("@")[2] or served(held)) for held in machine.host.images for name in references(held)]
+            kept = [row for row in rows if not wanted or row[0] in (word.removeprefix("name==") for word in wanted)]
+            call.out("REF TYPE DIGEST SIZE PLATFORMS LABELS\n")
+            call.out("".join(f"{name} application/vnd.oci.image.index.v1+json {digest} 1.0 MiB linux/amd64 -\n" for name, digest in sorted(kept)))
         case ["version"]:
             call.out("Client:\n  Version:  v2.3.4\n")
         case _:

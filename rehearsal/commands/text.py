@@ -406,6 +406,9 @@ def awk(machine: Machine, call: Call) -> int:
     if match := re.fullmatch(r"\{print \$(\d+)\}", source.replace("{ print", "{print").replace(" }", "}")):
         column = int(match[1])
         call.out("".join(f"{row[column - 1] if column <= len(row) else ''}\n" for row in rows))
+    elif match := re.fullmatch(r"NR > (\d+) \{print \$(\d+), \$(\d+)\}", source):
+        first, *columns = map(int, match.groups())
+        call.out("".join(f"{' '.join(row[column - 1] for column in columns)}\n" for row in rows[first:]))
     elif match := re.fullmatch(r"NR==(\d+)\{print \$(\d+)\}", source):
         call.out("".join(f"{row[int(match[2]) - 1]}\n" for number, row in enumerate(rows, 1) if number == int(match[1])))
     elif match := re.fullmatch(r'\$2 ~ "\^([^"]+)" \{print (length\(\$2\)|\$3), \$2\}', source):
