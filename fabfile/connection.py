@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import BoundedSemaphore, Lock, RLock
+from threading import BoundedSemaphore, Event, Lock, RLock, Thread
 
 import fabric
 import paramiko
@@ -32,6 +32,7 @@ DEAD_PEER = 20_000  # milliseconds without an acknowledgement
 CAPTURE_LIMIT = 4 << 20  # bytes
 RUN_LOCK = "/run/kubefab-run.lock"
 LOCK_PATIENCE = 2  # seconds
+SIGN_OF_LIFE = 15  # seconds between two; a node gives a silent holder four times that
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -130,6 +131,8 @@ class Connection(fabric.Connection):
             finally:
                 self.connect_kwargs.pop("sock", None)
             self.transport.set_keepalive(KEEPALIVE)
+            if self._ours.owner:
+                self._take_lock()
 
     def _socket(self) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)
@@ -168,38 +171,63 @@ class Connection(fabric.Connection):
     def hold(self, owner: str) -> Iterator[None]:
         """Hold this node's run lock as long as the block lasts: one changing run a cluster, whoever starts it.
 
-        The lock lives with an open channel: it goes when the operator's process does, so it can never be stale.
-        Raises KubefabError that names the holder when somebody else has it.
+        `owner` is what others are told, and names this run alone.  The lock lives with an open channel: it goes when the
+        operator's process does, and a minute after the last sign of life when the link fell silent.  A link that is opened
+        again takes it again.  Raises KubefabError that names the holder when somebody else has it.
         """
         self.open()
+        ended = Event()
+        self._ours.owner = owner
+        try:
+            self._take_lock()
+            Thread(target=self._show_life, args=(ended,), daemon=True).start()
+            yield
+        finally:
+            ended.set()
+            self._ours.owner = ""
+            with suppress(EOFError, OSError, paramiko.SSHException):  # the link may be gone, and the lock with it
+                if self._ours.lock:
+                    self._ours.lock.close()
+            self._ours.lock = None
+
+    def _show_life(self, ended: Event) -> None:
+        while not ended.wait(SIGN_OF_LIFE):
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                if self._ours.lock:
+                    self._ours.lock.sendall(b"\n")
+
+    def _take_lock(self) -> None:
         sudo = "" if self.user == "root" else "sudo -n " if not self._ours.sudo_password else "sudo -S -p '' "
-        script = f"echo \"$1\" > {RUN_LOCK}; echo held; exec cat >/dev/null"
+        hold = f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; echo held; while read -rt {SIGN_OF_LIFE * 4} _; do :; done'
+        # what this same run held over a link that broke is let go first
+        take = (
+            f'if [ "$(head -n 1 {RUN_LOCK} 2>/dev/null)" = "$1" ]; then kill "$(tail -n 1 {RUN_LOCK})" 2>/dev/null; fi; '
+            # a moment's patience: the node may only just be noticing that the last holder has gone
+            f'exec flock -w {LOCK_PATIENCE} -E 75 {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1"'
+        )
         channel = self.transport.open_session(timeout=self._ours.timeout)
         try:
             channel.settimeout(self._ours.timeout)
             channel.set_combine_stderr(True)
-            # a moment's patience: the node may only just be noticing that the last holder has gone
-            channel.exec_command(f"exec {sudo}flock -w {LOCK_PATIENCE} -E 75 {RUN_LOCK} bash -c {shlex.quote(script)} - {shlex.quote(owner)}")
+            channel.exec_command(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)}")
             if self._ours.sudo_password:
                 channel.sendall(f"{self._ours.sudo_password}\n".encode())
             answer = channel.recv(4096).decode("utf-8", "replace")
-            if "held" not in answer and channel.recv_exit_status() == 75:
-                channel.close()
-                _, holder = self.root(f'rm -f -- "$0"; cat {RUN_LOCK}', self._ours.timeout)
-                raise KubefabError(
-                    f"another run works on this cluster: {holder.decode('utf-8', 'replace').strip() or 'it has just begun'}",
-                    "wait for it to end; nothing was touched",
-                )
-            if "held" not in answer:
-                raise StepFailed(f"{self.node.name}: its run lock cannot be taken", "see below what sudo or flock says there", answer)
+            if "held" in answer:
+                self._ours.lock = channel
+                return
+            taken = channel.recv_exit_status() == 75
         except (TimeoutError, paramiko.SSHException, EOFError, OSError) as error:
             channel.close()
             raise _explain(error, self._ours) from error
-        try:
-            yield
-        finally:
-            with suppress(EOFError, OSError, paramiko.SSHException):  # the link may be gone, and the lock with it
-                channel.close()
+        channel.close()
+        if not taken:
+            raise StepFailed(f"{self.node.name}: its run lock cannot be taken", "see below what sudo or flock says there", answer)
+        _, holder = self.root(f'rm -f -- "$0"; head -n 1 {RUN_LOCK}', self._ours.timeout)
+        raise KubefabError(
+            f"another run works on this cluster: {holder.decode('utf-8', 'replace').strip() or 'it has just begun'}",
+            "wait for it to end; nothing was touched",
+        )
 
     def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
         end = time.monotonic() + timeout
@@ -248,6 +276,8 @@ class _Ours:
     def __init__(self, node: Node, environment: Environment, known: KnownHosts, sudo_password: str, timeout: float) -> None:
         self.node, self.environment, self.known, self.sudo_password, self.timeout = node, environment, known, sudo_password, timeout
         self.opening = RLock()
+        self.owner = ""  # of the run lock, while we hold it
+        self.lock: paramiko.Channel | None = None
         self.sessions = BoundedSemaphore(SESSIONS)
 
 

@@ -7,7 +7,6 @@ script itself goes to `run`.  Any other command is answered "not modelled", exit
 from __future__ import annotations
 
 import re
-import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ _STORE = re.compile(
     r"(?: && exec (?P<sudo>sudo -n )?bash (?P=path) </dev/null)?"
 )
 _HOLD = re.compile(
-    r"exec (?P<sudo>sudo -n |sudo -S -p '' )?flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c (?P<rest>.+)", re.S
+    r"exec (?P<sudo>sudo -n |sudo -S -p '' )?bash -c .*; exec flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c .+ - (?P<owner>.+)",
+    re.S,
 )
 _STORED = re.compile(r"exec sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
 _DELETES_ITSELF = 'rm -f -- "$0"'
@@ -71,8 +71,7 @@ class Login:
         if not lock.acquire(timeout=float(match["wait"])):
             return int(match["code"]), b""
         try:
-            owner = shlex.split(match["rest"])[-1]
-            self.run(f"echo {shlex.quote(owner)} > {match['path']}")
+            self.run(f"echo {match['owner']} > {match['path']}")
             exchange.write(b"held\n")
             exchange.read(patient=True)
         finally:

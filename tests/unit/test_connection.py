@@ -294,7 +294,7 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
 
     def run(text: str) -> tuple[int, bytes]:
         seen.append(text)
-        return 0, b"somebody since noon\n" if "cat" in text else b""
+        return 0, b"somebody since noon\n" if "head" in text else b""
 
     sudo = {"sudo": "password", "password": password} if password else {}
     _, node = bench.serve(run=run, **sudo)
@@ -313,6 +313,17 @@ def test_the_run_lock_goes_with_its_holder(bench: Bench) -> None:
         with first.hold("somebody"):
             endpoint.drop()
         with second.hold("me"):
+            pass
+
+
+def test_a_link_that_is_opened_again_takes_the_run_lock_again(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
+        endpoint.drop()
+        with pytest.raises(Unreachable):
+            first.root(SCRIPT, 10)
+        first.open()
+        with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
             pass
 
 

@@ -97,6 +97,10 @@ class World:
             def root(self, text: str, timeout: float) -> tuple[int, bytes]:
                 return world.root(node.name, text)
 
+            def open(self) -> None:
+                if (node.name, "open") in world.hooks:
+                    world.hooks[node.name, "open"]()
+
         return One()
 
     def root(self, node: str, text: str) -> tuple[int, bytes]:
@@ -278,12 +282,34 @@ def unreachable() -> None:
 @pytest.mark.parametrize("step", ["observe", "install.packages", "join.join"])
 def test_a_dead_worker_fails_nobody_else(world: Callable[..., World], step: str) -> None:
     w = ready(world(workers=3))
-    w.hooks["w2", step] = unreachable
+    w.hooks["w2", step] = w.hooks["w2", "open"] = unreachable
     result = w.run(*ALL)
     assert result.exit_code == 1
     assert w.states() == {"cp1": "done", "w1": "done", "w2": "failed", "w3": "done"}
     assert [r.node for r in result.failed] == ["w2"]
     assert "connection refused" in result.nodes["w2"].error.message
+
+
+def once(what: Callable[[], Any]) -> Callable[[], Any]:
+    """`what` the first time, and nothing out of the ordinary from then on."""
+    left = [what]
+    return lambda: left.pop()() if left else None
+
+
+@pytest.mark.parametrize(("node", "step"), [("w2", "install.packages"), ("w2", "join.join"), ("cp1", "master.init"), ("cp1", "join.token")])
+def test_a_link_that_breaks_is_taken_up_again_in_the_same_run(world: Callable[..., World], node: str, step: str) -> None:
+    w = ready(world(workers=3))
+    w.hooks[node, step] = once(unreachable)
+    assert w.run(*ALL).exit_code == 0
+    assert w.steps_on(node).count(step) >= 1
+
+
+def test_a_link_that_breaks_each_time_is_given_up(world: Callable[..., World]) -> None:
+    w = ready(world(workers=2))
+    w.hooks["w1", "join.join"] = unreachable
+    w.run(*ALL)
+    assert w.states() == {"cp1": "done", "w1": "failed", "w2": "done"}
+    assert w.log.count(("w1", "join.join")) == runner.LINK_BREAKS + 1
 
 
 def test_a_failed_step_says_node_title_code_command_output_and_hint(world: Callable[..., World]) -> None:
@@ -447,6 +473,7 @@ def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., 
             return 0, b"##kubefab 1 0\n" + seen
 
         w.hooks["cp1", "prep.back"] = answer
+        w.hooks["cp1", "open"] = unreachable
         back = Wait("prep.back", "back", "boot id", lambda seen: None if seen == "new" else seen, 60, 3, reboots=reboots, hint="look")
         w.run(phase("prep", back))
         assert w.states() == {"cp1": state}

@@ -1,0 +1,230 @@
+"""The operator is killed, nodes lose their power, links drop, at instants nobody chose: always resumable to healthy.
+
+The instants come from KUBEFAB_FAULT_SEED (printed; give it again to try the same instants), their number from
+KUBEFAB_FAULT_KILLS.  What was seen is printed at the end: the README's figures are from there.  A power cut here is
+the sudden end of every process of a node: its disk keeps what was written, synced or not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from lab import nodes as machines
+from lab_bed import BOOTSTRAP, Done, Lab, dirt, events
+
+SEED = int(os.environ.get("KUBEFAB_FAULT_SEED", random.randrange(10**6)))
+KILLS = int(os.environ.get("KUBEFAB_FAULT_KILLS", "30"))
+RESET = ("inv", "cluster.reset", "--env", "lab", "--yes", "lab")
+WHOLE_RUN = 30.0  # seconds; about what a bootstrap of machines with nothing on them takes
+SSH = "nft add table inet faults; for hook in input output; do nft add chain inet faults $hook \"{ type filter hook $hook priority -300; }\"; done; "
+SILENCE = SSH + "nft add rule inet faults input tcp dport 22 drop; nft add rule inet faults output tcp sport 22 drop"
+UNSILENCE = "nft delete table inet faults"
+
+
+@dataclass
+class Figures:
+    """What was seen, a line a kind of fault."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, what: str, count: int, seconds: list[float], more: str = "") -> None:
+        took = f"run that finished it: {min(seconds):.0f} to {max(seconds):.0f} s, median {statistics.median(seconds):.0f} s" if seconds else ""
+        self.lines.append("; ".join(filter(None, (f"{what}: {count}", took, more))))
+
+
+@pytest.fixture(scope="module")
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    found = Figures()
+    yield found
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\nfaults, seed {SEED}:", *found.lines, sep="\n  ")
+
+
+def cut_short(lab: Lab, argv: tuple[str, ...], after: float) -> tuple[Done, str]:
+    """Run a command and SIGKILL it after so many seconds; returns how it ended and the step that was under way."""
+    process = lab.start(*argv)
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    done = lab.end(process)
+    steps = [e for path in lab.journals.glob(f"*-{process.pid}.jsonl") for e in events(path) if e["event"] == "start"]
+    return done, str(steps[-1]["step"]) if steps else "connecting"
+
+
+def assert_healthy(lab: Lab) -> None:
+    """Healthy, and by other eyes than those that said so."""
+    assert lab.ready() == dict.fromkeys(lab.names, True)
+    lab.assert_pod_network()
+    assert "nothing to do" in lab.bootstrap().output
+    for row in json.loads(lab.run("inv", "cluster.status", "--env", "lab", "--json").output):
+        assert row["ready"], row
+        assert {phase["state"] for phase in row["phases"].values()} == {"done"}, row
+
+
+def test_killed_at_random_instants_it_always_ends_healthy(lab: Lab, figures: Figures) -> None:
+    """From nothing, killed again and again wherever it is, until a run gets to its end; then from nothing once more."""
+    chance = random.Random(SEED)
+    where: Counter[str] = Counter()
+    finished: list[float] = []
+    kills = longest = 0
+    while kills < KILLS:
+        lab.reset("--purge" if chance.random() < 0.5 else "--keep-images")
+        chain = 0
+        while kills < KILLS:
+            done, step = cut_short(lab, BOOTSTRAP, chance.uniform(0.2, WHOLE_RUN) if chain == 0 else chance.uniform(0.2, WHOLE_RUN / 2))
+            if done.code != -signal.SIGKILL:
+                assert done.code == 0, f"seed {SEED}, kill {kills}: {done}"
+                break
+            kills, chain = kills + 1, chain + 1
+            longest = max(longest, chain)
+            where[step.split(".")[0]] += 1
+            time.sleep(chance.choice((0, 0, chance.uniform(0, 3))))
+        started = time.monotonic()
+        done = lab.bootstrap()
+        finished.append(time.monotonic() - started)
+        assert_healthy(lab)
+    assert sum(where.values()) == KILLS
+    figures.add("kubefab killed in a bootstrap", KILLS, finished, f"up to {longest} in a row; in " + ", ".join(f"{p} {n}" for p, n in where.most_common()))
+
+
+def test_a_reset_killed_at_random_instants_ends_clean(healthy: Lab, figures: Figures) -> None:
+    chance = random.Random(SEED + 1)
+    kills, finished = 0, []
+    while kills < 6:
+        healthy.bootstrap()
+        done, _ = cut_short(healthy, RESET, chance.uniform(0.2, 4))
+        while done.code == -signal.SIGKILL:
+            kills += 1
+            done, _ = cut_short(healthy, RESET, chance.uniform(0.2, 4))
+        assert done.code == 0, f"seed {SEED}, kill {kills}: {done}"
+        started = time.monotonic()
+        healthy.reset()
+        finished.append(time.monotonic() - started)
+        assert [dirt(healthy, name) for name in healthy.names] == [[]] * len(healthy.names)
+    figures.add("kubefab killed in a reset", kills, finished)
+
+
+# One step of each phase that both kinds of node go through or only that one has.
+CUTS = {
+    "cp1": ("prep.sysctl", "install.packages", "registry.canary", "master.init", "network.flannel", "addons.monitoring"),
+    "w1": ("prep.sysctl", "install.packages", "registry.canary", "join.join", "join.ready", "addons.metrics"),
+}
+
+
+@pytest.mark.parametrize("victim", CUTS)
+def test_a_power_cut_in_each_phase_ends_healthy(lab: Lab, figures: Figures, victim: str) -> None:
+    """The run names the node that lost its power and ends by itself; the next one takes up."""
+    lab.reset("--purge")
+    cut, ended = [], []
+    for step in CUTS[victim]:
+        since = [0.0]
+
+        def power_off(process: object, since: list[float] = since) -> None:
+            machines.kill(victim)
+            since[0] = time.monotonic()
+
+        try:
+            done = lab.kill_when(step, power_off, node=victim)
+        except AssertionError as error:
+            # its work was done by then, by the step that the power cut ended too late
+            assert f"{step} was not reached\n" in str(error) and "\nexit 0" in str(error), str(error)
+            continue
+        finally:
+            machines.start(victim)
+        ended.append(time.monotonic() - since[0])
+        cut.append(step)
+        assert done.code == 1, str(done)
+        assert victim in done.output
+    assert {step.split(".")[0] for step in cut} >= {step.split(".")[0] for step in CUTS[victim]} - {"registry"}, cut
+    started = time.monotonic()
+    lab.bootstrap()
+    took = time.monotonic() - started
+    assert_healthy(lab)
+    figures.add(f"power of {victim} cut in {', '.join(cut)}", len(cut), [took], f"the run told it within {max(ended):.0f} s")
+
+
+@pytest.mark.parametrize("victim", CUTS)
+def test_a_power_cut_in_a_reset_ends_clean(healthy: Lab, figures: Figures, victim: str) -> None:
+    process = healthy.start(*RESET)
+    time.sleep(1.2)
+    machines.kill(victim)
+    done = healthy.end(process)
+    machines.start(victim)
+    assert done.code == 1, str(done)
+    assert victim in done.output
+    healthy.reset()
+    assert [dirt(healthy, name) for name in healthy.names] == [[]] * len(healthy.names)
+    figures.add(f"power of {victim} cut in a reset", 1, [])
+
+
+@contextmanager
+def meanwhile(what: Callable[[], None], chance: random.Random, pause: tuple[float, float]) -> Iterator[list[float]]:
+    """Do `what` again and again at random instants as long as the block lasts; yields when it was done."""
+    stop = threading.Event()
+    times: list[float] = []
+
+    def again() -> None:
+        while not stop.wait(chance.uniform(*pause)):
+            what()
+            times.append(time.monotonic())
+
+    thread = threading.Thread(target=again, daemon=True)
+    thread.start()
+    try:
+        yield times
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_links_that_drop_are_taken_up_again_by_the_same_run(lab: Lab, figures: Figures) -> None:
+    """sshd's sessions are killed on random nodes every few seconds: nobody has to run anything again."""
+    chance = random.Random(SEED + 2)
+    drops, took = 0, []
+    for _ in range(3):
+        lab.reset("--keep-images")
+        names = lab.names
+        with meanwhile(lambda names=names: lab.sh(chance.choice(names), "pkill -KILL -f '^sshd(-session)?: ' || true"), chance, (2.0, 7.0)) as times:  # type: ignore[misc]
+            started = time.monotonic()
+            done = lab.end(lab.start(*BOOTSTRAP))
+            took.append(time.monotonic() - started)
+        drops += len(times)
+        assert done.code == 0, f"seed {SEED}: {done}"
+        assert_healthy(lab)
+    assert drops >= 6
+    figures.add("SSH sessions of a node killed", drops, took, "no run had to be repeated")
+
+
+@pytest.mark.parametrize("seconds", [8, 45])
+def test_a_link_that_falls_silent_is_taken_up_again(lab: Lab, figures: Figures, seconds: int) -> None:
+    """Packets vanish in a step, as when a laptop changes its network; for 45 s, which is more than a dead peer is given."""
+    lab.reset("--keep-images")
+
+    def silence(process: object) -> None:
+        lab.sh("w1", SILENCE)
+        threading.Timer(seconds, lambda: lab.sh("w1", UNSILENCE)).start()
+
+    started = time.monotonic()
+    done = lab.kill_when("join.join", silence, node="w1")
+    took = time.monotonic() - started
+    if done.code != 0:  # given up, as a dead machine would be: it says so, and the next run takes up
+        assert seconds > 20, str(done)
+        assert "w1" in done.output
+        lab.eventually("the link is back", lambda: "faults" not in lab.sh("w1", "nft list tables"), 60)
+        lab.bootstrap()
+    assert_healthy(lab)
+    figures.add(f"link of w1 silent for {seconds} s", 1, [took], "" if done.code == 0 else "that run gave w1 up, the next one finished")
