@@ -131,7 +131,7 @@ def confirm(environment: Environment, yes: str, what: str, *, manual: bool = Fal
         raise UsageError(f"--yes={yes} is not this environment's name; nothing was touched", f"--yes={environment.name}")
     if not sys.stdin.isatty():
         raise UsageError(f"{what} needs a confirmation; nothing was touched", f"--yes={environment.name}")
-    lost = "Everything in that cluster is lost"
+    lost = "Everything in that cluster is lost, its metrics too"
     print(f"{what}. {lost}, and every Docker container and image on these nodes, whosever it is." if manual else f"{what}. {lost}.")
     if input(f"Type {environment.name} to go on: ").strip() != environment.name:
         raise KubefabError("not confirmed; nothing was touched", "")

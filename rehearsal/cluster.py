@@ -150,6 +150,18 @@ def images_of(document: Object) -> list[str]:
     return [c["image"] for c in (*spec.get("initContainers", ()), *spec["containers"])]
 
 
+def fits(document: Object, *, control_plane: bool) -> bool:
+    """Whether a workload's pods may be on such a machine."""
+    selector = document["spec"]["template"]["spec"].get("nodeSelector", {})
+    return tolerates_control_plane(document) if control_plane else "node-role.kubernetes.io/control-plane" not in selector
+
+
+def host_folders(document: Object) -> list[str]:
+    """Folders of the machine that must be there before such a pod starts, and outlive it."""
+    volumes = document["spec"]["template"]["spec"].get("volumes", [])
+    return [v["hostPath"]["path"] for v in volumes if v.get("hostPath", {}).get("type") == "Directory"]
+
+
 def tolerates_control_plane(document: Object) -> bool:
     tolerations = document["spec"]["template"]["spec"].get("tolerations", [])
     return any(t.get("operator") == "Exists" and t.get("key") in (None, "node-role.kubernetes.io/control-plane") for t in tolerations)
@@ -245,7 +257,7 @@ class Settling:
         if member is None or not self.api_up(now) or not host.active("kubelet"):
             return
         for document in self.cluster.workloads("DaemonSet"):
-            if host.control_plane and not tolerates_control_plane(document):
+            if not fits(document, control_plane=host.control_plane):
                 continue
             key = key_of(document)
             created = max(self.cluster.applied_at[key], member.joined)
@@ -274,7 +286,7 @@ class Settling:
             fit = [
                 host
                 for host in self._member_hosts()
-                if self.ready(host, now) and not self._cordoned(host) and (not host.control_plane or tolerates_control_plane(document))
+                if self.ready(host, now) and not self._cordoned(host) and fits(document, control_plane=host.control_plane)
             ]
             if fit:
                 host = min(fit, key=lambda h: (h.cni_at, h.number))
@@ -319,6 +331,10 @@ class Settling:
 
     def _start(self, host: Host, pod: Pod, now: float) -> None:
         begins = pod.created
+        document = self.cluster.objects.get(pod.workload)
+        if document and not all(map(host.exists, host_folders(document))):
+            pod.trouble = "ContainerCreating: MountVolume.SetUp failed: hostPath type check failed"
+            return
         if not pod.host_network:
             if CONFLIST not in host.files:
                 pod.trouble = "no CNI configuration"

@@ -17,6 +17,7 @@ from ..recipes.modern import digest
 from ..steps import File, Step
 
 STAMP = "kubefab.dev/digest"
+METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data
 LABELS = {"app.kubernetes.io/managed-by": "kubefab"}
 # The workload of each manifest that carries its stamp for the facts to find.
 _WORKLOADS = {
@@ -62,6 +63,7 @@ def manifest(name: str, ctx: Context) -> Manifest:
         recipe=ctx.recipe,
         environment=ctx.environment,
         alone=not ctx.environment.workers,
+        metrics=METRICS,
     )
     stamp = digest(text)
     documents = [document for document in yaml.safe_load_all(text) if document]

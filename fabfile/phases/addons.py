@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from ..context import Context
-from ..facts import METRICS_QUERY
+from ..facts import METRICS_QUERY, STATE
 from ..interfaces import Expected, interface_wait
-from ..manifests import applied, manifest
-from ..steps import Action, Remedy, Stop, Wait
+from ..manifests import METRICS, applied, manifest
+from ..steps import Action, Remedy, Step, Stop, Wait
 
 INFLUX = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute"
 
@@ -55,7 +55,7 @@ def _metrics(hostname: str, duration: str) -> Wait:
 
 
 def _fresh_pods(duration: str, after: float) -> Remedy:
-    """The manual's A5: delete InfluxDB's and the collector's pods. A fresh InfluxDB is empty, so A3 follows."""
+    """The manual's A5: delete InfluxDB's and the collector's pods. Its data stay; A3 follows, for an InfluxDB that had none yet."""
     return Remedy(
         "recreate the influxdb and telegraf pods (A5)",
         (
@@ -80,19 +80,26 @@ def _apply(ctx: Context) -> Iterator[Action]:
         return
     monitoring = manifest("monitoring", ctx)
     dashboard = manifest(settings.dashboard, ctx) if settings.dashboard != "none" else None
-    fresh = not applied(monitoring, facts)
+    stored = METRICS.rsplit("/", 1)[1] in facts.undo
+    fresh = not applied(monitoring, facts) or not stored
     if dashboard and not applied(dashboard, facts):
         yield dashboard.step("addons.dashboard", f"apply the dashboard ({settings.dashboard})")
-    if fresh:
+    if not stored:
+        # for whichever user the image runs as; STATE around it lets nobody else in. A pod that still runs would write into a folder that is gone
+        anew = "kubectl -n monitoring delete pods -l app=monitoring-influxdb --wait=false"
+        again = (anew,) if applied(monitoring, facts) else ()
+        folders = (f"install -d -m 0700 {STATE}", f"install -d -m 0777 {METRICS}")
+        yield Step("addons.storage", "a folder for InfluxDB's data", (*folders, *again))
+    if not applied(monitoring, facts):
         yield monitoring.step("addons.monitoring", "apply InfluxDB and Telegraf")
     if fresh or retention_fault(facts.retention, settings.retention):
-        yield _rollout("influxdb", "monitoring", "deploy/monitoring-influxdb")
+        yield _rollout("influxdb", "monitoring", "deploy/monitoring-influxdb", needs="")
         yield _retention(settings.retention)
     if dashboard and not _available(ctx, dashboard.workload):
         yield _rollout("dashboard", "kube-system", f"deploy/{dashboard.workload}")
 
 
-def _rollout(what: str, namespace: str, workload: str) -> Wait:
+def _rollout(what: str, namespace: str, workload: str, needs: str = "members") -> Wait:
     return Wait(
         f"addons.{what}-ready",
         f"{workload.split('/', 1)[1]} runs",
@@ -100,7 +107,7 @@ def _rollout(what: str, namespace: str, workload: str) -> Wait:
         until=lambda seen: None if seen.strip().isdigit() and int(seen) > 0 else seen.strip()[-160:] or "no pod available",
         deadline=300,
         interval=1,
-        needs="members",
+        needs=needs,
         hint=f"`kubectl -n {namespace} describe pods` on the control plane: an image that cannot be pulled, or no node with room",
         evidence=(f"kubectl -n {namespace} get pods -o wide 2>&1", "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8"),
     )
@@ -117,7 +124,8 @@ def _retention(duration: str) -> Wait:
         interval=2,
         changes=True,
         remedies=(_fresh_pods(duration, after=60),),
-        hint="`kubectl -n monitoring logs deploy/monitoring-influxdb` on the control plane",
+        hint="`kubectl -n monitoring logs deploy/monitoring-influxdb` on the control plane; if it finds its data damaged, "
+        f"and only then, `rm -rf {METRICS}` there and run this again: the metrics are lost",
         evidence=("kubectl -n monitoring get pods -o wide 2>&1", "kubectl -n monitoring logs deploy/monitoring-influxdb --tail 8 2>&1"),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ..bash import Call
-from ..cluster import Influx, Member, key_of
+from ..cluster import Influx, Member, host_folders, key_of
 from ..host import Host, Pod
 from ..machine import Machine
 from . import program, unmodelled
@@ -458,7 +458,8 @@ def _delete(machine: Machine, call: Call, words: list[str], options: dict[str, s
             if host is not None:
                 machine.settling.replace(host, pod, machine.host.clock)
                 call.out(f'pod "{pod.name}" deleted from {pod.namespace} namespace\n')
-        if "influxdb" in options.get("-l", ""):
+        stored = cluster.objects.get("Deployment/monitoring/monitoring-influxdb")
+        if "influxdb" in options.get("-l", "") and not (stored and host_folders(stored)):
             cluster.influx = Influx(first=cluster.influx.first)
             cluster.touch()
         return 0

@@ -150,10 +150,14 @@ def test_a_stopped_kubelet_is_started_again(healthy: Lab) -> None:
 def test_influxdb_that_refuses_is_made_anew_and_the_policy_set_again(healthy: Lab) -> None:
     """A3 repeated (A4), in vain; then both kinds of pods recreated once (A5)."""
     pod = healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name")
+    oldest = "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'SELECT first(cpu_usage_nanocores) FROM kubernetes_node'"
+    first = healthy.kubectl(oldest)
+    assert "kubernetes_node," in first
     healthy.kubectl("-n monitoring exec deploy/monitoring-influxdb -- mv /usr/bin/influx /usr/bin/influx.gone")
     done = healthy.bootstrap()
     assert "recreate the influxdb and telegraf pods (A5)" in done.output
     assert healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name") != pod
+    assert healthy.kubectl(oldest) == first, "the metrics outlive the pod"
     test_the_retention_policy_is_the_manuals(healthy)
 
 

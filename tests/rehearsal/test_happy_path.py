@@ -10,6 +10,8 @@ import pytest
 from fabfile.context import Choices
 from fabfile.phases import RESET
 from fabfile.phases.reset import residue
+from fabfile.runner import Run
+from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed
 
 
@@ -130,3 +132,20 @@ def test_swap_is_off_for_the_cluster_and_back_after_it(bed: Bed) -> None:
     bed.reset()
     assert bed.facts()["w2"].swaps == ("/swapfile",)
     assert len(bed.facts()["w2"].fstab_swaps) == 1
+
+
+def test_metrics_outlive_their_pods_and_not_their_cluster(bed: Bed) -> None:
+    folder = "/var/lib/kubefab/influxdb"
+    outcome = bed.bootstrap()
+    hosts = outcome.simulation.hosts
+    assert [name for name, host in hosts.items() if host.exists(folder)] == ["cp1"]
+    assert [name for name, host in hosts.items() for pod in host.pods if "influxdb" in pod.name] == ["cp1"]
+
+    def taken_away(simulation: Simulation, run: Run) -> None:
+        simulation.hosts["cp1"].remove(folder)
+
+    mended = bed.run(hook=taken_away)
+    assert set(mended.states.values()) == {"done"}
+    assert mended.simulation.hosts["cp1"].exists(folder)
+    assert bed.bootstrap().result.steps == 0
+    assert not bed.reset().simulation.hosts["cp1"].exists(folder)

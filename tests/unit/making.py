@@ -90,7 +90,7 @@ def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stampe
     facts = installed(env, "cp1", ca_hash=CA, api_ready=True, nodes=tuple(api_node(m) for m in members))
     facts = replace(
         facts,
-        undo=facts.undo | {"init-started", "initialised"},
+        undo=facts.undo | {"init-started", "initialised", "influxdb"},
         units={**facts.units, "kubelet": Unit(True, True)},
         traces=facts.traces | {"/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"},
         links=links("flannel.1", "cni0", inside="10.44.0"),

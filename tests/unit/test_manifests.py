@@ -106,7 +106,14 @@ def test_nobody_gets_more_rights_than_reading(name: str) -> None:
             assert not writes or rule["resources"] == ["nodes/status"], "flannel annotates its node, nobody writes anything else"
 
 
-@pytest.mark.parametrize("name", ["monitoring", "headlamp", "kube-web-view"])
+def test_influxdbs_data_are_in_a_folder_of_the_control_plane() -> None:
+    pod = one("monitoring", "Deployment")["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"node-role.kubernetes.io/control-plane": ""}
+    assert [t["key"] for t in pod["tolerations"]] == ["node-role.kubernetes.io/control-plane"]
+    assert pod["volumes"] == [{"name": "data", "hostPath": {"path": "/var/lib/kubefab/influxdb", "type": "Directory"}}]
+
+
+@pytest.mark.parametrize("name", ["headlamp", "kube-web-view"])
 def test_a_cluster_without_workers_runs_its_pods_on_the_control_plane(name: str) -> None:
     assert "tolerations" in one(name, "Deployment", environment(workers=0))["spec"]["template"]["spec"]
     assert "tolerations" not in one(name, "Deployment", environment(workers=1))["spec"]["template"]["spec"]
