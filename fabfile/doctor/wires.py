@@ -130,7 +130,7 @@ tcp() { # label, address, port
   esac
 }
 udp() { local i; for i in 1 2 3; do echo "got $3 $5 $4" 2>/dev/null >"/dev/udp/$2/$3"; sleep 0.15; done; echo "udp $1 $3 sent"; }
-# "probe" asks the path and not what the kernel remembers of it for ten minutes; iputils before 2023 has only "do"
+# "probe" asks the path and not what the kernel remembers of it for ten minutes; iputils has it from 20231222 on, older ones only "do"
 how=probe; ping -n -q -c 1 -W 1 -M probe 127.0.0.1 >/dev/null 2>&1 || how=do
 fits() { ping -n -q -c 2 -i 0.2 -W 1 -M $how -s "$2" "$1" >/dev/null 2>&1; }
 mtu() { # label, address, kind, MTU of our interface
