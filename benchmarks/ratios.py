@@ -94,8 +94,22 @@ class _Silent:
 
 def plain_ssh(there: Opened) -> None:
     """OpenSSH's client running `true` on every node, as many at a time as we take."""
-    with ThreadPoolExecutor(there.environment.settings.forks) as pool:
+    with _every_core(), ThreadPoolExecutor(there.environment.settings.forks) as pool:
         list(pool.map(_true, there.environment.nodes))
+
+
+@contextmanager
+def _every_core() -> Iterator[None]:
+    """A rehearsal keeps its threads on one core: other processes are not to suffer from it."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _true(node: Node) -> None:

@@ -62,6 +62,14 @@ def test_waiting_passes_virtual_time_only(bed: Bed) -> None:
         assert simulation.clock("cp1").now() == before + 7200
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no such call")
+def test_one_core_meanwhile_and_all_of_them_again(bed: Bed) -> None:
+    before = os.sched_getaffinity(0)
+    with rehearsal.running(bed.environment):
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+
+
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "state.jsonl"
     store = Store(path)
