@@ -1,13 +1,14 @@
 """What a person sees while a run goes on and when it ends. Quiet when fine; on failure: node, step, command, output, next action.
 
-On a terminal a live line for each node at work; in a pipe plain lines.  Above `CROWD` nodes, one line a phase.
+On a terminal a live line for each node at work; in a pipe plain lines, and a sign of life where `SILENCE` passes without one.
+Above `CROWD` nodes, one line a phase.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from threading import Lock
+from collections import Counter, defaultdict
+from threading import Event, Lock, Thread
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,6 +24,7 @@ from .signatures import likely
 
 CROWD = 12
 LIVE_ROWS = 14
+SILENCE = 30.0  # seconds
 
 
 def seconds(value: float) -> str:
@@ -47,15 +49,20 @@ class Progress:
         self._current: dict[str, tuple[str, str, float]] = {}
         self._phases: dict[str, list[tuple[str, int, float]]] = defaultdict(list)
         self._done = 0
+        self._spoke = time.monotonic()
+        self._ended = Event()
         live = self.console.is_terminal
         self._live = Live(console=self.console, refresh_per_second=8, transient=True, get_renderable=self._render) if live else None
 
     def __enter__(self) -> Progress:
         if self._live:
             self._live.start()
+        else:
+            Thread(target=self._keep_alive, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._ended.set()
         if self._live:
             self._live.stop()
 
@@ -94,7 +101,24 @@ class Progress:
         )
 
     def _line(self, text: Text) -> None:
+        self._spoke = time.monotonic()
         self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+    def _keep_alive(self) -> None:
+        while not self._ended.wait(max(0.1, self._spoke + SILENCE - time.monotonic())):
+            self.heartbeat(time.monotonic())
+
+    def heartbeat(self, now: float) -> None:
+        """After a long silence: how many nodes are done, what the others do, and who has been at it longest."""
+        with self._lock:
+            current = dict(self._current)
+            done = self._done
+        if now - self._spoke < SILENCE or not current:
+            return
+        phases = ", ".join(f"{count} {phase}" for phase, count in Counter(phase or "observe" for phase, _, _ in current.values()).most_common())
+        name, (phase, text, started) = min(current.items(), key=lambda item: item[1][2])
+        longest = f"{name} {phase or 'observe'}, {seconds(now - started)}: {text}"
+        self._line(Text(f"… {done} of {len(self._nodes)} nodes done, at work: {phases}; longest {longest}", "dim"))
 
     def _render(self) -> Group:
         now = time.monotonic()
@@ -141,6 +165,9 @@ def print_failures(console: Console, result: RunResult, command: str) -> None:
     if interrupted:
         console.print(f"[yellow]stopped by you:[/] {escape(', '.join(interrupted))}")
     console.print(f"run it again when mended; it takes up from here:\n  {command}", markup=False, soft_wrap=True)
+    if len(result.failed) < len(result.nodes) and "cluster.bootstrap" in command and "--only-failed" not in command:
+        done = len(result.nodes) - len(result.failed)
+        console.print(f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed", markup=False, soft_wrap=True)
 
 
 def print_error(console: Console, error: KubefabError, title: str = "") -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from fabfile.errors import KubefabError, StepFailed
 from fabfile.masking import register
-from fabfile.progress import CROWD, Progress, print_error, print_failures, seconds
+from fabfile.progress import CROWD, SILENCE, Progress, print_error, print_failures, seconds
 from fabfile.runner import NodeResult, RunResult
 
 
@@ -78,6 +79,28 @@ def test_many_nodes_get_a_line_a_phase_instead() -> None:
     assert text(console) == f"install   {CROWD} of {CROWD + 1} nodes changed, slowest w{CROWD} {seconds(CROWD)}\n"
 
 
+def test_a_long_silence_in_a_pipe_is_broken_by_who_does_what() -> None:
+    console = pipe(200)
+    progress = Progress(["cp1", "w1", "w2", "w3"], console=console)
+    progress.node_done("cp1", NodeResult("cp1"))
+    for name, phase, what in (("w1", "install", "packages"), ("w2", "join", "waits for flannel.1"), ("w3", "join", "x")):
+        progress.doing(name, phase, what)
+    progress.heartbeat(progress._spoke + SILENCE - 1)
+    assert text(console) == ""
+    later = progress._spoke + SILENCE
+    progress.heartbeat(later)
+    assert re.fullmatch(r"… 1 of 4 nodes done, at work: 2 join, 1 install; longest w1 install, 30 s: packages\n", text(console))
+    progress.heartbeat(later)
+    assert text(console).count("\n") == 1, "it spoke just now"
+
+
+def test_nobody_at_work_is_no_news() -> None:
+    console = pipe()
+    progress = Progress(["cp1"], console=console)
+    progress.heartbeat(progress._spoke + SILENCE)
+    assert text(console) == ""
+
+
 def test_simulated_seconds_are_called_so() -> None:
     console = pipe()
     Progress(["cp1"], console=console, simulated=True).phase_done("cp1", "prep", 2, 3.0)
@@ -105,6 +128,21 @@ def test_a_failure_says_node_step_command_output_and_what_to_do() -> None:
     for part in ("w1 · install.packages", "$ apt-get install", "│ E: such", "→ the last lines say which", "w2", "stopped by you: w3", "inv cluster.bootstrap --env aws"):
         assert part in shown
     assert "cp1\n" not in shown
+
+
+@pytest.mark.parametrize(
+    ("states", "command", "offered"),
+    [
+        (["done", "failed"], "inv cluster.bootstrap", True),
+        (["failed", "blocked"], "inv cluster.bootstrap", False),
+        (["done", "failed"], "inv cluster.bootstrap --only-failed", False),
+        (["done", "failed"], "fab -H all prep", False),
+    ],
+)
+def test_only_failed_is_named_where_it_helps(states: list[str], command: str, offered: bool) -> None:
+    console = pipe()
+    print_failures(console, RunResult({f"w{n}": NodeResult(f"w{n}", state) for n, state in enumerate(states)}), command)
+    assert (f"or without the 1 that is done:\n  {command} --only-failed" in text(console)) is offered
 
 
 def test_square_brackets_in_output_are_not_markup() -> None:
