@@ -37,20 +37,27 @@ class Masker:
         """Register a secret, in clear and base64; returns it, so that it can be used in place."""
         forms = {secret, base64.b64encode(secret.encode()).decode()}
         forms |= {line for line in secret.splitlines() if len(line) > 16}
+        forms = {form for form in forms if len(form) >= SHORTEST}
         with self._lock:
-            self._secrets |= {form for form in forms if len(form) >= SHORTEST}
-            longest_first = sorted(self._secrets, key=len, reverse=True)
-            self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            if not forms <= self._secrets:
+                self._secrets |= forms
+                self._known = None
         return secret
 
     def mask(self, text: str) -> str:
         """The text with every known secret, and whatever has a secret's form, replaced."""
-        known = self._known
-        if known:
-            text = known.sub(MASKED, text)
+        text = (self._known or self._compiled()).sub(MASKED, text)
         for pattern in _PATTERNS:
             text = pattern.sub(MASKED, text)
         return text
+
+    def _compiled(self) -> re.Pattern[str]:
+        """The pattern of all secrets, made when it is first needed after one was added."""
+        with self._lock:
+            if self._known is None:
+                longest_first = sorted(self._secrets, key=len, reverse=True)
+                self._known = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+            return self._known
 
 
 _masker = Masker()
