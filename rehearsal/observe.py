@@ -9,8 +9,8 @@ from io import StringIO
 
 from .bash import Shell, Streams, Unmodelled
 from .commands import dispatch
-from .commands.kubeadm import ca_hash
 from .commands.network import OUR_CHAIN
+from .commands.pki import ca_hash
 from .commands.runtime import sandbox
 from .commands.system import disk_free
 from .host import KERNEL, SUSE

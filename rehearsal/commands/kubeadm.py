@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from typing import Any
 
@@ -14,10 +12,10 @@ from ..cluster import Influx, Member, Token, builtin
 from ..host import Host, Link, Pod
 from ..machine import Halted, Machine
 from . import legacy, program, unmodelled
+from .pki import COMPONENTS, ca_hash, certificate, kubeconfig, write_control_plane
 
 HEALTH = 240.0  # seconds that kubeadm waits for kubelet and control plane (controlPlaneComponentHealthCheck)
 ETCD, DNS = "registry.k8s.io/etcd:3.6.6-0", "registry.k8s.io/coredns/coredns:v1.13.1"
-COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _RESET_NOTE = (
     "The reset process does not perform cleanup of CNI plugin configuration,\n"
     "network filtering rules and kubeconfig files.\n\nFor information on how to perform this cleanup manually, please see:\n"
@@ -236,47 +234,6 @@ def _static(host: Host, component: str, version: str) -> Pod:
     )
 
 
-def certificate(salt: str) -> str:
-    body = base64.b64encode(hashlib.sha512(salt.encode()).digest() * 3).decode()
-    lines = "\n".join(body[i : i + 64] for i in range(0, len(body), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
-
-
-def ca_hash(ca: str) -> str:
-    """What stands for the digest of the CA's public key."""
-    return hashlib.sha256(ca.encode()).hexdigest()
-
-
-def write_control_plane(host: Host, ca: str, endpoint: str, name: str, version: str) -> None:
-    key = hashlib.sha256(ca.encode()).hexdigest()
-    host.write("/etc/kubernetes/pki/ca.crt", ca)
-    for pair in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "sa", "etcd/ca", "etcd/server"):
-        host.write(f"/etc/kubernetes/pki/{pair}.key", f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n", "600")
-    for who in ("admin", "super-admin", "controller-manager", "scheduler", "kubelet"):
-        host.write(f"/etc/kubernetes/{who}.conf", _kubeconfig(ca, endpoint, name, who), "600")
-    for component in COMPONENTS:
-        host.write(f"/etc/kubernetes/manifests/{component}.yaml", f"# {component} v{version}\napiVersion: v1\nkind: Pod\n", "600")
-    host.write("/var/lib/etcd/member/snap/db", "etcd\n", "600")
-    host.make_folder("/etc/kubernetes/tmp")
-
-
-def _kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
-    encoded = base64.b64encode(ca.encode()).decode()
-    key = base64.b64encode(hashlib.sha256(f"{ca}{user}".encode()).digest() * 4).decode()
-    name = f"kubernetes-{user}"
-    return yaml.safe_dump(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": cluster, "cluster": {"certificate-authority-data": encoded, "server": f"https://{endpoint}"}}],
-            "contexts": [{"name": f"{name}@{cluster}", "context": {"cluster": cluster, "user": name}}],
-            "current-context": f"{name}@{cluster}",
-            "users": [{"name": name, "user": {"client-certificate-data": encoded, "client-key-data": key}}],
-        },
-        sort_keys=False,
-    )
-
-
 def _kubelet_files(host: Host, hostname: str) -> None:
     host.write("/var/lib/kubelet/config.yaml", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n")
     host.write("/var/lib/kubelet/kubeadm-flags.env", f'KUBELET_KUBEADM_ARGS="--hostname-override={hostname} --node-ip={host.address}"\n')
@@ -346,7 +303,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.spend(4, "join discovery")
     if token is not None and token.signed > machine.now:
         host.clock += 5  # it looks for the signature every 5 seconds
-    host.write("/etc/kubernetes/bootstrap-kubelet.conf", _kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600")
+    host.write("/etc/kubernetes/bootstrap-kubelet.conf", kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600")
     host.write("/etc/kubernetes/pki/ca.crt", cluster.ca)
     call.out('[preflight] Reading configuration from the "kubeadm-config" ConfigMap\n[kubelet-start] Starting the kubelet\n')
     if machine.fault("dies-in-join") is not None:
@@ -369,7 +326,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
             "connection refused (running with swap on is not supported)"
         )
     machine.spend(8, "join bootstrap")
-    host.write("/etc/kubernetes/kubelet.conf", _kubeconfig(cluster.ca, endpoint, cluster.name, "kubelet"), "600")
+    host.write("/etc/kubernetes/kubelet.conf", kubeconfig(cluster.ca, endpoint, cluster.name, "kubelet"), "600")
     host.remove("/etc/kubernetes/bootstrap-kubelet.conf")
     _enrol(machine, registered)
     call.out("This node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n")

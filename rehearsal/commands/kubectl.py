@@ -12,7 +12,7 @@ from ..bash import Call
 from ..cluster import Influx, Member, host_folders, key_of
 from ..host import Host, Pod
 from ..machine import Machine
-from . import program, unmodelled
+from . import legacy, program, unmodelled
 
 _VALUED = {
     "-n", "--namespace", "-l", "--selector", "-o", "--output", "-f", "--filename", "--field-selector", "--tail", "--timeout",
@@ -428,9 +428,7 @@ def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, st
 
 
 def _apply_legacy(machine: Machine, call: Call, url: str) -> int:
-    from .legacy import documents_of
-
-    for document in documents_of(url, machine):
+    for document in legacy.documents_of(url, machine):
         machine.cluster.apply(document, machine.host.clock)
         call.out(f'{document["kind"].lower()} "{document["metadata"]["name"]}" created\n')
     return 0

@@ -13,6 +13,7 @@ from ..cluster import Influx, Member, Object, Token, builtin
 from ..host import Link, Pod
 from ..machine import Machine
 from . import program, unmodelled
+from .pki import COMPONENTS, certificate, write_control_plane
 from .runtime import sandbox
 
 KUBEADM = "1.6.0-alpha.0-2074-a092d8e0f95f52-00"
@@ -111,8 +112,6 @@ def _preflight(machine: Machine, call: Call) -> int:
 
 
 def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
-    from .kubeadm import COMPONENTS, certificate, write_control_plane
-
     host, cluster = machine.host, machine.cluster
     code = _preflight(machine, call)
     if code:
