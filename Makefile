@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lab format lock clean
+.PHONY: help demo test check faults lab format lock clean
 
 help:
 	@echo 'make demo    bring up, look at and take back a cluster of simulated nodes (seconds, no privileges)'
 	@echo 'make test    every check and every test, those on real nodes too (root, Docker; 15 min more the first time)'
 	@echo 'make check   the same without real nodes (a few minutes, no privileges)'
+	@echo 'make faults  kubefab killed, power cut, links dropped on real nodes, many times (half an hour)'
 	@echo 'make lab     a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
 	@echo 'make clean   remove .venv and caches of tools; `inv lab.down` removes the lab'
 
@@ -19,6 +20,9 @@ demo: $(VENV)/.runtime
 	@echo; echo '$$ inv cluster.status'; $(BIN)/inv cluster.status --env rehearsal
 	@echo; echo '$$ inv cluster.reset'; $(BIN)/inv cluster.reset --env rehearsal
 	@echo; echo 'That was the whole job on simulated nodes. To go on by hand: . $(BIN)/activate; inv -l'
+
+faults: $(VENV)/.dev
+	KUBEFAB_FAULTS=all $(BIN)/python -m pytest tests/lab/test_faults.py
 
 lab: $(VENV)/.runtime
 	@echo '$$ inv lab.up'; $(BIN)/inv lab.up

@@ -500,6 +500,8 @@ class Run:
 
         def look() -> str | None:
             self._check_stop(node)
+            if target != node:
+                self.group.of(node).open()  # a node whose link has died is not waited for elsewhere
             try:
                 seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
             except (Unreachable, StepFailed) as error:  # a link that dies silently ends in a time-out

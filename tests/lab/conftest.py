@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(PROJECT / "tests" / "lab"):
             item.add_marker(pytest.mark.lab)
             item.add_marker(pytest.mark.timeout(ENTERING if "lab" in getattr(item, "fixturenames", ()) else 300))
-    order = {"test_story.py": 0, "test_scenarios.py": 1, "test_doctor.py": 2, "test_dnf.py": 3}
+    order = {"test_story.py": 0, "test_scenarios.py": 1, "test_doctor.py": 2, "test_faults.py": 3, "test_dnf.py": 5}
     items.sort(key=lambda item: order.get(item.path.name, 4) if item.path.is_relative_to(PROJECT / "tests" / "lab") else 5)
 
 

@@ -479,6 +479,15 @@ def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., 
         assert w.states() == {"cp1": state}
 
 
+def test_a_node_that_died_is_not_waited_for_on_the_control_plane(world: Callable[..., World]) -> None:
+    w = world(workers=1)
+    w.hooks["w1", "open"] = unreachable
+    remedy = Remedy("recreate everything", ("do recreate",), 45)
+    wait = Wait("addons.seen", "seen", "look", lambda seen: "nothing yet", 150, 3, on="control-plane", remedies=(remedy,), hint="look")
+    assert "connection refused" in w.run(phase("addons", wait), on="w1").nodes["w1"].error.message
+    assert ("cp1", "addons.seen.remedy") not in w.log
+
+
 def test_a_wait_is_over_when_it_is_so(world: Callable[..., World]) -> None:
     w = world()
     seen = iter(["", "no flannel.1", "there"])
