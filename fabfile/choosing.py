@@ -30,7 +30,10 @@ def unfinished(events: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def chosen_nodes(environment: Environment, limit: str = "", only_failed: bool = False) -> tuple[Node, ...]:
     """The nodes to work on, in inventory order; none when nothing failed. Raises UsageError for unknown names or where no run was."""
-    nodes = tuple(environment.select([name for name in limit.split(",") if name])) if limit else environment.nodes
+    names = [name for name in limit.split(",") if name]
+    if limit and not names:
+        raise UsageError(f"--limit {limit} names no node", "--limit w1,w2")
+    nodes = environment.select(names) if limit else environment.nodes
     if not only_failed:
         return nodes
     paths = journals(environment.state / "journal")
@@ -44,5 +47,5 @@ def phases_from(phases: Sequence[Phase], name: str) -> tuple[Phase, ...]:
     """The phases from the named one on. Raises UsageError for a name that is none."""
     names = [phase.name for phase in phases]
     if name and name not in names:
-        raise UsageError(f"there is no phase {name}", f"one of {', '.join(names)}")
+        raise UsageError(f"--from: there is no phase {name}", f"one of {', '.join(names)}")
     return tuple(phases[names.index(name) if name else 0 :])

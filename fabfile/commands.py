@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from invoke import Context, Exit, task
+from invoke import Argument, Context, Exit, Task, task
 from rich.console import Console
 
 from .context import Choices
@@ -22,6 +24,10 @@ from .session import Options, Session, opened
 from .settings import KEYS
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper):  # a locale without our signs (EUC-KR, C) is to cost them, not the command
+        _stream.reconfigure(errors="replace")
 
 HELP = {
     "env": "environment of hosts.env; default: KUBEFAB_ENV, else the rehearsal",
@@ -47,10 +53,39 @@ def explained(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except KubefabError as error:
-            print_error(Console(stderr=True, highlight=False), error)
-            raise Exit(code=error.exit_code) from None
+            raise _told(error) from None
+        except BrokenPipeError:  # whoever read our output has gone; the interpreter is not to try once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=EXIT_FAILED) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise _told(KubefabError(f"{where}{error.strerror or error}", "is it there, yours to read and write, and with room left?")) from None
 
     return cast(F, wrapper)
+
+
+def _told(error: KubefabError) -> Exit:
+    """The error printed; what ends the command with its exit code."""
+    print_error(Console(stderr=True, highlight=False), error)
+    return Exit(code=error.exit_code)
+
+
+class _Number(Argument):
+    """A number's option: Invoke itself answers `--workers x` with a traceback."""
+
+    def set_value(self, value: Any, cast: bool = True) -> None:
+        if cast and not str(value).isdecimal():
+            raise _told(UsageError(f"--{self.name} {value}: not a number from 0", f"write it like --{self.name} 5"))
+        super().set_value(value, cast)
+
+
+class _Task(Task[Any]):
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        arguments = super().get_arguments(ignore_unknown_help)
+        for argument in arguments:
+            if argument.kind is int:
+                argument.__class__ = _Number
+        return arguments
 
 
 def command(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -59,7 +94,7 @@ def command(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         names = function.__code__.co_varnames[1 : function.__code__.co_argcount]
         texts = {name.replace("_", "-"): HELP[name.replace("_", "-")] for name in names if name.replace("_", "-") in HELP}
-        return task(help={**texts, **kwargs.pop("help", {})}, **kwargs)(explained(function))
+        return task(klass=_Task, help={**texts, **kwargs.pop("help", {})}, **kwargs)(explained(function))
 
     return decorate
 

@@ -21,7 +21,7 @@ from dotenv.parser import parse_stream
 
 from . import images, masking
 from .errors import UsageError
-from .settings import KEYS, Settings
+from .settings import KEYS, Settings, jump
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_ENVIRONMENT = "rehearsal"
@@ -314,8 +314,7 @@ def _settings(name: str, values: Mapping[str, _Value], problems: list[Problem]) 
             problems.append(Problem(value.where, f"{source} {error}", f"{spec.metadata['about']}"))
             continue
         if spec.metadata["path"] and value.text:
-            path = Path(value.text).expanduser()
-            path = path if path.is_absolute() else value.folder / path
+            path = value.folder / Path(value.text).expanduser()
             chosen[spec.name] = str(path)
             if not path.is_file():
                 problems.append(Problem(value.where, f"{source}: no file {path}", spec.metadata["about"]))
@@ -354,8 +353,18 @@ def _node(
     if not _NAME.fullmatch(name) or name in GROUPS:
         problems.append(Problem(value.where, f"{key}: name {name!r} cannot be used", "lower-case letters, digits, - and ., and not a group's name"))
     port = options.get("port", str(settings.ssh_port))
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not port.isdecimal() or not 0 < int(port) < 65536:
         problems.append(Problem(value.where, f"{key}: port {port!r} is not a port", "1 to 65535"))
+    if "jump" in options:
+        try:
+            jump(options["jump"])
+        except ValueError as error:
+            problems.append(Problem(value.where, f"{key}: jump {error}", form))
+    ssh_key = settings.ssh_key
+    if "key" in options:
+        ssh_key = str(value.folder / Path(options["key"]).expanduser())
+        if not Path(ssh_key).is_file():
+            problems.append(Problem(value.where, f"{key}: no file {ssh_key}", "the private key that logs in there"))
     if len(problems) > mark:
         return None
     return Node(
@@ -365,7 +374,7 @@ def _node(
         control_plane=control_plane,
         user=options.get("user", settings.ssh_user),
         port=int(port),
-        key=str(Path(options["key"]).expanduser()) if "key" in options else settings.ssh_key,
+        key=ssh_key,
         jump=options.get("jump", settings.ssh_jump),
         instance=options.get("instance", ""),
     )

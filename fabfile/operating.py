@@ -143,7 +143,7 @@ def _print_check(console: Console, check: verifying.Check) -> None:
         console.print(Text.assemble(("  → ", "cyan"), mask(check.likely)), soft_wrap=True)
 
 
-@command(help={"count": "how many, newest last"})
+@command(help={"count": "how many, newest last; 0: all"})
 def history(c: Any, env: str = "", count: int = 15, json: bool = False) -> None:
     """Earlier runs, from their journals."""
     environment = inventory.load(env or None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from threading import Event, Lock, Thread
 
 from rich.console import Console, Group
@@ -17,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from .errors import KubefabError
+from .errors import KubefabError, StepFailed
 from .masking import mask
 from .runner import NodeResult, RunResult
 from .signatures import likely
@@ -102,7 +103,8 @@ class Progress:
 
     def _line(self, text: Text) -> None:
         self._spoke = time.monotonic()
-        self.console.print(text, soft_wrap=not self.console.is_terminal)
+        with suppress(SystemExit):  # rich's answer to a closed pipe: whoever read has gone, the run goes on
+            self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def _keep_alive(self) -> None:
         while not self._ended.wait(max(0.1, self._spoke + SILENCE - time.monotonic())):
@@ -176,7 +178,7 @@ def print_error(console: Console, error: KubefabError, title: str = "") -> None:
     console.print(Text.assemble(("✗ ", "bold red"), (f"{title}\n" if title else "", "bold"), error.message), soft_wrap=True)
     for line in error.output.splitlines():
         console.print(Text(f"  │ {line}", "dim"), soft_wrap=True)
-    known = likely(f"{error.message}\n{error.output}")
+    known = likely(f"{error.message}\n{error.output}") if error.output or isinstance(error, StepFailed) else None  # a node's words only
     if known:
         console.print(Text.assemble(("likely: ", "bold"), f"{known.cause} ({known.source})"), soft_wrap=True)
         console.print(Text.assemble(("→ ", "bold cyan"), known.remedy), soft_wrap=True)

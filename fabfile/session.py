@@ -126,6 +126,8 @@ def opened(options: Options) -> Iterator[Session]:
     environment = inventory.load(options.env or None)
     if options.kubernetes:
         environment = replace(environment, settings=replace(environment.settings, kubernetes=options.kubernetes))
+    if not environment.settings.manual:
+        recipe_for(environment)  # a release that has none is to be told before there is a journal
     console = Console(highlight=False)
     warn(environment)
     password = register(getpass.getpass("sudo password: ")) if options.ask_sudo_pass else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,31 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _text(value: str) -> str:
+    return value
+
+
+def _word(value: str) -> str:
+    if not value or re.search(r"\s", value):
+        raise ValueError(f"{value!r}: one word, no blanks. Take the line out for the default")
+    return value
+
+
+def _url(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/]+(/.*)?", value):
+        raise ValueError(f"{value!r} is not an address like https://mirror.example/path. Take the line out for the default")
+    return value
+
+
+def _place(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?", value):
+        raise ValueError(f"{value!r} is not a host:port, like registry.example:5000")
+    return value
+
+
+def jump(value: str) -> str:
+    """A bastion. Raises ValueError for what is not user@host:port, of which user and port may be left out."""
+    if not re.fullmatch(r"([^\s@]+@)?[\w.-]+(:\d{1,5})?", value):
+        raise ValueError(f"{value!r} is not a bastion, like ops@203.0.113.9:22")
     return value
 
 
@@ -40,19 +66,19 @@ def _token(value: str) -> str:
 
 
 def _port(value: str) -> int:
-    if not value.isdigit() or not 0 < int(value) < 65536:
+    if not value.isdecimal() or not 0 < int(value) < 65536:
         raise ValueError(f"{value!r} is not a port (1 to 65535)")
     return int(value)
 
 
 def _node_port(value: str) -> int:
-    if not value.isdigit() or not 30000 <= int(value) <= 32767:
+    if not value.isdecimal() or not 30000 <= int(value) <= 32767:
         raise ValueError(f"{value!r} is not a NodePort (30000 to 32767)")
     return int(value)
 
 
 def _count(value: str) -> int:
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise ValueError(f"{value!r} is not a number from 1")
     return int(value)
 
@@ -62,8 +88,8 @@ def _seconds(value: str) -> float:
         number = float(value)
     except ValueError:
         raise ValueError(f"{value!r} is not a number of seconds") from None
-    if number <= 0:
-        raise ValueError(f"{value!r}: must be more than 0 seconds")
+    if not 0 < number < math.inf:
+        raise ValueError(f"{value!r}: must be more than 0 seconds, and end")
     return number
 
 
@@ -117,22 +143,22 @@ class Settings:
     pod_cidr: Network = _setting(ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it")
     service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
     node_cidr: Network | None = _setting(None, _network, "the nodes' private network, to check overlaps and narrow firewall rules")
-    dns_domain: str = _setting("cluster.local", _text, "the cluster's DNS domain")
+    dns_domain: str = _setting("cluster.local", _word, "the cluster's DNS domain")
     api_port: int = _setting(6443, _port, "TCP port of the API server")
 
     ssh_user: str = _setting("", _text, "login user; default: yours")
     ssh_port: int = _setting(22, _port, "SSH port of nodes that name none")
     ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
-    ssh_jump: str = _setting("", _text, "bastion, as user@host:port, for nodes on private addresses")
+    ssh_jump: str = _setting("", jump, "bastion, as user@host:port, for nodes on private addresses")
     connect_timeout: float = _setting(10.0, _seconds, "seconds to wait for a connection")
     forks: int = _setting(40, _count, "nodes worked on at the same time")
 
-    packages_url: str = _setting("https://pkgs.k8s.io", _text, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io")
+    packages_url: str = _setting("https://pkgs.k8s.io", _url, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io")
     packages_key_fingerprint: str = _setting("DE15B14486CD377B9E876E1A234654DA9A296436", _text, "fingerprint that the package repository's key must have; empty: not checked")
-    containerd_url: str = _setting("https://download.docker.com", _text, "where containerd.io comes from; same layout as download.docker.com")
+    containerd_url: str = _setting("https://download.docker.com", _url, "where containerd.io comes from; same layout as download.docker.com")
     containerd_key_fingerprint: str = _setting("9DC858229FC7DD38854AE2D88D81803C0EBFCD88", _text, "fingerprint of that repository's key; empty: not checked")
 
-    registry: str = _setting("", _text, "private registry, host:port; empty: none")
+    registry: str = _setting("", _place, "private registry, host:port; empty: none")
     registry_user: str = _setting("", _text, "its login")
     registry_password: str = _setting("", _text, "its password: hosts.local.env or the process environment", secret=True)
     registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
@@ -141,19 +167,19 @@ class Settings:
     image_digests: str = _setting("", _text, "file of image digests that must be what runs; `inv cluster.digests` writes it", path=True)
     image_digests_strict: bool = _setting(False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list")
 
-    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _text, "flannel's image")
-    flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _text, "its CNI plugin's image")
+    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _word, "flannel's image")
+    flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _word, "its CNI plugin's image")
     flannel_grace: float = _setting(60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)")
 
     dashboard: str = _setting("headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none")
-    dashboard_image: str = _setting("", _text, "its image; default: the recipe's for that dashboard")
+    dashboard_image: str = _setting("", _word, "its image; default: the recipe's for that dashboard")
     dashboard_port: int = _setting(31447, _node_port, "its NodePort")
-    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _text, "InfluxDB 1.x")
+    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _word, "InfluxDB 1.x")
     influxdb_port: int = _setting(30315, _node_port, "its NodePort")
-    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _text, "Telegraf")
+    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _word, "Telegraf")
     retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
 
-    probe_image: str = _setting("docker.io/library/busybox:1.37", _text, "image with a shell and busybox tools, for `inv cluster.verify`")
+    probe_image: str = _setting("docker.io/library/busybox:1.37", _word, "image with a shell and busybox tools, for `inv cluster.verify`")
 
     kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
     kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
@@ -161,12 +187,12 @@ class Settings:
     ignore_preflight: tuple[str, ...] = _setting((), _words, "kubeadm preflight checks to pass over, by name; never `all`")
 
     token: str = _setting("", _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True)
-    manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _text, "where the 1.5 recipe's manifests come from")
-    legacy_key_url: str = _setting("http://packages.cloud.google.com/apt/doc/apt-key.gpg", _text, "the 1.5 recipe's apt key")
-    legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _text, "the 1.5 recipe's apt repository")
+    manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from")
+    legacy_key_url: str = _setting("http://packages.cloud.google.com/apt/doc/apt-key.gpg", _url, "the 1.5 recipe's apt key")
+    legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _url, "the 1.5 recipe's apt repository")
     legacy_suite: str = _setting("kubernetes-xenial main", _text, "its suite and component")
-    legacy_daemon_url: str = _setting("", _text, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon")
-    legacy_influx_image: str = _setting("cburki/influxdb-shell", _text, "the 1.5 recipe's InfluxDB client image")
+    legacy_daemon_url: str = _setting("", _url, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon")
+    legacy_influx_image: str = _setting("cburki/influxdb-shell", _word, "the 1.5 recipe's InfluxDB client image")
 
     simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
     simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")

@@ -57,11 +57,19 @@ class Recipe:
     def version(self) -> str:
         """The patch release, like 1.36.4."""
         wanted = self.settings.kubernetes
-        return wanted if wanted.count(".") == 2 else RELEASES[self.minor][0]
+        newest, _ = self._published
+        return wanted if wanted.count(".") == 2 else newest
 
     @property
     def pause(self) -> str:
-        return f"registry.k8s.io/pause:{RELEASES[self.minor][1]}"
+        return f"registry.k8s.io/pause:{self._published[1]}"
+
+    @property
+    def _published(self) -> tuple[str, str]:
+        """The minor's newest patch and pause image. Raises UsageError for 1.5, whose phases must never ask."""
+        if self.settings.manual:
+            raise UsageError("Kubernetes 1.5 has a recipe of its own, not the modern one", "please report it: this is a mistake of kubefab's")
+        return RELEASES[self.minor]
 
     @property
     def dashboard_image(self) -> str:

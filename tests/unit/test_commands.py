@@ -89,6 +89,10 @@ USAGE = [
     (("fab", "-H", "w1", "init"), "concerns control-plane nodes"),
     (("inv", "cluster.bootstrap", "--env", "aws", "--fault", "w1:host-down"), "--fault is for simulated nodes"),
     (("inv", "cluster.bootstrap", "--env", "aws", "--workers", "9"), "--workers is for simulated nodes"),
+    (("inv", "cluster.bootstrap", "--workers", "x"), "--workers x: not a number"),
+    (("inv", "cluster.history", "--count", "-3"), "--count -3: not a number"),
+    (("inv", "cluster.bootstrap", "--limit", ","), "--limit , names no node"),
+    (("inv", "cluster.bootstrap", "--kubernetes", "1.20"), "no recipe for Kubernetes 1.20"),
     (("inv", "cluster.reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
     (("inv", "cluster.reset", "--env", "aws", "--yes", "datacenter"), "is not this environment's name; nothing was touched"),
     (("fab", "-H", "all", "reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
@@ -101,6 +105,30 @@ def test_a_wrong_command_line_exits_2_before_any_connection(argv: tuple[str, ...
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_refused_release_leaves_no_journal(home: Path) -> None:
+    run("inv", "cluster.bootstrap", "--kubernetes", "1.20", HOME=str(home))
+    assert "no runs yet" in run("inv", "cluster.history", HOME=str(home)).stdout
+
+
+def test_a_locale_without_our_signs_costs_the_signs_only() -> None:
+    done = run("inv", "cluster.plan", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "? prep.modules" in done.stdout
+
+
+def test_a_file_that_cannot_be_written_is_named(home: Path) -> None:
+    done = run("inv", "cluster.bootstrap", HOME=str(home), XDG_STATE_HOME="/proc/nowhere")
+    assert done.returncode == 1 and "✗ /proc/nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_gone_does_not_stop_a_run(home: Path) -> None:
+    shell = f"{BIN / 'inv'} cluster.bootstrap | head -1; exit ${{PIPESTATUS[0]}}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["bash", "-c", shell], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert len(done.stdout.splitlines()) == 1 and done.stderr == ""
+    assert run("inv", "cluster.status", HOME=str(home)).returncode == 0
 
 
 def test_a_broken_inventory_exits_2_with_every_problem(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ BAD_LINES = [
     ('A_WORKER_2="192.0.2.9 prot=22"', "did you mean port=…?"),
     ('A_WORKER_2="192.0.2.9 port=0"', "port '0' is not a port"),
     ('A_WORKER_2="192.0.2.9 port=ssh"', "port 'ssh' is not a port"),
+    ('A_WORKER_2="192.0.2.9 jump=me@host:ssh"', "'me@host:ssh' is not a bastion"),
+    ('A_WORKER_2="192.0.2.9 key=/nowhere/key"', "no file /nowhere/key"),
     ('A_WORKER_2="192.0.2.9 name=all"', "name 'all' cannot be used"),
     ('A_WORKER_2="192.0.2.9 name=W_2"', "name 'W_2' cannot be used"),
     ("A_MASTER=192.0.2.9", "a second control plane"),
