@@ -54,16 +54,18 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
         print(f"\nfaults, seed {SEED}:", *found.lines, sep="\n  ")
 
 
-def cut_short(lab: Lab, argv: tuple[str, ...], after: float) -> tuple[Done, str]:
-    """Run a command and SIGKILL it after so many seconds; returns how it ended and the step that was under way."""
+def cut_short(lab: Lab, argv: tuple[str, ...], after: float) -> tuple[Done, str, float]:
+    """Run a command and SIGKILL it after so many seconds; returns how it ended, the step that was under way and the seconds it ran."""
+    started = time.monotonic()
     process = lab.start(*argv)
     try:
         process.wait(after)
     except subprocess.TimeoutExpired:
         process.kill()
     done = lab.end(process)
+    took = time.monotonic() - started
     steps = [e for path in lab.journals.glob(f"*-{process.pid}.jsonl") for e in events(path) if e["event"] == "start"]
-    return done, str(steps[-1]["step"]) if steps else "connecting"
+    return done, str(steps[-1]["step"]) if steps else "connecting", took
 
 
 def assert_healthy(lab: Lab) -> None:
@@ -84,19 +86,17 @@ def test_killed_at_random_instants_it_always_ends_healthy(lab: Lab, figures: Fig
     kills = longest = 0
     while kills < KILLS:
         lab.reset("--purge" if chance.random() < 0.5 else "--keep-images")
-        chain = 0
-        while kills < KILLS:
-            done, step = cut_short(lab, BOOTSTRAP, chance.uniform(0.2, WHOLE_RUN) if chain == 0 else chance.uniform(0.2, WHOLE_RUN / 2))
+        for chain in range(KILLS - kills + 1):
+            last = kills == KILLS
+            after = 600.0 if last else chance.uniform(0.2, WHOLE_RUN if chain == 0 else WHOLE_RUN / 2)
+            done, step, took = cut_short(lab, BOOTSTRAP, after)
             if done.code != -signal.SIGKILL:
                 assert done.code == 0, f"seed {SEED}, kill {kills}: {done}"
+                finished += [took] if chain else []
                 break
-            kills, chain = kills + 1, chain + 1
-            longest = max(longest, chain)
+            kills, longest = kills + 1, max(longest, chain + 1)
             where[step.split(".")[0]] += 1
             time.sleep(chance.choice((0, 0, chance.uniform(0, 3))))
-        started = time.monotonic()
-        done = lab.bootstrap()
-        finished.append(time.monotonic() - started)
         assert_healthy(lab)
     assert sum(where.values()) == KILLS
     figures.add("kubefab killed in a bootstrap", KILLS, finished, f"up to {longest} in a row; in " + ", ".join(f"{p} {n}" for p, n in where.most_common()))
@@ -107,14 +107,12 @@ def test_a_reset_killed_at_random_instants_ends_clean(healthy: Lab, figures: Fig
     kills, finished = 0, []
     while kills < RESET_KILLS:
         healthy.bootstrap()
-        done, _ = cut_short(healthy, RESET, chance.uniform(0.2, 4))
+        done, _, took = cut_short(healthy, RESET, chance.uniform(0.2, 4))
         while done.code == -signal.SIGKILL:
             kills += 1
-            done, _ = cut_short(healthy, RESET, chance.uniform(0.2, 4))
+            done, _, took = cut_short(healthy, RESET, chance.uniform(0.2, 4))
         assert done.code == 0, f"seed {SEED}, kill {kills}: {done}"
-        started = time.monotonic()
-        healthy.reset()
-        finished.append(time.monotonic() - started)
+        finished.append(took)
         assert [dirt(healthy, name) for name in healthy.names] == [[]] * len(healthy.names)
     figures.add("kubefab killed in a reset", kills, finished)
 
