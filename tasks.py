@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,13 @@ import lab.entry
 import rehearsal.entry
 from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning
 from fabfile import status as status_module
-from fabfile.commands import command, confirm, exit_unless, exit_with, release, summary, with_release
+from fabfile.commands import command, confirm, exit_unless, exit_with, release, summary
 from fabfile.context import Choices
 from fabfile.errors import EXIT_USAGE, KubefabError, UsageError
 from fabfile.facts import NodeFacts
-from fabfile.runner import Run
+from fabfile.inventory import with_release
+from fabfile.progress import print_error, print_table
 from fabfile.session import Options, Session, opened, tell_unlisted, warn
-
-
-def _quiet(session: Session) -> Run:
-    """A runner for reading only."""
-    from fabfile.progress import Progress
-
-    return Run(session.environment, session.group, Progress([]), clock=session.clock)
 
 
 @command(iterable=["fault"], optional=["kubeconfig"],
@@ -118,7 +113,7 @@ def plan(
     if observe or check:
         with opened(Options(env, kubernetes=kubernetes)) as session:
             environment = session.environment
-            seen = _quiet(session).survey(environment.nodes)
+            seen = operating.reader(session).survey(environment.nodes)
             facts = {name: f for name, f in seen.items() if isinstance(f, NodeFacts)}
             planned = list(planning.plan(environment, chosen, environment.nodes, facts))
             unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
@@ -140,7 +135,7 @@ def plan(
         elif not (observe or check):
             console.print("\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim")
     for error in unseen.values():
-        console.print(f"[red]✗[/] {error.message}")
+        print_error(Console(stderr=True, highlight=False), error)
     if check and planned:
         exit_with(EXIT_USAGE)
     exit_unless(not unseen)
@@ -150,7 +145,7 @@ def plan(
 def status(c: Any, env: str = "", kubernetes: str = "", recipe: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
     """How each node is, phase by phase."""
     with opened(Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) as session:
-        rows = status_module.status(session.environment, _quiet(session).survey(session.environment.nodes))
+        rows = status_module.status(session.environment, operating.reader(session).survey(session.environment.nodes))
         reached = [row.node for row in rows if row.cells and not session.simulation]
         calendar = expiry.ask(session.environment, session.group, reached)
         if json:
@@ -173,7 +168,7 @@ def _row_data(row: status_module.Row) -> dict[str, Any]:
     }
 
 
-def _print_status(console: Console, rows: Any) -> None:
+def _print_status(console: Console, rows: Sequence[status_module.Row]) -> None:
     styles = {"done": "green", "to do": "yellow", "broken": "red", "waiting": "dim"}
     table = Table(box=None, pad_edge=False)
     for heading in ("node", "Ready", *(p.name for p in phases.BOOTSTRAP)):
@@ -186,7 +181,7 @@ def _print_status(console: Console, rows: Any) -> None:
             continue
         states = [cells[p.name].state if p.name in cells else "" for p in phases.BOOTSTRAP]
         table.add_row(row.node.name, ready, *(f"[{styles.get(s, 'dim')}]{s}[/]" if s else "" for s in states))
-    console.print(table)
+    print_table(console, table)
     for row in rows:
         if row.reason:
             console.print(f"{row.node.name}: {row.reason}", markup=False, soft_wrap=True)

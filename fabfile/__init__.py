@@ -17,9 +17,9 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from . import phases  # noqa: E402
-from .commands import command, confirm, mark_phase, one_phase, release, targets, with_release  # noqa: E402
+from .commands import command, confirm, mark_phase, one_phase, release, targets  # noqa: E402
 from .context import Choices  # noqa: E402
-from .inventory import load  # noqa: E402
+from .inventory import load, with_release  # noqa: E402
 from .session import Options  # noqa: E402
 
 

@@ -7,14 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from invoke import Argument, Context, Exit, Task, task
 from rich.console import Console
 
 from .context import Choices
-from .errors import EXIT_FAILED, KubefabError, UsageError
+from .errors import EXIT_FAILED, EXIT_INTERRUPTED, KubefabError, UsageError
 from .executor import MARK
 from .inventory import Environment
 from .phases import Phase
@@ -54,6 +53,8 @@ def explained(function: F) -> F:
             return function(*args, **kwargs)
         except KubefabError as error:
             raise _told(error) from None
+        except KeyboardInterrupt:  # Invoke would exit with 1
+            raise Exit(code=EXIT_INTERRUPTED) from None
         except BrokenPipeError:  # whoever read our output has gone; the interpreter is not to try once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=EXIT_FAILED) from None
@@ -110,11 +111,6 @@ def release(kubernetes: str, recipe: str) -> str:
         raise UsageError(f"--{'kubernetes' if kubernetes else 'recipe'}: {error}", "1.5 is the manual's own") from None
 
 
-def with_release(environment: Environment, chosen: str) -> Environment:
-    """The environment with the release that `release` returned."""
-    return replace(environment, settings=replace(environment.settings, kubernetes=chosen)) if chosen else environment
-
-
 def targets(c: Context, on: str) -> tuple[str, ...]:
     """The nodes that `-H` or `--on` name. Raises UsageError for none: nothing may ever run on the operator's machine."""
     hosts = tuple(name for name in on.split(",") if name) or tuple(c.config.get("kubefab", {}).get("hosts", ()))
@@ -168,8 +164,12 @@ def confirm(environment: Environment, yes: str, what: str, *, manual: bool = Fal
         raise UsageError(f"{what} needs a confirmation; nothing was touched", f"--yes={environment.name}")
     lost = "Everything in that cluster is lost, its metrics too"
     print(f"{what}. {lost}, and every Docker container and image on these nodes, whosever it is." if manual else f"{what}. {lost}.")
-    if input(f"Type {environment.name} to go on: ").strip() != environment.name:
-        raise KubefabError("not confirmed; nothing was touched", "")
+    try:
+        typed = input(f"Type {environment.name} to go on: ").strip()
+    except EOFError:  # Ctrl-D
+        typed = ""
+    if typed != environment.name:
+        raise KubefabError("not confirmed; nothing was touched", f"run it again and type {environment.name}, or --yes={environment.name}")
 
 
 def exit_with(code: int) -> None:

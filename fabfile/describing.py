@@ -9,10 +9,10 @@ from rich.console import Console
 
 from . import inventory, script, security_group, sizing
 from .card import card, token_command
-from .commands import command, release, with_release
+from .commands import command, release
 from .connection import outcome
 from .errors import KubefabError
-from .inventory import Environment
+from .inventory import Environment, with_release
 from .masking import mask, register
 from .recipes.manual import Manual
 from .rendering import rendering

@@ -428,3 +428,8 @@ def with_nodes(environment: Environment, nodes: Iterable[Node]) -> Environment:
         control_plane=next(n for n in nodes if n.control_plane),
         workers=tuple(n for n in nodes if not n.control_plane),
     )
+
+
+def with_release(environment: Environment, kubernetes: str) -> Environment:
+    """The environment with another Kubernetes release; empty for its own."""
+    return replace(environment, settings=replace(environment.settings, kubernetes=kubernetes)) if kubernetes else environment

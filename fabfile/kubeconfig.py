@@ -87,11 +87,11 @@ def _read(path: Path) -> dict[str, Any]:
     config: Any = {}
     if path.exists():
         try:
-            config = yaml.safe_load(path.read_text()) or {}
-        except yaml.YAMLError as error:
-            raise KubefabError(f"{path} is not YAML: {error}", "mend it, or name another file with --kubeconfig FILE") from None
-    if not isinstance(config, dict):
-        raise KubefabError(f"{path} is not a kubeconfig", "name another file with --kubeconfig FILE")
+            config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise KubefabError(f"{path} is not YAML: {error}", "mend it, or name another file with --kubeconfig FILE or --file FILE") from None
+    if not isinstance(config, dict) or not all(isinstance(item, dict) for key in LISTS for item in config.get(key) or ()):
+        raise KubefabError(f"{path} is not a kubeconfig", "name another file with --kubeconfig FILE or --file FILE")
     base = {"apiVersion": "v1", "kind": "Config", "preferences": {}, "current-context": ""}
     return {**base, **config, **{key: list(config.get(key) or []) for key in LISTS}}
 
@@ -102,6 +102,7 @@ def _without(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _write(path: Path, config: dict[str, Any]) -> None:
+    path = path.resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.exists():
         shutil.copy2(path, path.with_name(path.name + ".before-kubefab"))

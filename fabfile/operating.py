@@ -27,7 +27,7 @@ from .inventory import Environment
 from .journal import journals, read
 from .masking import mask
 from .phases import EVERY
-from .progress import Progress, seconds
+from .progress import Progress, print_table, seconds
 from .runner import Run
 from .session import Options, Session, opened
 
@@ -207,7 +207,7 @@ def _print_report(console: Console, timing: reporting.Timing) -> None:
         cells = (f"{timing.phases[node, phase]:.1f}" if (node, phase) in timing.phases else "" for phase in phases)
         name = Text(node, "red" if timing.states.get(node) != "done" else "")
         table.add_row(name, *cells, f"{stood.get(node, 0.0):.1f}")
-    console.print(table)
+    print_table(console, table)
     path = reporting.critical_path(timing)
     length = reporting.path_seconds(path)
     if length:
@@ -241,7 +241,7 @@ def evidence(
             files, unreachable = collecting.collect(environment, session.group, nodes)
         collecting.write(path, environment, files, unreachable)
         for name, why in unreachable.items():
-            session.console.print(f"[yellow]not asked[/] {name}: {why}", soft_wrap=True)
+            session.console.print(Text.assemble(("not asked ", "yellow"), f"{name}: {why}"), soft_wrap=True)
         for clue in [found for found in collecting.clues(files) if not found.earlier][:5]:
             session.console.print(Text.assemble(("likely: ", "bold"), f"{clue.cause} ({clue.place})"), soft_wrap=True)
         session.console.print(f"written: {path} ({len(files)} files; begin with {collecting.INDEX})", markup=False, soft_wrap=True)

@@ -149,9 +149,7 @@ class Progress:
             worked = [row for row in rows if row[1]]
             if worked:
                 slowest = max(worked, key=lambda row: row[2])
-                self.console.print(
-                    f"{phase:<9} {len(worked)} of {len(rows)} nodes changed, slowest {slowest[0]} {seconds(slowest[2])}{self._unit}", markup=False
-                )
+                self._line(Text(f"{phase:<9} {len(worked)} of {len(rows)} nodes changed, slowest {slowest[0]} {seconds(slowest[2])}{self._unit}"))
 
 
 def print_failures(console: Console, result: RunResult, command: str) -> None:
@@ -170,6 +168,11 @@ def print_failures(console: Console, result: RunResult, command: str) -> None:
     if len(result.failed) < len(result.nodes) and "cluster.bootstrap" in command and "--only-failed" not in command:
         done = len(result.nodes) - len(result.failed)
         console.print(f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed", markup=False, soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """A table; in a pipe, which has no width, with every name whole."""
+    (console if console.is_terminal else Console(file=console.file, width=1000, highlight=False)).print(table)
 
 
 def print_error(console: Console, error: KubefabError, title: str = "") -> None:

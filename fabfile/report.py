@@ -7,6 +7,7 @@ path's length and the run's is time that nobody needed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,15 @@ def _shift(timing: Timing, zero: float) -> None:
 
 def alive(pid: int) -> bool:
     """Whether the process that wrote a journal still runs on this machine."""
-    return pid > 0 and Path(f"/proc/{pid}").exists()
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # somebody else's
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def critical_path(timing: Timing) -> list[Span]:

@@ -71,29 +71,13 @@ def _narrowed(environment: Environment, rule: Rule, target: str) -> tuple[Networ
     addresses = dict.fromkeys(address for node in nodes for address in _addresses(node, public=public))
     if len(nodes) > MANY and settings.node_cidr is not None:
         inside = settings.node_cidr
-        outside = [a for a in addresses if not _within(a, inside)]
-        return (inside, *(_single(address) for address in outside))
-    return tuple(_single(address) for address in addresses)
+        outside = [a for a in addresses if ipaddress.ip_address(a) not in inside]
+        return (inside, *(ipaddress.ip_network(address) for address in outside))
+    return tuple(ipaddress.ip_network(address) for address in addresses)
 
 
 def _addresses(node: Node, *, public: bool) -> tuple[str, ...]:
     return (node.address, node.host) if public else (node.address,)
-
-
-def _single(address: str) -> Network:
-    try:
-        return ipaddress.ip_network(address)
-    except ValueError:
-        raise UsageError(
-            f"{address} is a name; a firewall rule wants an address", "give the node its private=ADDRESS in hosts.env"
-        ) from None
-
-
-def _within(address: str, network: Network) -> bool:
-    try:
-        return ipaddress.ip_address(address) in network
-    except ValueError:
-        return False
 
 
 def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:

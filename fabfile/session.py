@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +25,7 @@ from . import inventory
 from .connection import KnownHosts, NodeGroup
 from .context import Choices
 from .errors import EXIT_INTERRUPTED, KubefabError, StepFailed, Unreachable, UsageError
-from .inventory import Environment, Node
+from .inventory import Environment, Node, with_release
 from .journal import Journal
 from .masking import mask, register
 from .phases import REGISTRY, Phase
@@ -44,7 +44,6 @@ class Options:
     on: tuple[str, ...] = ()
     workers: int = 0
     faults: tuple[str, ...] = ()
-    seed: int = 0
     kubernetes: str = ""
     ask_sudo_pass: bool = False
 
@@ -124,13 +123,12 @@ def tell_unlisted(environment: Environment) -> None:
 def opened(options: Options) -> Iterator[Session]:
     """Open the environment that `options` name. Raises UsageError before anything is connected to."""
     environment = inventory.load(options.env or None)
-    if options.kubernetes:
-        environment = replace(environment, settings=replace(environment.settings, kubernetes=options.kubernetes))
+    environment = with_release(environment, options.kubernetes)
     if not environment.settings.manual:
         recipe_for(environment)  # a release that has none is to be told before there is a journal
     console = Console(highlight=False)
     warn(environment)
-    password = register(getpass.getpass("sudo password: ")) if options.ask_sudo_pass else ""
+    password = _sudo_password() if options.ask_sudo_pass else ""
     if options.faults and not environment.settings.simulated:
         raise UsageError("--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out")
     if options.workers and not environment.settings.simulated:
@@ -138,12 +136,19 @@ def opened(options: Options) -> Iterator[Session]:
     with _simulated(environment, options) as simulation:
         if simulation is not None:
             environment = simulation.environment  # type: ignore[attr-defined]
-        known = KnownHosts(environment.state / "known_hosts", told=lambda h, f: _first_use(console, environment, h, f))
+        known = KnownHosts(environment.state / "known_hosts", told=lambda h, f: _first_use(environment, h, f))
         group = NodeGroup(environment, environment.nodes, known, password)
         try:
             yield Session(environment, group, simulation, console, command_line())
         finally:
             group.close()
+
+
+def _sudo_password() -> str:
+    try:
+        return register(getpass.getpass("sudo password: "))
+    except EOFError:
+        raise UsageError("--ask-sudo-pass, and no password came", "type it, or let it come on standard input") from None
 
 
 @contextmanager
@@ -154,13 +159,14 @@ def _simulated(environment: Environment, options: Options) -> Iterator[object | 
     import rehearsal
 
     workers = options.workers or None
-    with rehearsal.running(environment, workers=workers, faults=options.faults, seed=options.seed) as simulation:
+    with rehearsal.running(environment, workers=workers, faults=options.faults) as simulation:
         yield simulation
 
 
-def _first_use(console: Console, environment: Environment, host: str, fingerprint: str) -> None:
+def _first_use(environment: Environment, host: str, fingerprint: str) -> None:
+    """On standard error, beside what --json prints; by `print`, which a live display on the terminal puts above itself."""
     if not environment.settings.simulated:
-        console.print(f"new host key of {host}: {fingerprint}", style="dim", markup=False)
+        print(f"new host key of {host}: {fingerprint}", file=sys.stderr)
 
 
 @contextmanager

@@ -93,14 +93,14 @@ def test_removing_from_a_file_that_is_not_there_or_not_concerned_writes_nothing(
     assert path.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("text", ["a: b: c", "- 1\n", "just text"])
+@pytest.mark.parametrize("text", ["a: b: c", "- 1\n", "just text", "clusters: [a]\n", "clusters: {a: b}\n", "\xff\xfe"])
 def test_a_file_that_is_no_kubeconfig_is_left_alone(path: Path, text: str) -> None:
     path.parent.mkdir()
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(KubefabError) as caught:
         kubeconfig.merge(path, ENV, ADMIN)
     assert "--kubeconfig FILE" in caught.value.remedy
-    assert path.read_text() == text
+    assert path.read_text(encoding="latin-1") == text
 
 
 @pytest.mark.parametrize("admin", ["", "a: b: c", "clusters: []", "[]", "clusters: [{cluster: 5}]"])
@@ -145,3 +145,9 @@ def test_reset_knows_every_file_that_the_cluster_was_put_into(path: Path, tmp_pa
     kubeconfig.merge(path, ENV, ADMIN)
     kubeconfig.merge(path, ENV, ADMIN)
     assert kubeconfig.known_paths(ENV) == [kubeconfig.default_path(), path]
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "config")
+    kubeconfig.merge(tmp_path / "link", environment(), ADMIN)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "config").exists()

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from fabfile import script
-from fabfile.commands import confirm, release, with_release
+from fabfile.commands import confirm, release
 from fabfile.context import Choices, Context
 from fabfile.errors import UsageError
 from fabfile.facts import Link, NodeFacts, Unit
-from fabfile.inventory import Environment, load
+from fabfile.inventory import Environment, load, with_release
 from fabfile.phases import BOOTSTRAP, EVERY, RESET, for_release
 from fabfile.phases import manual as phases
 from fabfile.planning import as_text, plan

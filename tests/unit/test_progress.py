@@ -7,10 +7,11 @@ import re
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from fabfile.errors import KubefabError, StepFailed
 from fabfile.masking import register
-from fabfile.progress import CROWD, SILENCE, Progress, print_error, print_failures, seconds
+from fabfile.progress import CROWD, SILENCE, Progress, print_error, print_failures, print_table, seconds
 from fabfile.runner import NodeResult, RunResult
 
 
@@ -99,6 +100,15 @@ def test_nobody_at_work_is_no_news() -> None:
     progress = Progress(["cp1"], console=console)
     progress.heartbeat(progress._spoke + SILENCE)
     assert text(console) == ""
+
+
+def test_a_table_in_a_pipe_has_every_name_whole() -> None:
+    console = pipe(40)
+    table = Table(box=None)
+    for text_ in ("ip-10-2-0-11.eu-central-1.compute.internal", "done"):
+        table.add_column(text_, no_wrap=True)
+    print_table(console, table)
+    assert "ip-10-2-0-11.eu-central-1.compute.internal" in text(console)
 
 
 def test_simulated_seconds_are_called_so() -> None:

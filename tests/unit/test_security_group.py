@@ -94,15 +94,6 @@ def test_nftables_keeps_pods_replies_and_the_node_itself() -> None:
     assert "flush" not in re.sub("#.*", "", text)
 
 
-def test_a_host_name_cannot_be_a_source() -> None:
-    from dataclasses import replace
-
-    env = environment(workers=1)
-    named = replace(env, workers=(replace(env.workers[0], address="w1.example.net"),))
-    with pytest.raises(UsageError, match="is a name"):
-        openings(named, ())
-
-
 def test_wrong_words() -> None:
     with pytest.raises(UsageError, match="--format pf"):
         render(environment(), "pf", ME)
