@@ -15,13 +15,13 @@ ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is the lab's; the story first, as it begins with machines that have nothing on them."""
+    """Mark what is the lab's; the story first, as it begins with machines that have nothing on them; the doctor after all that needs the network, as its small MTU is remembered."""
     for item in items:
         if item.path.is_relative_to(PROJECT / "tests" / "lab"):
             item.add_marker(pytest.mark.lab)
             item.add_marker(pytest.mark.timeout(ENTERING if "lab" in getattr(item, "fixturenames", ()) else 300))
-    order = {"test_story.py": 0, "test_scenarios.py": 1, "test_doctor.py": 2, "test_faults.py": 3, "test_dnf.py": 5}
-    items.sort(key=lambda item: order.get(item.path.name, 4) if item.path.is_relative_to(PROJECT / "tests" / "lab") else 5)
+    order = {"test_story.py": 0, "test_scenarios.py": 1, "test_faults.py": 2, "test_digests.py": 3, "test_doctor.py": 4, "test_dnf.py": 5}
+    items.sort(key=lambda item: order.get(item.path.name, 6) if item.path.is_relative_to(PROJECT / "tests" / "lab") else 7)
 
 
 @pytest.fixture(scope="session")
