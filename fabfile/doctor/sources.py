@@ -6,6 +6,7 @@ Sources: kubernetes/release 3818 and 3840 (the pkgs.k8s.io key lapsed, and dnf k
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -62,7 +63,9 @@ def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dea
 
 
 def _said(answer: Answer) -> str:
-    return answer.error.removeprefix("curl: ").strip() or "no answer" if answer.code == 0 else f"HTTP {answer.code}"
+    """How long it took is left out: what differs by milliseconds would be told once a node."""
+    error = re.sub(r" after \d+ (ms|milliseconds)", "", answer.error.removeprefix("curl: ")).strip()
+    return error or "no answer" if answer.code == 0 else f"HTTP {answer.code}"
 
 
 def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:

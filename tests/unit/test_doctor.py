@@ -178,6 +178,13 @@ def test_the_private_registry(answer: Answer, canary: Answer, code: str) -> None
     assert {c for c in judged(some, env) if c.startswith("KF-REG")} == ({code} if code else set())
 
 
+def test_the_same_failure_is_told_once_however_long_it_took() -> None:
+    some = patients()
+    for name, took in (("cp1", "0 ms"), ("w1", "12 ms"), ("w2", "4001 milliseconds")):
+        some = with_probe(some, name, http={**PROBE.http, SOURCE: Answer(0, 0.1, f"curl: (7) Failed to connect after {took}: refused")})
+    assert [f.nodes for f in merged(judged(some)["KF-SRC-PACKAGES"], ["cp1", "w1", "w2"])] == [("cp1", "w1", "w2")]
+
+
 def certificate(days: float, begins: float = -100) -> dict[str, Any]:
     return {"certificates": (Dated("/etc/kubernetes/pki/apiserver.crt", NOW + days * DAY, begins=NOW + begins * DAY),)}
 
