@@ -354,7 +354,10 @@ ROUNDS = (
         (
             # the key that the repository offers has expired
             Break(
-                "packages", "mkdir -p /srv/www/old/core:/stable:/v1.36/deb; cat >/srv/www/old/core:/stable:/v1.36/deb/Release.key <<'KEY'\n{key}KEY\n", "rm -r /srv/www/old",
+                "packages",
+                "d=/tmp/old/core:/stable:/v1.36/deb; mkdir -p $d; cat >$d/Release.key <<'KEY'\n{key}KEY\n"
+                "busybox httpd -f -p 8081 -h /tmp/old </dev/null >/dev/null 2>&1 & echo $! >/tmp/own-httpd",
+                "kill $(cat /tmp/own-httpd); rm -r /tmp/old /tmp/own-httpd",
                 (Find("KF-KEY-EXPIRED", ERROR, ALL, ("the key that the repository offers", "expired on 2025-01-02")),),
             ),
         ),
@@ -364,7 +367,7 @@ ROUNDS = (
             Find("KF-NET-ADDRESS", ERROR, ("w1",), (f"{NOBODY} is on no interface", f"`{W1} private={W1}`")),
         ),
         ("--no-network",),
-        {"KUBEFAB_LAB_REGISTRY_PASSWORD": "not-the-password", "KUBEFAB_LAB_PACKAGES_URL": f"{PACKAGES}/old", "KUBEFAB_LAB_WORKER_1": f"{W1} name=w1 private={NOBODY}"},
+        {"KUBEFAB_LAB_REGISTRY_PASSWORD": "not-the-password", "KUBEFAB_LAB_PACKAGES_URL": f"{PACKAGES}:8081", "XDG_STATE_HOME": "{state}"},
     ),
     Round(
         "release", finds=(
@@ -395,7 +398,11 @@ ROUNDS = (
 def test_what_is_broken_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Path) -> None:
     lab = healthy
     (tmp_path / "ca.crt").write_text(certificate(-1, 300))
-    variables = {name: value.replace("{ca}", str(tmp_path / "ca.crt")) for name, value in one.variables.items()}
+    # nodes come from files only: the lab's own, but w1 with the address that a NAT would show
+    hosts = tmp_path / "kubefab/lab/hosts.env"
+    hosts.parent.mkdir(parents=True)
+    hosts.write_text((lab.environment.state / "hosts.env").read_text().replace(f"{W1} name=w1", f"{W1} name=w1 private={NOBODY}"))
+    variables = {name: value.format(ca=tmp_path / "ca.crt", state=tmp_path) for name, value in one.variables.items()}
     breaks = one.breaks
     if any("{key}" in b.make for b in breaks):
         key = lab.sh("w1", gpg_key("20250101T000000", "1d") .replace("--export", "--armor --export")) + "\n"
@@ -440,7 +447,7 @@ def test_it_leaves_nothing_behind_and_shows_no_secret(healthy: Lab) -> None:
     trace = (
         "ls -A /tmp /run | grep -v systemd; ss -Hlntu | awk '{print $1, $5}' | sort; "
         "ps -eo comm=,args= | grep -E '^(perl|socat|python3|curl|gpg)|kubefab'| grep -v grep; "
-        "find /etc /root /home /opt /usr/local /var/lib/kubefab -newer /run/own-stamp ! -type d"
+        "find /etc /root /home /opt /usr/local /var/lib/kubefab -path '*/influxdb' -prune -o -newer /run/own-stamp ! -type d -print"
     )
     for name in lab.names:
         lab.sh(name, "touch /run/own-stamp")
@@ -511,7 +518,7 @@ BARE = (
         "w2", "setsid socat TCP4-LISTEN:10250,fork OPEN:/dev/null </dev/null >/dev/null 2>&1 & echo $! >/run/own-socat", "kill $(cat /run/own-socat); rm /run/own-socat",
         (Find("KF-NET-TAKEN", ERROR, ("w2",), ("TCP 10250 is held by socat (pid",)),),
     ),
-    Break("w1", "hostname Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("Not_A_Name",)),)),
+    Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("Not_A_Name",)),)),
     lying("w1", "nproc", "echo 1", Find("KF-CPU-FEW", NOTE, ("w1",))),
     covered(
         "w1", "/proc/meminfo", 'sed "s/^MemTotal:.*/MemTotal: 819200 kB/; s/^MemAvailable:.*/MemAvailable: 409600 kB/" /proc/meminfo',
