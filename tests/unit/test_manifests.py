@@ -110,6 +110,8 @@ def test_influxdbs_data_are_in_a_folder_of_the_control_plane() -> None:
     pod = one("monitoring", "Deployment")["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"node-role.kubernetes.io/control-plane": ""}
     assert [t["key"] for t in pod["tolerations"]] == ["node-role.kubernetes.io/control-plane"]
+    (rule,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert rule["labelSelector"]["matchLabels"] == {"app": "monitoring-influxdb"}, "two of them never have the folder open"
     assert pod["volumes"] == [{"name": "data", "hostPath": {"path": "/var/lib/kubefab/influxdb", "type": "Directory"}}]
 
 
