@@ -31,6 +31,7 @@ from .sources import sources
 T = TypeVar("T")
 ASKED_AGAIN = 3  # clock readings a node; the best counts
 OUTSIDE_TIMEOUT = 3.0
+OLDER = {"KF-OLD-LEFTOVERS", "KF-OLD-CONTROL", "KF-OLD-CLUSTER"}  # each says more of the same than KF-OLD-RESIDUE would
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Doctor:
             yield from machine(chart, patient)
             yield from sources(chart, patient, self.asked[patient.name])
             told = {f.code for f in refused}
-            yield from (f for f in cluster(chart, patient) if not (f.code == "KF-OLD-RESIDUE" and "KF-OLD-LEFTOVERS" in told))
+            yield from (f for f in cluster(chart, patient) if not (f.code == "KF-OLD-RESIDUE" and told & OLDER))
 
     # --- rounds
 
