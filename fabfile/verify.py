@@ -141,7 +141,8 @@ def waiting_for(probes: Sequence[Probe], members: Sequence[str]) -> str | None:
 def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -> str:
     """What a probe pod runs: one line a question."""
     get = "timeout 4 wget -q -O -"  # wget's own -T begins anew at each pause; name resolution and all must fit into the exec's 45 s
-    again = "for i in 1 2 3 4 5 6 7 8; do {0} && break; sleep 0.5; done"  # kube-proxy and CoreDNS learn of the service in their own time
+    # kube-proxy and CoreDNS learn of the service in their own time
+    again = f"end=$(($(date +%s) + {ANSWER_DEADLINE:.0f})); until {{0}}; do [ $(date +%s) -lt $end ] || break; sleep 0.5; done"
     lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {p.node} && echo "peer {p.node} ok" &' for p in probes]
     lines += [
         again.format(f"{get} http://{bracketed(service)}/ >/dev/null 2>&1 && echo 'service ok'") + " &",
