@@ -11,7 +11,8 @@ with a row of their own in tests/unit/test_doctor.py:
 | KF-KRN-CONFIG | the kernel's own /proc/config.gz cannot be taken away from root |
 | KF-CRI-OTHER | wants nodes without containerd.io, which only `reset --purge` and a minute of installing anew give |
 | KF-NET-CLOUDSETUP, -FIREWALLD | the services themselves are not on Debian: units of their names stand for them |
-| KF-KRN-CGROUP, the error for 1.5 | wants a host with cgroup v2; a host with v1 gets the other error |
+| KF-KRN-CGROUP as an error | the host decides; here it is a note, as the lab tells the kubelet to accept v1 |
+| KF-TOK-NONE | there are no packages of 1.5 for real nodes |
 | KF-DNS-RESOLVE of real names, KF-REG-UPSTREAM of real registries | the lab is cut off: names that end in .invalid, and registries that /etc/hosts sends to the node itself |
 | `ping -M probe` | iputils has it from 20231222 on, Debian 12 has 20221126: nodes here fall back to `-M do` |
 """
