@@ -284,21 +284,25 @@ class Run:
 
     def _through_broken_links(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
         """Go through the phases; when a link breaks that once held, take it up again and go on from what the node shows then."""
-        for broken in range(LINK_BREAKS + 1):
+        breaks = 0
+        while True:
             try:
                 return self._phases(node, phases, result)
             except Unreachable as error:
-                if result.facts is None or broken == LINK_BREAKS or self.stopping.is_set():
+                breaks += 1
+                if result.facts is None or breaks > LINK_BREAKS or self.stopping.is_set():
                     raise
                 self._log("link", node=node.name, step=result.step, error=error.message)
-                self.reporter.note(f"{error.message}; trying for {LINK_PATIENCE:.0f} s to get through again")
-                # the control plane's as well: steps of a worker run there too, and it may be that link which broke
-                try:
-                    for end in {node.name: node, self.environment.control_plane.name: self.environment.control_plane}.values():
-                        attempt(self.group.of(end).open, on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
-                except Unreachable as still:
-                    raise Unreachable(f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy) from still
-        raise AssertionError("the last break is raised")
+                self._reconnect(node, error)
+
+    def _reconnect(self, node: Node, error: Unreachable) -> None:
+        """Open a node's link again, and the control plane's: steps of a worker run there too, and it may be that one which broke."""
+        self.reporter.note(f"{error.message}; trying for {LINK_PATIENCE:.0f} s to get through again")
+        try:
+            for end in (node, self.environment.control_plane):
+                attempt(self.group.of(end).open, on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
+        except Unreachable as still:
+            raise Unreachable(f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy) from still
 
     def _after(self, node: Node, result: NodeResult, workers_running: set[str]) -> None:
         """Nobody may wait for a pipeline that has ended."""

@@ -110,13 +110,14 @@ def tell_unlisted(environment: Environment) -> None:
     settings = environment.settings
     if not settings.image_digests:
         return
-    unlisted = () if settings.manual else recipe_for(environment).unlisted()
     name = Path(settings.image_digests).name
-    text = f"{name} does not concern 1.5: its Docker knows images by tag only" if settings.manual else ""
-    if unlisted and not settings.image_digests_strict:
+    if settings.manual:
+        text = f"{name} does not concern 1.5: its Docker knows images by tag only"
+    elif not settings.image_digests_strict and (unlisted := recipe_for(environment).unlisted()):
         text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
-    if text:
-        Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
+    else:
+        return
+    Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from . import script
 from .connection import NodeGroup, outcome
 from .errors import KubefabError, StepFailed
 from .inventory import Environment, Node, bracketed
-from .recipes.modern import Recipe
+from .recipes.modern import recipe_for
 from .retry import Clock, RealClock, poll
 
 OK, FAILED, UNTESTED = "ok", "failed", "not tested"
@@ -281,7 +281,7 @@ class Verifier:
         return Check("nodes", OK, detail)
 
     def _inside(self, members: Sequence[str]) -> Iterator[Check]:
-        image = Recipe(self.environment).pinned(self.environment.settings.probe_image)
+        image = recipe_for(self.environment).pinned(self.environment.settings.probe_image)
         self.told("starting a probe pod on every node")
         text = manifest(self.namespace, image)
         self._kubectl("verify.apply", f"kubectl apply -f - <<'PROBE'\n{text}PROBE")

@@ -15,7 +15,10 @@ ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is the lab's; the story first, as it begins with machines that have nothing on them; the doctor after all that needs the network, as its small MTU is remembered."""
+    """Mark what is the lab's, and put it in order.
+
+    The story first: it begins with machines that have nothing on them.  The doctor after all that needs the network: its small MTU is remembered.
+    """
     for item in items:
         if item.path.is_relative_to(PROJECT / "tests" / "lab"):
             item.add_marker(pytest.mark.lab)
