@@ -132,7 +132,11 @@ class Connection(fabric.Connection):
                 self.connect_kwargs.pop("sock", None)
             self.transport.set_keepalive(KEEPALIVE)
             if self._ours.owner:
-                self._take_lock()
+                try:
+                    self._take_lock()
+                except KubefabError:
+                    self.close()  # without the lock nobody may use this link: who asks next tries for it again
+                    raise
 
     def _socket(self) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)

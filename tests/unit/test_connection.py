@@ -328,6 +328,18 @@ def test_a_link_that_is_opened_again_takes_the_run_lock_again(bench: Bench) -> N
             pass
 
 
+def test_a_link_whose_run_lock_was_taken_meanwhile_is_not_used(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
+        endpoint.drop()
+        first.close()
+        with second.hold("somebody"):
+            for _ in range(2):  # whoever asks first, and whoever asks after that
+                with pytest.raises(KubefabError, match="another run works on this cluster"):
+                    first.open()
+        first.open()
+
+
 def test_stopping_the_farm_frees_its_ports(bench: Bench) -> None:
     _, node = bench.serve()
     with bench.connect(node) as connection:
