@@ -153,7 +153,7 @@ class Run:
         self._once_done: dict[str, KubefabError | None] = {}
         self._guard = Lock()
         self._claimed = Condition()
-        self._pending: set[str] = set()
+        self._pending: set[str] = set()  # nodes whose pipeline has begun and that are not observed yet
         self._identities: dict[str, dict[str, str]] = {}
         self._accepted: set[str] = set()
         self._token_used = False
@@ -206,7 +206,6 @@ class Run:
         started = clock.now()
         results = {node.name: NodeResult(node.name) for node in nodes}
         workers_running = {n.name for n in nodes if not n.control_plane and any(p.name == "join" for p in phases)}
-        self._pending = {node.name for node in nodes}
         self._prepare_gates(phases, nodes, workers_running)
         threads = [
             Thread(target=self._pipeline, args=(node, phases, results[node.name], workers_running), daemon=True, name=node.name)
@@ -261,6 +260,8 @@ class Run:
         mine = [phase for phase in phases if node.role in phase.roles]
         try:
             with self._slots:
+                with self._claimed:
+                    self._pending.add(node.name)
                 self._through_broken_links(node, mine, result)
         except Blocked as blocked:
             result.state = "interrupted" if self.stopping.is_set() else "blocked"
@@ -394,7 +395,7 @@ class Run:
     def _claim(self, node: Node, facts: NodeFacts) -> str:
         """Name the node that has the same hostname or machine-id: of two, the later in the inventory is told.
 
-        Nodes before this one get a moment to be observed first; a dead one holds nobody up for longer than that.
+        Nodes before this one that are under way get a moment to be observed first; a dead one holds nobody up for longer than that.
         """
         mine = {"hostname": facts.hostname, "machine-id": facts.machine_id}
         names = [n.name for n in self.environment.nodes]

@@ -421,6 +421,13 @@ def test_two_nodes_that_are_the_same_are_told_apart_for_the_phases(world: Callab
     assert re.fullmatch(rf"{kind.replace('_', '-')} as w[12] \(same\)", twins[0])
 
 
+@pytest.mark.timeout(60)
+def test_a_node_does_not_wait_for_others_that_wait_for_its_slot(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CLAIM_WAIT", 3600.0)
+    w = ready(world(workers=6, forks=1))
+    assert w.run(*ALL).exit_code == 0
+
+
 # --- once, and the token
 
 def test_a_once_step_runs_once_for_all(world: Callable[..., World]) -> None:
