@@ -25,6 +25,7 @@ from paramiko.hostkeys import HostKeyEntry
 from . import script
 from .errors import KubefabError, StepFailed, Unreachable
 from .inventory import Environment, Node, bracketed
+from .settings import bastion
 
 SESSIONS = 8  # sshd's MaxSessions is 10 a connection
 KEEPALIVE = 5  # seconds
@@ -330,10 +331,9 @@ class NodeGroup(fabric.Group):
     def _gateway(self, node: Node, environment: Environment, known: KnownHosts) -> Connection:
         """One connection a bastion, shared: a link of its own for each node runs into sshd's MaxStartups."""
         if node.jump not in self._jumps:
-            user, _, place = node.jump.rpartition("@")
-            host, _, port = place.partition(":")
-            bastion = Node(f"bastion {host}", host, host, False, user=user, port=int(port or 22), key=node.key)
-            self._jumps[node.jump] = Connection(bastion, environment, known)
+            user, host, port = bastion(node.jump)
+            between = Node(f"bastion {host}", host, host, False, user=user, port=port, key=node.key)
+            self._jumps[node.jump] = Connection(between, environment, known)
         return self._jumps[node.jump]
 
     def of(self, node: Node) -> Connection:

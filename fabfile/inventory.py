@@ -21,7 +21,7 @@ from dotenv.parser import parse_stream
 
 from . import images, masking
 from .errors import UsageError
-from .settings import KEYS, Settings, jump
+from .settings import KEYS, Settings, bastion, port
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_ENVIRONMENT = "rehearsal"
@@ -204,7 +204,9 @@ def _read_layers(
             values |= _read(path, project, problems)
     for variable, text in variables.items():
         key = variable.removeprefix("KUBEFAB_")
-        if key != variable and key != "ENV" and (key in KEYS or _setting_name(key, {name})):
+        node = _NODE_KEY.match(key)
+        ours = key in KEYS or _setting_name(key, {name}) or (node and (node["env"] or "").lower() == name)
+        if key != variable and key != "ENV" and ours:
             values[key] = _Value(text, f"environment variable {variable}", Path.cwd())
     return values
 
@@ -352,14 +354,12 @@ def _node(
     name = options.get("name", default)
     if not _NAME.fullmatch(name) or name in GROUPS:
         problems.append(Problem(value.where, f"{key}: name {name!r} cannot be used", "lower-case letters, digits, - and ., and not a group's name"))
-    port = options.get("port", str(settings.ssh_port))
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        problems.append(Problem(value.where, f"{key}: port {port!r} is not a port", "1 to 65535"))
-    if "jump" in options:
+    for option, parse in (("port", port), ("jump", bastion)):
         try:
-            jump(options["jump"])
+            if option in options:
+                parse(options[option])
         except ValueError as error:
-            problems.append(Problem(value.where, f"{key}: jump {error}", form))
+            problems.append(Problem(value.where, f"{key}: {option} {error}", form))
     ssh_key = settings.ssh_key
     if "key" in options:
         ssh_key = str(value.folder / Path(options["key"]).expanduser())
@@ -373,7 +373,7 @@ def _node(
         address=address,
         control_plane=control_plane,
         user=options.get("user", settings.ssh_user),
-        port=int(port),
+        port=port(options["port"]) if "port" in options else settings.ssh_port,
         key=ssh_key,
         jump=options.get("jump", settings.ssh_jump),
         instance=options.get("instance", ""),

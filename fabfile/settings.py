@@ -39,10 +39,16 @@ def _place(value: str) -> str:
     return value
 
 
-def jump(value: str) -> str:
-    """A bastion. Raises ValueError for what is not user@host:port, of which user and port may be left out."""
-    if not re.fullmatch(r"([^\s@]+@)?[\w.-]+(:\d{1,5})?", value):
-        raise ValueError(f"{value!r} is not a bastion, like ops@203.0.113.9:22")
+def bastion(value: str) -> tuple[str, str, int]:
+    """The user, host and port of user@host:port, of which user and port may be left out; IPv6 in brackets. Raises ValueError."""
+    form = re.fullmatch(r"(?:([^\s@]+)@)?(?:([\w.-]+)|\[([0-9a-fA-F:.]+)\])(?::(\d{1,5}))?", value)
+    if not form:
+        raise ValueError(f"{value!r} is not a bastion, like ops@203.0.113.9:22 or ops@[2001:db8::9]:22")
+    return form[1] or "", form[2] or form[3], port(form[4] or "22")
+
+
+def _jump(value: str) -> str:
+    bastion(value)
     return value
 
 
@@ -65,7 +71,8 @@ def _token(value: str) -> str:
     return value
 
 
-def _port(value: str) -> int:
+def port(value: str) -> int:
+    """A TCP or UDP port. Raises ValueError."""
     if not value.isdecimal() or not 0 < int(value) < 65536:
         raise ValueError(f"{value!r} is not a port (1 to 65535)")
     return int(value)
@@ -90,6 +97,12 @@ def _seconds(value: str) -> float:
         raise ValueError(f"{value!r} is not a number of seconds") from None
     if not 0 < number < math.inf:
         raise ValueError(f"{value!r}: must be more than 0 seconds, and end")
+    return number
+
+
+def _patience(value: str) -> float:
+    if (number := _seconds(value)) < 1:
+        raise ValueError(f"{value!r}: at least 1 second")
     return number
 
 
@@ -144,13 +157,13 @@ class Settings:
     service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
     node_cidr: Network | None = _setting(None, _network, "the nodes' private network, to check overlaps and narrow firewall rules")
     dns_domain: str = _setting("cluster.local", _word, "the cluster's DNS domain")
-    api_port: int = _setting(6443, _port, "TCP port of the API server")
+    api_port: int = _setting(6443, port, "TCP port of the API server")
 
     ssh_user: str = _setting("", _text, "login user; default: yours")
-    ssh_port: int = _setting(22, _port, "SSH port of nodes that name none")
+    ssh_port: int = _setting(22, port, "SSH port of nodes that name none")
     ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
-    ssh_jump: str = _setting("", jump, "bastion, as user@host:port, for nodes on private addresses")
-    connect_timeout: float = _setting(10.0, _seconds, "seconds to wait for a connection")
+    ssh_jump: str = _setting("", _jump, "bastion, as user@host:port, for nodes on private addresses")
+    connect_timeout: float = _setting(10.0, _patience, "seconds to wait for a connection")
     forks: int = _setting(40, _count, "nodes worked on at the same time")
 
     packages_url: str = _setting("https://pkgs.k8s.io", _url, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io")

@@ -119,6 +119,9 @@ BAD_LINES = [
     ('A_WORKER_2="192.0.2.9 port=0"', "port '0' is not a port"),
     ('A_WORKER_2="192.0.2.9 port=ssh"', "port 'ssh' is not a port"),
     ('A_WORKER_2="192.0.2.9 jump=me@host:ssh"', "'me@host:ssh' is not a bastion"),
+    ('A_WORKER_2="192.0.2.9 jump=me@2001:db8::9"', "is not a bastion"),
+    ("A_SSH_JUMP=me@[2001:db8::9]:99999", "'99999' is not a port"),
+    ("A_CONNECT_TIMEOUT=0.5", "at least 1 second"),
     ('A_WORKER_2="192.0.2.9 key=/nowhere/key"', "no file /nowhere/key"),
     ('A_WORKER_2="192.0.2.9 name=all"', "name 'all' cannot be used"),
     ('A_WORKER_2="192.0.2.9 name=W_2"', "name 'W_2' cannot be used"),
@@ -201,13 +204,19 @@ def test_later_layers_win_key_by_key(project: Callable[..., Path]) -> None:
     env = load("a", project=folder, variables={"KUBEFAB_RETENTION": "4d"})
     assert (env.settings.ssh_port, env.settings.forks) == (2, 3)
     assert env.settings.retention == "2d", "the environment's own key is stronger than a key for all environments"
-    env = load("a", project=folder, variables={"KUBEFAB_A_RETENTION": "4d", "KUBEFAB_A_WORKER_1": "ignored", "OTHER": "1"})
+    env = load("a", project=folder, variables={"KUBEFAB_A_RETENTION": "4d", "KUBEFAB_B_WORKER_1": "ignored", "OTHER": "1"})
     assert env.settings.retention == "4d"
 
 
 def test_an_environments_own_key_beats_the_common_one(project: Callable[..., Path]) -> None:
     env = load("a", project=project("RETENTION=1d\n" + GOOD + "A_RETENTION=7d\n"), variables={})
     assert env.settings.retention == "7d"
+
+
+def test_a_node_can_be_a_variable_too(project: Callable[..., Path]) -> None:
+    env = load("a", project=project(), variables={"KUBEFAB_A_WORKER_1": "198.51.100.7 user=ops", "KUBEFAB_A_WORKER_9": "198.51.100.9"})
+    assert [(w.name, w.host, w.user) for w in env.workers] == [("w1", "198.51.100.7", "ops"), ("w9", "198.51.100.9", "")]
+    assert "environment variable KUBEFAB_A_WORKER_1" in complaint(project(), variables={"KUBEFAB_A_WORKER_1": "nowhere"})
 
 
 def test_a_problem_in_a_variable_names_the_variable(project: Callable[..., Path]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.settings import KEYS, Settings
+from fabfile.settings import KEYS, Settings, bastion
 
 GOOD: list[tuple[str, str, Any]] = [
     ("KUBERNETES", "1.36", "1.36"),
@@ -26,6 +26,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("REGISTRY", "172.30.44.3:5000", "172.30.44.3:5000"),
     ("SSH_JUMP", "ops@203.0.113.9:2222", "ops@203.0.113.9:2222"),
     ("SSH_JUMP", "bastion", "bastion"),
+    ("SSH_JUMP", "ops@[2001:db8::9]:2222", "ops@[2001:db8::9]:2222"),
     ("DASHBOARD_PORT", "32767", 32767),
     ("DASHBOARD", "none", "none"),
     ("RETENTION", "0d", "0d"),
@@ -87,3 +88,14 @@ def test_a_refused_secret_is_not_quoted() -> None:
     with pytest.raises(ValueError) as caught:
         KEYS["TOKEN"].metadata["parse"]("hunter2hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "parts"), [
+    ("bastion", ("", "bastion", 22)),
+    ("ops@203.0.113.9", ("ops", "203.0.113.9", 22)),
+    ("203.0.113.9:2222", ("", "203.0.113.9", 2222)),
+    ("ops@[2001:db8::9]", ("ops", "2001:db8::9", 22)),
+    ("[2001:db8::9]:2222", ("", "2001:db8::9", 2222)),
+])  # fmt: skip
+def test_a_bastion_in_its_parts(text: str, parts: tuple[str, str, int]) -> None:
+    assert bastion(text) == parts
