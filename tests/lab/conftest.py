@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fabfile.inventory import state_folder
 from lab_bed import BIN, PROJECT, Lab
 
 ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
@@ -29,20 +30,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Real nodes with nothing of Kubernetes on them: a lab of our own, or a running one, emptied."""
+    """Real nodes with nothing of Kubernetes on them: a lab of our own, or a running one, emptied.
+
+    A run that was killed leaves its mark and what it had broken: the lab is then made anew.
+    """
     if os.environ.get("KUBEFAB_NO_LAB") == "1" and os.environ.get("CI") != "true":
         pytest.skip("KUBEFAB_NO_LAB=1: tests on real nodes are left out")
     capture = request.config.pluginmanager.getplugin("capturemanager")
     state = json.loads(subprocess.run([BIN / "inv", "lab.status", "--json"], cwd=PROJECT, stdout=subprocess.PIPE, check=True).stdout)
     ours = not state["containers"]
+    mark = state_folder("lab") / "under-test"
+    killed = not ours and mark.exists()
     try:
         with capture.global_and_fixture_disabled():  # filling an empty cache takes minutes: its progress is worth seeing
+            if killed:
+                ours = mark.read_text() == "ours"
+                subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
             subprocess.run([BIN / "inv", "lab.up", "--workers", "2"], cwd=PROJECT, check=True)
+            mark.write_text("ours" if ours else "a running one")
         found = Lab(tmp_path_factory.mktemp("lab"))
-        if not ours:
+        if not ours and not killed:
             found.reset("--purge")
         yield found
     finally:
+        mark.unlink(missing_ok=True)
         if ours:
             with capture.global_and_fixture_disabled():
                 subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)

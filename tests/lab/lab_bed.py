@@ -29,6 +29,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 POD_CIDR = ipaddress.ip_network("10.44.0.0/16")
 TOKEN_FORM = re.compile(r"(?<![\w.-])[a-z0-9]{6}\.[a-z0-9]{16}(?![\w.-])")
+TABLE = "kubefab_test"
+NO_FIREWALL = f"nft delete table inet {TABLE} 2>/dev/null || true"
 BOOTSTRAP = ("inv", "cluster.bootstrap", "--env", "lab")
 
 
@@ -147,6 +149,15 @@ class Lab:
         assert done.returncode == 0, f"{url}: {done.stderr}"
         return done.stdout
 
+    @contextmanager
+    def firewall(self, node: str, *rules: str) -> Iterator[None]:
+        """`firewall(rules)` on a node as long as the block lasts."""
+        self.sh(node, firewall(*rules))
+        try:
+            yield
+        finally:
+            self.sh(node, NO_FIREWALL)
+
     # --- secrets
 
     @property
@@ -204,6 +215,12 @@ class Lab:
         else:
             process.send_signal(signal.SIGKILL)
         return self.end(process)
+
+
+def firewall(*rules: str) -> str:
+    """Shell lines that put nftables rules, each beginning with the chain `input` or `output`, before all others; NO_FIREWALL takes them away."""
+    chains = (f"nft 'add chain inet {TABLE} {hook} {{ type filter hook {hook} priority -300; }}'" for hook in ("input", "output"))
+    return "; ".join((f"nft add table inet {TABLE}", *chains, *(f"nft add rule inet {TABLE} {rule}" for rule in rules)))
 
 
 def events(path: Path) -> list[dict[str, Any]]:

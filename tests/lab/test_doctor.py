@@ -38,11 +38,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from lab import nodes as machines
-from lab_bed import Lab
+from lab_bed import NO_FIREWALL, Lab, firewall
 
 DOCTOR = ("inv", "cluster.doctor", "--env", "lab", "--json")
-NFT = "nft add table inet kubefab_test; nft add chain inet kubefab_test in '{ type filter hook input priority -300; }'; nft add rule inet kubefab_test in "
-UNNFT = "nft delete table inet kubefab_test 2>/dev/null || true"
 CP1, W1, W2, NOBODY = "172.30.44.10", "172.30.44.21", "172.30.44.22", "172.30.44.99"
 PACKAGES = "http://172.30.44.2"
 ALL = ("cp1", "w1", "w2")
@@ -216,13 +214,13 @@ ROUNDS = (
     Round(
         "packets",
         (
-            Break("w1", NFT + f"ip saddr {CP1} udp dport 8472 drop", UNNFT, (Find(
+            Break("w1", firewall(f"input ip saddr {CP1} udp dport 8472 drop"), NO_FIREWALL, (Find(
                 "KF-NET-UDP8472", ERROR, ("w1",),
                 ("UDP 8472 from cp1: ", "the other way is open", "from w2 it is open", "security group of w1, inbound UDP 8472 from 172.30.44.0/24"),
             ),)),
-            Break("w2", NFT + "udp dport 8472 drop", UNNFT, (Find("KF-NET-UDP8472", ERROR, ("w2",), ("from cp1, w1",)),)),
-            Break("w2", NFT + "tcp dport 10250 reject with tcp reset", UNNFT, (Find("KF-NET-TCP10250", ERROR, ("w2",), ("rejected by a firewall",)),)),
-            Break("cp1", NFT + f"ip saddr {W1} tcp dport 6443 drop", UNNFT, (Find(
+            Break("w2", firewall("input udp dport 8472 drop"), NO_FIREWALL, (Find("KF-NET-UDP8472", ERROR, ("w2",), ("from cp1, w1",)),)),
+            Break("w2", firewall("input tcp dport 10250 reject with tcp reset"), NO_FIREWALL, (Find("KF-NET-TCP10250", ERROR, ("w2",), ("rejected by a firewall",)),)),
+            Break("cp1", firewall(f"input ip saddr {W1} tcp dport 6443 drop"), NO_FIREWALL, (Find(
                 "KF-NET-TCP6443", ERROR, ("cp1",),
                 ("TCP 6443 from w1: no answer: dropped", "from w2", "it is open", "iptables -I INPUT -p tcp --dport 6443 -s 172.30.44.0/24 -j ACCEPT"),
             ),)),
@@ -515,8 +513,8 @@ def test_a_stale_cni0_on_a_node_outside_the_cluster(healthy: Lab) -> None:
 
 
 BARE = (
-    Break("w1", NFT + f"ip saddr {W2} udp dport 8472 drop", UNNFT, (Find("KF-NET-UDP8472", ERROR, ("w1",), ("from w2: ",)),)),
-    Break("cp1", NFT + "tcp dport 6443 drop", UNNFT, (Find("KF-NET-TCP6443", ERROR, ("cp1",), ("w1, w2",)),)),
+    Break("w1", firewall(f"input ip saddr {W2} udp dport 8472 drop"), NO_FIREWALL, (Find("KF-NET-UDP8472", ERROR, ("w1",), ("from w2: ",)),)),
+    Break("cp1", firewall("input tcp dport 6443 drop"), NO_FIREWALL, (Find("KF-NET-TCP6443", ERROR, ("cp1",), ("w1, w2",)),)),
     Break(
         "w2", "setsid socat TCP4-LISTEN:10250,fork,reuseaddr OPEN:/dev/null </dev/null >/dev/null 2>&1 & echo $! >/run/own-socat", "kill $(cat /run/own-socat); rm /run/own-socat",
         (Find("KF-NET-TAKEN", ERROR, ("w2",), ("TCP 10250 is held by socat (pid",)),),
@@ -570,7 +568,7 @@ def test_verify_proves_a_healthy_cluster_and_takes_itself_away(healthy: Lab) -> 
 
 def test_verify_names_the_node_that_no_packet_reaches(healthy: Lab) -> None:
     lab = healthy
-    with broken((Break("w1", NFT + "udp dport 8472 drop", UNNFT),)):
+    with broken((Break("w1", firewall("input udp dport 8472 drop"), NO_FIREWALL),)):
         report = json.loads(lab.run(*VERIFY, expect=1, KUBEFAB_LAB_DASHBOARD="none").output)  # whose answer is long in coming
     checks = {c["check"]: c for c in report["checks"]}
     assert "all of them concern w1" in checks["pod to pod"]["likely"]

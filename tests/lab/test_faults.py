@@ -23,16 +23,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from lab import nodes as machines
-from lab_bed import BOOTSTRAP, Done, Lab, dirt, events
+from lab_bed import BOOTSTRAP, NO_FIREWALL, TABLE, Done, Lab, dirt, events, firewall
 
 SEED = int(os.environ.get("KUBEFAB_FAULT_SEED", random.randrange(10**6)))
 ALL = os.environ.get("KUBEFAB_FAULTS") == "all"
 KILLS, RESET_KILLS, ROUNDS = (32, 8, 3) if ALL else (8, 2, 1)
 RESET = ("inv", "cluster.reset", "--env", "lab", "--yes", "lab")
 WHOLE_RUN = 30.0  # seconds; about what a bootstrap of machines with nothing on them takes
-SSH = "nft add table inet faults; for hook in input output; do nft add chain inet faults $hook \"{ type filter hook $hook priority -300; }\"; done; "
-SILENCE = SSH + "nft add rule inet faults input tcp dport 22 drop; nft add rule inet faults output tcp sport 22 drop"
-UNSILENCE = "nft delete table inet faults"
+SILENCE = firewall("input tcp dport 22 drop", "output tcp sport 22 drop")
 
 
 @dataclass
@@ -217,7 +215,7 @@ def test_a_link_that_falls_silent_is_taken_up_again(lab: Lab, figures: Figures, 
 
     def silence(process: object) -> None:
         lab.sh("w1", SILENCE)
-        threading.Timer(seconds, lambda: lab.sh("w1", UNSILENCE)).start()
+        threading.Timer(seconds, lambda: lab.sh("w1", NO_FIREWALL)).start()
 
     started = time.monotonic()
     done = lab.kill_when("join.join", silence, node="w1")
@@ -225,7 +223,7 @@ def test_a_link_that_falls_silent_is_taken_up_again(lab: Lab, figures: Figures, 
     if done.code != 0:  # given up, as a dead machine would be: it says so, and the next run takes up
         assert seconds > 20, str(done)
         assert "w1" in done.output
-        lab.eventually("the link is back", lambda: "faults" not in lab.sh("w1", "nft list tables"), 60)
+        lab.eventually("the link is back", lambda: TABLE not in lab.sh("w1", "nft list tables"), 60)
         lab.bootstrap()
     assert_healthy(lab)
     figures.add(f"link of w1 silent for {seconds} s", 1, [took], "" if done.code == 0 else "that run gave w1 up, the next one finished")

@@ -167,19 +167,13 @@ def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
     pods = json.loads(healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o json"))["items"]
     influx = next(p["spec"]["nodeName"] for p in pods if "deletionTimestamp" not in p["metadata"])
     victim = next(name for name in healthy.names if name not in (influx, healthy.control_plane.name))
-    healthy.sh(victim, "nft add table inet story")
-    try:
-        for hook in ("input", "output"):
-            healthy.sh(victim, f"nft 'add chain inet story {hook} {{ type filter hook {hook} priority -300; }}'")
-            healthy.sh(victim, f"nft add rule inet story {hook} udp dport 8472 drop")
+    with healthy.firewall(victim, "input udp dport 8472 drop", "output udp dport 8472 drop"):
         healthy.kubectl("-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'DROP MEASUREMENT kubernetes_node'")
         done = healthy.bootstrap(expect=1)
         assert healthy.ready()[victim], "its kubelet is fine"
         assert f"✗ {victim} · addons.metrics" in done.output
         assert "UDP 8472" in done.output
         assert [e["state"] for e in healthy.steps() if e["event"] == "node" and e["node"] != victim] == ["done"] * (len(healthy.names) - 1)
-    finally:
-        healthy.sh(victim, "nft delete table inet story")
     assert healthy.bootstrap().code == 0
 
 
