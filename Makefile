@@ -4,15 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check faults lab format lock clean
+.PHONY: help demo test check faults releases lab format lock clean
 
 help:
-	@echo 'make demo    bring up, look at and take back a cluster of simulated nodes (seconds, no privileges)'
-	@echo 'make test    every check and every test, those on real nodes too (root, Docker; 15 min more the first time)'
-	@echo 'make check   the same without real nodes (a few minutes, no privileges)'
-	@echo 'make faults  kubefab killed, power cut, links dropped on real nodes, many times (half an hour)'
-	@echo 'make lab     a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
-	@echo 'make clean   remove .venv and caches of tools; `inv lab.down` removes the lab'
+	@echo 'make demo      bring up, look at and take back a cluster of simulated nodes (seconds, no privileges)'
+	@echo 'make test      every check and every test, those on real nodes too (root, Docker; 15 min more the first time)'
+	@echo 'make check     the same without real nodes (a few minutes, no privileges)'
+	@echo 'make faults    kubefab killed, power cut, links dropped on real nodes, many times (half an hour)'
+	@echo 'make releases  the job with each known release on real nodes (ten minutes more a release the first time)'
+	@echo 'make lab       a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
+	@echo 'make clean     remove .venv and caches of tools; `inv lab.down` removes the lab'
 
 demo: $(VENV)/.runtime
 	@$(BIN)/inv rehearsal.down >/dev/null  # from fresh machines, whatever was rehearsed before
@@ -23,6 +24,9 @@ demo: $(VENV)/.runtime
 
 faults: $(VENV)/.dev
 	KUBEFAB_FAULTS=all $(BIN)/python -m pytest tests/lab/test_faults.py
+
+releases: $(VENV)/.dev
+	KUBEFAB_RELEASES='1.35 1.36 1.37' $(BIN)/python -m pytest tests/lab/test_releases.py
 
 lab: $(VENV)/.runtime
 	@echo '$$ inv lab.up'; $(BIN)/inv lab.up

@@ -1,0 +1,46 @@
+"""The same commands with the other releases that kubefab knows, on a lab of each: `make releases`.
+
+Left out of `make test`: each release is ten more minutes of building from a cold cache.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from lab_bed import BIN, PROJECT, Lab, dirt
+
+RELEASES = os.environ.get("KUBEFAB_RELEASES", "").split()
+
+
+@pytest.fixture(params=RELEASES)
+def released(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab whose packages and images are of one release; whatever lab is up is taken down for it."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled():
+            subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
+            subprocess.run([BIN / "inv", "lab.up", "--workers", "2", "--kubernetes", request.param], cwd=PROJECT, check=True)
+        yield Lab(tmp_path_factory.mktemp("lab"))
+    finally:
+        with capture.global_and_fixture_disabled():
+            subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
+
+
+def test_from_bare_machines_to_a_cluster_and_back(released: Lab, request: pytest.FixtureRequest) -> None:
+    lab = released
+    wanted = lab.environment.settings.kubernetes
+    assert f"{wanted}.".startswith(f"{request.node.callspec.params['released']}.")
+    assert "✓ lab: cluster done on" in lab.bootstrap().output
+    assert lab.ready() == dict.fromkeys(lab.names, True)
+    assert set(lab.kubectl("get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'").split()) == {f"v{wanted}"}
+    assert lab.kubectl("get --raw /version").count(f'"v{wanted}"') == 1
+    lab.assert_pod_network()
+    lab.run("inv", "cluster.verify", "--env", "lab")
+    lab.run("inv", "cluster.doctor", "--env", "lab")
+    assert "nothing to do" in lab.bootstrap().output
+    lab.reset()
+    assert [line for name in lab.names for line in dirt(lab, name)] == []
