@@ -31,6 +31,8 @@ def settings_table() -> str:
 def _default(value: Any) -> str:
     if value is True or value is False:
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{one}`" for one in value)
     if isinstance(value, float):
         return f"`{value:g}`"
     if isinstance(value, str | int) or hasattr(value, "prefixlen"):

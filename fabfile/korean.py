@@ -38,7 +38,8 @@ WORDS = {
     "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io": "kubelet, kubeadm, kubectl의 저장소. pkgs.k8s.io와 같은 구조",
     "fingerprint that the package repository's key must have; empty: not checked": "패키지 저장소 키의 지문. 비우면 검사하지 않습니다",
     "where containerd.io comes from; same layout as download.docker.com": "containerd.io의 저장소. download.docker.com과 같은 구조",
-    "fingerprint of that repository's key; empty: not checked": "그 저장소 키의 지문. 비우면 검사하지 않습니다",
+    "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked":
+        "그 저장소 키의 지문(Debian 계열용, RPM용). 비우면 검사하지 않습니다",
     "private registry, host:port; empty: none": "프라이빗 레지스트리(host:port). 비우면 쓰지 않습니다",
     "its login": "레지스트리의 로그인 이름",
     "its password: hosts.local.env or the process environment": "레지스트리의 암호. hosts.local.env나 환경 변수에 둡니다",

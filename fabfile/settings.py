@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+# Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
+DOCKER_DEB_KEY, DOCKER_RPM_KEY = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "060A61C51B558A7F742B77AAC52FEB6B621E9F35"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -116,6 +118,22 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[,\s]+", value) if word)
 
 
+def _fingerprints(value: str) -> tuple[str, ...]:
+    """Keys' fingerprints; a publisher prints one with blanks in it."""
+    found = tuple(re.sub(r"\s", "", part).upper() for part in value.split(",") if part.strip())
+    wrong = next((one for one in found if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", one)), None)
+    if wrong:
+        raise ValueError(f"{wrong!r} is not a fingerprint: 40 hex digits, several with commas between them")
+    return found
+
+
+def _preflight(value: str) -> tuple[str, ...]:
+    names = _words(value)
+    if "all" in (name.lower() for name in names):
+        raise ValueError("does not take `all`: name the checks")
+    return names
+
+
 def _object(value: str) -> dict[str, Any]:
     try:
         parsed = json.loads(value)
@@ -167,9 +185,9 @@ class Settings:
     forks: int = _setting(40, _count, "nodes worked on at the same time")
 
     packages_url: str = _setting("https://pkgs.k8s.io", _url, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io")
-    packages_key_fingerprint: str = _setting("DE15B14486CD377B9E876E1A234654DA9A296436", _text, "fingerprint that the package repository's key must have; empty: not checked")
+    packages_key_fingerprint: tuple[str, ...] = _setting(("DE15B14486CD377B9E876E1A234654DA9A296436",), _fingerprints, "fingerprint that the package repository's key must have; empty: not checked")
     containerd_url: str = _setting("https://download.docker.com", _url, "where containerd.io comes from; same layout as download.docker.com")
-    containerd_key_fingerprint: str = _setting("9DC858229FC7DD38854AE2D88D81803C0EBFCD88", _text, "fingerprint of that repository's key; empty: not checked")
+    containerd_key_fingerprint: tuple[str, ...] = _setting((DOCKER_DEB_KEY, DOCKER_RPM_KEY), _fingerprints, "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked")
 
     registry: str = _setting("", _place, "private registry, host:port; empty: none")
     registry_user: str = _setting("", _text, "its login")
@@ -197,7 +215,7 @@ class Settings:
     kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
     kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
     containerd_config: dict[str, Any] = _setting({}, _object, "JSON merged into containerd's config.toml")
-    ignore_preflight: tuple[str, ...] = _setting((), _words, "kubeadm preflight checks to pass over, by name; never `all`")
+    ignore_preflight: tuple[str, ...] = _setting((), _preflight, "kubeadm preflight checks to pass over, by name; never `all`")
 
     token: str = _setting("", _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True)
     manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from")

@@ -45,7 +45,7 @@ def registry(ctx: Context) -> Iterator[Action]:
                 "lacks, a time-out is a firewall between this node and the registry",
             )
             yield Step("registry.proof", "canary noted", files=(proof,))
-    wanted = [image for image in dict.fromkeys((*recipe.worker_images, *_tagged(ctx))) if not _held(ctx, image)]
+    wanted = [image for image in dict.fromkeys((*recipe.worker_images, *_tagged(ctx))) if "@" not in image and not _held(ctx, image)]
     if wanted and not running:
         yield from _fetch(ctx, wanted)
 
@@ -97,7 +97,7 @@ def _held(ctx: Context, image: str) -> bool:
     """Whether the node has the image; a pinned one, with its digest."""
     facts, pin = ctx.facts, ctx.recipe.pin(image)
     if not pin:
-        return image in facts.images
+        return images.full(image) in facts.images
     by_digest = f"{images.repository(image)}@{pin}"
     return facts.digests.get(images.full(image)) == pin or (image not in _tagged(ctx) and by_digest in facts.digests)
 

@@ -5,6 +5,7 @@ Each turns the same wish, "these packages, from these repositories, at this vers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,12 @@ from ..steps import File, Step, Wait, command
 from .modern import Recipe
 
 HELD = ("containerd.io", "kubelet", "kubeadm", "kubectl")
-WANTED = (*HELD, "kubernetes-cni", "cri-tools")
+WANTED = (*HELD, "kubernetes-cni", "cri-tools")  # beside them iptables, a mere recommendation of the kubelet's: reset finds kube-proxy's rules by it
+
+
+def purgeable(facts: NodeFacts) -> list[str]:
+    """Our packages on a node, less a containerd.io that Docker's own package there needs."""
+    return [name for name in WANTED if name in facts.packages and not (name == "containerd.io" and "docker-ce" in facts.packages)]
 
 
 class Family(Protocol):
@@ -38,8 +44,8 @@ def family(facts: NodeFacts) -> Family | None:
     return None
 
 
-def _fetch_key(url: str, fingerprint: str, target: str, *, dearmor: bool) -> list[str]:
-    """Fetch a repository's key, hold it against the fingerprint, and put it in place.
+def _fetch_key(url: str, fingerprints: Sequence[str], target: str, *, dearmor: bool) -> list[str]:
+    """Fetch a repository's key, hold it against the fingerprints, of which one is enough, and put it in place.
 
     The key is fetched at each install: pkgs.k8s.io's has expired before and was only extended there.
     """
@@ -48,10 +54,10 @@ def _fetch_key(url: str, fingerprint: str, target: str, *, dearmor: bool) -> lis
         "home=$(mktemp -d) && key=$home/key",
         f'curl -fsSL --retry 3 --connect-timeout 10 -o "$key" {url} || {{ echo "cannot fetch {url}"; exit 22; }}',
     ]
-    if fingerprint:
+    if fingerprints:
         lines.append(
-            f'{gpg} --show-keys --with-colons "$key" 2>/dev/null | grep "^fpr:.*:{fingerprint}:" >/dev/null || '
-            f'{{ echo "the key at {url} has not the fingerprint {fingerprint}"; exit 65; }}'
+            f'{gpg} --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:({"|".join(fingerprints)}):" >/dev/null || '
+            f'{{ echo "the key at {url} has not the fingerprint {" or ".join(fingerprints)}"; exit 65; }}'
         )
     lines.append(f'{gpg} --yes --dearmor -o {target} "$key"' if dearmor else f'install -m 0644 "$key" {target}')
     lines.append('rm -rf "$home"')
@@ -125,7 +131,7 @@ class Apt:
                 (
                     f"{apt} update",
                     f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades "
-                    f"containerd.io {pinned} kubernetes-cni cri-tools",
+                    f"containerd.io {pinned} kubernetes-cni cri-tools iptables",
                     command("apt-mark", "hold", *HELD),
                 ),
                 timeout=1200,
@@ -134,7 +140,7 @@ class Apt:
         ]
 
     def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
-        present = [name for name in WANTED if name in facts.packages]
+        present = purgeable(facts)
         purge = (f"apt-mark unhold {' '.join(HELD)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}")
         return [
             Step(
@@ -208,7 +214,6 @@ class Dnf:
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/repodata/repomd.xml.key"
         containerd_key = f"{settings.containerd_url}/linux/{base}/gpg"
         pinned = " ".join(f"{name}-{recipe.version}" for name in ("kubelet", "kubeadm", "kubectl"))
-        known = settings.packages_key_fingerprint
         ours = "--disableexcludes=kubefab-kubernetes,kubefab-containerd"
         return [
             Step(
@@ -219,7 +224,7 @@ class Dnf:
                     *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keys}/kubefab-kubernetes", dearmor=False),
                     *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keys}/kubefab-containerd", dearmor=False),
                     # rpm keeps an imported key for ever, expired or not, unless it is taken out first
-                    *([f"rpm -e --allmatches gpg-pubkey-{known[-8:].lower()} 2>/dev/null || true"] if known else []),
+                    *(f"rpm -e --allmatches gpg-pubkey-{known[-8:].lower()} 2>/dev/null || true" for known in settings.packages_key_fingerprint),
                 ),
                 files=self.repository_files(facts, recipe),
                 hint=_KEY_HINT,
@@ -235,14 +240,14 @@ class Dnf:
             Step(
                 "install.packages",
                 f"containerd and Kubernetes {recipe.version}",
-                (f"dnf -y --setopt=exit_on_lock=False {ours} install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc",),
+                (f"dnf -y --setopt=exit_on_lock=False {ours} install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",),
                 timeout=1200,
                 hint="the last lines say which package or source",
             ),
         ]
 
     def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
-        present = [name for name in WANTED if name in facts.packages]
+        present = purgeable(facts)
         return [
             Step(
                 "reset.packages",

@@ -6,7 +6,7 @@ import json
 import re
 from urllib.parse import urlsplit
 
-from fabfile.settings import Settings
+from fabfile.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, Settings
 
 from ..bash import Call
 from ..host import Host
@@ -227,7 +227,8 @@ def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
         if machine.fault("packages-down") is not None:
             machine.spend(30, "curl retries")
             return 0, "", f"curl: (28) Failed to connect to {host} port {port} after 10002 ms: Timeout was reached"
-        ours = _DEFAULTS.containerd_key_fingerprint if parts.path.endswith("/gpg") else _DEFAULTS.packages_key_fingerprint
+        docker = DOCKER_RPM_KEY if "/centos/" in parts.path or "/rhel/" in parts.path else DOCKER_DEB_KEY
+        ours = docker if parts.path.endswith("/gpg") else _DEFAULTS.packages_key_fingerprint[0]
         return 200, f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n{ours}\n-----END PGP PUBLIC KEY BLOCK-----\n", ""
     if url.startswith(machine.settings.manifests_url):
         return 200, "{}\n", ""

@@ -16,7 +16,7 @@ _OTHERS = {"kubernetes-cni": "1.8.0-1.1", "cri-tools": "{minor}.0-1.1"}
 _CONTAINERD = "2.3.4-1~ubuntu.24.04~noble"
 _PLAIN = {
     "ca-certificates": "20240203", "curl": "8.5.0-2ubuntu10.6", "gnupg": "2.4.4-2ubuntu17.3", "iproute-tc": "6.11.0-1.el9",
-    "docker.io": "28.2.2-0ubuntu1~24.04.1",
+    "docker.io": "28.2.2-0ubuntu1~24.04.1", "iptables": "1.8.10-3ubuntu2",
 }  # fmt: skip
 PACKAGED_CONFIG = 'disabled_plugins = ["cri"]\n'
 

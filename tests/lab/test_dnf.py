@@ -142,6 +142,7 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[s
     second = top / "docker" / "linux" / "centos" / "9" / sh("uname -m").strip() / "stable"
     package(second, "containerd.io", "2.3.4", other)
     package(top / "base", "iproute-tc", "6.11.0", None)
+    package(top / "base", "iptables-nft", "1.8.10", None, "Provides: iptables = 1.8.10\n")
     package(top / "base", "rocky-release", "9.6", None, "Provides: system-release = 9.6\nProvides: system-release(releasever) = 9\n")
     for folder in (first, second, top / "base"):
         sh(f"createrepo_c --quiet {folder}")
@@ -191,7 +192,7 @@ def test_our_files_keys_and_versions_are_what_dnf_takes(machine: Machine) -> Non
     keys = machine.sh("rpm -q gpg-pubkey")
     code, output = machine.installation()
     assert code == 0, f"twice is once: {output}"
-    fingerprint = machine.environment.settings.packages_key_fingerprint
+    (fingerprint,) = machine.environment.settings.packages_key_fingerprint
     assert fingerprint[-8:].lower() in keys, "dnf imported it"
     assert fingerprint[-8:].lower() not in machine.sh("rpm -q gpg-pubkey"), "and it is taken out, to be imported anew with the next package"
 
@@ -214,7 +215,7 @@ def test_another_patch_is_taken_when_it_is_asked_for(machine: Machine) -> None:
 
 
 def test_a_key_with_another_fingerprint_is_refused_before_anything_is_installed(machine: Machine) -> None:
-    wrong = replace(machine.environment.settings, packages_key_fingerprint="0" * 40)
+    wrong = replace(machine.environment.settings, packages_key_fingerprint=("0" * 40,))
     machine.environment = replace(machine.environment, settings=wrong)
     code, output = machine.installation()
     assert code == 65, output
@@ -227,7 +228,7 @@ def test_a_package_signed_by_somebody_else_is_refused(machine: Machine) -> None:
     stable = next((top / "docker" / "linux" / "centos" / "9").glob("*/stable"))
     good = (stable / "containerd.io-2.3.4.rpm").read_bytes()
     try:
-        fingerprint = machine.environment.settings.packages_key_fingerprint
+        (fingerprint,) = machine.environment.settings.packages_key_fingerprint
         package(stable, "containerd.io", "2.3.4", (top / "gpg-kubernetes", fingerprint))
         sh(f"createrepo_c --quiet {stable}")
         # its own key is not in the containerd repository, and no other is taken

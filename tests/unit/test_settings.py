@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.settings import KEYS, Settings, bastion
+from fabfile.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, KEYS, Settings, bastion
 
 GOOD: list[tuple[str, str, Any]] = [
     ("KUBERNETES", "1.36", "1.36"),
@@ -34,6 +34,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("RETENTION", "INF", "INF"),
     ("REGISTRY_MIRRORS", "registry.k8s.io, ghcr.io docker.io", ("registry.k8s.io", "ghcr.io", "docker.io")),
     ("IGNORE_PREFLIGHT", "", ()),
+    ("CONTAINERD_KEY_FINGERPRINT", "", ()),
+    ("CONTAINERD_KEY_FINGERPRINT", "9dc8 5822 9fc7 dd38 854a  e2d8 8d81 803c 0ebf cd88, 060A61C51B558A7F742B77AAC52FEB6B621E9F35", (DOCKER_DEB_KEY, DOCKER_RPM_KEY)),
     ("KUBELET_CONFIG", '{"maxPods": 50}', {"maxPods": 50}),
     ("SIMULATED", "yes", True),
     ("SIMULATED", "FALSE", False),
