@@ -38,6 +38,7 @@ GROUPS = {
 }
 _NODE_KEY = re.compile(r"^(?:(?P<env>[A-Z][A-Z0-9]*)_)?(?P<role>CONTROL_PLANE|MASTER|WORKER_\d+|SLAVE_\d+)$")
 _NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
+_KUBERNETES_PORTS = (2379, 2380, 2381, 10248, 10249, 10250, 10256, 10257, 10259)  # kubernetes.io/docs/reference/networking/ports-and-protocols
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -396,6 +397,18 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
             other = seen.setdefault(f"{kind} {text}", (node.name, value.where))
             if other != (node.name, value.where):
                 yield Problem(value.where, f"{kind} {text} is used twice (also {other[1]})", "every node needs its own")
+    for node, value in nodes:
+        if ipaddress.ip_address(node.address).version != 4:
+            remedy = "name its private address too: private=10.2.0.1. SSH may well go to an IPv6 address"
+            yield Problem(value.where, f"{node.name}: its peers would use {node.address}, and kubefab's clusters are IPv4", remedy)
+    for label, network in (("POD_CIDR", settings.pod_cidr), ("SERVICE_CIDR", settings.service_cidr), ("NODE_CIDR", settings.node_cidr)):
+        if network and network.version != 4:
+            yield Problem("hosts.env", f"{label} {network}: kubefab's clusters are IPv4", "write it like 10.44.0.0/16")
+    if settings.dashboard != "none" and settings.dashboard_port == settings.influxdb_port:
+        yield Problem("hosts.env", f"DASHBOARD_PORT and INFLUXDB_PORT are both {settings.influxdb_port}", "choose two NodePorts")
+    if settings.api_port in (*_KUBERNETES_PORTS, *(node.port for node, _ in nodes if node.control_plane)):
+        what = f"API_PORT {settings.api_port} is taken on the control plane by etcd, another component or SSH"
+        yield Problem("hosts.env", what, "6443 is usual, 443 works")
     ranges = {"POD_CIDR": settings.pod_cidr, "SERVICE_CIDR": settings.service_cidr}
     if settings.node_cidr:
         ranges["NODE_CIDR"] = settings.node_cidr
@@ -409,8 +422,8 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
             if any(ipaddress.ip_address(a) in ranges[label] for a in (node.host, node.address)):
                 yield Problem(value.where, f"{node.name} has an address inside {label} {ranges[label]}", f"choose another {label}")
     pods = settings.pod_cidr
-    room = 2 ** max(0, (24 if pods.version == 4 else 64) - pods.prefixlen)
-    if pods.prefixlen > (24 if pods.version == 4 else 64) or room < len(nodes):
+    room = 2 ** max(0, 24 - pods.prefixlen)
+    if pods.version == 4 and (pods.prefixlen > 24 or room < len(nodes)):
         what = f"POD_CIDR {pods} has room for {room} nodes, the inventory has {len(nodes)}"
         yield Problem("hosts.env", what, "flannel gives each node a /24: take a wider range")
 

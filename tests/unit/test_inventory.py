@@ -126,6 +126,13 @@ BAD_LINES = [
     ('A_WORKER_2="192.0.2.9 name=all"', "name 'all' cannot be used"),
     ('A_WORKER_2="192.0.2.9 name=W_2"', "name 'W_2' cannot be used"),
     ("A_MASTER=192.0.2.9", "a second control plane"),
+    ("A_WORKER_2=2001:db8::2", "w2: its peers would use 2001:db8::2, and kubefab's clusters are IPv4"),
+    ("A_SERVICE_CIDR=fd00:45::/112", "SERVICE_CIDR fd00:45::/112: kubefab's clusters are IPv4"),
+    ("A_IGNORE_PREFLIGHT=Mem,all", "does not take `all`"),
+    ("A_DASHBOARD_PORT=30315", "DASHBOARD_PORT and INFLUXDB_PORT are both 30315"),
+    ("A_API_PORT=10250", "API_PORT 10250 is taken"),
+    ("A_API_PORT=22", "API_PORT 22 is taken"),
+    ("A_CONTAINERD_KEY_FINGERPRINT=9DC8", "'9DC8' is not a fingerprint"),
     ("A_SERVICE_CIDR=10.44.0.0/20", "POD_CIDR 10.44.0.0/16 overlaps SERVICE_CIDR 10.44.0.0/20"),
     ("A_NODE_CIDR=10.0.0.0/8", "overlaps NODE_CIDR 10.0.0.0/8"),
     ("A_WORKER_2=10.44.3.3", "w2 has an address inside POD_CIDR 10.44.0.0/16"),
@@ -239,9 +246,9 @@ def test_node_words_and_defaults(project: Callable[..., Path]) -> None:
     assert not env.control_plane.behind_nat
 
 
-def test_ipv6_addresses_are_bracketed_before_a_port(project: Callable[..., Path]) -> None:
-    text = "A_CONTROL_PLANE=2001:db8::1\nA_POD_CIDR=fd00:44::/48\nA_SERVICE_CIDR=fd00:45::/112\n"
-    assert load("a", project=project(text), variables={}).endpoint == "[2001:db8::1]:6443"
+def test_ssh_may_go_to_an_ipv6_address_and_the_cluster_is_ipv4(project: Callable[..., Path]) -> None:
+    env = load("a", project=project('A_CONTROL_PLANE="2001:db8::1 private=10.2.0.1"\n'), variables={})
+    assert (env.control_plane.host, env.endpoint) == ("2001:db8::1", "10.2.0.1:6443")
 
 
 def test_export_and_quotes_and_comments_are_dotenvs(project: Callable[..., Path]) -> None:
