@@ -228,7 +228,6 @@ class Recipe:
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "cgroupDriver": "systemd",
-            **self._resolver(facts),
         }
         proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
         documents = [
@@ -278,13 +277,19 @@ class Recipe:
         return {
             "name": facts.hostname,
             "criSocket": SOCKET,
-            "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}],
+            "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}, *self._resolver(facts)],
         }
 
-    def _resolver(self, facts: NodeFacts) -> dict[str, str]:
-        """systemd-resolved's stub is a loopback address: CoreDNS would ask itself ("Loop detected")."""
-        stub = any(address.startswith("127.") for address in facts.resolvers)
-        return {"resolvConf": "/run/systemd/resolve/resolv.conf"} if stub else {}
+    def _resolver(self, facts: NodeFacts) -> list[dict[str, str]]:
+        """systemd-resolved's stub is a loopback address: CoreDNS would ask itself ("Loop detected").
+
+        A node's own matter: in the cluster's KubeletConfiguration, where kubeadm writes the control plane's, the file is missing
+        on nodes without systemd-resolved, and no pod starts there (labring/sealos 1620).
+        """
+        if "resolvConf" in self.settings.kubelet_config:
+            return []
+        stub = "127.0.0.53" in facts.resolvers
+        return [{"name": "resolv-conf", "value": "/run/systemd/resolve/resolv.conf" if stub else "/etc/resolv.conf"}]
 
 
 _HEAD = "# Written by kubefab; changes here are overwritten.\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_what_init_must_say_for_a_cloud_with_nat() -> None:
     assert init["localAPIEndpoint"]["advertiseAddress"] == "10.2.0.1"
     assert {"192.0.2.1", "10.2.0.1"} <= set(cluster["apiServer"]["certSANs"])
     assert cluster["controlPlaneEndpoint"] == "10.2.0.1:6443"
-    assert init["nodeRegistration"]["kubeletExtraArgs"] == [{"name": "node-ip", "value": "10.2.0.1"}]
+    assert init["nodeRegistration"]["kubeletExtraArgs"] [0] == {"name": "node-ip", "value": "10.2.0.1"}
     assert cluster["networking"]["podSubnet"] == "10.44.0.0/16"
     assert init["bootstrapTokens"][0]["ttl"] == "30m0s"
     assert {d["apiVersion"] for d in (init, cluster)} == {"kubeadm.k8s.io/v1beta4"}
@@ -76,11 +77,22 @@ def test_what_init_must_say_for_a_cloud_with_nat() -> None:
 
 @pytest.mark.parametrize(
     ("resolvers", "expected"),
-    [(("10.2.0.2",), None), (("127.0.0.53",), "/run/systemd/resolve/resolv.conf"), (("10.2.0.2", "127.0.0.11"), "/run/systemd/resolve/resolv.conf"), ((), None)],
+    [(("10.2.0.2",), "/etc/resolv.conf"), (("127.0.0.53",), "/run/systemd/resolve/resolv.conf"), (("127.0.0.1",), "/etc/resolv.conf"), ((), "/etc/resolv.conf")],
 )
-def test_a_loopback_resolver_is_not_given_to_coredns(resolvers: tuple[str, ...], expected: str | None) -> None:
-    documents = list(yaml.safe_load_all(recipe_for(NAT).init_config(fresh("cp1", resolvers=resolvers), TOKEN)))
-    assert documents[2].get("resolvConf") == expected
+def test_the_stub_of_systemd_resolved_is_passed_by_on_the_nodes_that_have_it(resolvers: tuple[str, ...], expected: str) -> None:
+    node = fresh("w1", resolvers=resolvers)
+    join = yaml.safe_load(recipe_for(NAT).join_config(NAT.workers[0], node, TOKEN, "sha256:aa"))
+    assert {"name": "resolv-conf", "value": expected} in join["nodeRegistration"]["kubeletExtraArgs"]
+    init, _, kubelet, _ = yaml.safe_load_all(recipe_for(NAT).init_config(node, TOKEN))
+    assert {"name": "resolv-conf", "value": expected} in init["nodeRegistration"]["kubeletExtraArgs"]
+    assert "resolvConf" not in kubelet, "that would be every node's"
+
+
+def test_a_resolver_file_of_your_own_is_everybodys() -> None:
+    env = replace(NAT, settings=replace(NAT.settings, kubelet_config={"resolvConf": "/etc/own.conf"}))
+    init, _, kubelet, _ = yaml.safe_load_all(recipe_for(env).init_config(fresh("cp1"), TOKEN))
+    assert kubelet["resolvConf"] == "/etc/own.conf"
+    assert "resolv-conf" not in str(init)
 
 
 def test_a_node_is_registered_under_its_hostname() -> None:
