@@ -83,6 +83,8 @@ class Lab:
         return subprocess.Popen(
             [str(BIN / argv[0]), *argv[1:]], cwd=folder, env=self.variables(variables), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            # a shell's background job ignores Ctrl-C and hands that down: tests that send it must be heard
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def end(self, process: subprocess.Popen[str], timeout: float = 600) -> Done:
