@@ -16,10 +16,15 @@ from typing import Any
 
 from .script import LOCK_WAIT
 
-PACKAGES = ("containerd.io", "containerd", "docker.io", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
+PACKAGES = ("containerd.io", "containerd", "docker.io", "docker-ce", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
 SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 UNITS = ("containerd", "kubelet", "docker")
 LINKS = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "kube-ipvs0")
+# Swap units that the next boot starts: of generators (fstab, GPT, zram) and enabled ones, less what is masked.
+SWAP_UNITS = (
+    'for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; '
+    'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u'
+)
 STATE = "/var/lib/kubefab"  # on the node: what prep found, so that reset can put it back
 # One question to InfluxDB: the retention policies, and which nodes sent metrics lately.
 METRICS_QUERY = (
@@ -70,7 +75,8 @@ echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/system
 echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
 echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
 echo '@@ swap'; tail -n +2 /proc/swaps
-echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap\s' /etc/fstab 2>/dev/null
+echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
+echo '@@ swapunits'; @swap_units@
 echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
 echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
 echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
@@ -81,7 +87,7 @@ echo '@@ held'; if has apt-mark; then apt-mark showhold 2>/dev/null; fi
 echo '@@ units'; if has systemctl; then for u in $units; do echo "$u $(systemctl is-active $u 2>/dev/null) $(systemctl is-enabled $u 2>/dev/null)"; done; fi
 echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
 echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
-echo '@@ mounts'; awk '$2 ~ "^/var/lib/kubelet/" {print $3, $2}' /proc/mounts
+echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
 echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
 echo '@@ rules'
 if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | grep -cE '(KUBE-|FLANNEL-|CNI-)'; fi
@@ -101,7 +107,7 @@ echo '@@ undo'; ls -1 "$state" 2>/dev/null
 wait
 for s in readyz nodes objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
-"""
+""".replace("@swap_units@", SWAP_UNITS)
 
 
 def observe_script(
@@ -142,6 +148,15 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A mounted file system: its kind, where, and which of its folders (`/` is the whole of it)."""
+
+    kind: str
+    target: str
+    root: str = "/"
+
+
+@dataclass(frozen=True)
 class Digest:
     sha256: str
     mode: str
@@ -179,6 +194,7 @@ class NodeFacts:
     overlay: bool = False
     swaps: tuple[str, ...] = ()
     fstab_swaps: tuple[str, ...] = ()
+    swap_units: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
     resolvers: tuple[str, ...] = ()
@@ -187,7 +203,7 @@ class NodeFacts:
     units: Mapping[str, Unit] = field(default_factory=dict)
     files: Mapping[str, Digest] = field(default_factory=dict)
     traces: frozenset[str] = frozenset()
-    mounts: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()  # under the kubelet's folder
     processes: tuple[str, ...] = ()
     firewall_rules: int = 0
     nft_tables: tuple[str, ...] = ()
@@ -263,6 +279,7 @@ def parse_facts(output: str) -> NodeFacts:
         overlay=host.get("overlay") == "yes",
         swaps=tuple(line.split()[0] for line in lines["swap"]),
         fstab_swaps=tuple(lines["fstab"]),
+        swap_units=tuple(lines.get("swapunits", ())),
         sysctls=_pairs(lines["sysctl"]),
         links=parse_links(sections["links"]),
         resolvers=tuple(line.split()[1] for line in lines["resolver"] if line.startswith("nameserver ")),
@@ -271,7 +288,7 @@ def parse_facts(output: str) -> NodeFacts:
         units={w[0]: Unit("active" in w[1:2], "enabled" in w) for w in map(str.split, lines["units"])},
         files={w[2]: Digest(w[0], w[1]) for w in map(str.split, lines["files"])},
         traces=frozenset(lines["traces"]),
-        mounts=tuple(lines["mounts"]),
+        mounts=tuple(Mount(*w[:3]) for w in map(str.split, lines["mounts"]) if len(w) > 1),
         processes=tuple(line.split()[1] for line in lines["processes"]),
         firewall_rules=_number(rules[0]) if rules and rules[0].isdigit() else 0,
         nft_tables=tuple(line.removeprefix("table ") for line in rules if line.startswith("table ")),

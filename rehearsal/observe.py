@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from io import StringIO
 
+from fabfile.facts import SWAP_UNITS
+
 from .bash import Shell, Streams, Unmodelled
 from .commands import dispatch
 from .commands.network import OUR_CHAIN
@@ -117,7 +119,12 @@ def _swap(machine: Machine, values: Values) -> str:
 @_section("fstab")
 def _fstab(machine: Machine, values: Values) -> str:
     text = machine.host.read("/etc/fstab") or ""
-    return _lines([line for line in text.splitlines() if re.match(r"[^#]\S*\s+\S+\s+swap\s", line)])
+    return _lines([line for line in text.splitlines() if re.match(r"[^#]\S*\s+\S+\s+swap(\s|$)", line)])
+
+
+@_section("swapunits")
+def _swap_units(machine: Machine, values: Values) -> str:
+    return _run(machine, SWAP_UNITS)
 
 
 @_section("sysctl")

@@ -355,12 +355,12 @@ def residue(facts: NodeFacts) -> list[str]:
     found = [f"interface {name}" for name in LINKS if name in facts.links and name != "docker0"]
     found += [f"file {path}" for path in sorted(facts.traces) if not path.startswith("/var/lib/kubelet/")]
     found += [f"process {name}" for name in facts.processes if name not in ("kubeadm", "kubelet")]
-    return found + [f"mount {mount.split()[-1]}" for mount in facts.mounts]
+    return found + [f"mount {mount.target}" for mount in facts.mounts]
 
 
 def _foreign_mount(facts: NodeFacts) -> str:
     """A volume that is not the kubelet's own: kubeadm 1.5 empties it even if it cannot unmount it."""
-    return next((mount for mount in facts.mounts if mount.split()[0] not in ("tmpfs", "overlay", "shm", "aufs")), "")
+    return next((f"{mount.kind} {mount.target}" for mount in facts.mounts if mount.kind not in ("tmpfs", "overlay", "shm", "aufs")), "")
 
 
 def _mounted(id: str, mount: str) -> Stop:

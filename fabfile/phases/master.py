@@ -22,16 +22,18 @@ NETWORK_HINT = (
 def master(ctx: Context) -> Iterator[Action]:
     """kubeadm init, unless this cluster's API already answers here.
 
-    An init of ours that never ended is taken back first.  A control plane that was once up and does not answer is
-    never taken back: it may hold data.
+    An init of ours that never ended is taken back first, unless other nodes are in its cluster.  A control plane that was
+    once up and does not answer is never taken back: it may hold data.
     """
     facts, recipe, settings = ctx.facts, ctx.recipe, ctx.settings
-    if facts.initialised:
+    once_up = DONE in facts.undo
+    half_done = STARTED in facts.undo and not once_up
+    # The API answers minutes before init ends: without its last phases there is no kube-proxy, no CoreDNS and no cluster-info to join by.
+    alone = all(node["metadata"]["name"] == facts.hostname for node in facts.nodes)
+    if facts.initialised and not (half_done and alone):
         if DONE not in facts.undo:
             yield Step("master.proof", "noted as initialised", (f"install -d -m 0700 {STATE}", f"touch {STATE}/{DONE}"))
         return
-    once_up = DONE in facts.undo
-    half_done = STARTED in facts.undo and not once_up
     foreign = "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces and not once_up and not half_done
     if foreign:
         yield Stop(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..context import Context
-from ..facts import STATE, SYSCTLS
+from ..facts import STATE, SWAP_UNITS, SYSCTLS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
 
@@ -45,15 +45,19 @@ def prep(ctx: Context) -> Iterator[Action]:
             "make room or enlarge the disk",
         )
         return
-    if (facts.swaps or facts.fstab_swaps) and ctx.settings.kubelet_config.get("failSwapOn") is not False:
+    if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get("failSwapOn") is not False:
         yield Step(
             "prep.swap",
             "swap off, noted for reset",
             (
                 f"install -d -m 0700 {STATE}",
                 f"test -e {STATE}/swaps || tail -n +2 /proc/swaps > {STATE}/swaps",
-                r"sed -i -E 's/^([^#]\S*\s+\S+\s+swap\s.*)$/#kubefab# \1/' /etc/fstab",
+                r"sed -i -E 's/^([^#]\S*\s+\S+\s+swap(\s.*)?)$/#kubefab# \1/' /etc/fstab",
+                "systemctl daemon-reload",  # without its fstab line a swap partition can become a generator's
                 "swapoff -a",
+                # a unit with a file of its own cannot be masked
+                f"{SWAP_UNITS} | while read -r u; do if systemctl mask \"$u\"; then echo \"unmask $u\"; "
+                f"else systemctl disable \"$u\" && echo \"enable $u\"; fi >> {STATE}/swapunits; done",
             ),
             hint="swapoff needs as much free memory as is swapped out",
         )

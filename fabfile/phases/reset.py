@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ..context import Context
@@ -11,6 +12,8 @@ from ..recipes.packages import WANTED, family
 from ..steps import Action, Step, Stop
 from .prep import MODULES, SYSCTL
 
+# What a pod's own files look like that are mounted once more, by subPath. A hostPath's, which is somebody's data, does not.
+_POD_FILES = re.compile(r"/kubelet/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|projected|downward-api|empty-dir)/")
 OURS = r"(KUBE-|FLANNEL-|CNI-)"
 
 
@@ -20,11 +23,11 @@ def reset(ctx: Context) -> Iterator[Action]:
     purging = ctx.choices.purge and any(name in facts.packages for name in WANTED)
     if not residue(facts) and not _ours(ctx) and not purging:
         return
-    foreign = [mount for mount in facts.mounts if mount.split()[0] not in ("tmpfs", "overlay", "shm")]
+    foreign = [mount for mount in facts.mounts if mount.kind not in ("tmpfs", "overlay", "shm") and not _POD_FILES.search(mount.root)]
     if foreign:
         yield Stop(
             "reset.volumes",
-            f"a volume is mounted under the kubelet's folder: {foreign[0]}",
+            f"a volume is mounted under the kubelet's folder: {foreign[0].kind} at {foreign[0].target}",
             "its data is not ours to delete: delete or drain the pods that use it (`kubectl drain`), then run this again",
         )
         return
@@ -77,7 +80,7 @@ def residue(facts: NodeFacts) -> list[str]:
     found = [f"interface {name}" for name in LINKS if name in facts.links]
     found += [f"file {path}" for path in sorted(facts.traces) if path in TRACES]
     found += [f"process {name}" for name in facts.processes if name != "kubeadm"]
-    found += [f"mount {mount.split()[-1]}" for mount in facts.mounts]
+    found += [f"mount {mount.target}" for mount in facts.mounts]
     if facts.firewall_rules:
         found.append(f"{facts.firewall_rules} firewall rules of kube-proxy, flannel or CNI")
     found += [f"nft table {table}" for table in facts.nft_tables]
@@ -123,6 +126,8 @@ _UNDO = (
     f"if [ -s {STATE}/sysctl ]; then sysctl -q -p {STATE}/sysctl || true; fi",
     f"rm -f {MODULES.path} {SYSCTL.path}",
     "sed -i 's/^#kubefab# //' /etc/fstab",
+    f"if [ -s {STATE}/swapunits ]; then while read -r what u; do systemctl \"$what\" \"$u\" || true; done < {STATE}/swapunits; fi",
+    f"if [ -s {STATE}/swaps ] || [ -s {STATE}/swapunits ]; then systemctl daemon-reload; fi",
     f"if [ -s {STATE}/swaps ]; then cut -d' ' -f1 {STATE}/swaps | while read -r s; do swapon \"$s\" || true; done; fi",
     f"rm -rf {STATE}",
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile.facts import NodeFacts, Unit, observe_script, parse_facts, parse_links
+from fabfile.facts import SWAP_UNITS, NodeFacts, Unit, observe_script, parse_facts, parse_links
 from fabfile.recipes.packages import Apt, Dnf, family
 from fabfile.steps import File
 
@@ -94,7 +94,7 @@ def test_a_worker() -> None:
     assert facts.has_file(path, facts.files[path].sha256, "0600")
     assert not facts.has_file(path, facts.files[path].sha256, "0644")
     assert not facts.has_file(path, "0" * 64, "0600")
-    assert all(mount.startswith("tmpfs ") for mount in facts.mounts)
+    assert all(mount.kind == "tmpfs" for mount in facts.mounts)
 
 
 @pytest.mark.parametrize("name", ["debian-12", "ubuntu-24.04", "rocky-9", "control-plane", "worker"])
@@ -215,3 +215,37 @@ def test_the_observing_script_has_nothing_that_changes_a_node(line: str) -> None
 def test_paths_are_quoted() -> None:
     text = observe_script(control_plane=False, files=["/etc/x; touch /tmp/y"])
     assert "files='/etc/x; touch /tmp/y'" in text
+
+
+# --- lines of the observing script, in a real bash
+
+def test_swap_units_that_the_next_boot_would_start(tmp_path: Path) -> None:
+    """Those of generators and enabled ones; not what is masked, disabled or no longer in fstab."""
+    generated, own = tmp_path / "run/systemd/generator.late", tmp_path / "etc/systemd/system"
+    for path in (generated / "dev-sda3.swap", generated / "dev-zram0.swap", own / "srv-swap.swap", own / "off.swap"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("[Swap]\n")
+    (own / "swap.target.wants").mkdir()
+    (own / "swap.target.wants/srv-swap.swap").symlink_to(own / "srv-swap.swap")
+    (own / "dev-sda3.swap").symlink_to("/dev/null")
+    line = SWAP_UNITS.replace("/run/systemd", f"{tmp_path}/run/systemd").replace("/etc/systemd", f"{tmp_path}/etc/systemd")
+    assert subprocess.run(["bash", "-c", line], capture_output=True, text=True).stdout.split() == ["dev-zram0.swap", "srv-swap.swap"]
+    assert subprocess.run(["bash", "-c", SWAP_UNITS.replace("/run/systemd", "/nowhere").replace("/etc/systemd", "/nowhere")], capture_output=True).stdout == b""
+
+
+MOUNTINFO = """\
+24 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw
+95 24 0:52 / /var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/token rw,relatime shared:40 master:2 - tmpfs tmpfs rw,size=170Mi
+96 24 259:1 /var/lib/kubelet/pods/1/volumes/kubernetes.io~configmap/c/a.ini /var/lib/kubelet/pods/1/volume-subpaths/c/x/0 ro,relatime - ext4 /dev/root rw
+97 24 259:9 / /var/lib/kubelet-of-somebody rw - ext4 /dev/sdb rw
+"""
+
+
+def test_mounts_below_the_kubelets_folder_with_what_they_show(tmp_path: Path) -> None:
+    (tmp_path / "mountinfo").write_text(MOUNTINFO)
+    line = next(line for line in observe_script(control_plane=False, files=()).splitlines() if "@@ mounts" in line)
+    done = subprocess.run(["bash", "-c", line.replace("/proc/self/mountinfo", f"{tmp_path}/mountinfo")], capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == [
+        "tmpfs /var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/token /",
+        "ext4 /var/lib/kubelet/pods/1/volume-subpaths/c/x/0 /var/lib/kubelet/pods/1/volumes/kubernetes.io~configmap/c/a.ini",
+    ]

@@ -13,7 +13,7 @@ from fabfile import script
 from fabfile.commands import confirm, release
 from fabfile.context import Choices, Context
 from fabfile.errors import UsageError
-from fabfile.facts import Link, NodeFacts, Unit
+from fabfile.facts import Link, Mount, NodeFacts, Unit
 from fabfile.inventory import Environment, load, with_release
 from fabfile.phases import BOOTSTRAP, EVERY, RESET, for_release
 from fabfile.phases import manual as phases
@@ -264,7 +264,7 @@ def test_p2_never_touches_a_member() -> None:
 
 @pytest.mark.parametrize("phase", ["prep", "reset"])
 def test_a_mounted_volume_stops_it(phase: str) -> None:
-    found = actions(phase, xenial(links=links("cni0"), packages=ALL, mounts=("ext4 /var/lib/kubelet/pods/x",)))
+    found = actions(phase, xenial(links=links("cni0"), packages=ALL, mounts=(Mount("ext4", "/var/lib/kubelet/pods/x"),)))
     assert [type(a) for a in found] == [Stop]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fabfile import phases
 from fabfile.context import Choices
-from fabfile.facts import LINKS, STATE, TRACES, Digest, Link, NodeFacts, Unit
+from fabfile.facts import LINKS, STATE, TRACES, Digest, Link, Mount, NodeFacts, Unit
 from fabfile.inventory import Environment
 from fabfile.phases import BOOTSTRAP, EVERY
 from fabfile.phases.addons import retention_fault
@@ -89,6 +89,7 @@ PREP: list[tuple[str, NodeFacts, list[str]]] = [
     ("an earlier cluster's flannel.1 (P2)", fresh(links=links("flannel.1")), ["!prep.leftovers"]),
     ("cni0 of the cluster it is in", replace(PLAIN, links=links("cni0"), traces=frozenset({"/var/lib/kubelet/config.yaml"})), []),
     ("swap on", replace(PLAIN, swaps=("/dev/sda2",)), ["prep.swap"]),
+    ("swap off now, a generator's or a unit's at the next boot", replace(PLAIN, swap_units=("dev-zram0.swap",)), ["prep.swap"]),
     ("swap off now, on at the next boot", replace(PLAIN, fstab_swaps=("/swap.img none swap sw 0 0",)), ["prep.swap"]),
     ("a full disk", fresh(disk_kib=1 << 20), ["!prep.disk"]),
     ("a full disk of a member", member(ENV, disk_kib=1 << 20), []),
@@ -157,6 +158,44 @@ def test_install_on_the_other_family() -> None:
     assert "apt" not in text
 
 
+RUNNING = [("a member", member), ("a control plane", control_plane), ("a member whose kubelet is down", lambda env: member(env, units={}))]
+
+
+@pytest.mark.parametrize("make", [row[1] for row in RUNNING], ids=[row[0] for row in RUNNING])
+def test_another_minor_is_not_put_under_a_living_cluster(make: Callable[[Environment], NodeFacts]) -> None:
+    stop = only(steps(phases.INSTALL, make(environment(kubernetes="1.37"))))
+    assert stop.id == "install.release"
+    assert "runs Kubernetes 1.37 in a cluster, the inventory says 1.36" in stop.reason
+    assert "--kubernetes 1.37" in stop.remedy
+    patch = make(environment(kubernetes="1.36.1"))
+    assert "install.packages" in ids(steps(phases.INSTALL, patch)), "another patch is"
+
+
+def test_a_machine_outside_a_cluster_takes_any_release() -> None:
+    assert "install.packages" in ids(steps(phases.INSTALL, installed(environment(kubernetes="1.37"))))
+
+
+def test_the_distributions_docker_is_not_pushed_out() -> None:
+    assert only(steps(phases.INSTALL, replace(PLAIN, packages={"docker.io": "20.10", "containerd": "1.6"}))).id == "install.docker"
+    assert "install.packages" in ids(steps(phases.INSTALL, replace(PLAIN, packages={"containerd": "1.6"})))
+
+
+@pytest.mark.parametrize("docker", [True, False])
+def test_purge_leaves_the_containerd_that_docker_needs(docker: bool) -> None:
+    facts = replace(DONE, packages={**DONE.packages, **({"docker-ce": "29"} if docker else {})})
+    purge = next(a for a in steps(phases.RESET, facts, choices=Choices(purge=True)) if a.id == "reset.packages")
+    assert isinstance(purge, Step)
+    assert ("purge containerd.io" in purge.commands[1]) is not docker
+    assert "kubelet" in purge.commands[1]
+
+
+def test_dockers_two_keys_are_both_known() -> None:
+    """It signs Debian packages with one and RPMs with another."""
+    for facts in (PLAIN, replace(PLAIN, os_id="rocky", os_version="9.4", os_codename="")):
+        text = text_of(steps(phases.INSTALL, facts))
+        assert "(9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35)" in text
+
+
 def test_versions_are_pinned_and_held() -> None:
     text = text_of(steps(phases.INSTALL, PLAIN))
     assert "kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-*" in text
@@ -186,6 +225,18 @@ def test_without_a_registry_only_images_are_fetched_ahead() -> None:
     assert ids(steps(phases.REGISTRY, replace(DONE, images=frozenset()))) == ["registry.images"]
     some = frozenset(list(recipe(ENV).worker_images)[:1])
     assert text_of(steps(phases.REGISTRY, replace(DONE, images=some))).count("crictl pull") == len(recipe(ENV).worker_images) - 1
+
+
+@pytest.mark.parametrize(("image", "listed"), [
+    ("flannel/flannel:v1", "docker.io/flannel/flannel:v1"),
+    ("flannel", "docker.io/library/flannel:latest"),
+    ("ghcr.io/flannel-io/flannel@sha256:" + "a" * 64, "anything"),
+])  # fmt: skip
+def test_an_image_is_known_by_its_full_name_and_one_named_by_digest_is_left_to_the_kubelet(image: str, listed: str) -> None:
+    env = environment(flannel_image=image)
+    facts = installed(env)
+    facts = replace(facts, images=facts.images - {image} | {listed})
+    assert ids(steps(phases.REGISTRY, facts, env)) == []
 
 
 def test_a_member_is_left_to_its_kubelet() -> None:
@@ -221,7 +272,9 @@ API_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 INIT: list[tuple[str, NodeFacts, list[str]]] = [
     ("ready for it", MASTER, ["master.init", "…master.api"]),
     ("answers", control_plane(ENV), []),
-    ("answers, but we never noted it", control_plane(ENV, undo=frozenset({"init-started"})), ["master.proof"]),
+    ("answers, and we never made it", control_plane(ENV, undo=frozenset()), ["master.proof"]),
+    ("answers, but our init never ended", control_plane(ENV, undo=frozenset({"init-started"})), ["master.clear", "master.init", "…master.api"]),
+    ("answers and has members, though we never noted it", control_plane(ENV, undo=frozenset({"init-started"}), members=("cp1", "w1")), ["master.proof"]),
     ("an init of ours that ended halfway", with_undo(MASTER, "init-started", traces=[API_SERVER]), ["master.clear", "master.init", "…master.api"]),
     ("an init of ours that hardly began", with_undo(MASTER, "init-started"), ["master.clear", "master.init", "…master.api"]),
     ("once up, silent now", control_plane(ENV, api_ready=False), ["master.kubelet", "…master.api"]),
@@ -444,15 +497,26 @@ def test_the_manuals_command_is_repeated_and_then_the_pods_are_recreated_once() 
 
 USED = member(ENV)
 RESET = ["reset.kubeadm", "reset.mounts", "reset.network", "reset.files", "reset.undo", "reset.images"]
+SUBPATH = "/var/lib/kubelet/pods/1/volume-subpaths/config/grafana/0"
+
+
+def subpath(source: str) -> Mount:
+    return Mount("ext4", SUBPATH, f"/var/lib/kubelet/pods/1/volumes/{source}")
+
+
 CLEAN: list[tuple[str, NodeFacts, list[str]]] = [
     ("a fresh machine", fresh(), []),
     ("installed and never in a cluster", DONE, RESET),
     ("a member", USED, RESET),
     ("links only", fresh(links=links("cni0")), ["reset.mounts", "reset.network", "reset.files", "reset.undo"]),
     ("rules only", fresh(firewall_rules=3), ["reset.mounts", "reset.network", "reset.files", "reset.undo"]),
-    ("a pod's own mounts", replace(USED, mounts=("tmpfs /var/lib/kubelet/pods/1/volumes/x",)), RESET),
-    ("somebody's volume", replace(USED, mounts=("ext4 /var/lib/kubelet/pods/1/volumes/data",)), ["!reset.volumes"]),
-    ("a network volume", replace(USED, mounts=("nfs4 /var/lib/kubelet/pods/1/volumes/data",)), ["!reset.volumes"]),
+    ("a pod's own mounts", replace(USED, mounts=(Mount("tmpfs", "/var/lib/kubelet/pods/1/volumes/x"),)), RESET),
+    ("somebody's volume", replace(USED, mounts=(Mount("ext4", "/var/lib/kubelet/pods/1/volumes/data"),)), ["!reset.volumes"]),
+    ("a ConfigMap by subPath", replace(USED, mounts=(subpath("kubernetes.io~configmap/config/..2026/grafana.ini"),)), RESET),
+    ("an emptyDir by subPath", replace(USED, mounts=(subpath("kubernetes.io~empty-dir/work/a"),)), RESET),
+    ("a hostPath by subPath", replace(USED, mounts=(Mount("ext4", SUBPATH, "/srv/data/a"),)), ["!reset.volumes"]),
+    ("a local volume by subPath", replace(USED, mounts=(subpath("kubernetes.io~local-volume/pv/a"),)), ["!reset.volumes"]),
+    ("a network volume", replace(USED, mounts=(Mount("nfs4", "/var/lib/kubelet/pods/1/volumes/data"),)), ["!reset.volumes"]),
 ]
 
 
@@ -488,7 +552,7 @@ RESIDUE = [
     (fresh(links={**links(), "cni0": Link("cni0")}), ["interface cni0"]),
     (fresh(traces=frozenset({KUBELET_CONF})), [f"file {KUBELET_CONF}"]),
     (fresh(processes=("kubelet", "kubeadm")), ["process kubelet"]),
-    (fresh(mounts=("tmpfs /var/lib/kubelet/x",)), ["mount /var/lib/kubelet/x"]),
+    (fresh(mounts=(Mount("tmpfs", "/var/lib/kubelet/x"),)), ["mount /var/lib/kubelet/x"]),
     (fresh(firewall_rules=2), ["2 firewall rules of kube-proxy, flannel or CNI"]),
     (fresh(nft_tables=("ip kube-proxy",)), ["nft table ip kube-proxy"]),
     (fresh(pods=1), ["1 pod sandboxes in containerd"]),
