@@ -79,7 +79,9 @@ def reset(
         manual = with_release(environment, chosen).settings.manual
         confirm(environment, yes, f"reset all {len(environment.nodes)} nodes of {environment.name}", manual=manual)
     with opened(Options(env, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)) as session:
-        result = session.run([phases.RESET], session.environment.nodes, Choices(keep_images=keep_images, purge=purge))
+        choices = Choices(keep_images=keep_images, purge=purge)
+        operating.check_reset(session, choices)
+        result = session.run([phases.RESET], session.environment.nodes, choices)
         if not result.failed:
             summary(session, result, [phases.RESET])
             session.console.print(f"[green]✓[/] audited: {', '.join(n.name for n in session.environment.nodes)} clean")

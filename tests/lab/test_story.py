@@ -18,6 +18,7 @@ from lab_bed import BOOTSTRAP, PROJECT, TOKEN_FORM, Lab, dirt
 
 GRACE = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}  # the manual's minute, shorter
 SWAP_LINE = "/no/such/swapfile none swap sw 0 0"
+SWAP_UNIT = "srv-none.swap"
 NO_HOST_SWAP = len(Path("/proc/swaps").read_text().splitlines()) < 2
 SYSCTLS = "sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"
 
@@ -27,6 +28,7 @@ def before(lab: Lab) -> dict[str, str]:
     """Each node's sysctls before anything of ours ran there, and a swap line in fstab where that is safe to have."""
     if NO_HOST_SWAP:  # `swapoff -a` in a node would reach the machine's own
         lab.sh("w1", f"grep -qxF '{SWAP_LINE}' /etc/fstab || echo '{SWAP_LINE}' >> /etc/fstab")
+        lab.sh("w1", f"printf '[Swap]\\nWhat=/srv/none\\n[Install]\\nWantedBy=swap.target\\n' > /etc/systemd/system/{SWAP_UNIT}; systemctl enable {SWAP_UNIT}")
     return {name: lab.sh(name, SYSCTLS) for name in lab.names}
 
 
@@ -191,11 +193,36 @@ def test_a_dead_worker_is_named_and_holds_nobody_up(healthy: Lab) -> None:
 
 # --- 4: back to nothing
 
+def test_reset_takes_a_pods_own_files_for_its_own_and_stops_at_a_mounted_volume(healthy: Lab) -> None:
+    """A ConfigMap and an emptyDir by subPath are bind mounts of the node's disk, as somebody's hostPath is."""
+    mounts = [{"name": "config", "mountPath": "/etc/a.ini", "subPath": "a.ini"}, {"name": "work", "mountPath": "/work", "subPath": "b"}]
+    volumes = [{"name": "config", "configMap": {"name": "ini"}}, {"name": "work", "emptyDir": {}}, {"name": "data", "hostPath": {"path": "/srv"}}]
+    spec = {"nodeName": "w1", "terminationGracePeriodSeconds": 0, "volumes": volumes, "containers": [{
+        "name": "c", "image": healthy.environment.settings.probe_image, "command": ["sleep", "600"], "volumeMounts": mounts,
+    }]}  # fmt: skip
+    pods = []
+    for name, more in (("own", []), ("data", [{"name": "data", "mountPath": "/data", "subPath": "theirs"}])):
+        pods.append({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": json.loads(json.dumps(spec))})
+        pods[-1]["spec"]["containers"][0]["volumeMounts"] += more  # type: ignore[index]
+    healthy.kubectl("create configmap ini --from-literal=a.ini=x")
+    for pod in pods:
+        healthy.sh(healthy.control_plane.name, f"kubectl apply -f - <<'END'\n{json.dumps(pod)}\nEND")
+    healthy.kubectl("wait --for=condition=Ready --timeout=60s pod/own pod/data")
+    refused = healthy.run("inv", "cluster.reset", "--env", "lab", "--yes", "lab", expect=1)
+    assert re.search(r"w1: a volume is mounted .*volume-subpaths/data/c/\d", refused.output)
+    assert "no node was touched" in refused.output
+    assert healthy.ready() == dict.fromkeys(healthy.names, True)
+    healthy.kubectl("delete pod data --now")
+    assert "/volume-subpaths/config/" in healthy.sh("w1", "cat /proc/mounts"), "this one the next chapter's reset takes along"
+    assert healthy.sh("w1", "ls /srv") == "theirs"
+
+
 def test_reset_empties_every_node_and_puts_back_what_was(healthy: Lab, before: dict[str, str]) -> None:
     healthy.sh("w1", "nft add table inet ours && nft 'add chain inet ours keep { type filter hook input priority 0; }'")
     healthy.sh("w1", "iptables -A INPUT -p tcp --dport 4321 -m comment --comment 'the operators own' -j ACCEPT")
     if NO_HOST_SWAP:
         assert healthy.sh("w1", "grep no/such/swapfile /etc/fstab") == f"#kubefab# {SWAP_LINE}"
+        assert healthy.sh("w1", f"systemctl is-enabled {SWAP_UNIT}", check=False) == "disabled"
     with healthy.watching_processes():
         done = healthy.reset("--purge")
     assert f"audited: {', '.join(healthy.names)} clean" in done.output
@@ -209,6 +236,7 @@ def test_reset_empties_every_node_and_puts_back_what_was(healthy: Lab, before: d
     healthy.sh("w1", "nft delete table inet ours; iptables -D INPUT -p tcp --dport 4321 -m comment --comment 'the operators own' -j ACCEPT")
     if NO_HOST_SWAP:
         assert healthy.sh("w1", "grep no/such/swapfile /etc/fstab") == SWAP_LINE
+        assert healthy.sh("w1", f"systemctl is-enabled {SWAP_UNIT}") == "enabled"
     assert "lab" not in healthy.kubeconfig.read_text()
     assert "nothing to do" in healthy.reset().output
 
@@ -255,6 +283,29 @@ def test_a_power_cut_in_mid_join_can_be_resumed(healthy: Lab) -> None:
     healthy.bootstrap()
     assert healthy.ready() == dict.fromkeys(healthy.names, True)
     healthy.assert_pod_network()
+
+
+def test_an_init_cut_short_after_its_api_answered_is_made_anew(lab: Lab) -> None:
+    """Its last phases make kube-proxy, CoreDNS and what workers join by: a cluster without them looks alive and never works."""
+    answers = "until curl -sk --max-time 1 https://127.0.0.1:6443/readyz | grep -qx ok; do sleep 0.05; done"
+
+    def cut(process: object) -> None:
+        lab.sh("cp1", answers)
+        machines.kill("cp1")
+
+    for _ in range(3):
+        lab.reset("--keep-images")
+        lab.kill_when("master.init", cut, node="cp1")
+        machines.start("cp1")
+        if "initialised" not in lab.sh("cp1", "ls /var/lib/kubefab").split():
+            break
+    else:
+        pytest.fail("init was too fast for the cut, three times")
+    lab.sh("cp1", answers)
+    done = lab.bootstrap()
+    assert "master.clear" in {e.get("step") for e in lab.steps()}, str(done)
+    assert lab.ready() == dict.fromkeys(lab.names, True)
+    assert {"coredns", "kube-proxy"} <= set(lab.kubectl("-n kube-system get deploy,ds -o jsonpath='{.items[*].metadata.name}'").split())
 
 
 # --- 7: the manual's chapters, typed one by one, from a subfolder
