@@ -50,7 +50,7 @@ def check_reset(session: Session, choices: Choices) -> None:
     planned = plan(session.environment, [RESET], session.environment.nodes, observed, choices) if observed else ()
     stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]
     if stops:
-        raise KubefabError("\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched. {stops[0][1].remedy}")
+        raise KubefabError("\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched; {stops[0][1].remedy}")
 
 
 @command(

@@ -13,7 +13,7 @@ from ..steps import Action, Step, Stop
 from .prep import MODULES, SYSCTL
 
 # What a pod's own files look like that are mounted once more, by subPath. A hostPath's, which is somebody's data, does not.
-_POD_FILES = re.compile(r"/kubelet/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|projected|downward-api|empty-dir)/")
+_POD_FILES = re.compile(r"/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|projected|downward-api|empty-dir)/")
 OURS = r"(KUBE-|FLANNEL-|CNI-)"
 
 

@@ -513,6 +513,8 @@ CLEAN: list[tuple[str, NodeFacts, list[str]]] = [
     ("a pod's own mounts", replace(USED, mounts=(Mount("tmpfs", "/var/lib/kubelet/pods/1/volumes/x"),)), RESET),
     ("somebody's volume", replace(USED, mounts=(Mount("ext4", "/var/lib/kubelet/pods/1/volumes/data"),)), ["!reset.volumes"]),
     ("a ConfigMap by subPath", replace(USED, mounts=(subpath("kubernetes.io~configmap/config/..2026/grafana.ini"),)), RESET),
+    ("the same where the kubelet's folder is a disk of its own", replace(USED, mounts=(
+        Mount("ext4", SUBPATH, "/pods/1/volumes/kubernetes.io~configmap/config/..2026/grafana.ini"),)), RESET),
     ("an emptyDir by subPath", replace(USED, mounts=(subpath("kubernetes.io~empty-dir/work/a"),)), RESET),
     ("a hostPath by subPath", replace(USED, mounts=(Mount("ext4", SUBPATH, "/srv/data/a"),)), ["!reset.volumes"]),
     ("a local volume by subPath", replace(USED, mounts=(subpath("kubernetes.io~local-volume/pv/a"),)), ["!reset.volumes"]),
