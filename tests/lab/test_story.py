@@ -19,6 +19,7 @@ from lab_bed import BOOTSTRAP, PROJECT, TOKEN_FORM, Lab, dirt
 GRACE = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}  # the manual's minute, shorter
 SWAP_LINE = "/no/such/swapfile none swap sw 0 0"
 SWAP_UNIT = "srv-none.swap"
+THEIRS = "/var/lib/containerd/theirs"  # on a disk: the rest of a lab node lies in an overlay
 NO_HOST_SWAP = len(Path("/proc/swaps").read_text().splitlines()) < 2
 SYSCTLS = "sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"
 
@@ -196,12 +197,12 @@ def test_a_dead_worker_is_named_and_holds_nobody_up(healthy: Lab) -> None:
 def test_reset_takes_a_pods_own_files_for_its_own_and_stops_at_a_mounted_volume(healthy: Lab) -> None:
     """A ConfigMap and an emptyDir by subPath are bind mounts of the node's disk, as somebody's hostPath is."""
     mounts = [{"name": "config", "mountPath": "/etc/a.ini", "subPath": "a.ini"}, {"name": "work", "mountPath": "/work", "subPath": "b"}]
-    volumes = [{"name": "config", "configMap": {"name": "ini"}}, {"name": "work", "emptyDir": {}}, {"name": "data", "hostPath": {"path": "/srv"}}]
+    volumes = [{"name": "config", "configMap": {"name": "ini"}}, {"name": "work", "emptyDir": {}}, {"name": "data", "hostPath": {"path": THEIRS, "type": "DirectoryOrCreate"}}]
     spec = {"nodeName": "w1", "terminationGracePeriodSeconds": 0, "volumes": volumes, "containers": [{
         "name": "c", "image": healthy.environment.settings.probe_image, "command": ["sleep", "600"], "volumeMounts": mounts,
     }]}  # fmt: skip
     pods = []
-    for name, more in (("own", []), ("data", [{"name": "data", "mountPath": "/data", "subPath": "theirs"}])):
+    for name, more in (("own", []), ("data", [{"name": "data", "mountPath": "/data", "subPath": "a"}])):
         pods.append({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": json.loads(json.dumps(spec))})
         pods[-1]["spec"]["containers"][0]["volumeMounts"] += more  # type: ignore[index]
     healthy.kubectl("create configmap ini --from-literal=a.ini=x")
@@ -214,7 +215,7 @@ def test_reset_takes_a_pods_own_files_for_its_own_and_stops_at_a_mounted_volume(
     assert healthy.ready() == dict.fromkeys(healthy.names, True)
     healthy.kubectl("delete pod data --now")
     assert "/volume-subpaths/config/" in healthy.sh("w1", "cat /proc/mounts"), "this one the next chapter's reset takes along"
-    assert healthy.sh("w1", "ls /srv") == "theirs"
+    assert healthy.sh("w1", f"ls {THEIRS}; rm -r {THEIRS}") == "a"
 
 
 def test_reset_empties_every_node_and_puts_back_what_was(healthy: Lab, before: dict[str, str]) -> None:
