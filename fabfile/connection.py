@@ -34,6 +34,7 @@ CAPTURE_LIMIT = 4 << 20  # bytes
 RUN_LOCK = "/run/kubefab-run.lock"
 LOCK_PATIENCE = 2  # seconds
 SIGN_OF_LIFE = 15  # seconds between two; a node gives a silent holder four times that
+SUDO = "env LC_ALL=C sudo"  # its words are read here, so they must be English
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -158,18 +159,13 @@ class Connection(fabric.Connection):
         if self.user == "root":
             code, output = self._exec(f"{store} && exec bash {path} </dev/null", text, timeout)
         elif not self._ours.sudo_password:
-            code, output = self._exec(f"{store} && exec sudo -n bash {path} </dev/null", text, timeout)
+            code, output = self._exec(f"{store} && exec {SUDO} -n bash {path} </dev/null", text, timeout)
         else:
             code, output = self._exec(store, text, timeout)
             if code == 0:
-                code, output = self._exec(f"exec sudo -S -p '' bash {path}", self._ours.sudo_password + "\n", timeout)
+                code, output = self._exec(f"exec {SUDO} -S -p '' bash {path}", self._ours.sudo_password + "\n", timeout)
         if code != 0 and re.search(rb"^sudo: |is not in the sudoers file", output[:500], re.M):
-            raise StepFailed(
-                f"{self.node.name}: sudo refused user {self.user}",
-                "let it run without a password (NOPASSWD), or pass --ask-sudo-pass; "
-                "a wrong password given there looks the same",
-                output.decode("utf-8", "replace"),
-            )
+            raise self._sudo_refused(output)
         return code, output
 
     @contextmanager
@@ -202,36 +198,92 @@ class Connection(fabric.Connection):
                     self._ours.lock.sendall(b"\n")
 
     def _take_lock(self) -> None:
-        sudo = "" if self.user == "root" else "sudo -n " if not self._ours.sudo_password else "sudo -S -p '' "
-        hold = f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; echo held; while read -rt {SIGN_OF_LIFE * 4} _; do :; done'
+        """Take the run lock over the open link. Raises KubefabError that says who has it, or why it cannot be taken.
+
+        A machine without bash, flock or /run is let through without one: no step can run there either, and observing
+        says what it is.
+        """
+        self._ours.lock = None
+        sudo = "" if self.user == "root" else f"{SUDO} -n " if not self._ours.sudo_password else f"{SUDO} -S -p '' "
+        # on a line of its own, whatever a login shell's files have printed before
+        hold = f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; printf "\\nheld\\n"; while read -rt {SIGN_OF_LIFE * 4} _; do :; done'
         # what this same run held over a link that broke is let go first
         take = (
             f'if [ "$(head -n 1 {RUN_LOCK} 2>/dev/null)" = "$1" ]; then kill "$(tail -n 1 {RUN_LOCK})" 2>/dev/null; fi; '
             # a moment's patience: the node may only just be noticing that the last holder has gone
             f'exec flock -w {LOCK_PATIENCE} -E 75 {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1"'
         )
-        channel = self.transport.open_session(timeout=self._ours.timeout)
+        channel, code, answer = self._ask_for_lock(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)}")
+        self._ours.lock = channel
+        if channel or _cannot_lock(code, answer):
+            return
+        if code == 75:
+            raise KubefabError(f"another run works on this cluster: {self._holder()}", "wait for it to end; nothing was touched")
+        if sudo and _REFUSED.search(answer):
+            raise self._sudo_refused(answer)
+        output = answer.decode("utf-8", "replace")
+        if code is None:  # a link that fell silent looks the same, and is opened anew where that is due
+            raise Unreachable(f"{self.node.name}: its run lock cannot be taken: no answer in time", "log in there: what is so slow?", output)
+        raise StepFailed(
+            f"{self.node.name}: its run lock cannot be taken (exit code {code})", "see below what sudo, flock or the login shell say there", output
+        )
+
+    def _ask_for_lock(self, command: str) -> tuple[paramiko.Channel | None, int | None, bytes]:
+        """Start the lock's holder and read until it holds. Raises Unreachable when the link breaks.
+
+        Returns the channel that the lock lives with, or None with the exit code (None as well where it goes on: out of
+        time, or sudo wants another password); and what was printed.
+        """
+        end = time.monotonic() + max(self._ours.timeout, LOCK_PATIENCE + 5)
+        answer = bytearray()
+        channel: paramiko.Channel | None = None
+        held: paramiko.Channel | None = None
+        code: int | None = None
         try:
+            channel = self.transport.open_session(timeout=self._ours.timeout)
             channel.settimeout(self._ours.timeout)
             channel.set_combine_stderr(True)
-            channel.exec_command(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)}")
+            channel.exec_command(command)
             if self._ours.sudo_password:
                 channel.sendall(f"{self._ours.sudo_password}\n".encode())
-            answer = channel.recv(4096).decode("utf-8", "replace")
-            if "held" in answer:
-                self._ours.lock = channel
-                return
-            taken = channel.recv_exit_status() == 75
-        except (TimeoutError, paramiko.SSHException, EOFError, OSError) as error:
-            channel.close()
+            while held is None and not (self._ours.sudo_password and b"try again" in answer):
+                channel.settimeout(max(0.1, end - time.monotonic()))
+                try:
+                    chunk = channel.recv(4096)
+                except TimeoutError:
+                    break
+                answer += chunk
+                if b"\nheld\n" in b"\n" + answer:
+                    held = channel
+                    held.settimeout(self._ours.timeout)
+                elif not chunk:
+                    channel.status_event.wait(max(0.1, end - time.monotonic()))
+                    if channel.exit_status < 0:
+                        raise EOFError("the connection broke while the run lock was being taken")
+                    code = channel.exit_status
+                    break
+        except (paramiko.SSHException, EOFError, OSError) as error:
             raise _explain(error, self._ours) from error
-        channel.close()
-        if not taken:
-            raise StepFailed(f"{self.node.name}: its run lock cannot be taken", "see below what sudo or flock says there", answer)
-        _, holder = self.root(f'rm -f -- "$0"; head -n 1 {RUN_LOCK}', self._ours.timeout)
-        raise KubefabError(
-            f"another run works on this cluster: {holder.decode('utf-8', 'replace').strip() or 'it has just begun'}",
-            "wait for it to end; nothing was touched",
+        finally:
+            if channel and not held:
+                channel.close()
+        return held, code, bytes(answer)
+
+    def _holder(self) -> str:
+        """Who has the run lock, in the words they left there."""
+        try:
+            _, holder = self.root(f'rm -f -- "$0"; head -n 1 {RUN_LOCK}', self._ours.timeout)
+        except KubefabError:
+            return "its name cannot be read"
+        lines = holder.decode("utf-8", "replace").split("\n")  # sudo or a login shell may have said something first
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it has just begun")
+
+    def _sudo_refused(self, output: bytes) -> StepFailed:
+        return StepFailed(
+            f"{self.node.name}: sudo refused user {self.user}",
+            "let it run without a password (NOPASSWD), or pass --ask-sudo-pass; "
+            "a wrong password given there looks the same",
+            output.decode("utf-8", "replace"),
         )
 
     def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
@@ -273,6 +325,18 @@ class Connection(fabric.Connection):
                 f"look at {self.node.name} (rebooting? powered off?), then run the same command again: it takes up from there",
             )
         return code, bytes(output)
+
+
+_REFUSED = re.compile(
+    rb"a password is required|incorrect (password|authentication) attempt|a terminal is required|no password was provided|"
+    rb"not in the sudoers file|may not run|is not allowed to (run|execute)|no tty present|you must have a tty|try again"
+)
+
+
+def _cannot_lock(code: int | None, answer: bytes) -> bool:
+    """Whether the machine lacks what a lock takes: bash, flock or the folder /run."""
+    said = answer.rstrip().rpartition(b"\n")[2]
+    return code == 127 or (bool(code) and said.endswith((b"command not found", b"No such file or directory")))
 
 
 class _Ours:

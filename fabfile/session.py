@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from rich.console import Console
 from . import inventory
 from .connection import KnownHosts, NodeGroup
 from .context import Choices
-from .errors import EXIT_INTERRUPTED, KubefabError, StepFailed, Unreachable, UsageError
+from .errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from .inventory import Environment, Node, with_release
 from .journal import Journal
 from .masking import mask, register
@@ -83,16 +83,20 @@ class Session:
     def _cluster_lock(self) -> Iterator[None]:
         """The lock on the control plane, against other operators' machines; simulated nodes have none but us.
 
-        An unreachable control plane cannot be locked, and must not keep the other nodes from being prepared.
+        An unreachable control plane cannot be locked, and must not keep the other nodes from being prepared. Raises
+        KubefabError where it can be reached and the lock cannot be taken.
         """
         if self.simulation:
             yield
             return
         control = self.group.of(self.environment.control_plane)
         owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
-        with ExitStack() as stack:
-            with suppress(Unreachable, StepFailed):
-                stack.enter_context(control.hold(owner))
+        try:
+            control.open()
+        except Unreachable:
+            yield
+            return
+        with control.hold(owner):
             yield
 
 

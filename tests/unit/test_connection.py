@@ -308,6 +308,52 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
     assert [text for text in seen if "me" in text.split()] == ["echo me > /run/kubefab-run.lock"]
 
 
+@pytest.mark.parametrize("chatter", ["sudo: unable to resolve host w1: Name or service not known\n", "held up: 3 updates\n", "welcome "])
+def test_what_a_login_prints_first_does_not_hide_the_run_lock(bench: Bench, chatter: str) -> None:
+    _, node = bench.serve(chatter=chatter)
+    with bench.connect(node) as first, bench.connect(node) as second:
+        with first.hold("somebody"), pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("me"):
+            pass
+        with second.hold("me"):
+            pass
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("sudo", "password"), [("password", "typo"), ("password", ""), ("denied", "open sesame"), ("denied", "")])
+def test_a_run_lock_that_sudo_refuses_is_said_at_once(bench: Bench, sudo: str, password: str) -> None:
+    _, node = bench.serve(sudo=sudo, password="open sesame")
+    with bench.connect(node, password=password) as connection, pytest.raises(StepFailed, match="sudo refused user ops"), connection.hold("me"):
+        pass
+
+
+def test_a_run_lock_whose_holder_cannot_be_named_is_refused_all_the_same(bench: Bench) -> None:
+    def run(text: str) -> tuple[int, bytes]:
+        if "head" in text:
+            raise Dropped
+        return 0, b""
+
+    _, node = bench.serve(run=run)
+    taken = pytest.raises(KubefabError, match="another run works on this cluster: its name cannot be read")
+    with bench.connect(node) as first, bench.connect(node) as second, first.hold("somebody"), taken, second.hold("me"):
+        pass
+
+
+def test_a_machine_that_has_no_flock_is_not_locked(bench: Bench) -> None:
+    _, node = bench.serve(lacks="flock")
+    with bench.connect(node) as connection, connection.hold("me"):
+        assert connection.root(SCRIPT, 10)[0] == 0
+
+
+@pytest.mark.timeout(30)
+def test_a_run_lock_that_never_comes_is_an_error_in_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fabfile.connection.LOCK_PATIENCE", -4.5)
+    bench.settings = replace(bench.settings, connect_timeout=0.5)
+    endpoint, node = bench.serve()
+    endpoint.handler = lambda exchange: (0, exchange.read(patient=True))
+    with bench.connect(node) as connection, pytest.raises(Unreachable, match="its run lock cannot be taken: no answer in time"), connection.hold("me"):
+        pass
+
+
 def test_the_run_lock_goes_with_its_holder(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second:
