@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 from typing import Protocol
 
@@ -154,6 +155,8 @@ class Run:
         self._guard = Lock()
         self._claimed = Condition()
         self._pending: set[str] = set()  # nodes whose pipeline has begun and that are not observed yet
+        self._looks = count(1)
+        self._control_look = 0  # which of them `control` is from
         self._identities: dict[str, dict[str, str]] = {}
         self._accepted: set[str] = set()
         self._token_used = False
@@ -165,7 +168,7 @@ class Run:
         ready = "/healthz" if self.environment.settings.manual else "/readyz"
         text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle, ready=ready, digests=self.digests)
         clock = self._clock(node.name)
-        started = clock.now()
+        started, look = clock.now(), next(self._looks)
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
         try:
             facts = parse_facts(output.decode("utf-8", "replace"))
@@ -177,7 +180,9 @@ class Run:
             ) from error
         self._log("observed", node=node.name, seconds=_since(clock, started))
         if node.control_plane:
-            self.control = facts
+            with self._guard:
+                if look > self._control_look:  # a slower look that began earlier knows less
+                    self.control, self._control_look = facts, look
         return facts
 
     def survey(self, nodes: Iterable[Node]) -> dict[str, NodeFacts | KubefabError]:
@@ -324,7 +329,10 @@ class Run:
         clock = self._clock(node.name)
         self.reporter.doing(node.name, "", "connecting and observing")
         result.phase = "connecting"
+        again = result.facts is not None
         facts = result.facts = self.observe(node, settle=True)
+        if again and not node.control_plane and self.control is not None:
+            self.observe(self.environment.control_plane)  # after the node: its join may have ended while the link was away
         twin = self._claim(node, facts)
         unproved: list[Phase] = []
         changed = False
@@ -336,6 +344,8 @@ class Run:
             if phase.needs.get(node.role):
                 self._pass(phase.needs[node.role], node, phase.name)
                 started = clock.now()
+            if phase.name == "join" and facts.joined and self.control and self.control.node_object(facts.hostname) is None:
+                self.observe(self.environment.control_plane)  # an earlier run's join may have ended since that was looked at
             steps = 0
             actions = list(phase.run(self._context(node, facts, twin)))
             self._journal_phase(node, phase, actions)

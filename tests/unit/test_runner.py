@@ -304,6 +304,53 @@ def test_a_link_that_breaks_is_taken_up_again_in_the_same_run(world: Callable[..
     assert w.steps_on(node).count(step) >= 1
 
 
+def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is_then(world: Callable[..., World]) -> None:
+    w = ready(world(workers=1))
+    w.done["cp1"] |= {"master.init", "network.flannel"}
+    listed: list[bool] = []
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        assert ctx.control
+        listed.append(ctx.control.node_object("w1") is not None)
+        if "join.join" not in ctx.facts.undo:
+            yield Step("join.join", "join", ("join",))
+
+    def joined_unseen() -> None:
+        w.done["w1"].add("join.join")
+        unreachable()
+
+    w.hooks["w1", "join.join"] = once(joined_unseen)
+    w.run(Phase("join", "join", decide, frozenset({"worker"})), on="w1")
+    assert listed == [False, True]
+    assert w.states() == {"w1": "done"}
+
+
+def test_a_member_that_is_not_listed_is_looked_for_once_more_before_it_is_joined_again(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    w = ready(world(workers=1))
+    w.done["cp1"] |= {"master.init", "network.flannel"}
+    monkeypatch.setattr(NodeFacts, "joined", property(lambda facts: "join.join" in facts.undo))
+    w.hooks["w1", "observe"] = lambda: w.done["w1"].add("join.join")  # what an earlier run began ends while this one waits for it
+    listed: list[bool] = []
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        listed.append(ctx.control is not None and ctx.control.node_object("w1") is not None)
+        yield from ()
+
+    w.run(Phase("join", "join", decide, frozenset({"worker"})), on="w1")
+    assert listed == [True]
+
+
+def test_a_control_plane_that_does_not_answer_after_a_broken_link_is_tried_again(world: Callable[..., World]) -> None:
+    w = ready(world(workers=1))
+
+    def broken() -> None:
+        w.hooks["cp1", "observe"] = once(unreachable)
+        unreachable()
+
+    w.hooks["w1", "join.join"] = once(broken)
+    assert w.run(*ALL).exit_code == 0
+
+
 def test_a_link_that_breaks_each_time_is_given_up(world: Callable[..., World]) -> None:
     w = ready(world(workers=2))
     w.hooks["w1", "join.join"] = unreachable
