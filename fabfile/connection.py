@@ -116,8 +116,13 @@ class Connection(fabric.Connection):
         return ours.node
 
     def open(self) -> None:
-        """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy."""
+        """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy.
+
+        While the run lock is to be held, a link without it is none: it is taken anew, or KubefabError names who has it now.
+        """
         with self._ours.opening:
+            if self._ours.lock is not None and self._ours.lock.closed:
+                self.close()
             if self.is_connected:
                 return
             try:
@@ -192,10 +197,18 @@ class Connection(fabric.Connection):
             self._ours.lock = None
 
     def _show_life(self, ended: Event) -> None:
+        """Until the end; where the node has let the lock go (this process was stopped, a lid closed), close the link with it."""
         while not ended.wait(SIGN_OF_LIFE):
-            with suppress(EOFError, OSError, paramiko.SSHException):
-                if self._ours.lock:
-                    self._ours.lock.sendall(b"\n")
+            lock = self._ours.lock
+            try:
+                if lock and not lock.closed:
+                    lock.sendall(b"\n")
+                    continue
+            except (EOFError, OSError, paramiko.SSHException):
+                pass
+            with self._ours.opening:
+                if lock and lock is self._ours.lock and not ended.is_set():
+                    self.close()
 
     def _take_lock(self) -> None:
         """Take the run lock over the open link. Raises KubefabError that says who has it, or why it cannot be taken.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -384,6 +385,38 @@ def test_a_link_whose_run_lock_was_taken_meanwhile_is_not_used(bench: Bench) -> 
                 with pytest.raises(KubefabError, match="another run works on this cluster"):
                     first.open()
         first.open()
+
+
+def let_go(endpoint: Endpoint) -> None:
+    """What a node does a minute after a holder's last sign of life: the lock is gone, the link is not."""
+    for link in endpoint.links:
+        next(iter(link.held.values())).close()  # the lock's is the oldest channel
+
+
+def test_a_run_that_was_asleep_does_not_go_on_beside_the_one_that_took_its_lock(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
+        first.root(SCRIPT, 10)
+        let_go(endpoint)
+        with second.hold("somebody"), pytest.raises(KubefabError, match="another run works on this cluster"):
+            first.root(SCRIPT, 10)
+        assert first.root(SCRIPT, 10)[0] == 0, "free again, and taken again"
+        with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
+            pass
+
+
+def test_a_link_whose_run_lock_is_gone_is_closed_under_the_commands_on_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fabfile.connection.SIGN_OF_LIFE", 0.05)
+    asleep = threading.Event()
+    endpoint, node = bench.serve(run=lambda text: (0, str(asleep.wait(20) if "hello" in text else "").encode()))
+    with bench.connect(node) as connection, connection.hold("me"), ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(connection.root, SCRIPT, 20)
+        while endpoint.commands < 2:
+            time.sleep(0.01)
+        let_go(endpoint)
+        with pytest.raises(Unreachable):
+            under_way.result(10)
+        asleep.set()
 
 
 def test_stopping_the_farm_frees_its_ports(bench: Bench) -> None:
