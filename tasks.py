@@ -27,7 +27,7 @@ from fabfile.session import Options, Session, opened, tell_unlisted, warn
 
 @command(iterable=["fault"], optional=["kubeconfig"],
          help={"limit": "only these nodes: a group, names, addresses; several with commas",
-               "only-failed": "only nodes that did not finish in the last run", "from": "begin with this phase"})
+               "only-failed": "only nodes that earlier runs left unfinished", "from": "begin with this phase"})
 def bootstrap(
     c: Any,
     env: str = "",
@@ -48,7 +48,7 @@ def bootstrap(
     with opened(options) as session:
         nodes = choosing.chosen_nodes(session.environment, limit, only_failed)
         if not nodes:
-            session.console.print(f"[green]✓[/] {session.environment.name}: no node failed in the last run")
+            session.console.print(f"[green]✓[/] {session.environment.name}: earlier runs left no node unfinished")
             return
         result = session.run(wanted, nodes)
         if not result.failed:

@@ -66,7 +66,7 @@ class Session:
         environment = self.environment
         if REGISTRY in phases:
             tell_unlisted(environment)
-        with _lock(environment), self._cluster_lock(), _journal(environment, self.command) as journal:
+        with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
             progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
             run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock)
             with progress, _interruptible(run, self.group, progress):
@@ -175,8 +175,8 @@ def _first_use(environment: Environment, host: str, fingerprint: str) -> None:
 
 
 @contextmanager
-def _journal(environment: Environment, command: str) -> Iterator[Journal]:
-    journal = Journal(environment.state / "journal", command)
+def _journal(environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]) -> Iterator[Journal]:
+    journal = Journal(environment.state / "journal", command, nodes=[n.name for n in nodes], phases=[p.name for p in phases])
     try:
         yield journal
     finally:
