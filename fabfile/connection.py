@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import BoundedSemaphore, Event, Lock, RLock, Thread
+from threading import BoundedSemaphore, Condition, Event, Lock, Thread, get_ident
 
 import fabric
 import paramiko
@@ -119,31 +119,53 @@ class Connection(fabric.Connection):
         """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy.
 
         While the run lock is to be held, a link without it is none: it is taken anew, or KubefabError names who has it now.
+        Whoever waited while somebody else's attempt failed has that attempt's error: many nodes stand behind one bastion.
         """
-        with self._ours.opening:
-            if self._ours.lock is not None and self._ours.lock.closed:
+        ours = self._ours
+        with ours.opening:
+            if ours.opener == get_ident():  # the lock's holder is being asked for, over the link that is just being opened
+                return
+            failures = ours.failures
+            while ours.opener and ours.failures == failures:
+                ours.opening.wait()
+            if ours.failure is not None and ours.failures != failures:
+                raise ours.failure
+            if ours.lock is not None and ours.lock.closed:
                 self.close()
             if self.is_connected:
                 return
+            ours.opener = get_ident()
+        try:
+            self._open()
+        except KubefabError as error:
+            ours.failure = error
+            ours.failures += 1
+            raise
+        finally:
+            with ours.opening:
+                ours.opener = 0
+                ours.opening.notify_all()
+
+    def _open(self) -> None:
+        try:
+            if self.gateway is None:
+                self.connect_kwargs["sock"] = self._socket()
+            else:
+                self.gateway.open()
+            super().open()
+        except Unreachable:
+            raise
+        except Exception as error:
+            raise _explain(error, self._ours) from error
+        finally:
+            self.connect_kwargs.pop("sock", None)
+        self.transport.set_keepalive(KEEPALIVE)
+        if self._ours.owner:
             try:
-                if self.gateway is None:
-                    self.connect_kwargs["sock"] = self._socket()
-                else:
-                    self.gateway.open()
-                super().open()
-            except Unreachable:
+                self._take_lock()
+            except KubefabError:
+                self.close()  # without the lock nobody may use this link: who asks next tries for it again
                 raise
-            except Exception as error:
-                raise _explain(error, self._ours) from error
-            finally:
-                self.connect_kwargs.pop("sock", None)
-            self.transport.set_keepalive(KEEPALIVE)
-            if self._ours.owner:
-                try:
-                    self._take_lock()
-                except KubefabError:
-                    self.close()  # without the lock nobody may use this link: who asks next tries for it again
-                    raise
 
     def _socket(self) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)
@@ -207,7 +229,7 @@ class Connection(fabric.Connection):
             except (EOFError, OSError, paramiko.SSHException):
                 pass
             with self._ours.opening:
-                if lock and lock is self._ours.lock and not ended.is_set():
+                if lock and lock is self._ours.lock and not self._ours.opener and not ended.is_set():
                     self.close()
 
     def _take_lock(self) -> None:
@@ -357,7 +379,10 @@ class _Ours:
 
     def __init__(self, node: Node, environment: Environment, known: KnownHosts, sudo_password: str, timeout: float) -> None:
         self.node, self.environment, self.known, self.sudo_password, self.timeout = node, environment, known, sudo_password, timeout
-        self.opening = RLock()
+        self.opening = Condition()
+        self.opener = 0  # the thread that is opening the link; nobody's
+        self.failures = 0  # attempts to open that failed, and the last one's error
+        self.failure: KubefabError | None = None
         self.owner = ""  # of the run lock, while we hold it
         self.lock: paramiko.Channel | None = None
         self.sessions = BoundedSemaphore(SESSIONS)

@@ -273,6 +273,32 @@ def test_a_bastion_that_is_down_is_named(bench: Bench) -> None:
         group.of(target).root(SCRIPT, 10)
 
 
+@pytest.mark.parametrize("jump", [False, True])
+def test_all_who_wait_for_a_dead_machine_wait_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, jump: bool) -> None:
+    tries: list[int] = []
+
+    def dead(connection: Connection) -> socket.socket:
+        tries.append(1)
+        time.sleep(0.5)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(Connection, "_socket", dead)
+    node = Node("w1", "127.0.0.1", "10.2.1.1", False, "ops", 22, str(bench.key_file), jump="ops@192.0.2.1" if jump else "")
+    nodes = [replace(node, name=f"w{n}") for n in range(20)]
+    group = NodeGroup(bench.environment(node), nodes, bench.known)
+
+    def reach(one: Node) -> str:
+        with pytest.raises(Unreachable) as caught:
+            group.of(one if jump else nodes[0]).open()
+        return caught.value.message
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(reach, nodes))) == 1
+    assert len(tries) == 1
+    reach(nodes[0])
+    assert len(tries) == 2, "who comes later tries again"
+
+
 def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
     commands: list[str] = []
     login = Login(lambda text: (0, b""))
