@@ -96,6 +96,11 @@ def _write(file: File) -> list[str]:
     ]
 
 
+def ran(output: bytes) -> bool:
+    """Whether a rendered script came as far as its end, or gave up at the node's lock."""
+    return _TRAILER.search(output) is not None
+
+
 def parse(code: int, output: bytes) -> Outcome:
     """Split what a rendered script printed into its outcome; `code` is the channel's exit code."""
     trailer = _TRAILER.search(output)

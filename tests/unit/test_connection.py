@@ -206,6 +206,39 @@ def test_a_user_outside_sudoers_is_a_refusal(bench: Bench) -> None:
         connection.root(SCRIPT, 10)
 
 
+SUDO_SAYS = [
+    "sudo: a password is required\n",
+    "sudo: a terminal is required to read the password; either use the -S option to read from standard input\n",
+    "We trust you have received the usual lecture.\n" * 40 + "sudo: a password is required\n",
+    "sudo: no password was provided\nsudo: 1 incorrect password attempt\n",
+    "ops is not in the sudoers file.  This incident will be reported.\n",
+    "Sorry, user ops may not run sudo on w1.\n",
+    "Sorry, user ops is not allowed to execute '/usr/bin/bash /tmp/.kubefab-1' as root on w1.\n",
+    "sudo: sorry, you must have a tty to run sudo\n",
+]
+UNRESOLVED = "sudo: unable to resolve host w1: Name or service not known\n"
+LET_THROUGH = [
+    UNRESOLVED + "##kubefab 1 1\n[ERROR Port-6443]: Port 6443 is in use\n",
+    UNRESOLVED + "cat: /etc/kubernetes/admin.conf: No such file or directory\n",
+    "##kubefab 1 1\npsql: a password is required\n",
+    "@@ os\ndebian\n@@ log\nops is not in the sudoers file\n",
+]
+
+
+@pytest.mark.parametrize("said", SUDO_SAYS)
+def test_what_sudo_says_when_it_refuses(bench: Bench, said: str) -> None:
+    _, node = bench.serve(run=lambda text: (1, said.encode()))
+    with bench.connect(node) as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
+        connection.root(SCRIPT, 10)
+
+
+@pytest.mark.parametrize("said", LET_THROUGH)
+def test_a_script_that_failed_by_itself_is_not_taken_for_sudos_refusal(bench: Bench, said: str) -> None:
+    _, node = bench.serve(run=lambda text: (1, said.encode()))
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 10) == (1, said.encode())
+
+
 def test_a_megabyte_comes_back_whole(bench: Bench) -> None:
     big = b"".join(b"%07d\n" % n for n in range(1 << 17))
     _, node = bench.serve(run=lambda text: (0, big))
