@@ -322,8 +322,8 @@ class Connection(fabric.Connection):
         )
 
     def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
-        end = time.monotonic() + timeout
         with self._ours.sessions:
+            end = time.monotonic() + timeout
             try:
                 channel = self.transport.open_session(timeout=self._ours.timeout)
             except (paramiko.SSHException, EOFError, OSError) as error:

@@ -11,8 +11,9 @@ import secrets
 import shlex
 import string
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
@@ -42,6 +43,7 @@ from .steps import Action, Remedy, Step, Stop, Wait
 OBSERVE_TIMEOUT = 60.0  # seconds
 CLAIM_WAIT = 1.0
 PROBE_TIMEOUT = 30.0
+STEP_LOCK_WAIT = 180  # for an earlier run's step on a node that was observed meanwhile; draining a node is the longest such
 LINK_BREAKS = 20  # of one node in one run that are mended
 LINK_PATIENCE = 30.0  # seconds to get through again; a machine that reboots may need longer, and the next run then takes up
 TAIL = 16  # lines of output quoted in an error
@@ -153,6 +155,7 @@ class Run:
         self._once: dict[str, Lock] = {}
         self._once_done: dict[str, KubefabError | None] = {}
         self._guard = Lock()
+        self._turns: dict[str, Lock] = {}
         self._claimed = Condition()
         self._pending: set[str] = set()  # nodes whose pipeline has begun and that are not observed yet
         self._looks = count(1)
@@ -480,7 +483,7 @@ class Run:
         self._log("start", node=node.name, on=target.name, step=action.id)
         try:
             if isinstance(action, Step):
-                self._step(target, action)
+                self._step(node, target, action)
                 changes = 1
             else:
                 changes = self._wait(node, target, action) + action.changes
@@ -490,11 +493,30 @@ class Run:
         self._log("end", node=node.name, step=action.id, seconds=_since(clock, started))
         return changes
 
-    def _step(self, target: Node, step: Step) -> None:
+    @contextmanager
+    def _turn(self, node: Node, target: Node, phase: str, title: str) -> Iterator[None]:
+        """This run's turn on a node that several pipelines change (the control plane): waits for the others here.
+
+        On the node it would stand at the lock, within the time that its step has.
+        """
+        with self._guard:
+            turn = self._turns.setdefault(target.name, Lock())
+        if not turn.acquire(blocking=False):
+            self.reporter.doing(node.name, phase, f"waits for its turn on {target.name}: {title}")
+            while not turn.acquire(timeout=0.2):
+                self._check_stop(node)
+            self.reporter.doing(node.name, phase, f"{title} on {target.name}")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _step(self, node: Node, target: Node, step: Step) -> None:
         if step.id in ("join.token", "master.init") and not self.environment.settings.manual:
             self._token_used = True
-        text = script.render(step.id, step.commands, step.files)
-        done = outcome(self.group.of(target), step.id, text, step.timeout)
+        text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT)
+        with self._turn(node, target, step.phase, step.title):
+            done = outcome(self.group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT)
         if done.code == 0:
             return
         command = step.commands[done.command - 1] if 0 < done.command <= len(step.commands) else f"writing {len(step.files)} files"
@@ -508,8 +530,8 @@ class Run:
         """Poll until it is so, with the remedies in between; returns how many remedies were applied."""
         clock = self._clock(node.name)
         connection = self.group.of(target)
-        probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes)
-        timeout = PROBE_TIMEOUT + (script.LOCK_WAIT if wait.changes else 0)
+        probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes, wait=STEP_LOCK_WAIT)
+        timeout = PROBE_TIMEOUT + (STEP_LOCK_WAIT if wait.changes else 0)
 
         before: list[str | None] = [None]
 
@@ -518,7 +540,8 @@ class Run:
             if target != node:
                 self.group.of(node).open()  # a node whose link has died is not waited for elsewhere
             try:
-                seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
+                with self._turn(node, target, wait.phase, wait.title) if wait.changes else nullcontext():
+                    seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
             except (Unreachable, StepFailed) as error:  # a link that dies silently ends in a time-out
                 if not wait.reboots:
                     raise
@@ -540,7 +563,7 @@ class Run:
                 tried.append(f"after {seconds:.0f} s: {remedy.title}")
                 self._log("remedy", node=node.name, step=wait.id, remedy=remedy.title, seen=seen)
                 self.reporter.note(f"{node.name}: {wait.title}: still {mask(seen or '')} after {seconds:.0f} s; {remedy.title}")
-                self._step(self.environment.control_plane if remedy.on else target, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
+                self._step(node, self.environment.control_plane if remedy.on else target, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
         evidence = self._evidence(target, wait)
         raise StepFailed(
             f"{node.name}: gave up waiting: {wait.title}\n  last seen: {seen}" + "".join(f"\n  tried {t}" for t in tried),

@@ -74,6 +74,7 @@ class World:
         self.done: dict[str, set[str]] = {n.name: set() for n in self.environment.nodes}
         self.log: list[tuple[str, str]] = []
         self.sent: list[str] = []
+        self.timeouts: dict[str, tuple[float, str]] = {}
         self.hooks: dict[tuple[str, str], Callable[[], Any]] = {}
         self.probes: dict[tuple[str, str], Callable[[], str]] = {}
         self.happened: dict[tuple[str, str], Event] = {}
@@ -95,6 +96,7 @@ class World:
                 self.node = node
 
             def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+                world.timeouts[re.findall(r"# kubefab: (\S+)", text)[0]] = (timeout, text)
                 return world.root(node.name, text)
 
             def open(self) -> None:
@@ -447,6 +449,47 @@ def test_a_step_of_an_earlier_run_that_still_goes_on_is_waited_out_not_raced(wor
     error = w.run(INSTALL, on="w1").nodes["w1"].error
     assert isinstance(error, StepFailed)
     assert "an earlier run's step still goes on there" in error.message
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_no_script_stands_at_a_nodes_lock_when_nobody_waits_for_it_any_more(world: Callable[..., World], changes: bool) -> None:
+    w = world(workers=1)
+    slow = Step("install.packages", "packages", ("do",), timeout=40)
+    wait = Wait("install.seen", "seen", "look", lambda seen: None, 60, 2, changes=changes, hint="look")
+    w.run(phase("install", slow, wait), on="w1")
+    for timeout, text in w.timeouts.values():
+        stands = re.findall(r"flock -w (\d+)", text)
+        assert not stands or timeout >= int(stands[0]) + 30
+    assert w.timeouts["install.packages"][0] == 40 + runner.STEP_LOCK_WAIT
+
+
+def test_workers_take_turns_on_the_control_plane_before_they_are_sent_there(world: Callable[..., World]) -> None:
+    w = world(workers=5)
+    at_once: list[int] = []
+    under_way = [0]
+
+    def drain() -> None:
+        under_way[0] += 1
+        at_once.append(under_way[0])
+        Event().wait(0.05)
+        under_way[0] -= 1
+
+    w.hooks["cp1", "reset.node"] = drain
+    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane")), on="workers")
+    assert at_once == [1] * 5
+    assert any("waits for its turn on cp1: drain" in text for text in w.told.texts)
+
+
+def test_a_stop_reaches_those_who_wait_for_their_turn(world: Callable[..., World]) -> None:
+    w = world(workers=2)
+
+    def stop_and_go_on() -> None:
+        w.last.stop()
+        Event().wait(1)
+
+    w.hooks["cp1", "reset.node"] = stop_and_go_on
+    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane")), on="workers")
+    assert w.steps_on("cp1") == ["reset.node"]
 
 
 # --- identities
