@@ -23,7 +23,7 @@ import paramiko
 from paramiko.hostkeys import HostKeyEntry
 
 from . import script
-from .errors import KubefabError, StepFailed, Unreachable
+from .errors import KubefabError, StepFailed, StillRunning, Unreachable
 from .inventory import Environment, Node, bracketed
 from .settings import bastion
 
@@ -453,10 +453,10 @@ class NodeGroup(fabric.Group):
 
 
 def outcome(connection: Connection, name: str, text: str, timeout: float) -> script.Outcome:
-    """Send a rendered script and read what it did. Raises StepFailed if an earlier run's step holds the node."""
+    """Send a rendered script and read what it did. Raises StillRunning if an earlier run's step holds the node."""
     result = script.parse(*connection.root(text, timeout))
     if result.code == script.LOCKED and result.command == 0:
-        raise StepFailed(
+        raise StillRunning(
             f"{connection.node.name}: {name}: an earlier run's step still goes on there",
             "wait for it to end (`ps -ef` on the node shows it), then run again",
         )

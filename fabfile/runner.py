@@ -23,7 +23,7 @@ from . import gates as gate
 from . import script
 from .connection import NodeGroup, outcome
 from .context import Choices, Context
-from .errors import Interrupted, KubefabError, Refused, StepFailed, Unreachable
+from .errors import Interrupted, KubefabError, Refused, StepFailed, StillRunning, Unreachable
 from .facts import NodeFacts, observe_script, parse_facts
 from .gates import Blocked, Gates
 from .inventory import Environment, Node
@@ -542,7 +542,11 @@ class Run:
             try:
                 with self._turn(node, target, wait.phase, wait.title) if wait.changes else nullcontext():
                     seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
-            except (Unreachable, StepFailed) as error:  # a link that dies silently ends in a time-out
+            except StillRunning:  # remedies are not for what another run does
+                raise
+            except StepFailed as error:  # this look failed, by a command that hung for once: the next one may not
+                seen = error.message
+            except Unreachable as error:
                 if not wait.reboots:
                     raise
                 seen = error.message

@@ -559,7 +559,7 @@ def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> Non
 
 @pytest.mark.parametrize("error", [Unreachable, StepFailed])
 def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., World], error: type[Exception]) -> None:
-    for reboots, state in ((True, "done"), (False, "failed")):
+    for reboots, state in ((True, "done"), (False, "failed" if error is Unreachable else "done")):
         w = world(workers=0)
         answers = iter([b"old", None, None, b"new"])
 
@@ -574,6 +574,32 @@ def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., 
         back = Wait("prep.back", "back", "boot id", lambda seen: None if seen == "new" else seen, 60, 3, reboots=reboots, hint="look")
         w.run(phase("prep", back))
         assert w.states() == {"cp1": state}
+
+
+def test_a_look_that_hangs_once_does_not_end_the_wait(world: Callable[..., World]) -> None:
+    w = world(workers=0)
+
+    def hangs() -> None:
+        raise StepFailed("cp1: no end after 30 s")
+
+    w.hooks["cp1", "network.pods"] = once(hangs)
+    wait = Wait("network.pods", "pods", "look", lambda seen: None, 60, 2, hint="look")
+    assert w.run(phase("network", wait)).exit_code == 0
+    w.done["cp1"].clear()
+    w.hooks["cp1", "network.pods"] = hangs
+    error = w.run(phase("network", wait)).nodes["cp1"].error
+    assert error
+    assert error.message == "cp1: gave up waiting: pods\n  last seen: cp1: no end after 30 s"
+
+
+def test_what_an_earlier_run_still_does_is_not_cured_by_remedies(world: Callable[..., World]) -> None:
+    w = world(workers=0)
+    w.hooks["cp1", "addons.policy"] = lambda: (LOCKED, f"##kubefab 0 {LOCKED}\n".encode())
+    wait = Wait("addons.policy", "policy", "ask", lambda seen: None, 60, 2, (Remedy("delete pods", ("delete",), 10),), "look", changes=True)
+    error = w.run(phase("addons", wait)).nodes["cp1"].error
+    assert error
+    assert "an earlier run's step still goes on there" in error.message
+    assert w.steps_on("cp1") == ["addons.policy"]
 
 
 def test_a_node_that_died_is_not_waited_for_on_the_control_plane(world: Callable[..., World]) -> None:
