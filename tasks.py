@@ -91,7 +91,8 @@ def reset(
 
 
 @command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",
-               "check": "exit 2 when something is to do", "phase": "only this phase", "reveal": "1.5 only: with its token, as the manual has it"})
+               "check": "exit 2 when something is to do; 1 when a node does not answer",
+               "phase": "only this phase", "reveal": "1.5 only: with its token, as the manual has it"})
 def plan(
     c: Any,
     env: str = "",
@@ -120,7 +121,7 @@ def plan(
     else:
         environment = with_release(inventory.load(env or None), kubernetes)
         warn(environment)
-        planned, unseen = list(planning.plan(environment, chosen, environment.nodes)), {}
+        planned, unseen, facts = list(planning.plan(environment, chosen, environment.nodes)), {}, {}
     if phases.REGISTRY in chosen:
         tell_unlisted(environment)
     if json:
@@ -131,14 +132,17 @@ def plan(
             for line in planning.as_text(item, commands=commands, reveal=reveal):
                 console.print(f"  {line}", markup=False, soft_wrap=True)
         if not planned:
-            console.print("nothing to do")
+            console.print("nothing to do" if not unseen else "nothing to do on the nodes that answered" if facts else "no node answered")
         elif not (observe or check):
             console.print("\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim")
+    told = Console(stderr=True, highlight=False)
     for error in unseen.values():
-        print_error(Console(stderr=True, highlight=False), error)
+        print_error(told, error)
+    if unseen:
+        told.print(f"what is to do on {', '.join(unseen)} is not known", markup=False, soft_wrap=True)
+    exit_unless(not unseen)
     if check and planned:
         exit_with(EXIT_USAGE)
-    exit_unless(not unseen)
 
 
 @command()
