@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 from typing import Protocol
@@ -307,9 +308,14 @@ class Run:
     def _reconnect(self, node: Node, error: Unreachable) -> None:
         """Open a node's link again, and the control plane's: steps of a worker run there too, and it may be that one which broke."""
         self.reporter.note(f"{error.message}; trying for {LINK_PATIENCE:.0f} s to get through again")
+
+        def open_(end: Node) -> None:
+            self._check_stop(node)
+            self.group.of(end).open()
+
         try:
             for end in (node, self.environment.control_plane):
-                attempt(self.group.of(end).open, on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
+                attempt(partial(open_, end), on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
         except Unreachable as still:
             raise Unreachable(f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy) from still
 
@@ -330,8 +336,9 @@ class Run:
 
     def _phases(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
         clock = self._clock(node.name)
-        self.reporter.doing(node.name, "", "connecting and observing")
         result.phase = "connecting"
+        self._check_stop(node)
+        self.reporter.doing(node.name, "", "connecting and observing")
         again = result.facts is not None
         facts = result.facts = self.observe(node, settle=True)
         if again and not node.control_plane and self.control is not None:
@@ -340,6 +347,7 @@ class Run:
         unproved: list[Phase] = []
         changed = False
         for phase in phases:
+            self._check_stop(node)
             result.phase, result.step = phase.name, ""
             started = clock.now()
             if changed and phase.fresh:

@@ -208,6 +208,7 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
 
     def handler(number: int, frame: FrameType | None) -> None:
         if run.stopping.is_set():
+            progress.give_back()
             group.close()
             os._exit(EXIT_INTERRUPTED)
         run.stop()

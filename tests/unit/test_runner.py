@@ -707,6 +707,47 @@ def test_a_stop_ends_after_the_step_under_way(world: Callable[..., World]) -> No
     assert (result.nodes["w1"].state, result.exit_code) == ("interrupted", 130)
 
 
+def test_after_a_stop_no_further_node_is_connected_to(world: Callable[..., World]) -> None:
+    w = world(workers=5, forks=1)
+    observed: list[int] = []
+
+    def stop() -> None:
+        observed.append(1)
+        w.last.stop()
+
+    for node in w.environment.nodes:
+        w.hooks[node.name, "observe"] = stop
+    result = w.run(INSTALL)
+    assert len(observed) == 1
+    assert set(w.states().values()) == {"interrupted"}
+    assert result.exit_code == 130
+    assert all(step == "observe" for _, step in w.log)
+
+
+def test_a_stop_ends_before_the_next_phase(world: Callable[..., World]) -> None:
+    w = world(workers=1)
+    w.hooks["w1", "prep.one"] = lambda: w.last.stop()
+    begun: list[str] = []
+    more = Phase("install", "install", lambda ctx: iter(begun.append(ctx.node.name) or ()), frozenset({"worker"}))
+    assert w.run(phase("prep", "one"), more, on="w1").exit_code == 130
+    assert begun == []
+
+
+def test_a_stop_ends_the_trying_to_get_through_again(world: Callable[..., World]) -> None:
+    w = world(workers=1)
+    tries: list[int] = []
+
+    def dead() -> None:
+        tries.append(1)
+        w.last.stop()
+        unreachable()
+
+    w.hooks["w1", "open"] = dead
+    w.hooks["w1", "install.packages"] = unreachable
+    assert w.run(INSTALL, on="w1").exit_code == 130
+    assert len(tries) == 1
+
+
 def test_a_stop_reaches_those_who_wait_at_a_gate_or_poll(world: Callable[..., World]) -> None:
     w = world(workers=1)
 

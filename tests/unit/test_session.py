@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from fabfile.errors import KubefabError, StepFailed, Unreachable
-from fabfile.session import Session
+from fabfile.session import Session, _interruptible
 from making import environment
 
 
@@ -58,3 +62,23 @@ def test_a_control_plane_that_is_down_does_not_keep_the_others_from_being_prepar
 def test_a_lock_that_cannot_be_taken_over_a_link_that_works_stops_the_run(why: KubefabError) -> None:
     with pytest.raises(type(why), match=why.message), session(ControlPlane(lock=why))._cluster_lock():
         pytest.fail("the run went on without the lock")
+
+
+def test_ctrl_c_twice_gives_the_terminal_back_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(Exception):
+        pass
+
+    def end(code: int) -> None:
+        happened.append(f"exit {code}")
+        raise Ended
+
+    happened: list[str] = []
+    monkeypatch.setattr(os, "_exit", end)
+    stopping = Event()
+    run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set)
+    group: Any = SimpleNamespace(close=lambda: happened.append("links closed"))
+    progress: Any = SimpleNamespace(note=lambda text: happened.append("told"), give_back=lambda: happened.append("terminal"))
+    with pytest.raises(Ended), _interruptible(run, group, progress):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert happened == ["told", "terminal", "links closed", "exit 130"]
