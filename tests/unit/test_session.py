@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from fabfile.errors import KubefabError, StepFailed, Unreachable
-from fabfile.session import Session, _interruptible
+from fabfile.session import Session, _interruptible, _user
 from making import environment
 
 
@@ -62,6 +62,15 @@ def test_a_control_plane_that_is_down_does_not_keep_the_others_from_being_prepar
 def test_a_lock_that_cannot_be_taken_over_a_link_that_works_stops_the_run(why: KubefabError) -> None:
     with pytest.raises(type(why), match=why.message), session(ControlPlane(lock=why))._cluster_lock():
         pytest.fail("the run went on without the lock")
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 54321"), OSError("No username set in the environment")])
+def test_a_user_without_a_name_is_called_by_number(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def nobody() -> str:
+        raise error
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert _user() == f"uid {os.getuid()}"
 
 
 def test_ctrl_c_twice_gives_the_terminal_back_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
