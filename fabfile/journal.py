@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from .masking import mask
+from .masking import masked
 
 
 class Journal:
@@ -34,7 +34,7 @@ class Journal:
 
     def write(self, event: str, **fields: Any) -> None:
         """Append one event; every text in it is masked."""
-        line = mask(json.dumps({"at": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False, default=str))
+        line = json.dumps(masked({"at": round(time.time(), 3), "event": event, **fields}), ensure_ascii=False)
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()

@@ -180,7 +180,7 @@ class Run:
             raise StepFailed(
                 f"{node.name}: observing failed with exit code {code}: {error}",
                 "log in there and run something simple as root; is it a Linux machine with bash?",
-                output.decode("utf-8", "replace")[-2000:],
+                mask(output.decode("utf-8", "replace"))[-2000:],
             ) from error
         self._log("observed", node=node.name, seconds=_since(clock, started))
         if node.control_plane:
@@ -627,8 +627,10 @@ def _since(clock: Clock, started: float) -> float:
 
 
 def _tail(text: str, lines: int = TAIL) -> str:
-    return "\n".join(_short(line, LINE) for line in text.rstrip().splitlines()[-lines:])
+    """The last lines, masked while secrets are still whole in them."""
+    return "\n".join(_short(line, LINE) for line in mask(text).rstrip().splitlines()[-lines:])
 
 
 def _short(command: str, limit: int = 200) -> str:
+    command = mask(command)
     return command if len(command) <= limit else command[: limit - 1] + "…"

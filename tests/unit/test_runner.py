@@ -21,7 +21,7 @@ from fabfile.errors import StepFailed, Unreachable
 from fabfile.facts import NodeFacts
 from fabfile.inventory import Node
 from fabfile.journal import Journal, read
-from fabfile.masking import MASKED
+from fabfile.masking import MASKED, register
 from fabfile.phases import Phase
 from fabfile.runner import NodeResult, Run, RunResult
 from fabfile.script import LOCKED
@@ -783,6 +783,26 @@ def test_a_failure_is_in_the_journal_with_its_output_masked(world: Callable[...,
     assert "leaked" in text
     assert "0123456789abcdef" not in text
     assert journal.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_at_the_edge_of_what_is_quoted_is_masked_whole(world: Callable[..., World]) -> None:
+    secret = register("planted-across-the-edge")
+    w = world()
+    w.hooks["w1", "install.packages"] = fail(1, "e" * (runner.LINE - 10) + f" {secret} and more\n")
+    command = "x" * 190 + f" {secret}"
+    error = w.run(phase("install", Step("install.packages", "packages", (command,))), on="w1").nodes["w1"].error
+    assert error
+    assert "planted" not in error.message + error.output
+
+
+def test_a_journal_is_whole_and_masked_whatever_a_secret_is_made_of(tmp_path: Path) -> None:
+    secret = register('quo"ted\\secret')
+    journal = Journal(tmp_path, "x")
+    journal.write("seen", seen=f"login {secret} refused", path=tmp_path, steps=[secret, "--certificate-key 0123"])
+    event = list(read(journal.path))[-1]
+    assert event["seen"] == f"login {MASKED} refused"
+    assert event["steps"] == [MASKED, f"--certificate-key {MASKED}"]
+    assert event["path"] == str(tmp_path)
 
 
 def test_a_torn_last_line_of_a_journal_is_passed_over(tmp_path: Path) -> None:
