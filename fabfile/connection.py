@@ -250,10 +250,10 @@ class Connection(fabric.Connection):
         )
         channel, code, answer = self._ask_for_lock(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)}")
         self._ours.lock = channel
-        if channel or _cannot_lock(code, answer):
-            return
         if code == 75:
             raise KubefabError(f"another run works on this cluster: {self._holder()}", "wait for it to end; nothing was touched")
+        if channel or _cannot_lock(code, answer):
+            return
         if sudo and _REFUSED.search(answer):
             raise self._sudo_refused(answer)
         output = answer.decode("utf-8", "replace")

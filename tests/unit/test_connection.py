@@ -368,7 +368,7 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
     assert [text for text in seen if "me" in text.split()] == ["echo me > /run/kubefab-run.lock"]
 
 
-@pytest.mark.parametrize("chatter", ["sudo: unable to resolve host w1: Name or service not known\n", "held up: 3 updates\n", "welcome "])
+@pytest.mark.parametrize("chatter", ["sudo: unable to resolve host w1: Name or service not known\n", "held up: 3 updates\n", "welcome ", "x: No such file or directory\n"])
 def test_what_a_login_prints_first_does_not_hide_the_run_lock(bench: Bench, chatter: str) -> None:
     _, node = bench.serve(chatter=chatter)
     with bench.connect(node) as first, bench.connect(node) as second:
