@@ -27,7 +27,7 @@ from fabfile.session import Options, Session, opened, tell_unlisted, warn
 
 @command(iterable=["fault"], optional=["kubeconfig"],
          help={"limit": "only these nodes: a group, names, addresses; several with commas",
-               "only-failed": "only nodes that did not finish in the last run", "from": "begin with this phase"})
+               "only-failed": "only nodes that earlier runs left unfinished", "from": "begin with this phase"})
 def bootstrap(
     c: Any,
     env: str = "",
@@ -48,7 +48,7 @@ def bootstrap(
     with opened(options) as session:
         nodes = choosing.chosen_nodes(session.environment, limit, only_failed)
         if not nodes:
-            session.console.print(f"[green]✓[/] {session.environment.name}: no node failed in the last run")
+            session.console.print(f"[green]✓[/] {session.environment.name}: earlier runs left no node unfinished")
             return
         result = session.run(wanted, nodes)
         if not result.failed:
@@ -93,7 +93,8 @@ def reset(
 
 
 @command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",
-               "check": "exit 2 when something is to do", "phase": "only this phase", "reveal": "1.5 only: with its token, as the manual has it"})
+               "check": "exit 2 when something is to do; 1 when a node does not answer",
+               "phase": "only this phase", "reveal": "1.5 only: with its token, as the manual has it"})
 def plan(
     c: Any,
     env: str = "",
@@ -122,7 +123,7 @@ def plan(
     else:
         environment = with_release(inventory.load(env or None), kubernetes)
         warn(environment)
-        planned, unseen = list(planning.plan(environment, chosen, environment.nodes)), {}
+        planned, unseen, facts = list(planning.plan(environment, chosen, environment.nodes)), {}, {}
     if phases.REGISTRY in chosen:
         tell_unlisted(environment)
     if json:
@@ -133,14 +134,17 @@ def plan(
             for line in planning.as_text(item, commands=commands, reveal=reveal):
                 console.print(f"  {line}", markup=False, soft_wrap=True)
         if not planned:
-            console.print("nothing to do")
+            console.print("nothing to do" if not unseen else "nothing to do on the nodes that answered" if facts else "no node answered")
         elif not (observe or check):
             console.print("\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim")
+    told = Console(stderr=True, highlight=False)
     for error in unseen.values():
-        print_error(Console(stderr=True, highlight=False), error)
+        print_error(told, error)
+    if unseen:
+        told.print(f"what is to do on {', '.join(unseen)} is not known", markup=False, soft_wrap=True)
+    exit_unless(not unseen)
     if check and planned:
         exit_with(EXIT_USAGE)
-    exit_unless(not unseen)
 
 
 @command()

@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import BoundedSemaphore, Event, Lock, RLock, Thread
+from threading import BoundedSemaphore, Condition, Event, Lock, Thread, get_ident
 
 import fabric
 import paramiko
 from paramiko.hostkeys import HostKeyEntry
 
 from . import script
-from .errors import KubefabError, StepFailed, Unreachable
+from .errors import KubefabError, StepFailed, StillRunning, Unreachable
 from .inventory import Environment, Node, bracketed
 from .settings import bastion
 
@@ -34,6 +34,7 @@ CAPTURE_LIMIT = 4 << 20  # bytes
 RUN_LOCK = "/run/kubefab-run.lock"
 LOCK_PATIENCE = 2  # seconds
 SIGN_OF_LIFE = 15  # seconds between two; a node gives a silent holder four times that
+SUDO = "env LC_ALL=C sudo"  # its words are read here, so they must be English
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -115,29 +116,56 @@ class Connection(fabric.Connection):
         return ours.node
 
     def open(self) -> None:
-        """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy."""
-        with self._ours.opening:
+        """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy.
+
+        While the run lock is to be held, a link without it is none: it is taken anew, or KubefabError names who has it now.
+        Whoever waited while somebody else's attempt failed has that attempt's error: many nodes stand behind one bastion.
+        """
+        ours = self._ours
+        with ours.opening:
+            if ours.opener == get_ident():  # the lock's holder is being asked for, over the link that is just being opened
+                return
+            failures = ours.failures
+            while ours.opener and ours.failures == failures:
+                ours.opening.wait()
+            if ours.failure is not None and ours.failures != failures:
+                raise ours.failure
+            if ours.lock is not None and ours.lock.closed:
+                self.close()
             if self.is_connected:
                 return
+            ours.opener = get_ident()
+        try:
+            self._open()
+        except KubefabError as error:
+            ours.failure = error
+            ours.failures += 1
+            raise
+        finally:
+            with ours.opening:
+                ours.opener = 0
+                ours.opening.notify_all()
+
+    def _open(self) -> None:
+        try:
+            if self.gateway is None:
+                self.connect_kwargs["sock"] = self._socket()
+            else:
+                self.gateway.open()
+            super().open()
+        except Unreachable:
+            raise
+        except Exception as error:
+            raise _explain(error, self._ours) from error
+        finally:
+            self.connect_kwargs.pop("sock", None)
+        self.transport.set_keepalive(KEEPALIVE)
+        if self._ours.owner:
             try:
-                if self.gateway is None:
-                    self.connect_kwargs["sock"] = self._socket()
-                else:
-                    self.gateway.open()
-                super().open()
-            except Unreachable:
+                self._take_lock()
+            except KubefabError:
+                self.close()  # without the lock nobody may use this link: who asks next tries for it again
                 raise
-            except Exception as error:
-                raise _explain(error, self._ours) from error
-            finally:
-                self.connect_kwargs.pop("sock", None)
-            self.transport.set_keepalive(KEEPALIVE)
-            if self._ours.owner:
-                try:
-                    self._take_lock()
-                except KubefabError:
-                    self.close()  # without the lock nobody may use this link: who asks next tries for it again
-                    raise
 
     def _socket(self) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)
@@ -158,18 +186,13 @@ class Connection(fabric.Connection):
         if self.user == "root":
             code, output = self._exec(f"{store} && exec bash {path} </dev/null", text, timeout)
         elif not self._ours.sudo_password:
-            code, output = self._exec(f"{store} && exec sudo -n bash {path} </dev/null", text, timeout)
+            code, output = self._exec(f"{store} && exec {SUDO} -n bash {path} </dev/null", text, timeout)
         else:
             code, output = self._exec(store, text, timeout)
             if code == 0:
-                code, output = self._exec(f"exec sudo -S -p '' bash {path}", self._ours.sudo_password + "\n", timeout)
-        if code != 0 and re.search(rb"^sudo: |is not in the sudoers file", output[:500], re.M):
-            raise StepFailed(
-                f"{self.node.name}: sudo refused user {self.user}",
-                "let it run without a password (NOPASSWD), or pass --ask-sudo-pass; "
-                "a wrong password given there looks the same",
-                output.decode("utf-8", "replace"),
-            )
+                code, output = self._exec(f"exec {SUDO} -S -p '' bash {path}", self._ours.sudo_password + "\n", timeout)
+        if code != 0 and self.user != "root" and _REFUSED.search(output) and not _ran(output):
+            raise self._sudo_refused(output)
         return code, output
 
     @contextmanager
@@ -196,47 +219,111 @@ class Connection(fabric.Connection):
             self._ours.lock = None
 
     def _show_life(self, ended: Event) -> None:
+        """Until the end; where the node has let the lock go (this process was stopped, a lid closed), close the link with it."""
         while not ended.wait(SIGN_OF_LIFE):
-            with suppress(EOFError, OSError, paramiko.SSHException):
-                if self._ours.lock:
-                    self._ours.lock.sendall(b"\n")
+            lock = self._ours.lock
+            try:
+                if lock and not lock.closed:
+                    lock.sendall(b"\n")
+                    continue
+            except (EOFError, OSError, paramiko.SSHException):
+                pass
+            with self._ours.opening:
+                if lock and lock is self._ours.lock and not self._ours.opener and not ended.is_set():
+                    self.close()
 
     def _take_lock(self) -> None:
-        sudo = "" if self.user == "root" else "sudo -n " if not self._ours.sudo_password else "sudo -S -p '' "
-        hold = f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; echo held; while read -rt {SIGN_OF_LIFE * 4} _; do :; done'
+        """Take the run lock over the open link. Raises KubefabError that says who has it, or why it cannot be taken.
+
+        A machine without bash, flock or /run is let through without one: no step can run there either, and observing
+        says what it is.
+        """
+        self._ours.lock = None
+        sudo = "" if self.user == "root" else f"{SUDO} -n " if not self._ours.sudo_password else f"{SUDO} -S -p '' "
+        # on a line of its own, whatever a login shell's files have printed before
+        hold = f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; printf "\\nheld\\n"; while read -rt {SIGN_OF_LIFE * 4} _; do :; done'
         # what this same run held over a link that broke is let go first
         take = (
             f'if [ "$(head -n 1 {RUN_LOCK} 2>/dev/null)" = "$1" ]; then kill "$(tail -n 1 {RUN_LOCK})" 2>/dev/null; fi; '
             # a moment's patience: the node may only just be noticing that the last holder has gone
             f'exec flock -w {LOCK_PATIENCE} -E 75 {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1"'
         )
-        channel = self.transport.open_session(timeout=self._ours.timeout)
+        channel, code, answer = self._ask_for_lock(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)}")
+        self._ours.lock = channel
+        if code == 75:
+            raise KubefabError(f"another run works on this cluster: {self._holder()}", "wait for it to end; nothing was touched")
+        if channel or _cannot_lock(code, answer):
+            return
+        if sudo and _REFUSED.search(answer):
+            raise self._sudo_refused(answer)
+        output = answer.decode("utf-8", "replace")
+        if code is None:  # a link that fell silent looks the same, and is opened anew where that is due
+            raise Unreachable(f"{self.node.name}: its run lock cannot be taken: no answer in time", "log in there: what is so slow?", output)
+        raise StepFailed(
+            f"{self.node.name}: its run lock cannot be taken (exit code {code})", "see below what sudo, flock or the login shell say there", output
+        )
+
+    def _ask_for_lock(self, command: str) -> tuple[paramiko.Channel | None, int | None, bytes]:
+        """Start the lock's holder and read until it holds. Raises Unreachable when the link breaks.
+
+        Returns the channel that the lock lives with, or None with the exit code (None as well where it goes on: out of
+        time, or sudo wants another password); and what was printed.
+        """
+        end = time.monotonic() + max(self._ours.timeout, LOCK_PATIENCE + 5)
+        answer = bytearray()
+        channel: paramiko.Channel | None = None
+        held: paramiko.Channel | None = None
+        code: int | None = None
         try:
+            channel = self.transport.open_session(timeout=self._ours.timeout)
             channel.settimeout(self._ours.timeout)
             channel.set_combine_stderr(True)
-            channel.exec_command(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)}")
+            channel.exec_command(command)
             if self._ours.sudo_password:
                 channel.sendall(f"{self._ours.sudo_password}\n".encode())
-            answer = channel.recv(4096).decode("utf-8", "replace")
-            if "held" in answer:
-                self._ours.lock = channel
-                return
-            taken = channel.recv_exit_status() == 75
-        except (TimeoutError, paramiko.SSHException, EOFError, OSError) as error:
-            channel.close()
+            while held is None and not (self._ours.sudo_password and b"try again" in answer):
+                channel.settimeout(max(0.1, end - time.monotonic()))
+                try:
+                    chunk = channel.recv(4096)
+                except TimeoutError:
+                    break
+                answer += chunk
+                if b"\nheld\n" in b"\n" + answer:
+                    held = channel
+                    held.settimeout(self._ours.timeout)
+                elif not chunk:
+                    channel.status_event.wait(max(0.1, end - time.monotonic()))
+                    if channel.exit_status < 0:
+                        raise EOFError("the connection broke while the run lock was being taken")
+                    code = channel.exit_status
+                    break
+        except (paramiko.SSHException, EOFError, OSError) as error:
             raise _explain(error, self._ours) from error
-        channel.close()
-        if not taken:
-            raise StepFailed(f"{self.node.name}: its run lock cannot be taken", "see below what sudo or flock says there", answer)
-        _, holder = self.root(f'rm -f -- "$0"; head -n 1 {RUN_LOCK}', self._ours.timeout)
-        raise KubefabError(
-            f"another run works on this cluster: {holder.decode('utf-8', 'replace').strip() or 'it has just begun'}",
-            "wait for it to end; nothing was touched",
+        finally:
+            if channel and not held:
+                channel.close()
+        return held, code, bytes(answer)
+
+    def _holder(self) -> str:
+        """Who has the run lock, in the words they left there."""
+        try:
+            _, holder = self.root(f'rm -f -- "$0"; head -n 1 {RUN_LOCK}', self._ours.timeout)
+        except KubefabError:
+            return "its name cannot be read"
+        lines = holder.decode("utf-8", "replace").split("\n")  # sudo or a login shell may have said something first
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it has just begun")
+
+    def _sudo_refused(self, output: bytes) -> StepFailed:
+        return StepFailed(
+            f"{self.node.name}: sudo refused user {self.user}",
+            "let it run without a password (NOPASSWD), or pass --ask-sudo-pass; "
+            "a wrong password given there looks the same",
+            output.decode("utf-8", "replace"),
         )
 
     def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
-        end = time.monotonic() + timeout
         with self._ours.sessions:
+            end = time.monotonic() + timeout
             try:
                 channel = self.transport.open_session(timeout=self._ours.timeout)
             except (paramiko.SSHException, EOFError, OSError) as error:
@@ -275,12 +362,32 @@ class Connection(fabric.Connection):
         return code, bytes(output)
 
 
+_REFUSED = re.compile(
+    rb"a password is required|incorrect (password|authentication) attempt|a terminal is required|no password was provided|"
+    rb"not in the sudoers file|may not run|is not allowed to (run|execute)|no tty present|you must have a tty|try again"
+)
+
+
+def _ran(output: bytes) -> bool:
+    """Whether a script of ours printed this, by its trailer or its sections: sudo let it through then, whatever it says beside."""
+    return script.ran(output) or re.search(rb"^@@ ", output, re.M) is not None
+
+
+def _cannot_lock(code: int | None, answer: bytes) -> bool:
+    """Whether the machine lacks what a lock takes: bash, flock or the folder /run."""
+    said = answer.rstrip().rpartition(b"\n")[2]
+    return code == 127 or (bool(code) and said.endswith((b"command not found", b"No such file or directory")))
+
+
 class _Ours:
     """What our Connection holds beside Fabric's state: Fabric's Connection keeps its attributes in a config."""
 
     def __init__(self, node: Node, environment: Environment, known: KnownHosts, sudo_password: str, timeout: float) -> None:
         self.node, self.environment, self.known, self.sudo_password, self.timeout = node, environment, known, sudo_password, timeout
-        self.opening = RLock()
+        self.opening = Condition()
+        self.opener = 0  # the thread that is opening the link; nobody's
+        self.failures = 0  # attempts to open that failed, and the last one's error
+        self.failure: KubefabError | None = None
         self.owner = ""  # of the run lock, while we hold it
         self.lock: paramiko.Channel | None = None
         self.sessions = BoundedSemaphore(SESSIONS)
@@ -346,10 +453,10 @@ class NodeGroup(fabric.Group):
 
 
 def outcome(connection: Connection, name: str, text: str, timeout: float) -> script.Outcome:
-    """Send a rendered script and read what it did. Raises StepFailed if an earlier run's step holds the node."""
+    """Send a rendered script and read what it did. Raises StillRunning if an earlier run's step holds the node."""
     result = script.parse(*connection.root(text, timeout))
     if result.code == script.LOCKED and result.command == 0:
-        raise StepFailed(
+        raise StillRunning(
             f"{connection.node.name}: {name}: an earlier run's step still goes on there",
             "wait for it to end (`ps -ef` on the node shows it), then run again",
         )

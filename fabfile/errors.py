@@ -35,6 +35,10 @@ class StepFailed(KubefabError):
     """A step's command ended with another code than 0, or a wait gave up."""
 
 
+class StillRunning(StepFailed):
+    """An earlier run's step still goes on on the node, and holds its lock."""
+
+
 class Refused(KubefabError):
     """A phase saw something on the node that it must not touch, or cannot work with."""
 

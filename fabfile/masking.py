@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from threading import Lock
+from typing import Any
 
 MASKED = "[secret]"
 SHORTEST = 4  # a shorter string would blot out ordinary words
@@ -60,6 +62,18 @@ class Masker:
             return self._known
 
 
+    def masked(self, value: Any) -> Any:
+        """The value as JSON can hold it, every text in it masked; to be called before json.dumps, which changes quotes in a secret."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, Mapping):
+            return {self.mask(str(key)): self.masked(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.masked(item) for item in value]
+        return self.mask(str(value))
+
+
 _masker = Masker()
 register = _masker.add
 mask = _masker.mask
+masked = _masker.masked

@@ -26,7 +26,7 @@ from .errors import Interrupted, KubefabError, UsageError
 from .facts import NodeFacts
 from .inventory import Environment
 from .journal import journals, read
-from .masking import mask
+from .masking import mask, masked
 from .phases import EVERY, RESET
 from .planning import plan
 from .progress import Progress, print_table, seconds
@@ -115,7 +115,7 @@ def verify(
         good = all(check.state != verifying.FAILED for check in checks)
         if json:
             data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
-            print(mask(jsonlib.dumps({"environment": session.environment.name, "verified": good, "checks": data}, indent=2)))
+            print(jsonlib.dumps(masked({"environment": session.environment.name, "verified": good, "checks": data}), indent=2))
         else:
             mark = "[green]✓[/]" if good else "[red]✗[/]"
             untested = sum(x.state == verifying.UNTESTED for x in checks)

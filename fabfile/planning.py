@@ -50,11 +50,14 @@ def plan(
     observed: Mapping[str, NodeFacts] | None = None,
     choices: Choices | None = None,
 ) -> Iterator[Planned]:
-    """Every phase on every node in the manual's order; later phases assume that the earlier ones succeeded."""
+    """Every phase on every node in the manual's order; later phases assume that the earlier ones succeeded.
+
+    Without `observed` for fresh machines; with it, for those nodes that it has.
+    """
     recipe = recipe_for(environment)
     token = f"{LATER[:1]}minted for each run>"
     control = environment.control_plane
-    base = dict(observed) if observed else {node.name: assumed(node, environment) for node in environment.nodes}
+    base = dict(observed) if observed is not None else {node.name: assumed(node, environment) for node in environment.nodes}
     for phase in for_release(environment, phases):
         for node in nodes:
             if node.role not in phase.roles or node.name not in base:

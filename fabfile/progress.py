@@ -67,6 +67,13 @@ class Progress:
         if self._live:
             self._live.stop()
 
+    def give_back(self) -> None:
+        """Leave the terminal as it was found, for a process that ends in mid-picture."""
+        if self._live:
+            with suppress(OSError, RuntimeError, ValueError):  # a terminal that has gone, or a signal in mid-write: it ends all the same
+                self.console.file.write("\n\x1b[?25h")
+                self.console.file.flush()
+
     # --- Reporter
 
     def doing(self, node: str, phase: str, text: str) -> None:

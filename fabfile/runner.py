@@ -11,9 +11,12 @@ import secrets
 import shlex
 import string
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 from typing import Protocol
 
@@ -21,7 +24,7 @@ from . import gates as gate
 from . import script
 from .connection import NodeGroup, outcome
 from .context import Choices, Context
-from .errors import Interrupted, KubefabError, Refused, StepFailed, Unreachable
+from .errors import Interrupted, KubefabError, Refused, StepFailed, StillRunning, Unreachable
 from .facts import NodeFacts, observe_script, parse_facts
 from .gates import Blocked, Gates
 from .inventory import Environment, Node
@@ -41,6 +44,7 @@ from .steps import Action, Remedy, Step, Stop, Wait
 OBSERVE_TIMEOUT = 60.0  # seconds
 CLAIM_WAIT = 1.0
 PROBE_TIMEOUT = 30.0
+STEP_LOCK_WAIT = 180  # for an earlier run's step on a node that was observed meanwhile; draining a node is the longest such
 LINK_BREAKS = 20  # of one node in one run that are mended
 LINK_PATIENCE = 30.0  # seconds to get through again; a machine that reboots may need longer, and the next run then takes up
 TAIL = 16  # lines of output quoted in an error
@@ -152,8 +156,11 @@ class Run:
         self._once: dict[str, Lock] = {}
         self._once_done: dict[str, KubefabError | None] = {}
         self._guard = Lock()
+        self._turns: dict[str, Lock] = {}
         self._claimed = Condition()
         self._pending: set[str] = set()  # nodes whose pipeline has begun and that are not observed yet
+        self._looks = count(1)
+        self._control_look = 0  # which of them `control` is from
         self._identities: dict[str, dict[str, str]] = {}
         self._accepted: set[str] = set()
         self._token_used = False
@@ -165,7 +172,7 @@ class Run:
         ready = "/healthz" if self.environment.settings.manual else "/readyz"
         text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle, ready=ready, digests=self.digests)
         clock = self._clock(node.name)
-        started = clock.now()
+        started, look = clock.now(), next(self._looks)
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
         try:
             facts = parse_facts(output.decode("utf-8", "replace"))
@@ -173,11 +180,13 @@ class Run:
             raise StepFailed(
                 f"{node.name}: observing failed with exit code {code}: {error}",
                 "log in there and run something simple as root; is it a Linux machine with bash?",
-                output.decode("utf-8", "replace")[-2000:],
+                mask(output.decode("utf-8", "replace"))[-2000:],
             ) from error
         self._log("observed", node=node.name, seconds=_since(clock, started))
         if node.control_plane:
-            self.control = facts
+            with self._guard:
+                if look > self._control_look:  # a slower look that began earlier knows less
+                    self.control, self._control_look = facts, look
         return facts
 
     def survey(self, nodes: Iterable[Node]) -> dict[str, NodeFacts | KubefabError]:
@@ -299,9 +308,14 @@ class Run:
     def _reconnect(self, node: Node, error: Unreachable) -> None:
         """Open a node's link again, and the control plane's: steps of a worker run there too, and it may be that one which broke."""
         self.reporter.note(f"{error.message}; trying for {LINK_PATIENCE:.0f} s to get through again")
+
+        def open_(end: Node) -> None:
+            self._check_stop(node)
+            self.group.of(end).open()
+
         try:
             for end in (node, self.environment.control_plane):
-                attempt(self.group.of(end).open, on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
+                attempt(partial(open_, end), on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
         except Unreachable as still:
             raise Unreachable(f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy) from still
 
@@ -322,13 +336,18 @@ class Run:
 
     def _phases(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
         clock = self._clock(node.name)
-        self.reporter.doing(node.name, "", "connecting and observing")
         result.phase = "connecting"
+        self._check_stop(node)
+        self.reporter.doing(node.name, "", "connecting and observing")
+        again = result.facts is not None
         facts = result.facts = self.observe(node, settle=True)
+        if again and not node.control_plane and self.control is not None:
+            self.observe(self.environment.control_plane)  # after the node: its join may have ended while the link was away
         twin = self._claim(node, facts)
         unproved: list[Phase] = []
         changed = False
         for phase in phases:
+            self._check_stop(node)
             result.phase, result.step = phase.name, ""
             started = clock.now()
             if changed and phase.fresh:
@@ -336,6 +355,8 @@ class Run:
             if phase.needs.get(node.role):
                 self._pass(phase.needs[node.role], node, phase.name)
                 started = clock.now()
+            if phase.name == "join" and facts.joined and self.control and self.control.node_object(facts.hostname) is None:
+                self.observe(self.environment.control_plane)  # an earlier run's join may have ended since that was looked at
             steps = 0
             actions = list(phase.run(self._context(node, facts, twin)))
             self._journal_phase(node, phase, actions)
@@ -470,7 +491,7 @@ class Run:
         self._log("start", node=node.name, on=target.name, step=action.id)
         try:
             if isinstance(action, Step):
-                self._step(target, action)
+                self._step(node, target, action)
                 changes = 1
             else:
                 changes = self._wait(node, target, action) + action.changes
@@ -480,11 +501,30 @@ class Run:
         self._log("end", node=node.name, step=action.id, seconds=_since(clock, started))
         return changes
 
-    def _step(self, target: Node, step: Step) -> None:
+    @contextmanager
+    def _turn(self, node: Node, target: Node, phase: str, title: str) -> Iterator[None]:
+        """This run's turn on a node that several pipelines change (the control plane): waits for the others here.
+
+        On the node it would stand at the lock, within the time that its step has.
+        """
+        with self._guard:
+            turn = self._turns.setdefault(target.name, Lock())
+        if not turn.acquire(blocking=False):
+            self.reporter.doing(node.name, phase, f"waits for its turn on {target.name}: {title}")
+            while not turn.acquire(timeout=0.2):
+                self._check_stop(node)
+            self.reporter.doing(node.name, phase, f"{title} on {target.name}")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _step(self, node: Node, target: Node, step: Step) -> None:
         if step.id in ("join.token", "master.init") and not self.environment.settings.manual:
             self._token_used = True
-        text = script.render(step.id, step.commands, step.files)
-        done = outcome(self.group.of(target), step.id, text, step.timeout)
+        text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT)
+        with self._turn(node, target, step.phase, step.title):
+            done = outcome(self.group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT)
         if done.code == 0:
             return
         command = step.commands[done.command - 1] if 0 < done.command <= len(step.commands) else f"writing {len(step.files)} files"
@@ -498,8 +538,8 @@ class Run:
         """Poll until it is so, with the remedies in between; returns how many remedies were applied."""
         clock = self._clock(node.name)
         connection = self.group.of(target)
-        probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes)
-        timeout = PROBE_TIMEOUT + (script.LOCK_WAIT if wait.changes else 0)
+        probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes, wait=STEP_LOCK_WAIT)
+        timeout = PROBE_TIMEOUT + (STEP_LOCK_WAIT if wait.changes else 0)
 
         before: list[str | None] = [None]
 
@@ -508,8 +548,13 @@ class Run:
             if target != node:
                 self.group.of(node).open()  # a node whose link has died is not waited for elsewhere
             try:
-                seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
-            except (Unreachable, StepFailed) as error:  # a link that dies silently ends in a time-out
+                with self._turn(node, target, wait.phase, wait.title) if wait.changes else nullcontext():
+                    seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
+            except StillRunning:  # remedies are not for what another run does
+                raise
+            except StepFailed as error:  # this look failed, by a command that hung for once: the next one may not
+                seen = error.message
+            except Unreachable as error:
                 if not wait.reboots:
                     raise
                 seen = error.message
@@ -530,7 +575,7 @@ class Run:
                 tried.append(f"after {seconds:.0f} s: {remedy.title}")
                 self._log("remedy", node=node.name, step=wait.id, remedy=remedy.title, seen=seen)
                 self.reporter.note(f"{node.name}: {wait.title}: still {mask(seen or '')} after {seconds:.0f} s; {remedy.title}")
-                self._step(self.environment.control_plane if remedy.on else target, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
+                self._step(node, self.environment.control_plane if remedy.on else target, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
         evidence = self._evidence(target, wait)
         raise StepFailed(
             f"{node.name}: gave up waiting: {wait.title}\n  last seen: {seen}" + "".join(f"\n  tried {t}" for t in tried),
@@ -582,8 +627,10 @@ def _since(clock: Clock, started: float) -> float:
 
 
 def _tail(text: str, lines: int = TAIL) -> str:
-    return "\n".join(_short(line, LINE) for line in text.rstrip().splitlines()[-lines:])
+    """The last lines, masked while secrets are still whole in them."""
+    return "\n".join(_short(line, LINE) for line in mask(text).rstrip().splitlines()[-lines:])
 
 
 def _short(command: str, limit: int = 200) -> str:
+    command = mask(command)
     return command if len(command) <= limit else command[: limit - 1] + "…"

@@ -35,8 +35,11 @@ class Outcome:
     output: str
 
 
-def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *, lock: bool = True) -> str:
-    """The script for a step; `lock=False` is for probes, which may run beside anything."""
+def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *, lock: bool = True, wait: int = LOCK_WAIT) -> str:
+    """The script for a step; `lock=False` is for probes, which may run beside anything.
+
+    It waits `wait` seconds for the node's lock: whoever sends it must wait longer, or it does its work when nobody watches.
+    """
     lines = [
         f"# kubefab: {name}",
         "main() {",
@@ -47,7 +50,7 @@ def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *
     if lock:
         lines += [
             "exec 9>>/run/kubefab.lock",
-            f"flock -w {LOCK_WAIT} 9 || {{ echo '##kubefab 0 {LOCKED}'; return {LOCKED}; }}",
+            f"flock -w {wait} 9 || {{ echo '##kubefab 0 {LOCKED}'; return {LOCKED}; }}",
         ]
     lines += [
         "umask 077",
@@ -94,6 +97,11 @@ def _write(file: File) -> list[str]:
         f"chmod {file.mode} {beside}",
         f"mv -f {beside} {target}",
     ]
+
+
+def ran(output: bytes) -> bool:
+    """Whether a rendered script came as far as its end, or gave up at the node's lock."""
+    return _TRAILER.search(output) is not None
 
 
 def parse(code: int, output: bytes) -> Outcome:

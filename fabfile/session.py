@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from rich.console import Console
 from . import inventory
 from .connection import KnownHosts, NodeGroup
 from .context import Choices
-from .errors import EXIT_INTERRUPTED, KubefabError, StepFailed, Unreachable, UsageError
+from .errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from .inventory import Environment, Node, with_release
 from .journal import Journal
 from .masking import mask, register
@@ -66,7 +66,7 @@ class Session:
         environment = self.environment
         if REGISTRY in phases:
             tell_unlisted(environment)
-        with _lock(environment), self._cluster_lock(), _journal(environment, self.command) as journal:
+        with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
             progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
             run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock)
             with progress, _interruptible(run, self.group, progress):
@@ -83,16 +83,20 @@ class Session:
     def _cluster_lock(self) -> Iterator[None]:
         """The lock on the control plane, against other operators' machines; simulated nodes have none but us.
 
-        An unreachable control plane cannot be locked, and must not keep the other nodes from being prepared.
+        An unreachable control plane cannot be locked, and must not keep the other nodes from being prepared. Raises
+        KubefabError where it can be reached and the lock cannot be taken.
         """
         if self.simulation:
             yield
             return
         control = self.group.of(self.environment.control_plane)
-        owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
-        with ExitStack() as stack:
-            with suppress(Unreachable, StepFailed):
-                stack.enter_context(control.hold(owner))
+        owner = f"{_user()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
+        try:
+            control.open()
+        except Unreachable:
+            yield
+            return
+        with control.hold(owner):
             yield
 
 
@@ -145,6 +149,14 @@ def opened(options: Options) -> Iterator[Session]:
             group.close()
 
 
+def _user() -> str:
+    """Who runs this; the number where that user has no name, as in a container with a uid of its own."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # by Python's version and platform
+        return f"uid {os.getuid()}"
+
+
 def _sudo_password() -> str:
     try:
         return register(getpass.getpass("sudo password: "))
@@ -171,8 +183,8 @@ def _first_use(environment: Environment, host: str, fingerprint: str) -> None:
 
 
 @contextmanager
-def _journal(environment: Environment, command: str) -> Iterator[Journal]:
-    journal = Journal(environment.state / "journal", command)
+def _journal(environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]) -> Iterator[Journal]:
+    journal = Journal(environment.state / "journal", command, nodes=[n.name for n in nodes], phases=[p.name for p in phases])
     try:
         yield journal
     finally:
@@ -193,7 +205,7 @@ def _lock(environment: Environment) -> Iterator[None]:
                 "wait for it to end; nothing was touched",
             ) from None
         stream.truncate(0)
-        stream.write(f"pid {os.getpid()} of {getpass.getuser()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n")
+        stream.write(f"pid {os.getpid()} of {_user()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n")
         stream.flush()
         yield
 
@@ -204,6 +216,7 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
 
     def handler(number: int, frame: FrameType | None) -> None:
         if run.stopping.is_set():
+            progress.give_back()
             group.close()
             os._exit(EXIT_INTERRUPTED)
         run.stop()

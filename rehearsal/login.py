@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,13 +16,14 @@ from .server import Exchange
 
 _STORE = re.compile(
     r"umask 077 && set -C && cat > (?P<path>/tmp/\.kubefab-[0-9a-f]{16})"
-    r"(?: && exec (?P<sudo>sudo -n )?bash (?P=path) </dev/null)?"
+    r"(?: && exec (?P<sudo>env LC_ALL=C sudo -n )?bash (?P=path) </dev/null)?"
 )
 _HOLD = re.compile(
-    r"exec (?P<sudo>sudo -n |sudo -S -p '' )?bash -c .*; exec flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c .+ - (?P<owner>.+)",
+    r"exec (?:env LC_ALL=C (?P<sudo>sudo -n |sudo -S -p '' ))?bash -c .*; "
+    r"exec flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c .+ - (?P<owner>.+)",
     re.S,
 )
-_STORED = re.compile(r"exec sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
+_STORED = re.compile(r"exec env LC_ALL=C sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
 
@@ -30,13 +32,16 @@ class Login:
     """One user's login on one node.
 
     `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the
-    scripts that stand in /tmp now: each deletes itself when it runs, so only one that never ran stays.
+    scripts that stand in /tmp now: each deletes itself when it runs, so only one that never ran stays.  `chatter` is
+    what the login shell's files print before a lock's holder says anything.  `lacks` names a program that is not there.
     """
 
     run: Callable[[str], tuple[int, bytes]]
     user: str = "ops"
     sudo: str = "free"
     password: str = ""
+    chatter: str = ""
+    lacks: str = ""
     files: dict[str, str] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -63,20 +68,37 @@ class Login:
 
     def _hold(self, exchange: Exchange, match: re.Match[str]) -> tuple[int, bytes]:
         """A lock held as long as the client keeps the channel open, its file telling who holds it."""
+        if self.chatter:
+            exchange.write(self.chatter.encode())
+            time.sleep(0.05)  # so that it travels by itself
         if match["sudo"]:
-            refusal = self._refusal(exchange.readline().decode().rstrip("\n") if "-S" in match["sudo"] else None)
+            refusal = self._asked(exchange) if "-S" in match["sudo"] else self._refusal(None)
             if refusal:
                 return refusal
+        if self.lacks:
+            return 127, f"bash: line 1: exec: {self.lacks}: not found\n".encode()
         lock = self._locks.setdefault(match["path"], threading.Lock())
         if not lock.acquire(timeout=float(match["wait"])):
             return int(match["code"]), b""
         try:
             self.run(f"echo {match['owner']} > {match['path']}")
-            exchange.write(b"held\n")
+            exchange.write(b"\nheld\n")
             exchange.read(patient=True)
         finally:
             lock.release()
         return 0, b""
+
+    def _asked(self, exchange: Exchange) -> tuple[int, bytes] | None:
+        """sudo -S, on a channel that stays open: it takes three passwords before it gives up."""
+        for _ in range(3):
+            given = exchange.readline().decode()
+            if not given:
+                return 1, b"sudo: no password was provided\n"
+            refusal = self._refusal(given.rstrip("\n"))
+            if refusal is None or self.sudo == "denied":
+                return refusal
+            exchange.write(b"Sorry, try again.\n")
+        return 1, b"sudo: 3 incorrect password attempts\n"
 
     def _refusal(self, given: str | None) -> tuple[int, bytes] | None:
         """What sudo says, or None when it lets the command through; `given` None is `sudo -n`."""

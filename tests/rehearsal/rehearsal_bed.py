@@ -91,12 +91,13 @@ class Bed:
             environment = simulation.environment
             recorder = Recorder()
             group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
-            journal = Journal(environment.state / "journal", "test")
+            nodes = environment.select(on)
+            journal = Journal(environment.state / "journal", "test", nodes=[n.name for n in nodes], phases=[p.name for p in chosen])
             try:
                 run = Run(environment, group, recorder, journal=journal, choices=choices, clock=simulation.clock)
                 if hook:
                     hook(simulation, run)
-                result = run.run(chosen, environment.select(on))
+                result = run.run(chosen, nodes)
             finally:
                 journal.close()
                 group.close()

@@ -107,6 +107,15 @@ def test_a_wrong_command_line_exits_2_before_any_connection(argv: tuple[str, ...
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("options", [("--check",), ("--observe",)])
+def test_a_plan_of_nodes_that_do_not_answer_says_so_and_exits_1(home: Path, options: tuple[str, ...]) -> None:
+    nowhere = {"KUBEFAB_GONE_CONTROL_PLANE": "127.0.0.1 port=1 private=10.9.0.1", "KUBEFAB_GONE_WORKER_1": "127.0.0.1 port=2 private=10.9.0.2", "KUBEFAB_GONE_POD_CIDR": "10.44.0.0/16"}
+    done = run("inv", "cluster.plan", "--env", "gone", *options, HOME=str(home), **nowhere)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout == "no node answered\n"
+    assert "connection refused" in done.stderr and "what is to do on cp1, w1 is not known" in done.stderr
+
+
 def test_a_refused_release_leaves_no_journal(home: Path) -> None:
     run("inv", "cluster.bootstrap", "--kubernetes", "1.20", HOME=str(home))
     assert "no runs yet" in run("inv", "cluster.history", HOME=str(home)).stdout

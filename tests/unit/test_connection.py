@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -205,6 +206,39 @@ def test_a_user_outside_sudoers_is_a_refusal(bench: Bench) -> None:
         connection.root(SCRIPT, 10)
 
 
+SUDO_SAYS = [
+    "sudo: a password is required\n",
+    "sudo: a terminal is required to read the password; either use the -S option to read from standard input\n",
+    "We trust you have received the usual lecture.\n" * 40 + "sudo: a password is required\n",
+    "sudo: no password was provided\nsudo: 1 incorrect password attempt\n",
+    "ops is not in the sudoers file.  This incident will be reported.\n",
+    "Sorry, user ops may not run sudo on w1.\n",
+    "Sorry, user ops is not allowed to execute '/usr/bin/bash /tmp/.kubefab-1' as root on w1.\n",
+    "sudo: sorry, you must have a tty to run sudo\n",
+]
+UNRESOLVED = "sudo: unable to resolve host w1: Name or service not known\n"
+LET_THROUGH = [
+    UNRESOLVED + "##kubefab 1 1\n[ERROR Port-6443]: Port 6443 is in use\n",
+    UNRESOLVED + "cat: /etc/kubernetes/admin.conf: No such file or directory\n",
+    "##kubefab 1 1\npsql: a password is required\n",
+    "@@ os\ndebian\n@@ log\nops is not in the sudoers file\n",
+]
+
+
+@pytest.mark.parametrize("said", SUDO_SAYS)
+def test_what_sudo_says_when_it_refuses(bench: Bench, said: str) -> None:
+    _, node = bench.serve(run=lambda text: (1, said.encode()))
+    with bench.connect(node) as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
+        connection.root(SCRIPT, 10)
+
+
+@pytest.mark.parametrize("said", LET_THROUGH)
+def test_a_script_that_failed_by_itself_is_not_taken_for_sudos_refusal(bench: Bench, said: str) -> None:
+    _, node = bench.serve(run=lambda text: (1, said.encode()))
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 10) == (1, said.encode())
+
+
 def test_a_megabyte_comes_back_whole(bench: Bench) -> None:
     big = b"".join(b"%07d\n" % n for n in range(1 << 17))
     _, node = bench.serve(run=lambda text: (0, big))
@@ -272,6 +306,32 @@ def test_a_bastion_that_is_down_is_named(bench: Bench) -> None:
         group.of(target).root(SCRIPT, 10)
 
 
+@pytest.mark.parametrize("jump", [False, True])
+def test_all_who_wait_for_a_dead_machine_wait_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, jump: bool) -> None:
+    tries: list[int] = []
+
+    def dead(connection: Connection) -> socket.socket:
+        tries.append(1)
+        time.sleep(0.5)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(Connection, "_socket", dead)
+    node = Node("w1", "127.0.0.1", "10.2.1.1", False, "ops", 22, str(bench.key_file), jump="ops@192.0.2.1" if jump else "")
+    nodes = [replace(node, name=f"w{n}") for n in range(20)]
+    group = NodeGroup(bench.environment(node), nodes, bench.known)
+
+    def reach(one: Node) -> str:
+        with pytest.raises(Unreachable) as caught:
+            group.of(one if jump else nodes[0]).open()
+        return caught.value.message
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(reach, nodes))) == 1
+    assert len(tries) == 1
+    reach(nodes[0])
+    assert len(tries) == 2, "who comes later tries again"
+
+
 def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
     commands: list[str] = []
     login = Login(lambda text: (0, b""))
@@ -308,6 +368,52 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
     assert [text for text in seen if "me" in text.split()] == ["echo me > /run/kubefab-run.lock"]
 
 
+@pytest.mark.parametrize("chatter", ["sudo: unable to resolve host w1: Name or service not known\n", "held up: 3 updates\n", "welcome ", "x: No such file or directory\n"])
+def test_what_a_login_prints_first_does_not_hide_the_run_lock(bench: Bench, chatter: str) -> None:
+    _, node = bench.serve(chatter=chatter)
+    with bench.connect(node) as first, bench.connect(node) as second:
+        with first.hold("somebody"), pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("me"):
+            pass
+        with second.hold("me"):
+            pass
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("sudo", "password"), [("password", "typo"), ("password", ""), ("denied", "open sesame"), ("denied", "")])
+def test_a_run_lock_that_sudo_refuses_is_said_at_once(bench: Bench, sudo: str, password: str) -> None:
+    _, node = bench.serve(sudo=sudo, password="open sesame")
+    with bench.connect(node, password=password) as connection, pytest.raises(StepFailed, match="sudo refused user ops"), connection.hold("me"):
+        pass
+
+
+def test_a_run_lock_whose_holder_cannot_be_named_is_refused_all_the_same(bench: Bench) -> None:
+    def run(text: str) -> tuple[int, bytes]:
+        if "head" in text:
+            raise Dropped
+        return 0, b""
+
+    _, node = bench.serve(run=run)
+    taken = pytest.raises(KubefabError, match="another run works on this cluster: its name cannot be read")
+    with bench.connect(node) as first, bench.connect(node) as second, first.hold("somebody"), taken, second.hold("me"):
+        pass
+
+
+def test_a_machine_that_has_no_flock_is_not_locked(bench: Bench) -> None:
+    _, node = bench.serve(lacks="flock")
+    with bench.connect(node) as connection, connection.hold("me"):
+        assert connection.root(SCRIPT, 10)[0] == 0
+
+
+@pytest.mark.timeout(30)
+def test_a_run_lock_that_never_comes_is_an_error_in_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fabfile.connection.LOCK_PATIENCE", -4.5)
+    bench.settings = replace(bench.settings, connect_timeout=0.5)
+    endpoint, node = bench.serve()
+    endpoint.handler = lambda exchange: (0, exchange.read(patient=True))
+    with bench.connect(node) as connection, pytest.raises(Unreachable, match="its run lock cannot be taken: no answer in time"), connection.hold("me"):
+        pass
+
+
 def test_the_run_lock_goes_with_its_holder(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second:
@@ -338,6 +444,38 @@ def test_a_link_whose_run_lock_was_taken_meanwhile_is_not_used(bench: Bench) -> 
                 with pytest.raises(KubefabError, match="another run works on this cluster"):
                     first.open()
         first.open()
+
+
+def let_go(endpoint: Endpoint) -> None:
+    """What a node does a minute after a holder's last sign of life: the lock is gone, the link is not."""
+    for link in endpoint.links:
+        next(iter(link.held.values())).close()  # the lock's is the oldest channel
+
+
+def test_a_run_that_was_asleep_does_not_go_on_beside_the_one_that_took_its_lock(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
+        first.root(SCRIPT, 10)
+        let_go(endpoint)
+        with second.hold("somebody"), pytest.raises(KubefabError, match="another run works on this cluster"):
+            first.root(SCRIPT, 10)
+        assert first.root(SCRIPT, 10)[0] == 0, "free again, and taken again"
+        with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
+            pass
+
+
+def test_a_link_whose_run_lock_is_gone_is_closed_under_the_commands_on_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fabfile.connection.SIGN_OF_LIFE", 0.05)
+    asleep = threading.Event()
+    endpoint, node = bench.serve(run=lambda text: (0, str(asleep.wait(20) if "hello" in text else "").encode()))
+    with bench.connect(node) as connection, connection.hold("me"), ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(connection.root, SCRIPT, 20)
+        while endpoint.commands < 2:
+            time.sleep(0.01)
+        let_go(endpoint)
+        with pytest.raises(Unreachable):
+            under_way.result(10)
+        asleep.set()
 
 
 def test_stopping_the_farm_frees_its_ports(bench: Bench) -> None:

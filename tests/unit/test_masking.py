@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import string
 from threading import Thread
 
@@ -93,6 +94,15 @@ def test_an_error_is_masked_in_all_its_parts() -> None:
     register("s3cr3t-of-this-test")
     error = KubefabError("m s3cr3t-of-this-test", "r s3cr3t-of-this-test", "o s3cr3t-of-this-test")
     assert (str(error), error.message, error.remedy, error.output) == (f"m {MASKED}", f"m {MASKED}", f"r {MASKED}", f"o {MASKED}")
+
+
+@given(SECRETS, st.text(max_size=20))
+def test_a_value_is_masked_before_json_changes_it(secret: str, text: str) -> None:
+    masker = Masker()
+    masker.add(secret)
+    value = {"seen": f"{text}{secret}", "more": [1, None, True, {f"k {secret}": (secret, 2.5)}]}
+    seen = json.loads(json.dumps(masker.masked(value)))
+    assert seen == {"seen": masker.mask(text + secret), "more": [1, None, True, {masker.mask(f"k {secret}"): [masker.mask(secret), 2.5]}]}
 
 
 def test_adding_from_many_threads_loses_none() -> None:

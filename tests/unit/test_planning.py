@@ -59,6 +59,11 @@ def test_a_node_that_was_not_seen_is_left_out() -> None:
     assert {p.node for p in plan(env, BOOTSTRAP, env.nodes, seen)} <= {"cp1"}
 
 
+def test_where_no_node_was_seen_nothing_is_planned() -> None:
+    env = environment()
+    assert list(plan(env, BOOTSTRAP, env.nodes, {})) == []
+
+
 def test_a_reset_of_assumed_fresh_machines_is_empty() -> None:
     env = environment()
     assert list(plan(env, [RESET], env.nodes)) == []

@@ -70,6 +70,18 @@ def test_a_terminal_shows_who_is_at_work_on_what_and_since_when() -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_a_run_that_is_cut_short_gives_the_cursor_back() -> None:
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    console = terminal()
+    with Progress(["cp1"], console=console) as progress:
+        assert hidden in text(console) and shown not in text(console)
+        progress.give_back()
+        assert text(console).endswith(shown)
+    plain = pipe()
+    Progress(["cp1"], console=plain).give_back()
+    assert text(plain) == ""
+
+
 def test_many_nodes_get_a_line_a_phase_instead() -> None:
     console = pipe()
     names = [f"w{n}" for n in range(CROWD + 1)]

@@ -21,7 +21,7 @@ from fabfile.errors import StepFailed, Unreachable
 from fabfile.facts import NodeFacts
 from fabfile.inventory import Node
 from fabfile.journal import Journal, read
-from fabfile.masking import MASKED
+from fabfile.masking import MASKED, register
 from fabfile.phases import Phase
 from fabfile.runner import NodeResult, Run, RunResult
 from fabfile.script import LOCKED
@@ -74,6 +74,7 @@ class World:
         self.done: dict[str, set[str]] = {n.name: set() for n in self.environment.nodes}
         self.log: list[tuple[str, str]] = []
         self.sent: list[str] = []
+        self.timeouts: dict[str, tuple[float, str]] = {}
         self.hooks: dict[tuple[str, str], Callable[[], Any]] = {}
         self.probes: dict[tuple[str, str], Callable[[], str]] = {}
         self.happened: dict[tuple[str, str], Event] = {}
@@ -95,6 +96,7 @@ class World:
                 self.node = node
 
             def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+                world.timeouts[re.findall(r"# kubefab: (\S+)", text)[0]] = (timeout, text)
                 return world.root(node.name, text)
 
             def open(self) -> None:
@@ -304,6 +306,53 @@ def test_a_link_that_breaks_is_taken_up_again_in_the_same_run(world: Callable[..
     assert w.steps_on(node).count(step) >= 1
 
 
+def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is_then(world: Callable[..., World]) -> None:
+    w = ready(world(workers=1))
+    w.done["cp1"] |= {"master.init", "network.flannel"}
+    listed: list[bool] = []
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        assert ctx.control
+        listed.append(ctx.control.node_object("w1") is not None)
+        if "join.join" not in ctx.facts.undo:
+            yield Step("join.join", "join", ("join",))
+
+    def joined_unseen() -> None:
+        w.done["w1"].add("join.join")
+        unreachable()
+
+    w.hooks["w1", "join.join"] = once(joined_unseen)
+    w.run(Phase("join", "join", decide, frozenset({"worker"})), on="w1")
+    assert listed == [False, True]
+    assert w.states() == {"w1": "done"}
+
+
+def test_a_member_that_is_not_listed_is_looked_for_once_more_before_it_is_joined_again(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    w = ready(world(workers=1))
+    w.done["cp1"] |= {"master.init", "network.flannel"}
+    monkeypatch.setattr(NodeFacts, "joined", property(lambda facts: "join.join" in facts.undo))
+    w.hooks["w1", "observe"] = lambda: w.done["w1"].add("join.join")  # what an earlier run began ends while this one waits for it
+    listed: list[bool] = []
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        listed.append(ctx.control is not None and ctx.control.node_object("w1") is not None)
+        yield from ()
+
+    w.run(Phase("join", "join", decide, frozenset({"worker"})), on="w1")
+    assert listed == [True]
+
+
+def test_a_control_plane_that_does_not_answer_after_a_broken_link_is_tried_again(world: Callable[..., World]) -> None:
+    w = ready(world(workers=1))
+
+    def broken() -> None:
+        w.hooks["cp1", "observe"] = once(unreachable)
+        unreachable()
+
+    w.hooks["w1", "join.join"] = once(broken)
+    assert w.run(*ALL).exit_code == 0
+
+
 def test_a_link_that_breaks_each_time_is_given_up(world: Callable[..., World]) -> None:
     w = ready(world(workers=2))
     w.hooks["w1", "join.join"] = unreachable
@@ -402,6 +451,47 @@ def test_a_step_of_an_earlier_run_that_still_goes_on_is_waited_out_not_raced(wor
     assert "an earlier run's step still goes on there" in error.message
 
 
+@pytest.mark.parametrize("changes", [False, True])
+def test_no_script_stands_at_a_nodes_lock_when_nobody_waits_for_it_any_more(world: Callable[..., World], changes: bool) -> None:
+    w = world(workers=1)
+    slow = Step("install.packages", "packages", ("do",), timeout=40)
+    wait = Wait("install.seen", "seen", "look", lambda seen: None, 60, 2, changes=changes, hint="look")
+    w.run(phase("install", slow, wait), on="w1")
+    for timeout, text in w.timeouts.values():
+        stands = re.findall(r"flock -w (\d+)", text)
+        assert not stands or timeout >= int(stands[0]) + 30
+    assert w.timeouts["install.packages"][0] == 40 + runner.STEP_LOCK_WAIT
+
+
+def test_workers_take_turns_on_the_control_plane_before_they_are_sent_there(world: Callable[..., World]) -> None:
+    w = world(workers=5)
+    at_once: list[int] = []
+    under_way = [0]
+
+    def drain() -> None:
+        under_way[0] += 1
+        at_once.append(under_way[0])
+        Event().wait(0.05)
+        under_way[0] -= 1
+
+    w.hooks["cp1", "reset.node"] = drain
+    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane")), on="workers")
+    assert at_once == [1] * 5
+    assert any("waits for its turn on cp1: drain" in text for text in w.told.texts)
+
+
+def test_a_stop_reaches_those_who_wait_for_their_turn(world: Callable[..., World]) -> None:
+    w = world(workers=2)
+
+    def stop_and_go_on() -> None:
+        w.last.stop()
+        Event().wait(1)
+
+    w.hooks["cp1", "reset.node"] = stop_and_go_on
+    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane")), on="workers")
+    assert w.steps_on("cp1") == ["reset.node"]
+
+
 # --- identities
 
 @pytest.mark.parametrize("kind", ["hostname", "machine_id"])
@@ -469,7 +559,7 @@ def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> Non
 
 @pytest.mark.parametrize("error", [Unreachable, StepFailed])
 def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., World], error: type[Exception]) -> None:
-    for reboots, state in ((True, "done"), (False, "failed")):
+    for reboots, state in ((True, "done"), (False, "failed" if error is Unreachable else "done")):
         w = world(workers=0)
         answers = iter([b"old", None, None, b"new"])
 
@@ -484,6 +574,32 @@ def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., 
         back = Wait("prep.back", "back", "boot id", lambda seen: None if seen == "new" else seen, 60, 3, reboots=reboots, hint="look")
         w.run(phase("prep", back))
         assert w.states() == {"cp1": state}
+
+
+def test_a_look_that_hangs_once_does_not_end_the_wait(world: Callable[..., World]) -> None:
+    w = world(workers=0)
+
+    def hangs() -> None:
+        raise StepFailed("cp1: no end after 30 s")
+
+    w.hooks["cp1", "network.pods"] = once(hangs)
+    wait = Wait("network.pods", "pods", "look", lambda seen: None, 60, 2, hint="look")
+    assert w.run(phase("network", wait)).exit_code == 0
+    w.done["cp1"].clear()
+    w.hooks["cp1", "network.pods"] = hangs
+    error = w.run(phase("network", wait)).nodes["cp1"].error
+    assert error
+    assert error.message == "cp1: gave up waiting: pods\n  last seen: cp1: no end after 30 s"
+
+
+def test_what_an_earlier_run_still_does_is_not_cured_by_remedies(world: Callable[..., World]) -> None:
+    w = world(workers=0)
+    w.hooks["cp1", "addons.policy"] = lambda: (LOCKED, f"##kubefab 0 {LOCKED}\n".encode())
+    wait = Wait("addons.policy", "policy", "ask", lambda seen: None, 60, 2, (Remedy("delete pods", ("delete",), 10),), "look", changes=True)
+    error = w.run(phase("addons", wait)).nodes["cp1"].error
+    assert error
+    assert "an earlier run's step still goes on there" in error.message
+    assert w.steps_on("cp1") == ["addons.policy"]
 
 
 def test_a_node_that_died_is_not_waited_for_on_the_control_plane(world: Callable[..., World]) -> None:
@@ -591,6 +707,47 @@ def test_a_stop_ends_after_the_step_under_way(world: Callable[..., World]) -> No
     assert (result.nodes["w1"].state, result.exit_code) == ("interrupted", 130)
 
 
+def test_after_a_stop_no_further_node_is_connected_to(world: Callable[..., World]) -> None:
+    w = world(workers=5, forks=1)
+    observed: list[int] = []
+
+    def stop() -> None:
+        observed.append(1)
+        w.last.stop()
+
+    for node in w.environment.nodes:
+        w.hooks[node.name, "observe"] = stop
+    result = w.run(INSTALL)
+    assert len(observed) == 1
+    assert set(w.states().values()) == {"interrupted"}
+    assert result.exit_code == 130
+    assert all(step == "observe" for _, step in w.log)
+
+
+def test_a_stop_ends_before_the_next_phase(world: Callable[..., World]) -> None:
+    w = world(workers=1)
+    w.hooks["w1", "prep.one"] = lambda: w.last.stop()
+    begun: list[str] = []
+    more = Phase("install", "install", lambda ctx: iter(begun.append(ctx.node.name) or ()), frozenset({"worker"}))
+    assert w.run(phase("prep", "one"), more, on="w1").exit_code == 130
+    assert begun == []
+
+
+def test_a_stop_ends_the_trying_to_get_through_again(world: Callable[..., World]) -> None:
+    w = world(workers=1)
+    tries: list[int] = []
+
+    def dead() -> None:
+        tries.append(1)
+        w.last.stop()
+        unreachable()
+
+    w.hooks["w1", "open"] = dead
+    w.hooks["w1", "install.packages"] = unreachable
+    assert w.run(INSTALL, on="w1").exit_code == 130
+    assert len(tries) == 1
+
+
 def test_a_stop_reaches_those_who_wait_at_a_gate_or_poll(world: Callable[..., World]) -> None:
     w = world(workers=1)
 
@@ -626,6 +783,26 @@ def test_a_failure_is_in_the_journal_with_its_output_masked(world: Callable[...,
     assert "leaked" in text
     assert "0123456789abcdef" not in text
     assert journal.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_at_the_edge_of_what_is_quoted_is_masked_whole(world: Callable[..., World]) -> None:
+    secret = register("planted-across-the-edge")
+    w = world()
+    w.hooks["w1", "install.packages"] = fail(1, "e" * (runner.LINE - 10) + f" {secret} and more\n")
+    command = "x" * 190 + f" {secret}"
+    error = w.run(phase("install", Step("install.packages", "packages", (command,))), on="w1").nodes["w1"].error
+    assert error
+    assert "planted" not in error.message + error.output
+
+
+def test_a_journal_is_whole_and_masked_whatever_a_secret_is_made_of(tmp_path: Path) -> None:
+    secret = register('quo"ted\\secret')
+    journal = Journal(tmp_path, "x")
+    journal.write("seen", seen=f"login {secret} refused", path=tmp_path, steps=[secret, "--certificate-key 0123"])
+    event = list(read(journal.path))[-1]
+    assert event["seen"] == f"login {MASKED} refused"
+    assert event["steps"] == [MASKED, f"--certificate-key {MASKED}"]
+    assert event["path"] == str(tmp_path)
 
 
 def test_a_torn_last_line_of_a_journal_is_passed_over(tmp_path: Path) -> None:
