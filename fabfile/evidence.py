@@ -25,6 +25,10 @@ from .masking import mask
 from .signatures import TABLE, every
 
 TIMEOUT = 90.0  # seconds for one node's script
+SECTION = 10  # seconds for one of its sections
+ENOUGH = 70  # seconds after which no further section begins
+FOLDER = "/run"  # in memory: a full disk is one of the things to be told of
+LIMIT = 4096  # KiB of a section's output: more than a connection brings back
 LINES = 400  # of a log: the end tells
 INDEX = "index.md"
 JOURNALS = 3  # runs
@@ -77,13 +81,31 @@ def sections(node: Node) -> tuple[tuple[str, str], ...]:
     return (*_NODE, *_CONTROL) if node.control_plane else _NODE
 
 
+_SECTION = """\
+section() { # name, shell line
+  echo "@@ $1"
+  if [ $SECONDS -ge $enough ]; then echo "(skipped: the sections before it took $SECONDS s)"; return; fi
+  # to a file: a program that outlives its time would hold our output open, and so the SSH channel;
+  # KILL goes to the section's whole process group, also to what TERM does not move
+  { timeout -s KILL $each bash -c "$2" </dev/null >"$d/o" 2>&1; } 2>/dev/null
+  local code=$?
+  cat "$d/o"
+  case $code in 0) ;; 137) echo "(cut off after $each s)" ;; *) echo "(exit code $code)" ;; esac
+}
+"""
+
+
 def script(node: Node) -> str:
-    """The collecting script; every command has its own time limit, so that a hanging one takes none of the others along."""
-    body = "\n".join(
-        f"echo '@@ {name}'; timeout 15 bash -c {_quoted(line)} </dev/null 2>&1 || echo \"(exit code $?)\"" for name, line in sections(node)
-    )
+    """The collecting script. Every section has its own time limit, so that a hanging one takes none of the others along.
+
+    When many hang, those that remain are named as skipped: the whole always ends before `TIMEOUT`.
+    """
     head = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf\ncd /\n"
-    return f'# kubefab: evidence\nmain() (\nrm -f -- "$0"\n{head}{body}\necho "@@ end"\n)\nmain\n'
+    head += f"each={SECTION} enough={ENOUGH}\n"
+    head += f'd=$(mktemp -d {FOLDER}/kubefab-evidence.XXXXXX 2>/dev/null || mktemp -d) || exit\ntrap \'rm -f -- "$d/o"; rmdir -- "$d"\' EXIT\n'
+    head += f"ulimit -f {LIMIT}\n"
+    body = "\n".join(f"section {name} {_quoted(line)}" for name, line in sections(node))
+    return f'# kubefab: evidence\nmain() (\nrm -f -- "$0"\n{head}{_SECTION}{body}\necho "@@ end"\n)\nmain\n'
 
 
 def _quoted(text: str) -> str:

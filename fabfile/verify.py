@@ -240,13 +240,12 @@ class Verifier:
     def run(self) -> Generator[Check, None, None]:
         """Every check in order; the namespace goes at the end, also when the consumer stops early or is interrupted."""
         members = self._members()
-        known = {n.name for n in self.environment.nodes}
         yield self._nodes(members)
         made = False
         try:
             made = True
             yield from self._inside([name for name, ready in members.items() if ready])
-            yield from self._outside({name for name in members if name in known} or known)
+            yield from self._outside(set(members))
         finally:
             if made:
                 cleaned = self._clean()

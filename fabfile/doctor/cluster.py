@@ -288,14 +288,16 @@ def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    """Nodes in the API that the inventory does not have."""
+    """Nodes in the API that the inventory does not have: only when all of its nodes were examined, as their host names are not in it."""
     control = patient.facts
-    if not control.initialised:
+    if not control.initialised or {p.name for p in chart.patients} != {n.name for n in chart.environment.nodes}:
         return
-    known = {p.facts.hostname for p in chart.patients} | {n.name for n in chart.environment.nodes}
+    hosts = {p.facts.hostname for p in chart.patients}
+    addresses = {n.address for n in chart.environment.nodes}  # a node that was renamed since it joined is no stranger
     for node in control.nodes:
         name = node["metadata"]["name"]
-        if name not in known and not chart.unreachable:
+        held = {one.get("address") for one in node.get("status", {}).get("addresses") or ()}
+        if name not in hosts and not held & addresses:
             yield Finding(
                 "KF-API-STRANGER",
                 NOTE,

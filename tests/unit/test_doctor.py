@@ -31,7 +31,7 @@ from fabfile.errors import StepFailed, Unreachable
 from fabfile.facts import Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
 from fabfile.masking import mask
-from making import ALL_STAMPED, CA, OTHER_CA, control_plane, environment, fresh, member
+from making import ALL_STAMPED, CA, OTHER_CA, api_node, control_plane, environment, fresh, member
 
 ENV = environment()
 NOW, DAY = 1_790_000_000.0, 86400.0
@@ -237,6 +237,24 @@ def test_leftovers_outside_a_cluster_are_an_error_and_ours_are_not() -> None:
     chart = Chart(ENV, with_facts(left, "cp1", api_ready=True, ca_hash=CA), now=NOW)
     codes = {f.code for f in cluster(chart, chart.patients[1])} | {f.code for f in refusals(chart, chart.patients[1])}
     assert codes & {"KF-OLD-RESIDUE", "KF-OLD-LEFTOVERS"}
+
+
+def test_a_stranger_is_told_only_when_every_node_was_examined() -> None:
+    """Kubernetes knows nodes by host name, which is not hosts.env's name for them: that of an unexamined node is unknown."""
+    hosts = {"cp1": "ip-10-2-0-1", "w1": "ip-10-2-0-11", "w2": "ip-10-2-0-12"}
+    listed = [api_node(host) for host in hosts.values()]
+    some = running()
+    for name, host in hosts.items():
+        some = with_facts(some, name, hostname=host)
+    some = with_facts(some, "cp1", nodes=tuple(listed))
+    assert "KF-API-STRANGER" not in judged(some)
+    assert "KF-API-STRANGER" not in judged(some[:1])
+    assert "KF-API-STRANGER" not in judged(some[:2], unreachable={"w2": Unreachable("w2: no answer", "look")})
+    odd = with_facts(some, "cp1", nodes=(*listed, api_node("w1")))
+    assert [f.evidence for f in judged(odd)["KF-API-STRANGER"]] == ["the cluster has a node w1 that hosts.env does not name"]
+    renamed = api_node("w1")
+    renamed["status"]["addresses"] = [{"type": "InternalIP", "address": ENV.workers[0].address}]
+    assert "KF-API-STRANGER" not in judged(with_facts(some, "cp1", nodes=(*listed, renamed)))
 
 
 def test_tokens() -> None:

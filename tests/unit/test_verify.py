@@ -106,6 +106,16 @@ def test_metrics_are_read_from_influxdbs_json() -> None:
     assert verify.reporting("<html>") == set()
 
 
+def test_nodes_report_by_the_names_that_kubernetes_knows_them_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On EC2 a node is ip-10-2-0-1, whatever hosts.env calls it."""
+    names = ("ip-10-2-0-1", "ip-10-2-0-11")
+    answer = {"results": [{"series": [{"tags": {"node_name": n}} for n in names]}]}
+    monkeypatch.setattr(verify, "fetch", lambda *_, **__: ("", json.dumps(answer)))
+    verifier = Verifier(environment(1), Control("", nodes=names))  # type: ignore[arg-type]
+    metrics = by_name(list(verifier.run()))["metrics"]
+    assert (metrics.state, metrics.detail) == (OK, "from 2 of 2 nodes in the last two minutes")
+
+
 def test_answers_from_outside() -> None:
     assert verify.judge_answers("NodePort", {"w1": "", "w2": ""}, "x") == Check("NodePort", OK, "2 of 2")
     wrong = verify.judge_answers("NodePort", {"w1": "", "w2": "no answer"}, "TCP 30000")
@@ -118,8 +128,8 @@ def test_answers_from_outside() -> None:
 class Control:
     """A control plane that answers kubectl, and fails where told."""
 
-    def __init__(self, fail: str) -> None:
-        self.fail, self.names = fail, []  # type: ignore[var-annotated]
+    def __init__(self, fail: str, nodes: tuple[str, ...] = ("cp1",)) -> None:
+        self.fail, self.nodes, self.names = fail, nodes, []  # type: ignore[var-annotated]
 
     def of(self, node: object) -> Control:
         return self
@@ -131,8 +141,8 @@ class Control:
             raise KeyboardInterrupt if name == "verify.pods" else StepFailed(f"cp1: {name}", "")
         ready = [{"type": "Ready", "status": "True"}]
         answers = {
-            "verify.nodes": {"items": [{"metadata": {"name": "cp1"}, "status": {"conditions": ready}}]},
-            "verify.pods": {"items": [pod("cp1")]},
+            "verify.nodes": {"items": [{"metadata": {"name": node}, "status": {"conditions": ready}} for node in self.nodes]},
+            "verify.pods": {"items": [pod(node) for node in self.nodes]},
             "verify.service": {"spec": {"clusterIP": "10.96.0.9", "ports": [{"nodePort": 30999}]}},
         }
         body = "end\n" if name == "verify.ask" else json.dumps(answers.get(name, {}))
