@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .errors import UsageError
 from .inventory import Environment, Node
 from .ports import ADMIN, CONTROL, NODES, WORKERS, Rule, required
-from .settings import Network
+from .settings import Network, bastion
 
 MANY = 8  # more nodes than this are named by NODE_CIDR, where it is set: AWS allows 60 rules a group
 FORMATS = ("aws", "terraform", "nftables")
@@ -52,10 +52,27 @@ def openings(environment: Environment, admin: tuple[Network, ...]) -> list[Openi
         for target in _TARGETS[rule.target]:
             if target == WORKERS and not environment.workers:
                 continue
-            sources = admin if rule.source == ADMIN else _narrowed(environment, rule, target)
+            sources = _outside(environment, rule, target, admin) if rule.source == ADMIN else _narrowed(environment, rule, target)
             if sources:
                 found.append(Opening(rule, target, sources))
     return found
+
+
+def _outside(environment: Environment, rule: Rule, target: str, admin: tuple[Network, ...]) -> tuple[Network, ...]:
+    """Who comes from outside: `admin`, and for SSH the bastions through which it goes."""
+    if not admin or rule.setting != "SSH_PORT":
+        return admin
+    hosts = [host for node in environment.nodes if node.control_plane == (target == CONTROL) for host in _bastions(node)]
+    return tuple(dict.fromkeys((*admin, *(ipaddress.ip_network(host) for host in hosts))))
+
+
+def _bastions(node: Node) -> tuple[str, ...]:
+    """The address of a node's bastion; nothing for one that is a name."""
+    host = bastion(node.jump)[1] if node.jump else ""
+    try:
+        return (str(ipaddress.ip_address(host)),)
+    except ValueError:
+        return ()
 
 
 def _narrowed(environment: Environment, rule: Rule, target: str) -> tuple[Network, ...]:
@@ -86,7 +103,10 @@ def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
     if not admin:
         ports = ", ".join(dict.fromkeys(f"{rule.protocol} {rule.ports} ({rule.purpose})" for rule in outside))
         return [f"left out, because --admin CIDR does not say who may: {ports}"]
-    return [f"WARNING: {network} is everybody; the dashboard and InfluxDB ask for no login" for network in admin if network.prefixlen == 0]
+    jumps = ", ".join(dict.fromkeys(node.jump for node in environment.nodes if node.jump))
+    through = f"WARNING: SSH goes through {jumps}: if the nodes see it come from another address than that (a private one), name that in --admin too"
+    everybody = [f"WARNING: {network} is everybody; the dashboard and InfluxDB ask for no login" for network in admin if network.prefixlen == 0]
+    return [through] * bool(jumps) + everybody
 
 
 # --- the three forms

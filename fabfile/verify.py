@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shlex
 import time
 import urllib.error
 import urllib.parse
@@ -38,12 +39,16 @@ _DOCTOR = "`inv cluster.doctor` tests every pair of nodes and names the missing 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the proof: `detail` is what was seen, `likely` the cause to look at first when it failed."""
+    """One line of the proof: `detail` is what was seen, `likely` the cause to look at first when it failed.
+
+    `silent` are the places that were asked and did not answer, when none refused either.
+    """
 
     name: str
     state: str
     detail: str = ""
     likely: str = ""
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,44 @@ def _across(broken: Sequence[tuple[str, str]], seen: Mapping[str, Seen]) -> str:
     return f"UDP 8472 between the nodes (flannel's VXLAN). {_DOCTOR}"
 
 
+SILENT = "no answer"
+
+
+def ask_node_ports(nodes: Sequence[Node], port: int) -> str:
+    """A shell line that asks a port of all nodes at the same time and prints for each its name, then `ok` or curl's reason."""
+    targets = " ".join(f"{n.name}={bracketed(n.address)}" for n in nodes)
+    one = (
+        f'for i in 1 2 3 4; do why=$(curl -sS --max-time 4 -o /dev/null "http://${{0#*=}}:{port}/" 2>&1) && why=ok && break; sleep 0.5; done; '
+        'echo "${0%%=*} $why"'
+    )
+    return f"printf '%s\\n' {targets} | xargs -P 32 -n 1 bash -c {shlex.quote(one)}"
+
+
+def parse_node_ports(text: str, names: Sequence[str]) -> dict[str, str]:
+    """By node: "" for an answer, SILENT where packets vanish, anything else is the reason."""
+    said = {name: why for name, _, why in (line.partition(" ") for line in text.splitlines())}
+    whys = {name: said.get(name, SILENT) for name in names}
+    return {name: "" if why == "ok" else SILENT if re.search(r"\(28\)|timed out", why) else why for name, why in whys.items()}
+
+
+def _allowing_a_firewall(inside: bool, check: Check) -> Check:
+    """Packets that vanish on their way to any NodePort, while pods reach each other everywhere: a firewall is meant to be there.
+
+    Nothing of kubefab needs the whole range open (README, Ports: "as you need").
+    """
+    if check.state != FAILED or not inside or not check.silent:
+        return check
+    return Check(check.name, UNTESTED, f"TCP 30000-32767 is not open to {', '.join(check.silent[:6])}; open it for NodePorts of your own")
+
+
+def _whatever_comes(name: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks, and in place of those that cannot be made the reason: the verdict of the others stands."""
+    try:
+        yield from checks
+    except KubefabError as error:
+        yield Check(name, FAILED, error.message, error.remedy)
+
+
 def judge_answers(name: str, answers: Mapping[str, str], likely: str) -> Check:
     """An HTTP question asked of several places: "" is an answer, anything else the reason why not."""
     wrong = {place: why for place, why in answers.items() if why}
@@ -212,7 +255,8 @@ def judge_answers(name: str, answers: Mapping[str, str], likely: str) -> Check:
     if not wrong:
         return Check(name, OK, detail)
     told = ", ".join(f"{place}: {why}" for place, why in list(wrong.items())[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-    return Check(name, FAILED, f"{detail}; {told}", likely)
+    silent = tuple(wrong) if set(wrong.values()) == {SILENT} else ()
+    return Check(name, FAILED, f"{detail}; {told}", likely, silent)
 
 
 def reporting(text: str) -> set[str]:
@@ -236,6 +280,7 @@ class Verifier:
         self.environment, self.group, self.told = environment, group, told
         self.clock = clock or RealClock()
         self.namespace = f"kubefab-verify-{secrets.token_hex(3)}"
+        self.ready: list[Node] = []  # those of the inventory that are; the others are told once, by the first check
 
     def run(self) -> Generator[Check, None, None]:
         """Every check in order; the namespace goes at the end, also when the consumer stops early or is interrupted."""
@@ -244,7 +289,7 @@ class Verifier:
         made = False
         try:
             made = True
-            yield from self._inside([name for name, ready in members.items() if ready])
+            yield from _whatever_comes("probe pods", self._inside([name for name, ready in members.items() if ready]))
             yield from self._outside(set(members))
         finally:
             if made:
@@ -264,11 +309,14 @@ class Verifier:
 
     def _members(self) -> dict[str, bool]:
         """The cluster's nodes by name, and whether each is Ready. Raises StepFailed when there is no cluster."""
-        text = self._kubectl("verify.nodes", "kubectl --request-timeout=10s get nodes -o json")
-        return {
+        items = json.loads(self._kubectl("verify.nodes", "kubectl --request-timeout=10s get nodes -o json"))["items"]
+        members = {
             item["metadata"]["name"]: any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
-            for item in json.loads(text)["items"]
+            for item in items
         }
+        ready = {a["address"] for i in items if members[i["metadata"]["name"]] for a in i["status"].get("addresses", [])}
+        self.ready = [node for node in self.environment.nodes if node.address in ready]
+        return members
 
     def _nodes(self, members: Mapping[str, bool]) -> Check:
         lost = [name for name, ready in members.items() if not ready]
@@ -310,8 +358,9 @@ class Verifier:
         if not ready:
             return
         self.service = json.loads(self._kubectl("verify.service", f"kubectl -n {self.namespace} get service probe -o json"))["spec"]
-        yield from judge_inside(self._ask_pods(ready))
-        yield from self._node_ports([p.node for p in ready])
+        checks = judge_inside(self._ask_pods(ready))
+        yield from checks
+        yield from _whatever_comes("NodePort", self._node_ports(all(check.state == OK for check in checks)))
 
     def _ask_pods(self, probes: Sequence[Probe]) -> dict[str, Seen]:
         question = inside(probes, self.service["clusterIP"], self.namespace, self.environment.settings.dns_domain)
@@ -327,31 +376,26 @@ class Verifier:
         with ThreadPoolExecutor(min(len(probes), 6)) as pool:  # sshd lets ten sessions share a connection
             return dict(zip(nodes, pool.map(ask, probes), strict=True))
 
-    def _node_ports(self, alive: Sequence[str]) -> Iterator[Check]:
+    def _node_ports(self, inside: bool) -> Iterator[Check]:
+        """A random NodePort of every Ready node, asked from here and from the control plane; `inside`: among pods all is well."""
         port = self.service["ports"][0]["nodePort"]
-        nodes = list(self.environment.nodes)
         self.told("asking the NodePort on every node")
         rule = f"TCP {port} from you: NodePorts are TCP 30000-32767 of every node's security group"
-        yield self._asked("NodePort from you", nodes, port, "/", rule)
+        yield _allowing_a_firewall(inside, self._asked("NodePort from you", self.ready, port, "/", rule))
         if self.environment.settings.simulated:
             return
         asking = self.environment.control_plane
-        targets = " ".join(f"{n.name}={bracketed(n.address)}" for n in nodes)
-        lines = (
-            f"for t in {targets}; do for i in 1 2 3 4; do curl -sS --max-time 4 -o /dev/null http://${{t#*=}}:{port}/ 2>/tmp/.kubefab-why "
-            '&& { echo "${t%%=*} ok"; break; }; sleep 0.5; done; done; rm -f /tmp/.kubefab-why; true',
-        )
-        said = self._kubectl("verify.nodeport", *lines).splitlines()
-        answers = {n.name: "" if f"{n.name} ok" in said else "no answer" for n in nodes}
-        yield judge_answers(f"NodePort from {asking.name}", answers, "kube-proxy there, or a firewall between the nodes. " + _DOCTOR)
+        said = self._kubectl("verify.nodeport", ask_node_ports(self.ready, port), timeout=120)
+        answers = parse_node_ports(said, [n.name for n in self.ready])
+        likely = "kube-proxy there, or a firewall between the nodes. " + _DOCTOR
+        yield _allowing_a_firewall(inside, judge_answers(f"NodePort from {asking.name}", answers, likely))
 
     def _outside(self, names: set[str]) -> Iterator[Check]:
         settings = self.environment.settings
-        nodes = list(self.environment.nodes)
         self.told("metrics and dashboard")
         if settings.dashboard != "none":
             likely = f"`kubectl -n kube-system get pods -o wide`; TCP {settings.dashboard_port} from you"
-            yield self._asked("dashboard", nodes, settings.dashboard_port, "/", likely)
+            yield self._asked("dashboard", self.ready, settings.dashboard_port, "/", likely)
         yield self._metrics(names)
 
     def _metrics(self, names: set[str]) -> Check:
@@ -376,6 +420,8 @@ class Verifier:
         return Check("metrics", OK, detail)
 
     def _asked(self, name: str, nodes: Sequence[Node], port: int, path: str, likely: str) -> Check:
+        if not nodes:
+            return Check(name, FAILED, "no node is Ready", likely)
         if self.environment.settings.simulated or any(n.jump for n in nodes):
             return Check(name, UNTESTED, "not reachable from here: simulated, or behind a bastion")
 
@@ -409,4 +455,4 @@ def fetch(url: str, timeout: float = 4.0) -> tuple[str, str]:
         return "", error.read().decode("utf-8", "replace")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return "no answer" if "timed out" in str(reason) else str(reason), ""
+        return SILENT if "timed out" in str(reason) else str(reason), ""

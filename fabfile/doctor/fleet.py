@@ -149,14 +149,18 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
         except ValueError:
             continue
         for key, network in ranges.items():
-            if there.version == network.version and there.overlaps(network):
-                yield Finding(
-                    "KF-NET-ROUTE",
-                    ERROR,
-                    name,
-                    f"the route {words[0]} dev {device} lies in {key} {network}",
-                    f"choose another {key}, or remove what makes that route",
-                )
+            if there.version != network.version or not there.overlaps(network):
+                continue
+            wider = there != network and there.supernet_of(network)  # type: ignore[arg-type]
+            yield Finding(
+                "KF-NET-ROUTE",
+                NOTE if wider else ERROR,
+                name,
+                f"the route {words[0]} dev {device} {'holds' if wider else 'lies in'} {key} {network}",
+                "flannel's own routes are narrower and win; only what lies behind that route at these addresses is out of reach"
+                if wider
+                else f"choose another {key}, or remove what makes that route",
+            )
     if link and " dev " in probe.toward and not node.control_plane:
         words = probe.toward.split()
         used = words[words.index("dev") + 1]

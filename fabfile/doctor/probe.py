@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..images import full
 from ..inventory import Environment, Node
 from ..masking import register
 from ..recipes.modern import recipe_for
@@ -78,7 +79,7 @@ echo '@@ lock'; for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib
 done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done
 echo '@@ certs'
 if has openssl; then
-  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet{-client-current.pem,.crt}; do
+  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
     [ -e "$f" ] && echo "$f $(dates -in "$f")"
   done
   for f in /etc/kubernetes/*.conf; do
@@ -205,7 +206,7 @@ def questions(environment: Environment, os_id: str, codename: str) -> Questions:
         }
     images = (*recipe.worker_images, settings.influxdb_image, settings.telegraf_image, recipe.dashboard_image)
     mirrored = set(settings.registry_mirrors) | ({settings.registry} if settings.registry else set())
-    upstream = {host for image in images if image and (host := image.split("/", 1)[0]) not in mirrored}
+    upstream = {host for image in images if image and (host := full(image).split("/", 1)[0]) not in mirrored}
     registries = {host: f"https://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/" for host in sorted(upstream)}
     canary = ""
     if settings.registry:

@@ -52,7 +52,7 @@ def sources(chart: Chart, patient: Patient, asked: Questions) -> Iterator[Findin
 def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dead: set[str]) -> Iterator[Finding]:
     answer = patient.probe.http.get(name) if patient.probe else None
     host = url.split("/")[2]
-    fine = (200, 301, 302, 307, 308, 401, 403, 405) if code == "KF-REG-UPSTREAM" else (200, 301, 302)
+    fine = (200, 301, 302, 307, 308, 401, 403, 405) if code == "KF-REG-UPSTREAM" else (200,)
     if answer is None or answer.code in fine or host.rsplit(":", 1)[0] in dead:
         return
     remedy = {
@@ -65,7 +65,9 @@ def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dea
 def _said(answer: Answer) -> str:
     """How long it took is left out: what differs by milliseconds would be told once a node."""
     error = re.sub(r" after \d+ (ms|milliseconds)", "", answer.error.removeprefix("curl: ")).strip()
-    return error or "no answer" if answer.code == 0 else f"HTTP {answer.code}"
+    if answer.code == 0:
+        return error or "no answer"
+    return f"HTTP {answer.code}" + (f", then {error}" if error and answer.code < 400 else "")  # a redirect, to a place that is not reached
 
 
 def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -73,7 +75,11 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
     answer = probe.http.get("private") if probe and settings.registry else None
     if probe is None or answer is None:
         return
-    if answer.code in (401, 403):
+    if answer.code == 401 and not settings.registry_user:
+        told = f"{settings.registry} asks for a login or a token (HTTP 401); it may still let anybody pull"
+        remedy = "the registry phase proves it by a pull; if that is refused, set REGISTRY_USER and REGISTRY_PASSWORD"
+        yield Finding("KF-REG-LOGIN", NOTE, name, told, remedy)
+    elif answer.code in (401, 403):
         who = f"as {settings.registry_user} " if settings.registry_user else "without a login "
         yield Finding(
             "KF-REG-LOGIN",

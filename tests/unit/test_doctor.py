@@ -149,6 +149,9 @@ PROBES: list[tuple[str, str, dict[str, Any]]] = [
     ("KF-SRC-PACKAGES", ERROR, {"http": {**PROBE.http, SOURCE: Answer(404, 0.1)}}),
     ("KF-REG-UPSTREAM", ERROR, {"http": {**PROBE.http, REGISTRY: Answer(0, 4.0, "curl: (28) timed out")}}),
     ("KF-NET-ROUTE", ERROR, {"routes": ("10.44.0.0/16 dev tun0 scope link",)}),
+    ("KF-NET-ROUTE", ERROR, {"routes": ("10.44.3.0/24 via 10.2.0.1 dev eth0",)}),
+    ("KF-NET-ROUTE", NOTE, {"routes": ("10.0.0.0/8 via 10.9.0.1 dev eth1",)}),
+    ("KF-SRC-PACKAGES", ERROR, {"http": {**PROBE.http, SOURCE: Answer(302, 0.1, "curl: (6) Could not resolve host: cdn.example")}}),
     ("KF-NET-NIC", WARNING, {"toward": "10.2.0.1 dev eth1 src 192.168.7.7 uid 0"}),
     ("KF-KEY-EXPIRED", ERROR, {"keys": (Dated("https://pkgs.k8s.io/key", NOW - DAY, "9A296436"),)}),
     ("KF-KEY-EXPIRES", NOTE, {"keys": (Dated("https://pkgs.k8s.io/key", NOW + 20 * DAY, "9A296436"),)}),
@@ -176,6 +179,18 @@ def test_the_private_registry(answer: Answer, canary: Answer, code: str) -> None
     env = environment(registry="reg.example:5000", registry_user="me", registry_password="s3cret-pass-word")
     some = with_probe(patients(env), "w1", http={**PROBE.http, "private": answer, "canary": canary})
     assert {c for c in judged(some, env) if c.startswith("KF-REG")} == ({code} if code else set())
+
+
+def test_a_registry_that_lets_anybody_pull_by_a_token_is_no_error() -> None:
+    env = environment(registry="harbor.example")
+    some = with_probe(patients(env), "w1", http={**PROBE.http, "private": Answer(401, 0.1)})
+    assert [f.severity for f in judged(some, env)["KF-REG-LOGIN"]] == [NOTE]
+
+
+def test_an_image_without_a_host_is_docker_hubs() -> None:
+    asked = questions(environment(influxdb_image="influxdb:1.8", flannel_image="flannel/flannel:v1"), "debian", "bookworm")
+    assert "docker.io" in asked.registries
+    assert not {"influxdb", "influxdb:1.8", "flannel"} & {*asked.registries, *asked.names}
 
 
 def test_the_same_failure_is_told_once_however_long_it_took() -> None:
@@ -220,6 +235,8 @@ def test_version_skew(version: str, severity: str) -> None:
     packages = {**one[1].facts.packages, "kubelet": f"{version}-1.1"}
     found = judged(with_facts(one, "w1", packages=packages))
     assert found["KF-VER-SKEW"][0].severity == severity
+    minor = version.rpartition(".")[0]
+    assert (f"set KUBERNETES={minor}" in found["KF-VER-SKEW"][0].remedy) is (minor != "1.36"), "install stops there"
 
 
 def test_flannel_on_the_wrong_interface_and_a_node_not_ready() -> None:
@@ -306,6 +323,16 @@ def test_a_node_that_falls_silent_between_two_rounds_is_no_closed_port() -> None
         (matrix.CLOSED, "", "the datagrams did not arrive"),
     ]
     assert [f.nodes for f in matrix.findings(ENV, rows[:2], {})] == [("w2",), ("w1",)]
+
+
+def test_a_ping_through_the_overlay_outweighs_a_datagram_that_a_nodes_own_firewall_dropped() -> None:
+    """The datagram ends at the machine behind the tunnel, whose INPUT may be closed; pods' packets are forwarded."""
+    members = {n.name: wires.Member(n, "10.44.1.0", 1500, 1450) for n in ENV.nodes}
+    test, there = matrix.Test("w1", "w2", "overlay", 8472), {"w2": wires.Listening(tool="perl", up=frozenset({("udp", matrix.OVERLAY_PORT)}))}
+    arrived: dict[str, frozenset[tuple[str, int]]] = {"w2": frozenset()}
+    for ping, state in (("1450", matrix.OPEN), ("no-answer", matrix.CLOSED), ("", matrix.CLOSED)):
+        sent = {"w1": wires.Tried({}, {("w2", "overlay"): ping} if ping else {})}
+        assert matrix.judge(test, members, there, sent, arrived).state == state
 
 
 # --- clocks

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,19 @@ def test_without_admin_its_rules_are_left_out_and_that_is_said(form: str) -> Non
 def test_nftables_without_admin_would_lock_you_out() -> None:
     with pytest.raises(UsageError, match="your SSH too"):
         render(environment(), "nftables", ())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_ssh_comes_from_the_bastion_where_there_is_one(form: str) -> None:
+    env = environment(2)
+    behind = replace(env, workers=tuple(replace(n, jump="ops@198.51.100.9:2222") for n in env.workers))
+    text = render(behind, form, admins("203.0.113.7/32"))
+    assert "WARNING: SSH goes through ops@198.51.100.9:2222" in text
+    ssh = [o for o in openings(behind, admins("203.0.113.7/32")) if o.rule.first == 22]
+    assert {o.target: texts(o) for o in ssh} == {CONTROL: {"203.0.113.7/32"}, WORKERS: {"203.0.113.7/32", "198.51.100.9/32"}}
+    assert "198.51.100.9" in text.replace("ops@198.51.100.9", "")
+    named = replace(env, workers=tuple(replace(n, jump="bastion.example") for n in env.workers))
+    assert "SSH goes through bastion.example" in render(named, form, admins("203.0.113.7/32"))
 
 
 def test_everybody_only_if_asked_for_and_with_a_warning() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import yaml
 
 from fabfile import script, verify
 from fabfile.errors import StepFailed
-from fabfile.verify import FAILED, OK, Check, Probe, Seen, Verifier
+from fabfile.verify import FAILED, OK, UNTESTED, Check, Probe, Seen, Verifier
 from making import environment
 
 
@@ -122,14 +124,47 @@ def test_answers_from_outside() -> None:
     assert (wrong.state, wrong.detail, wrong.likely) == (FAILED, "1 of 2; w2: no answer", "TCP 30000")
 
 
+NODES = environment(2).nodes
+TIMED_OUT = "curl: (28) Connection timed out after 4001 milliseconds"
+REFUSED = "curl: (7) Failed to connect to 10.2.0.12 port 30999: Connection refused"
+
+
+def test_node_ports_are_asked_at_the_same_time_in_a_real_shell(tmp_path: Path) -> None:
+    curl = tmp_path / "curl"
+    curl.write_text(f'#!/bin/bash\ncase "${{@: -1}}" in *.0.1:*) exit 0;; *.0.11:*) echo "{TIMED_OUT}" >&2; exit 28;; *) echo "{REFUSED}" >&2; exit 7;; esac\n')
+    curl.chmod(0o755)
+    (tmp_path / "sleep").symlink_to("/bin/true")
+    done = subprocess.run(["bash", "-c", verify.ask_node_ports(NODES, 30999)], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True)
+    assert verify.parse_node_ports(done.stdout, [n.name for n in NODES]) == {"cp1": "", "w1": "no answer", "w2": REFUSED}
+
+
+@pytest.mark.parametrize(("answers", "inside", "state"), [
+    ({"w1": "", "w2": ""}, True, OK),
+    ({"w1": "", "w2": "no answer"}, True, UNTESTED),
+    ({"w1": "no answer", "w2": "no answer"}, True, UNTESTED),
+    ({"w1": "", "w2": "no answer"}, False, FAILED),
+    ({"w1": "no answer", "w2": REFUSED}, True, FAILED),
+])  # fmt: skip
+def test_a_range_that_a_firewall_keeps_shut_is_no_fault_where_pods_reach_each_other(answers: dict[str, str], inside: bool, state: str) -> None:
+    check = verify._allowing_a_firewall(inside, verify.judge_answers("NodePort from you", answers, "x"))
+    assert check.state == state
+    assert ("TCP 30000-32767 is not open to" in check.detail) is (state == UNTESTED)
+
+
+def test_only_ready_nodes_are_asked_again() -> None:
+    verifier = Verifier(environment(2), Control("", nodes=("ip-10-2-0-1", "ip-10-2-0-12"), addresses=("10.2.0.1", "10.2.0.12")))  # type: ignore[arg-type]
+    verifier._members()
+    assert [n.name for n in verifier.ready] == ["cp1", "w2"]
+
+
 # --- always clean
 
 
 class Control:
     """A control plane that answers kubectl, and fails where told."""
 
-    def __init__(self, fail: str, nodes: tuple[str, ...] = ("cp1",)) -> None:
-        self.fail, self.nodes, self.names = fail, nodes, []  # type: ignore[var-annotated]
+    def __init__(self, fail: str, nodes: tuple[str, ...] = ("cp1",), addresses: tuple[str, ...] = ("10.2.0.1", "10.2.0.11", "10.2.0.12")) -> None:
+        self.fail, self.nodes, self.names = fail, dict(zip(nodes, addresses, strict=False)), []  # type: ignore[var-annotated]
 
     def of(self, node: object) -> Control:
         return self
@@ -141,7 +176,10 @@ class Control:
             raise KeyboardInterrupt if name == "verify.pods" else StepFailed(f"cp1: {name}", "")
         ready = [{"type": "Ready", "status": "True"}]
         answers = {
-            "verify.nodes": {"items": [{"metadata": {"name": node}, "status": {"conditions": ready}} for node in self.nodes]},
+            "verify.nodes": {"items": [
+                {"metadata": {"name": node}, "status": {"conditions": ready, "addresses": [{"type": "InternalIP", "address": address}]}}
+                for node, address in self.nodes.items()
+            ]},
             "verify.pods": {"items": [pod(node) for node in self.nodes]},
             "verify.service": {"spec": {"clusterIP": "10.96.0.9", "ports": [{"nodePort": 30999}]}},
         }
@@ -155,10 +193,14 @@ def test_it_cleans_up_whatever_happens(fail: str) -> None:
     verifier = Verifier(environment(0, simulated="yes"), control)  # type: ignore[arg-type]
     try:
         checks = list(verifier.run())
-    except (StepFailed, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        assert fail == "verify.pods"
         checks = []
     assert control.names[-1] == "verify.clean"
-    assert fail in ("", "verify.ask") or not checks
+    unheard = ["pod to pod", "service address", "cluster DNS"]  # this control plane's pods say no more than that they came to an end
+    failed = {"verify.apply": ["probe pods"], "verify.service": ["probe pods"], "verify.ask": [*unheard, "probe pods answer"], "": unheard}
+    assert [c.name for c in checks if c.state == FAILED] == failed.get(fail, [])
+    assert not checks or checks[-2].name == "metrics", "what could be asked was asked"
 
 
 def test_cleaning_up_that_fails_is_told() -> None:
