@@ -47,7 +47,7 @@ def check_reset(session: Session, choices: Choices) -> None:
     observed is left to the run.
     """
     observed = {name: facts for name, facts in reader(session).survey(session.environment.nodes).items() if isinstance(facts, NodeFacts)}
-    planned = plan(session.environment, [RESET], session.environment.nodes, observed, choices) if observed else ()
+    planned = plan(session.environment, [RESET], session.environment.nodes, observed, choices)
     stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]
     if stops:
         raise KubefabError("\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched; {stops[0][1].remedy}")
