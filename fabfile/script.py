@@ -35,8 +35,10 @@ class Outcome:
     output: str
 
 
-def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *, lock: bool = True, wait: int = LOCK_WAIT) -> str:
-    """The script for a step; `lock=False` is for probes, which may run beside anything.
+def render(
+    name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *, lock: bool = True, wait: int = LOCK_WAIT, limit: int = OUTPUT_LIMIT
+) -> str:
+    """The script for a step; `lock=False` is for probes, which may run beside anything. The last `limit` bytes of output come back.
 
     It waits `wait` seconds for the node's lock: whoever sends it must wait longer, or it does its work when nobody watches.
     """
@@ -71,7 +73,7 @@ def render(name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *
         ') </dev/null >"$log" 2>&1',
         "rc=$?",
         'cat -- "$log.end" 2>/dev/null',
-        f'tail -c {OUTPUT_LIMIT} -- "$log"',
+        f'tail -c {limit} -- "$log"',
         'rm -f -- "$log" "$log.end"',
         "return $rc",
         "}",

@@ -34,6 +34,7 @@ LABEL = "kubefab.dev/verify"
 PORT = 8080
 PODS_DEADLINE = 120.0  # seconds for the probe pods, image pull included
 ANSWER_DEADLINE = 20.0  # seconds for kube-proxy to know a new service everywhere
+ANSWER_LIMIT = 3 << 20  # bytes: the API tells some 10 KiB of each node
 _DOCTOR = "`inv cluster.doctor` tests every pair of nodes and names the missing rule"
 
 
@@ -298,7 +299,7 @@ class Verifier:
 
     def _kubectl(self, name: str, *commands: str, timeout: float = 60, on: Node | None = None) -> str:
         node = on or self.environment.control_plane
-        done = outcome(self.group.of(node), name, script.render(name, commands, lock=False), timeout)
+        done = outcome(self.group.of(node), name, script.render(name, commands, lock=False, limit=ANSWER_LIMIT), timeout)
         if done.code:
             raise StepFailed(
                 f"{node.name}: {name} failed (exit code {done.code})",

@@ -164,7 +164,9 @@ class Control:
     """A control plane that answers kubectl, and fails where told."""
 
     def __init__(self, fail: str, nodes: tuple[str, ...] = ("cp1",), addresses: tuple[str, ...] = ("10.2.0.1", "10.2.0.11", "10.2.0.12")) -> None:
-        self.fail, self.nodes, self.names = fail, dict(zip(nodes, addresses, strict=False)), []  # type: ignore[var-annotated]
+        self.fail, self.nodes = fail, dict(zip(nodes, addresses, strict=False))
+        self.names: list[str] = []
+        self.texts: list[str] = []
 
     def of(self, node: object) -> Control:
         return self
@@ -172,6 +174,7 @@ class Control:
     def root(self, text: str, timeout: float) -> tuple[int, bytes]:
         name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
         self.names.append(name)
+        self.texts.append(text)
         if name == self.fail:
             raise KeyboardInterrupt if name == "verify.pods" else StepFailed(f"cp1: {name}", "")
         ready = [{"type": "Ready", "status": "True"}]
@@ -208,6 +211,16 @@ def test_cleaning_up_that_fails_is_told() -> None:
     assert checks[-1].name == "cleaned up"
     assert checks[-1].state == FAILED
     assert verify.LABEL in checks[-1].likely
+
+
+def test_the_answer_about_many_nodes_comes_back_whole(tmp_path: Path) -> None:
+    """Not only its end, as a step's output does: half of it is no JSON."""
+    control = Control("")
+    list(Verifier(environment(0, simulated="yes"), control).run())  # type: ignore[arg-type]
+    asked = next(text for text in control.texts if text.startswith("# kubefab: verify.nodes"))
+    asked = asked.replace("kubectl --request-timeout=10s get nodes -o json", "seq 100000").replace('rm -f -- "$0"', "").replace("/run/kubefab", f"{tmp_path}/kubefab")
+    output = subprocess.run(["bash", "-c", asked], capture_output=True, timeout=20).stdout
+    assert script.parse(0, output).output.split() == [str(n) for n in range(1, 100001)]
 
 
 def test_the_scripts_hold_no_secret_and_need_no_lock() -> None:
