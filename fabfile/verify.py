@@ -7,6 +7,7 @@ service address, NodePort).
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import secrets
@@ -18,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -29,11 +30,13 @@ from .inventory import Environment, Node, bracketed
 from .recipes.modern import recipe_for
 from .retry import Clock, RealClock, poll
 
+T = TypeVar("T")
 OK, FAILED, UNTESTED = "ok", "failed", "not tested"
 LABEL = "kubefab.dev/verify"
 PORT = 8080
 PODS_DEADLINE = 120.0  # seconds for the probe pods, image pull included
 ANSWER_DEADLINE = 20.0  # seconds for kube-proxy to know a new service everywhere
+AT_ONCE = 32  # NodePorts asked from a node at the same time
 ANSWER_LIMIT = 3 << 20  # bytes: the API tells some 10 KiB of each node
 _DOCTOR = "`inv cluster.doctor` tests every pair of nodes and names the missing rule"
 
@@ -221,7 +224,7 @@ def ask_node_ports(nodes: Sequence[Node], port: int) -> str:
         f'for i in 1 2 3 4; do why=$(curl -sS --max-time 4 -o /dev/null "http://${{0#*=}}:{port}/" 2>&1) && why=ok && break; sleep 0.5; done; '
         'echo "${0%%=*} $why"'
     )
-    return f"printf '%s\\n' {targets} | xargs -P 32 -n 1 bash -c {shlex.quote(one)}"
+    return f"printf '%s\\n' {targets} | xargs -P {AT_ONCE} -n 1 bash -c {shlex.quote(one)}"
 
 
 def parse_node_ports(text: str, names: Sequence[str]) -> dict[str, str]:
@@ -308,9 +311,18 @@ class Verifier:
             )
         return done.output
 
+    def _read(self, name: str, command: str, read: Callable[[str], T]) -> T:
+        """What kubectl prints, as `read` understands it. Raises StepFailed when it fails, or prints what `read` does not understand."""
+        text = self._kubectl(name, command)
+        try:
+            return read(text)
+        except (ValueError, LookupError) as error:
+            where = self.environment.control_plane.name
+            raise StepFailed(f"{where}: {name}: kubectl's answer cannot be read ({error})", "run it again", text[-2000:]) from None
+
     def _members(self) -> dict[str, bool]:
         """The cluster's nodes by name, and whether each is Ready. Raises StepFailed when there is no cluster."""
-        items = json.loads(self._kubectl("verify.nodes", "kubectl --request-timeout=10s get nodes -o json"))["items"]
+        items = self._read("verify.nodes", "kubectl --request-timeout=10s get nodes -o json", lambda text: list(json.loads(text)["items"]))
         members = {
             item["metadata"]["name"]: any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
             for item in items
@@ -338,7 +350,7 @@ class Verifier:
 
         def look() -> str | None:
             nonlocal probes
-            probes = parse_pods(self._kubectl("verify.pods", f"kubectl -n {self.namespace} get pods -l app=kubefab-verify -o json"))
+            probes = self._read("verify.pods", f"kubectl -n {self.namespace} get pods -l app=kubefab-verify -o json", parse_pods)
             seen = waiting_for(probes, members)
             self.told(f"waiting for probe pods: {seen}" if seen else "testing from every pod")
             return seen
@@ -358,7 +370,7 @@ class Verifier:
             yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {seen}"[:400], likely)
         if not ready:
             return
-        self.service = json.loads(self._kubectl("verify.service", f"kubectl -n {self.namespace} get service probe -o json"))["spec"]
+        self.service = self._read("verify.service", f"kubectl -n {self.namespace} get service probe -o json", lambda text: json.loads(text)["spec"])
         checks = judge_inside(self._ask_pods(ready))
         yield from checks
         yield from _whatever_comes("NodePort", self._node_ports(all(check.state == OK for check in checks)))
@@ -386,7 +398,8 @@ class Verifier:
         if self.environment.settings.simulated:
             return
         asking = self.environment.control_plane
-        said = self._kubectl("verify.nodeport", ask_node_ports(self.ready, port), timeout=120)
+        patience = 60 + 20 * (len(self.ready) // AT_ONCE)  # one that is dropped takes 18 s
+        said = self._kubectl("verify.nodeport", ask_node_ports(self.ready, port), timeout=patience)
         answers = parse_node_ports(said, [n.name for n in self.ready])
         likely = "kube-proxy there, or a firewall between the nodes. " + _DOCTOR
         yield _allowing_a_firewall(inside, judge_answers(f"NodePort from {asking.name}", answers, likely))
@@ -450,10 +463,11 @@ def fetch(url: str, timeout: float = 4.0) -> tuple[str, str]:
     """("", body) of an HTTP answer, whatever its code; (reason, "") when there is none."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=timeout) as answer:
-            return "", answer.read().decode("utf-8", "replace")
-    except urllib.error.HTTPError as error:
-        return "", error.read().decode("utf-8", "replace")
-    except (OSError, ValueError) as error:
+        try:
+            with opener.open(url, timeout=timeout) as answer:
+                return "", answer.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            return "", error.read().decode("utf-8", "replace")
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        return SILENT if "timed out" in str(reason) else str(reason), ""
+        return SILENT if "timed out" in str(reason) else str(reason) or type(error).__name__, ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +169,7 @@ class Control:
         self.fail, self.nodes = fail, dict(zip(nodes, addresses, strict=False))
         self.names: list[str] = []
         self.texts: list[str] = []
+        self.said: dict[str, str] = {}
 
     def of(self, node: object) -> Control:
         return self
@@ -186,7 +189,7 @@ class Control:
             "verify.pods": {"items": [pod(node) for node in self.nodes]},
             "verify.service": {"spec": {"clusterIP": "10.96.0.9", "ports": [{"nodePort": 30999}]}},
         }
-        body = "end\n" if name == "verify.ask" else json.dumps(answers.get(name, {}))
+        body = self.said.get(name) or ("end\n" if name == "verify.ask" else json.dumps(answers.get(name, {})))
         return 0, b"##kubefab 1 0\n" + body.encode()
 
 
@@ -204,6 +207,35 @@ def test_it_cleans_up_whatever_happens(fail: str) -> None:
     failed = {"verify.apply": ["probe pods"], "verify.service": ["probe pods"], "verify.ask": [*unheard, "probe pods answer"], "": unheard}
     assert [c.name for c in checks if c.state == FAILED] == failed.get(fail, [])
     assert not checks or checks[-2].name == "metrics", "what could be asked was asked"
+
+
+@pytest.mark.parametrize("name", ["verify.pods", "verify.service"])
+def test_an_answer_that_cannot_be_read_costs_only_its_own_check(name: str) -> None:
+    control = Control("")
+    control.said[name] = "Warning: something\n{}"
+    checks = by_name(list(Verifier(environment(0, simulated="yes"), control).run()))  # type: ignore[arg-type]
+    assert f"{name}: kubectl's answer cannot be read" in checks["probe pods"].detail
+    assert "metrics" in checks
+    assert control.names[-1] == "verify.clean"
+
+
+@pytest.mark.parametrize(
+    "answer", ["SSH-2.0-something\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut", "HTTP/1.1 500 no\r\nContent-Length: 99\r\n\r\ncut"]
+)
+def test_what_speaks_no_http_is_no_answer_and_no_crash(answer: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            link, _ = listening.accept()
+            with link:
+                link.recv(4096)
+                link.sendall(answer.encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        why, text = verify.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        thread.join()
+    assert why and not text
 
 
 def test_cleaning_up_that_fails_is_told() -> None:
