@@ -99,11 +99,12 @@ def _addresses(node: Node, *, public: bool) -> tuple[str, ...]:
 
 def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
     """What whoever uses the rules must know: left-out rules, and a door that is open to everybody."""
+    jumps = ", ".join(dict.fromkeys(node.jump for node in environment.nodes if node.jump))
     outside = [rule for rule in required(environment) if rule.source == ADMIN]
     if not admin:
         ports = ", ".join(dict.fromkeys(f"{rule.protocol} {rule.ports} ({rule.purpose})" for rule in outside))
-        return [f"left out, because --admin CIDR does not say who may: {ports}"]
-    jumps = ", ".join(dict.fromkeys(node.jump for node in environment.nodes if node.jump))
+        left_out = f"left out, because --admin CIDR does not say who may: {ports}"
+        return [left_out, *([f"SSH goes through {jumps}: the address by which that reaches the nodes must be let in too"] if jumps else [])]
     through = f"WARNING: SSH goes through {jumps}: if the nodes see it come from another address than that (a private one), name that in --admin too"
     everybody = [f"WARNING: {network} is everybody; the dashboard and InfluxDB ask for no login" for network in admin if network.prefixlen == 0]
     return [through] * bool(jumps) + everybody

@@ -57,8 +57,8 @@ def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dea
         return
     remedy = {
         404: f"is this release there? `curl -I {url}`; KUBERNETES, PACKAGES_URL and CONTAINERD_URL make this address",
-        0: f"`curl -Iv {url}` on the node; a proxy, a firewall towards the outside, or no route",
-    }.get(answer.code, f"`curl -I {url}` on the node")
+        0: f"`curl -ILv {url}` on the node; a proxy, a firewall towards the outside, or no route",
+    }.get(0 if answer.error else answer.code, f"`curl -IL {url}` on the node")
     yield Finding(code, ERROR, (patient.name,), f"{url}: {_said(answer)}", remedy)
 
 

@@ -200,6 +200,14 @@ def test_the_same_failure_is_told_once_however_long_it_took() -> None:
     assert [f.nodes for f in merged(judged(some)["KF-SRC-PACKAGES"], ["cp1", "w1", "w2"])] == [("cp1", "w1", "w2")]
 
 
+def test_what_stands_behind_a_redirect_is_looked_for_behind_it() -> None:
+    """`curl -I` without -L answers 302 there, as if all were well."""
+    dead = Answer(302, 0.2, "curl: (6) Could not resolve host: prod-cdn.packages.k8s.io")
+    (found,) = judged(with_probe(patients(), "w1", http={**PROBE.http, SOURCE: dead}))["KF-SRC-PACKAGES"]
+    assert found.evidence.endswith("HTTP 302, then (6) Could not resolve host: prod-cdn.packages.k8s.io")
+    assert "curl -ILv" in found.remedy and "a firewall towards the outside" in found.remedy
+
+
 def certificate(days: float, begins: float = -100) -> dict[str, Any]:
     return {"certificates": (Dated("/etc/kubernetes/pki/apiserver.crt", NOW + days * DAY, begins=NOW + begins * DAY),)}
 

@@ -61,6 +61,14 @@ def test_without_admin_its_rules_are_left_out_and_that_is_said(form: str) -> Non
     assert "TCP 22 (SSH)" in remarks(env, ())[0]
 
 
+def test_without_admin_a_bastion_is_told_of_all_the_same() -> None:
+    env = environment()
+    env = replace(env, workers=tuple(replace(worker, jump="ops@192.0.2.9") for worker in env.workers))
+    assert all(o.rule.source != ADMIN for o in openings(env, ()))
+    assert "SSH goes through ops@192.0.2.9" in remarks(env, ())[1]
+    assert len(remarks(environment(), ())) == 1
+
+
 def test_nftables_without_admin_would_lock_you_out() -> None:
     with pytest.raises(UsageError, match="your SSH too"):
         render(environment(), "nftables", ())
