@@ -395,7 +395,7 @@ class Verifier:
         self.told("asking the NodePort on every node")
         rule = f"TCP {port} from you: NodePorts are TCP 30000-32767 of every node's security group"
         yield _allowing_a_firewall(inside, self._asked("NodePort from you", self.ready, port, "/", rule))
-        if self.environment.settings.simulated:
+        if self.environment.settings.simulated or not self.ready:
             return
         asking = self.environment.control_plane
         patience = 60 + 20 * (len(self.ready) // AT_ONCE)  # one that is dropped takes 18 s

@@ -159,6 +159,15 @@ def test_only_ready_nodes_are_asked_again() -> None:
     assert [n.name for n in verifier.ready] == ["cp1", "w2"]
 
 
+def test_where_no_node_of_the_inventory_is_ready_no_nodeport_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "fetch", lambda *_, **__: ("no route", ""))
+    control = Control("", nodes=("stranger",), addresses=("10.9.9.9",))
+    checks = by_name(list(Verifier(environment(0, dashboard="none"), control).run()))  # type: ignore[arg-type]
+    assert (checks["NodePort from you"].state, checks["NodePort from you"].detail) == (FAILED, "no node is Ready")
+    assert "NodePort from cp1" not in checks, "all of none is no proof"
+    assert "verify.nodeport" not in control.names
+
+
 # --- always clean
 
 
