@@ -149,8 +149,8 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[s
     sh(f"gpg --homedir {signer[0]} --armor --export > {first}/repodata/repomd.xml.key")
     sh(f"gpg --homedir {other[0]} --armor --export > {top}/docker/linux/centos/gpg")
     settings = {
-        "packages_url": f"file://{top}/k8s", "packages_key_fingerprint": kubernetes,
-        "containerd_url": f"file://{top}/docker", "containerd_key_fingerprint": docker, "kubernetes": "1.36.4",
+        "packages_url": f"file://{top}/k8s", "packages_key_fingerprint": (kubernetes,),
+        "containerd_url": f"file://{top}/docker", "containerd_key_fingerprint": (docker,), "kubernetes": "1.36.4",
     }  # fmt: skip
     return top, settings
 

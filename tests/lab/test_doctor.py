@@ -371,12 +371,13 @@ ROUNDS = (
     ),
     Round(
         "release", finds=(
-            *(Find("KF-VER-SKEW", WARNING, (name,), ("the inventory says 1.37", "set KUBERNETES=1.36")) for name in ALL),
+            Find("KF-VER-SKEW", WARNING, ALL, ("the inventory says 1.37", "set KUBERNETES=1.36")),
+            Find("KF-STOP-INSTALL-RELEASE", ERROR, ALL, ("this node runs Kubernetes 1.36 in a cluster, the inventory says 1.37",)),
         ), more=("--no-network",), variables={"KUBEFAB_LAB_KUBERNETES": "1.37"},
     ),
     Round(
         "earlier-release", finds=(  # whose pause image the lab's registry has not
-            *(Find("KF-VER-SKEW", ERROR, (name,), ("the inventory says 1.35",)) for name in ALL),
+            Find("KF-VER-SKEW", ERROR, ALL, ("the inventory says 1.35",)),
             Find("KF-REG-IMAGE", ERROR, ALL, ("the registry has no 172.30.44.3:5000/pause:3.10.1",)),
         ), more=("--no-network",), variables={"KUBEFAB_LAB_KUBERNETES": "1.35"},
     ),
