@@ -33,7 +33,7 @@ def described(env: str, kubernetes: str, recipe: str) -> Environment:
 def security_group_task(
     c: Any, env: str = "", format: str = "aws", admin: str = "", kubernetes: str = "", recipe: str = "", json: bool = False
 ) -> None:
-    """The firewall rules that this cluster needs, to apply yourself."""
+    """The firewall rules that this cluster needs."""
     environment, networks = described(env, kubernetes, recipe), security_group.admins(admin)
     if json:
         print(jsonlib.dumps(security_group.as_data(environment, networks), indent=2))

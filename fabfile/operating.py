@@ -265,7 +265,7 @@ def evidence(
 
 @command(help={"file": "write it there, whole or not at all; IMAGE_DIGESTS then names it. Default: print it"})
 def digests(c: Any, env: str = "", file: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
-    """The image digests of a running cluster, as IMAGE_DIGESTS takes them. Reads only."""
+    """A running cluster's image digests. Reads only."""
     if inventory.load(env or None).settings.manual:
         raise UsageError("1.5's Docker knows images by tag only", "digests are for 1.35 and later")
     target = Path(file).expanduser() if file else None
