@@ -107,9 +107,12 @@ def ran(output: bytes) -> bool:
 
 
 def parse(code: int, output: bytes) -> Outcome:
-    """Split what a rendered script printed into its outcome; `code` is the channel's exit code."""
+    """Split what a rendered script printed into its outcome; `code` is the channel's exit code.
+
+    What stands before its mark is not its own: sudo's "unable to resolve host", a login shell's greeting.
+    """
     trailer = _TRAILER.search(output)
-    text = (output[: trailer.start()] + output[trailer.end() :]) if trailer else output
+    text = output[trailer.end() :] if trailer else output
     return Outcome(
         code=code,
         command=int(trailer[1]) if trailer else 0,
