@@ -63,7 +63,7 @@ def test_a_script_runs_and_its_outcome_comes_back(bench: Bench) -> None:
 
     def run(text: str) -> tuple[int, bytes]:
         seen.append(text)
-        return 3, b"out\n##kubefab 1 3\n"
+        return 3, b"##kubefab 1 3\nout\n"
 
     _, node = bench.serve(run=run)
     with bench.connect(node) as connection:
@@ -257,7 +257,7 @@ def test_output_beyond_the_limit_keeps_its_end(bench: Bench) -> None:
 
 def test_unicode_both_ways(bench: Bench) -> None:
     text = script.render("test.step", ("echo 준비됨 ✓",))
-    _, node = bench.serve(run=lambda got: (0, "준비됨 ✓\n##kubefab 1 0\n".encode() if got == text else b""))
+    _, node = bench.serve(run=lambda got: (0, "##kubefab 1 0\n준비됨 ✓\n".encode() if got == text else b""))
     with bench.connect(node) as connection:
         assert outcome(connection, "test.step", text, 10).output == "준비됨 ✓\n"
 
