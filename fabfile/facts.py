@@ -229,6 +229,16 @@ class NodeFacts:
         """The kubelet has its own certificate and runs. Whether the API lists it is the control plane's to say."""
         return "/etc/kubernetes/kubelet.conf" in self.traces and self.unit("kubelet").active
 
+    @property
+    def in_cluster(self) -> bool:
+        """It works in a cluster, or did once: an init or join that never ended is none."""
+        return self.initialised or self.joined or bool(self.undo & {"initialised", "joined"})
+
+    @property
+    def minor(self) -> str:
+        """The minor release of the installed kubelet, like `1.36`; empty without one."""
+        return ".".join(self.packages.get("kubelet", "").split(".")[:2])
+
     def unit(self, name: str) -> Unit:
         return self.units.get(name, Unit(False, False))
 

@@ -401,17 +401,17 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
         if ipaddress.ip_address(node.address).version != 4:
             remedy = "name its private address too: private=10.2.0.1. SSH may well go to an IPv6 address"
             yield Problem(value.where, f"{node.name}: its peers would use {node.address}, and kubefab's clusters are IPv4", remedy)
-    for label, network in (("POD_CIDR", settings.pod_cidr), ("SERVICE_CIDR", settings.service_cidr), ("NODE_CIDR", settings.node_cidr)):
-        if network and network.version != 4:
+    ranges = {"POD_CIDR": settings.pod_cidr, "SERVICE_CIDR": settings.service_cidr}
+    if settings.node_cidr:
+        ranges["NODE_CIDR"] = settings.node_cidr
+    for label, network in ranges.items():
+        if network.version != 4:
             yield Problem("hosts.env", f"{label} {network}: kubefab's clusters are IPv4", "write it like 10.44.0.0/16")
     if settings.dashboard != "none" and settings.dashboard_port == settings.influxdb_port:
         yield Problem("hosts.env", f"DASHBOARD_PORT and INFLUXDB_PORT are both {settings.influxdb_port}", "choose two NodePorts")
     if settings.api_port in (*_KUBERNETES_PORTS, *(node.port for node, _ in nodes if node.control_plane)):
         what = f"API_PORT {settings.api_port} is taken on the control plane by etcd, another component or SSH"
         yield Problem("hosts.env", what, "6443 is usual, 443 works")
-    ranges = {"POD_CIDR": settings.pod_cidr, "SERVICE_CIDR": settings.service_cidr}
-    if settings.node_cidr:
-        ranges["NODE_CIDR"] = settings.node_cidr
     labels = list(ranges)
     for index, first in enumerate(labels):
         for second in labels[index + 1 :]:

@@ -111,11 +111,9 @@ def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
     if odd:
         told = ", ".join(f"{package} {version}" for package, version in odd.items())
         minors = {_minor(version) for version in odd.values()}
-        used = facts.initialised or facts.joined or bool(facts.undo & {"initialised", "joined"})
-        runs = ".".join(facts.packages.get("kubelet", "").split(".")[:2])
         remedy = (
-            f"set KUBERNETES={runs}, which this cluster runs; a real upgrade is `kubeadm upgrade`, node by node"
-            if used and runs and _minor(runs) != _minor(wanted)
+            f"set KUBERNETES={facts.minor}, which this cluster runs; a real upgrade is `kubeadm upgrade`, node by node"
+            if facts.in_cluster and facts.minor and _minor(facts.minor) != _minor(wanted)
             else f"`{chart.fab(patient, 'install')}` brings the inventory's version"
         )
         far = any(minor > _minor(wanted) or _minor(wanted) - minor > 3 for minor in minors)

@@ -40,8 +40,8 @@ def _release(ctx: Context) -> Stop | None:
     kubernetes.io/releases/version-skew-policy.
     """
     facts, wanted = ctx.facts, ctx.recipe.minor
-    there = ".".join(facts.packages.get("kubelet", "").split(".")[:2])
-    if not there or there == wanted or not (facts.initialised or facts.joined or facts.undo & {"initialised", "joined"}):
+    there = facts.minor
+    if not there or there == wanted or not facts.in_cluster:
         return None
     return Stop(
         "install.release",

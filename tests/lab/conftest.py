@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from fabfile.inventory import state_folder
-from lab_bed import BIN, PROJECT, Lab
+from lab_bed import BIN, PROJECT, Lab, inv
 
 collect_ignore = [] if os.environ.get("KUBEFAB_RELEASES") else ["test_releases.py"]
 ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
@@ -46,8 +46,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         with capture.global_and_fixture_disabled():  # filling an empty cache takes minutes: its progress is worth seeing
             if killed:
                 ours = mark.read_text() == "ours"
-                subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
-            subprocess.run([BIN / "inv", "lab.up", "--workers", "2"], cwd=PROJECT, check=True)
+                inv("lab.down")
+            inv("lab.up", "--workers", "2")
             mark.write_text("ours" if ours else "a running one")
         found = Lab(tmp_path_factory.mktemp("lab"))
         if not ours and not killed:
@@ -57,7 +57,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         mark.unlink(missing_ok=True)
         if ours:
             with capture.global_and_fixture_disabled():
-                subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
+                inv("lab.down")
 
 
 @pytest.fixture

@@ -219,6 +219,11 @@ class Lab:
         return self.end(process)
 
 
+def inv(*argv: str) -> None:
+    """A command of the lab's own, its progress shown; it must succeed."""
+    subprocess.run([BIN / "inv", *argv], cwd=PROJECT, check=True)
+
+
 def firewall(*rules: str) -> str:
     """Shell lines that put nftables rules, each beginning with the chain `input` or `output`, before all others; NO_FIREWALL takes them away."""
     chains = (f"nft 'add chain inet {TABLE} {hook} {{ type filter hook {hook} priority -300; }}'" for hook in ("input", "output"))

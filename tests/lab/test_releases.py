@@ -6,12 +6,11 @@ Left out of `make test`: each release is ten more minutes of building from a col
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from lab_bed import BIN, PROJECT, Lab, dirt
+from lab_bed import Lab, dirt, inv
 
 RELEASES = os.environ.get("KUBEFAB_RELEASES", "").split()
 
@@ -22,12 +21,12 @@ def released(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     capture = request.config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():
-            subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
-            subprocess.run([BIN / "inv", "lab.up", "--workers", "2", "--kubernetes", request.param], cwd=PROJECT, check=True)
+            inv("lab.down")
+            inv("lab.up", "--workers", "2", "--kubernetes", request.param)
         yield Lab(tmp_path_factory.mktemp("lab"))
     finally:
         with capture.global_and_fixture_disabled():
-            subprocess.run([BIN / "inv", "lab.down"], cwd=PROJECT, check=True)
+            inv("lab.down")
 
 
 def test_from_bare_machines_to_a_cluster_and_back(released: Lab, request: pytest.FixtureRequest) -> None:
