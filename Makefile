@@ -1,15 +1,15 @@
-# kubefab. `make demo` shows the whole job on simulated nodes; `make test` runs every test.
+# kubefab. `make demo` shows the whole job on simulated nodes; `make test` runs every test that needs no root and no Docker.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check faults releases lab format lock clean
+.PHONY: help demo test test-lab lint style types tests faults releases lab lock clean
 
 help:
 	@echo 'make demo      bring up, look at and take back a cluster of simulated nodes (seconds, no privileges)'
-	@echo 'make test      every check and every test, those on real nodes too (root, Docker; 15 min more the first time)'
-	@echo 'make check     the same without real nodes (a few minutes, no privileges)'
+	@echo 'make test      every check and every test without real nodes (two or three minutes, no privileges)'
+	@echo 'make test-lab  the tests on real nodes (root, Docker; about 25 minutes, 15 more the first time)'
 	@echo 'make faults    kubefab killed, power cut, links dropped on real nodes, many times (half an hour)'
 	@echo 'make releases  the job with each known release on real nodes (ten minutes more a release the first time)'
 	@echo 'make lab       a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
@@ -32,16 +32,27 @@ lab: $(VENV)/.runtime
 	@echo '$$ inv lab.up'; $(BIN)/inv lab.up
 	@echo; echo '$$ inv cluster.bootstrap --env lab'; $(BIN)/inv cluster.bootstrap --env lab
 
-test: lint
-	$(BIN)/python -m pytest
+# The types beside the tests: mypy has one process.  What tests run themselves may keep its bytecode.
+test: export PYTHONDONTWRITEBYTECODE =
+test: style
+	@$(MAKE) --no-print-directory -j2 types tests
 
-check: lint
-	$(BIN)/python -m pytest -m 'not lab'
+lint: style types
 
-.PHONY: lint
-lint: $(VENV)/.dev
+style: $(VENV)/.dev
 	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
 	$(BIN)/mypy
+
+tests: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+# Asked with any Python, before `.venv` is made.
+test-lab:
+	@$(PYTHON) -m lab.needs
+	@$(MAKE) --no-print-directory $(VENV)/.dev
+	$(BIN)/python -m pytest tests/lab
 
 # Exact versions with hashes; `make lock` renews them.
 lock: $(VENV)/.dev

@@ -17,13 +17,12 @@ ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is the lab's, and put it in order.
+    """Give the lab's tests their time, and put them in order.
 
     The story first: it begins with machines that have nothing on them.  The doctor after all that needs the network: its small MTU is remembered.
     """
     for item in items:
         if item.path.is_relative_to(PROJECT / "tests" / "lab"):
-            item.add_marker(pytest.mark.lab)
             item.add_marker(pytest.mark.timeout(ENTERING if {"lab", "released"} & set(getattr(item, "fixturenames", ())) else 300))
     order = {"test_story.py": 0, "test_scenarios.py": 1, "test_faults.py": 2, "test_digests.py": 3, "test_doctor.py": 4, "test_dnf.py": 5, "test_releases.py": 6}
     items.sort(key=lambda item: order.get(item.path.name, 7) if item.path.is_relative_to(PROJECT / "tests" / "lab") else 8)
@@ -35,8 +34,6 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
     A run that was killed leaves its mark and what it had broken: the lab is then made anew.
     """
-    if os.environ.get("KUBEFAB_NO_LAB") == "1" and os.environ.get("CI") != "true":
-        pytest.skip("KUBEFAB_NO_LAB=1: tests on real nodes are left out")
     capture = request.config.pluginmanager.getplugin("capturemanager")
     state = json.loads(subprocess.run([BIN / "inv", "lab.status", "--json"], cwd=PROJECT, stdout=subprocess.PIPE, check=True).stdout)
     ours = not state["containers"]

@@ -216,8 +216,8 @@ def test_every_command_that_the_documentation_names_exists(name: str) -> None:
     code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^\$? ?((?:inv|fab) .*)$", text, flags=re.M)
     for program, command in _named(iter(code)):
         assert command in (INV if program == "inv" else FAB), f"{name} speaks of `{program} {command}`"
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.M))
-    for target in re.findall(r"`make ([a-z]+)`", text) + re.findall(r"^\$ make ([a-z]+)", text, flags=re.M):
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), flags=re.M))
+    for target in re.findall(r"`make ([a-z-]+)`", text) + re.findall(r"^\$ make ([a-z-]+)", text, flags=re.M):
         assert target in targets, f"{name} speaks of `make {target}`"
 
 

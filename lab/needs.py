@@ -1,0 +1,36 @@
+"""What a machine lacks for a lab, in one line, asked before anything is built or installed.
+
+`python -m lab.needs` needs no virtual environment: standard library only.  It exits with 2 if something is lacking.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+
+
+def lacking(platform: str, root: bool, has: Callable[[str], bool]) -> str:
+    """What `platform` (as sys.platform) lacks, with the remedy, or "". `has` says whether a program is there.
+
+    A Docker engine need not be there: the lab starts one, and installs docker.io where apt-get can.
+    """
+    if not platform.startswith("linux"):
+        return f"Linux (this is {platform})"
+    wants = []
+    if not root:
+        wants.append("root (sudo)")
+    if not has("dockerd") and not has("docker") and not has("apt-get"):
+        wants.append("Docker")
+    return " and ".join(wants)
+
+
+def main() -> None:
+    missing = lacking(sys.platform, os.geteuid() == 0, lambda program: shutil.which(program) is not None)
+    if missing:
+        sys.exit(f"tests on real nodes need {missing}; nothing was built or installed. `make test` runs all others")
+
+
+if __name__ == "__main__":
+    main()

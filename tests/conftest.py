@@ -1,0 +1,38 @@
+"""For every test: the lab's run only when they are named, and each process of `pytest -n` keeps to a core."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+LAB = TESTS / "lab"
+
+
+def _named(config: pytest.Config) -> list[Path]:
+    """The files and folders that pytest is to collect."""
+    return [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+
+
+def _lab_is_left_out(config: pytest.Config) -> bool:
+    return not any(path.is_relative_to(LAB) for path in _named(config))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The simulation runs on one core (threads of one interpreter); two processes of `pytest -n 2` are not to choose the same one."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`pytest` and `pytest tests` start nothing on real nodes: `pytest tests/lab` does."""
+    return True if collection_path == LAB and _lab_is_left_out(config) else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _lab_is_left_out(config) and any(LAB.is_relative_to(path) for path in _named(config)):
+        terminalreporter.write_line("not run: real nodes: make test-lab (root, Docker; about 25 minutes, 15 more the first time)")
