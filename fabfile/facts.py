@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .firewall import COUNT
 from .script import LOCK_WAIT
 
 PACKAGES = ("containerd.io", "containerd", "docker.io", "docker-ce", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
@@ -90,7 +91,7 @@ echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
 echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
 echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
 echo '@@ rules'
-if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | grep -cE '(KUBE-|FLANNEL-|CNI-)'; fi
+if has iptables-save; then @count_rules@; fi
 if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
 echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has crictl; then timeout 10 crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q 2>/dev/null; fi
 echo '@@ images'
@@ -107,7 +108,7 @@ echo '@@ undo'; ls -1 "$state" 2>/dev/null
 wait
 for s in readyz nodes objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
-""".replace("@swap_units@", SWAP_UNITS)
+""".replace("@swap_units@", SWAP_UNITS).replace("@count_rules@", COUNT)
 
 
 def observe_script(

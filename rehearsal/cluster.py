@@ -29,7 +29,8 @@ FLANNEL_RULES = (
     '-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG',
     '-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD',
 )
-CNI_RULE = '-A POSTROUTING -m comment --comment "name: cbr0" -j CNI-HOSTPORT-MASQ'
+# what the bridge plugin writes for a pod, and what reset has to know it by
+CNI_RULE = r'-A POSTROUTING -m comment --comment "name: \"cbr0\" id: \"4f2c\"" -j CNI-0a1b2c3d4e5f60718293a4b5'
 
 Object = dict[str, Any]
 FaultOf = Callable[[Host, str], str | None]

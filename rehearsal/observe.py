@@ -8,10 +8,10 @@ from collections.abc import Callable
 from io import StringIO
 
 from fabfile.facts import SWAP_UNITS
+from fabfile.firewall import COUNT
 
 from .bash import Shell, Streams, Unmodelled
 from .commands import dispatch
-from .commands.network import OUR_CHAIN
 from .commands.pki import ca_hash
 from .commands.runtime import sandbox
 from .commands.system import disk_free
@@ -195,9 +195,8 @@ def _processes(machine: Machine, values: Values) -> str:
 @_section("rules")
 def _rules(machine: Machine, values: Values) -> str:
     host = machine.host
-    saved = _run(machine, "(iptables-save; ip6tables-save)")
-    count = sum(bool(OUR_CHAIN.search(line)) for line in saved.splitlines())
-    return _lines([str(count), *(f"table {name}" for name in host.nft_tables if re.search(r" (kube-proxy|flannel-ipv[46])$", f" {name}"))])
+    tables = [f"table {name}" for name in host.nft_tables if re.search(r" (kube-proxy|flannel-ipv[46])$", f" {name}")]
+    return _lines([_run(machine, COUNT).strip(), *tables])
 
 
 @_section("pods")

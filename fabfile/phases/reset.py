@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..context import Context
 from ..facts import LINKS, STATE, TRACES, NodeFacts
+from ..firewall import NETWORK, without_ours
 from ..recipes.modern import CERTS, SOCKET
 from ..recipes.packages import WANTED, family
 from ..steps import Action, Step, Stop
@@ -14,7 +15,6 @@ from .prep import MODULES, SYSCTL
 
 # What a pod's own files look like that are mounted once more, by subPath. A hostPath's, which is somebody's data, does not.
 _POD_FILES = re.compile(r"/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|projected|downward-api|empty-dir)/")
-OURS = r"(KUBE-|FLANNEL-|CNI-)"
 
 
 def reset(ctx: Context) -> Iterator[Action]:
@@ -62,7 +62,7 @@ def reset(ctx: Context) -> Iterator[Action]:
         "interfaces and firewall rules",
         (
             *(f"ip link show dev {name} >/dev/null 2>&1 && ip link delete {name} || true" for name in LINKS),
-            *(_without_ours(tool) for tool in ("iptables", "ip6tables")),
+            *(without_ours(tool) for tool in ("iptables", "ip6tables")),
             "for t in 'ip kube-proxy' 'ip6 kube-proxy' 'ip flannel-ipv4' 'ip6 flannel-ipv6'; do nft delete table $t 2>/dev/null || true; done",
         ),
     )
@@ -102,19 +102,11 @@ def _removals(ctx: Context) -> tuple[str, ...]:
         "rm -rf --one-file-system /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env "
         "/var/lib/kubelet/pki /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/*_state /var/lib/kubelet/actuated_pods_state "
         "/var/lib/kubelet/allocated_pods_state",
-        "rm -rf /etc/cni/net.d/10-flannel.conflist /var/lib/cni/flannel /var/lib/cni/networks/cbr0 /var/lib/cni/results /run/flannel "
-        "/opt/cni/bin/flannel",  # flannel's own pod put that plugin there
-        "rmdir /var/lib/cni/networks /var/lib/cni 2>/dev/null || true",
+        f"rm -rf /etc/cni/net.d/10-flannel.conflist /var/lib/cni/flannel /var/lib/cni/networks/{NETWORK} /var/lib/cni/results/{NETWORK}-* "
+        "/run/flannel /opt/cni/bin/flannel",  # flannel's own pod put that plugin there
+        "rmdir /var/lib/cni/results /var/lib/cni/networks /var/lib/cni 2>/dev/null || true",
         "rm -f /run/kubefab-init.yaml /run/kubefab-join.yaml /run/kubefab-token.yaml",
         *(f"rm -rf {CERTS}/{name}" for name in registries),
-    )
-
-
-def _without_ours(tool: str) -> str:
-    """Atomically put back the rule set less our lines: the host's own rules, SSH's among them, stay in force throughout."""
-    return (
-        f"if command -v {tool}-save >/dev/null && {tool}-save 2>/dev/null | grep -E '{OURS}' >/dev/null; then "
-        f"{tool}-save 2>/dev/null | grep -vE '{OURS}' | {tool}-restore; fi"
     )
 
 

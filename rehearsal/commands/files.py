@@ -44,11 +44,13 @@ def rm(machine: Machine, call: Call) -> int:
 
 @program("rmdir")
 def rmdir(machine: Machine, call: Call) -> int:
+    code = 0
     for path in _words(call)[1]:
         if machine.host.children(path):
-            return call.fail(f"rmdir: failed to remove '{path}': Directory not empty")
-        machine.host.remove(path)
-    return 0
+            code = call.fail(f"rmdir: failed to remove '{path}': Directory not empty")
+        else:
+            machine.host.remove(path)
+    return code
 
 
 @program("mkdir")

@@ -13,7 +13,10 @@ from ..host import Host
 from ..machine import Machine
 from . import host2017, program, unmodelled
 
-OUR_CHAIN = re.compile(r"\b(KUBE-[A-Z-]+|FLANNEL-[A-Z]+|CNI-[A-Z-]+)")
+_CHAIN = re.compile(r"^-A (\S+)|-[jg] (\S+)$")
+_BUILT_IN = {"INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING", "ACCEPT", "DROP", "REJECT", "RETURN", "MASQUERADE", "DNAT", "LOG", "MARK"}
+_OF_CBR0 = re.compile(r'--comment "(?:dnat |snat )?name: \\"cbr0\\" id: ')
+_POD_CHAIN = re.compile(r"CNI-(?:DN-|SN-)?[0-9a-f]+")
 _DEFAULTS = Settings()
 
 
@@ -95,11 +98,32 @@ def _rules(machine: Machine, name: str) -> list[str]:
     return machine.host.rules6 if name.startswith("ip6") else machine.host.rules
 
 
+def _chains(rule: str) -> list[str]:
+    """The chain that a rule is in, and the one (or the target) that it jumps to."""
+    if rule.startswith(":"):
+        return [rule[1:].split()[0]]
+    return [name for pair in _CHAIN.findall(re.sub(r'"(?:[^"\\]|\\.)*"', "Q", rule)) for name in pair if name]
+
+
+def cluster_lines(saved: str) -> list[bool]:
+    """For each line of iptables-save's output, whether it is a cluster's: what fabfile.firewall's awk program says, written once more."""
+    rows = saved.splitlines()
+    tables: list[int] = []
+    for row in rows:
+        tables.append((tables[-1] if tables else 0) + row.startswith("*"))
+    named = [bool(_OF_CBR0.search(row)) and any(chain.startswith("CNI-") for chain in _chains(row)) for row in rows]
+    own = {(t, c) for t, row, mine in zip(tables, rows, named, strict=True) if mine for c in _chains(row) if _POD_CHAIN.fullmatch(c)}
+    return [
+        mine or any(chain.startswith(("KUBE-", "FLANNEL-")) or (t, chain) in own for chain in _chains(row))
+        for t, row, mine in zip(tables, rows, named, strict=True)
+    ]
+
+
 @program("iptables-save", "ip6tables-save")
 def save(machine: Machine, call: Call) -> int:
     rules = _rules(machine, call.argv[0])
-    chains = sorted({chain for rule in rules for chain in OUR_CHAIN.findall(rule)})
-    nat = [r for r in rules if r.startswith(("-A PREROUTING", "-A POSTROUTING"))]
+    chains = sorted({chain for rule in rules for chain in _chains(rule)} - _BUILT_IN)
+    nat = [r for r in rules if r.startswith(("-A PREROUTING", "-A POSTROUTING", "-A CNI-"))]
     for table, chosen, hooks in (
         ("nat", nat, ("PREROUTING", "POSTROUTING")),
         ("filter", [r for r in rules if r not in nat], ("INPUT", "FORWARD")),
@@ -107,7 +131,7 @@ def save(machine: Machine, call: Call) -> int:
         if not rules:
             continue
         call.out(f"*{table}\n" + "".join(f":{hook} ACCEPT [0:0]\n" for hook in hooks))
-        call.out("".join(f":{chain} - [0:0]\n" for chain in chains if any(chain in r for r in chosen)))
+        call.out("".join(f":{chain} - [0:0]\n" for chain in chains if any(chain in _chains(r) for r in chosen)))
         call.out("".join(f"{rule}\n" for rule in chosen) + "COMMIT\n")
     return 0
 

@@ -6,9 +6,11 @@ import re
 import shlex
 import time
 
+from fabfile import firewall
+
 from ..bash import Call, Unmodelled
 from ..machine import LOCKER, Machine
-from . import dispatch, program, unmodelled
+from . import dispatch, network, program, unmodelled
 
 
 @program("true", ":", "wait", "umask", "set", "trap")
@@ -402,6 +404,11 @@ def awk(machine: Machine, call: Call) -> int:
                 call.out(f"{pid}\n")
         return 0
     text, code = texts(machine, call, paths)
+    if source == firewall.PROGRAM:
+        ours = network.cluster_lines(text)
+        kept = "".join(f"{line}\n" for line, mine in zip(text.splitlines(), ours, strict=True) if not mine)
+        call.out(f"{sum(ours)}\n" if "count" in variables else kept)
+        return code
     rows = [line.split() for line in text.splitlines()]
     if match := re.fullmatch(r"\{print \$(\d+)\}", source.replace("{ print", "{print").replace(" }", "}")):
         column = int(match[1])
