@@ -191,9 +191,12 @@ def _print_status(console: Console, rows: Sequence[status_module.Row]) -> None:
     for row in rows:
         if row.reason:
             console.print(f"{row.node.name}: {row.reason}", markup=False, soft_wrap=True)
+        told: dict[tuple[str, str], list[str]] = {}  # one cause may stop every phase: it is told once
         for cell in row.cells:
             if cell.state not in ("done", "waiting") and cell.reason:
-                console.print(f"{row.node.name} {cell.phase}: {cell.state}: {cell.reason}", markup=False, soft_wrap=True)
+                told.setdefault((cell.state, cell.reason), []).append(cell.phase)
+        for (state, reason), names in told.items():
+            console.print(f"{row.node.name} {', '.join(names)}: {state}: {reason}", markup=False, soft_wrap=True)
 
 
 @command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config"})

@@ -104,6 +104,13 @@ echo '@@ ca'
 if [ -e /etc/kubernetes/pki/ca.crt ] && has openssl; then
   openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum | cut -d' ' -f1
 fi
+echo '@@ made'
+if [ -n "$control_plane" ]; then
+  m=/etc/kubernetes/manifests
+  cat $m/kube-apiserver.yaml $m/kube-apiserver.json $m/kube-controller-manager.yaml $m/kube-controller-manager.json 2>/dev/null | head -c 100000 |
+    grep -oE -- '--(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)=[^" ]+'
+  sed -n 's/^clusterDomain: */--cluster-domain=/p' /var/lib/kubelet/config.yaml 2>/dev/null
+fi
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
 wait
 for s in readyz nodes objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
@@ -169,6 +176,20 @@ class Unit:
     enabled: bool
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a control plane was made with, as its static pods and its kubelet run; empty, 0 or None where it does not show."""
+
+    pod_cidrs: tuple[Network, ...] = ()
+    service_cidrs: tuple[Network, ...] = ()
+    dns_domain: str = ""
+    api_port: int = 0
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = None
+
+
 @dataclass(frozen=True)
 class NodeFacts:
     """What one node is like at one moment."""
@@ -213,6 +234,7 @@ class NodeFacts:
     digests: Mapping[str, str] = field(default_factory=dict)  # by name, when they were asked for
     kubeadm_images: tuple[str, ...] = ()  # what its kubeadm would run, likewise
     ca_hash: str = ""
+    made: Made = Made()
     undo: frozenset[str] = frozenset()
     api_ready: bool = False
     nodes: tuple[Mapping[str, Any], ...] = ()
@@ -250,6 +272,12 @@ class NodeFacts:
     def node_object(self, hostname: str) -> Mapping[str, Any] | None:
         """The API's Node of that name, as seen from this (control plane) node."""
         return next((n for n in self.nodes if n["metadata"]["name"] == hostname), None)
+
+    @property
+    def pod_cidrs(self) -> dict[str, Network]:
+        """The share of the pod network that the API gave each node, by the node's name."""
+        shares = {n["metadata"]["name"]: networks(str(n.get("spec", {}).get("podCIDR", ""))) for n in self.nodes}
+        return {name: share[0] for name, share in shares.items() if share}
 
     def node_ready(self, hostname: str) -> bool:
         node = self.node_object(hostname)
@@ -308,6 +336,7 @@ def parse_facts(output: str) -> NodeFacts:
         digests={w[0]: w[1] for w in map(str.split, lines["images"]) if len(w) == 2},
         kubeadm_images=tuple(lines.get("kubeadm", ())),
         ca_hash=f"sha256:{lines['ca'][0]}" if lines["ca"] else "",
+        made=parse_made(lines.get("made", ())),
         undo=frozenset(lines["undo"]),
         api_ready=lines["readyz"] == ["ok"],
         nodes=_items(sections["nodes"]),
@@ -323,6 +352,31 @@ def _pairs(lines: Iterable[str]) -> dict[str, str]:
 
 def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The ranges in a list with commas; none where any of it is not a range."""
+    try:
+        return tuple(ipaddress.ip_network(word) for word in text.split(",") if word)
+    except ValueError:
+        return ()
+
+
+def parse_made(lines: Iterable[str]) -> Made:
+    """Flags, one a line, as the control plane's own files have them; what has not the form of its kind counts as not seen."""
+    flags = _pairs(lines)
+    try:
+        address = ipaddress.ip_address(flags.get("--advertise-address", ""))
+    except ValueError:
+        address = None
+    domain = flags.get("--cluster-domain", "").strip("'")
+    return Made(
+        pod_cidrs=networks(flags.get("--cluster-cidr", "")),
+        service_cidrs=networks(flags.get("--service-cluster-ip-range", "")),
+        dns_domain=domain if re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", domain) else "",
+        api_port=_number(flags.get("--secure-port", "")[:5]),
+        address=address,
+    )
 
 
 def parse_links(text: str) -> dict[str, Link]:

@@ -1,5 +1,6 @@
 """What nodes wait for in each other: the only coupling between the per-node pipelines.
 
+- `seen`: the control plane was looked at, or cannot be; what it was made with is known before another node is touched.
 - `master`: the API answers; workers join then.
 - `network`: flannel is applied; a worker's flannel.1 is looked for only then.
 - `members`: a worker is in (or none will come); add-ons have a place to run.
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Condition
 
-MASTER, NETWORK, MEMBERS, ADDONS = "master", "network", "members", "addons"
+SEEN, MASTER, NETWORK, MEMBERS, ADDONS = "seen", "master", "network", "members", "addons"
 
 
 class Blocked(Exception):

@@ -240,6 +240,8 @@ class Run:
         runs_here = control in nodes
         if "join" in names and not (runs_here and "master" in names):
             self._settle_from_control(control, nodes)
+        if not runs_here:
+            self.gates.open(gate.SEEN)
         if not workers_running:
             self.gates.open(gate.MEMBERS)
         if not (runs_here and "addons" in names):
@@ -326,6 +328,7 @@ class Run:
             self._pending.discard(node.name)
             self._claimed.notify_all()
         if node.control_plane:
+            self.gates.open(gate.SEEN, now)
             why = f"{node.name} ({result.phase or 'connecting'} {result.state})"
             for name in (gate.MASTER, gate.NETWORK, gate.ADDONS):
                 self.gates.fail(name, why, now)
@@ -344,6 +347,10 @@ class Run:
         if again and not node.control_plane and self.control is not None:
             self.observe(self.environment.control_plane)  # after the node: its join may have ended while the link was away
         twin = self._claim(node, facts)
+        if node.control_plane:
+            self.gates.open(gate.SEEN, clock.now())
+        else:
+            self._pass(gate.SEEN, node, "")
         unproved: list[Phase] = []
         changed = False
         for phase in phases:
@@ -615,6 +622,7 @@ class Run:
 
 
 _GATE_TEXT = {
+    gate.SEEN: "the first look at the control plane",
     gate.MASTER: "the control plane's API",
     gate.NETWORK: "flannel on the control plane",
     gate.MEMBERS: "the first worker",

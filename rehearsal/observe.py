@@ -227,6 +227,17 @@ def _ca(machine: Machine, values: Values) -> str:
     return f"{ca_hash(ca)}\n" if ca else ""
 
 
+@_section("made")
+def _made(machine: Machine, values: Values) -> str:
+    if not values.get("control_plane"):
+        return ""
+    files = [f"/etc/kubernetes/manifests/{name}.yaml" for name in ("kube-apiserver", "kube-controller-manager")]
+    flags = "(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)"
+    found = [match[0] for path in files for match in re.finditer(rf'--{flags}=[^" \n]+', machine.host.read(path) or "")]
+    domain = re.search(r"^clusterDomain: *(.*)$", machine.host.read("/var/lib/kubelet/config.yaml") or "", flags=re.M)
+    return _lines([*found, *([f"--cluster-domain={domain[1]}"] if domain else [])])
+
+
 @_section("undo")
 def _undo(machine: Machine, values: Values) -> str:
     return _lines(machine.host.children(values["state"]))

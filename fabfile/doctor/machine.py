@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from .. import lasting
 from ..facts import SYSCTLS
 from ..phases import BOOTSTRAP, for_release
 from ..phases.master import MINIMUM_MEMORY
@@ -27,6 +28,7 @@ _CODES = {
     "master.foreign": "KF-OLD-CONTROL",
     "master.memory": "KF-MEM-SMALL",
     "join.foreign": "KF-OLD-CLUSTER",
+    lasting.STOP: "KF-SET-LASTING",
 }
 NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before every bootstrap
 
@@ -34,6 +36,8 @@ NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before eve
 def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Whatever would make a phase refuse this node: the phases themselves say so, so that both always agree."""
     context = chart.context(patient)
+    if not patient.node.control_plane and lasting.changes(chart.environment, chart.control):
+        return  # the control plane's row says it, once for all nodes
     settings = chart.environment.settings
     if settings.manual and not settings.token:
         key = f"{chart.environment.name.upper()}_TOKEN"
@@ -48,6 +52,8 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
             if isinstance(action, Stop) and action.id not in NEEDS_API:
                 code = _CODES.get(action.id, f"KF-STOP-{action.id.upper().replace('.', '-')}")
                 yield Finding(code, ERROR, (patient.name,), action.reason, action.remedy)
+                if action.id == lasting.STOP:  # the same from every phase
+                    return
         if phase.name == "prep" and patient.facts.os_id == "":
             return
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ..context import Context
 from ..inventory import Environment
+from ..lasting import kept
 from ..steps import Action
 from . import manual
 from .addons import addons
@@ -38,13 +39,13 @@ class Phase:
 _ALL = frozenset({"control-plane", "worker"})
 _CONTROL, _WORKER = frozenset({"control-plane"}), frozenset({"worker"})
 
-PREP = Phase("prep", "prepare", prep, _ALL)
-INSTALL = Phase("install", "install", install, _ALL)
-REGISTRY = Phase("registry", "registry", registry, _ALL)
-MASTER = Phase("master", "control plane", master, _CONTROL, fresh=True)
-NETWORK = Phase("network", "network", network, _CONTROL, fresh=True)
-JOIN = Phase("join", "join", join, _WORKER, needs={"worker": "master"}, fresh=True)
-ADDONS = Phase("addons", "add-ons", addons, _ALL, needs={"worker": "addons"}, fresh=True)
+PREP = Phase("prep", "prepare", kept(prep), _ALL)
+INSTALL = Phase("install", "install", kept(install), _ALL)
+REGISTRY = Phase("registry", "registry", kept(registry), _ALL)
+MASTER = Phase("master", "control plane", kept(master), _CONTROL, fresh=True)
+NETWORK = Phase("network", "network", kept(network), _CONTROL, fresh=True)
+JOIN = Phase("join", "join", kept(join), _WORKER, needs={"worker": "master"}, fresh=True)
+ADDONS = Phase("addons", "add-ons", kept(addons), _ALL, needs={"worker": "addons"}, fresh=True)
 RESET = Phase("reset", "reset", reset, _ALL)
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
@@ -53,13 +54,13 @@ EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}
 _MANUAL = {
     phase.name: phase
     for phase in (
-        replace(PREP, run=manual.prep),
-        replace(INSTALL, run=manual.install),
-        replace(REGISTRY, run=manual.registry),
-        replace(MASTER, run=manual.master),
-        replace(NETWORK, run=manual.network),
-        replace(JOIN, run=manual.join, needs={"worker": "network"}),  # N2 looks at every pod: workers come after it
-        replace(ADDONS, run=manual.addons, roles=_CONTROL, needs={}),
+        replace(PREP, run=kept(manual.prep)),
+        replace(INSTALL, run=kept(manual.install)),
+        replace(REGISTRY, run=kept(manual.registry)),
+        replace(MASTER, run=kept(manual.master)),
+        replace(NETWORK, run=kept(manual.network)),
+        replace(JOIN, run=kept(manual.join), needs={"worker": "network"}),  # N2 looks at every pod: workers come after it
+        replace(ADDONS, run=kept(manual.addons), roles=_CONTROL, needs={}),
         replace(RESET, run=manual.reset),
     )
 }

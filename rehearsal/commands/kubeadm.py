@@ -150,8 +150,15 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     call.out('[certs] Generating "ca" certificate and key\n[kubeconfig] Writing "admin.conf" kubeconfig file\n')
     ca = certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
     name = str(config.get("clusterName", "kubernetes"))
-    write_control_plane(host, ca, endpoint, name, version)
-    _kubelet_files(host, machine.hostname)
+    networking = config.get("networking", {})
+    services = str(networking.get("serviceSubnet", "10.96.0.0/12"))
+    bind = str(init.get("localAPIEndpoint", {}).get("bindPort", 6443))
+    flags = {
+        "kube-apiserver": {"advertise-address": str(advertise), "secure-port": bind, "service-cluster-ip-range": services},
+        "kube-controller-manager": {"cluster-cidr": str(networking["podSubnet"])} if "podSubnet" in networking else {},
+    }
+    write_control_plane(host, ca, endpoint, name, version, flags)
+    _kubelet_files(host, machine.hostname, str(networking.get("dnsDomain", "cluster.local")))
     host.units["kubelet"].active = True
     if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
         host.clock += HEALTH
@@ -234,8 +241,9 @@ def _static(host: Host, component: str, version: str) -> Pod:
     )
 
 
-def _kubelet_files(host: Host, hostname: str) -> None:
-    host.write("/var/lib/kubelet/config.yaml", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n")
+def _kubelet_files(host: Host, hostname: str, domain: str = "cluster.local") -> None:
+    text = f"apiVersion: kubelet.config.k8s.io/v1beta1\nclusterDomain: {domain}\nkind: KubeletConfiguration\n"
+    host.write("/var/lib/kubelet/config.yaml", text)
     host.write("/var/lib/kubelet/kubeadm-flags.env", f'KUBELET_KUBEADM_ARGS="--hostname-override={hostname} --node-ip={host.address}"\n')
     host.write("/var/lib/kubelet/pki/kubelet-client-current.pem", "-----BEGIN CERTIFICATE-----\n", "600")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 
 import yaml
 
@@ -24,8 +25,10 @@ def ca_hash(ca: str) -> str:
     return hashlib.sha256(ca.encode()).hexdigest()
 
 
-def write_control_plane(host: Host, ca: str, endpoint: str, name: str, version: str) -> None:
-    """What kubeadm init leaves under /etc/kubernetes."""
+def write_control_plane(
+    host: Host, ca: str, endpoint: str, name: str, version: str, flags: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """What kubeadm init leaves under /etc/kubernetes; `flags` are the static pods', by component."""
     key = hashlib.sha256(ca.encode()).hexdigest()
     host.write("/etc/kubernetes/pki/ca.crt", ca)
     for pair in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "sa", "etcd/ca", "etcd/server"):
@@ -33,7 +36,9 @@ def write_control_plane(host: Host, ca: str, endpoint: str, name: str, version: 
     for who in ("admin", "super-admin", "controller-manager", "scheduler", "kubelet"):
         host.write(f"/etc/kubernetes/{who}.conf", kubeconfig(ca, endpoint, name, who), "600")
     for component in COMPONENTS:
-        host.write(f"/etc/kubernetes/manifests/{component}.yaml", f"# {component} v{version}\napiVersion: v1\nkind: Pod\n", "600")
+        command = "".join(f"    - --{flag}={value}\n" for flag, value in (flags or {}).get(component, {}).items())
+        text = f"# {component} v{version}\napiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - command:\n    - {component}\n{command}"
+        host.write(f"/etc/kubernetes/manifests/{component}.yaml", text, "600")
     host.write("/var/lib/etcd/member/snap/db", "etcd\n", "600")
     host.make_folder("/etc/kubernetes/tmp")
 

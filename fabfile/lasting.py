@@ -1,0 +1,104 @@
+"""Settings that a cluster keeps for its life: what it was made with, beside what the inventory says now.
+
+kubeadm reads them once, at init; flannel, the join and the add-ons would act on another value, and break a cluster that works.
+Sources: kubernetes.io "kubeadm Configuration (v1beta4)"; flannel docs/kubernetes.md (Network must hold every node's podCIDR).
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .context import Context
+from .facts import NodeFacts
+from .inventory import Environment
+from .steps import Action, Stop
+
+STOP = "cluster.settings"
+ADDRESS = "the control plane's private address"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting: its key, the cluster's value, and the inventory's."""
+
+    key: str
+    made: str
+    says: str
+    proof: str = ""  # where else it shows
+
+
+def lives(control: NodeFacts) -> bool:
+    """A cluster that was up, not an init that never ended: that one is taken back and done again, with the settings of the day."""
+    once_up = bool(control.undo & {"initialised", "done"})
+    return once_up or (control.api_ready and ("init-started" not in control.undo or len(control.nodes) > 1))
+
+
+def changes(environment: Environment, control: NodeFacts | None) -> tuple[Change, ...]:
+    """What differs; nothing where the control plane was not seen or shows no value: an unknown value is not another one."""
+    if control is None or not lives(control):
+        return ()
+    return tuple(_differing(environment, control))
+
+
+def _differing(environment: Environment, control: NodeFacts) -> Iterator[Change]:
+    made, settings, node = control.made, environment.settings, environment.control_plane
+    if made.pod_cidrs and settings.pod_cidr not in made.pod_cidrs:
+        yield Change("POD_CIDR", ",".join(map(str, made.pod_cidrs)), str(settings.pod_cidr), _shares(control))
+    elif not made.pod_cidrs:
+        for name, share in control.pod_cidrs.items():
+            if share.version == settings.pod_cidr.version and not share.subnet_of(settings.pod_cidr):  # type: ignore[arg-type]
+                yield Change("POD_CIDR", f"one that holds {share}", str(settings.pod_cidr), f"node {name} has {share}")
+                break
+    if settings.manual:  # its kubeadm is given no other of them
+        return
+    if made.service_cidrs and settings.service_cidr not in made.service_cidrs:
+        yield Change("SERVICE_CIDR", ",".join(map(str, made.service_cidrs)), str(settings.service_cidr))
+    if made.dns_domain and "clusterDomain" not in settings.kubelet_config and made.dns_domain != settings.dns_domain:
+        yield Change("DNS_DOMAIN", made.dns_domain, settings.dns_domain)
+    if made.api_port and made.api_port != settings.api_port:
+        yield Change("API_PORT", str(made.api_port), str(settings.api_port))
+    if made.address is not None and made.address != ipaddress.ip_address(node.address):
+        yield Change(ADDRESS, str(made.address), node.address)
+
+
+def _shares(control: NodeFacts) -> str:
+    return next((f"node {name} has {share}" for name, share in control.pod_cidrs.items()), "")
+
+
+def sentence(found: tuple[Change, ...]) -> str:
+    """What was seen, for a person: the cluster's values, then the inventory's."""
+    made = ", ".join(f"{change.key} {change.made}{f' ({change.proof})' * bool(change.proof)}" for change in found)
+    says = ", ".join(change.says if len(found) == 1 else f"{change.key} {change.says}" for change in found)
+    return f"this cluster was made with {made}; the inventory says {says}. A living cluster cannot change it"
+
+
+def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
+    """Setting it back comes first: it heals. A new cluster comes last, with what that costs."""
+    back = [f"{change.key}={change.made}" for change in found if change.key != ADDRESS and not change.made.startswith("one ")]
+    words = [f"set {' and '.join(back)} again"] if back else []
+    words += ["set POD_CIDR back"] if any(change.made.startswith("one ") for change in found) else []
+    moved = next((change for change in found if change.key == ADDRESS), None)
+    if moved:
+        words.append(f"give {environment.control_plane.name} its address {moved.made} back, on the machine and in hosts.env (private={moved.made})")
+    env = environment.name
+    return (
+        f"{', and '.join(words)}; then the same command works. Other values need a new cluster: `inv cluster.reset --env {env}`, "
+        f"which loses everything in this one, then `inv cluster.bootstrap --env {env}`"
+    )
+
+
+def kept(run: Callable[[Context], Iterator[Action]]) -> Callable[[Context], Iterator[Action]]:
+    """The phase, which stops before its first action where a setting differs that cannot change."""
+
+    @functools.wraps(run)
+    def guarded(ctx: Context) -> Iterator[Action]:
+        found = changes(ctx.environment, ctx.control)
+        if found:
+            yield Stop(STOP, sentence(found), remedy(ctx.environment, found))
+            return
+        yield from run(ctx)
+
+    return guarded

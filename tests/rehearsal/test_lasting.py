@@ -1,0 +1,79 @@
+"""A setting that cannot change is edited on a living cluster: nothing is touched, every command says so, and each printed way works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import rehearsal
+from fabfile import inventory, phases
+from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.doctor import Doctor
+from fabfile.planning import plan
+from fabfile.runner import Run
+from fabfile.status import BROKEN, status
+from rehearsal_bed import INVENTORY, Bed, Recorder
+
+EDITS = {
+    "REHEARSAL_POD_CIDR=10.55.0.0/16": ("POD_CIDR 10.44.0.0/16", "POD_CIDR=10.44.0.0/16"),
+    "REHEARSAL_SERVICE_CIDR=10.112.0.0/12": ("SERVICE_CIDR 10.96.0.0/12", "SERVICE_CIDR=10.96.0.0/12"),
+    "REHEARSAL_DNS_DOMAIN=corp.local": ("DNS_DOMAIN cluster.local", "DNS_DOMAIN=cluster.local"),
+    "REHEARSAL_API_PORT=443": ("API_PORT 6443", "API_PORT=6443"),
+}
+
+
+def edited(bed: Bed, folder: Path, line: str) -> None:
+    """The operator edits hosts.env."""
+    text = "".join(one + "\n" for one in INVENTORY.splitlines() if one.partition("=")[0] != line.partition("=")[0]) + line + "\n"
+    (folder / "project" / "hosts.env").write_text(text)
+    bed.environment = inventory.load("rehearsal", project=folder / "project", variables={})
+
+
+@pytest.mark.parametrize("line", EDITS)
+def test_it_is_refused_before_anything_is_touched_and_setting_it_back_heals(bed: Bed, tmp_path: Path, line: str) -> None:
+    bed.bootstrap()
+    edited(bed, tmp_path, line)
+    refused = bed.bootstrap()
+    assert set(refused.states.values()) == {"failed"}
+    assert {script for _, script in refused.simulation.ran} == {"observe"}
+    for error in refused.failed.values():
+        assert EDITS[line][0] in error.message and line.partition("=")[2] in error.message
+        assert f"set {EDITS[line][1]} again" in error.remedy
+    for phase in (phases.NETWORK, phases.JOIN, phases.ADDONS):
+        alone = bed.run([phase])
+        assert {script for _, script in alone.simulation.ran} == {"observe"}
+        assert not any(result.steps for result in alone.result.nodes.values())
+    edited(bed, tmp_path, f"REHEARSAL_{EDITS[line][1]}")
+    assert bed.bootstrap().result.steps == 0
+
+
+def test_status_plan_and_doctor_say_it(bed: Bed, tmp_path: Path) -> None:
+    bed.bootstrap()
+    edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
+    facts = bed.facts()
+    assert {cell.state for row in status(bed.environment, facts) for cell in row.cells} == {BROKEN}
+    stops = [action for planned in plan(bed.environment, phases.BOOTSTRAP, bed.environment.nodes, facts) for action in planned.actions]
+    assert stops and all("10.44.0.0/16" in getattr(action, "reason", "") for action in stops)
+    with rehearsal.running(bed.environment) as simulation:
+        environment = simulation.environment
+        group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
+        observed = Run(environment, group, Recorder(), clock=simulation.clock).survey(environment.nodes)
+        report = Doctor(environment, group, lambda text: None).examine(environment.nodes, observed, network=False)
+        group.close()
+    found = [finding for finding in report.findings if finding.code == "KF-SET-LASTING"]
+    assert [finding.nodes for finding in found] == [("cp1",)] and not report.healthy
+
+
+def test_a_new_cluster_with_the_new_value_is_the_other_way(bed: Bed, tmp_path: Path) -> None:
+    bed.bootstrap()
+    edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
+    assert set(bed.reset().states.values()) == {"done"}
+    assert set(bed.bootstrap().states.values()) == {"done"}
+    assert str(bed.facts()["cp1"].made.pod_cidrs[0]) == "10.55.0.0/16"
+
+
+def test_a_failed_init_is_done_again_with_the_new_value(bed: Bed, tmp_path: Path) -> None:
+    assert "cp1" in bed.bootstrap("cp1:init-hangs").failed
+    edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
+    assert set(bed.bootstrap().states.values()) == {"done"}
