@@ -26,6 +26,7 @@ _WORKLOADS = {
     "headlamp": "headlamp",
     "kube-web-view": "kube-web-view",
 }
+NAMES = tuple(_WORKLOADS)
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     undefined=jinja2.StrictUndefined,
