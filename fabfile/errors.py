@@ -35,6 +35,14 @@ class StepFailed(KubefabError):
     """A step's command ended with another code than 0, or a wait gave up."""
 
 
+class Malformed(StepFailed):
+    """A node's answer has not the form that it must have. `field` is the word's, "" for the answer as a whole."""
+
+    def __init__(self, message: str, remedy: str = "", output: str = "", field: str = "") -> None:
+        super().__init__(message, remedy, output)
+        self.field = field
+
+
 class StillRunning(StepFailed):
     """An earlier run's step still goes on on the node, and holds its lock."""
 

@@ -7,14 +7,15 @@ into a `NodeFacts`.  Nothing is remembered between runs: state is observed each 
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import forms
 from .firewall import COUNT
+from .forms import Answer, FormError, Hostname
 from .script import LOCK_WAIT
 
 PACKAGES = ("containerd.io", "containerd", "docker.io", "docker-ce", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
@@ -199,7 +200,7 @@ class NodeFacts:
     os_codename: str = ""
     os_like: tuple[str, ...] = ()
     os_name: str = ""
-    hostname: str = ""
+    hostname: Hostname = forms.UNNAMED
     kernel: str = ""
     arch: str = ""
     cpus: int = 0
@@ -242,6 +243,11 @@ class NodeFacts:
     retention: str = ""
     reporting: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        """No facts without a name that has its form, wherever they come from: it stands in shell lines. Raises FormError."""
+        if self.hostname:
+            object.__setattr__(self, "hostname", Hostname(self.hostname))
+
     @property
     def initialised(self) -> bool:
         """The control plane answers; admin.conf alone proves nothing, kubeadm writes it early."""
@@ -281,126 +287,145 @@ class NodeFacts:
 
     def node_ready(self, hostname: str) -> bool:
         node = self.node_object(hostname)
-        conditions = node["status"].get("conditions", []) if node else []
+        conditions = node.get("status", {}).get("conditions", []) if node else []
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def parse_facts(output: str) -> NodeFacts:
-    """Read the observing script's output. Raises ValueError when it is cut short."""
-    parts = re.split(r"^@@ (\w+)\n", output, flags=re.M)
-    if len(parts) < 3 or parts[-2] != "end":
-        raise ValueError("the node's answer to the observing script is cut short")
-    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    lines = {name: [line for line in text.splitlines() if line.strip()] for name, text in sections.items()}
-    release = _pairs(lines["os"])
-    host = _pairs(lines["host"])
-    rules = lines["rules"]
+    """Read the observing script's output.
+
+    Raises FormError for what has not its form, ValueError when the output is cut short; nothing else, whatever came.  What decides is
+    refused; an entry of a list that is only asked for what we know (images, resolvers, marks) is left out instead, as if it were not there.
+    """
+    said = Answer(output, "observing")
+    release, host, rules = said.pairs("os"), said.pairs("host"), said.lines("rules")
+    counts = [line for line in rules if not line.startswith("table ")]
+    images = [words for words in said.words("images") if forms.has(words[0], forms.IMAGE, 400)]
+    ca = said.lines("ca")
     return NodeFacts(
-        os_id=release.get("ID", ""),
-        os_version=release.get("VERSION_ID", ""),
-        os_codename=release.get("VERSION_CODENAME", ""),
-        os_like=tuple(release.get("ID_LIKE", "").split()),
-        os_name=release.get("PRETTY_NAME", ""),
-        hostname=host.get("hostname", "").lower(),
-        kernel=host.get("kernel", ""),
-        arch=host.get("arch", ""),
-        cpus=_number(host.get("cpus", "")),
-        memory_kib=_number(host.get("memory_kib", "")),
-        disk_kib=_number(host.get("disk_kib", "")),
-        machine_id=host.get("machine_id", ""),
-        product_uuid=host.get("product_uuid", ""),
-        boot_id=host.get("boot_id", ""),
-        now=float(host.get("now") or 0),
-        cgroup=host.get("cgroup", ""),
+        os_id=forms.plain(release.get("ID", ""), "ID of os-release"),
+        os_version=forms.plain(release.get("VERSION_ID", ""), "VERSION_ID of os-release"),
+        os_codename=forms.plain(release.get("VERSION_CODENAME", ""), "VERSION_CODENAME of os-release"),
+        os_like=tuple(forms.plain(word, "ID_LIKE of os-release") for word in release.get("ID_LIKE", "").split()),
+        os_name=forms.text(release.get("PRETTY_NAME", ""), 100),
+        hostname=Hostname(host.get("hostname", "").lower()),
+        kernel=forms.text(host.get("kernel", ""), 100),
+        arch=forms.plain(host.get("arch", ""), "processor's architecture"),
+        cpus=_number(host, "cpus"),
+        memory_kib=_number(host, "memory_kib"),
+        disk_kib=_number(host, "disk_kib"),
+        machine_id=forms.word(host.get("machine_id", ""), "machine-id", f"{forms.MACHINE_ID}|", "32 hex digits"),
+        product_uuid=forms.word(host.get("product_uuid", ""), "product_uuid", forms.UUID, "a UUID", 64),
+        boot_id=forms.word(host.get("boot_id", ""), "boot_id", forms.UUID, "a UUID", 64),
+        now=forms.seconds(host.get("now") or "0", "clock"),
+        cgroup=forms.text(host.get("cgroup", ""), 40),
         systemd=host.get("systemd") == "yes",
         reboot_needed=host.get("reboot") == "yes",
         bridge_netfilter=host.get("bridge_netfilter") == "yes",
         overlay=host.get("overlay") == "yes",
-        swaps=tuple(line.split()[0] for line in lines["swap"]),
-        fstab_swaps=tuple(lines["fstab"]),
-        swap_units=tuple(lines.get("swapunits", ())),
-        sysctls=_pairs(lines["sysctl"]),
-        links=parse_links(sections["links"]),
-        resolvers=tuple(line.split()[1] for line in lines["resolver"] if line.startswith("nameserver ")),
-        packages={w[0]: w[1] for w in map(str.split, lines["packages"]) if len(w) > 2 and w[2].startswith(("ii", "hi"))},
-        held=frozenset(lines["held"]),
-        units={w[0]: Unit("active" in w[1:2], "enabled" in w) for w in map(str.split, lines["units"])},
-        files={w[2]: Digest(w[0], w[1]) for w in map(str.split, lines["files"])},
-        traces=frozenset(lines["traces"]),
-        mounts=tuple(Mount(*w[:3]) for w in map(str.split, lines["mounts"]) if len(w) > 1),
-        processes=tuple(line.split()[1] for line in lines["processes"]),
-        firewall_rules=_number(rules[0]) if rules and rules[0].isdigit() else 0,
-        nft_tables=tuple(line.removeprefix("table ") for line in rules if line.startswith("table ")),
-        pods=len(lines["pods"]),
-        images=frozenset(w[0] for w in map(str.split, lines["images"]) if "sha256:" not in w[0]),
-        digests={w[0]: w[1] for w in map(str.split, lines["images"]) if len(w) == 2},
-        kubeadm_images=tuple(lines.get("kubeadm", ())),
-        ca_hash=f"sha256:{lines['ca'][0]}" if lines["ca"] else "",
-        made=parse_made(lines.get("made", ())),
-        undo=frozenset(lines["undo"]),
-        api_ready=lines["readyz"] == ["ok"],
-        nodes=_items(sections["nodes"]),
-        objects=_items(sections["objects"]),
-        retention=sections["influx"].strip(),
-        reporting=frozenset(re.findall(r"^kubernetes_node,node_name=([^,]+),", sections["influx"], flags=re.M)),
+        swaps=tuple(forms.text(words[0]) for words in said.words("swap")),
+        fstab_swaps=tuple(forms.text(line) for line in said.lines("fstab")),
+        swap_units=tuple(forms.text(line) for line in said.lines("swapunits", "")),
+        sysctls={key: forms.text(value, 40) for key, value in said.pairs("sysctl").items() if key in SYSCTLS},
+        links=parse_links(said.whole("links")),
+        resolvers=tuple(words[1] for words in said.words("resolver", 2) if words[0] == "nameserver" and forms.is_address(words[1])),
+        packages={
+            name: forms.word(version, f"version of {name}", forms.VERSION, "a package's version")
+            for name, version, state in (words[:3] for words in said.words("packages", 3))
+            if name in PACKAGES and state.startswith(("ii", "hi"))
+        },
+        held=frozenset(line for line in said.lines("held") if line in PACKAGES),
+        units={words[0]: Unit("active" in words[1:2], "enabled" in words) for words in said.words("units") if words[0] in UNITS},
+        files={
+            path: Digest(sha256, mode)
+            for sha256, mode, path in (words[:3] for words in said.words("files", 3))
+            if forms.has(sha256, forms.HASH) and forms.has(mode, "[0-7]{1,5}") and forms.has(path, forms.PATH)
+        },
+        traces=frozenset(line for line in said.lines("traces") if forms.has(line, forms.PATH)),
+        mounts=tuple(Mount(*(forms.text(word) for word in words[:3])) for words in said.words("mounts", 2)),
+        processes=tuple(forms.text(words[1], 40) for words in said.words("processes", 2)),
+        firewall_rules=forms.number(counts[0], "count of firewall rules") if counts else 0,
+        nft_tables=tuple(forms.text(line.removeprefix("table "), 60) for line in rules if line.startswith("table ")),
+        pods=len(said.lines("pods")),
+        images=frozenset(words[0] for words in images if "sha256:" not in words[0]),
+        digests={words[0]: words[1] for words in images if len(words) == 2 and forms.has(words[1], forms.DIGEST)},
+        kubeadm_images=tuple(forms.word(line, "image of kubeadm", forms.IMAGE, "an image's name") for line in said.lines("kubeadm", "")),
+        ca_hash=f"sha256:{forms.word(ca[0], 'hash of the CA', forms.HASH, '64 hex digits')}" if ca else "",
+        made=parse_made(said.lines("made", "")),
+        undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
+        api_ready=said.lines("readyz") == ["ok"],
+        nodes=forms.items(said.whole("nodes"), forms.NODE, "nodes"),
+        objects=forms.items(said.whole("objects"), forms.WORKLOAD, "objects"),
+        retention=said.whole("influx").strip()[:4000],
+        reporting=frozenset(re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),", said.whole("influx"), flags=re.M)),
     )
 
 
-def _pairs(lines: Iterable[str]) -> dict[str, str]:
-    return {key: value.strip().strip('"') for key, _, value in (line.partition("=") for line in lines)}
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+def _number(host: Mapping[str, str], key: str) -> int:
+    """A number that the script may have found nowhere."""
+    return forms.number(host[key], key) if host.get(key) else 0
 
 
 def networks(text: str) -> tuple[Network, ...]:
     """The ranges in a list with commas; none where any of it is not a range."""
     try:
-        return tuple(ipaddress.ip_network(word) for word in text.split(",") if word)
-    except ValueError:
+        return tuple(ipaddress.ip_network(forms.network(word)) for word in text.split(",") if word)
+    except FormError:
         return ()
 
 
 def parse_made(lines: Iterable[str]) -> Made:
     """Flags, one a line, as the control plane's own files have them; what has not the form of its kind counts as not seen."""
-    flags = _pairs(lines)
-    try:
-        address = ipaddress.ip_address(flags.get("--advertise-address", ""))
-    except ValueError:
-        address = None
-    domain = flags.get("--cluster-domain", "").strip("'")
+    flags = forms.pairs(lines)
+    told = flags.get("--advertise-address", "")
+    domain, port = flags.get("--cluster-domain", "").strip("'"), flags.get("--secure-port", "")
     return Made(
         pod_cidrs=networks(flags.get("--cluster-cidr", "")),
         service_cidrs=networks(flags.get("--service-cluster-ip-range", "")),
         dns_domain=domain if re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", domain) else "",
-        api_port=_number(flags.get("--secure-port", "")[:5]),
-        address=address,
+        api_port=int(port) if forms.has(port, "[0-9]{1,5}") else 0,
+        address=ipaddress.ip_address(told) if forms.is_address(told) and "%" not in told else None,
     )
 
 
 def parse_links(text: str) -> dict[str, Link]:
     """The interfaces in what `ip -j addr`, `ip addr` or `ifconfig` (of either generation) printed.
 
-    Raises json.JSONDecodeError, or ValueError for something else.
+    Raises FormError, which is a ValueError, for something else.
     """
     if not text.strip():
         return {}
     if text.lstrip()[0] not in "[{":
         return _plain_links(text)
-    links = json.loads(text)
-    if not isinstance(links, list) or not all(isinstance(link, dict) for link in links):
-        raise ValueError("`ip -j addr` did not print a list of interfaces")
+    links = _LINKS(forms.data(text, "interfaces"), "interfaces")
     return {
         link["ifname"]: Link(
             name=link["ifname"],
-            addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", []) if "local" in a),
+            addresses=tuple(forms.interface(f"{a['local']}/{a.get('prefixlen', '')}") for a in link.get("addr_info", ()) if "local" in a),
             mtu=link.get("mtu", 0),
-            up="UP" in link.get("flags", []),
+            up="UP" in link.get("flags", ()),
         )
         for link in links
         if "ifname" in link
     }
+
+
+def _link_name(value: object, field: str = "interface") -> str:
+    return forms.word(forms.string(value, field), field, forms.LINK, "an interface's name", 15)
+
+
+_LINKS = forms.many(
+    forms.record(
+        {
+            "ifname": _link_name,
+            "mtu": forms.whole,
+            "flags": forms.many(forms.string),
+            "addr_info": forms.many(forms.record({"local": forms.string, "prefixlen": forms.whole})),
+            "address": forms.string,
+            "link_type": forms.string,
+        }
+    )
+)
 
 
 _PLAIN_ADDRESS = re.compile(r"\binet6? (?:addr: ?)?([0-9a-f.:]+)(?:/(\d+))?(?:.*?(?:Mask:|netmask |prefixlen )([\d.]+))?")
@@ -413,22 +438,13 @@ def _plain_links(text: str) -> dict[str, Link]:
         name = re.match(r"(?:\d+: )?([\w.-]+)", block)
         mtu = re.search(r"\bmtu[ :](\d+)", block, flags=re.I)
         if not name or not mtu:
-            raise ValueError(f"not an interface: {block[:60]!r}")
-        addresses = tuple(f"{address}/{prefix or _prefix(mask)}" for address, prefix, mask in _PLAIN_ADDRESS.findall(block))
+            raise FormError("interface", block, "what ip or ifconfig prints")
+        addresses = tuple(forms.interface(f"{address}/{prefix or _prefix(mask)}") for address, prefix, mask in _PLAIN_ADDRESS.findall(block))
         up = bool(re.search(r"[<, ]UP[>, ]", block))
-        found[name[1]] = Link(name[1], addresses, int(mtu[1]), up)
+        found[name[1]] = Link(_link_name(name[1]), addresses, forms.number(mtu[1], "MTU"), up)
     return found
 
 
 def _prefix(mask: str) -> str:
     """A prefix length from a dotted mask, or from itself; 32 where nothing stands."""
-    return str(ipaddress.ip_network(f"0.0.0.0/{mask}").prefixlen) if "." in mask else mask or "32"
-
-
-def _items(text: str) -> tuple[Mapping[str, Any], ...]:
-    if not text.strip():
-        return ()
-    found = json.loads(text)
-    if not isinstance(found, dict) or not isinstance(found.get("items"), list):
-        raise ValueError("kubectl did not print a list of objects")
-    return tuple(found["items"])
+    return forms.network(f"0.0.0.0/{mask}").rpartition("/")[2] if "." in mask else mask or "32"

@@ -21,6 +21,7 @@ from dotenv.parser import parse_stream
 
 from . import images, masking
 from .errors import UsageError
+from .forms import Hostname
 from .settings import KEYS, Settings, bastion, port
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -39,7 +40,6 @@ GROUPS = {
 _NODE_KEY = re.compile(r"^(?:(?P<env>[A-Z][A-Z0-9]*)_)?(?P<role>CONTROL_PLANE|MASTER|WORKER_\d+|SLAVE_\d+)$")
 _NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
 _KUBERNETES_PORTS = (2379, 2380, 2381, 10248, 10249, 10250, 10256, 10257, 10259)  # kubernetes.io/docs/reference/networking/ports-and-protocols
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -353,8 +353,9 @@ def _node(
         if not _is_address(text):
             problems.append(Problem(value.where, f"{key}: {text!r} is not an IP address", form))
     name = options.get("name", default)
-    if not _NAME.fullmatch(name) or name in GROUPS:
-        problems.append(Problem(value.where, f"{key}: name {name!r} cannot be used", "lower-case letters, digits, - and ., and not a group's name"))
+    if not Hostname.fits(name) or name in GROUPS:
+        remedy = "lower-case letters, digits, - and ., at most 63 characters, and not a group's name"
+        problems.append(Problem(value.where, f"{key}: name {name!r} cannot be used", remedy))
     for option, parse in (("port", port), ("jump", bastion)):
         try:
             if option in options:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
+from .cleaning import clean
+
 MASKED = "[secret]"
 SHORTEST = 4  # a shorter string would blot out ordinary words
 
@@ -47,11 +49,11 @@ class Masker:
         return secret
 
     def mask(self, text: str) -> str:
-        """The text with every known secret, and whatever has a secret's form, replaced."""
+        """The text with every known secret, and whatever has a secret's form, replaced, and clean: a terminal acts on none of it."""
         text = (self._known or self._compiled()).sub(MASKED, text)
         for pattern in _PATTERNS:
             text = pattern.sub(MASKED, text)
-        return text
+        return clean(text)
 
     def _compiled(self) -> re.Pattern[str]:
         """The pattern of all secrets, made when it is first needed after one was added."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from .context import LATER, Choices, Context
 from .facts import NodeFacts
+from .forms import Hostname
 from .inventory import Environment, Node
 from .masking import mask
 from .phases import Phase, for_release
@@ -27,13 +28,13 @@ class Planned:
 def assumed(node: Node, environment: Environment) -> NodeFacts:
     """A fresh Ubuntu machine of sufficient size: what a plan starts from when nothing was observed."""
     if environment.settings.manual:
-        return NodeFacts(os_id="ubuntu", os_version="16.04", os_name="Ubuntu 16.04 (assumed)", hostname=node.name, arch="x86_64")
+        return NodeFacts(os_id="ubuntu", os_version="16.04", os_name="Ubuntu 16.04 (assumed)", hostname=Hostname(node.name), arch="x86_64")
     return NodeFacts(
         os_id="ubuntu",
         os_version="24.04",
         os_codename="noble",
         os_name="Ubuntu 24.04 (assumed)",
-        hostname=node.name,
+        hostname=Hostname(node.name),
         arch="x86_64",
         cpus=2,
         memory_kib=4 << 20,

@@ -24,8 +24,9 @@ from . import gates as gate
 from . import script
 from .connection import NodeGroup, outcome
 from .context import Choices, Context
-from .errors import Interrupted, KubefabError, Refused, StepFailed, StillRunning, Unreachable
+from .errors import Interrupted, KubefabError, Malformed, Refused, StepFailed, StillRunning, Unreachable
 from .facts import NodeFacts, observe_script, parse_facts
+from .forms import FormError
 from .gates import Blocked, Gates
 from .inventory import Environment, Node
 from .journal import Journal
@@ -176,12 +177,8 @@ class Run:
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
         try:
             facts = parse_facts(output.decode("utf-8", "replace"))
-        except (ValueError, LookupError) as error:
-            raise StepFailed(
-                f"{node.name}: observing failed with exit code {code}: {error}",
-                "log in there and run something simple as root; is it a Linux machine with bash?",
-                mask(output.decode("utf-8", "replace"))[-2000:],
-            ) from error
+        except Exception as error:  # whatever it is, it came of what this node said, and costs its row alone
+            raise _misread(node, code, output, error) from error
         self._log("observed", node=node.name, seconds=_since(clock, started))
         if node.control_plane:
             with self._guard:
@@ -628,6 +625,19 @@ _GATE_TEXT = {
     gate.MEMBERS: "the first worker",
     gate.ADDONS: "the add-ons on the control plane",
 }
+
+
+def _misread(node: Node, code: int, output: bytes, error: Exception) -> StepFailed:
+    """What a node's answer that could not be read amounts to."""
+    if isinstance(error, FormError):
+        remedy = error.remedy or f"look on that node what says so; nothing was decided from it, and nothing is done on {node.name} until it is right"
+        return Malformed(f"{node.name}: its answer has not the form that it must have: {error}", remedy, field=error.field)
+    why = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return StepFailed(
+        f"{node.name}: observing failed with exit code {code}: {why}",
+        "log in there and run something simple as root; is it a Linux machine with bash?",
+        mask(output.decode("utf-8", "replace"))[-2000:],
+    )
 
 
 def _since(clock: Clock, started: float) -> float:

@@ -10,7 +10,8 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from ..errors import Unreachable
+from ..errors import Malformed, Unreachable
+from ..forms import Hostname
 from .chart import Chart, Patient
 from .clocks import BROKEN, NOTICEABLE, skews
 from .finding import ERROR, NOTE, WARNING, Finding
@@ -46,7 +47,8 @@ def fleet(chart: Chart) -> Iterator[Finding]:
 
 def _unreachable(chart: Chart) -> Iterator[Finding]:
     for name, error in chart.unreachable.items():
-        code = "KF-SSH-UNREACHABLE" if isinstance(error, Unreachable) else "KF-DOC-UNOBSERVED"
+        named = isinstance(error, Malformed) and error.field == Hostname.FIELD
+        code = "KF-SSH-UNREACHABLE" if isinstance(error, Unreachable) else "KF-ID-NAME" if named else "KF-DOC-UNOBSERVED"
         yield Finding(code, ERROR, (name,), error.message.removeprefix(f"{name}: "), error.remedy)
     for patient in chart.patients:
         for what in patient.unexamined:

@@ -66,14 +66,6 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
     yield from _resolver(chart, patient)
     yield from _services(chart, patient)
     yield from _ports(chart, patient)
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", patient.facts.hostname):
-        yield Finding(
-            "KF-ID-NAME",
-            ERROR,
-            (patient.name,),
-            f"the hostname {patient.facts.hostname!r} cannot be a node's name",
-            "`hostnamectl set-hostname …`: lower-case letters, digits, - and .",
-        )
 
 
 def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:

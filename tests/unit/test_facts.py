@@ -46,7 +46,7 @@ def test_a_fresh_machine(name: str, os_id: str, version: str, codename: str, hos
 def test_what_only_ubuntu_showed() -> None:
     facts = parse_facts(recorded("ubuntu-24.04"))
     assert facts.swaps == ("/swap.img",)
-    assert facts.fstab_swaps == ("/swap.img\tnone\tswap\tsw\t0\t0",)
+    assert facts.fstab_swaps == ("/swap.img none swap sw 0 0",)
     assert facts.resolvers == ("127.0.0.53",)
     assert facts.reboot_needed
     assert "docker.io" not in facts.packages, "removed, with its configuration left: not installed"
