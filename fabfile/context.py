@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .facts import NodeFacts
+from .identity import Record
 from .inventory import Environment, Node
 from .recipes.modern import Recipe
 from .settings import Settings
@@ -15,11 +16,17 @@ LATER = "<known once the control plane answers>"
 
 @dataclass(frozen=True)
 class Choices:
-    """How this run was asked to behave."""
+    """How this run was asked to behave.
+
+    `foreign` names nodes that are to be emptied whosever they are; `adopt` is the uid of a cluster that is to be taken for this
+    environment's though it had another.
+    """
 
     keep_images: bool = False
     purge: bool = False
     whole_cluster: bool = True
+    foreign: tuple[str, ...] = ()
+    adopt: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Context:
     """Everything that a phase decides from; frozen, so that a phase can only answer with steps.
 
     `control` is the control plane as last observed (None: not yet).  `twin` names another node that has the
-    same hostname or machine-id.  `token` is this run's join token, a secret.
+    same hostname or machine-id.  `token` is this run's join token, a secret; `record` is what the operator's side knows of the cluster.
     """
 
     environment: Environment
@@ -38,6 +45,7 @@ class Context:
     token: str = ""
     twin: str = ""
     choices: Choices = field(default_factory=Choices)
+    record: Record = field(default_factory=Record)
 
     @property
     def settings(self) -> Settings:

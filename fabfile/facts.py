@@ -6,11 +6,16 @@ into a `NodeFacts`.  Nothing is remembered between runs: state is observed each 
 
 from __future__ import annotations
 
+import base64
+import binascii
+import functools
+import hashlib
 import ipaddress
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import forms
@@ -28,6 +33,15 @@ SWAP_UNITS = (
     'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u'
 )
 STATE = "/var/lib/kubefab"  # on the node: what prep found, so that reset can put it back
+IDENTITY = f"{STATE}/identity"  # there too: which cluster's node it is
+# What else may run a cluster on a machine, by its services and by what it leaves on the disk.
+OTHER_UNITS = (
+    "k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service", "snap.microk8s.*.service", "k0scontroller.service",
+    "k0sworker.service", "etcd.service", "patroni.service",
+)  # fmt: skip
+OTHER_PATHS = (
+    "/var/lib/rancher/k3s", "/var/lib/rancher/rke2", "/var/snap/microk8s", "/var/lib/k0s", "/var/lib/docker/swarm/docker-state.json",
+)  # fmt: skip
 # One question to InfluxDB: the retention policies, and which nodes sent metrics lately.
 METRICS_QUERY = (
     "SHOW RETENTION POLICIES; "
@@ -63,6 +77,7 @@ d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
   { kube get --raw="$ready" >"$d/readyz"; } &
   { kube get nodes -o json >"$d/nodes"; } &
+  { kube get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
 fi
@@ -101,10 +116,18 @@ if [ -S /run/containerd/containerd.sock ] && has ctr; then
   else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
 fi
 echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
-echo '@@ ca'
-if [ -e /etc/kubernetes/pki/ca.crt ] && has openssl; then
-  openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum | cut -d' ' -f1
+echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null; echo
+echo '@@ kubeconfigs'
+for f in admin kubelet bootstrap-kubelet; do
+  sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo
+done
+echo '@@ identity'; head -c 4096 "$identity" 2>/dev/null; echo
+echo '@@ etcd'; ls -1A /var/lib/etcd 2>/dev/null | head -n 20; echo "db=$(stat -c %s /var/lib/etcd/member/snap/db 2>/dev/null)"
+echo '@@ others'
+if has systemctl; then
+  systemctl list-units --plain --no-legend --no-pager --state=active,activating,reloading $other_units 2>/dev/null | awk '{print "unit", $1}'
 fi
+for f in $other_paths; do test -e "$f" && echo "path $f"; done
 echo '@@ made'
 if [ -n "$control_plane" ]; then
   m=/etc/kubernetes/manifests
@@ -114,7 +137,7 @@ if [ -n "$control_plane" ]; then
 fi
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
 wait
-for s in readyz nodes objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
 """.replace("@swap_units@", SWAP_UNITS).replace("@count_rules@", COUNT)
 
@@ -137,6 +160,9 @@ def observe_script(
         "units": " ".join(UNITS),
         "traces": " ".join(TRACES),
         "state": STATE,
+        "identity": IDENTITY,
+        "other_units": " ".join(OTHER_UNITS),
+        "other_paths": " ".join(OTHER_PATHS),
         "metrics_query": METRICS_QUERY,
         "settle": str(LOCK_WAIT) if settle else "",
         "ready": ready,
@@ -192,6 +218,37 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What a node knows of its cluster: written by us on a machine that was free, before anything of a cluster was made there.
+
+    `environment`, `endpoint` (host:port of the API), `node` and `role` are hosts.env's; `hostname` is the machine's then; `uid` is
+    kube-system's, which is the cluster's for its life, `ca` the digest of its CA's key: empty until the cluster is there.
+    An etcd cluster id would tell nothing: etcd makes it from its members' names and addresses, so a new, empty one has the same.
+    """
+
+    environment: str = ""
+    endpoint: str = ""
+    node: str = ""
+    role: str = ""
+    hostname: str = ""
+    uid: str = ""
+    ca: str = ""
+
+    def text(self) -> str:
+        """The file's content."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value}, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Kubeconfig:
+    """What a kubeconfig on a node says of its cluster: the name, host:port of the API, the digest of the CA's key."""
+
+    cluster: str = ""
+    server: str = ""
+    ca: str = ""
+
+
+@dataclass(frozen=True)
 class NodeFacts:
     """What one node is like at one moment."""
 
@@ -236,6 +293,12 @@ class NodeFacts:
     kubeadm_images: tuple[str, ...] = ()  # what its kubeadm would run, likewise
     ca_hash: str = ""
     made: Made = Made()
+    kubeconfigs: Mapping[str, Kubeconfig] = field(default_factory=dict)  # admin, kubelet, bootstrap-kubelet
+    identity: Identity = Identity()
+    uid: str = ""  # kube-system's, from the API
+    etcd: tuple[str, ...] = ()  # what is in /var/lib/etcd
+    etcd_size: int = 0  # bytes of its database
+    others: tuple[str, ...] = ()  # `unit k3s.service`, `path /var/lib/k0s`: what else runs clusters there
     undo: frozenset[str] = frozenset()
     api_ready: bool = False
     nodes: tuple[Mapping[str, Any], ...] = ()
@@ -301,7 +364,8 @@ def parse_facts(output: str) -> NodeFacts:
     release, host, rules = said.pairs("os"), said.pairs("host"), said.lines("rules")
     counts = [line for line in rules if not line.startswith("table ")]
     images = [words for words in said.words("images") if forms.has(words[0], forms.IMAGE, 400)]
-    ca = said.lines("ca")
+    etcd = said.lines("etcd", "")
+    size = forms.pairs(etcd).get("db", "")
     return NodeFacts(
         os_id=forms.plain(release.get("ID", ""), "ID of os-release"),
         os_version=forms.plain(release.get("VERSION_ID", ""), "VERSION_ID of os-release"),
@@ -350,7 +414,13 @@ def parse_facts(output: str) -> NodeFacts:
         images=frozenset(words[0] for words in images if "sha256:" not in words[0]),
         digests={words[0]: words[1] for words in images if len(words) == 2 and forms.has(words[1], forms.DIGEST)},
         kubeadm_images=tuple(forms.word(line, "image of kubeadm", forms.IMAGE, "an image's name") for line in said.lines("kubeadm", "")),
-        ca_hash=f"sha256:{forms.word(ca[0], 'hash of the CA', forms.HASH, '64 hex digits')}" if ca else "",
+        ca_hash=ca_digest(said.whole("ca")),
+        kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
+        identity=parse_identity(said.whole("identity", "")),
+        uid=_matching(_UID, said.whole("uid", "").strip()),
+        etcd=tuple(line for line in etcd if not line.startswith("db=") and line != "lost+found"),
+        etcd_size=forms.number(size, "size of etcd's database") if size else 0,
+        others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
         made=parse_made(said.lines("made", "")),
         undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
         api_ready=said.lines("readyz") == ["ok"],
@@ -386,6 +456,73 @@ def parse_made(lines: Iterable[str]) -> Made:
         api_port=int(port) if forms.has(port, "[0-9]{1,5}") else 0,
         address=ipaddress.ip_address(told) if forms.is_address(told) and "%" not in told else None,
     )
+
+
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OTHER = re.compile(r"(unit|path) [\w@./-]{1,120}")
+_SERVER = re.compile(r"(https://)?(\[[0-9a-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):\d{1,5}")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_FORMS = {
+    "environment": _NAME,
+    "endpoint": _SERVER,
+    "node": _NAME,
+    "role": re.compile("control-plane|worker"),
+    "hostname": _NAME,
+    "uid": _UID,
+    "ca": re.compile(r"sha256:[0-9a-f]{64}"),
+}
+
+
+def _matching(form: re.Pattern[str], text: object) -> str:
+    """The text if it has that form throughout; otherwise empty."""
+    return text if isinstance(text, str) and form.fullmatch(text) else ""
+
+
+def parse_identity(text: str) -> Identity:
+    """The identity file; what has not its form is left out, and a file that cannot be read is none."""
+    try:
+        found = forms.data(text, "identity file") if text.strip() else {}
+    except FormError:
+        return Identity()
+    return Identity(**{key: _matching(form, found.get(key)) for key, form in _FORMS.items()}) if isinstance(found, dict) else Identity()
+
+
+@functools.lru_cache(maxsize=256)
+def ca_digest(pem: str) -> str:
+    """`sha256:…` of the public key in the first certificate of a PEM text, as kubeadm pins it; empty when there is none to be read.
+
+    Here and not on the node, which need not have openssl.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    try:
+        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+        return f"sha256:{hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
+    except Exception:  # cryptography's own kinds are many, and what a node sends may be anything
+        return ""
+
+
+def _kubeconfigs(lines: Iterable[str]) -> dict[str, Kubeconfig]:
+    found: dict[str, dict[str, str]] = {}
+    for words in map(str.split, lines):
+        if len(words) == 3:
+            found.setdefault(words[0], {}).setdefault(words[1], words[2].strip("\"'"))
+    return {
+        name: Kubeconfig(
+            _matching(_NAME, one.get("cluster")),
+            _matching(_SERVER, one.get("server")).removeprefix("https://"),
+            ca_digest(_decoded(one.get("certificate-authority-data", ""))),
+        )
+        for name, one in found.items()
+    }
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def parse_links(text: str) -> dict[str, Link]:

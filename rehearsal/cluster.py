@@ -7,6 +7,7 @@ somebody looks, which is the only time at which anybody could tell.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ START = 2.0  # seconds for a container to start and be ready
 CNI_SEEN = 2.0  # seconds until the kubelet reports Ready after the CNI configuration appeared
 CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
 SUBNET = "/run/flannel/subnet.env"
+DATABASE = "/var/lib/etcd/member/snap/db"
 WRONG_RANGE = ipaddress.ip_network("10.99.0.0/16")
 FLANNEL_MTU, WRONG_MTU = 1450, 8951
 KUBE_RULES = (
@@ -73,7 +75,8 @@ class Cluster:
     """All that the control plane knows.
 
     `ready_at` is when its API answers, in virtual seconds; -1: there is none.  `skew` is by how much its clock was
-    wrong when the certificates were made.
+    wrong when the certificates were made.  `uid` is kube-system's; etcd's file says it too, and `shelf` has what the etcds hold
+    whose files were taken away.
     """
 
     ready_at: float = -1.0
@@ -92,6 +95,8 @@ class Cluster:
     applied_at: dict[str, float] = field(default_factory=dict)
     influx: Influx = field(default_factory=Influx)
     pods_made: int = 0
+    uid: str = ""
+    shelf: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
         """The values, nested objects as plain dictionaries; shares them with the cluster, so write it out at once."""
@@ -104,10 +109,31 @@ class Cluster:
     @classmethod
     def load(cls, values: dict[str, Any]) -> Cluster:
         cluster = cls(**values)
-        cluster.members = {name: Member(**entry) for name, entry in values["members"].items()}
-        cluster.tokens = {name: Token(**entry) for name, entry in values["tokens"].items()}
-        cluster.influx = Influx(**values["influx"])
+        cluster._fill(values)
         return cluster
+
+    def _fill(self, values: dict[str, Any]) -> None:
+        self.members = {name: Member(**entry) for name, entry in values["members"].items()}
+        self.tokens = {name: Token(**entry) for name, entry in values["tokens"].items()}
+        self.influx = Influx(**values["influx"])
+
+    def begin(self, host: Host, salt: str) -> None:
+        """A new etcd, with nothing in it."""
+        digits = hashlib.sha256(f"{salt}{self.generation}".encode()).hexdigest()
+        self.uid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+        self.members, self.tokens, self.objects, self.applied_at, self.influx = {}, {}, {}, {}, Influx()
+        host.write(DATABASE, f"{self.uid}\n", "600")
+        self.touch()
+
+    def shelve(self, uid: str) -> None:
+        """Another etcd's file is there: what this one holds is set aside, and that one's is there again, if it ever held anything."""
+        kept = ("members", "tokens", "objects", "applied_at", "influx")
+        self.shelf[self.uid] = {name: value for name, value in self.dump().items() if name in kept}
+        there = self.shelf.pop(uid, None)
+        if there is not None:
+            self.objects, self.applied_at, self.uid = there["objects"], there["applied_at"], uid
+            self._fill(there)
+        self.touch()
 
     @property
     def exists(self) -> bool:
@@ -203,7 +229,24 @@ class Settling:
         if not cluster.exists or now < cluster.ready_at:
             return False
         host = self.hosts.get(cluster.control)
-        return host is not None and any(p.labels.get("component") == "kube-apiserver" and p.running for p in host.pods)
+        if host is not None:
+            self._etcd(host)
+        return host is not None and DATABASE in host.files and any(p.labels.get("component") == "kube-apiserver" and p.running for p in host.pods)
+
+    def _etcd(self, host: Host) -> None:
+        """etcd serves what is in its folder, and begins with nothing where that is empty."""
+        cluster = self.cluster
+        there = (host.read(DATABASE) or "").strip()
+        runs = host.active("kubelet") and any(p.labels.get("component") == "etcd" and p.running for p in host.pods)
+        if there == cluster.uid or not (there or runs):
+            return
+        name = next((name for name, member in cluster.members.items() if member.host == host.name), host.hostname)
+        own = cluster.members.get(name)
+        cluster.shelve(there)
+        if not there:
+            cluster.begin(host, cluster.ca)
+            if own:
+                cluster.members[name] = own
 
     def node_name(self, host: Host) -> str:
         """The name under which the API has this machine; empty: it has not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import re
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from fabfile.firewall import COUNT
 
 from .bash import Shell, Streams, Unmodelled
 from .commands import dispatch
-from .commands.pki import ca_hash
 from .commands.runtime import sandbox
 from .commands.system import disk_free
 from .host import KERNEL, SUSE
@@ -223,8 +223,36 @@ def _kubeadm(machine: Machine, values: Values) -> str:
 
 @_section("ca")
 def _ca(machine: Machine, values: Values) -> str:
-    ca = machine.host.read("/etc/kubernetes/pki/ca.crt")
-    return f"{ca_hash(ca)}\n" if ca else ""
+    return machine.host.read("/etc/kubernetes/pki/ca.crt") or ""
+
+
+@_section("kubeconfigs")
+def _kubeconfigs(machine: Machine, values: Values) -> str:
+    found = []
+    for name in ("admin", "kubelet", "bootstrap-kubelet"):
+        text = machine.host.read(f"/etc/kubernetes/{name}.conf") or ""
+        found += [f"{name} {key} {value}" for key, value in re.findall(r"^ {4}(certificate-authority-data|server|cluster): (.*)", text, flags=re.M)]
+    return _lines(found)
+
+
+@_section("identity")
+def _identity(machine: Machine, values: Values) -> str:
+    return (machine.host.read(values["identity"]) or "")[:4096]
+
+
+@_section("etcd")
+def _etcd(machine: Machine, values: Values) -> str:
+    size = len(machine.host.read("/var/lib/etcd/member/snap/db") or "")
+    return _lines([*machine.host.children("/var/lib/etcd")[:20], f"db={size or ''}"])
+
+
+@_section("others")
+def _others(machine: Machine, values: Values) -> str:
+    host = machine.host
+    patterns = values["other_units"].split()
+    units = [f"{name}.service" for name, unit in host.units.items() if unit.active]
+    running = [name for name in units if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    return _lines([*(f"unit {name}" for name in running), *(f"path {path}" for path in values["other_paths"].split() if host.exists(path))])
 
 
 @_section("made")

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..bash import Call
-from ..cluster import Influx, Member, Token, builtin
+from ..cluster import Member, Token, builtin
 from ..host import Host, Link, Pod
 from ..machine import Halted, Machine
 from . import legacy, program, unmodelled
@@ -200,8 +200,7 @@ def _begin(machine: Machine, ca: str, endpoint: str, name: str, version: str, co
     cluster.control, cluster.skew = host.name, machine.skew
     cluster.pod_cidr = str(networking.get("podSubnet", "10.244.0.0/16"))
     cluster.service_cidr = str(networking.get("serviceSubnet", "10.96.0.0/12"))
-    cluster.members, cluster.tokens, cluster.objects, cluster.applied_at = {}, {}, {}, {}
-    cluster.influx = Influx()
+    cluster.begin(host, ca)
     _enrol(machine, machine.hostname)
     now = host.clock
     dns = builtin("Deployment", "coredns", DNS, replicas=2)

@@ -23,6 +23,7 @@ _KINDS = {
     "deploy": "Deployment", "deployment": "Deployment", "deployments": "Deployment", "ds": "DaemonSet", "daemonset": "DaemonSet",
     "daemonsets": "DaemonSet", "secret": "secrets", "secrets": "secrets", "svc": "Service", "service": "Service",
     "services": "Service", "endpoints": "Endpoints", "job": "Job", "jobs": "Job", "configmap": "ConfigMap", "cm": "ConfigMap",
+    "namespace": "Namespace",
 }  # fmt: skip
 
 
@@ -92,6 +93,9 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
             if pod.trouble:
                 call.out(f"{pod.namespace}  5s  Warning  FailedCreatePodSandBox  pod/{pod.name}  {pod.trouble}\n")
         return 0
+    if kinds == ["Namespace"] and names == ["kube-system"]:
+        item = {"kind": "Namespace", "metadata": {"name": "kube-system", "uid": machine.cluster.uid}}
+        return _print(machine, call, [item], options, single=True, row=lambda i: "kube-system   Active", head="NAME   STATUS")
     if kinds == ["secrets"]:
         name = names[0]
         if name.removeprefix("bootstrap-token-") in machine.cluster.tokens:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from ..bash import Call
-from ..cluster import Influx, Member, Object, Token, builtin
+from ..cluster import Member, Object, Token, builtin
 from ..host import Link, Pod
 from ..machine import Machine
 from . import program, unmodelled
@@ -145,8 +145,8 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     cluster.ready_at, cluster.version, cluster.ca, cluster.control = host.clock, "1.5.3", ca, host.name
     cluster.endpoint = f"{address}:6443"
     cluster.pod_cidr = options.get("--pod-network-cidr", "10.244.0.0/16")
-    cluster.members, cluster.objects, cluster.applied_at = {}, {}, {}
-    cluster.tokens, cluster.influx = {name: Token(secret, float("inf"))}, Influx()
+    cluster.begin(host, ca)
+    cluster.tokens = {name: Token(secret, float("inf"))}
     _enrol(machine)
     cluster.apply(builtin("DaemonSet", "kube-proxy", "gcr.io/google_containers/kube-proxy-amd64:v1.5.3", host_network=True), host.clock)
     cluster.apply(builtin("Deployment", "kube-dns", "gcr.io/google_containers/kubedns-amd64:1.9"), host.clock)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
 
 import yaml
 
@@ -13,16 +15,27 @@ from ..host import Host
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
+@cache
 def certificate(salt: str) -> str:
-    """What stands for a certificate: the same for the same salt."""
-    body = base64.b64encode(hashlib.sha512(salt.encode()).digest() * 3).decode()
-    lines = "\n".join(body[i : i + 64] for i in range(0, len(body), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+    """A CA's certificate: the same for the same salt."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(salt.encode()).digest())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, begun, begun.replace(year=2036)).sign(key, None)
+    return built.public_bytes(Encoding.PEM).decode()
 
 
 def ca_hash(ca: str) -> str:
-    """What stands for the digest of the CA's public key."""
-    return hashlib.sha256(ca.encode()).hexdigest()
+    """The digest of the CA's public key, as `kubeadm join` compares it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_pem_x509_certificate(ca.encode()).public_key()
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def write_control_plane(

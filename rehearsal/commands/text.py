@@ -13,7 +13,7 @@ from ..machine import LOCKER, Machine
 from . import dispatch, network, program, unmodelled
 
 
-@program("true", ":", "wait", "umask", "set", "trap")
+@program("true", ":", "wait", "umask", "set", "trap", "sync")
 def nothing(machine: Machine, call: Call) -> int:
     return 0
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fabfile.context import Choices, Context
-from fabfile.facts import STATE, SYSCTLS, Digest, Link, NodeFacts, Unit
+from fabfile.facts import STATE, SYSCTLS, Digest, Identity, Kubeconfig, Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
 from fabfile.manifests import STAMP, manifest
 from fabfile.phases.prep import MODULES, SYSCTL
@@ -20,6 +20,7 @@ from fabfile.steps import Action, File, Step, Stop, Wait
 POD_CIDR = "10.44.0.0/16"
 CA = "sha256:" + "ab" * 32
 OTHER_CA = "sha256:" + "cd" * 32
+UID, OTHER_UID = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
 
 
 def settings(**texts: str) -> Settings:
@@ -80,8 +81,23 @@ def links(*names: str, inside: str = "10.44.1") -> dict[str, Link]:
     return {"eth0": Link("eth0", ("10.2.0.9/16",), 1500), **{n: Link(n, (f"{inside}.{last.get(n, '1/24')}",), 1450) for n in names}}
 
 
-def api_node(name: str, ready: bool = True) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}}
+def api_node(name: str, ready: bool = True, address: str = "") -> dict[str, Any]:
+    """As the API has it; its address is that of `environment()`."""
+    own = address or ("10.2.0.1" if name == "cp1" else f"10.2.0.{10 + int(name[1:])}" if name[1:].isdigit() else "10.2.0.99")
+    return {
+        "metadata": {"name": name},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": own}, {"type": "Hostname", "address": name}],
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "nodeInfo": {"machineID": f"id-{name}"},
+        },
+    }
+
+
+def identity(env: Environment, name: str, uid: str = UID, ca: str = CA, **changes: str) -> Identity:
+    """The identity file of a node of this environment's cluster."""
+    node = next(n for n in env.nodes if n.name == name)
+    return replace(Identity(env.name, env.endpoint, name, node.role, name, uid, ca), **changes)
 
 
 def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stamped: Iterable[str] = (), **changes: Any) -> NodeFacts:
@@ -90,9 +106,21 @@ def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stampe
     facts = installed(env, "cp1", ca_hash=CA, api_ready=True, nodes=tuple(api_node(m) for m in members))
     facts = replace(
         facts,
-        undo=facts.undo | {"init-started", "initialised", "influxdb"},
+        undo=facts.undo | {"init-started", "initialised", "influxdb", "identity"},
+        identity=identity(env, "cp1"),
+        uid=UID,
+        kubeconfigs={"admin": Kubeconfig(env.name, env.endpoint, CA), "kubelet": Kubeconfig("kubernetes", env.endpoint, CA)},
+        etcd=("member",),
+        etcd_size=1 << 20,
         units={**facts.units, "kubelet": Unit(True, True)},
-        traces=facts.traces | {"/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"},
+        traces=facts.traces
+        | {
+            "/etc/kubernetes/admin.conf",
+            "/etc/kubernetes/kubelet.conf",
+            "/etc/kubernetes/manifests/etcd.yaml",
+            "/var/lib/etcd/member",
+            "/var/lib/kubelet/config.yaml",
+        },
         links=links("flannel.1", "cni0", inside="10.44.0"),
         reporting=frozenset(members),
         retention="name,duration,shardGroupDuration,replicaN,default\ndefault,0s,168h0m0s,1,true",
@@ -114,7 +142,9 @@ def member(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     return replace(
         facts,
         **{
-            "undo": facts.undo | {"join-started", "joined"},
+            "undo": facts.undo | {"join-started", "joined", "identity"},
+            "identity": identity(env, name),
+            "kubeconfigs": {"kubelet": Kubeconfig("default-cluster", env.endpoint, CA)},
             "units": {**facts.units, "kubelet": Unit(True, True)},
             "traces": facts.traces | {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/pki/ca.crt", "/var/lib/kubelet/config.yaml"},
             "links": links("flannel.1", "cni0"),

@@ -1,0 +1,409 @@
+"""Whose is a machine? One pure function answers from facts, and everything that destroys, overwrites or adopts asks it.
+
+What is found is not ours: a machine is ours by the identity file that we wrote on it while it was free, before anything of a
+cluster was made there, and by nothing in contradiction to it. Unknown counts as foreign.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from .facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts, parse_identity
+from .inventory import Environment, Node
+from .steps import Action, File, Step
+
+RECORD = "identity.json"  # in the environment's folder on the operator's machine
+KUBELET_CONF, ETCD_MANIFEST, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/etc/kubernetes/manifests/etcd.yaml", "/var/lib/etcd/member"
+# Noted by a reset before kubeadm takes the manifest away, which is what shows that kubeadm made the etcd.
+RESETTING, OWN_ETCD = "reset-started", "etcd"
+_FILES = frozenset(TRACES) - {STATE, ETCD_DATA}
+_PROCESSES = frozenset({"kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy", "flanneld"})
+UP = frozenset({"initialised", "done"})  # marks of a control plane whose init ended, today's and 1.5's
+_PAST = 20  # clusters that are remembered
+_UNINSTALL = {
+    "k3s.service": "`k3s-uninstall.sh`",
+    "k3s-agent.service": "`k3s-agent-uninstall.sh`",
+    "rke2": "`rke2-uninstall.sh`",
+    "microk8s": "`snap remove microk8s`",
+    "k0s": "`k0s stop`, then `k0s reset`",
+    "swarm": "`docker swarm leave`",
+}
+
+
+class Kind(StrEnum):
+    """Whose a machine is."""
+
+    FREE = "free"
+    OURS = "ours"
+    BROKEN = "ours, but broken"
+    ANOTHER = "another cluster's"
+    ELSE = "something else's"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whose a machine is; `seen` says why, for a person, `remedy` what to do where that is not a reset.
+
+    `code` names what is broken, for a Stop's id. `adopt`: ours by the marks of an earlier kubefab, without an identity file yet.
+    """
+
+    kind: Kind
+    seen: str = ""
+    remedy: str = ""
+    code: str = "foreign"
+    adopt: bool = False
+
+    @property
+    def workable(self) -> bool:
+        """Phases that build may go on."""
+        return self.kind in (Kind.FREE, Kind.OURS)
+
+    @property
+    def proven(self) -> bool:
+        """It is this environment's: what is on it may be taken back."""
+        return self.kind in (Kind.OURS, Kind.BROKEN)
+
+
+_UNREAD = Verdict(Kind.UNKNOWN, "the API answers, and which cluster's it is cannot be read (namespace kube-system)", "run this again", "unread")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the operator's side knows of an environment's cluster: its uid (empty: none), and those that it had before.
+
+    A run needs none of it: without it a run only asks more.
+    """
+
+    uid: str = ""
+    past: tuple[str, ...] = ()
+
+    @property
+    def uids(self) -> frozenset[str]:
+        return frozenset({self.uid, *self.past} - {""})
+
+    def now(self, uid: str) -> Record:
+        """The record once the cluster is that one; empty: none."""
+        past = tuple(one for one in (*self.past, self.uid) if one and one != uid)
+        return Record(uid, tuple(dict.fromkeys(past))[-_PAST:])
+
+
+def recall(environment: Environment) -> Record:
+    """The operator's record. One that is not there or cannot be read knows nothing."""
+    try:
+        found = json.loads((environment.state / RECORD).read_text(encoding="utf-8"))
+        uids = [parse_identity(json.dumps({"uid": uid})).uid for uid in (found["uid"], *found["past"])]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return Record()
+    return Record(uids[0], tuple(filter(None, uids[1:])))
+
+
+def remember(environment: Environment, record: Record) -> None:
+    """Keep the record, 0600; an empty one is removed."""
+    path: Path = environment.state / RECORD
+    if not record.uids:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        json.dump({"uid": record.uid, "past": list(record.past)}, stream)
+    fresh.replace(path)
+
+
+def evidence(facts: NodeFacts) -> list[str]:
+    """What a machine shows of any cluster, as short words; empty: nothing. Packages and firewall rules are no cluster."""
+    found = sorted(facts.traces & _FILES)
+    found += [name for name in LINKS if name in facts.links]
+    found += sorted(set(facts.processes) & _PROCESSES)
+    found += [f"a mount at {mount.target}" for mount in facts.mounts[:1]]
+    if facts.pods:
+        found.append(f"{facts.pods} pods in containerd")
+    if facts.api_ready:
+        found.append("an API that answers")
+    return found
+
+
+def judge(environment: Environment, node: Node, facts: NodeFacts, control: NodeFacts | None = None, record: Record | None = None) -> Verdict:
+    """Whose the machine is that hosts.env calls `node`, by its facts, those of the control plane (None: not seen) and the record."""
+    return _Case(environment, node, facts, None if node.control_plane else control, record or Record()).verdict()
+
+
+def own_etcd(facts: NodeFacts) -> bool:
+    """Whether the etcd in /var/lib/etcd is kubeadm's own, on a machine that is ours (or was said by name to be emptied)."""
+    return ETCD_MANIFEST in facts.traces or OWN_ETCD in facts.undo
+
+
+def strange_etcd(facts: NodeFacts) -> tuple[str, ...]:
+    """What is in /var/lib/etcd and is not kubeadm's etcd."""
+    return tuple(name for name in facts.etcd if name != "member" or not own_etcd(facts))
+
+
+def claimed(environment: Environment, node: Node, facts: NodeFacts, control: NodeFacts | None = None, *, joins: bool = False) -> Identity:
+    """The identity file that this machine is to have now: what it says already, and what is known beyond that.
+
+    `joins`: the machine is, or is about to be, in the control plane's cluster. For machines that are free or ours only.
+    """
+    known = facts.identity
+    uid, ca = known.uid, known.ca
+    if node.control_plane and facts.api_ready and facts.undo & UP:  # an init that did not end is taken back, and its uid with it
+        uid, ca = uid or facts.uid, ca or facts.ca_hash
+    elif joins and control is not None:
+        if not evidence(facts):
+            uid = ca = ""
+        uid, ca = uid or control.identity.uid or control.uid, ca or control.ca_hash
+    return Identity(environment.name, environment.endpoint, node.name, node.role, facts.hostname, uid, ca)
+
+
+def claim(phase: str, wanted: Identity, facts: NodeFacts, *, adopt: bool) -> Step:
+    """The step that writes the identity file."""
+    title = "take up a cluster that an earlier kubefab made here: its identity noted" if adopt else "this cluster's identity noted"
+    commands = (f"chmod 0700 {STATE}", f"sync {IDENTITY}")
+    return Step(f"{phase}.identity", title, commands, files=(File(IDENTITY, wanted.text(), mode="0600"),))
+
+
+def after(facts: NodeFacts, actions: Iterable[Action]) -> NodeFacts:
+    """The facts once those actions ran, as far as identity goes: the next phase need not look again for it."""
+    for action in actions:
+        for file in action.files if isinstance(action, Step) else ():
+            if file.path == IDENTITY:
+                facts = replace(facts, identity=parse_identity(file.content))
+    return facts
+
+
+@dataclass(frozen=True)
+class _Case:
+    environment: Environment
+    node: Node
+    facts: NodeFacts
+    control: NodeFacts | None
+    record: Record
+
+    def verdict(self) -> Verdict:
+        facts, claim = self.facts, self.facts.identity
+        if living := self._others("unit "):
+            return living
+        if claim.environment:
+            return self._claimed(claim)
+        if left := self._others("path "):
+            return left
+        shown = evidence(facts)
+        if shown:
+            return self._unclaimed(shown)
+        return self._lost() or Verdict(Kind.FREE)
+
+    # --- something else
+
+    def _others(self, kind: str) -> Verdict | None:
+        """k3s and the like. An etcd or Patroni of its own is in the way of a control plane only."""
+        found = [word.removeprefix(kind) for word in self.facts.others if word.startswith(kind)]
+        if not self.node.control_plane or self.facts.identity.uid:
+            found = [name for name in found if name not in ("etcd.service", "patroni.service")]
+        if not found:
+            return None
+        what = f"{found[0]} runs here" if kind == "unit " else f"{found[0]} is here: another kind of cluster"
+        ways = [way for word, way in _UNINSTALL.items() if word in found[0]]
+        return Verdict(
+            Kind.ELSE,
+            f"{what}, and kubefab did not make it",
+            f"if it is not needed, take it off by its own means ({ways[0] if ways else f'`systemctl disable --now {found[0]}`'}), then run "
+            "this again; otherwise take another machine. `reset` does not touch it",
+        )
+
+    # --- with our identity file
+
+    def _claimed(self, claim: Identity) -> Verdict:
+        facts, name = self.facts, self.environment.name
+        if claim.environment != name:
+            return Verdict(Kind.ANOTHER, f"this machine is {_role(claim)} of environment {claim.environment}, not of {name}")
+        if fault := self._authority(claim) or self._uid(claim):
+            return fault
+        if RESETTING in facts.undo:
+            return Verdict(Kind.BROKEN, "a reset of this machine did not end", code="reset")
+        shown = evidence(facts)
+        if shown and claim.role and claim.role != self.node.role:
+            return Verdict(
+                Kind.BROKEN,
+                f"this machine is {_role(claim)} of this cluster, and hosts.env names it as {self.node.name}, a {self.node.role}",
+                "correct the addresses in hosts.env",
+                "role",
+            )
+        if self.node.control_plane and (empty := self._empty(claim)):
+            return empty
+        if not shown:
+            return Verdict(Kind.OURS)
+        if claim.endpoint and claim.endpoint != self.environment.endpoint:
+            return self._moved(claim.endpoint)
+        if claim.hostname and facts.hostname != claim.hostname:
+            return self._renamed(claim.hostname)
+        return Verdict(Kind.OURS)
+
+    def _authority(self, claim: Identity) -> Verdict | None:
+        """The CA on the machine must be the one that the identity file says, or the control plane's where it says none yet."""
+        facts = self.facts
+        here = {facts.ca_hash, *(one.ca for one in facts.kubeconfigs.values())} - {""}
+        wanted = claim.ca
+        if not self.node.control_plane and not wanted and self.control:
+            wanted = self.control.ca_hash
+        if wanted and here - {wanted}:
+            return Verdict(Kind.ANOTHER, f"the CA on this machine is {_short(min(here - {wanted}))}, this cluster's is {_short(wanted)}")
+        if KUBELET_CONF in facts.traces and not here and (claim.ca or not claim.uid) and not facts.api_ready:
+            return Verdict(Kind.UNKNOWN, "kubelet.conf is here, and the CA's certificate in it cannot be read")
+        admin = facts.kubeconfigs.get("admin")
+        if self.node.control_plane and not claim.uid and admin and admin.cluster and admin.cluster != self.environment.name:
+            return Verdict(Kind.ANOTHER, f"a control plane of a cluster named {admin.cluster} is here (admin.conf), not of {self.environment.name}")
+        return None
+
+    def _uid(self, claim: Identity) -> Verdict | None:
+        """The uid that the identity file says must be the environment's."""
+        if self.node.control_plane:
+            if not self.record.uid or not claim.uid or self.record.uid == claim.uid:
+                return None
+            return Verdict(
+                Kind.ANOTHER,
+                f"the cluster here is {claim.uid}, and {self.environment.name}'s cluster was {self.record.uid} when it was last worked on from here",
+                f"if somebody else has made it again: `inv cluster.bootstrap --env {self.environment.name} --adopt {claim.uid}`. If not, hosts.env "
+                "names another cluster's machine",
+                "record",
+            )
+        if not evidence(self.facts):
+            return None
+        if not claim.uid:
+            if KUBELET_CONF in self.facts.traces and not (self.control and self.control.ca_hash):
+                return Verdict(Kind.UNKNOWN, "this machine joined a cluster after kubefab had prepared it, and which one is not known")
+            return None
+        current, ours = self._current(), set(self.record.uids)
+        if self.control and self.control.identity.environment == self.environment.name:
+            ours.add(self.control.identity.uid)
+        if claim.uid not in ours | {current}:
+            what = f"this environment's is {current}" if current else "which is this environment's is not known (no record here, no control plane)"
+            return Verdict(Kind.ANOTHER if current else Kind.UNKNOWN, f"this machine is {_role(claim)} of cluster {claim.uid}; {what}")
+        if current and claim.uid != current:
+            seen = f"this machine is {_role(claim)} of an earlier cluster of this environment ({claim.uid}; now it is {current})"
+            return Verdict(Kind.BROKEN, seen, code="earlier")
+        return None
+
+    def _current(self) -> str:
+        """The uid of the environment's cluster, from the control plane or the record."""
+        if self.control and self.control.identity.environment == self.environment.name:
+            return self.control.identity.uid or self.control.uid or self.record.uid
+        return self.record.uid
+
+    def _empty(self, claim: Identity) -> Verdict | None:
+        """A control plane that had a cluster, and whose etcd has none of it."""
+        facts = self.facts
+        back = (
+            f"put its data back on {self.node.name}: `systemctl stop kubelet; crictl stop $(crictl ps -q)`, then the disk of /var/lib/etcd, or a "
+            "snapshot restored into it (`etcdutl snapshot restore`); then run this again. If all is lost: "
+            f"`inv cluster.reset --env {self.environment.name}`, and begin again"
+        )
+        if claim.uid and facts.api_ready:
+            if not facts.uid:
+                return _UNREAD
+            if facts.uid != claim.uid:
+                seen = f"the API shows another, new cluster ({facts.uid}) than the one that was made here ({claim.uid}): its etcd began empty"
+                return Verdict(Kind.BROKEN, seen, back, "empty")
+        elif (claim.uid or facts.undo & UP) and not facts.etcd_size:
+            return Verdict(Kind.BROKEN, "this control plane had a cluster, and the data of its etcd are gone from /var/lib/etcd", back, "empty")
+        return None if claim.uid or facts.undo & UP else self._lost()
+
+    def _lost(self) -> Verdict | None:
+        """The record knows a cluster of which the control plane's machine has nothing."""
+        if not self.node.control_plane or not self.record.uid or self.facts.api_ready:
+            return None
+        name = self.environment.name
+        return Verdict(
+            Kind.BROKEN,
+            f"{name} had a cluster ({self.record.uid}), and nothing of it is on this machine",
+            f"is it the right machine, with the right disk? If the cluster is gone: `inv cluster.reset --env {name}`, then begin again",
+            "lost",
+        )
+
+    # --- without
+
+    def _unclaimed(self, shown: list[str]) -> Verdict:
+        """A cluster without our identity file: made by an earlier kubefab, if our marks are there and everything else agrees."""
+        facts, control = self.facts, self.control
+        server = next((facts.kubeconfigs[name].server for name in ("admin", "kubelet", "bootstrap-kubelet") if name in facts.kubeconfigs), "")
+        where = f" (its API: {server})" if server else ""
+        what = f"{', '.join(shown[:3])}{' …' * (len(shown) > 3)}"
+        if self.node.control_plane:
+            admin = facts.kubeconfigs.get("admin")
+            marked = bool(facts.undo & {"init-started", *UP})
+            if marked and admin and admin.cluster == self.environment.name:
+                if admin.server != self.environment.endpoint:
+                    return self._moved(admin.server)
+                if facts.api_ready and not facts.uid:
+                    return _UNREAD
+                if self.record.uid and facts.uid and facts.uid != self.record.uid:
+                    return self._uid(Identity(uid=facts.uid)) or Verdict(Kind.UNKNOWN)
+                return self._empty(Identity()) or Verdict(Kind.OURS, adopt=True)
+            if facts.api_ready:
+                members = ", ".join(str(one["metadata"]["name"]) for one in facts.nodes[:5])
+                named = f" named {admin.cluster}" if admin and admin.cluster else ""
+                nodes = f"a cluster{named} with nodes {members or 'unknown'}"
+                return Verdict(Kind.ANOTHER, f"an API answers here that kubefab did not make{where}: {nodes}")
+            if "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces:
+                return Verdict(Kind.UNKNOWN, "a control plane that kubefab did not make is on this machine, and its API does not answer")
+        elif control is not None and control.ca_hash:
+            here = {facts.ca_hash, *(one.ca for one in facts.kubeconfigs.values())} - {""}
+            if here - {control.ca_hash}:
+                return Verdict(Kind.ANOTHER, f"this machine is a node of another cluster{where}: its CA is {_short(min(here - {control.ca_hash}))}")
+            trusted = judge(self.environment, self.environment.control_plane, control, None, self.record)
+            if here and facts.undo & {"join-started", "joined"} and trusted.kind == Kind.OURS:
+                name = next((str(one["metadata"]["name"]) for one in control.nodes if is_machine(one, self.node, facts)), "")
+                return self._renamed(name) if name and name != facts.hostname else Verdict(Kind.OURS, adopt=True)
+        return Verdict(Kind.UNKNOWN, f"what is here was not made by this environment's kubefab{where}: {what}")
+
+    # --- broken
+
+    def _moved(self, endpoint: str) -> Verdict:
+        own = "this control plane was made" if self.node.control_plane else "this node joined a control plane that was made"
+        return Verdict(
+            Kind.BROKEN,
+            f"{own} for {endpoint}, and hosts.env says {self.environment.endpoint}: kubeadm cannot change that",
+            f"give the control plane the old address back ({endpoint}), on the machine and in hosts.env; or "
+            f"`inv cluster.reset --env {self.environment.name}`, and begin again",
+            "address",
+        )
+
+    def _renamed(self, name: str) -> Verdict:
+        off = f"`fab -H {self.node.name} reset --env {self.environment.name}`"
+        again = "" if self.node.control_plane else f"; or take it off ({off}) and let it join again"
+        return Verdict(
+            Kind.BROKEN,
+            f"this machine is node {name} of the cluster, and its hostname is now {self.facts.hostname}",
+            f"set the name back (`hostnamectl set-hostname {name}`, then `systemctl restart kubelet`){again}",
+            "renamed",
+        )
+
+
+def is_machine(node_object: object, node: Node, facts: NodeFacts) -> bool:
+    """Whether the API's Node is this very machine: by its addresses, or, where it has none, by its machine-id."""
+    status = node_object.get("status", {}) if isinstance(node_object, dict) else {}
+    addresses = {one.get("address") for one in status.get("addresses", ()) if one.get("type") != "Hostname"}
+    own = {node.address, node.host} | {address.split("/")[0] for link in facts.links.values() for address in link.addresses}
+    if addresses:
+        return bool(addresses & own)
+    return bool(facts.machine_id) and status.get("nodeInfo", {}).get("machineID") == facts.machine_id
+
+
+def own_nodes(control: NodeFacts, node: Node, facts: NodeFacts) -> Iterator[str]:
+    """The names under which the control plane lists this very machine."""
+    names = {facts.hostname, facts.identity.hostname}
+    return (str(one["metadata"]["name"]) for one in control.nodes if one["metadata"]["name"] in names and is_machine(one, node, facts))
+
+
+def _role(claim: Identity) -> str:
+    return f"{'the control plane' if claim.role == 'control-plane' else 'worker'} {claim.node}".strip()
+
+
+def _short(digest: str) -> str:
+    return digest[:23]

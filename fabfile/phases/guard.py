@@ -1,0 +1,94 @@
+"""The one gate before everything that changes a machine: whose is it? Phases run behind it, and need not ask.
+
+A machine that is free gets our identity file before the first step that changes it; one that is not proved to be this
+environment's gets no step at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ..context import Context
+from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
+from ..steps import Action, Step, Stop, Wait
+
+Generator = Callable[[Context], Iterator[Action]]
+
+
+def whose(ctx: Context) -> Verdict:
+    """The verdict on this node."""
+    return judge(ctx.environment, ctx.node, ctx.facts, ctx.control, _record(ctx))
+
+
+def control_verdict(ctx: Context) -> Verdict | None:
+    """The verdict on the control plane, where this is another node's context; None: it was not seen."""
+    if ctx.control is None:
+        return None
+    return judge(ctx.environment, ctx.environment.control_plane, ctx.control, None, _record(ctx))
+
+
+def building(phase: str, run: Generator, *, central: bool = False) -> Generator:
+    """A phase that builds: refused on a machine that is neither free nor ours, and where ours is broken.
+
+    `central` phases of workers work on the control plane as well, which must be ours then.
+    """
+
+    def guarded(ctx: Context) -> Iterator[Action]:
+        verdict = whose(ctx)
+        if not verdict.workable:
+            yield _stop(ctx, phase, verdict)
+            return
+        control = control_verdict(ctx) if central and not ctx.node.control_plane else None
+        if control and not control.workable:
+            yield Stop(f"{phase}.control", f"the control plane is not to be relied on: {control.seen}", control.remedy or _foreign(ctx, phase))
+            return
+        actions = list(run(ctx))
+        yield from identity(ctx, phase, needed=any(isinstance(action, Step) or (isinstance(action, Wait) and action.changes) for action in actions))
+        yield from actions
+
+    return guarded
+
+
+def identity(ctx: Context, phase: str, *, needed: bool = False) -> Iterator[Action]:
+    """The identity file brought up to date; on a machine without any only where it is `needed`. A Stop where it is not for us to write."""
+    facts, verdict = ctx.facts, whose(ctx)
+    if not verdict.workable:
+        yield _stop(ctx, phase, verdict)
+        return
+    joins = phase == "join" or (phase == "addons" and bool(facts.identity.environment)) or verdict.adopt
+    wanted = claimed(ctx.environment, ctx.node, facts, ctx.control, joins=joins and not ctx.node.control_plane)
+    if wanted != facts.identity and (needed or verdict.adopt or (facts.identity.environment and evidence(facts))):
+        yield claim(phase, wanted, facts, adopt=verdict.adopt)
+
+
+def taking_back(run: Generator) -> Generator:
+    """Reset: only what is proved to be ours, or was named by the operator though it is not; never what lives of something else."""
+
+    def guarded(ctx: Context) -> Iterator[Action]:
+        verdict = whose(ctx)
+        meant = ctx.node.name in ctx.choices.foreign and verdict.kind in (Kind.ANOTHER, Kind.UNKNOWN)
+        if not (verdict.proven or meant or verdict.kind == Kind.FREE):
+            yield _stop(ctx, "reset", verdict)
+            return
+        yield from run(ctx)
+
+    return guarded
+
+
+def _record(ctx: Context) -> Record:
+    return replace(ctx.record, uid=ctx.choices.adopt) if ctx.choices.adopt else ctx.record
+
+
+def _stop(ctx: Context, phase: str, verdict: Verdict) -> Stop:
+    if verdict.kind == Kind.BROKEN:
+        return Stop(f"{phase}.{verdict.code}", verdict.seen, verdict.remedy or f"`{ctx.fab('reset')}`, then run this again")
+    remedy = verdict.remedy if verdict.kind == Kind.ELSE else "; ".join(filter(None, (verdict.remedy, _foreign(ctx, phase))))
+    return Stop(f"{phase}.{verdict.code}", f"{verdict.kind}: {verdict.seen}", remedy)
+
+
+def _foreign(ctx: Context, phase: str) -> str:
+    """The one command that goes on though the machine is not ours."""
+    whole = phase == "reset" and ctx.choices.whole_cluster
+    command = f"inv cluster.reset --env {ctx.environment.name}" if whole else ctx.fab("reset")
+    return f"nothing was touched. If all that is on it is to go: `{command} --foreign {ctx.node.name}`"
