@@ -6,11 +6,13 @@ The stamp is how a later run sees, without a diff, that exactly this text was ap
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import jinja2
 import yaml
 
+from .. import yamls
 from ..context import Context
 from ..facts import STATE, NodeFacts
 from ..recipes.modern import digest
@@ -66,8 +68,14 @@ def manifest(name: str, ctx: Context) -> Manifest:
         alone=not ctx.environment.workers,
         metrics=METRICS,
     )
+    return _stamped(name, text)
+
+
+@lru_cache(32)  # each observation of a node asks for it again
+def _stamped(name: str, text: str) -> Manifest:
+    """A rendered text with our labels and its own digest on it."""
     stamp = digest(text)
-    documents = [document for document in yaml.safe_load_all(text) if document]
+    documents = list(yamls.documents(text))
     for document in documents:
         document["metadata"].setdefault("labels", {}).update(LABELS)
         if document["kind"] in ("DaemonSet", "Deployment"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
+from fabfile.yamls import documents
 
 from ..bash import Call
 from ..cluster import Member, Token, builtin
@@ -87,7 +87,7 @@ def _options(words: list[str]) -> tuple[list[str], dict[str, str]]:
 def _documents(machine: Machine, options: dict[str, str]) -> dict[str, Any]:
     """The documents of --config by kind."""
     text = machine.host.read(options.get("--config", "")) or ""
-    return {document["kind"]: document for document in yaml.safe_load_all(text) if document}
+    return {document["kind"]: document for document in documents(text)}
 
 
 def _no_api(machine: Machine, call: Call) -> int:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-import yaml
+from fabfile.yamls import documents
 
 from ..bash import Call
 from ..cluster import Influx, Member, host_folders, key_of
@@ -422,11 +422,10 @@ def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, st
         if source.startswith("http"):
             return _apply_legacy(machine, call, source)
         return call.fail(f'error: the path "{source}" does not exist')
-    for document in yaml.safe_load_all(text):
-        if document:
-            what = machine.cluster.apply(document, machine.host.clock)
-            what = "serverside-applied" if "--server-side" in options else what
-            call.out(f"{document['kind'].lower()}/{document['metadata']['name']} {what}\n")
+    for document in documents(text):
+        what = machine.cluster.apply(document, machine.host.clock)
+        what = "serverside-applied" if "--server-side" in options else what
+        call.out(f"{document['kind'].lower()}/{document['metadata']['name']} {what}\n")
     machine.spend(1, "kubectl apply")
     return 0
 
@@ -442,10 +441,9 @@ def _delete(machine: Machine, call: Call, words: list[str], options: dict[str, s
     cluster = machine.cluster
     if not words and "-f" in options:
         text = call.input() if options["-f"] == "-" else machine.host.read(options["-f"]) or ""
-        for document in yaml.safe_load_all(text):
-            if document:
-                _delete_object(machine, key_of(document))
-                call.out(f'{document["kind"].lower()} "{document["metadata"]["name"]}" deleted\n')
+        for document in documents(text):
+            _delete_object(machine, key_of(document))
+            call.out(f'{document["kind"].lower()} "{document["metadata"]["name"]}" deleted\n')
         return 0
     kinds, names = _wanted(call, words)
     if kinds == ["nodes"]:

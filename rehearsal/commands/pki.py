@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 
-import yaml
+from fabfile.yamls import dumped
 
 from ..host import Host
 
@@ -61,7 +61,7 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
     encoded = base64.b64encode(ca.encode()).decode()
     key = base64.b64encode(hashlib.sha256(f"{ca}{user}".encode()).digest() * 4).decode()
     name = f"kubernetes-{user}"
-    return yaml.safe_dump(
+    return dumped(
         {
             "apiVersion": "v1",
             "kind": "Config",
@@ -69,6 +69,5 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
             "contexts": [{"name": f"{name}@{cluster}", "context": {"cluster": cluster, "user": name}}],
             "current-context": f"{name}@{cluster}",
             "users": [{"name": name, "user": {"client-certificate-data": encoded, "client-key-data": key}}],
-        },
-        sort_keys=False,
+        }
     )

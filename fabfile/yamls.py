@@ -1,0 +1,21 @@
+"""PyYAML's parser and emitter in C where they were built (eight times as fast), else the same in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def documents(text: str) -> Iterator[Any]:
+    """The documents of a YAML text but the empty ones, plain values only. Raises yaml.YAMLError."""
+    return (document for document in yaml.load_all(text, _LOADER) if document)
+
+
+def dumped(document: object) -> str:
+    """One document as YAML, keys in their order."""
+    return yaml.dump(document, Dumper=_DUMPER, sort_keys=False)
