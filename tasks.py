@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,9 +86,7 @@ def reset(
         if not result.failed:
             summary(session, result, [phases.RESET])
             session.console.print(f"[green]✓[/] audited: {', '.join(n.name for n in session.environment.nodes)} clean")
-            for path in kubeconfig.known_paths(session.environment):
-                if kubeconfig.remove(path, session.environment):
-                    session.console.print(f"taken out of {path}: context {session.environment.name}", markup=False, soft_wrap=True)
+            _clear_kubeconfigs(session)
         exit_code = result.exit_code
     exit_with(exit_code)
 
@@ -199,21 +198,35 @@ def _print_status(console: Console, rows: Sequence[status_module.Row]) -> None:
             console.print(f"{row.node.name} {', '.join(names)}: {state}: {reason}", markup=False, soft_wrap=True)
 
 
-@command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config"})
-def kubeconfig_task(c: Any, env: str = "", file: str = "", ask_sudo_pass: bool = False) -> None:
+@command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config",
+                                  "context": "the context's name; default: the environment's"})
+def kubeconfig_task(c: Any, env: str = "", file: str = "", context: str = "", ask_sudo_pass: bool = False) -> None:
     """Put the cluster into your kubeconfig."""
+    if context and not re.fullmatch(r"[\w.@:/-]{1,253}", context):
+        raise UsageError(f"--context {context!r} is no name for a context", "letters, digits and . _ - @ : / are good")
     with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
-        _merge_kubeconfig(session, file)
+        _merge_kubeconfig(session, file, context)
 
 
-def _merge_kubeconfig(session: Session, file: str) -> None:
+def _clear_kubeconfigs(session: Session) -> None:
+    """Take the cluster out of every kubeconfig that it was put into; one that cannot be changed is said, and left."""
+    for note in kubeconfig.notes(session.environment):
+        try:
+            if kubeconfig.remove(note, session.environment):
+                session.console.print(f"taken out of {note.path}: context {note.context}", markup=False, soft_wrap=True)
+        except KubefabError as error:
+            print_error(Console(stderr=True, highlight=False), error)
+
+
+def _merge_kubeconfig(session: Session, file: str, context: str = "") -> None:
     environment = session.environment
     code, admin = session.group.of(environment.control_plane).root('rm -f -- "$0"; cat /etc/kubernetes/admin.conf', 30)
     if code:
         raise KubefabError(f"{environment.control_plane.name} has no admin.conf", "`inv cluster.bootstrap` first")
     path = Path(file).expanduser() if file else kubeconfig.default_path()
-    kubeconfig.merge(path, environment, admin.decode())
-    session.console.print(f"{path}: context {environment.name} is current", markup=False, soft_wrap=True)
+    copy = kubeconfig.merge(path, environment, admin.decode("utf-8", "replace"), context)
+    kept = f" (as it was before: {copy})" if copy else ""
+    session.console.print(f"{path}: context {context or environment.name} is current{kept}", markup=False, soft_wrap=True)
 
 
 cluster = Collection("cluster", bootstrap, reset, plan, status, *operating.TASKS, *describing.TASKS, kubeconfig_task)

@@ -24,7 +24,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path, command: str, *, nodes: Sequence[str] = (), phases: Sequence[str] = ()) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for place in (folder.parent, folder):  # `parents` makes those above for everybody
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.path = folder / f"{stamp}-{os.getpid()}.jsonl"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

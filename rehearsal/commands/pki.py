@@ -59,7 +59,8 @@ def write_control_plane(
 def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
     """A kubeconfig as kubeadm writes it."""
     encoded = base64.b64encode(ca.encode()).decode()
-    key = base64.b64encode(hashlib.sha256(f"{ca}{user}".encode()).digest() * 4).decode()
+    secret = base64.b64encode(hashlib.sha256(f"{ca}{user}".encode()).digest() * 4).decode()
+    key = base64.b64encode(f"-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----\n".encode()).decode()
     name = f"kubernetes-{user}"
     return dumped(
         {
