@@ -10,6 +10,8 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .. import forms
+
 SCRIPT = '# kubefab: doctor.clock\nmain() {\nrm -f -- "$0"\ndate +%s.%N\n}\nmain\n'
 # kubeadm sets a certificate's beginning five minutes back (constants.CertificateBackdate): beyond that, TLS fails.
 BROKEN = 240.0
@@ -48,4 +50,4 @@ def skews(readings: Mapping[str, Reading]) -> dict[str, float]:
 
 def parse_clock(output: str) -> float:
     """Seconds since 1970. Raises ValueError when the node printed something else."""
-    return float(output.strip().splitlines()[-1]) if output.strip() else float("nan")
+    return forms.seconds((output.strip().split("\n") or [""])[-1].strip(), "clock")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterator
+from shlex import quote
 
 from ..phases import manual
 from ..phases.reset import residue
@@ -175,7 +176,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             f"the node is not Ready{': ' + why[:160] if why else ''}",
-            f"`journalctl -u kubelet -n 50` there; `kubectl describe node {facts.hostname}`",
+            f"`journalctl -u kubelet -n 50` there; `kubectl describe node {quote(facts.hostname)}`",
         )
     annotations = listed["metadata"].get("annotations") or {}
     dialled = annotations.get("flannel.alpha.coreos.com/public-ip", "")
@@ -246,7 +247,7 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 WARNING,
                 (patient.name,),
                 f"{one.where} holds no readable certificate",
-                f"`openssl x509 -in {one.where} -noout -text`",
+                f"`openssl x509 -in {quote(one.where)} -noout -text`",
             )
             continue
         when = time.strftime("%Y-%m-%d", time.gmtime(one.ends))
@@ -280,7 +281,7 @@ def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 WARNING,
                 (patient.name,),
                 f"bootstrap token {token.id} never expires: whoever has it can add nodes",
-                f"`kubeadm token delete {token.id}`",
+                f"`kubeadm token delete {quote(token.id)}`",
             )
         elif token.ends - now > 25 * 3600:
             yield Finding(
@@ -288,7 +289,7 @@ def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 NOTE,
                 (patient.name,),
                 f"bootstrap token {token.id} is valid for {(token.ends - now) / DAY:.0f} days more",
-                f"`kubeadm token delete {token.id}` if nobody joins by it",
+                f"`kubeadm token delete {quote(token.id)}` if nobody joins by it",
             )
 
 
@@ -308,5 +309,5 @@ def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 NOTE,
                 (patient.name,),
                 f"the cluster has a node {name} that hosts.env does not name",
-                f"add it to hosts.env, or `kubectl delete node {name}`",
+                f"add it to hosts.env, or `kubectl delete node {quote(name)}`",
             )

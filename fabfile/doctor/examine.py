@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
-from .. import ports
+from .. import forms, ports
 from ..connection import Connection, NodeGroup
 from ..errors import KubefabError
 from ..facts import NodeFacts
+from ..forms import FormError
 from ..inventory import Environment, Node
+from ..masking import mask
 from . import clocks, matrix, wires
 from .chart import Chart, Patient
 from .cluster import cluster
-from .finding import ERROR, Finding, merged
+from .finding import ERROR, Finding, guarded, merged
 from .fleet import fleet
 from .machine import machine, refusals
 from .probe import TIMEOUT, Probe, Questions, parse_probe, probe_script, questions
@@ -56,7 +59,7 @@ class Report:
             "healthy": self.healthy,
             "seconds": round(self.seconds, 2),
             "findings": [f.data() for f in self.findings],
-            "pairs": [{"from": r.source, "to": r.target, "what": r.what, "state": r.state, "detail": r.detail} for r in self.results],
+            "pairs": [{"from": r.source, "to": r.target, "what": r.what, "state": r.state, "detail": mask(r.detail)} for r in self.results],
         }
 
 
@@ -85,12 +88,14 @@ class Doctor:
     def _checks(self, chart: Chart) -> Iterator[Finding]:
         yield from fleet(chart)
         for patient in chart.patients:
-            refused = list(refusals(chart, patient))
+            name = (patient.name,)
+            refused = list(guarded(partial(refusals, chart, patient), "what a phase would refuse", name))
             yield from refused
-            yield from machine(chart, patient)
-            yield from sources(chart, patient, self.asked[patient.name])
+            yield from guarded(partial(machine, chart, patient), "the machine", name)
+            yield from guarded(partial(sources, chart, patient, self.asked[patient.name]), "what it fetches", name)
             told = {f.code for f in refused}
-            yield from (f for f in cluster(chart, patient) if not (f.code == "KF-OLD-RESIDUE" and told & OLDER))
+            seen = guarded(partial(cluster, chart, patient), "what the cluster put there", name)
+            yield from (f for f in seen if not (f.code == "KF-OLD-RESIDUE" and told & OLDER))
 
     # --- rounds
 
@@ -130,8 +135,10 @@ class Doctor:
         text = output.decode("utf-8", "replace")
         try:
             return parse_probe(text, asked)
-        except (ValueError, LookupError) as error:
-            return f"exit code {code}: {(text.strip().splitlines() or [str(error)])[-1][:100]}"
+        except FormError as error:
+            return f"its answer has not the form that it must have: {error}"
+        except Exception as error:  # whatever it is, it came of what this node said
+            return f"exit code {code}: {forms.text((text.strip().splitlines() or [str(error)])[-1], 100)}"
 
     def _wires(self, chart: Chart) -> list[matrix.Result]:
         members = {p.name: member(self.environment, p) for p in chart.patients}

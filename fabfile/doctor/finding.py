@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..forms import text
 from ..masking import mask
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -35,6 +36,14 @@ class Finding:
             "evidence": mask(self.evidence),
             "remedy": mask(self.remedy),
         }
+
+
+def guarded(check: Callable[[], Iterable[Finding]], what: str, nodes: tuple[str, ...]) -> Iterator[Finding]:
+    """The findings of one check. In place of one that fails over what a node said: that it was not examined; all other checks go on."""
+    try:
+        yield from check()
+    except Exception as error:
+        yield Finding("KF-DOC-PARTIAL", NOTE, nodes, f"not examined: {what} ({type(error).__name__}: {text(str(error), 100)})")
 
 
 def merged(findings: Iterable[Finding], order: Sequence[str]) -> list[Finding]:

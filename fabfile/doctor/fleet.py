@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from ..errors import Malformed, Unreachable
 from ..forms import Hostname
 from .chart import Chart, Patient
 from .clocks import BROKEN, NOTICEABLE, skews
-from .finding import ERROR, NOTE, WARNING, Finding
+from .finding import ERROR, NOTE, WARNING, Finding, guarded
 
 _IDENTITY = "`hostnamectl set-hostname …`; `rm /etc/machine-id && systemd-machine-id-setup`, then reboot"
 
@@ -38,11 +39,11 @@ def _groups(patients: Sequence[Patient], value: Callable[[Patient], str]) -> lis
 def fleet(chart: Chart) -> Iterator[Finding]:
     """All checks of this topic."""
     yield from _unreachable(chart)
-    yield from _duplicates(chart)
-    yield from _clock(chart)
+    yield from guarded(partial(_duplicates, chart), "identities that two nodes share", ())
+    yield from guarded(partial(_clock, chart), "clocks", ())
     for patient in chart.patients:
-        yield from _address(chart, patient)
-    yield from _mtus(chart)
+        yield from guarded(partial(_address, chart, patient), "addresses and routes", (patient.name,))
+    yield from guarded(partial(_mtus, chart), "MTUs", ())
 
 
 def _unreachable(chart: Chart) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .. import forms
 from ..images import full
 from ..inventory import Environment, Node
 from ..masking import register
@@ -254,59 +255,76 @@ def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
 
 
 def parse_probe(output: str, asked: Questions) -> Probe:
-    """Read the script's output. Raises ValueError when it is cut short."""
-    parts = re.split(r"^@@ (\w+)\n", output, flags=re.M)
-    if len(parts) < 3 or parts[-2] != "end":
-        raise ValueError("the node's answer to the doctor's script is cut short")
-    texts = dict(zip(parts[1::2], parts[2::2], strict=True))
-    lines = {name: [line.rstrip() for line in text.splitlines() if line.strip()] for name, text in texts.items()}
-    memory = {line.split(":")[0]: int(line.split()[1]) for line in lines["memory"]}
+    """Read the script's output. Raises FormError for what has not its form, ValueError when it is cut short."""
+    said = forms.Answer(output, "doctor's")
+    memory = {words[0]: forms.number(words[1], words[0]) for words in said.words("memory", 2) if words[0] in ("MemTotal:", "MemAvailable:")}
+    config, selinux = said.lines("config"), said.lines("selinux")
     return Probe(
-        macs=_macs(texts["links"]),
-        routes=tuple(lines["routes"]),
-        toward=" ".join(lines["toward"]),
-        vxlan=" ".join(lines["vxlan"]),
-        subnet=_pairs(lines["subnet"]),
-        disks={w[0]: Disk(*(_number(n) for n in w[1:5])) for w in map(str.split, lines["disk"]) if len(w) >= 3},
-        memory_kib=memory.get("MemTotal", 0),
-        available_kib=memory.get("MemAvailable", 0),
-        modules={w[0]: w[1] == "yes" for w in map(str.split, lines["modules"])},
-        kernel_config=(lines["config"] or [""])[0],
-        time=_pairs(lines["time"]),
-        services=frozenset(lines["services"]),
-        selinux=(lines["selinux"] or [""])[0],
-        sockets=tuple(lines["sockets"]),
-        lock=", ".join(lines["lock"]),
-        certificates=tuple(_certificate(line) for line in lines["certs"]),
-        containerd=_pairs(lines["containerd"]),
-        keys=(*_keys(lines["keyrings"]), *_keys([f"{asked.key_url} {line}" for line in lines["key"]])),
-        tools=frozenset(lines["tools"]),
-        http=_answers(lines["http"], asked),
-        names={line.split()[0]: " ".join(line.split()[1:2]) for line in lines["dns"]},
-        tokens=_tokens(texts["tokens"]),
-        cut=tuple(lines["cut"]),
+        macs=_macs(said.whole("links")),
+        routes=tuple(_route(line) for line in said.lines("routes")),
+        toward=" ".join(_route(line) for line in said.lines("toward")),
+        vxlan=forms.text(" ".join(said.lines("vxlan"))),
+        subnet=_subnet(said.pairs("subnet")),
+        disks={words[0]: Disk(*(_count(word) for word in words[1:5])) for words in said.words("disk", 3) if words[0] in FOLDERS},
+        memory_kib=memory.get("MemTotal:", 0),
+        available_kib=memory.get("MemAvailable:", 0),
+        modules={words[0]: words[1] == "yes" for words in said.words("modules", 2) if words[0] in MODULES},
+        kernel_config=forms.text(config[0]) if config else "",
+        time={key: forms.text(value, 40) for key, value in said.pairs("time").items()},
+        services=frozenset(said.lines("services")),
+        selinux=forms.text(selinux[0], 40) if selinux else "",
+        sockets=tuple(forms.text(line) for line in said.lines("sockets")),
+        lock=forms.text(", ".join(said.lines("lock"))),
+        certificates=tuple(_certificate(line) for line in said.lines("certs")),
+        containerd={key: forms.text(value) for key, value in said.pairs("containerd").items()},
+        keys=(*_keys(said.lines("keyrings")), *_keys([f"{asked.key_url} {line}" for line in said.lines("key")])),
+        tools=frozenset(said.lines("tools")),
+        http=_answers(said.lines("http"), asked),
+        names={words[0]: forms.text(" ".join(words[1:2]), 60) for words in said.words("dns") if words[0] in asked.names},
+        tokens=_tokens(said.whole("tokens")),
+        cut=tuple(forms.text(line) for line in said.lines("cut")),
     )
 
 
-def _pairs(lines: list[str]) -> dict[str, str]:
-    return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+MODULES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
+_ROUTE_WORD = r"[A-Za-z0-9._:/@+~-]*"  # of `ip -o route`: what a remedy may quote
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+def _count(told: str) -> int:
+    """A number of df, which prints - where a file system has no such notion."""
+    return forms.number(told, "disk") if told != "-" else 0
 
 
-def _macs(text: str) -> dict[str, str]:
-    """MAC addresses of Ethernet interfaces, by name; those that a cluster makes on every node are left out."""
+def _route(line: str) -> str:
+    """A route as `ip -o route` prints it, in words that are no shell's. Raises FormError."""
+    return " ".join(forms.word(word, "route", _ROUTE_WORD, "a route", 100) for word in line.split()[:40] if word != "\\")
+
+
+def _subnet(told: Mapping[str, str]) -> dict[str, str]:
+    """flannel's subnet.env, of which a file that is being written may hold half: such a value is left out."""
+    mtu, subnet = told.get("FLANNEL_MTU", ""), told.get("FLANNEL_SUBNET", "")
+    found = {"FLANNEL_MTU": mtu} if forms.has(mtu, "[0-9]{1,9}") else {}
     try:
-        found = json.loads(text) if text.strip() else []
-    except ValueError:
+        return found | {"FLANNEL_SUBNET": forms.interface(subnet)}
+    except forms.FormError:
+        return found
+
+
+_MACS = forms.many(forms.record({"ifname": forms.string, "link_type": forms.string, "address": forms.string}))
+
+
+def _macs(told: str) -> dict[str, str]:
+    """MAC addresses of Ethernet interfaces, by name; those that a cluster makes on every node are left out."""
+    if not told.strip():
         return {}
     made = ("cni", "flannel", "veth", "docker", "br-", "kube", "cali")
     return {
         link["ifname"]: link["address"]
-        for link in found
-        if link.get("link_type") == "ether" and "address" in link and not link["ifname"].startswith(made)
+        for link in _MACS(forms.data(told, "interfaces"), "interfaces")
+        if link.get("link_type") == "ether"
+        and forms.has(link.get("address", ""), "[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+        and forms.has(link.get("ifname", ""), forms.LINK, 15)
+        and not link["ifname"].startswith(made)
     }
 
 
@@ -319,14 +337,14 @@ def seconds_of(text: str) -> float:
             moment = datetime.strptime(text.strip().removesuffix(" GMT") + " +0000", "%b %d %H:%M:%S %Y %z")
         except ValueError:
             return 0.0
-    return moment.timestamp()
+    return min(max(0.0, moment.timestamp()), forms.LATEST)
 
 
 def _certificate(line: str) -> Dated:
     path, _, rest = line.partition(" ")
     dates = [seconds_of(text) for text in rest.strip("|").split("|")] if rest else []
     begins, ends = [*dates, 0.0, 0.0][:2]
-    return Dated(path, ends, begins=begins)
+    return Dated(forms.text(path, 200), ends, begins=begins)
 
 
 def _keys(lines: list[str]) -> list[Dated]:
@@ -336,7 +354,7 @@ def _keys(lines: list[str]) -> list[Dated]:
         where, _, record = line.partition(" ")
         cells = record.split(":")
         if cells[0] == "pub" and len(cells) > 6:
-            found.append(Dated(where, float(cells[6] or 0), cells[4]))
+            found.append(Dated(where, forms.seconds(cells[6] or "0", "key's end"), forms.word(cells[4], "key's id", "[0-9A-F]{8,64}", "a key's id")))
     return found
 
 
@@ -348,11 +366,9 @@ def _answers(lines: list[str], asked: Questions) -> dict[str, Answer]:
         words = line.split(maxsplit=3)
         if len(words) < 3:
             continue
-        try:
-            spent = float(words[2])
-        except ValueError:
-            spent = 0.0
-        found[names.get(words[0], words[0])] = Answer(_number(words[1]), spent, words[3] if len(words) > 3 else "")
+        code = int(words[1]) if forms.has(words[1], "[0-9]{1,3}") else 0
+        spent = float(words[2]) if forms.has(words[2], "[0-9]{1,5}([.][0-9]{1,9})?") else 0.0
+        found[names.get(words[0], words[0])] = Answer(code, spent, forms.text(words[3]) if len(words) > 3 else "")
     return found
 
 
@@ -362,13 +378,16 @@ def _tokens(text: str) -> tuple[Dated, ...]:
     text = text.strip()
     while at < len(text):
         try:
-            item, end = decoder.raw_decode(text, at)
-        except ValueError:
+            _, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
             break
-        found.append(_token(item))
+        found.append(_token(_TOKEN(forms.data(text[at:end], "token"), "token")))
         at = end + len(text[end:]) - len(text[end:].lstrip())
     return tuple(found)
 
 
+_TOKEN = forms.record({"token!": forms.string, "expires": forms.string})
+
+
 def _token(item: dict[str, Any]) -> Dated:
-    return Dated("", seconds_of(item.get("expires") or ""), str(item.get("token", "")).split(".")[0])
+    return Dated("", seconds_of(item.get("expires", "")), forms.word(item["token"].split(".")[0], "token's id", "[a-z0-9]{6}", "a token's id"))

@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .. import forms
 from ..inventory import Node
 
 LIFE = 45  # seconds that a listener lives at most
@@ -142,9 +143,14 @@ mtu() { # label, address, kind, MTU of our interface
   while [ $((high-low)) -gt 8 ]; do mid=$(((low+high)/2)); if fits "$2" "$mid"; then low=$mid; else high=$mid; fi; done
   echo "mtu $1 $3 $4 $((low+28))"
 }
-while read -r line; do
-  [ -n "$line" ] || continue
-  $line &
+while read -r what a b c d e; do
+  # data, never a command: only these three words run anything
+  case $what in
+    tcp) tcp "$a" "$b" "$c" & ;;
+    udp) udp "$a" "$b" "$c" "$d" "$e" & ;;
+    mtu) mtu "$a" "$b" "$c" "$d" & ;;
+    *) continue ;;
+  esac
   while [ "$(jobs -rp | wc -l)" -ge 48 ]; do wait -n; done
 done <<<"$tests"
 wait
@@ -175,6 +181,12 @@ class Member:
     overlay_mtu: int = 0
     tcp: tuple[int, ...] = ()
     held: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        """What a node said of itself goes into the other nodes' scripts: no member without its form. Raises FormError."""
+        forms.address(self.overlay or "0.0.0.0", "flannel.1's address")
+        for size in (self.mtu, self.overlay_mtu):
+            forms.whole(size, "MTU")
 
     @property
     def name(self) -> str:
@@ -252,14 +264,14 @@ class Listening:
 def parse_listen(output: str) -> Listening:
     """Read the first round's answer."""
     refused = re.search(r"^@@ refused (.+)$", output, flags=re.M)
-    tool = re.search(r"^@@ tool (\S+)$", output, flags=re.M)
+    tool = re.search(r"^@@ tool ([A-Za-z0-9.-]{1,40})$", output, flags=re.M)
     cut = not refused and (not tool or (tool[1] != "-" and not re.search(r"^ready$", output, flags=re.M)))
-    ports = {word: re.findall(rf"^{word} (\w+) (\d+)\b", output, flags=re.M) for word in ("up", "busy")}
+    ports = {word: re.findall(rf"^{word} (tcp|udp) ([0-9]{{1,5}})\b", output, flags=re.M) for word in ("up", "busy")}
     return Listening(
         tool="" if not tool or tool[1] == "-" else tool[1],
         up=frozenset((kind, int(port)) for kind, port in ports["up"]),
         busy=frozenset((kind, int(port)) for kind, port in ports["busy"]),
-        refused=refused[1] if refused else "its listeners did not start" if cut else "",
+        refused=forms.text(refused[1], 100) if refused else "its listeners did not start" if cut else "",
     )
 
 
@@ -278,10 +290,10 @@ def parse_try(output: str) -> Tried:
     mtu: dict[tuple[str, str], str] = {}
     for line in output.splitlines():
         words = line.split(maxsplit=3)
-        if words[:1] == ["tcp"] and len(words) == 4 and words[2].isdigit():
-            tcp[words[1], int(words[2])] = words[3]
-        elif words[:1] == ["mtu"] and len(words) == 4:
-            mtu[words[1], words[2]] = words[3].split()[-1]
+        if words[:1] == ["tcp"] and len(words) == 4 and forms.has(words[2], "[0-9]{1,5}"):
+            tcp[words[1], int(words[2])] = forms.text(words[3], 100)
+        elif words[:1] == ["mtu"] and len(words) == 4 and (seen := words[3].split()) and forms.has(seen[-1], "[0-9]{1,9}|no-ping|no-answer"):
+            mtu[words[1], words[2]] = seen[-1]
     return Tried(tcp, mtu, "@@ end" in output)
 
 
@@ -289,5 +301,5 @@ def parse_gather(output: str, nonce: str) -> frozenset[tuple[str, int]] | None:
     """The (sender, port) of every datagram of ours that arrived; None when the answer is cut short."""
     if "@@ end" not in output:
         return None
-    found = re.findall(rf"^got (\d+) {re.escape(nonce)} (\S+)$", output, flags=re.M)
+    found = re.findall(rf"^got ([0-9]{{1,5}}) {re.escape(nonce)} ([a-z0-9.-]{{1,63}})$", output, flags=re.M)
     return frozenset((sender, int(port)) for port, sender in found)
