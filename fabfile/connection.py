@@ -33,6 +33,7 @@ DEAD_PEER = 20_000  # milliseconds without an acknowledgement
 CAPTURE_LIMIT = 4 << 20  # bytes
 RUN_LOCK = "/run/kubefab-run.lock"
 LOCK_PATIENCE = 2  # seconds
+LOCK_WORDS = 1 << 16  # bytes that may come before the lock is held
 SIGN_OF_LIFE = 15  # seconds between two; a node gives a silent holder four times that
 SUDO = "env LC_ALL=C sudo"  # its words are read here, so they must be English
 
@@ -287,7 +288,7 @@ class Connection(fabric.Connection):
                     chunk = channel.recv(4096)
                 except TimeoutError:
                     break
-                answer += chunk
+                answer = (answer + chunk)[-LOCK_WORDS:]
                 if b"\nheld\n" in b"\n" + answer:
                     held = channel
                     held.settimeout(self._ours.timeout)
@@ -296,6 +297,8 @@ class Connection(fabric.Connection):
                     if channel.exit_status < 0:
                         raise EOFError("the connection broke while the run lock was being taken")
                     code = channel.exit_status
+                    break
+                elif time.monotonic() > end:  # words that never pause would never time out
                     break
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise _explain(error, self._ours) from error
@@ -338,8 +341,10 @@ class Connection(fabric.Connection):
                 output = bytearray()
                 while chunk := channel.recv(1 << 16):
                     output += chunk
-                    if len(output) > CAPTURE_LIMIT:
+                    if len(output) > 2 * CAPTURE_LIMIT:
                         del output[: len(output) - CAPTURE_LIMIT]
+                    if time.monotonic() > end:  # output that never pauses would never time out
+                        raise TimeoutError
                     channel.settimeout(max(0.1, end - time.monotonic()))
                 channel.status_event.wait(max(0.1, end - time.monotonic()))
                 code = channel.exit_status if channel.exit_status is not None else -1
@@ -359,7 +364,7 @@ class Connection(fabric.Connection):
                 f"{self.node.name}: the connection broke in mid-command",
                 f"look at {self.node.name} (rebooting? powered off?), then run the same command again: it takes up from there",
             )
-        return code, bytes(output)
+        return code, bytes(output[-CAPTURE_LIMIT:])
 
 
 _REFUSED = re.compile(

@@ -418,7 +418,7 @@ def parse_facts(output: str) -> NodeFacts:
         kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
         identity=parse_identity(said.whole("identity", "")),
         uid=_matching(_UID, said.whole("uid", "").strip()),
-        etcd=tuple(line for line in etcd if not line.startswith("db=") and line != "lost+found"),
+        etcd=tuple(forms.text(line, 60) for line in etcd if not line.startswith("db=") and line != "lost+found"),
         etcd_size=forms.number(size, "size of etcd's database") if size else 0,
         others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
         made=parse_made(said.lines("made", "")),

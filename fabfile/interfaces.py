@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from .facts import Link, parse_links
+from .forms import UNNAMED, Hostname, text
 from .settings import Network
 from .steps import MINUTE, Remedy, Wait
 
@@ -20,7 +22,7 @@ class Expected:
 
     names: tuple[str, ...]
     pod_cidr: Network
-    pods_of: str = ""  # hostname: ask for cni0 only where this node has a pod in the pod network, which is what makes it
+    pods_of: Hostname = UNNAMED  # ask for cni0 only where this node has a pod in the pod network, which is what makes it
 
     @property
     def probe(self) -> str:
@@ -28,7 +30,7 @@ class Expected:
         if not self.pods_of:
             return PROBE
         path = '{range .items[*]}{.spec.hostNetwork}{" "}{.metadata.name}{"\\n"}{end}'
-        return f"{PROBE}; echo; kubectl get pods -A --field-selector spec.nodeName={self.pods_of} -o jsonpath='{path}'"
+        return f"{PROBE}; echo; kubectl get pods -A --field-selector spec.nodeName={quote(self.pods_of)} -o jsonpath='{path}'"
 
     def missing(self, links: Mapping[str, Link]) -> str | None:
         """None when all are as they should be; otherwise what was seen, as a short sentence."""
@@ -52,15 +54,15 @@ class Expected:
         try:
             return wanted.missing(parse_links(links))
         except ValueError:
-            return output.strip()[-160:] or "no answer"
+            return text(output.strip()[-160:]) or "no answer"
 
 
 def interface_wait(
-    id: str, expected: Expected, *, grace: float, hostname: str, reset: str, needs: str = ""
+    id: str, expected: Expected, *, grace: float, hostname: Hostname, reset: str, needs: str = ""
 ) -> Wait:
     """Wait for the links; after `grace` seconds restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
     pods = tuple(
-        f"kubectl -n {namespace} delete pod -l {label} --field-selector spec.nodeName={hostname} --wait=false --ignore-not-found"
+        f"kubectl -n {namespace} delete pod -l {label} --field-selector spec.nodeName={quote(hostname)} --wait=false --ignore-not-found"
         for namespace, label in (
             ("kube-flannel", "app=flannel"),
             ("kube-system", "k8s-app=kube-dns"),

@@ -22,6 +22,7 @@ from typing import Protocol
 
 from . import gates as gate
 from . import script
+from .cleaning import line
 from .connection import NodeGroup, outcome
 from .context import Choices, Context
 from .errors import Interrupted, KubefabError, Malformed, Refused, StepFailed, StillRunning, Unreachable
@@ -553,7 +554,7 @@ class Run:
                 self.group.of(node).open()  # a node whose link has died is not waited for elsewhere
             try:
                 with self._turn(node, target, wait.phase, wait.title) if wait.changes else nullcontext():
-                    seen = wait.until(outcome(connection, wait.id, probe, timeout).output)
+                    seen = _seen(wait, outcome(connection, wait.id, probe, timeout).output)
             except StillRunning:  # remedies are not for what another run does
                 raise
             except StepFailed as error:  # this look failed, by a command that hung for once: the next one may not
@@ -625,6 +626,15 @@ _GATE_TEXT = {
     gate.MEMBERS: "the first worker",
     gate.ADDONS: "the add-ons on the control plane",
 }
+
+
+def _seen(wait: Wait, output: str) -> str | None:
+    """What a wait makes of its probe's output, on one line; of what it cannot read, that."""
+    try:
+        seen = wait.until(output)
+    except Exception as error:  # whatever it is, it came of what that node said, and the next look may be better
+        return f"an answer that cannot be read ({type(error).__name__}): {line(output, 100)}"
+    return None if seen is None else line(seen) or "no answer"
 
 
 def _misread(node: Node, code: int, output: bytes, error: Exception) -> StepFailed:

@@ -19,7 +19,7 @@ LOCKED = 75  # EX_TEMPFAIL: that earlier run's step has not ended
 OUTPUT_LIMIT = 65536  # bytes of output that come back; the end is what explains a failure
 MARK = "#--8<--"
 _DELIMITER = "KUBEFAB-END"
-_TRAILER = re.compile(rb"^##kubefab (\d+) (\d+)\n", re.M)
+_TRAILER = re.compile(rb"^##kubefab ([0-9]{1,9}) ([0-9]{1,9})\n", re.M)
 
 _ENVIRONMENT = """\
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from shlex import quote
 
 from ..context import Context
 from ..facts import METRICS_QUERY, STATE
+from ..forms import Hostname
 from ..interfaces import Expected, interface_wait
 from ..manifests import METRICS, applied, manifest
 from ..steps import Action, Remedy, Step, Stop, Wait
@@ -32,7 +34,7 @@ def addons(ctx: Context) -> Iterator[Action]:
         yield _metrics(ctx.facts.hostname, ctx.settings.retention)
 
 
-def _metrics(hostname: str, duration: str) -> Wait:
+def _metrics(hostname: Hostname, duration: str) -> Wait:
     """Telegraf on this node reaches its kubelet, then InfluxDB on another: the pod network, proved by what it is for."""
     return Wait(
         "addons.metrics",
@@ -47,9 +49,9 @@ def _metrics(hostname: str, duration: str) -> Wait:
         hint="pods of this node cannot reach pods of others: is UDP 8472 (flannel's VXLAN) open between the nodes, both ways? "
         f"`inv cluster.doctor` tests every pair. If it is open: `kubectl -n monitoring logs -l app=telegraf` for the pod on {hostname}",
         evidence=(
-            f"kubectl -n monitoring get pods -o wide --field-selector spec.nodeName={hostname} 2>&1",
+            f"kubectl -n monitoring get pods -o wide --field-selector spec.nodeName={quote(hostname)} 2>&1",
             "kubectl -n monitoring logs $(kubectl -n monitoring get pods -l app=telegraf "
-            f"--field-selector spec.nodeName={hostname} -o name | head -n 1) --tail 6 2>&1",
+            f"--field-selector spec.nodeName={quote(hostname)} -o name | head -n 1) --tail 6 2>&1",
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from ..context import LATER, Context
 from ..facts import STATE
@@ -46,13 +47,13 @@ def join(ctx: Context) -> Iterator[Action]:
         yield Wait(
             "join.ready",
             "the node is Ready",
-            probe=f"kubectl get node {facts.hostname} --no-headers 2>&1",
+            probe=f"kubectl get node {quote(facts.hostname)} --no-headers 2>&1",
             until=lambda seen: None if _is_ready(seen) else seen.strip()[-160:] or "not listed yet",
             deadline=180,
             interval=1,
             on="control-plane",
-            hint=f"`kubectl describe node {facts.hostname}` on the control plane names the condition that is not met",
-            evidence=(f"kubectl describe node {facts.hostname} 2>&1 | sed -n '/Conditions/,/Addresses/p'",),
+            hint=f"`kubectl describe node {quote(facts.hostname)}` on the control plane names the condition that is not met",
+            evidence=(f"kubectl describe node {quote(facts.hostname)} 2>&1 | sed -n '/Conditions/,/Addresses/p'",),
         )
 
 

@@ -7,6 +7,7 @@ noted in empty files on the node where nothing else shows it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from ..context import Context
 from ..facts import STATE, Link, NodeFacts, parse_links
@@ -254,7 +255,7 @@ def join(ctx: Context) -> Iterator[Action]:
             until=lambda seen: node_ready(seen, facts.hostname),
             deadline=180,
             on="control-plane",
-            hint=f"`kubectl describe node {facts.hostname}` on the control plane",
+            hint=f"`kubectl describe node {quote(facts.hostname)}` on the control plane",
         )
 
 

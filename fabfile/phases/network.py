@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from ..context import Context
 from ..interfaces import RESTART, Expected, interface_wait
@@ -26,7 +27,7 @@ def network(ctx: Context) -> Iterator[Action]:
     yield Wait(
         "network.pods",
         "the control plane's pods run",
-        probe=f"kubectl get pods -A --field-selector spec.nodeName={facts.hostname} --no-headers 2>&1",
+        probe=f"kubectl get pods -A --field-selector spec.nodeName={quote(facts.hostname)} --no-headers 2>&1",
         until=_all_running,
         deadline=240,
         interval=1,

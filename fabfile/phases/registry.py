@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from .. import images
 from ..context import Context
@@ -39,7 +40,7 @@ def registry(ctx: Context) -> Iterator[Action]:
             yield Step(
                 "registry.canary",
                 f"canary pull of {recipe.canary}",
-                (f"crictl pull {recipe.canary}",),
+                (f"crictl pull {quote(recipe.canary)}",),
                 timeout=180,
                 hint="401 is REGISTRY_USER or REGISTRY_PASSWORD, x509 is REGISTRY_CA, 'not found' is an image that the registry "
                 "lacks, a time-out is a firewall between this node and the registry",
@@ -66,7 +67,7 @@ def _fetch(ctx: Context, wanted: list[str]) -> Iterator[Action]:
     yield Step(
         "registry.images",
         f"{len(wanted)} image{'s' * (len(wanted) != 1)} ahead",
-        tuple(f"crictl pull {image if image in checked else recipe.pinned(image)}" for image in wanted),
+        tuple(f"crictl pull {quote(image if image in checked else recipe.pinned(image))}" for image in wanted),
         timeout=900,
         hint="can the node reach the image registry, and does it hold this version?"
         + f" 'not found' behind @sha256: it does not serve the image that {_lock_file(ctx)} pins" * bool(recipe.pins),
@@ -103,9 +104,10 @@ def _held(ctx: Context, image: str) -> bool:
 
 
 def _check(image: str, pin: str) -> str:
+    word = quote(image)
     return (
-        f"seen=$(ctr -n k8s.io images ls name=={image} 2>/dev/null | grep -oE 'sha256:[0-9a-f]{{64}}' | head -n 1) || seen=nothing; "
-        f'[ "$seen" = {pin} ] || {{ echo "{image}: the registry serves $seen, pinned is {pin}"; crictl rmi {image} >/dev/null 2>&1; exit 65; }}'
+        f"seen=$(ctr -n k8s.io images ls name=={word} 2>/dev/null | grep -oE 'sha256:[0-9a-f]{{64}}' | head -n 1) || seen=nothing; "
+        f'[ "$seen" = {pin} ] || {{ echo "{image}: the registry serves $seen, pinned is {pin}"; crictl rmi {word} >/dev/null 2>&1; exit 65; }}'
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from shlex import quote
 
 from ..context import Context
 from ..facts import LINKS, STATE, TRACES, NodeFacts
@@ -37,8 +38,8 @@ def reset(ctx: Context) -> Iterator[Action]:
             "reset.node",
             "drain and take the node out of the cluster",
             (
-                f"kubectl drain {facts.hostname} --ignore-daemonsets --delete-emptydir-data --force --timeout=120s || true",
-                f"kubectl delete node {facts.hostname} --ignore-not-found",
+                f"kubectl drain {quote(facts.hostname)} --ignore-daemonsets --delete-emptydir-data --force --timeout=120s || true",
+                f"kubectl delete node {quote(facts.hostname)} --ignore-not-found",
             ),
             on="control-plane",
         )

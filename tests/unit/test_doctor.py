@@ -275,7 +275,7 @@ def test_a_stranger_is_told_only_when_every_node_was_examined() -> None:
     assert "KF-API-STRANGER" not in judged(some)
     assert "KF-API-STRANGER" not in judged(some[:1])
     assert "KF-API-STRANGER" not in judged(some[:2], unreachable={"w2": Unreachable("w2: no answer", "look")})
-    odd = with_facts(some, "cp1", nodes=(*listed, api_node("w1")))
+    odd = with_facts(some, "cp1", nodes=(*listed, api_node("w1", address="10.9.9.9")))
     assert [f.evidence for f in judged(odd)["KF-API-STRANGER"]] == ["the cluster has a node w1 that hosts.env does not name"]
     renamed = api_node("w1")
     renamed["status"]["addresses"] = [{"type": "InternalIP", "address": ENV.workers[0].address}]
