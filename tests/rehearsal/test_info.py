@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from fabfile.inventory import PROJECT
+from cli import Done, run
 
 
 def test_a_token_is_made_by_a_cluster_that_is_up(tmp_path: Path) -> None:
-    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state"), "LC_ALL": "C.UTF-8"}
-
-    def inv(*words: str) -> subprocess.CompletedProcess[str]:
-        program = str(Path(sys.executable).parent / "inv")
-        return subprocess.run([program, *words], cwd=PROJECT, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    def inv(*words: str) -> Done:
+        return run("inv", *words, HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path / "state"))
 
     before = inv("cluster.info", "--token")
     assert before.returncode == 1 and "inv cluster.status" in before.stderr

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import rehearsal
-from fabfile.inventory import PROJECT
+from cli import PROJECT, run
 from rehearsal.simulation import remembered
 from rehearsal.store import Store
 from rehearsal_bed import Bed
@@ -97,48 +97,45 @@ def test_down_forgets_everything(bed: Bed) -> None:
     assert not any(name.startswith("rehearsal") or name == "known_hosts" for name in left)
 
 
-def inv(state: Path, *words: str, **options: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "120", "KUBECONFIG": str(state / "kubeconfig")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "invoke", *words], cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def said(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=120)
-    return process.returncode, output
+def inv(state: Path, *words: str) -> tuple[int, str]:
+    """Exit code and output of a command whose rehearsals are remembered in `state`."""
+    done = run("inv", *words, XDG_STATE_HOME=str(state), COLUMNS="120", KUBECONFIG=str(state / "kubeconfig"))
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_newcomers_tour(tmp_path: Path) -> None:
-    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--fault", "w2:packages-down"))
+    code, output = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--fault", "w2:packages-down")
     assert code == 1
     assert "w2" in output
     assert "cannot fetch" in output
-    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal"))
+    code, output = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal")
     assert code == 0, output
-    code, output = said(inv(tmp_path, "cluster.status", "--env", "rehearsal", "--json"))
+    code, output = inv(tmp_path, "cluster.status", "--env", "rehearsal", "--json")
     assert code == 0, output
     assert {row["node"]: row["ready"] for row in json.loads(output)} == {"cp1": True, "w1": True, "w2": True}
-    code, output = said(inv(tmp_path, "cluster.reset", "--env", "rehearsal", "--yes=rehearsal"))
+    code, output = inv(tmp_path, "cluster.reset", "--env", "rehearsal", "--yes=rehearsal")
     assert code == 0, output
-    code, output = said(inv(tmp_path, "rehearsal.down"))
+    code, output = inv(tmp_path, "rehearsal.down")
     assert code == 0, output
 
 
-@pytest.mark.parametrize("moment", [0.35, 0.45, 0.55])
-def test_killed_at_any_moment_the_next_run_takes_up(tmp_path: Path, moment: float) -> None:
-    process = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--workers", "6")
-    time.sleep(moment)
-    process.send_signal(signal.SIGKILL)
-    said(process)
-    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--workers", "6"))
+@pytest.mark.parametrize("scripts", [3, 30, 70], ids="after {} scripts".format)
+def test_killed_at_any_moment_the_next_run_takes_up(tmp_path: Path, scripts: int) -> None:
+    """Each script that a machine ran is one line of what the rehearsal remembers."""
+    words = ("cluster.bootstrap", "--env", "rehearsal", "--workers", "6")
+    with subprocess.Popen([sys.executable, "-m", "invoke", *words], cwd=PROJECT, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}, stdout=subprocess.DEVNULL) as killed:
+        while killed.poll() is None and sum(path.read_bytes().count(b"\n") for path in tmp_path.rglob("rehearsal.jsonl")) < scripts:
+            time.sleep(0.01)
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    code, output = inv(tmp_path, *words)
     assert code == 0, output
-    code, output = said(inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal"))
+    code, output = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal")
     assert code == 0
     assert "nothing to do" in output
 
 
 def test_the_list_of_faults(tmp_path: Path) -> None:
-    code, output = said(inv(tmp_path, "rehearsal.faults"))
+    code, output = inv(tmp_path, "rehearsal.faults")
     assert code == 0
     assert "flannel-after-restart" in output

@@ -6,36 +6,24 @@ import ast
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-
-sys.path.insert(0, str(PROJECT))
-import fabfile  # noqa: E402
-import tasks  # noqa: E402
+import fabfile
+import tasks
+from cli import BIN, PROJECT, run, started
 
 INV = set(tasks.ns.task_names) | {alias for names in tasks.ns.task_names.values() for alias in names}
 FAB = set(fabfile.ns.task_names) | {alias for names in fabfile.ns.task_names.values() for alias in names}
-
-
-def run(*argv: str, folder: Path = PROJECT, **variables: str) -> subprocess.CompletedProcess[str]:
-    """One of our commands, in its own process, with this test's home and nothing on standard input."""
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LC_ALL": "C.UTF-8", "COLUMNS": "80", **variables}
-    return subprocess.run(
-        [str(BIN / argv[0]), *argv[1:]], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 # --- tables of contents
 
 @pytest.mark.parametrize("program", ["fab", "inv"])
 def test_the_list_reads_like_a_table_of_contents(program: str) -> None:
-    done = run(program, "-l")
+    done = started(program, "-l")
     assert done.returncode == 0, done.stderr
     chapters = [f"{n} · " for n in range(1, 9)]
     assert all(chapter in done.stdout for chapter in chapters)
@@ -122,7 +110,7 @@ def test_a_refused_release_leaves_no_journal(home: Path) -> None:
 
 
 def test_a_locale_without_our_signs_costs_the_signs_only() -> None:
-    done = run("inv", "cluster.plan", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    done = started("inv", "cluster.plan", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert (done.returncode, done.stderr) == (0, "")
     assert "? prep.modules" in done.stdout
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from fabfile.inventory import PROJECT
+from cli import Done, run
 
 
-def inv(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LC_ALL": "C.UTF-8"}
-    program = str(Path(sys.executable).parent / "inv")
-    return subprocess.run([program, *words], cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+def inv(*words: str) -> Done:
+    return run("inv", *words)
 
 
 def data(*words: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cli import run, started
 from lab.needs import lacking
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -66,3 +67,9 @@ def test_the_question_needs_no_virtual_environment() -> None:
     code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import lab.needs"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("argv", [("inv", "cluster.info", "--env", "aws"), ("fab", "reset"), ("inv", "cluster.sizing", "--nodes", "x")], ids=" ".join)
+def test_a_forked_command_is_like_one_that_was_started(argv: tuple[str, ...]) -> None:
+    one, other = run(*argv), started(*argv)
+    assert (one.returncode, one.stdout, one.stderr) == (other.returncode, other.stdout, other.stderr)

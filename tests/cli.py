@@ -1,0 +1,120 @@
+"""Our commands for tests, as a person types them: each a process of its own, without half a second of imports for each.
+
+One process (this file, started before the first command) has everything imported and forks for each command.  What depends on
+how an interpreter starts, its locale or the installed scripts, is for tests that use `started`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+TIMEOUT = 120  # seconds
+LOCALE = {"LC_ALL": "C.UTF-8"}
+
+Done = subprocess.CompletedProcess[str]
+_servers: list[subprocess.Popen[str]] = []
+
+
+def _variables(more: dict[str, str]) -> dict[str, str]:
+    """A command's environment: this test's home, and nothing else of the operator's."""
+    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **LOCALE, "COLUMNS": "80", **more}
+
+
+def started(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
+    """`inv …` or `fab …` from the installed script: an interpreter of its own."""
+    words = [str(BIN / argv[0]), *argv[1:]]
+    return subprocess.run(
+        words, cwd=folder, env=_variables(more), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+
+
+def run(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
+    """`inv …` or `fab …` in `folder`, with variables of its own and nothing on standard input."""
+    variables = _variables(more)
+    assert not any(name.startswith("PYTHON") for name in more) and variables["LC_ALL"] == LOCALE["LC_ALL"], "for `started`"
+    with TemporaryDirectory() as place:
+        out, err = Path(place, "out"), Path(place, "err")
+        code = _ask({"argv": argv, "folder": str(folder), "variables": variables, "out": str(out), "err": str(err)})
+        return subprocess.CompletedProcess(argv, code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+def _ask(request: dict[str, Any]) -> int:
+    """Have one command run; returns its exit code. Raises TimeoutError, and EOFError where the server dies."""
+    if not _servers:
+        variables = {**os.environ, **LOCALE}
+        server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables, start_new_session=True
+        )
+        _servers.append(server)
+        atexit.register(_end, server)
+    server = _servers[0]
+    assert server.stdin and server.stdout
+    print(json.dumps(request), file=server.stdin, flush=True)
+    if not select.select([server.stdout], [], [], TIMEOUT)[0]:
+        _end(server)
+        raise TimeoutError(f"{' '.join(request['argv'])}: no end after {TIMEOUT} s")
+    answer = server.stdout.readline()
+    if not answer:
+        _end(server)
+        raise EOFError("the process that runs our commands has died")
+    return int(answer)
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    """End the server and what it runs."""
+    if server in _servers:
+        _servers.remove(server)
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def serve() -> Callable[[], object]:
+    """Fork for each request; returns in the child only, with what it is to call."""
+    sys.path.insert(0, str(PROJECT))
+    import fabric.main
+    import invoke.main
+
+    import tasks  # noqa: F401
+
+    sys.path.remove(str(PROJECT))
+    gc.freeze()
+    programs = {"inv": invoke.main.program, "fab": fabric.main.program}
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child:
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            continue
+        for number, path in enumerate((os.devnull, request["out"], request["err"])):
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.dup2(file, number)
+            os.close(file)
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+            for number, mode in enumerate("rww")
+        )
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["variables"])
+        sys.argv = [str(BIN / request["argv"][0]), *request["argv"][1:]]
+        return programs[request["argv"][0]].run
+    sys.exit()
+
+
+if __name__ == "__main__":
+    serve()()
