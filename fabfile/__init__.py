@@ -47,6 +47,7 @@ def _reset(
     yes: str = "",
     purge: bool = False,
     keep_images: bool = False,
+    force_drain: str = "",
     fault: list[str] | None = None,
     kubernetes: str = "",
     recipe: str = "",
@@ -55,11 +56,11 @@ def _reset(
     """8 · Take nodes off the cluster, prove them clean"""
     names, chosen = targets(c, on), release(kubernetes, recipe)
     environment = load(env or None)
+    forced = frozenset(filter(None, force_drain.split(",")))
     if not environment.settings.simulated:
-        environment.select(names)
         manual = with_release(environment, chosen).settings.manual
         confirm(environment, yes, f"reset {', '.join(names)} of {environment.name}", manual=manual)
-    choices = Choices(keep_images=keep_images, purge=purge, whole_cluster=False)
+    choices = Choices(keep_images=keep_images, purge=purge, whole_cluster=False, force_drain=forced)
     options = Options(env, names, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
     one_phase(c, phases.RESET, options, choices)
 

@@ -39,6 +39,7 @@ HELP = {
     "yes": "the environment's name, instead of being asked for it",
     "json": "print data for scripts",
     "purge": "also remove the packages and their repositories",
+    "force-drain": "nodes whose pods are deleted although a PodDisruptionBudget keeps them; several with commas",
     "keep-images": "leave pulled images on the nodes",
     "kubeconfig": "put the cluster into your kubeconfig (reset takes it out again)",
 }

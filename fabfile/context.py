@@ -19,7 +19,7 @@ class Choices:
     """How this run was asked to behave.
 
     `foreign` names nodes that are to be emptied whosever they are; `adopt` is the uid of a cluster that is to be taken for this
-    environment's though it had another.
+    environment's though it had another; `force_drain` names nodes whose pods may be deleted in spite of their budgets.
     """
 
     keep_images: bool = False
@@ -27,6 +27,7 @@ class Choices:
     whole_cluster: bool = True
     foreign: tuple[str, ...] = ()
     adopt: str = ""
+    force_drain: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

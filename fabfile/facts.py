@@ -349,9 +349,16 @@ class NodeFacts:
         return {name: share[0] for name, share in shares.items() if share}
 
     def node_ready(self, hostname: str) -> bool:
+        return self._ready(hostname) == "True"
+
+    def node_silent(self, hostname: str) -> bool:
+        """The API has a Node of that name, and no longer hears from its kubelet."""
+        return self._ready(hostname) == "Unknown"
+
+    def _ready(self, hostname: str) -> str:
         node = self.node_object(hostname)
         conditions = node.get("status", {}).get("conditions", []) if node else []
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        return next((str(c["status"]) for c in conditions if c["type"] == "Ready"), "")
 
 
 def parse_facts(output: str) -> NodeFacts:

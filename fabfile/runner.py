@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
@@ -46,7 +46,7 @@ from .steps import Action, Remedy, Step, Stop, Wait
 OBSERVE_TIMEOUT = 60.0  # seconds
 CLAIM_WAIT = 1.0
 PROBE_TIMEOUT = 30.0
-STEP_LOCK_WAIT = 180  # for an earlier run's step on a node that was observed meanwhile; draining a node is the longest such
+STEP_LOCK_WAIT = 180  # for an earlier run's step on a node that was observed meanwhile; applying a manifest is the longest such
 LINK_BREAKS = 20  # of one node in one run that are mended
 LINK_PATIENCE = 30.0  # seconds to get through again; a machine that reboots may need longer, and the next run then takes up
 TAIL = 16  # lines of output quoted in an error
@@ -209,6 +209,8 @@ class Run:
         steps that are under way.
         """
         nodes, phases = tuple(nodes), for_release(self.environment, phases)
+        if self.environment.control_plane in nodes:  # where it goes, the cluster goes: no node has to leave it in order
+            self.choices = replace(self.choices, whole_cluster=True)
         clock = self._clock(self.environment.control_plane.name)
         started = clock.now()
         results = {node.name: NodeResult(node.name) for node in nodes}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from shlex import quote
 
 from ..context import Context
 from ..facts import LINKS, STATE, TRACES, NodeFacts
@@ -12,6 +11,7 @@ from ..firewall import NETWORK, without_ours
 from ..recipes.modern import CERTS, SOCKET
 from ..recipes.packages import WANTED, family
 from ..steps import Action, Step, Stop
+from .leave import leave
 from .prep import MODULES, SYSCTL
 
 # What a pod's own files look like that are mounted once more, by subPath. A hostPath's, which is somebody's data, does not.
@@ -32,17 +32,8 @@ def reset(ctx: Context) -> Iterator[Action]:
             "its data is not ours to delete: delete or drain the pods that use it (`kubectl drain`), then run this again",
         )
         return
-    control = ctx.control
-    if not ctx.node.control_plane and not ctx.choices.whole_cluster and control and control.node_object(facts.hostname):
-        yield Step(
-            "reset.node",
-            "drain and take the node out of the cluster",
-            (
-                f"kubectl drain {quote(facts.hostname)} --ignore-daemonsets --delete-emptydir-data --force --timeout=120s || true",
-                f"kubectl delete node {quote(facts.hostname)} --ignore-not-found",
-            ),
-            on="control-plane",
-        )
+    if not ctx.node.control_plane and not ctx.choices.whole_cluster:
+        yield from leave(ctx)
     if "kubeadm" in facts.packages:
         yield Step(
             "reset.kubeadm",

@@ -24,6 +24,7 @@ _KINDS = {
     "daemonsets": "DaemonSet", "secret": "secrets", "secrets": "secrets", "svc": "Service", "service": "Service",
     "services": "Service", "endpoints": "Endpoints", "job": "Job", "jobs": "Job", "configmap": "ConfigMap", "cm": "ConfigMap",
     "namespace": "Namespace",
+    "pdb": "PodDisruptionBudget", "poddisruptionbudgets": "PodDisruptionBudget",
 }  # fmt: skip
 
 
@@ -161,8 +162,11 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
         taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})
     if member.cordoned:
         taints.append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
+    silent = host.halted or not host.active("kubelet") or machine.settling.fault(host, "host-down") is not None
     message = (
-        "kubelet is posting ready status"
+        "Kubelet stopped posting node status."
+        if silent
+        else "kubelet is posting ready status"
         if ready
         else "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
     )
@@ -196,8 +200,8 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
                 {"type": "DiskPressure", "status": "False", "reason": "KubeletHasNoDiskPressure", "message": ""},
                 {
                     "type": "Ready",
-                    "status": "True" if ready else "False",
-                    "reason": "KubeletReady" if ready else "KubeletNotReady",
+                    "status": "Unknown" if silent else "True" if ready else "False",
+                    "reason": "NodeStatusUnknown" if silent else "KubeletReady" if ready else "KubeletNotReady",
                     "message": message,
                 },
             ],
@@ -484,17 +488,57 @@ def _drain(machine: Machine, call: Call, words: list[str], options: dict[str, st
     member.cordoned = True
     machine.cluster.touch()
     host = machine.settling.hosts[member.host]
+    patience = float(options.get("--timeout", "0s").removesuffix("s"))
+    refused, slow = [], []
     for pod in [pod for pod in host.pods if pod.workload.startswith("Deployment/")]:
-        machine.settling.replace(host, pod, machine.host.clock)
-        call.out(f"pod/{pod.name} evicted\n")
-    machine.spend(6, "drain")
-    call.out(f"node/{words[0]} drained\n")
-    return 0
+        call.out(f"evicting pod {pod.namespace}/{pod.name}\n")
+        if "--disable-eviction" not in options and _protected(machine, pod):
+            refused.append(pod)
+        elif not host.active("kubelet"):
+            slow.append(pod)  # deleted in the API, and nobody there ends it
+        else:
+            machine.settling.replace(host, pod, machine.host.clock)
+            call.out(f"pod/{pod.name} evicted\n")
+    if not refused and not slow:
+        machine.spend(6, "drain")
+        call.out(f"node/{words[0]} drained\n")
+        return 0
+    machine.host.clock += patience
+    for pod in refused:
+        again = "(will retry after 5s): Cannot evict pod as it would violate the pod's disruption budget."
+        call.err(f'error when evicting pods/"{pod.name}" -n "{pod.namespace}" {again}\n')
+    for pod in slow:
+        call.err(f'error when waiting for pod "{pod.name}" in namespace "{pod.namespace}" to terminate: global timeout reached: {patience:.0f}s\n')
+    return call.fail(f'error: unable to drain node "{words[0]}" due to error: global timeout reached: {patience:.0f}s, continuing command...')
+
+
+def _protected(machine: Machine, pod: Pod) -> bool:
+    """Whether a budget of its namespace allows no eviction of this pod now."""
+    hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
+    for budget in machine.cluster.workloads("PodDisruptionBudget"):
+        labels = budget["spec"]["selector"]["matchLabels"].items()
+        if budget["metadata"]["namespace"] != pod.namespace or not labels <= pod.labels.items():
+            continue
+        healthy = sum(one.running and labels <= one.labels.items() for host in hosts for one in host.pods if one.namespace == pod.namespace)
+        if healthy <= budget["spec"]["minAvailable"]:
+            return True
+    return False
 
 
 def _cordon(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
-    machine.cluster.members[words[0]].cordoned = False
+    return _schedulable(machine, call, words[0], cordoned=True)
+
+
+def _uncordon(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    return _schedulable(machine, call, words[0], cordoned=False)
+
+
+def _schedulable(machine: Machine, call: Call, name: str, *, cordoned: bool) -> int:
+    if name not in machine.cluster.members:
+        return call.fail(f'Error from server (NotFound): nodes "{name}" not found')
+    machine.cluster.members[name].cordoned = cordoned
     machine.cluster.touch()
+    call.out(f"node/{name} {'' if cordoned else 'un'}cordoned\n")
     return 0
 
 
@@ -676,6 +720,7 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
 
 
 _VERBS = {
-    "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "uncordon": _cordon, "describe": _describe,
+    "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "cordon": _cordon, "uncordon": _uncordon,
+    "describe": _describe,
     "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
 }  # fmt: skip

@@ -1,0 +1,119 @@
+"""Resets of some nodes of a living cluster: budgets hold, dead kubelets cost nothing, and every printed command is run where it is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import rehearsal
+from fabfile.context import Choices
+from fabfile.phases import RESET
+from fabfile.phases.reset import residue
+from rehearsal.simulation import Simulation
+from rehearsal_bed import Bed
+
+WEB = {"app": "web"}
+
+
+def deployment(replicas: int) -> dict[str, Any]:
+    template = {"metadata": {"labels": WEB}, "spec": {"containers": [{"name": "web", "image": "docker.io/library/nginx:1"}]}}
+    spec = {"replicas": replicas, "selector": {"matchLabels": WEB}, "template": template}
+    return {"kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}, "spec": spec}
+
+
+def budget(minimum: int) -> dict[str, Any]:
+    spec = {"minAvailable": minimum, "selector": {"matchLabels": WEB}}
+    return {"kind": "PodDisruptionBudget", "metadata": {"name": "web-pdb", "namespace": "shop"}, "spec": spec}
+
+
+def changed(bed: Bed, change: Callable[[Simulation], None]) -> None:
+    """Somebody works on the cluster between two commands."""
+    with rehearsal.running(bed.environment) as simulation:
+        change(simulation)
+
+
+def shop(bed: Bed, minimum: int) -> str:
+    """One pod of somebody's on one worker, with a budget; which worker."""
+
+    def change(simulation: Simulation) -> None:
+        now = max(host.clock for host in simulation.hosts.values())
+        simulation.cluster.apply(deployment(1), now)
+        simulation.cluster.apply(budget(minimum), now)
+        simulation.settling.everything(now + 60)
+        for host in simulation.hosts.values():
+            host.clock = now + 60
+        simulation.settling.everything(now + 60)
+
+    changed(bed, change)
+    with rehearsal.running(bed.environment) as simulation:
+        return next(host.name for host in simulation.hosts.values() for pod in host.pods if pod.labels == WEB and pod.running)
+
+
+def one(name: str, **choices: Any) -> Choices:
+    return Choices(whole_cluster=False, **choices)
+
+
+def test_a_budget_stops_the_reset_of_its_node_and_each_printed_way_goes_on(bed: Bed) -> None:
+    bed.bootstrap()
+    name = shop(bed, minimum=1)
+    stopped = bed.reset(on=[name])
+    error = stopped.failed[name]
+    assert f"node {name} is drained" in error.message and "pod shop/web-" in error.message and "PodDisruptionBudget web-pdb allows no disruption" in error.message
+    assert f"fab -H {name} reset --env rehearsal --force-drain {name}" in error.remedy and f"kubectl uncordon {name}" in error.remedy
+    facts = bed.facts()
+    assert facts["cp1"].node_object(name) and facts[name].joined, "neither its Node nor the machine was touched"
+    assert any("web-pdb" in line for line in stopped.recorder.lines), "what it waits for shows while it waits"
+
+    forced = bed.run([RESET], on=[name], choices=one(name, force_drain=frozenset({name})))
+    assert forced.states == {name: "done"}
+    assert residue(bed.facts()[name]) == [] and bed.facts()["cp1"].node_object(name) is None
+
+
+def test_with_a_second_replica_elsewhere_the_same_command_works(bed: Bed) -> None:
+    bed.bootstrap()
+    name = shop(bed, minimum=1)
+    assert set(bed.reset(on=[name]).failed) == {name}
+    changed(bed, lambda simulation: print(simulation.cluster.apply(budget(0), 0.0)))
+    assert bed.reset(on=[name]).states == {name: "done"}
+
+
+def test_dead_kubelets_are_not_waited_for(bed: Bed) -> None:
+    bed.bootstrap(workers=4)
+    shop(bed, minimum=1)
+
+    def kill(simulation: Simulation) -> None:
+        for name in ("w1", "w2", "w3", "w4"):
+            simulation.hosts[name].units["kubelet"].active = False
+
+    changed(bed, kill)
+    outcome = bed.reset(on=["w1", "w2", "w3", "w4"])
+    assert set(outcome.states.values()) == {"done"}
+    assert outcome.result.seconds < 60, "virtual seconds; a drain of one dead node alone waits for 120"
+    assert not any(script.startswith("reset.drain") for _, script in outcome.simulation.ran)
+    assert any("not drained: its kubelet does not run" in line for line in outcome.recorder.lines)
+
+
+@pytest.mark.parametrize("on", [["all"], ["master", "w1"], ["w2", "cp1"]])
+def test_with_the_control_plane_among_them_all_are_reset_the_first_time(bed: Bed, on: list[str]) -> None:
+    bed.bootstrap()
+    named = {node.name for node in rehearsal_nodes(bed, on)}
+    outcome = bed.run([RESET], on=on, choices=Choices(whole_cluster=False))
+    assert outcome.states == dict.fromkeys(sorted(named), "done")
+    assert not any(script in ("reset.cordon", "reset.drain", "reset.node") for _, script in outcome.simulation.ran)
+    facts = bed.facts()
+    assert all(residue(facts[name]) == [] for name in named)
+
+
+def rehearsal_nodes(bed: Bed, on: list[str]) -> tuple[Any, ...]:
+    with rehearsal.running(bed.environment) as simulation:
+        return simulation.environment.select(on)
+
+
+def test_after_the_reset_of_a_node_bootstrap_takes_it_in_again(bed: Bed) -> None:
+    """What every hint says: `fab -H NODE reset`, then `inv cluster.bootstrap`."""
+    bed.bootstrap()
+    assert bed.reset(on=["w1"]).states == {"w1": "done"}
+    assert set(bed.bootstrap().states.values()) == {"done"}
+    assert bed.facts()["cp1"].node_ready("w1")

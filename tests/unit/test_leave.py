@@ -1,0 +1,98 @@
+"""A worker leaves its cluster: what `kubectl drain` printed is read, budgets are named, a dead kubelet costs no waiting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fabfile.context import Choices
+from fabfile.facts import NodeFacts, Unit
+from fabfile.phases.leave import leave, undrained
+from fabfile.steps import Step, Wait
+from making import api_node, context, control_plane, environment, ids, member, text_of
+
+ENV = environment()
+ONE = Choices(whole_cluster=False)
+
+
+def left(facts: NodeFacts, control: NodeFacts | None, **choices: Any) -> list[Any]:
+    return list(leave(context(ENV, facts, control=control, choices=replace(ONE, **choices))))
+
+
+def listed(status: str = "True") -> NodeFacts:
+    node = {**api_node("w1"), "status": {"conditions": [{"type": "Ready", "status": status}]}}
+    return control_plane(ENV, nodes=(api_node("cp1"), node))
+
+
+@pytest.mark.parametrize("status", ["True", "False"])
+def test_a_node_whose_kubelet_lives_is_drained_before_its_node_object_goes(status: str) -> None:
+    actions = left(member(ENV), listed(status))
+    assert ids(actions) == ["reset.cordon", "…reset.drain", "reset.node"]
+    assert all(action.on == "control-plane" for action in actions)
+    wait = actions[1]
+    assert isinstance(wait, Wait) and not wait.changes, "no lock and no turn: nodes are drained side by side"
+    assert "|| true" not in text_of(actions) and "disable-eviction" not in wait.probe
+
+
+@pytest.mark.parametrize(("facts", "status"), [(member(ENV), "Unknown"), (member(ENV, units={"kubelet": Unit(False, True)}), "True")])
+def test_a_dead_kubelet_is_not_waited_for_and_that_is_said(facts: NodeFacts, status: str) -> None:
+    (step,) = left(facts, listed(status))
+    assert step.id == "reset.node" and "drain" not in " ".join(step.commands) and "not drained" in step.title
+
+
+def test_nothing_leaves_where_the_api_has_no_such_node_or_is_not_known() -> None:
+    assert left(member(ENV), None) == left(member(ENV), control_plane(ENV)) == []
+
+
+def test_force_is_for_the_node_that_it_names() -> None:
+    (_, wait, _) = left(member(ENV), listed(), force_drain=frozenset({"w2"}))
+    assert isinstance(wait, Wait) and "fab -H w1 reset --env test --force-drain w1" in wait.hint
+    (_, step, _) = left(member(ENV), listed(), force_drain=frozenset({"w1"}))
+    assert isinstance(step, Step) and "--disable-eviction" in step.commands[0]
+
+
+BLOCKED = """\
+node/w2 already cordoned
+Warning: ignoring DaemonSet-managed Pods: kube-flannel/kube-flannel-ds-x2bqm, kube-system/kube-proxy-9rkx7
+evicting pod default/web-5d9c-abcde
+error when evicting pods/"web-5d9c-abcde" -n "default" (will retry after 5s): Cannot evict pod as it would violate the pod's disruption budget.
+evicting pod default/web-5d9c-abcde
+There are pending pods in node "w2" when an error occurred: error when evicting pods/"web-5d9c-abcde" -n "default": global timeout reached: 8s
+pod/web-5d9c-abcde
+error: unable to drain node "w2" due to error: error when evicting pods/"web-5d9c-abcde" -n "default": global timeout reached: 8s, continuing command...
+"""
+SLOW = 'evicting pod default/db-0\nerror when waiting for pod "db-0" in namespace "default" to terminate: global timeout reached: 8s\n'
+
+
+def rows(labels: dict[str, str], *budgets: tuple[str, dict[str, Any]]) -> str:
+    pods = f"pod default web-5d9c-abcde {json.dumps(labels)}\n"
+    return pods + "".join(f"budget {place.split('/')[0]} {place.split('/')[1]} {json.dumps(selector)}\n" for place, selector in budgets)
+
+
+@pytest.mark.parametrize(
+    ("output", "seen"),
+    [
+        ("evicting pod default/a\npod/a evicted\nnode/w2 drained\n", None),
+        (BLOCKED + rows({"app": "web"}, ("default/web", {"matchLabels": {"app": "web"}}), ("default/db", {"matchLabels": {"app": "db"}})),
+         "pod default/web-5d9c-abcde stays: PodDisruptionBudget web allows no disruption"),
+        (BLOCKED + rows({"app": "web"}, ("other/web", {"matchLabels": {"app": "web"}})), "stays: a PodDisruptionBudget allows no disruption"),
+        (BLOCKED + rows({"app": "web"}, ("default/all", {}), ("default/web", {"matchLabels": {"app": "web"}})), "PodDisruptionBudget all and web allow no"),
+        (BLOCKED + rows({"tier": "a"}, ("default/in", {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]})), "Budget in allows"),
+        (BLOCKED + rows({"tier": "a"}, ("default/out", {"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["a"]}]})), "a PodDisruption"),
+        (BLOCKED + rows({}, ("default/no", {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]})), "Budget no allows"),
+        (BLOCKED + "budget default x {broken\nbudget default y [1]\npod default web-5d9c-abcde {\n", "a PodDisruptionBudget allows no disruption"),
+        (SLOW, "pod default/db-0 has not ended yet"),
+        ("The connection to the server 10.2.0.1:6443 was refused\n", "The connection to the server"),
+        ("", "no answer"),
+    ],
+)  # fmt: skip
+def test_what_drain_prints(output: str, seen: str | None) -> None:
+    told = undrained(output)
+    assert told is None if seen is None else told and seen in told
+
+
+def test_a_node_that_only_speaks_of_being_drained_is_not() -> None:
+    assert undrained('error: pod named "node/w2 drained"\n')
