@@ -9,6 +9,7 @@ from shlex import quote
 
 from .facts import Link, parse_links
 from .forms import UNNAMED, Hostname, text
+from .masking import masked_tail
 from .settings import Network
 from .steps import MINUTE, Remedy, Wait
 
@@ -54,7 +55,7 @@ class Expected:
         try:
             return wanted.missing(parse_links(links))
         except ValueError:
-            return text(output.strip()[-160:]) or "no answer"
+            return text(masked_tail(output)) or "no answer"
 
 
 def interface_wait(

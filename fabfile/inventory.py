@@ -22,7 +22,7 @@ from dotenv.parser import parse_stream
 from . import images, masking
 from .errors import UsageError
 from .forms import Hostname
-from .settings import KEYS, Settings, bastion, port
+from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_ENVIRONMENT = "rehearsal"
@@ -74,6 +74,7 @@ class Environment:
     control_plane: Node
     workers: tuple[Node, ...]
     settings: Settings
+    remarks: tuple[str, ...] = ()  # what the operator must know of the files that it was read from
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -136,6 +137,7 @@ class _Value:
     text: str
     where: str
     folder: Path
+    file: Path | None = None
 
 
 def bracketed(address: str) -> str:
@@ -180,11 +182,29 @@ def load(
         listing = "\n".join(map(str, problems))
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
         raise UsageError(f"the inventory has {count}:\n{listing}", "mend them and run the same command again")
+    return replace(environment, remarks=tuple(_exposed(name, values, project)))
+
+
+def _register(settings: Settings) -> None:
+    """Everything secret in the settings, in the forms in which it travels, is the masker's from here on."""
     for key in KEYS.values():
-        if key.metadata["secret"] and getattr(environment.settings, key.name):
-            masking.register(getattr(environment.settings, key.name))
-    masking.register(environment.settings.token.partition(".")[2])  # in 1.5 the second half alone is a bearer token
-    return environment
+        if key.metadata["secret"]:
+            masking.register(getattr(settings, key.name))
+    masking.register(settings.token.partition(".")[2])  # in 1.5 the second half alone is a bearer token
+    _ = settings.registry_login
+
+
+def _exposed(name: str, values: Mapping[str, _Value], project: Path) -> Iterator[str]:
+    """Files with secrets that others on this machine can read. hosts.env is in the repository: no secret is meant to be there."""
+    for key, spec in KEYS.items():
+        value = values.get(f"{name.upper()}_{key}") or values.get(key)
+        if not spec.metadata["secret"] or not value or not value.text or value.file in (None, project / "hosts.env"):
+            continue
+        assert value.file
+        mode = value.file.stat().st_mode & 0o777
+        if mode & 0o077:
+            yield f"{value.where} holds {key}, and others on this machine can read that file (mode {mode:04o}): `chmod 600 {value.file}`"
+            return
 
 
 def names(project: Path = PROJECT) -> list[str]:
@@ -237,7 +257,7 @@ def _read(path: Path, project: Path, problems: list[Problem]) -> dict[str, _Valu
             first = found[binding.key].where.rsplit(":", 1)[1]
             problems.append(Problem(where, f"{binding.key} stands twice (first in line {first})", "take one out"))
         else:
-            found[binding.key] = _Value(binding.value, where, path.parent)
+            found[binding.key] = _Value(binding.value, where, path.parent, path)
     return found
 
 
@@ -276,6 +296,7 @@ def _check_keys(values: Mapping[str, _Value], known: Iterable[str], problems: li
 
 def _build(name: str, values: Mapping[str, _Value], problems: list[Problem]) -> Environment | None:
     settings = _settings(name, values, problems)
+    _register(settings)  # before any problem is told
     nodes: list[tuple[Node, _Value]] = []
     control_plane: Node | None = None
     for key, value in sorted(values.items(), key=_node_order):
@@ -352,11 +373,13 @@ def _node(
     for text in dict.fromkeys((host, address)):
         if not _is_address(text):
             problems.append(Problem(value.where, f"{key}: {text!r} is not an IP address", form))
+        elif why := _no_machine(text):
+            problems.append(Problem(value.where, f"{key}: {text} is {why}", "write the address of one machine"))
     name = options.get("name", default)
     if not Hostname.fits(name) or name in GROUPS:
         remedy = "lower-case letters, digits, - and ., at most 63 characters, and not a group's name"
         problems.append(Problem(value.where, f"{key}: name {name!r} cannot be used", remedy))
-    for option, parse in (("port", port), ("jump", bastion)):
+    for option, parse in (("port", port), ("jump", bastion), ("user", login_name), ("instance", plain_word)):
         try:
             if option in options:
                 parse(options[option])
@@ -390,6 +413,18 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _no_machine(text: str) -> str:
+    """Why an address is no single machine's; empty if it may be one's."""
+    address = ipaddress.ip_address(text)
+    if address.is_multicast:
+        return "a multicast address"
+    if address.is_unspecified or text == "255.255.255.255":
+        return "every machine's address, and so none's"
+    if address.is_link_local:
+        return "a link-local address, which no other network reaches"
+    return ""
+
+
 def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[Problem]:
     """What is wrong between values that are each right by themselves."""
     seen: dict[str, tuple[str, str]] = {}
@@ -398,6 +433,14 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
             other = seen.setdefault(f"{kind} {text}", (node.name, value.where))
             if other != (node.name, value.where):
                 yield Problem(value.where, f"{kind} {text} is used twice (also {other[1]})", "every node needs its own")
+    for node, value in nodes:
+        if not settings.simulated and len(nodes) > 1 and ipaddress.ip_address(node.address).is_loopback:
+            what = f"{node.name}: its peers would use {node.address}, which is each machine's own"
+            yield Problem(value.where, what, "name its private address: private=10.2.0.1")
+    for url, keys in (("PACKAGES_URL", "PACKAGES_KEY_FINGERPRINT"), ("CONTAINERD_URL", "CONTAINERD_KEY_FINGERPRINT")):
+        if not settings.manual and not getattr(settings, url.lower()).startswith("https://") and not getattr(settings, keys.lower()):
+            what = f"{url} is not https:// and {keys} is empty: anybody in between could install packages of their own as root"
+            yield Problem("hosts.env", what, f"use https://, or set {keys}")
     for node, value in nodes:
         if ipaddress.ip_address(node.address).version != 4:
             remedy = "name its private address too: private=10.2.0.1. SSH may well go to an IPv6 address"

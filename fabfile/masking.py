@@ -7,26 +7,61 @@ A secret is registered when it is read or made; everything that a person or a fi
 from __future__ import annotations
 
 import base64
+import json
 import re
+import shlex
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from .cleaning import clean
 
 MASKED = "[secret]"
-SHORTEST = 4  # a shorter string would blot out ordinary words
+SHORTEST = 4  # a shorter string would blot out ordinary words: such a password is refused where it is read
 
-# Secrets that a command may print without our having made them: kubeadm's token form, bearer
-# tokens (JWT), certificate keys, PEM private keys and base64 key data in a kubeconfig.
+# Secrets that a command may print without our having made them: kubeadm's token form, certificate keys, PEM private keys, base64 key
+# data in a kubeconfig, Authorization headers, logins in URLs.  What is masked comes from machines, so each pattern must be linear in
+# its input: every repetition is bounded, or possessive, or ends at a character that cannot begin the next match.
 _PATTERNS = (
     re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),
-    re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"),
-    re.compile(r"(?<=--certificate-key )\S+"),
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
-    re.compile(r"(?<=client-key-data: )\S+"),
-    re.compile(r"(?i)(?<=authorization: )(basic|bearer) \S+"),
+    re.compile(r"(?<=--certificate-key[ =])\S+"),
+    re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S),
+    re.compile(r"(?<=client-key-data)[\"']{0,2}\s{0,8}[:=]\s{0,8}[\"']?[A-Za-z0-9+/=_-]+"),
+    re.compile(r"(?i)(?<=authorization)[\"']?\s{0,8}[:=]\s{0,8}[\[\"']{0,3}(basic|bearer|token)\s{1,8}[^\s\"']+"),
+    re.compile(r"(?i)(?<=://)[^\s/?#\"'<>]+(?=@)"),
 )
+_DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:\.[\w-]++){2,}+")
+_JWT = re.compile(r"(?<![A-Za-z0-9])eyJ[\w-]")
+
+
+def _without_jwt(match: re.Match[str]) -> str:
+    """Words joined by dots, less the JSON Web Token at their end: from its "eyJ" on, if two dots follow."""
+    words = match[0]
+    begin = _JWT.search(words)
+    return words[: begin.start()] + MASKED if begin and words.count(".", begin.start()) >= 2 else words
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it is and as it may be printed: base64, JSON, URL, shell and hex; and each long line of it."""
+    data = secret.encode("utf-8", "surrogateescape")
+    encoded = base64.b64encode(data).decode().rstrip("=")
+    urls = {form for safe in ("", "/") for form in (quote(data, safe=safe), quote_plus(data, safe=safe))}
+    return {
+        secret,
+        encoded,
+        encoded.translate(str.maketrans("+/", "-_")),
+        *(json.dumps(secret, ensure_ascii=ascii)[1:-1] for ascii in (True, False)),
+        *urls,
+        *(re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in urls),
+        shlex.quote(secret),
+        shlex.quote(secret)[1:-1] if shlex.quote(secret) != secret else secret,
+        secret.replace("'", "'\\''"),
+        re.sub(r"([^\w@%+=:,./-])", r"\\\1", secret),  # bash's printf %q
+        data.hex(),
+        data.hex().upper(),
+        *(line for line in secret.splitlines() if len(line) > 16),
+    }
 
 
 class Masker:
@@ -38,22 +73,26 @@ class Masker:
         self._lock = Lock()
 
     def add(self, secret: str) -> str:
-        """Register a secret, in clear and base64; returns it, so that it can be used in place."""
-        forms = {secret, base64.b64encode(secret.encode()).decode()}
-        forms |= {line for line in secret.splitlines() if len(line) > 16}
-        forms = {form for form in forms if len(form) >= SHORTEST}
-        with self._lock:
-            if not forms <= self._secrets:
-                self._secrets |= forms
-                self._known = None
+        """Register a secret in all the forms that it may be printed in; returns it, so that it can be used in place."""
+        if len(secret) >= SHORTEST:
+            forms = {form for form in _forms(secret) if len(form) >= SHORTEST}
+            with self._lock:
+                if not forms <= self._secrets:
+                    self._secrets |= forms
+                    self._known = None
         return secret
 
     def mask(self, text: str) -> str:
-        """The text with every known secret, and whatever has a secret's form, replaced, and clean: a terminal acts on none of it."""
+        """The text with every known secret, and whatever has a secret's form, replaced. And clean: a terminal acts on none
+        of it. In time linear in the text."""
         text = (self._known or self._compiled()).sub(MASKED, text)
         for pattern in _PATTERNS:
             text = pattern.sub(MASKED, text)
-        return clean(text)
+        return clean(_DOTTED.sub(_without_jwt, text))
+
+    def tail(self, text: str, limit: int = 160) -> str:
+        """The last `limit` characters, without blanks at the ends; masked while secrets are whole: half a token is its secret half."""
+        return self.mask(text).strip()[-limit:]
 
     def _compiled(self) -> re.Pattern[str]:
         """The pattern of all secrets, made when it is first needed after one was added."""
@@ -62,7 +101,6 @@ class Masker:
                 longest_first = sorted(self._secrets, key=len, reverse=True)
                 self._known = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
             return self._known
-
 
     def masked(self, value: Any) -> Any:
         """The value as JSON can hold it, every text in it masked; to be called before json.dumps, which changes quotes in a secret."""
@@ -78,4 +116,5 @@ class Masker:
 _masker = Masker()
 register = _masker.add
 mask = _masker.mask
+masked_tail = _masker.tail
 masked = _masker.masked

@@ -31,7 +31,7 @@ from .forms import FormError
 from .gates import Blocked, Gates
 from .inventory import Environment, Node
 from .journal import Journal
-from .masking import mask, register
+from .masking import mask, masked_tail, register
 from .phases import Phase, for_release
 from .phases.manual import residue as residue_then
 from .phases.prep import MODULES, SYSCTL
@@ -648,7 +648,7 @@ def _misread(node: Node, code: int, output: bytes, error: Exception) -> StepFail
     return StepFailed(
         f"{node.name}: observing failed with exit code {code}: {why}",
         "log in there and run something simple as root; is it a Linux machine with bash?",
-        mask(output.decode("utf-8", "replace"))[-2000:],
+        masked_tail(output.decode("utf-8", "replace"), 2000),
     )
 
 

@@ -105,8 +105,8 @@ _REAL = RealClock()
 
 def warn(environment: Environment) -> None:
     """Say once a command, beside its output, what whoever asks for the manual's release must know."""
-    if text := warning(environment):
-        Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False)
+    for text in filter(None, (warning(environment), *environment.remarks)):
+        Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 def tell_unlisted(environment: Environment) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .masking import SHORTEST, register
+
 # Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
 DOCKER_DEB_KEY, DOCKER_RPM_KEY = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "060A61C51B558A7F742B77AAC52FEB6B621E9F35"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -23,21 +25,81 @@ def _text(value: str) -> str:
     return value
 
 
-def _word(value: str) -> str:
-    if not value or re.search(r"\s", value):
-        raise ValueError(f"{value!r}: one word, no blanks. Take the line out for the default")
-    return value
+_HOST = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*"  # RFC 1123
+_PLACE = rf"({_HOST}|\[[0-9a-fA-F:.]+\])(:\d{{1,5}})?"
+# RFC 3986 without what an address of files never has: a fragment, brackets outside the host, characters that are to be percent-encoded.
+_URL = rf"[a-z][a-z0-9+.-]*://{_PLACE}([/?][a-zA-Z0-9._~%!$&'()*+,;=:@/?-]*)?"
 
 
 def _url(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/]+(/.*)?", value):
-        raise ValueError(f"{value!r} is not an address like https://mirror.example/path. Take the line out for the default")
+    if re.match(r"[a-z][a-z0-9+.-]*://[^/?#]*@", value, re.I):
+        # not the value: it is what must not be shown
+        raise ValueError(
+            "holds a login (user:password@). It would stand on command lines and in readable files on every node: let the mirror "
+            "know the nodes by their addresses instead, or use one without a login, and take the login out"
+        )
+    if not re.fullmatch(_URL, value):
+        shown = "it" if "@" in value else repr(value)  # a login that is no good one is a login all the same
+        raise ValueError(f"{shown} is not an address like https://mirror.example/path. Take the line out for the default")
+    return value
+
+
+def plain_word(value: str) -> str:
+    """One word of letters, digits, dots and dashes. Raises ValueError."""
+    if not re.fullmatch(r"[\w.-]+", value, re.A):
+        raise ValueError(f"{value!r}: letters, digits, dots and dashes only")
     return value
 
 
 def _place(value: str) -> str:
-    if not re.fullmatch(r"[\w.-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?", value):
+    if not re.fullmatch(_PLACE, value):
         raise ValueError(f"{value!r} is not a host:port, like registry.example:5000")
+    return value
+
+
+def _places(value: str) -> tuple[str, ...]:
+    names = _words(value)
+    for name in names:
+        if "://" in name:
+            raise ValueError(f"{name!r}: the registry's name alone, without {name.split('//')[0]}//, like ghcr.io")
+        if not re.fullmatch(_PLACE, name):
+            raise ValueError(f"{name!r} is not the name of a registry, like ghcr.io or registry.example:5000")
+    return names
+
+
+def _domain(value: str) -> str:
+    if not re.fullmatch(_HOST, value) or value != value.lower():
+        raise ValueError(f"{value!r} is not a DNS domain in lower case, like cluster.local. Take the line out for the default")
+    return value
+
+
+# The OCI distribution's grammar (distribution/reference): [host[:port]/]path[:tag][@digest], at most 255 characters before the tag.
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE = rf"(?:{_PLACE}/)?{_PATH}(?:/{_PATH})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+
+
+def _image(value: str) -> str:
+    if not re.fullmatch(_IMAGE, value, re.A) or len(value) > 512:
+        raise ValueError(f"{value!r} is not an image, like registry.example:5000/team/name:tag. Take the line out for the default")
+    return value
+
+
+def login_name(value: str) -> str:
+    """A login name. Raises ValueError."""
+    if re.search(r"[\s\x00-\x1f\x7f:]", value):
+        raise ValueError(f"{value!r} is not a login name: it has no blanks, colons or control characters")
+    return value
+
+
+def _password(value: str) -> str:
+    if value and len(value) < SHORTEST:
+        raise ValueError(f"has fewer than {SHORTEST} characters: what is so short cannot be taken out of logs. Choose a longer one")
+    return value
+
+
+def _suite(value: str) -> str:
+    if not re.fullmatch(r"[\w./+~-]+( [\w./+~-]+)*", value, re.A):
+        raise ValueError(f"{value!r} is not a suite with its components, like `kubernetes-xenial main`")
     return value
 
 
@@ -62,7 +124,7 @@ def _network(value: str) -> Network:
 
 
 def _release(value: str) -> str:
-    if not re.fullmatch(r"\d+\.\d+(\.\d+)?", value):
+    if not re.fullmatch(r"\d+\.\d+(\.\d+)?", value, re.A):
         raise ValueError(f"{value!r} is not a Kubernetes release. Write 1.36, or 1.36.3 for one patch")
     return value
 
@@ -131,6 +193,9 @@ def _preflight(value: str) -> tuple[str, ...]:
     names = _words(value)
     if "all" in (name.lower() for name in names):
         raise ValueError("does not take `all`: name the checks")
+    wrong = next((name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)), None)
+    if wrong:
+        raise ValueError(f"{wrong!r} is not the name of a check, like NumCPU or Port-6443")
     return names
 
 
@@ -154,7 +219,7 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 
 def _duration(value: str) -> str:
-    if not re.fullmatch(r"(\d+(ns|u|ms|s|m|h|d|w))+|INF", value):
+    if not re.fullmatch(r"(\d+(ns|u|ms|s|m|h|d|w))+|INF", value, re.A):
         raise ValueError(f"{value!r} is not an InfluxDB duration, like 30d (0d keeps for ever)")
     return value
 
@@ -174,10 +239,10 @@ class Settings:
     pod_cidr: Network = _setting(ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it")
     service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
     node_cidr: Network | None = _setting(None, _network, "the nodes' private network, to check overlaps and narrow firewall rules")
-    dns_domain: str = _setting("cluster.local", _word, "the cluster's DNS domain")
+    dns_domain: str = _setting("cluster.local", _domain, "the cluster's DNS domain")
     api_port: int = _setting(6443, port, "TCP port of the API server")
 
-    ssh_user: str = _setting("", _text, "login user; default: yours")
+    ssh_user: str = _setting("", login_name, "login user; default: yours")
     ssh_port: int = _setting(22, port, "SSH port of nodes that name none")
     ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
     ssh_jump: str = _setting("", _jump, "bastion, as user@host:port, for nodes on private addresses")
@@ -190,27 +255,27 @@ class Settings:
     containerd_key_fingerprint: tuple[str, ...] = _setting((DOCKER_DEB_KEY, DOCKER_RPM_KEY), _fingerprints, "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked")
 
     registry: str = _setting("", _place, "private registry, host:port; empty: none")
-    registry_user: str = _setting("", _text, "its login")
-    registry_password: str = _setting("", _text, "its password: hosts.local.env or the process environment", secret=True)
+    registry_user: str = _setting("", login_name, "its login")
+    registry_password: str = _setting("", _password, "its password: hosts.local.env or the process environment", secret=True)
     registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
-    registry_mirrors: tuple[str, ...] = _setting((), _words, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io")
+    registry_mirrors: tuple[str, ...] = _setting((), _places, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io")
 
     image_digests: str = _setting("", _text, "file of image digests that must be what runs; `inv cluster.digests` writes it", path=True)
     image_digests_strict: bool = _setting(False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list")
 
-    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _word, "flannel's image")
-    flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _word, "its CNI plugin's image")
+    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _image, "flannel's image")
+    flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _image, "its CNI plugin's image")
     flannel_grace: float = _setting(60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)")
 
     dashboard: str = _setting("headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none")
-    dashboard_image: str = _setting("", _word, "its image; default: the recipe's for that dashboard")
+    dashboard_image: str = _setting("", _image, "its image; default: the recipe's for that dashboard")
     dashboard_port: int = _setting(31447, _node_port, "its NodePort")
-    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _word, "InfluxDB 1.x")
+    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _image, "InfluxDB 1.x")
     influxdb_port: int = _setting(30315, _node_port, "its NodePort")
-    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _word, "Telegraf")
+    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _image, "Telegraf")
     retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
 
-    probe_image: str = _setting("docker.io/library/busybox:1.37", _word, "image with a shell and busybox tools, for `inv cluster.verify`")
+    probe_image: str = _setting("docker.io/library/busybox:1.37", _image, "image with a shell and busybox tools, for `inv cluster.verify`")
 
     kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
     kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
@@ -221,12 +286,17 @@ class Settings:
     manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from")
     legacy_key_url: str = _setting("http://packages.cloud.google.com/apt/doc/apt-key.gpg", _url, "the 1.5 recipe's apt key")
     legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _url, "the 1.5 recipe's apt repository")
-    legacy_suite: str = _setting("kubernetes-xenial main", _text, "its suite and component")
+    legacy_suite: str = _setting("kubernetes-xenial main", _suite, "its suite and component")
     legacy_daemon_url: str = _setting("", _url, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon")
-    legacy_influx_image: str = _setting("cburki/influxdb-shell", _word, "the 1.5 recipe's InfluxDB client image")
+    legacy_influx_image: str = _setting("cburki/influxdb-shell", _image, "the 1.5 recipe's InfluxDB client image")
 
     simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
     simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")
+
+    @property
+    def registry_login(self) -> str:
+        """user:password of the registry, known to the masker in clear and in base64, as the registry is sent it; empty without a user."""
+        return register(f"{self.registry_user}:{self.registry_password}") if self.registry_user else ""
 
     @property
     def manual(self) -> bool:

@@ -31,8 +31,12 @@ class Signature:
         return text[begin : len(text) if end < 0 else end].strip()
 
 
+GAP = 300  # characters that a pattern's `.*` spans at most
+LINE = 2000  # characters of a line that are looked at: a node's text may have lines of any length
+
+
 def _s(code: str, pattern: str, cause: str, remedy: str, source: str) -> Signature:
-    return Signature(code, pattern, cause, remedy, source)
+    return Signature(code, pattern.replace(".*", f".{{0,{GAP}}}"), cause, remedy, source)
 
 
 # The specific before the general: the first that is found is the likeliest cause.
@@ -117,7 +121,7 @@ TABLE: tuple[Signature, ...] = (
     ),
     _s(
         "SIG-REGISTRY-LOGIN",
-        r"pull access denied|401 Unauthorized.*(/v2/|registry)|(unexpected status.*)?/v2/.*401|no basic auth credentials|authorization failed",
+        r"pull access denied|401 Unauthorized.*(/v2/|registry)|/v2/.*401|no basic auth credentials|authorization failed",
         "the registry refuses the login",
         "REGISTRY_USER in hosts.env, REGISTRY_PASSWORD in hosts.local.env; then the registry phase",
         "containerd docs/hosts.md; distribution spec, authorization",
@@ -264,7 +268,7 @@ TABLE: tuple[Signature, ...] = (
     ),
     _s(
         "SIG-API-DROPPED",
-        r"dial tcp \S+:6443: i/o timeout|\S+:6443\S*.*(deadline exceeded|Client\.Timeout|no route to host)",
+        r"dial tcp \S+:6443: i/o timeout|\S:6443.*(deadline exceeded|Client\.Timeout|no route to host)",
         "TCP 6443 of the control plane is not reached: a security group or firewall drops it",
         "open TCP 6443 from the workers; `inv cluster.doctor` tests it and names the rule",
         "kubernetes.io Ports and Protocols",
@@ -295,9 +299,15 @@ TABLE: tuple[Signature, ...] = (
 
 def likely(text: str) -> Signature | None:
     """The first known failure in `text`; None if it shows none."""
+    text = _cut(text)
     return next((s for s in TABLE if s.found(text)), None)
 
 
 def every(text: str) -> Sequence[tuple[Signature, str]]:
     """All known failures in `text`, likeliest first, each with the line that shows it."""
+    text = _cut(text)
     return [(s, line) for s in TABLE if (line := s.found(text))]
+
+
+def _cut(text: str) -> str:
+    return "\n".join(line[:LINE] for line in text.splitlines())

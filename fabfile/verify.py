@@ -27,6 +27,7 @@ from . import script
 from .connection import NodeGroup, outcome
 from .errors import KubefabError, StepFailed
 from .inventory import Environment, Node, bracketed
+from .masking import mask, masked_tail
 from .recipes.modern import recipe_for
 from .retry import Clock, RealClock, poll
 
@@ -155,8 +156,8 @@ def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -
     lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {p.node} && echo "peer {p.node} ok" &' for p in probes]
     lines += [
         again.format(f"{get} http://{bracketed(service)}/ >/dev/null 2>&1 && echo 'service ok'") + " &",
-        again.format(f"{get} http://probe.{namespace}.svc.{domain}/ >/dev/null 2>&1 && echo 'name ok'") + " &",
-        again.format(f"timeout 4 nslookup kubernetes.default.svc.{domain} >/dev/null 2>&1 && echo 'dns ok'") + " &",
+        again.format(f"{get} http://probe.{namespace}.svc.{shlex.quote(domain)}/ >/dev/null 2>&1 && echo 'name ok'") + " &",
+        again.format(f"timeout 4 nslookup kubernetes.default.svc.{shlex.quote(domain)} >/dev/null 2>&1 && echo 'dns ok'") + " &",
         "wait",
         "echo end",
     ]
@@ -307,7 +308,7 @@ class Verifier:
             raise StepFailed(
                 f"{node.name}: {name} failed (exit code {done.code})",
                 "`inv cluster.status` shows whether the API answers",
-                done.output[-2000:],
+                masked_tail(done.output, 2000),
             )
         return done.output
 
@@ -318,7 +319,7 @@ class Verifier:
             return read(text)
         except (ValueError, LookupError) as error:
             where = self.environment.control_plane.name
-            raise StepFailed(f"{where}: {name}: kubectl's answer cannot be read ({error})", "run it again", text[-2000:]) from None
+            raise StepFailed(f"{where}: {name}: kubectl's answer cannot be read ({error})", "run it again", masked_tail(text, 2000)) from None
 
     def _members(self) -> dict[str, bool]:
         """The cluster's nodes by name, and whether each is Ready. Raises StepFailed when there is no cluster."""
@@ -367,7 +368,7 @@ class Verifier:
                 if pull
                 else "`inv cluster.evidence` collects the kubelet's log and events"
             )
-            yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {seen}"[:400], likely)
+            yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {mask(seen)}"[:400], likely)
         if not ready:
             return
         self.service = self._read("verify.service", f"kubectl -n {self.namespace} get service probe -o json", lambda text: json.loads(text)["spec"])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from shlex import quote
 
+from ..masking import mask, masked_tail
 from ..phases import manual
 from ..phases.reset import residue
 from ..recipes.modern import CONTAINERD_CONFIG
@@ -85,7 +86,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "KF-CRI-SILENT",
             ERROR,
             name,
-            f"containerd's CRI does not answer: {probe.containerd['cri'][-160:]}",
+            f"containerd's CRI does not answer: {masked_tail(probe.containerd['cri'])}",
             f"`{chart.fab(patient, 'install')}` writes its configuration and restarts it",
         )
     if wanted.path not in facts.files:
@@ -175,7 +176,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "KF-API-NOTREADY",
             ERROR,
             name,
-            f"the node is not Ready{': ' + why[:160] if why else ''}",
+            f"the node is not Ready{': ' + mask(why)[:160] if why else ''}",
             f"`journalctl -u kubelet -n 50` there; `kubectl describe node {quote(facts.hostname)}`",
         )
     annotations = listed["metadata"].get("annotations") or {}

@@ -21,7 +21,7 @@ from ..errors import KubefabError
 from ..facts import NodeFacts
 from ..forms import FormError
 from ..inventory import Environment, Node
-from ..masking import mask
+from ..masking import mask, masked_tail
 from . import clocks, matrix, wires
 from .chart import Chart, Patient
 from .cluster import cluster
@@ -138,7 +138,7 @@ class Doctor:
         except FormError as error:
             return f"its answer has not the form that it must have: {error}"
         except Exception as error:  # whatever it is, it came of what this node said
-            return f"exit code {code}: {forms.text((text.strip().splitlines() or [str(error)])[-1], 100)}"
+            return f"exit code {code}: {forms.text(masked_tail((text.strip().splitlines() or [str(error)])[-1], 100))}"
 
     def _wires(self, chart: Chart) -> list[matrix.Result]:
         members = {p.name: member(self.environment, p) for p in chart.patients}

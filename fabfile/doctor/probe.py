@@ -18,7 +18,6 @@ from typing import Any
 from .. import forms
 from ..images import full
 from ..inventory import Environment, Node
-from ..masking import register
 from ..recipes.modern import recipe_for
 
 TIMEOUT = 75.0  # seconds for the whole script; each question in it has its own limit
@@ -45,10 +44,12 @@ login() { # the private registry, with credentials on standard input
   accept="$accept, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
   printf '%s' "$registry_curl" | ask "$1" "$2" -K - -H "$accept" "${ca[@]}"
 }
+set -f # an address is no pattern
 n=0; for u in $urls; do n=$((n+1)); ask "source.$n" "$u" -L -I & done
 n=0; for u in $registries; do n=$((n+1)); ask "registry.$n" "$u" -I & done
 if [ -n "$registry" ]; then login private "https://$registry/v2/" & login canary "$canary" & fi
 for h in $names; do { timeout 20 getent ahosts "$h" >"$d/dns.$h" 2>&1 || echo FAILED >"$d/dns.$h"; } & done
+set +f
 if [ -n "$key_url" ] && has curl && has gpg; then
   { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key" 2>/dev/null; } &
 fi
@@ -229,13 +230,19 @@ KEYRINGS = (
 )
 
 
+def _in_curls_quotes(text: str) -> str:
+    """A text as it stands in double quotes in curl's configuration; a line break in it would begin an option (curl(1), --config)."""
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\v", "\\v")):
+        text = text.replace(plain, escaped)
+    return text
+
+
 def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
     """The script for one node. It may hold the registry's login: send it as a script, never as an argument."""
     settings = environment.settings
     curl = ""
     if settings.registry_user:
-        login = register(f"{settings.registry_user}:{settings.registry_password}").replace("\\", "\\\\").replace('"', '\\"')
-        curl = f'user = "{login}"\n'
+        curl = f'user = "{_in_curls_quotes(settings.registry_login)}"\n'
     values = {
         "control_plane": "yes" if node.control_plane else "",
         "toward": environment.control_plane.address,

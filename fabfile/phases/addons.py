@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from shlex import quote
 
@@ -11,6 +12,7 @@ from ..facts import METRICS_QUERY, STATE
 from ..forms import Hostname
 from ..interfaces import Expected, interface_wait
 from ..manifests import METRICS, applied, manifest
+from ..masking import masked_tail
 from ..steps import Action, Remedy, Step, Stop, Wait
 
 INFLUX = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute"
@@ -63,7 +65,7 @@ def _fresh_pods(duration: str, after: float) -> Remedy:
         (
             "kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false",
             "kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s",
-            f"{INFLUX} '{_statements(duration)}' || true",
+            f"{INFLUX} {shlex.quote(_statements(duration))} || true",
         ),
         after=after,
     )
@@ -106,7 +108,7 @@ def _rollout(what: str, namespace: str, workload: str, needs: str = "members") -
         f"addons.{what}-ready",
         f"{workload.split('/', 1)[1]} runs",
         probe=f"kubectl -n {namespace} get {workload} -o jsonpath='{{.status.availableReplicas}}' 2>&1",
-        until=lambda seen: None if seen.strip().isdigit() and int(seen) > 0 else seen.strip()[-160:] or "no pod available",
+        until=lambda seen: None if seen.strip().isdigit() and int(seen) > 0 else masked_tail(seen) or "no pod available",
         deadline=300,
         interval=1,
         needs=needs,
@@ -120,7 +122,7 @@ def _retention(duration: str) -> Wait:
     return Wait(
         "addons.retention",
         f"retention policy default of {duration} (A3)",
-        probe=f"{INFLUX} '{_statements(duration)}' 2>&1",
+        probe=f"{INFLUX} {shlex.quote(_statements(duration))} 2>&1",
         until=lambda seen: retention_fault(seen, duration),
         deadline=90,
         interval=2,
@@ -142,7 +144,7 @@ def retention_fault(output: str, duration: str) -> str | None:
             if _hours(cells[1]) != _hours(duration):
                 return f"its duration is {cells[1]}, not {duration}"
             return None
-    return output.strip()[-160:] or "no answer from InfluxDB"
+    return masked_tail(output) or "no answer from InfluxDB"
 
 
 def _hours(duration: str) -> float:

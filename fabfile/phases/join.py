@@ -8,6 +8,7 @@ from shlex import quote
 from ..context import LATER, Context
 from ..facts import STATE
 from ..interfaces import Expected, interface_wait
+from ..masking import masked_tail
 from ..recipes.modern import SOCKET
 from ..steps import Action, File, Step, Stop, Wait
 from .registry import unverified
@@ -48,7 +49,7 @@ def join(ctx: Context) -> Iterator[Action]:
             "join.ready",
             "the node is Ready",
             probe=f"kubectl get node {quote(facts.hostname)} --no-headers 2>&1",
-            until=lambda seen: None if _is_ready(seen) else seen.strip()[-160:] or "not listed yet",
+            until=lambda seen: None if _is_ready(seen) else masked_tail(seen) or "not listed yet",
             deadline=180,
             interval=1,
             on="control-plane",

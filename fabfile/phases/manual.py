@@ -12,6 +12,7 @@ from shlex import quote
 from ..context import Context
 from ..facts import STATE, Link, NodeFacts, parse_links
 from ..interfaces import Expected
+from ..masking import masked_tail
 from ..recipes.manual import DAEMON, INIT_LIMIT, INTERFACES, JOIN_LIMIT, LINKS, PACKAGES, REBOOT, SOURCES, Manual
 from ..recipes.packages import lock_wait
 from ..steps import MINUTE, Action, File, Remedy, Step, Stop, Wait
@@ -161,7 +162,7 @@ def _api(hint: str) -> Wait:
         "master.api",
         "the API answers (M2)",
         probe="kubectl get --raw=/healthz 2>&1",
-        until=lambda seen: None if seen.strip() == "ok" else (seen.strip().splitlines() or ["nothing"])[-1][:160],
+        until=lambda seen: None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1]),
         deadline=MINUTE,
         interval=1,
         hint=hint,
@@ -197,7 +198,7 @@ def all_running(output: str) -> str | None:
     """N2: every row Running and complete; Pending and ContainerCreating are waited for, whatever else is shown too."""
     rows = [words for line in output.splitlines() if len(words := line.split()) > 2 and words[0] != "NAME" and "/" in words[1]]
     if not rows:
-        return output.strip()[-160:] or "no pods yet"
+        return masked_tail(output) or "no pods yet"
     waiting = [f"{row[0]} {row[2]}" for row in rows if row[2] != "Running"]
     return ", ".join(waiting[:3]) or None
 
@@ -264,7 +265,7 @@ def node_ready(output: str, hostname: str) -> str | None:
     rows = {words[0]: words[1] for line in output.splitlines() if len(words := line.split()) > 1}
     status = rows.get(hostname)
     if status is None:
-        return f"{hostname} is not listed" if "NAME" in rows else output.strip()[-160:] or "no answer"
+        return f"{hostname} is not listed" if "NAME" in rows else masked_tail(output) or "no answer"
     return None if status.split(",")[0] == "Ready" else f"{hostname} is {status}"
 
 
@@ -307,7 +308,7 @@ def policy_fault(output: str) -> str | None:
         words = line.replace(",", " ").split()
         if len(words) > 3 and words[0] == "default":
             return None if words[-1] == "true" else "the policy is not the database's default"
-    return output.strip()[-160:] or "no answer from InfluxDB"
+    return masked_tail(output) or "no answer from InfluxDB"
 
 
 # --- X1, X2

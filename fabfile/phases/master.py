@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..context import Context
 from ..facts import STATE
+from ..masking import masked_tail
 from ..recipes.modern import SOCKET
 from ..steps import Action, File, Step, Stop, Wait
 from .registry import unverified
@@ -83,7 +84,7 @@ def _api(deadline: float, hint: str) -> Wait:
         "master.api",
         "the API answers",
         probe="kubectl --request-timeout=5s get --raw=/readyz 2>&1",
-        until=lambda seen: None if seen.strip() == "ok" else (seen.strip().splitlines() or ["nothing"])[-1][:160],
+        until=lambda seen: None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1]),
         deadline=deadline,
         interval=1,
         hint=hint,

@@ -8,6 +8,7 @@ from shlex import quote
 from ..context import Context
 from ..interfaces import RESTART, Expected, interface_wait
 from ..manifests import applied, manifest
+from ..masking import masked_tail
 from ..steps import Action, Remedy, Stop, Wait
 
 
@@ -49,7 +50,7 @@ def _all_running(output: str) -> str | None:
     """The manual's N2: every pod Running. CoreDNS may still be warming up; flannel must be ready, its probe knows the links."""
     rows = [line.split() for line in output.splitlines() if line.strip()]
     if not rows or any(len(row) < 4 or "/" not in row[2] for row in rows):
-        return output.strip()[-160:] or "no pods yet"
+        return masked_tail(output) or "no pods yet"
     waiting = [f"{row[1]} {row[3]}" for row in rows if row[3] not in ("Running", "Completed") or (row[0] == "kube-flannel" and _part_ready(row[2]))]
     flannel = any(row[0] == "kube-flannel" for row in rows)
     if not flannel:

@@ -104,10 +104,10 @@ def _held(ctx: Context, image: str) -> bool:
 
 
 def _check(image: str, pin: str) -> str:
-    word = quote(image)
+    name, serves = quote(image), quote(f"{image}: the registry serves")
     return (
-        f"seen=$(ctr -n k8s.io images ls name=={word} 2>/dev/null | grep -oE 'sha256:[0-9a-f]{{64}}' | head -n 1) || seen=nothing; "
-        f'[ "$seen" = {pin} ] || {{ echo "{image}: the registry serves $seen, pinned is {pin}"; crictl rmi {word} >/dev/null 2>&1; exit 65; }}'
+        f"seen=$(ctr -n k8s.io images ls name=={name} 2>/dev/null | grep -oE 'sha256:[0-9a-f]{{64}}' | head -n 1) || seen=nothing; "
+        f'[ "$seen" = {pin} ] || {{ echo {serves} "$seen, pinned is {pin}"; crictl rmi {name} >/dev/null 2>&1; exit 65; }}'
     )
 
 

@@ -10,7 +10,7 @@ from ..facts import LINKS, STATE, TRACES, NodeFacts
 from ..firewall import NETWORK, without_ours
 from ..recipes.modern import CERTS, SOCKET
 from ..recipes.packages import WANTED, family
-from ..steps import Action, Step, Stop
+from ..steps import Action, Step, Stop, command
 from .leave import leave
 from .prep import MODULES, SYSCTL
 
@@ -98,7 +98,7 @@ def _removals(ctx: Context) -> tuple[str, ...]:
         "/run/flannel /opt/cni/bin/flannel",  # flannel's own pod put that plugin there
         "rmdir /var/lib/cni/results /var/lib/cni/networks /var/lib/cni 2>/dev/null || true",
         "rm -f /run/kubefab-init.yaml /run/kubefab-join.yaml /run/kubefab-token.yaml",
-        *(f"rm -rf {CERTS}/{name}" for name in registries),
+        *(command("rm", "-rf", f"{CERTS}/{name}") for name in registries),
     )
 
 

@@ -159,7 +159,7 @@ class Manual:
             yield Line(id, f"kubectl create -f {url}", f"kubectl create -f {url} || kubectl get -f {url}")
         shell = "kubectl run influxcli --restart=Never --rm {} --image={} -- "
         shell += "--host=monitoring-influxdb.kube-system --port=8086 --database=k8s"
-        image, execute = settings.legacy_influx_image, f" --execute '{self.statement}'"
+        image, execute = shlex.quote(settings.legacy_influx_image), f" --execute {shlex.quote(self.statement)}"
         yield Line(
             "A3",
             shell.format("-it", image) + execute,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,6 @@ from .. import images
 from ..errors import UsageError
 from ..facts import NodeFacts
 from ..inventory import Environment, Node
-from ..masking import register
 from ..settings import Settings
 from ..steps import File
 
@@ -139,8 +139,8 @@ class Recipe:
     @property
     def preflight(self) -> str:
         """kubeadm's flag for the checks that the inventory passes over; empty without any."""
-        names = ",".join(self.settings.ignore_preflight)
-        return f" --ignore-preflight-errors={names}" if names else ""
+        names = shlex.quote(",".join(self.settings.ignore_preflight))
+        return f" --ignore-preflight-errors={names}" if self.settings.ignore_preflight else ""
 
     # --- containerd
 
@@ -186,8 +186,7 @@ class Recipe:
             files.append(File(ca, Path(self.settings.registry_ca).read_text().rstrip("\n") + "\n"))
         secret = bool(self.settings.registry_user)
         if secret:
-            login = f"{self.settings.registry_user}:{self.settings.registry_password}"
-            host["header"] = {"Authorization": [f"Basic {register(base64.b64encode(login.encode()).decode())}"]}
+            host["header"] = {"Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.encode()).decode()}"]}
         servers = {registry: f"https://{registry}", **{name: _upstream(name) for name in self.settings.registry_mirrors}}
         for name, server in servers.items():
             text = _HEAD + tomli_w.dumps({"server": server, "host": {f"https://{registry}": host}})

@@ -5,6 +5,7 @@ Each turns the same wish, "these packages, from these repositories, at this vers
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,8 +14,10 @@ from ..facts import NodeFacts
 from ..steps import File, Step, Wait, command
 from .modern import Recipe
 
-HELD = ("containerd.io", "kubelet", "kubeadm", "kubectl")
-WANTED = (*HELD, "kubernetes-cni", "cri-tools")  # beside them iptables, a mere recommendation of the kubelet's: reset finds kube-proxy's rules by it
+# PINNED at the release's version. The others are what their repository has newest at the first install; all are held.
+# Beside them iptables, a mere recommendation of the kubelet's: reset finds kube-proxy's rules by it.
+PINNED = ("kubelet", "kubeadm", "kubectl")
+WANTED = ("containerd.io", *PINNED, "kubernetes-cni", "cri-tools")
 
 
 def purgeable(facts: NodeFacts) -> list[str]:
@@ -44,24 +47,38 @@ def family(facts: NodeFacts) -> Family | None:
     return None
 
 
-def _fetch_key(url: str, fingerprints: Sequence[str], target: str, *, dearmor: bool) -> list[str]:
-    """Fetch a repository's key, hold it against the fingerprints, of which one is enough, and put it in place.
+# The primary keys' fingerprints, one a line: a `pub` record's own `fpr` record, never a subkey's.
+_PRIMARY = r"sed -n '/^pub:/,/^fpr:/p' | sed -n 's/^fpr:.*:\([0-9A-F]*\):$/\1/p'"
 
-    The key is fetched at each install: pkgs.k8s.io's has expired before and was only extended there.
+
+def _right(facts: NodeFacts, recipe: Recipe) -> bool:
+    """Whether all packages are there, the pinned ones at the recipe's version."""
+    right = all(facts.packages.get(name, "").startswith(f"{recipe.version}-") for name in PINNED)
+    return right and all(name in facts.packages for name in WANTED)
+
+
+def _fetch_key(url: str, fingerprints: Sequence[str], target: str, *, armor: bool) -> list[str]:
+    """Fetch a repository's key and put it in place: of the file, only the primary keys that have one of the fingerprints.
+
+    The key is fetched at each install: pkgs.k8s.io's has expired before and was only extended there. Without fingerprints the
+    file is trusted as it comes. A file that holds the right key beside another must not make the other one trusted, hence the
+    import into a home of its own and the export by name (gpg(1); apt-secure(8)).
     """
-    gpg = 'gpg --homedir "$home" --quiet --batch'
+    gpg = 'gpg --homedir "$home" --quiet --batch --no-autostart'
     lines = [
         "home=$(mktemp -d) && key=$home/key",
-        f'curl -fsSL --retry 3 --connect-timeout 10 -o "$key" {url} || {{ echo "cannot fetch {url}"; exit 22; }}',
+        f'curl -fsSL --retry 3 --connect-timeout 10 -o "$key" {shlex.quote(url)} || {{ echo {shlex.quote(f"cannot fetch {url}")}; exit 22; }}',
     ]
     if fingerprints:
-        lines.append(
-            f'{gpg} --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:({"|".join(fingerprints)}):" >/dev/null || '
-            f'{{ echo "the key at {url} has not the fingerprint {" or ".join(fingerprints)}"; exit 65; }}'
-        )
-    lines.append(f'{gpg} --yes --dearmor -o {target} "$key"' if dearmor else f'install -m 0644 "$key" {target}')
-    lines.append('rm -rf "$home"')
-    return lines
+        lack = shlex.quote(f"the key at {url} has not the fingerprint {' or '.join(fingerprints)}")
+        lines += [
+            f'{gpg} --import "$key" 2>/dev/null || true',
+            f"own=$({gpg} --with-colons --list-keys 2>/dev/null | {_PRIMARY} | grep -xE '{'|'.join(fingerprints)}') || {{ echo {lack}; exit 65; }}",
+            f'{gpg}{" --armor" * armor} -o "$home/trusted" --export $own',
+        ]
+    else:
+        lines.append('cp "$key" "$home/trusted"' if armor else f'{gpg} -o "$home/trusted" --dearmor "$key"')
+    return [*lines, f'install -m 0644 "$home/trusted" {target}', 'rm -rf "$home"']
 
 
 _KEY_HINT = (
@@ -78,8 +95,7 @@ class Apt:
     sources: str = "/etc/apt/sources.list.d"
 
     def installed(self, facts: NodeFacts, recipe: Recipe) -> bool:
-        right = all(facts.packages.get(name, "").startswith(f"{recipe.version}-") for name in ("kubelet", "kubeadm", "kubectl"))
-        return right and all(name in facts.packages for name in WANTED) and facts.held >= set(HELD)
+        return _right(facts, recipe) and facts.held >= set(WANTED)
 
     def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
         settings = recipe.settings
@@ -98,9 +114,12 @@ class Apt:
         )
 
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
+        hold = command("apt-mark", "hold", *WANTED)
+        if _right(facts, recipe):  # a second install would bring a newer containerd.io
+            return [Step("install.hold", "packages held at their versions", (hold,))]
         settings = recipe.settings
         apt = "apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy"
-        pinned = " ".join(f"{name}={recipe.version}-*" for name in ("kubelet", "kubeadm", "kubectl"))
+        pinned = " ".join(f"{name}={recipe.version}-*" for name in PINNED)
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/Release.key"
         containerd_key = f"{settings.containerd_url}/linux/{facts.os_id}/gpg"
         return [
@@ -118,9 +137,8 @@ class Apt:
                 "package repositories and their keys",
                 (
                     f"install -d -m 0755 {self.keyrings}",
-                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keyrings}/kubefab-kubernetes.gpg", dearmor=True),
-                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keyrings}/kubefab-containerd.gpg", dearmor=True),
-                    f"chmod 0644 {self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg",
+                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keyrings}/kubefab-kubernetes.gpg", armor=False),
+                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keyrings}/kubefab-containerd.gpg", armor=False),
                 ),
                 files=self.repository_files(facts, recipe),
                 hint=_KEY_HINT,
@@ -132,7 +150,7 @@ class Apt:
                     f"{apt} update",
                     f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades "
                     f"containerd.io {pinned} kubernetes-cni cri-tools iptables",
-                    command("apt-mark", "hold", *HELD),
+                    hold,
                 ),
                 timeout=1200,
                 hint="the last lines say which package or source; `apt-get install -f` mends a half-done install",
@@ -141,7 +159,7 @@ class Apt:
 
     def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
         present = purgeable(facts)
-        purge = (f"apt-mark unhold {' '.join(HELD)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}")
+        purge = (f"apt-mark unhold {' '.join(WANTED)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}")
         return [
             Step(
                 "reset.packages",
@@ -186,8 +204,7 @@ class Dnf:
     keys: str = "/etc/pki/rpm-gpg"
 
     def installed(self, facts: NodeFacts, recipe: Recipe) -> bool:
-        right = all(facts.packages.get(name, "").startswith(f"{recipe.version}-") for name in ("kubelet", "kubeadm", "kubectl"))
-        return right and all(name in facts.packages for name in WANTED)
+        return _right(facts, recipe)
 
     def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
         settings = recipe.settings
@@ -213,7 +230,7 @@ class Dnf:
         base = "rhel" if facts.os_id == "rhel" else "centos"
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/repodata/repomd.xml.key"
         containerd_key = f"{settings.containerd_url}/linux/{base}/gpg"
-        pinned = " ".join(f"{name}-{recipe.version}" for name in ("kubelet", "kubeadm", "kubectl"))
+        pinned = " ".join(f"{name}-{recipe.version}" for name in PINNED)
         ours = "--disableexcludes=kubefab-kubernetes,kubefab-containerd"
         return [
             Step(
@@ -221,8 +238,8 @@ class Dnf:
                 "package repositories and their keys",
                 (
                     f"install -d -m 0755 {self.keys}",
-                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keys}/kubefab-kubernetes", dearmor=False),
-                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keys}/kubefab-containerd", dearmor=False),
+                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keys}/kubefab-kubernetes", armor=True),
+                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keys}/kubefab-containerd", armor=True),
                     # rpm keeps an imported key for ever, expired or not, unless it is taken out first
                     *(f"rpm -e --allmatches gpg-pubkey-{known[-8:].lower()} 2>/dev/null || true" for known in settings.packages_key_fingerprint),
                 ),

@@ -253,7 +253,7 @@ def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
             return 0, "", f"curl: (28) Failed to connect to {host} port {port} after 10002 ms: Timeout was reached"
         docker = DOCKER_RPM_KEY if "/centos/" in parts.path or "/rhel/" in parts.path else DOCKER_DEB_KEY
         ours = docker if parts.path.endswith("/gpg") else _DEFAULTS.packages_key_fingerprint[0]
-        return 200, f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n{ours}\n-----END PGP PUBLIC KEY BLOCK-----\n", ""
+        return 200, _armor([ours]), ""
     if url.startswith(machine.settings.manifests_url):
         return 200, "{}\n", ""
     if host.endswith(("pkgs.k8s.io", "docker.com", "registry.k8s.io", "ghcr.io", "docker.io", "kubernetes.io")):
@@ -282,17 +282,32 @@ def _node_port(machine: Machine, port: int, refused: str) -> tuple[int, str, str
 
 @program("gpg")
 def gpg(machine: Machine, call: Call) -> int:
-    source = call.argv[-1]
-    text = machine.host.read(source)
+    """A key file is armor around a line a primary key: its fingerprint."""
+    words = call.argv
+    home = words[words.index("--homedir") + 1] if "--homedir" in words else "/root/.gnupg"
+    ring = f"{home}/pubring.kbx"
+    if "--list-keys" in words:
+        for key in (machine.host.read(ring) or "").split():
+            call.out(f"pub:-:4096:1:{key[-16:]}:1700000000:::-:::scSC::::::23::0:\nfpr:::::::::{key}:\n")
+        return 0
+    if "--export" in words:
+        wanted = [key for key in (machine.host.read(ring) or "").split() if key in words]
+        machine.write_file(words[words.index("-o") + 1], _armor(wanted))
+        return 0
+    text = machine.host.read(words[-1])
     if text is None or "BEGIN PGP" not in text:
         return call.fail("gpg: no valid OpenPGP data found.", 2)
-    if "--show-keys" in call.argv:
-        call.out(f"pub:-:4096:1:{text.splitlines()[1][-16:]}:1700000000:::-:::scSC::::::23::0:\nfpr:::::::::{text.splitlines()[1]}:\n")
+    if "--import" in words:
+        machine.write_file(ring, "".join(f"{line}\n" for line in text.splitlines() if not line.startswith("-")))
         return 0
-    if "--dearmor" in call.argv:
-        machine.write_file(call.argv[call.argv.index("-o") + 1], text)
+    if "--dearmor" in words:
+        machine.write_file(words[words.index("-o") + 1], text)
         return 0
     raise unmodelled(call)
+
+
+def _armor(keys: list[str]) -> str:
+    return "\n".join(["-----BEGIN PGP PUBLIC KEY BLOCK-----", *keys, "-----END PGP PUBLIC KEY BLOCK-----", ""])
 
 
 @program("openssl")

@@ -13,7 +13,7 @@ from fabfile.manifests import STAMP, manifest
 from fabfile.phases.prep import MODULES, SYSCTL
 from fabfile.phases.registry import PROOF
 from fabfile.recipes.modern import Recipe, digest, recipe_for
-from fabfile.recipes.packages import HELD, WANTED, family
+from fabfile.recipes.packages import WANTED, family
 from fabfile.settings import KEYS, Settings
 from fabfile.steps import Action, File, Step, Stop, Wait
 
@@ -64,7 +64,7 @@ def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     recipe = recipe_for(env)
     packages = dict.fromkeys(WANTED, "1.0-1") | dict.fromkeys(("kubelet", "kubeadm", "kubectl"), f"{recipe.version}-1.1")
     base = prepared(
-        env, name, packages=packages, held=frozenset(HELD), images=frozenset(recipe.worker_images),
+        env, name, packages=packages, held=frozenset(WANTED), images=frozenset(recipe.worker_images),
         units={"containerd": Unit(True, True), "kubelet": Unit(False, True)},
     )
     registry = recipe.registry_files()

@@ -158,7 +158,7 @@ def test_images_are_pulled_then_checked_then_there_is_nothing_to_do(tmp_path: Pa
     assert f"crictl pull {ETCD}\n" in text, "by its tag: kubeadm names it so"
     assert f"crictl pull {env.settings.flannel_image}@sha256:" in text
     for image in kubeadm(recipe_for(env)):
-        assert f"{image}: the registry serves $seen, pinned is {recipe_for(env).pin(image)}" in text
+        assert f"'{image}: the registry serves' \"$seen, pinned is {recipe_for(env).pin(image)}\"" in text
     assert actions(phases.REGISTRY, env, holding(env, installed(env, "cp1"))) == []
 
 

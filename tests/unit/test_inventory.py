@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import shutil
 import socket
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -332,3 +336,72 @@ def _load_or_complain(text: str) -> None:
             assert error.remedy
     finally:
         shutil.rmtree(folder)
+
+
+# --- secrets and trust
+
+FORMS = "A_REGISTRY=r.example:5000\nA_REGISTRY_USER=me\nA_REGISTRY_PASSWORD='{}'\n"
+
+
+def test_a_password_is_the_maskers_in_every_form_as_soon_as_it_is_read(project: Callable[..., Path]) -> None:
+    password = "corr'ect \"horse/" + os.urandom(4).hex()
+    text = FORMS.format(password.replace("'", "\\'"))
+    environment = load("a", project=project(GOOD, hosts__local__env=text), variables={})
+    assert environment.settings.registry_password == password
+    login = base64.b64encode(f"me:{password}".encode()).decode()
+    for form in (password, login, json.dumps(password)[1:-1], base64.b64encode(password.encode()).decode(), urllib.parse.quote(password, safe="")):
+        assert form not in mask(f"x {form} y")
+    assert mask(f'Authorization = ["Basic {login}"]').count(login) == 0
+
+
+def test_a_password_is_not_told_by_a_problem_beside_it(project: Callable[..., Path]) -> None:
+    folder = project(GOOD + "A_PACKAGES_URL='https://m.example/pass word/s3cr3t-of-a-problem'\nA_REGISTRY_PASSWORD=s3cr3t-of-a-problem\n")
+    assert "s3cr3t-of-a-problem" not in complaint(folder)
+
+
+@pytest.mark.parametrize("password", ["a", "abc"])
+def test_a_password_that_is_too_short_to_be_masked_is_refused(project: Callable[..., Path], password: str) -> None:
+    said = complaint(project(GOOD, hosts__local__env=FORMS.format(password)))
+    assert "A_REGISTRY_PASSWORD has fewer than 4 characters" in said and f"'{password}'" not in said
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o644, True), (0o640, True), (0o666, True), (0o400, False)])
+def test_a_file_of_secrets_that_others_can_read_is_told_once(project: Callable[..., Path], mode: int, told: bool) -> None:
+    folder = project(GOOD, hosts__local__env=FORMS.format("long-enough") + "A_TOKEN=abcdef.0123456789abcdef\n")
+    (folder / "hosts.local.env").chmod(mode)
+    remarks = load("a", project=folder, variables={}).remarks
+    assert len(remarks) == told
+    if told:
+        assert f"chmod 600 {folder / 'hosts.local.env'}" in remarks[0] and f"mode {mode:04o}" in remarks[0] and "long-enough" not in remarks[0]
+
+
+def test_a_file_without_secrets_may_be_read_by_all(project: Callable[..., Path]) -> None:
+    assert load("a", project=project(GOOD, hosts__local__env="A_FORKS=3\n"), variables={"KUBEFAB_A_REGISTRY_PASSWORD": "of-a-ci-job"}).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("0.0.0.0", "every machine's address"), ("255.255.255.255", "every machine's address"), ("224.0.0.5", "a multicast address"),
+        ("169.254.169.254", "a link-local address"), ("::", "every machine's address"), ("ff02::1", "a multicast address"), ("fe80::1", "a link-local address"),
+    ],
+)  # fmt: skip
+def test_an_address_that_no_machine_has_is_refused(project: Callable[..., Path], address: str, why: str) -> None:
+    assert f"A_WORKER_1: {address} is {why}" in complaint(project(GOOD.replace("192.0.2.2", address)))
+    assert f"A_CONTROL_PLANE: {address} is {why}" in complaint(project(GOOD.replace("10.2.0.1", address)))
+
+
+def test_loopback_is_no_clusters_address_but_a_simulated_ones(project: Callable[..., Path]) -> None:
+    said = complaint(project(GOOD.replace("10.2.0.1", "127.0.0.1")))
+    assert "cp1: its peers would use 127.0.0.1, which is each machine's own" in said
+    load("a", project=project(GOOD.replace("10.2.0.1", "127.0.0.1") + "A_SIMULATED=yes\n"), variables={})
+    load("a", project=project("A_CONTROL_PLANE=127.0.0.1\n"), variables={})
+
+
+@pytest.mark.parametrize("which", ["PACKAGES", "CONTAINERD"])
+def test_packages_over_http_need_a_fingerprint(project: Callable[..., Path], which: str) -> None:
+    bare = f"A_{which}_URL=http://m.example\nA_{which}_KEY_FINGERPRINT=\n"
+    assert f"{which}_URL is not https:// and {which}_KEY_FINGERPRINT is empty" in complaint(project(GOOD + bare))
+    load("a", project=project(GOOD + bare.replace("http:", "https:")), variables={})
+    load("a", project=project(GOOD + bare.replace("FINGERPRINT=", f"FINGERPRINT={'AB' * 20}")), variables={})
+    load("a", project=project(GOOD + bare + "A_KUBERNETES=1.5\n"), variables={})

@@ -172,10 +172,10 @@ def test_every_difference_is_listed_and_every_listed_one_is_one() -> None:
 def test_addresses_are_settings() -> None:
     env = made(
         legacy_key_url="http://m/key", legacy_packages_url="http://m/apt", legacy_suite="xenial main", manifests_url="http://m/y",
-        legacy_daemon_url="http://m/docker json", legacy_influx_image="m/shell:1",
+        legacy_daemon_url="http://m/docker?a=1&b=$(2)", legacy_influx_image="m/shell:1",
     )  # fmt: skip
     text = "\n".join([*(line.run for line in Manual(env).lines()), Manual(env).sources])
-    for part in ("http://m/key |", "deb http://m/apt xenial main\n", "'http://m/y/flannel?network=10.44.0.0/16'", "http://m/y/dashboard", "'http://m/docker json'", "--image=m/shell:1 "):
+    for part in ("http://m/key |", "deb http://m/apt xenial main\n", "'http://m/y/flannel?network=10.44.0.0/16'", "http://m/y/dashboard", "'http://m/docker?a=1&b=$(2)'", "--image=m/shell:1 "):
         assert part in text
     assert "google" not in text and "cocktail" not in text
 

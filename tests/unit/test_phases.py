@@ -137,7 +137,7 @@ INSTALL: list[tuple[str, NodeFacts, list[str]]] = [
     ("another patch", replace(DONE, packages={**DONE.packages, "kubelet": "1.36.1-1.1"}), RIGHT_STEPS),
     ("a longer version that begins alike", replace(DONE, packages={**DONE.packages, "kubelet": "1.36.40-1.1"}), RIGHT_STEPS),
     ("one missing", replace(DONE, packages={k: v for k, v in DONE.packages.items() if k != "cri-tools"}), RIGHT_STEPS),
-    ("not held", replace(DONE, held=frozenset()), RIGHT_STEPS),
+    ("not held", replace(DONE, held=frozenset()), ["install.hold"]),
     ("containerd stopped", replace(DONE, units={**DONE.units, "containerd": Unit(False, True)}), ["install.containerd"]),
     ("its configuration touched", having(replace(DONE, files={**DONE.files, "/etc/containerd/config.toml": Digest("0", "644")}), ()), ["install.containerd"]),
     ("kubelet not enabled", replace(DONE, units={**DONE.units, "kubelet": Unit(False, False)}), ["install.kubelet"]),
@@ -193,13 +193,16 @@ def test_dockers_two_keys_are_both_known() -> None:
     """It signs Debian packages with one and RPMs with another."""
     for facts in (PLAIN, replace(PLAIN, os_id="rocky", os_version="9.4", os_codename="")):
         text = text_of(steps(phases.INSTALL, facts))
-        assert "(9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35)" in text
+        assert "'9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35'" in text
 
 
 def test_versions_are_pinned_and_held() -> None:
     text = text_of(steps(phases.INSTALL, PLAIN))
     assert "kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-*" in text
-    assert "apt-mark hold containerd.io kubelet kubeadm kubectl" in text
+    hold = "apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools"
+    assert hold in text
+    (alone,) = steps(phases.INSTALL, replace(DONE, held=DONE.held - {"cri-tools"}))
+    assert isinstance(alone, Step) and alone.commands == (hold,), "installing once more would bring a newer containerd.io"
 
 
 def test_a_repositorys_key_is_checked_unless_told_otherwise() -> None:

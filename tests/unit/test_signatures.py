@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -92,3 +93,18 @@ def test_an_error_tells_its_likely_cause() -> None:
     console = Console(record=True, width=200)
     print_error(console, StepFailed("w1: something else", "hint", "no idea"))
     assert "likely" not in console.export_text()
+
+
+@pytest.mark.parametrize("seed", ["/v2/", "127.0.0.1:10248/healthz", ":6443", "x509: ", "listen tcp ", "a", "401 Unauthorized"])
+def test_one_endless_line_of_a_node_costs_no_more_than_a_long_one(seed: str) -> None:
+    """A line is cut before it is searched: a longer one adds nothing but its reading."""
+
+    def work(size: int) -> float:
+        text, spent = (seed * size)[:size], []
+        for _ in range(3):
+            begin = time.process_time()
+            every(text)
+            spent.append(time.process_time() - begin)
+        return min(spent)
+
+    assert work(1 << 18) < 3 * max(work(1 << 14), 1e-3)
