@@ -368,7 +368,7 @@ class Verifier:
                 if pull
                 else "`inv cluster.evidence` collects the kubelet's log and events"
             )
-            yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {mask(seen or "")}"[:400], likely)
+            yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {mask(seen or '')}"[:400], likely)
         if not ready:
             return
         self.service = self._read("verify.service", f"kubectl -n {self.namespace} get service probe -o json", lambda text: json.loads(text)["spec"])
