@@ -12,6 +12,7 @@ from typing import Any
 from invoke import Collection
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import lab.entry
 import rehearsal.entry
@@ -23,6 +24,7 @@ from fabfile.errors import EXIT_USAGE, KubefabError, UsageError
 from fabfile.facts import NodeFacts
 from fabfile.inventory import with_release
 from fabfile.progress import print_error, print_table
+from fabfile.screen import Screen, verdict
 from fabfile.session import Options, Session, opened, tell_unlisted, warn
 
 
@@ -49,7 +51,7 @@ def bootstrap(
     with opened(options) as session:
         nodes = choosing.chosen_nodes(session.environment, limit, only_failed)
         if not nodes:
-            session.console.print(f"[green]✓[/] {session.environment.name}: earlier runs left no node unfinished")
+            session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
             return
         result = session.run(wanted, nodes)
         if not result.failed:
@@ -85,7 +87,7 @@ def reset(
         result = session.run([phases.RESET], session.environment.nodes, choices)
         if not result.failed:
             summary(session, result, [phases.RESET])
-            session.console.print(f"[green]✓[/] audited: {', '.join(n.name for n in session.environment.nodes)} clean")
+            session.console.print(verdict(True, f"audited: {', '.join(n.name for n in session.environment.nodes)} clean"))
             _clear_kubeconfigs(session)
         exit_code = result.exit_code
     exit_with(exit_code)
@@ -107,7 +109,7 @@ def plan(
     json: bool = False,
 ) -> None:
     """What bootstrap would run; connects to nothing."""
-    console = Console(highlight=False)
+    console = Screen()
     kubernetes = release(kubernetes, recipe)
     if phase and phase not in phases.EVERY:
         raise UsageError(f"--phase {phase} is no phase", f"one of {', '.join(phases.EVERY)}")
@@ -129,18 +131,18 @@ def plan(
         print(jsonlib.dumps([planning.as_data(p, reveal=reveal) for p in planned], indent=2))
     else:
         for item in planned:
-            console.print(f"\n[bold]{item.node}[/] {item.phase}")
+            console.print(Text.assemble("\n", (item.node, "bold"), f" {item.phase}"))
             for line in planning.as_text(item, commands=commands, reveal=reveal):
-                console.print(f"  {line}", markup=False, soft_wrap=True)
+                console.print(f"  {line}", soft_wrap=True)
         if not planned:
             console.print("nothing to do" if not unseen else "nothing to do on the nodes that answered" if facts else "no node answered")
         elif not (observe or check):
             console.print("\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim")
-    told = Console(stderr=True, highlight=False)
+    told = Screen(stderr=True)
     for error in unseen.values():
         print_error(told, error)
     if unseen:
-        told.print(f"what is to do on {', '.join(unseen)} is not known", markup=False, soft_wrap=True)
+        told.print(f"what is to do on {', '.join(unseen)} is not known", soft_wrap=True)
     exit_unless(not unseen)
     if check and planned:
         exit_with(EXIT_USAGE)
@@ -158,7 +160,7 @@ def status(c: Any, env: str = "", kubernetes: str = "", recipe: str = "", json: 
         else:
             _print_status(session.console, rows)
             for line in expiry.lines(calendar, time.time()):
-                session.console.print(line, style="dim", markup=False, soft_wrap=True)
+                session.console.print(line, style="dim", soft_wrap=True)
     exit_unless(all(row.healthy for row in rows))
 
 
@@ -180,22 +182,22 @@ def _print_status(console: Console, rows: Sequence[status_module.Row]) -> None:
         table.add_column(heading, no_wrap=True)
     for row in rows:
         cells = {cell.phase: cell for cell in row.cells}
-        ready = "-" if row.ready is None else "[green]yes[/]" if row.ready else "[red]no[/]"
+        ready = "-" if row.ready is None else Text("yes", "green") if row.ready else Text("no", "red")
         if not row.cells:
-            table.add_row(row.node.name, "[red]unreachable[/]")
+            table.add_row(row.node.name, Text("unreachable", "red"))
             continue
         states = [cells[p.name].state if p.name in cells else "" for p in phases.BOOTSTRAP]
-        table.add_row(row.node.name, ready, *(f"[{styles.get(s, 'dim')}]{s}[/]" if s else "" for s in states))
+        table.add_row(row.node.name, ready, *(Text(s, styles.get(s, "dim")) for s in states))
     print_table(console, table)
     for row in rows:
         if row.reason:
-            console.print(f"{row.node.name}: {row.reason}", markup=False, soft_wrap=True)
+            console.print(f"{row.node.name}: {row.reason}", soft_wrap=True)
         told: dict[tuple[str, str], list[str]] = {}  # one cause may stop every phase: it is told once
         for cell in row.cells:
             if cell.state not in ("done", "waiting") and cell.reason:
                 told.setdefault((cell.state, cell.reason), []).append(cell.phase)
         for (state, reason), names in told.items():
-            console.print(f"{row.node.name} {', '.join(names)}: {state}: {reason}", markup=False, soft_wrap=True)
+            console.print(f"{row.node.name} {', '.join(names)}: {state}: {reason}", soft_wrap=True)
 
 
 @command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config",
@@ -213,9 +215,9 @@ def _clear_kubeconfigs(session: Session) -> None:
     for note in kubeconfig.notes(session.environment):
         try:
             if kubeconfig.remove(note, session.environment):
-                session.console.print(f"taken out of {note.path}: context {note.context}", markup=False, soft_wrap=True)
+                session.console.print(f"taken out of {note.path}: context {note.context}", soft_wrap=True)
         except KubefabError as error:
-            print_error(Console(stderr=True, highlight=False), error)
+            print_error(Screen(stderr=True), error)
 
 
 def _merge_kubeconfig(session: Session, file: str, context: str = "") -> None:
@@ -226,7 +228,7 @@ def _merge_kubeconfig(session: Session, file: str, context: str = "") -> None:
     path = Path(file).expanduser() if file else kubeconfig.default_path()
     copy = kubeconfig.merge(path, environment, admin.decode("utf-8", "replace"), context)
     kept = f" (as it was before: {copy})" if copy else ""
-    session.console.print(f"{path}: context {context or environment.name} is current{kept}", markup=False, soft_wrap=True)
+    session.console.print(f"{path}: context {context or environment.name} is current{kept}", soft_wrap=True)
 
 
 cluster = Collection("cluster", bootstrap, reset, plan, status, *operating.TASKS, *describing.TASKS, kubeconfig_task)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from invoke import Argument, Context, Exit, Task, task
-from rich.console import Console
 
 from .context import Choices
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, KubefabError, UsageError
@@ -19,6 +18,7 @@ from .inventory import Environment
 from .phases import Phase
 from .progress import print_error, seconds
 from .runner import RunResult
+from .screen import Screen, verdict
 from .session import Options, Session, opened
 from .settings import KEYS
 
@@ -68,7 +68,7 @@ def explained(function: F) -> F:
 
 def _told(error: KubefabError) -> Exit:
     """The error printed; what ends the command with its exit code."""
-    print_error(Console(stderr=True, highlight=False), error)
+    print_error(Screen(stderr=True), error)
     return Exit(code=error.exit_code)
 
 
@@ -145,11 +145,11 @@ def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> Non
     unit = " simulated" if session.simulation else ""
     name = session.environment.name
     if result.steps == 0:
-        session.console.print(f"[green]✓[/] {name}: nothing to do on {nodes} ({seconds(result.seconds)}{unit})")
+        session.console.print(verdict(True, f"{name}: nothing to do on {nodes} ({seconds(result.seconds)}{unit})"))
     else:
         what = phases[0].title if len(phases) == 1 else "cluster"
         steps = f"{result.steps} step{'s' * (result.steps != 1)}"
-        session.console.print(f"[green]✓[/] {name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})")
+        session.console.print(verdict(True, f"{name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})"))
 
 
 def confirm(environment: Environment, yes: str, what: str, *, manual: bool = False) -> None:

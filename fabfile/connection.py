@@ -22,7 +22,7 @@ import fabric
 import paramiko
 from paramiko.hostkeys import HostKeyEntry
 
-from . import script
+from . import cleaning, script
 from .errors import KubefabError, StepFailed, StillRunning, Unreachable
 from .inventory import Environment, Node, bracketed
 from .settings import bastion
@@ -421,7 +421,8 @@ def _explain(error: BaseException, ours: _Ours) -> Unreachable:
         return Unreachable(f"{where}: connection refused", hint)
     if isinstance(error, paramiko.SSHException | EOFError) and "banner" in str(error).lower():
         return Unreachable(f"{where}: something answers, but not an SSH server in time", "is it still booting? look at its console")
-    return Unreachable(f"{where}: {error or type(error).__name__}", "run the same command again; it takes up from where it stopped")
+    why = cleaning.line(str(error)) or type(error).__name__
+    return Unreachable(f"{where}: {why}", "run the same command again; it takes up from where it stopped")
 
 
 class NodeGroup(fabric.Group):

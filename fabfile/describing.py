@@ -16,6 +16,7 @@ from .inventory import Environment, with_release
 from .masking import mask, register
 from .recipes.manual import Manual
 from .rendering import rendering
+from .screen import Screen
 from .session import Options, opened
 
 TOKEN_TIMEOUT = 30.0  # seconds
@@ -68,7 +69,7 @@ def info(
         lines = card(environment, reveal=reveal, token=made)
         print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in lines}, indent=2))
         return
-    print_card(Console(highlight=False), environment, reveal=reveal, token=made)
+    print_card(Screen(), environment, reveal=reveal, token=made)
 
 
 def _made_token(environment: Environment, options: Options) -> str:
@@ -88,9 +89,9 @@ def print_card(console: Console, environment: Environment, *, reveal: bool = Fal
         console.print("\nsimulated nodes: nothing answers at these addresses", style="dim")
     console.print()
     for line in card(environment, reveal=reveal, token=token):
-        console.print(f"{line.name:<13}{line.value}", markup=False, soft_wrap=True)
+        console.print(f"{line.name:<13}{line.value}", soft_wrap=True)
         if line.proof:
-            console.print(f"{'':<13}  {line.proof}", style="dim", markup=False, soft_wrap=True)
+            console.print(f"{'':<13}  {line.proof}", style="dim", soft_wrap=True)
 
 
 @command(name="manual", help={"reveal": "with the token, as the manual has it"})

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from . import forms
 from .connection import NodeGroup
 from .doctor.probe import seconds_of
 from .errors import KubefabError
@@ -53,8 +54,11 @@ def script() -> str:
 
 def parse(output: str) -> tuple[Date, ...]:
     """Its answer; lines that are no dates are passed over."""
-    words = [line.split(maxsplit=2) for line in output.splitlines()]
-    return tuple(Date(w[0], w[1], seconds_of(w[2]) if len(w) > 2 else 0.0) for w in words if len(w) > 1 and w[0] in ("cert", "token"))
+    words = [line.split(maxsplit=2) for line in output.split("\n")]
+    kinds = {"cert": forms.PATH, "token": "[a-z0-9]{6}"}
+    return tuple(
+        Date(w[0], w[1], seconds_of(w[2]) if len(w) > 2 else 0.0) for w in words if len(w) > 1 and w[0] in kinds and forms.has(w[1], kinds[w[0]])
+    )
 
 
 def ask(environment: Environment, group: NodeGroup, nodes: Sequence[Node]) -> dict[str, tuple[Date, ...]]:

@@ -338,7 +338,11 @@ NODE = record(
         ),
     }
 )
-_CONTAINERS = many(record({"name": string, "image": string}))
+def _image(value: object, field: str) -> str:
+    return value if isinstance(value, str) and has(value, IMAGE, 400) else ""
+
+
+_CONTAINERS = many(record({"name": string, "image": _image}))
 WORKLOAD = record(
     {
         "metadata!": record(_METADATA),

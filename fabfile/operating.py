@@ -31,6 +31,7 @@ from .phases import EVERY, RESET
 from .planning import plan
 from .progress import Progress, print_table, seconds
 from .runner import Run
+from .screen import Screen, verdict
 from .session import Options, Session, opened
 from .steps import Stop
 
@@ -117,14 +118,13 @@ def verify(
             data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
             print(jsonlib.dumps(masked({"environment": session.environment.name, "verified": good, "checks": data}), indent=2))
         else:
-            mark = "[green]✓[/]" if good else "[red]✗[/]"
             untested = sum(x.state == verifying.UNTESTED for x in checks)
             words = (
                 ("verified end to end" if not untested else f"verified, {untested} not tested")
                 if good
                 else f"{sum(x.state == verifying.FAILED for x in checks)} of {len(checks)} checks failed"
             )
-            console.print(f"{mark} {session.environment.name}: {words} ({seconds(time.monotonic() - began)})")
+            console.print(verdict(good, f"{session.environment.name}: {words} ({seconds(time.monotonic() - began)})"))
     exit_unless(good)
 
 
@@ -170,7 +170,7 @@ def history(c: Any, env: str = "", count: int = 15, json: bool = False) -> None:
         keys = [{"run": n, "journal": str(path), **reporting.data(timing)} for n, timing, path in runs]
         print(jsonlib.dumps(keys, indent=2))
         return
-    console = Console(highlight=False)
+    console = Screen()
     if not runs:
         console.print(f"{environment.name}: no runs yet")
     for number, timing, _ in runs:
@@ -206,14 +206,14 @@ def report(c: Any, env: str = "", run: int = 0, html: str = "", json: bool = Fal
     if json:
         print(jsonlib.dumps(reporting.data(timing), indent=2))
         return
-    console = Console(highlight=False)
+    console = Screen()
     _print_report(console, timing)
     if html:
-        console.print(f"written: {html}", markup=False, soft_wrap=True)
+        console.print(f"written: {html}", soft_wrap=True)
 
 
 def _print_report(console: Console, timing: reporting.Timing) -> None:
-    console.print(f"{timing.command}: {timing.outcome} in {seconds(timing.seconds)}, {timing.steps} steps", markup=False, soft_wrap=True)
+    console.print(f"{timing.command}: {timing.outcome} in {seconds(timing.seconds)}, {timing.steps} steps", soft_wrap=True)
     phases = [name for name in EVERY if any(name == phase for _, phase in timing.phases)]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("node", *phases, "waited"):
@@ -229,7 +229,7 @@ def _print_report(console: Console, timing: reporting.Timing) -> None:
     if length:
         console.print(f"critical path {seconds(length)}, the run took {timing.seconds / length:.2f} of it:")
         for span in (s for s in path if s.seconds >= 0.05):
-            console.print(f"  {span.start:>7.1f} s  {span.node:<6} {span.name:<24} {span.seconds:>6.1f} s", markup=False)
+            console.print(f"  {span.start:>7.1f} s  {span.node:<6} {span.name:<24} {span.seconds:>6.1f} s")
     for node, error in timing.errors.items():
         console.print(Text.assemble(("✗ ", "red"), f"{node}: {error.splitlines()[0].removeprefix(f'{node}: ')}"), soft_wrap=True)
 
@@ -260,7 +260,7 @@ def evidence(
             session.console.print(Text.assemble(("not asked ", "yellow"), f"{name}: {why}"), soft_wrap=True)
         for clue in [found for found in collecting.clues(files) if not found.earlier][:5]:
             session.console.print(Text.assemble(("likely: ", "bold"), f"{clue.cause} ({clue.place})"), soft_wrap=True)
-        session.console.print(f"written: {path} ({len(files)} files; begin with {collecting.INDEX})", markup=False, soft_wrap=True)
+        session.console.print(f"written: {path} ({len(files)} files; begin with {collecting.INDEX})", soft_wrap=True)
 
 
 @command(help={"file": "write it there, whole or not at all; IMAGE_DIGESTS then names it. Default: print it"})
@@ -277,7 +277,7 @@ def digests(c: Any, env: str = "", file: str = "", json: bool = False, ask_sudo_
         run.digests = run.recipe.version
         observed = {name: _seen(facts) for name, facts in run.survey(environment.nodes).items()}
         found = locking.collect(run.recipe, environment.control_plane.name, observed)
-    told = Console(stderr=True, highlight=False)
+    told = Screen(stderr=True)
     if found.disagreeing:
         which = "\n".join(
             f"{image}: " + ", ".join(f"{node} has {digest}" for node, digest in held.items()) for image, held in sorted(found.disagreeing.items())
@@ -291,9 +291,9 @@ def digests(c: Any, env: str = "", file: str = "", json: bool = False, ask_sudo_
         print(images.render(found.pins), end="")
     if target:
         locking.write(target, images.render(found.pins))
-        told.print(f"{target}: {len(found.pins)} images", markup=False, soft_wrap=True)
+        told.print(f"{target}: {len(found.pins)} images", soft_wrap=True)
     if found.missing:
-        told.print(f"! on no node, so left out: {', '.join(found.missing)}", style="yellow", markup=False, soft_wrap=True)
+        told.print(f"! on no node, so left out: {', '.join(found.missing)}", style="yellow", soft_wrap=True)
 
 
 def _seen(facts: NodeFacts | KubefabError) -> NodeFacts:

@@ -13,7 +13,6 @@ from threading import Event, Lock, Thread
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +20,7 @@ from rich.text import Text
 from .errors import KubefabError, StepFailed
 from .masking import mask
 from .runner import NodeResult, RunResult
+from .screen import Screen
 from .signatures import likely
 
 CROWD = 12
@@ -41,7 +41,7 @@ class Progress:
     """Reporter for a terminal or a pipe; a context manager around a run."""
 
     def __init__(self, nodes: list[str], *, console: Console | None = None, simulated: bool = False) -> None:
-        self.console = console or Console(highlight=False, stderr=False)
+        self.console = console or Screen()
         self._nodes = nodes
         self._crowd = len(nodes) > CROWD
         self._width = max(map(len, nodes), default=4)
@@ -167,19 +167,19 @@ def print_failures(console: Console, result: RunResult, command: str) -> None:
             print_error(console, row.error, title=f"{row.node} · {row.step or row.phase}")
     blocked = [r.node for r in result.failed if r.state == "blocked"]
     if blocked:
-        console.print(f"[yellow]not started or not finished because of that:[/] {escape(', '.join(blocked))}")
+        console.print(Text.assemble(("not started or not finished because of that:", "yellow"), f" {', '.join(blocked)}"))
     interrupted = [r.node for r in result.failed if r.state == "interrupted"]
     if interrupted:
-        console.print(f"[yellow]stopped by you:[/] {escape(', '.join(interrupted))}")
-    console.print(f"run it again when mended; it takes up from here:\n  {command}", markup=False, soft_wrap=True)
+        console.print(Text.assemble(("stopped by you:", "yellow"), f" {', '.join(interrupted)}"))
+    console.print(f"run it again when mended; it takes up from here:\n  {command}", soft_wrap=True)
     if len(result.failed) < len(result.nodes) and "cluster.bootstrap" in command and "--only-failed" not in command:
         done = len(result.nodes) - len(result.failed)
-        console.print(f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed", markup=False, soft_wrap=True)
+        console.print(f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed", soft_wrap=True)
 
 
 def print_table(console: Console, table: Table) -> None:
     """A table; in a pipe, which has no width, with every name whole."""
-    (console if console.is_terminal else Console(file=console.file, width=1000, highlight=False)).print(table)
+    (console if console.is_terminal else Screen(file=console.file, width=1000)).print(table)
 
 
 def print_error(console: Console, error: KubefabError, title: str = "") -> None:

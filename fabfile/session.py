@@ -34,6 +34,7 @@ from .recipes.manual import warning
 from .recipes.modern import recipe_for
 from .retry import Clock, RealClock
 from .runner import Run, RunResult
+from .screen import Screen
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Session:
             journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
         if result.failed:
             print_failures(self.console, result, _without_faults(self.command))
-            self.console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
-            self.console.print(f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", markup=False, soft_wrap=True)
+            self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
+            self.console.print(f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", soft_wrap=True)
         return result
 
     @contextmanager
@@ -106,7 +107,7 @@ _REAL = RealClock()
 def warn(environment: Environment) -> None:
     """Say once a command, beside its output, what whoever asks for the manual's release must know."""
     for text in filter(None, (warning(environment), *environment.remarks)):
-        Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
+        Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
 
 
 def tell_unlisted(environment: Environment) -> None:
@@ -121,7 +122,7 @@ def tell_unlisted(environment: Environment) -> None:
         text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
     else:
         return
-    Console(stderr=True, highlight=False).print(f"! {text}", style="yellow", markup=False, soft_wrap=True)
+    Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
 
 
 @contextmanager
@@ -131,7 +132,7 @@ def opened(options: Options) -> Iterator[Session]:
     environment = with_release(environment, options.kubernetes)
     if not environment.settings.manual:
         recipe_for(environment)  # a release that has none is to be told before there is a journal
-    console = Console(highlight=False)
+    console = Screen()
     warn(environment)
     password = _sudo_password() if options.ask_sudo_pass else ""
     if options.faults and not environment.settings.simulated:

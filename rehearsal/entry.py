@@ -6,12 +6,13 @@ import json as jsonlib
 from typing import Any
 
 from invoke.collection import Collection
-from rich.console import Console
+from rich.text import Text
 
 from fabfile import inventory
 from fabfile.commands import command
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment
+from fabfile.screen import Screen
 
 
 def _environment(name: str) -> Environment:
@@ -39,11 +40,12 @@ def faults(c: Any, json: bool = False) -> None:
     if json:
         print(jsonlib.dumps([vars(fault) for fault in TABLE.values()], indent=2))
         return
-    console = Console(highlight=False)
+    console = Screen()
     for fault in TABLE.values():
-        value = f"[dim]=… {fault.value}[/]" if fault.value else ""
-        where = "" if fault.where == ANY else f" [dim]({fault.where} only)[/]"
-        console.print(f"[bold]{fault.name}[/]{value}{where}\n    {fault.does}\n    [dim]→ {fault.teaches}[/]", soft_wrap=True)
+        value = f"=… {fault.value}" if fault.value else ""
+        where = "" if fault.where == ANY else f" ({fault.where} only)"
+        head = Text.assemble((fault.name, "bold"), (f"{value}{where}", "dim"))
+        console.print(Text.assemble(head, f"\n    {fault.does}\n    ", (f"→ {fault.teaches}", "dim")), soft_wrap=True)
     print("\nin force for one command, several allowed: --fault w2:flannel-missing --fault cp1:api-late=90")
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..masking import mask
+from ..screen import verdict
 from .examine import Report
 from .finding import ERROR, NOTE, WARNING
 from .matrix import CLOSED, OPEN, UNTESTED, YOU, grid
@@ -75,6 +76,5 @@ def _closing(console: Console, report: Report) -> None:
     if report.results:
         wires = f", {states[OPEN]} of {len(report.results)} tests between them open"
     told = [f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
-    mark = "[green]✓[/]" if report.healthy else "[red]✗[/]"
     what = ", ".join(told) or "nothing wrong"
-    console.print(f"{mark} {report.environment.name}: {what} on {nodes}{wires} ({report.seconds:.1f} s)", soft_wrap=True)
+    console.print(verdict(report.healthy, f"{report.environment.name}: {what} on {nodes}{wires} ({report.seconds:.1f} s)"), soft_wrap=True)

@@ -1,0 +1,108 @@
+"""Nothing that a node says acts on the terminal, whichever way it is printed; nothing of it is markup."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fabfile.errors import KubefabError, StepFailed
+from fabfile.progress import Progress, print_error, print_table
+from fabfile.screen import Screen, verdict
+
+PROJECT = Path(__file__).parents[2]
+EVIL = "w1\x1b]52;c;cm0=\x07\x1b]0;mine\x07\x1b[2J\x9b2J\u202e\x08\x7f\ud800 [/bin/httpd] [red]x[/] :warning: ✓ cluster done"
+OURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # rich's own: colours, cursor
+
+
+def screen(terminal: bool) -> Screen:
+    return Screen(file=io.StringIO(), force_terminal=terminal, width=200)
+
+
+def printed(console: Console) -> str:
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b]" not in text
+    left = OURS.sub("", text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", left.replace("\r", ""))
+    left.encode()
+    return left
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_whatever_is_printed(terminal: bool) -> None:
+    console = screen(terminal)
+    console.print(EVIL)
+    console.print(Text(EVIL), soft_wrap=True)
+    console.print(Padding(Text(EVIL), (0, 4)))
+    console.print(verdict(False, EVIL))
+    table = Table()
+    table.add_column(EVIL)
+    table.add_row(EVIL)
+    print_table(console, table)
+    text = printed(console)
+    assert text.count("[/bin/httpd] [red]x[/] :warning:") >= 4
+    assert r"\x1b]52;c;cm0=" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_under_way(terminal: bool) -> None:
+    console = screen(terminal)
+    with console.status(EVIL) as working:
+        working.update(EVIL)
+        console.print(working.renderable)
+    assert "[/bin/httpd]" in printed(console)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_errors_and_progress(terminal: bool) -> None:
+    console = screen(terminal)
+    print_error(console, KubefabError(EVIL, EVIL, EVIL), title=EVIL)
+    print_error(console, StepFailed(EVIL, EVIL, f"no space left on device {EVIL}"))
+    with Progress(["w1"], console=console) as progress:
+        progress.doing("w1", "join", EVIL)
+        progress.note(EVIL)
+        progress._spoke = -1e9
+        progress.heartbeat(1e9)
+    printed(console)
+
+
+SOURCES = [*PROJECT.glob("fabfile/**/*.py"), PROJECT / "tasks.py", *PROJECT.glob("rehearsal/*.py"), *PROJECT.glob("lab/*.py")]
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_no_other_console_and_no_markup(path: Path) -> None:
+    """Whoever prints past Screen prints past its promise."""
+    for call in calls(path):
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+        if path.name != "screen.py":
+            assert name not in ("Console", "Status", "from_markup", "Spinner") or (name, path.name) == ("Spinner", "progress.py"), ast.unparse(call)
+            assert not any(keyword.arg == "markup" for keyword in call.keywords), ast.unparse(call)
+    texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert not any("[/]" in text for text in texts)
+
+
+# What `print` may say past the console: data as JSON, whose text is ASCII, and what comes of hosts.env alone.
+PLAIN = {
+    "fabfile/describing.py": "environment|count|rendering", "fabfile/commands.py": "lost", "fabfile/docs.py": "name", "fabfile/session.py": "fingerprint",
+    "fabfile/operating.py": "images.render", "rehearsal/entry.py": "environment.name|in force|node", "lab/entry.py": ".", "lab/host.py": ".",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_plain_print_is_for_json(path: Path) -> None:
+    for call in calls(path):
+        if isinstance(call.func, ast.Name) and call.func.id == "print" and call.args:
+            said = ast.unparse(call.args[0])
+            allowed = PLAIN.get(str(path.relative_to(PROJECT)))
+            assert said.startswith("jsonlib.dumps(") or (allowed and re.search(allowed, said)), said
