@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_a_file_that_cannot_be_written_is_named(home: Path) -> None:
 
 
 def test_a_reader_that_has_gone_does_not_stop_a_run(home: Path) -> None:
-    shell = f"{BIN / 'inv'} cluster.bootstrap | head -1; exit ${{PIPESTATUS[0]}}"
+    shell = f"{shlex.quote(str(BIN / 'inv'))} cluster.bootstrap | head -1; exit ${{PIPESTATUS[0]}}"
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
     done = subprocess.run(["bash", "-c", shell], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert len(done.stdout.splitlines()) == 1 and done.stderr == ""
