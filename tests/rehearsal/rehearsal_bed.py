@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import rehearsal
+from cli import run
 from fabfile import inventory, phases
 from fabfile.connection import KnownHosts, NodeGroup
 from fabfile.context import Choices
@@ -124,3 +125,9 @@ class Bed:
         """All that is kept on this machine for a person to read: journals and known_hosts."""
         files = [*sorted((self.environment.state / "journal").glob("*")), self.environment.state / "known_hosts"]
         return "".join(path.read_text() for path in files if path.exists())
+
+
+def inv(state: Path, *words: str) -> tuple[int, str]:
+    """Exit code and output of a command whose rehearsals are remembered in `state`."""
+    done = run("inv", *words, XDG_STATE_HOME=str(state), COLUMNS="120", KUBECONFIG=str(state / "kubeconfig"))
+    return done.returncode, done.stdout + done.stderr

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import rehearsal
-from cli import PROJECT, run
+from cli import PROJECT
 from rehearsal.simulation import remembered
 from rehearsal.store import Store
-from rehearsal_bed import Bed
+from rehearsal_bed import Bed, inv
 
 
 def test_ports_and_keys_are_the_same_in_the_next_command(bed: Bed) -> None:
@@ -95,12 +95,6 @@ def test_down_forgets_everything(bed: Bed) -> None:
     assert remembered(bed.environment) == []
     left = [path.name for path in bed.environment.state.iterdir()]
     assert not any(name.startswith("rehearsal") or name == "known_hosts" for name in left)
-
-
-def inv(state: Path, *words: str) -> tuple[int, str]:
-    """Exit code and output of a command whose rehearsals are remembered in `state`."""
-    done = run("inv", *words, XDG_STATE_HOME=str(state), COLUMNS="120", KUBECONFIG=str(state / "kubeconfig"))
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_newcomers_tour(tmp_path: Path) -> None:
