@@ -113,8 +113,9 @@ def _quoted(text: str) -> str:
 
 
 def parse(output: str) -> dict[str, str]:
-    """The sections of a node's answer, masked; an answer without any is kept whole."""
-    parts = re.split(r"^@@ ([\w.-]+)\n", mask(output), flags=re.M)
+    """The sections of a node's answer that were asked for, masked; an answer without any is kept whole."""
+    asked = "|".join(re.escape(name) for name, _ in (*_NODE, *_CONTROL))
+    parts = re.split(rf"^@@ ({asked}|end)\n", mask(output), flags=re.M)
     found = {name: text for name, text in zip(parts[1::2], parts[2::2], strict=True) if name != "end" and text.strip()}
     return found or {"output": mask(output)}
 

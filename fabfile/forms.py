@@ -328,13 +328,13 @@ def _pods(value: object, field: str) -> str:
 
 
 _METADATA = {"name!": name, "namespace": name, "uid": string, "labels": strings, "annotations": strings, "deletionTimestamp": string}
-_CONDITIONS = many(record({"type!": string, "status!": string, "reason": string, "message": string}))
+CONDITIONS = many(record({"type!": string, "status!": string, "reason": string, "message": string}))
 NODE = record(
     {
         "metadata!": record(_METADATA),
         "spec": record({"podCIDR": _pods, "unschedulable": flag, "providerID": string}),
         "status": record(
-            {"conditions": _CONDITIONS, "addresses": many(record({"type!": string, "address!": string})), "nodeInfo": strings}
+            {"conditions": CONDITIONS, "addresses": many(record({"type!": string, "address!": string})), "nodeInfo": strings}
         ),
     }
 )

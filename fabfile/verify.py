@@ -8,22 +8,22 @@ service address, NodePort).
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import secrets
 import shlex
+import socket
+import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import yaml
 
-from . import script
+from . import cleaning, forms, script
 from .connection import NodeGroup, outcome
 from .errors import KubefabError, StepFailed
 from .inventory import Environment, Node, bracketed
@@ -34,10 +34,12 @@ from .retry import Clock, RealClock, poll
 T = TypeVar("T")
 OK, FAILED, UNTESTED = "ok", "failed", "not tested"
 LABEL = "kubefab.dev/verify"
+_NODES = "kubectl --request-timeout=10s get nodes -o json"
 PORT = 8080
 PODS_DEADLINE = 120.0  # seconds for the probe pods, image pull included
 ANSWER_DEADLINE = 20.0  # seconds for kube-proxy to know a new service everywhere
 AT_ONCE = 32  # NodePorts asked from a node at the same time
+ANSWERING = 10.0  # seconds for the whole of an HTTP answer
 ANSWER_LIMIT = 3 << 20  # bytes: the API tells some 10 KiB of each node
 _DOCTOR = "`inv cluster.doctor` tests every pair of nodes and names the missing rule"
 
@@ -119,23 +121,48 @@ def manifest(namespace: str, image: str) -> str:
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
+_WHY = forms.record({"reason": forms.string, "message": forms.string})
+_POD = forms.record(
+    {
+        "metadata!": forms.record({"name!": forms.name, "deletionTimestamp": forms.string}),
+        "spec": forms.record({"nodeName": forms.name}),
+        "status": forms.record(
+            {
+                "phase": forms.string,
+                "podIP": forms.address,
+                "conditions": forms.CONDITIONS,
+                "containerStatuses": forms.many(forms.record({"state": forms.record({"waiting": _WHY, "terminated": _WHY})})),
+            }
+        ),
+    }
+)
+_PORT = forms.record({"nodePort!": forms.whole})
+_SERVICE = forms.record({"spec!": forms.record({"clusterIP!": forms.address, "ports!": forms.many(_PORT)})})
+
+
 def parse_pods(text: str) -> list[Probe]:
-    """The probe pods in `kubectl get pods -o json`; their trouble in kubelet's own words. Raises ValueError for other text."""
-    data = json.loads(text)
-    return [_probe(item) for item in data["items"] if not item["metadata"].get("deletionTimestamp")]
+    """The probe pods in `kubectl get pods -o json`; their trouble in kubelet's own words. Raises FormError for other text."""
+    return [_probe(item) for item in forms.items(text, _POD, "pods") if not item["metadata"].get("deletionTimestamp")]
 
 
 def _probe(item: Mapping[str, Any]) -> Probe:
     status = item.get("status", {})
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
     trouble = ""
-    for container in status.get("containerStatuses", []):
+    for container in status.get("containerStatuses", ()):
         waiting = container.get("state", {}).get("waiting") or container.get("state", {}).get("terminated") or {}
         if waiting:
-            trouble = " ".join(filter(None, (waiting.get("reason", ""), waiting.get("message", ""))))
+            trouble = forms.text(" ".join(filter(None, (waiting.get("reason", ""), waiting.get("message", "")))))
     if not trouble and not status.get("containerStatuses"):
-        trouble = status.get("phase", "Pending")
-    return Probe(item["metadata"]["name"], item["spec"].get("nodeName", ""), status.get("podIP", ""), ready, "" if ready else trouble)
+        trouble = forms.text(status.get("phase", "Pending"), 40)
+    return Probe(item["metadata"]["name"], item.get("spec", {}).get("nodeName", ""), status.get("podIP", ""), ready, "" if ready else trouble)
+
+
+def parse_service(text: str) -> tuple[str, int]:
+    """The probe service's address and NodePort, from `kubectl get service -o json`. Raises FormError for other text."""
+    spec = _SERVICE(forms.data(text, "service"), "service")["spec"]
+    port = next((one["nodePort"] for one in spec["ports"]), 0)
+    return spec["clusterIP"], forms.number(str(port), "NodePort", 65535)
 
 
 def waiting_for(probes: Sequence[Probe], members: Sequence[str]) -> str | None:
@@ -153,7 +180,7 @@ def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -
     get = "timeout 4 wget -q -O -"  # wget's own -T begins anew at each pause; name resolution and all must fit into the exec's 45 s
     # kube-proxy and CoreDNS learn of the service in their own time
     again = f"end=$(($(date +%s) + {ANSWER_DEADLINE:.0f})); until {{0}}; do [ $(date +%s) -lt $end ] || break; sleep 0.5; done"
-    lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {p.node} && echo "peer {p.node} ok" &' for p in probes]
+    lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {shlex.quote(p.node)} && echo "peer {p.node} ok" &' for p in probes]
     lines += [
         again.format(f"{get} http://{bracketed(service)}/ >/dev/null 2>&1 && echo 'service ok'") + " &",
         again.format(f"{get} http://probe.{namespace}.svc.{shlex.quote(domain)}/ >/dev/null 2>&1 && echo 'name ok'") + " &",
@@ -267,10 +294,13 @@ def judge_answers(name: str, answers: Mapping[str, str], likely: str) -> Check:
 def reporting(text: str) -> set[str]:
     """The nodes whose series InfluxDB's JSON answer holds."""
     try:
-        results = json.loads(text).get("results", [])
-    except ValueError:
+        results = _INFLUX(forms.data(text, "InfluxDB's answer"), "InfluxDB's answer").get("results", ())
+    except forms.FormError:
         return set()
-    return {s.get("tags", {}).get("node_name", "") for r in results for s in r.get("series", [])} - {""}
+    return {series.get("tags", {}).get("node_name", "") for result in results for series in result.get("series", ())} - {""}
+
+
+_INFLUX = forms.record({"results": forms.many(forms.record({"series": forms.many(forms.record({"tags": forms.strings}))}))})
 
 
 # --- the part that talks to the cluster
@@ -317,18 +347,16 @@ class Verifier:
         text = self._kubectl(name, command)
         try:
             return read(text)
-        except (ValueError, LookupError) as error:
-            where = self.environment.control_plane.name
-            raise StepFailed(f"{where}: {name}: kubectl's answer cannot be read ({error})", "run it again", masked_tail(text, 2000)) from None
+        except Exception as error:  # whatever it is, it came of what was printed there
+            where, why = self.environment.control_plane.name, cleaning.line(str(error), 150)
+            raise StepFailed(f"{where}: {name}: kubectl's answer cannot be read ({why})", "run it again", masked_tail(text, 2000)) from None
 
     def _members(self) -> dict[str, bool]:
         """The cluster's nodes by name, and whether each is Ready. Raises StepFailed when there is no cluster."""
-        items = self._read("verify.nodes", "kubectl --request-timeout=10s get nodes -o json", lambda text: list(json.loads(text)["items"]))
-        members = {
-            item["metadata"]["name"]: any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
-            for item in items
-        }
-        ready = {a["address"] for i in items if members[i["metadata"]["name"]] for a in i["status"].get("addresses", [])}
+        read: Callable[[str], tuple[Any, ...]] = lambda text: forms.items(text, forms.NODE, "nodes")  # noqa: E731
+        items = [(item["metadata"]["name"], item.get("status", {})) for item in self._read("verify.nodes", _NODES, read)]
+        members = {name: any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())) for name, status in items}
+        ready = {one["address"] for name, status in items if members[name] for one in status.get("addresses", ())}
         self.ready = [node for node in self.environment.nodes if node.address in ready]
         return members
 
@@ -371,17 +399,17 @@ class Verifier:
             yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {mask(seen or '')}"[:400], likely)
         if not ready:
             return
-        self.service = self._read("verify.service", f"kubectl -n {self.namespace} get service probe -o json", lambda text: json.loads(text)["spec"])
+        self.service = self._read("verify.service", f"kubectl -n {self.namespace} get service probe -o json", parse_service)
         checks = judge_inside(self._ask_pods(ready))
         yield from checks
         yield from _whatever_comes("NodePort", self._node_ports(all(check.state == OK for check in checks)))
 
     def _ask_pods(self, probes: Sequence[Probe]) -> dict[str, Seen]:
-        question = inside(probes, self.service["clusterIP"], self.namespace, self.environment.settings.dns_domain)
+        question = inside(probes, self.service[0], self.namespace, self.environment.settings.dns_domain)
         nodes = [p.node for p in probes]
 
         def ask(probe: Probe) -> Seen:
-            line = f"timeout 45 kubectl -n {self.namespace} exec -i {probe.name} -- sh 2>/dev/null <<'ASK' || true\n{question}\nASK"
+            line = f"timeout 45 kubectl -n {self.namespace} exec -i {shlex.quote(probe.name)} -- sh 2>/dev/null <<'ASK' || true\n{question}\nASK"
             try:
                 return parse_inside(self._kubectl("verify.ask", line), nodes)
             except KubefabError:
@@ -392,7 +420,7 @@ class Verifier:
 
     def _node_ports(self, inside: bool) -> Iterator[Check]:
         """A random NodePort of every Ready node, asked from here and from the control plane; `inside`: among pods all is well."""
-        port = self.service["ports"][0]["nodePort"]
+        port = self.service[1]
         self.told("asking the NodePort on every node")
         rule = f"TCP {port} from you: NodePorts are TCP 30000-32767 of every node's security group"
         yield _allowing_a_firewall(inside, self._asked("NodePort from you", self.ready, port, "/", rule))
@@ -461,14 +489,35 @@ class Verifier:
 
 
 def fetch(url: str, timeout: float = 4.0) -> tuple[str, str]:
-    """("", body) of an HTTP answer, whatever its code; (reason, "") when there is none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    """("", body) of an HTTP answer, whatever its code; (reason, "") when there is none.
+
+    `timeout` is for each pause, in seconds; the whole may take `ANSWERING`, and as many bytes as `ANSWER_LIMIT`: whoever answers
+    a word at a time, or for ever, is cut off.
+    """
+    parts = urllib.parse.urlsplit(url)
+    link = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    cut = threading.Event()
     try:
+        link.connect()
+        end = threading.Timer(ANSWERING, _cut, (link.sock, cut))
+        end.daemon = True
+        end.start()
         try:
-            with opener.open(url, timeout=timeout) as answer:
-                return "", answer.read().decode("utf-8", "replace")
-        except urllib.error.HTTPError as error:
-            return "", error.read().decode("utf-8", "replace")
+            link.request("GET", f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}")
+            answer = link.getresponse()
+            body = answer.read(ANSWER_LIMIT)
+            if answer.length and len(body) < ANSWER_LIMIT:
+                raise http.client.IncompleteRead(body, answer.length)
+        finally:
+            end.cancel()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        return SILENT if "timed out" in str(reason) else str(reason) or type(error).__name__, ""
+        return SILENT if cut.is_set() or "timed out" in str(error) else cleaning.line(str(error), 100) or type(error).__name__, ""
+    finally:
+        link.close()
+    return ("", body.decode("utf-8", "replace")) if not cut.is_set() else (SILENT, "")
+
+
+def _cut(link: socket.socket, cut: threading.Event) -> None:
+    cut.set()
+    with suppress(OSError):
+        link.shutdown(socket.SHUT_RDWR)

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from fabfile import script, verify
 from fabfile.errors import StepFailed
+from fabfile.forms import FormError
 from fabfile.verify import FAILED, OK, UNTESTED, Check, Probe, Seen, Verifier
 from making import environment
 
@@ -266,3 +268,51 @@ def test_the_answer_about_many_nodes_comes_back_whole(tmp_path: Path) -> None:
 
 def test_the_scripts_hold_no_secret_and_need_no_lock() -> None:
     assert "flock" not in script.render("verify.pods", ("kubectl get pods",), lock=False)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["", "[" * 100_000, "{}", '{"items": 7}', '{"items": [{}]}', '{"items": [{"metadata": {"name": "x$(id)"}}]}', json.dumps({"items": [{**pod("w1"), "status": []}]}),
+     json.dumps({"items": [{**pod("w1"), "spec": {"nodeName": "w1;touch canary"}}]}), json.dumps({"items": [{**pod("w1"), "status": {"podIP": "10.44.0.9/;canary"}}]})],
+)  # fmt: skip
+def test_pods_that_are_nonsense_reach_no_script(bad: str) -> None:
+    """Their names and addresses stand in what every probe pod runs."""
+    if not bad:
+        assert verify.parse_pods(bad) == []
+        return
+    with pytest.raises(FormError):
+        verify.parse_pods(bad)
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, {"clusterIP": "None", "ports": []}, {"clusterIP": "10.96.0.1;id", "ports": [{"nodePort": 1}]}, {"clusterIP": "10.96.0.1", "ports": [{"nodePort": "$(id)"}]}, {"clusterIP": "10.96.0.1", "ports": [{"nodePort": 70000}]}]
+)  # fmt: skip
+def test_a_service_that_is_nonsense_reaches_no_script(spec: dict[str, Any]) -> None:
+    with pytest.raises(FormError):
+        verify.parse_service(json.dumps({"spec": spec}))
+
+
+@pytest.mark.parametrize("answer", ['{"results": 7}', '{"results": [{"series": [{"tags": null}]}]}', "[" * 100_000, '{"results": [null]}', '{"results": [{"series": {}}]}', "7"])
+def test_metrics_that_are_nonsense_are_none(answer: str) -> None:
+    assert verify.reporting(answer) == set()
+
+
+@pytest.mark.parametrize("first", ["", "HTTP/1.1 200 OK\r\n\r\n"])
+def test_an_answer_that_trickles_or_never_ends_is_cut_off(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "ANSWERING", 0.3)
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            link, _ = listening.accept()
+            with link, suppress(OSError):
+                link.sendall(first.encode())
+                while not ended.wait(0.02):
+                    link.sendall(b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        why, text = verify.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        ended.set()
+        thread.join()
+    assert (why, text) == (verify.SILENT, "")
