@@ -16,9 +16,9 @@ from rich.text import Text
 
 import lab.entry
 import rehearsal.entry
-from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning
+from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning, resetting
 from fabfile import status as status_module
-from fabfile.commands import command, confirm, exit_unless, exit_with, release, summary
+from fabfile.commands import command, exit_unless, exit_with, release, summary
 from fabfile.context import Choices
 from fabfile.errors import EXIT_USAGE, KubefabError, UsageError
 from fabfile.facts import NodeFacts
@@ -64,7 +64,7 @@ def bootstrap(
     exit_with(exit_code)
 
 
-@command(iterable=["fault"])
+@command(iterable=["fault"], optional=["yes"])
 def reset(
     c: Any,
     env: str = "",
@@ -77,20 +77,13 @@ def reset(
     ask_sudo_pass: bool = False,
 ) -> None:
     """Take the cluster back, prove every node clean."""
-    environment, chosen = inventory.load(env or None), release(kubernetes, recipe)
-    if not environment.settings.simulated:
-        manual = with_release(environment, chosen).settings.manual
-        confirm(environment, yes, f"reset all {len(environment.nodes)} nodes of {environment.name}", manual=manual)
-    with opened(Options(env, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)) as session:
-        choices = Choices(keep_images=keep_images, purge=purge)
-        operating.check_reset(session, choices)
-        result = session.run([phases.RESET], session.environment.nodes, choices)
-        if not result.failed:
-            summary(session, result, [phases.RESET])
-            session.console.print(verdict(True, f"audited: {', '.join(n.name for n in session.environment.nodes)} clean"))
-            _clear_kubeconfigs(session)
-        exit_code = result.exit_code
-    exit_with(exit_code)
+    options = Options(env, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)
+
+    def audited(session: Session) -> None:
+        session.console.print(verdict(True, f"audited: {', '.join(n.name for n in session.environment.nodes)} clean"))
+        _clear_kubeconfigs(session)
+
+    resetting.take_off(options, ["all"], Choices(keep_images=keep_images, purge=purge), yes=yes, then=audited)
 
 
 @command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",

@@ -17,9 +17,8 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from . import phases  # noqa: E402
-from .commands import command, confirm, mark_phase, one_phase, release, targets  # noqa: E402
+from .commands import command, mark_phase, one_phase, release, targets  # noqa: E402
 from .context import Choices  # noqa: E402
-from .inventory import load, with_release  # noqa: E402
 from .session import Options  # noqa: E402
 
 
@@ -54,15 +53,11 @@ def _reset(
     ask_sudo_pass: bool = False,
 ) -> None:
     """8 · Take nodes off the cluster, prove them clean"""
-    names, chosen = targets(c, on), release(kubernetes, recipe)
-    environment = load(env or None)
-    forced = frozenset(filter(None, force_drain.split(",")))
-    if not environment.settings.simulated:
-        manual = with_release(environment, chosen).settings.manual
-        confirm(environment, yes, f"reset {', '.join(names)} of {environment.name}", manual=manual)
-    choices = Choices(keep_images=keep_images, purge=purge, whole_cluster=False, force_drain=forced)
-    options = Options(env, names, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
-    one_phase(c, phases.RESET, options, choices)
+    from .resetting import take_off  # what only this task needs
+
+    names = targets(c, on)
+    options = Options(env, names, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)
+    take_off(options, names, Choices(keep_images=keep_images, purge=purge), yes=yes, force_drain=force_drain)
 
 
 prep = _phase_task("prep", phases.PREP, "1 · Prepare: leftovers, swap, modules, sysctls")
@@ -72,7 +67,7 @@ init = _phase_task("init", phases.MASTER, "4 · kubeadm init, until the API answ
 network = _phase_task("network", phases.NETWORK, "5 · Flannel, until cni0 and flannel.1 are right")
 join = _phase_task("join", phases.JOIN, "6 · kubeadm join, until each worker is Ready")
 addons = _phase_task("addons", phases.ADDONS, "7 · Dashboard, InfluxDB, Telegraf, retention policy")
-reset = mark_phase(command(name="reset", iterable=["fault"])(_reset))
+reset = mark_phase(command(name="reset", iterable=["fault"], optional=["yes"])(_reset))
 
 PHASE_TASKS = (prep, install, registry, init, network, join, addons, reset)
 ns = Collection(*PHASE_TASKS)

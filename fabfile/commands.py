@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -12,9 +13,10 @@ from typing import Any, TypeVar, cast
 from invoke import Argument, Context, Exit, Task, task
 
 from .context import Choices
-from .errors import EXIT_FAILED, EXIT_INTERRUPTED, KubefabError, UsageError
+from .errors import EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, KubefabError, UsageError
 from .executor import MARK
-from .inventory import Environment
+from .inventory import Environment, Node
+from .inventory import names as environment_names
 from .phases import Phase
 from .progress import print_error, seconds
 from .runner import RunResult
@@ -152,25 +154,60 @@ def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> Non
         session.console.print(verdict(True, f"{name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})"))
 
 
-def confirm(environment: Environment, yes: str, what: str, *, manual: bool = False) -> None:
-    """Ask for the environment's name before something that destroys. Raises UsageError when it is not given.
+_YES = re.compile(r"y|yes|true|1|on|ok", re.I)
 
-    `manual`: by the manual's own list (X1), which takes whatever Docker holds.
+
+def agreed(environment: Environment, yes: str | bool) -> bool:
+    """Whether `--yes` says this environment's name; True is the option without a value. Raises UsageError for anything else.
+
+    A name that is not the chosen environment's stops every command, a rehearsal's too: two names were given, and one is a mistake.
     """
-    if yes == environment.name:
-        return
-    if yes:
-        raise UsageError(f"--yes={yes} is not this environment's name; nothing was touched", f"--yes={environment.name}")
-    if not sys.stdin.isatty():
-        raise UsageError(f"{what} needs a confirmation; nothing was touched", f"--yes={environment.name}")
-    lost = "Everything in that cluster is lost, its metrics too"
-    print(f"{what}. {lost}, and every Docker container and image on these nodes, whosever it is." if manual else f"{what}. {lost}.")
+    if not yes:
+        return False
+    name = environment.name
+    if yes == name:
+        return True
+    if yes is True or _YES.fullmatch(yes):
+        said = "--yes" if yes is True else f"--yes {yes}"
+        raise UsageError(f"{said}: the environment's name is what confirms; nothing was touched", f"--yes {name}")
+    told = f"--yes {yes} is not this environment's name; nothing was touched: the environment chosen is {name} ({_chosen()})"
+    raise UsageError(told, f"--yes {name}" + (f"; or --env {yes} --yes {yes}" if yes in environment_names() else ""))
+
+
+def _chosen() -> str:
+    """How the environment was chosen, as far as the command line and the variables show."""
+    if any(word == "--env" or word.startswith(("--env=", "-e")) for word in sys.argv[1:]):
+        return "by --env"
+    return f"by KUBEFAB_ENV={os.environ['KUBEFAB_ENV']}" if os.environ.get("KUBEFAB_ENV") else "the default"
+
+
+def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
+    """Ask for the environment's name before nodes are reset. Raises KubefabError when another word comes, Interrupted for Ctrl-C.
+
+    The manual's own list (X1, release 1.5) takes whatever Docker holds, which is said too.
+    """
+    name, count = environment.name, len(nodes)
+    print(f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}: {described(nodes)}")
+    if environment.control_plane in nodes:
+        print("Everything in that cluster is lost, its metrics too.")
+    else:
+        print(f"Pods go to other nodes where they can; what is only on {'this node' if count == 1 else 'these nodes'} is lost.")
+    if environment.settings.manual:
+        print(f"So is every Docker container and image on {'it' if count == 1 else 'them'}, whosever it is.")
     try:
-        typed = input(f"Type {environment.name} to go on: ").strip()
+        typed = input(f"Type {name} to go on: ").strip()
     except EOFError:  # Ctrl-D
         typed = ""
-    if typed != environment.name:
-        raise KubefabError("not confirmed; nothing was touched", f"run it again and type {environment.name}, or --yes={environment.name}")
+    except KeyboardInterrupt:
+        raise Interrupted("stopped at the question; nothing was touched", f"run it again and type {name}, or --yes {name}") from None
+    if typed != name:
+        raise KubefabError("not confirmed; nothing was touched", f"run it again and type {name}, or --yes {name}")
+
+
+def described(nodes: Sequence[Node]) -> str:
+    """Nodes with the addresses that hosts.env has for them."""
+    told = [f"{node.name} ({node.host}{f', {node.address}' * (node.address != node.host)})" for node in nodes]
+    return ", ".join(told[:12]) + f" and {len(told) - 12} more" * (len(told) > 12)
 
 
 def exit_with(code: int) -> None:

@@ -21,37 +21,21 @@ from . import images, inventory
 from . import report as reporting
 from . import verify as verifying
 from .commands import command, exit_unless
-from .context import Choices
 from .errors import Interrupted, KubefabError, UsageError
 from .facts import NodeFacts
 from .inventory import Environment
 from .journal import journals, read
 from .masking import mask, masked
-from .phases import EVERY, RESET
-from .planning import plan
+from .phases import EVERY
 from .progress import Progress, print_table, seconds
 from .runner import Run
 from .screen import Screen, verdict
 from .session import Options, Session, opened
-from .steps import Stop
 
 
 def reader(session: Session) -> Run:
     """A runner for reading only: it is never asked to run a phase."""
     return Run(session.environment, session.group, Progress([]), clock=session.clock)
-
-
-def check_reset(session: Session, choices: Choices) -> None:
-    """A cluster is taken down whole or left alone: what stops one node's reset is told before another node is touched.
-
-    Without its control plane nothing could drain the pods that hold a volume.  Raises KubefabError; a node that cannot be
-    observed is left to the run.
-    """
-    observed = {name: facts for name, facts in reader(session).survey(session.environment.nodes).items() if isinstance(facts, NodeFacts)}
-    planned = plan(session.environment, [RESET], session.environment.nodes, observed, choices)
-    stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]
-    if stops:
-        raise KubefabError("\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched; {stops[0][1].remedy}")
 
 
 @command(

@@ -23,7 +23,8 @@ _KINDS = {
     "deploy": "Deployment", "deployment": "Deployment", "deployments": "Deployment", "ds": "DaemonSet", "daemonset": "DaemonSet",
     "daemonsets": "DaemonSet", "secret": "secrets", "secrets": "secrets", "svc": "Service", "service": "Service",
     "services": "Service", "endpoints": "Endpoints", "job": "Job", "jobs": "Job", "configmap": "ConfigMap", "cm": "ConfigMap",
-    "namespace": "Namespace",
+    "namespace": "Namespace", "namespaces": "Namespace", "persistentvolumes": "PersistentVolume",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
     "pdb": "PodDisruptionBudget", "poddisruptionbudgets": "PodDisruptionBudget",
 }  # fmt: skip
 
@@ -89,6 +90,8 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         return _get_nodes(machine, call, names, options)
     if kinds == ["pods"]:
         return _get_pods(machine, call, names, options)
+    if "pods" in kinds and "Namespace" in kinds:
+        return _get_all(machine, call, kinds, options)
     if kinds == ["events"]:
         for _, pod in _pods(machine):
             if pod.trouble:
@@ -113,6 +116,22 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         item = {"kind": "ConfigMap", "metadata": {"name": "cluster-info"}, "data": {"kubeconfig": "apiVersion: v1\n", **signed}}
         return _print(machine, call, [item], options, single=True, row=lambda i: f"cluster-info   {len(i['data'])}", head="NAME   DATA")
     return _get_objects(machine, call, kinds, names, options)
+
+
+def _get_all(machine: Machine, call: Call, kinds: list[str], options: dict[str, str]) -> int:
+    """Several kinds at once, one after the other; the namespaces are those that every cluster has, and those of its objects."""
+    items = []
+    pods = [_pod_object(machine, host, pod) for host, pod in _pods(machine)]
+    spaces = {item["metadata"].get("namespace", "") for item in (*pods, *machine.cluster.objects.values())} - {""}
+    for kind in kinds:
+        if kind == "pods":
+            items += pods
+        elif kind == "Namespace":
+            spaces |= {"default", "kube-system", "kube-public", "kube-node-lease"}
+            items += [{"kind": kind, "metadata": {"name": name}} for name in sorted(spaces)]
+        else:
+            items += machine.cluster.workloads(kind)
+    return _print(machine, call, items, options, single=False, row=str, head="")
 
 
 def _wanted(call: Call, words: list[str]) -> tuple[list[str], list[str]]:

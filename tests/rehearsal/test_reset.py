@@ -117,3 +117,38 @@ def test_after_the_reset_of_a_node_bootstrap_takes_it_in_again(bed: Bed) -> None
     assert bed.reset(on=["w1"]).states == {"w1": "done"}
     assert set(bed.bootstrap().states.values()) == {"done"}
     assert bed.facts()["cp1"].node_ready("w1")
+
+
+# --- the command lines
+
+
+def volume() -> list[dict[str, Any]]:
+    return [
+        {"kind": "PersistentVolume", "metadata": {"name": "pv-1"}},
+        {"kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "shop"}},
+    ]
+
+
+def test_a_cluster_is_told_before_it_is_taken_down(bed: Bed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    bed.bootstrap()
+    shop(bed, minimum=1)
+    changed(bed, lambda simulation: [simulation.cluster.apply(one, 0.0) for one in volume()] and None)
+    whole_reset(bed, monkeypatch)
+    told = capsys.readouterr().out
+    assert "1 namespace: shop" in told and "1 pod that is neither Kubernetes' nor kubefab's: shop/web-" in " ".join(told.split())
+    assert "1 PersistentVolume: pv-1" in told and "1 PersistentVolumeClaim: shop/data" in told
+    whole_reset(bed, monkeypatch)
+    assert "what runs in rehearsal is not known: the API on cp1 does not answer" in " ".join(capsys.readouterr().out.split())
+    bed.bootstrap()
+    whole_reset(bed, monkeypatch)
+    assert "nothing but Kubernetes' and kubefab's own runs in rehearsal" in capsys.readouterr().out
+
+
+def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fabfile import inventory
+    from fabfile.resetting import take_off
+    from fabfile.session import Options
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inventory, "load", lambda name: bed.environment)
+        take_off(Options("rehearsal"), ["all"], Choices())

@@ -15,6 +15,7 @@ import pytest
 import fabfile
 import tasks
 from cli import BIN, PROJECT, run, started
+from fabfile.errors import KubefabError
 
 INV = set(tasks.ns.task_names) | {alias for names in tasks.ns.task_names.values() for alias in names}
 FAB = set(fabfile.ns.task_names) | {alias for names in fabfile.ns.task_names.values() for alias in names}
@@ -83,7 +84,15 @@ USAGE = [
     (("inv", "cluster.bootstrap", "--limit", ","), "--limit , names no node"),
     (("inv", "cluster.bootstrap", "--kubernetes", "1.20"), "no recipe for Kubernetes 1.20"),
     (("inv", "cluster.reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
-    (("inv", "cluster.reset", "--env", "aws", "--yes", "datacenter"), "is not this environment's name; nothing was touched"),
+    (("inv", "cluster.reset", "--env", "aws", "--yes", "datacenter"), "the environment chosen is aws (by --env)"),
+    (("inv", "cluster.reset", "--yes", "aws"), "the environment chosen is rehearsal (the default)"),
+    (("fab", "-H", "w1", "reset", "--yes", "aws"), "is not this environment's name; nothing was touched"),
+    (("fab", "-H", "w1", "reset", "--env", "aws", "--yes"), "the environment's name is what confirms; nothing was touched"),
+    (("inv", "cluster.reset", "--env", "aws", "--yes", "yes"), "--yes yes: the environment's name is what confirms"),
+    (("inv", "cluster.reset", "--env", "aws", "--yes", "y"), "--yes aws"),
+    (("inv", "reset", "--on", "w1", "--yes=true"), "--yes rehearsal"),
+    (("fab", "-H", "w1", "reset", "--force-drain", "w2"), "--force-drain w2: not a node that is to be reset"),
+    (("fab", "-H", "w1", "reset", "--force-drain", "all"), "--force-drain all: not a node that is to be reset"),
     (("fab", "-H", "all", "reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
 ]
 
@@ -228,3 +237,43 @@ def test_links_inside_the_documentation_lead_somewhere() -> None:
         if path.exists():
             for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text()):
                 assert (path.parent / link).exists(), f"{name} links to {link}"
+
+
+# --- the question before a reset
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, answer: object, count: int) -> None:
+    from fabfile.commands import confirm
+    from making import environment
+
+    def typed(text: str) -> str:
+        if isinstance(answer, type):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr("builtins.input", typed)
+    env = environment(2)
+    confirm(env, (*env.workers, env.control_plane)[:count])
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, ["reset 1 node of test: w1 (10.2.0.11)", "what is only on this node is lost"]),
+        (2, ["reset 2 nodes of test: w1 (10.2.0.11), w2 (10.2.0.12)", "what is only on these nodes is lost"]),
+        (3, ["reset all 3 nodes of test:", "cp1 (192.0.2.1, 10.2.0.1)", "Everything in that cluster is lost"]),
+    ],
+)
+def test_the_question_counts_and_names_the_nodes_with_their_addresses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], count: int, words: list[str]
+) -> None:
+    asked(monkeypatch, "test", count)
+    out = capsys.readouterr().out
+    assert all(word in out for word in words), out
+
+
+@pytest.mark.parametrize(("answer", "code", "message"), [(KeyboardInterrupt, 130, "stopped at the question"), (EOFError, 1, "not confirmed"), ("tset", 1, "not confirmed")])
+def test_without_the_name_nothing_is_touched(monkeypatch: pytest.MonkeyPatch, answer: object, code: int, message: str) -> None:
+    with pytest.raises(KubefabError) as caught:
+        asked(monkeypatch, answer, 1)
+    assert caught.value.exit_code == code and message in caught.value.message and "nothing was touched" in caught.value.message

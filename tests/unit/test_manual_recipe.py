@@ -218,10 +218,10 @@ def test_release_from_either_option() -> None:
 
 
 def test_a_reset_by_the_manuals_list_says_what_else_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda text: "test")
     for manual in (True, False):
-        confirm(with_release(environment(), "1.5" if manual else ""), "", "reset test", manual=manual)
+        env = with_release(environment(), "1.5" if manual else "")
+        confirm(env, env.nodes)
         assert ("Docker" in capsys.readouterr().out) is manual
 
 
