@@ -102,7 +102,7 @@ class Word(str):
         return len(told) <= cls.LONGEST and cls.FORM.fullmatch(told) is not None
 
 
-yaml.SafeDumper.add_multi_representer(Word, lambda dumper, told: dumper.represent_str(str(told)))  # kubeadm's files hold some
+yaml.representer.SafeRepresenter.add_multi_representer(Word, lambda dumper, told: dumper.represent_str(str(told)))  # kubeadm's files hold some
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 

@@ -21,8 +21,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import yaml
-
 from . import cleaning, forms, script
 from .connection import NodeGroup, outcome
 from .errors import KubefabError, StepFailed
@@ -30,6 +28,7 @@ from .inventory import Environment, Node, bracketed
 from .masking import mask, masked_tail
 from .recipes.modern import recipe_for
 from .retry import Clock, RealClock, poll
+from .yamls import dumped
 
 T = TypeVar("T")
 OK, FAILED, UNTESTED = "ok", "failed", "not tested"
@@ -118,7 +117,7 @@ def manifest(namespace: str, image: str) -> str:
             "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 80, "targetPort": PORT}]},
         },
     ]
-    return yaml.safe_dump_all(documents, sort_keys=False)
+    return dumped(*documents)
 
 
 _WHY = forms.record({"reason": forms.string, "message": forms.string})

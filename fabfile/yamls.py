@@ -16,6 +16,6 @@ def documents(text: str) -> Iterator[Any]:
     return (document for document in yaml.load_all(text, _LOADER) if document)
 
 
-def dumped(document: object) -> str:
-    """One document as YAML, keys in their order."""
-    return yaml.dump(document, Dumper=_DUMPER, sort_keys=False)
+def dumped(*documents: object) -> str:
+    """Documents as one YAML text, keys in their order."""
+    return yaml.dump_all(documents, Dumper=_DUMPER, sort_keys=False)

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).resolve().parent
 LAB = TESTS / "lab"
+
+settings.register_profile("kubefab", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("kubefab")
 
 
 def _named(config: pytest.Config) -> list[Path]:

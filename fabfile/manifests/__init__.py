@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import jinja2
-import yaml
 
 from .. import yamls
 from ..context import Context
@@ -83,7 +82,7 @@ def _stamped(name: str, text: str) -> Manifest:
             # changed configuration must reach the pods, not only the ConfigMap
             template = document["spec"]["template"]["metadata"]
             template.setdefault("annotations", {})[STAMP] = stamp
-    return Manifest(name, _WORKLOADS[name], yaml.safe_dump_all(documents, sort_keys=False), stamp)
+    return Manifest(name, _WORKLOADS[name], yamls.dumped(*documents), stamp)
 
 
 def applied(wanted: Manifest, facts: NodeFacts) -> bool:

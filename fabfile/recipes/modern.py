@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-import yaml
 
 from .. import images
 from ..errors import UsageError
@@ -25,6 +24,7 @@ from ..facts import NodeFacts
 from ..inventory import Environment, Node
 from ..settings import Settings
 from ..steps import File
+from ..yamls import dumped
 
 SOCKET = "unix:///run/containerd/containerd.sock"
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
@@ -235,11 +235,11 @@ class Recipe:
             merged(kubelet, self.settings.kubelet_config),
             merged(proxy, self.settings.kube_proxy_config),
         ]
-        return yaml.safe_dump_all(documents, sort_keys=False)
+        return dumped(*documents)
 
     def token_config(self, token: str) -> str:
         """What `kubeadm token create --config` reads: the token stays off the command line."""
-        return yaml.safe_dump(
+        return dumped(
             {
                 **_kind("InitConfiguration"),
                 "bootstrapTokens": [
@@ -251,13 +251,12 @@ class Recipe:
                         "groups": ["system:bootstrappers:kubeadm:default-node-token"],
                     }
                 ],
-            },
-            sort_keys=False,
+            }
         )
 
     def join_config(self, node: Node, facts: NodeFacts, token: str, ca_hash: str) -> str:
         """kubeadm join's v1beta4 file."""
-        return yaml.safe_dump(
+        return dumped(
             {
                 **_kind("JoinConfiguration"),
                 "discovery": {
@@ -268,8 +267,7 @@ class Recipe:
                     }
                 },
                 "nodeRegistration": self._registration(node, facts),
-            },
-            sort_keys=False,
+            }
         )
 
     def _registration(self, node: Node, facts: NodeFacts) -> dict[str, Any]:
