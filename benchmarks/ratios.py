@@ -26,7 +26,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from fabfile import inventory, phases  # noqa: E402
-from fabfile.connection import KnownHosts, NodeGroup  # noqa: E402
+from fabfile.connection import NodeGroup  # noqa: E402
+from fabfile.hostkeys import KnownHosts  # noqa: E402
 from fabfile.inventory import Environment, Node  # noqa: E402
 from fabfile.progress import Progress  # noqa: E402
 from fabfile.retry import Clock, RealClock  # noqa: E402

@@ -7,23 +7,24 @@ peers; each override below closes one of those.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import secrets
 import shlex
 import socket
+import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from threading import BoundedSemaphore, Condition, Event, Lock, Thread, get_ident
+from dataclasses import replace
+from threading import BoundedSemaphore, Condition, Event, Thread, get_ident
+from typing import Any
 
 import fabric
 import paramiko
-from paramiko.hostkeys import HostKeyEntry
 
 from . import cleaning, script
-from .errors import KubefabError, StepFailed, StillRunning, Unreachable
+from .errors import KubefabError, StepFailed, StillRunning, Unreachable, UsageError
+from .hostkeys import KeyRefused, KnownHosts
 from .inventory import Environment, Node, bracketed
 from .settings import bastion
 
@@ -38,39 +39,6 @@ SIGN_OF_LIFE = 15  # seconds between two; a node gives a silent holder four time
 SUDO = "env LC_ALL=C sudo"  # its words are read here, so they must be English
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-
-
-class KnownHosts:
-    """One environment's host keys: unknown ones are added and told, changed ones refused.
-
-    Kept apart from the user's own known_hosts, so that a rebuilt lab spoils nothing there.
-    """
-
-    def __init__(self, path: Path, told: Callable[[str, str], None] | None = None) -> None:
-        self.path = path
-        self._told = told or (lambda host, fingerprint: None)
-        self._lock = Lock()
-        self._keys: dict[str, set[tuple[str, str]]] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
-            entry = HostKeyEntry.from_line(line)
-            if entry and entry.hostnames and entry.key:
-                for name in entry.hostnames:
-                    self._keys.setdefault(name, set()).add((entry.key.get_name(), entry.key.get_base64()))
-
-    def check(self, host: str, key: paramiko.PKey) -> None:
-        """Accept a known or new key; raises BadHostKeyException for a changed one."""
-        offered = (key.get_name(), key.get_base64())
-        with self._lock:
-            known = self._keys.setdefault(host, set())
-            if offered in known:
-                return
-            if known:
-                raise paramiko.BadHostKeyException(host, key, key)
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with open(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as stream:
-                stream.write(f"{host} {offered[0]} {offered[1]}\n")
-            known.add(offered)
-            self._told(host, str(key.fingerprint))
 
 
 class _Policy(paramiko.MissingHostKeyPolicy):
@@ -93,8 +61,12 @@ class Connection(fabric.Connection):
         known: KnownHosts,
         sudo_password: str = "",
         gateway: Connection | None = None,
+        *,
+        hops: dict[str, Connection] | None = None,
+        through: tuple[str, ...] = (),
     ) -> None:
         settings = environment.settings
+        object.__setattr__(self, "_ours", _Ours(node, environment, known, sudo_password, settings.connect_timeout))
         config = fabric.Config(overrides={"run": {"in_stream": False}, "load_ssh_configs": not settings.simulated})
         keys: dict[str, object] = {"channel_timeout": settings.connect_timeout, "banner_timeout": settings.connect_timeout}
         if node.key:
@@ -102,19 +74,67 @@ class Connection(fabric.Connection):
         super().__init__(
             node.host,
             user=node.user or None,
-            port=node.port,
+            port=node.port or None,
             config=config,
             connect_timeout=settings.connect_timeout,
             connect_kwargs=keys,
             gateway=gateway,
         )
         self.client.set_missing_host_key_policy(_Policy(known))
-        object.__setattr__(self, "_ours", _Ours(node, environment, known, sudo_password, settings.connect_timeout))
+        keys["transport_factory"] = self._transport
+        if not node.port:  # a hop that ~/.ssh/config names: what it says of that host is known by now
+            self._ours.node = replace(node, host=self.host, port=self.port)
+        if gateway is None:
+            self.gateway = self._by_ssh_config(hops if hops is not None else {}, through)
 
     @property
     def node(self) -> Node:
         ours: _Ours = self._ours
         return ours.node
+
+    def get_gateway(self) -> None:
+        """Fabric's own gateways accept any host key: ours are made by `_by_ssh_config`."""
+        return
+
+    def _by_ssh_config(self, hops: dict[str, Connection], through: tuple[str, ...]) -> Connection | None:
+        """The way that ~/.ssh/config names: ProxyJump's hosts, each one's key checked by our rule, or ProxyCommand, kept for `_open`.
+
+        Of the two the first that is given counts (ssh_config(5)). `hops` are shared by all nodes; `through` are the hosts that lead
+        here already, so that `Host *` does not send a bastion through itself. Raises UsageError for a hop that has no form.
+        """
+        found = next(((key, text or "") for key, text in self.ssh_config.items() if key in ("proxyjump", "proxycommand")), ("", ""))
+        if found[1].lower() in ("", "none"):
+            return None
+        if found[0] == "proxycommand":
+            # once more, with the port and user that are really dialled, which stand for %p and %r
+            dialled = paramiko.SSHConfig.from_text(f"Host *\nPort {self.port}\nUser {self.user}\n")
+            dialled._config += self.config.base_ssh_config._config  # type: ignore[attr-defined]
+            self._ours.proxy_command = dialled.lookup(self.original_host)["proxycommand"]
+            return None
+        ours, way = self._ours, (*through, self.original_host, self.host)
+        gateway: Connection | None = None
+        chain = ""
+        for text in found[1].split(","):  # visited one after the other
+            user, host, port = _hop(text)
+            if host in way:
+                return None
+            chain += f",{text}"
+            if chain not in hops:
+                node = Node(f"bastion {host}", host, host, False, user=user, port=port)
+                hops[chain] = Connection(node, ours.environment, ours.known, gateway=gateway, hops=hops, through=way)
+            gateway = hops[chain]
+            if gateway.host == self.host and gateway.port == self.port:
+                return None
+        return gateway
+
+    def _transport(self, sock: Any, **options: Any) -> paramiko.Transport:
+        """A transport that asks first for the kinds of host keys that are known, as OpenSSH does; paramiko asks for one kind only."""
+        transport = paramiko.Transport(sock, **options)
+        security = transport.get_security_options()
+        name = self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+        first = [kind for kind in self._ours.known.algorithms(name) if kind in security.key_types]
+        security.key_types = [*first, *(kind for kind in security.key_types if kind not in first)]
+        return transport
 
     def open(self) -> None:
         """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy.
@@ -149,7 +169,9 @@ class Connection(fabric.Connection):
 
     def _open(self) -> None:
         try:
-            if self.gateway is None:
+            if self._ours.proxy_command:
+                self.connect_kwargs["sock"] = self._proxy()
+            elif self.gateway is None:
                 self.connect_kwargs["sock"] = self._socket()
             else:
                 self.gateway.open()
@@ -157,6 +179,7 @@ class Connection(fabric.Connection):
         except Unreachable:
             raise
         except Exception as error:
+            self._end_proxy()
             raise _explain(error, self._ours) from error
         finally:
             self.connect_kwargs.pop("sock", None)
@@ -167,6 +190,26 @@ class Connection(fabric.Connection):
             except KubefabError:
                 self.close()  # without the lock nobody may use this link: who asks next tries for it again
                 raise
+
+    def _proxy(self) -> socket.socket:
+        """A socket whose other end is ProxyCommand's input and output; paramiko's own reads for ever from one that has ended."""
+        self._end_proxy()
+        near, far = socket.socketpair()
+        with far:
+            command = ["/bin/sh", "-c", f"exec {self._ours.proxy_command}"]  # the operator's own line, which OpenSSH gives to a shell too
+            self._ours.proxy = subprocess.Popen(command, stdin=far.fileno(), stdout=far.fileno(), stderr=subprocess.DEVNULL, start_new_session=True)
+        return near
+
+    def _end_proxy(self) -> None:
+        if self._ours.proxy:
+            self._ours.proxy.terminate()
+            self._ours.proxy.wait()
+            self._ours.proxy = None
+
+    def close(self) -> None:
+        """Close the link, and end the ProxyCommand that carried it."""
+        super().close()
+        self._end_proxy()
 
     def _socket(self) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)
@@ -393,6 +436,8 @@ class _Ours:
         self.opener = 0  # the thread that is opening the link; nobody's
         self.failures = 0  # attempts to open that failed, and the last one's error
         self.failure: KubefabError | None = None
+        self.proxy_command = ""  # of ~/.ssh/config
+        self.proxy: subprocess.Popen[bytes] | None = None
         self.owner = ""  # of the run lock, while we hold it
         self.lock: paramiko.Channel | None = None
         self.sessions = BoundedSemaphore(SESSIONS)
@@ -402,12 +447,10 @@ def _explain(error: BaseException, ours: _Ours) -> Unreachable:
     """A transport's error in words: which node, what, and what to do."""
     node = ours.node
     where = f"{node.name} ({bracketed(node.host)}:{node.port})"
-    if isinstance(error, paramiko.BadHostKeyException):
-        return Unreachable(
-            f"{where}: its host key has CHANGED",
-            "somebody may be in between. If the machine was rebuilt, take its line out of "
-            f"{ours.known.path} and run again",
-        )
+    if ours.proxy_command and not isinstance(error, KeyRefused | paramiko.AuthenticationException):
+        return Unreachable(f"{where}: no link through ProxyCommand `{ours.proxy_command}`: {error}", "does `ssh` get through by itself?")
+    if isinstance(error, KeyRefused):
+        return Unreachable(f"{where}: {error.what}", error.remedy)
     if isinstance(error, paramiko.AuthenticationException):
         key = f"key {node.key}" if node.key else "your agent and default keys"
         return Unreachable(f"{where}: login as {node.user or 'you'} with {key} was refused", "check SSH_USER and SSH_KEY in hosts.env")
@@ -425,6 +468,17 @@ def _explain(error: BaseException, ours: _Ours) -> Unreachable:
     return Unreachable(f"{where}: {why}", "run the same command again; it takes up from where it stopped")
 
 
+def _hop(text: str) -> tuple[str, str, int]:
+    """The user, host and port (0: not named) of one of ProxyJump's hosts. Raises UsageError."""
+    plain = text.strip().removeprefix("ssh://")
+    try:
+        user, host, port = bastion(plain)
+    except ValueError as error:
+        remedy = "correct it there, or set SSH_JUMP in hosts.env, which goes before it"
+        raise UsageError(f"ProxyJump {text!r} in ~/.ssh/config: {error}", remedy) from None
+    return user, host, port if re.search(r":\d+$", plain) and (plain.count(":") == 1 or "]:" in plain) else 0
+
+
 class NodeGroup(fabric.Group):
     """The connections of one environment's nodes, as a Fabric group; opened when first used.
 
@@ -437,7 +491,7 @@ class NodeGroup(fabric.Group):
         self._by_name: dict[str, Connection] = {}
         for node in nodes:
             gateway = self._gateway(node, environment, known) if node.jump else None
-            connection = Connection(node, environment, known, sudo_password, gateway)
+            connection = Connection(node, environment, known, sudo_password, gateway, hops=self._jumps)
             self._by_name[node.name] = connection
             self.append(connection)
 
@@ -446,7 +500,7 @@ class NodeGroup(fabric.Group):
         if node.jump not in self._jumps:
             user, host, port = bastion(node.jump)
             between = Node(f"bastion {host}", host, host, False, user=user, port=port, key=node.key)
-            self._jumps[node.jump] = Connection(between, environment, known)
+            self._jumps[node.jump] = Connection(between, environment, known, hops=self._jumps)
         return self._jumps[node.jump]
 
     def of(self, node: Node) -> Connection:

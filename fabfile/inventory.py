@@ -150,6 +150,18 @@ def state_folder(environment: str) -> Path:
     return platformdirs.user_state_path("kubefab") / environment
 
 
+def private_folder(folder: Path) -> Path:
+    """Make a folder of the state, and those above it, for their owner only; what an earlier release left open is closed."""
+    base = platformdirs.user_state_path("kubefab")
+    for part in (*reversed(folder.parents), folder):
+        if part == base or base in part.parents:
+            part.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if part.stat().st_mode & 0o077:
+                part.chmod(0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
 def load(
     name: str | None = None,
     *,

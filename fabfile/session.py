@@ -22,9 +22,10 @@ from types import FrameType
 from rich.console import Console
 
 from . import inventory
-from .connection import KnownHosts, NodeGroup
+from .connection import NodeGroup
 from .context import Choices
 from .errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
+from .hostkeys import KnownHosts
 from .inventory import Environment, Node, with_release
 from .journal import Journal
 from .masking import mask, register

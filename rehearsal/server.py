@@ -97,6 +97,7 @@ class Endpoint:
 
     `silent`: accepts and never speaks.  `delay`: seconds before each answer.  `linger`: seconds between the exit
     status and the channel's close.  `cut_after`: the link is cut once that many bytes of a command's input came.
+    `more_keys` are host keys of other kinds, for who asks for them.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Endpoint:
     delay: float = 0.0
     linger: float = 0.0
     cut_after: int = 0
+    more_keys: tuple[paramiko.PKey, ...] = ()
     listener: socket.socket | None = None
     commands: int = 0
     links: set[_Link] = field(default_factory=set, repr=False)
@@ -208,7 +210,8 @@ class Farm:
             return
         link = _Link(sock, endpoint, self)
         endpoint.links.add(link)
-        link.add_server_key(endpoint.host_key)
+        for host_key in (endpoint.host_key, *endpoint.more_keys):
+            link.add_server_key(host_key)
         link.start_server(event=threading.Event(), server=link.rules)
 
 

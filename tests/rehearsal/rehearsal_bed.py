@@ -9,10 +9,11 @@ from pathlib import Path
 import rehearsal
 from cli import run
 from fabfile import inventory, phases
-from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.connection import NodeGroup
 from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.facts import NodeFacts
+from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import Environment
 from fabfile.journal import Journal
 from fabfile.phases import Phase

@@ -12,7 +12,7 @@ from rehearsal_bed import Bed
 
 pytest.importorskip("fabfile.doctor.probe")
 
-from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.connection import NodeGroup
 from fabfile.doctor.clocks import SCRIPT, parse_clock
 from fabfile.doctor.probe import Probe, parse_probe, probe_script, questions
 from fabfile.doctor.wires import (
@@ -27,6 +27,7 @@ from fabfile.doctor.wires import (
     try_script,
 )
 from fabfile.doctor.wires import Test as Trial
+from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import Environment
 
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import pytest
 
 import rehearsal
-from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.connection import NodeGroup
 from fabfile.doctor import ERROR, Doctor, Report
+from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import Environment
 from fabfile.progress import Progress
 from fabfile.runner import Run

@@ -8,8 +8,9 @@ import pytest
 
 import rehearsal
 from fabfile import inventory, phases
-from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.connection import NodeGroup
 from fabfile.doctor import Doctor
+from fabfile.hostkeys import KnownHosts
 from fabfile.planning import plan
 from fabfile.runner import Run
 from fabfile.status import BROKEN, status

@@ -9,9 +9,10 @@ import pytest
 
 import rehearsal
 from fabfile import phases
-from fabfile.connection import KnownHosts, NodeGroup
+from fabfile.connection import NodeGroup
 from fabfile.context import Choices
 from fabfile.doctor import Doctor
+from fabfile.hostkeys import KnownHosts
 from fabfile.runner import Run
 from rehearsal.commands import host2017
 from rehearsal.simulation import Simulation

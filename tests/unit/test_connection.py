@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
+from paramiko.hostkeys import HostKeys
 
 from fabfile import script
-from fabfile.connection import Connection, KnownHosts, NodeGroup, outcome
-from fabfile.errors import KubefabError, StepFailed, Unreachable
+from fabfile.connection import Connection, NodeGroup, outcome
+from fabfile.errors import KubefabError, StepFailed, Unreachable, UsageError
+from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import Environment, Node
 from fabfile.settings import Settings
 from rehearsal.login import Login
@@ -92,6 +96,128 @@ def test_a_changed_host_key_stops_with_the_fix(bench: Bench) -> None:
         bench.connect(node).root(SCRIPT, 10)
     assert str(bench.known.path) in caught.value.remedy
     assert endpoint.commands == 1
+
+
+def test_the_kind_of_host_key_that_is_known_is_asked_for(bench: Bench) -> None:
+    """Filled by hand with the RSA key alone: the server's newer one, which paramiko likes better, is no changed key."""
+    endpoint, node = bench.serve()
+    rsa = paramiko.RSAKey.generate(1024)
+    endpoint.more_keys = (rsa,)
+    bench.known.path.write_text(f"[127.0.0.1]:{node.port} ssh-rsa {rsa.get_base64()}\n")
+    bench.known = KnownHosts(bench.known.path, lambda host, fingerprint: bench.told.append((host, fingerprint)))
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 10)[0] == 0
+    assert bench.told == []
+
+
+@pytest.mark.parametrize("kind", ["hashed", "pattern", "revoked", "authority"])
+def test_a_key_that_the_file_does_not_vouch_for_gets_no_script(bench: Bench, kind: str) -> None:
+    endpoint, node = bench.serve()
+    host, other = f"[127.0.0.1]:{node.port}", key_from(new_key_seed())
+    lines = {
+        "hashed": f"{HostKeys.hash_host(host)} ssh-ed25519 {other.get_base64()}",
+        "pattern": f"[127.0.0.*]:{node.port} ssh-ed25519 {other.get_base64()}",
+        "revoked": f"@revoked * ssh-ed25519 {endpoint.host_key.get_base64()}",
+        "authority": f"@cert-authority * ssh-ed25519 {other.get_base64()}",
+    }
+    bench.known.path.write_text(lines[kind] + "\n")
+    bench.known = KnownHosts(bench.known.path)
+    with pytest.raises(Unreachable, match=r"w1 .*(CHANGED|revoked|certificate authority)"):
+        bench.connect(node).root(SCRIPT, 10)
+    assert endpoint.commands == 0
+
+
+def ssh_config(bench: Bench, home: Path, text: str) -> None:
+    bench.settings = replace(bench.settings, simulated=False)
+    (home / ".ssh").mkdir(exist_ok=True)
+    (home / ".ssh" / "config").write_text(text)
+
+
+def behind(bench: Bench, home: Path, way: str) -> tuple[list[Endpoint], Endpoint, Node]:
+    """Two bastions, b1 and b2, that ~/.ssh/config knows by these names, and a node whose way is as given."""
+    bastions = [bench.serve(name) for name in ("b1", "b2")]
+    target, node = bench.serve()
+    hosts = "".join(f"Host {n.name}\n HostName 127.0.0.1\n Port {n.port}\n User ops\n IdentityFile {bench.key_file}\n" for _, n in bastions)
+    ssh_config(bench, home, f"{hosts}Host 127.0.0.1\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n {way}\n")
+    return [end for end, _ in bastions], target, node
+
+
+def test_every_hop_of_proxyjump_shows_a_key_that_we_check(bench: Bench, home: Path) -> None:
+    (first, second), target, node = behind(bench, home, "ProxyJump b1,b2")
+    group = NodeGroup(bench.environment(node), [node, replace(node, name="w2")], bench.known)
+    assert group.of(node).root(SCRIPT, 10)[0] == 0
+    assert [host for host, _ in bench.told] == [f"[127.0.0.1]:{end.port}" for end in (first, second, target)], "visited in the order of ssh_config(5)"
+    assert [len(end.links) for end in (first, second)] == [1, 1], "and shared by all nodes"
+    group.close()
+    for end in (first, second):
+        before, end.host_key = end.host_key, key_from(new_key_seed())
+        commands = target.commands
+        group = NodeGroup(bench.environment(node), [node], bench.known)
+        with pytest.raises(Unreachable, match=r"bastion b[12] .*host key has CHANGED"):
+            group.of(node).root(SCRIPT, 10)
+        assert target.commands == commands
+        group.close()
+        end.host_key = before
+
+
+@pytest.mark.parametrize("way", ["ProxyJump none", "ProxyCommand none", "ProxyJump none\n ProxyCommand false"])
+def test_none_is_no_way_at_all(bench: Bench, home: Path, way: str) -> None:
+    (first, _), _, node = behind(bench, home, way)
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 10)[0] == 0
+    assert not first.links
+
+
+def test_a_bastion_for_every_host_is_not_sent_through_itself(bench: Bench, home: Path) -> None:
+    (first, _), _, node = behind(bench, home, "ForwardAgent no")
+    with (home / ".ssh" / "config").open("a") as config:
+        config.write("Host *\n ProxyJump b1\n")
+    group = NodeGroup(bench.environment(node), [node], bench.known)
+    assert group.of(node).root(SCRIPT, 10)[0] == 0
+    assert len(first.links) == 1
+    group.close()
+
+
+def test_ssh_jump_goes_before_what_ssh_config_says(bench: Bench, home: Path) -> None:
+    (first, second), _, node = behind(bench, home, "ProxyCommand false")
+    target = replace(node, jump=f"ops@127.0.0.1:{second.port}")
+    (home / ".ssh" / "config").write_text("Host nobody\n ProxyCommand false\n")
+    group = NodeGroup(bench.environment(target), [target], bench.known)
+    assert group.of(target).root(SCRIPT, 10)[0] == 0
+    assert (len(first.links), len(second.links)) == (0, 1)
+    group.close()
+
+
+def test_proxycommand_carries_the_link_and_the_key_is_checked_all_the_same(bench: Bench, home: Path) -> None:
+    relay = home / "relay.py"
+    relay.write_text(RELAY)
+    (_, _), target, node = behind(bench, home, f"ProxyCommand {sys.executable} {relay} %h %p && true")
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 10)[0] == 0
+    assert len(bench.told) == 1
+    target.host_key = key_from(new_key_seed())
+    with pytest.raises(Unreachable, match="host key has CHANGED"):
+        bench.connect(node).root(SCRIPT, 10)
+
+
+RELAY = """
+import os, socket, sys, threading
+link = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def back():
+    while data := link.recv(65536):
+        os.write(1, data)
+    os._exit(0)
+threading.Thread(target=back, daemon=True).start()
+while data := os.read(0, 65536):
+    link.sendall(data)
+"""
+
+
+def test_a_proxyjump_without_a_form_is_refused_with_the_remedy(bench: Bench, home: Path) -> None:
+    _, _, node = behind(bench, home, "ProxyJump a b:c")
+    with pytest.raises(UsageError, match="ProxyJump 'a b:c'") as caught:
+        bench.connect(node)
+    assert "SSH_JUMP" in caught.value.remedy
 
 
 def test_a_key_that_is_not_let_in(bench: Bench) -> None:
