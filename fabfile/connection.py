@@ -6,7 +6,9 @@ peers; each override below closes one of those.
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 import re
 import secrets
 import shlex
@@ -479,6 +481,18 @@ def _hop(text: str) -> tuple[str, str, int]:
     return user, host, port if re.search(r":\d+$", plain) and (plain.count(":") == 1 or "]:" in plain) else 0
 
 
+def operator() -> str:
+    """Who runs this; the number where that user has no name, as in a container with a uid of its own.
+
+    Fabric and paramiko ask for it as well, and would end in a traceback: the number is then the name for the whole process.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # by Python's version and platform
+        os.environ["LOGNAME"] = f"uid {os.getuid()}"
+        return os.environ["LOGNAME"]
+
+
 class NodeGroup(fabric.Group):
     """The connections of one environment's nodes, as a Fabric group; opened when first used.
 
@@ -487,6 +501,7 @@ class NodeGroup(fabric.Group):
 
     def __init__(self, environment: Environment, nodes: Iterable[Node], known: KnownHosts, sudo_password: str = "") -> None:
         super().__init__()
+        operator()
         self._jumps: dict[str, Connection] = {}
         self._by_name: dict[str, Connection] = {}
         for node in nodes:

@@ -22,7 +22,7 @@ from types import FrameType
 from rich.console import Console
 
 from . import inventory
-from .connection import NodeGroup
+from .connection import NodeGroup, operator
 from .context import Choices
 from .errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from .hostkeys import KnownHosts
@@ -92,7 +92,7 @@ class Session:
             yield
             return
         control = self.group.of(self.environment.control_plane)
-        owner = f"{_user()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
+        owner = f"{operator()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
         try:
             control.open()
         except Unreachable:
@@ -151,14 +151,6 @@ def opened(options: Options) -> Iterator[Session]:
             group.close()
 
 
-def _user() -> str:
-    """Who runs this; the number where that user has no name, as in a container with a uid of its own."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # by Python's version and platform
-        return f"uid {os.getuid()}"
-
-
 def _sudo_password() -> str:
     try:
         return register(getpass.getpass("sudo password: "))
@@ -207,7 +199,7 @@ def _lock(environment: Environment) -> Iterator[None]:
                 "wait for it to end; nothing was touched",
             ) from None
         stream.truncate(0)
-        stream.write(f"pid {os.getpid()} of {_user()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n")
+        stream.write(f"pid {os.getpid()} of {operator()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n")
         stream.flush()
         yield
 

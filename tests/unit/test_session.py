@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fabfile.connection import NodeGroup, operator
 from fabfile.errors import KubefabError, StepFailed, Unreachable
-from fabfile.session import Session, _interruptible, _user
+from fabfile.hostkeys import KnownHosts
+from fabfile.session import Session, _interruptible
 from making import environment
 
 
@@ -64,13 +67,17 @@ def test_a_lock_that_cannot_be_taken_over_a_link_that_works_stops_the_run(why: K
         pytest.fail("the run went on without the lock")
 
 
-@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 54321"), OSError("No username set in the environment")])
-def test_a_user_without_a_name_is_called_by_number(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def nobody() -> str:
-        raise error
+def test_a_user_without_a_name_is_called_by_number_and_can_connect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
 
-    monkeypatch.setattr("getpass.getuser", nobody)
-    assert _user() == f"uid {os.getuid()}"
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")  # as good as unset; what becomes of it is taken back
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    env = environment()
+    group = NodeGroup(env, env.nodes, KnownHosts(tmp_path / "known_hosts"))
+    assert len(group) == len(env.nodes)
+    assert operator() == f"uid {os.getuid()}"
 
 
 def test_ctrl_c_twice_gives_the_terminal_back_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
