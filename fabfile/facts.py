@@ -14,13 +14,15 @@ import ipaddress
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import forms
+from . import forms, keeping
 from .firewall import COUNT
 from .forms import Answer, FormError, Hostname
+from .keeping import CONTAINERD_CONFIG, NOTE, OBSERVE, parse_kept
 from .script import LOCK_WAIT
 
 PACKAGES = ("containerd.io", "containerd", "docker.io", "docker-ce", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
@@ -32,7 +34,7 @@ SWAP_UNITS = (
     'for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; '
     'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u'
 )
-STATE = "/var/lib/kubefab"  # on the node: what prep found, so that reset can put it back
+STATE = keeping.STATE
 IDENTITY = f"{STATE}/identity"  # there too: which cluster's node it is
 # What else may run a cluster on a machine, by its services and by what it leaves on the disk.
 OTHER_UNITS = (
@@ -89,6 +91,7 @@ echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "now=$(date +%s.%N)"
 echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
 echo "disk_kib=$(df -Pk /var/lib | awk 'NR==2{print $4}')"
 echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
+echo "metrics_disk=$(mountpoint -q "$state/influxdb" 2>/dev/null && echo yes)"
 echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
 echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
 echo '@@ swap'; tail -n +2 /proc/swaps
@@ -136,10 +139,13 @@ if [ -n "$control_plane" ]; then
   sed -n 's/^clusterDomain: */--cluster-domain=/p' /var/lib/kubelet/config.yaml 2>/dev/null
 fi
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
+echo '@@ kept'; @kept@
+echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
+echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
 wait
 for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
-""".replace("@swap_units@", SWAP_UNITS).replace("@count_rules@", COUNT)
+""".replace("@swap_units@", SWAP_UNITS).replace("@count_rules@", COUNT).replace("@kept@", OBSERVE)
 
 
 def observe_script(
@@ -160,6 +166,8 @@ def observe_script(
         "units": " ".join(UNITS),
         "traces": " ".join(TRACES),
         "state": STATE,
+        "note": NOTE,
+        "containerd": CONTAINERD_CONFIG,
         "identity": IDENTITY,
         "other_units": " ".join(OTHER_UNITS),
         "other_paths": " ".join(OTHER_PATHS),
@@ -300,6 +308,10 @@ class NodeFacts:
     etcd_size: int = 0  # bytes of its database
     others: tuple[str, ...] = ()  # `unit k3s.service`, `path /var/lib/k0s`: what else runs clusters there
     undo: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)  # files that we wrote over, and how they are now: see keeping.parse_kept
+    before: Mapping[str, str] | None = None  # our packages that were there before us, "hi" for held ones; None: not noted
+    containerd: Mapping[str, str] = field(default_factory=dict)  # root, state and imports of its configuration, where set
+    metrics_disk: bool = False  # InfluxDB's folder is a file system of its own
     api_ready: bool = False
     nodes: tuple[Mapping[str, Any], ...] = ()
     objects: tuple[Mapping[str, Any], ...] = ()
@@ -392,6 +404,7 @@ def parse_facts(output: str) -> NodeFacts:
         cgroup=forms.text(host.get("cgroup", ""), 40),
         systemd=host.get("systemd") == "yes",
         reboot_needed=host.get("reboot") == "yes",
+        metrics_disk=host.get("metrics_disk") == "yes",
         bridge_netfilter=host.get("bridge_netfilter") == "yes",
         overlay=host.get("overlay") == "yes",
         swaps=tuple(forms.text(words[0]) for words in said.words("swap")),
@@ -430,6 +443,9 @@ def parse_facts(output: str) -> NodeFacts:
         others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
         made=parse_made(said.lines("made", "")),
         undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
+        kept=parse_kept(said.lines("kept", "")),
+        before=parse_before(said.lines("before", "")),
+        containerd=parse_containerd(said.whole("containerd", "")),
         api_ready=said.lines("readyz") == ["ok"],
         nodes=forms.items(said.whole("nodes"), forms.NODE, "nodes"),
         objects=forms.items(said.whole("objects"), forms.WORKLOAD, "objects"),
@@ -441,6 +457,24 @@ def parse_facts(output: str) -> NodeFacts:
 def _number(host: Mapping[str, str], key: str) -> int:
     """A number that the script may have found nowhere."""
     return forms.number(host[key], key) if host.get(key) else 0
+
+
+def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
+    """Our packages as they were before us: name to dpkg's status. None where nobody noted it."""
+    words = [line.split() for line in lines]
+    return {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES} if words[:1] == [["noted"]] else None
+
+
+def parse_containerd(head: str) -> dict[str, str]:
+    """`root`, `state` and `imports` from what stands before the first table of containerd's configuration.
+
+    What cannot be read is told by the key `unread`: it may name another disk.
+    """
+    try:
+        found = tomllib.loads(head)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {"unread": "yes"}
+    return {key: forms.text(found[key]) for key in ("root", "state", "imports") if found.get(key)}
 
 
 def networks(text: str) -> tuple[Network, ...]:

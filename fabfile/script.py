@@ -12,6 +12,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from .keeping import before_writing
 from .steps import File
 
 LOCK_WAIT = 900  # seconds; the longest step of an earlier run
@@ -89,7 +90,9 @@ def _write(file: File) -> list[str]:
         raise ValueError(f"{file.path}: content holds the delimiter {_DELIMITER}")
     folder, name = file.path.rsplit("/", 1)
     target, beside = shlex.quote(file.path), shlex.quote(f"{folder}/.{name}.kubefab")
+    kept = [f"{MARK} keep {file.path}", before_writing(file.path, file.sha256)] if file.keep else []
     return [
+        *kept,
         f"{MARK} file {file.mode} {file.path}",
         f"mkdir -p {shlex.quote(folder or '/')}",
         f"(umask 077; cat > {beside} <<'{_DELIMITER}'",

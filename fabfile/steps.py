@@ -19,13 +19,15 @@ class File:
     """A whole file that a step writes, atomically, before its commands.
 
     `mode` is octal text as for chmod; a file with a secret in it sets `secret`, which keeps its
-    content out of plans, and its mode must then be 0600.
+    content out of plans, and its mode must then be 0600.  With `keep`, what was there before is kept on
+    the node, and reset gives it back (keeping.py).
     """
 
     path: str
     content: str
     mode: str = "0644"
     secret: bool = False
+    keep: bool = False
 
     def __post_init__(self) -> None:
         if self.secret and self.mode != "0600":

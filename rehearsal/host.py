@@ -36,9 +36,9 @@ SUSE = {
 }
 APT, DNF = "apt", "dnf"
 BASE_TOOLS = {
-    "awk bash cat chmod cmp cp curl cut date df echo env false find flock gpg grep head hostname id install ip ip6tables "
-    "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mv nft nproc "
-    "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sysctl systemctl tail tee test timeout "
+    "awk bash cat chmod cmp cp curl cut date df dirname echo env false find flock gpg grep head hostname id install ip ip6tables "
+    "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mountpoint mv nft nproc "
+    "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sync sysctl systemctl tail tee test timeout "
     "sync touch tr true umount uname uniq wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
 }
 TOOLS = frozenset(" ".join(BASE_TOOLS).split())
@@ -261,6 +261,8 @@ class Host:
 
     def glob(self, pattern: str) -> list[str]:
         folder, _, last = pattern.rpartition("/")
+        if "*" in folder:
+            return sorted(path for path in self.files if path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern))
         return [f"{folder}/{name}" for name in self.children(folder) if fnmatch.fnmatchcase(name, last)]
 
     def inode(self, path: str) -> int:

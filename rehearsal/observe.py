@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from io import StringIO
 
-from fabfile.facts import SWAP_UNITS
+from fabfile.facts import STATE, SWAP_UNITS
 from fabfile.firewall import COUNT
+from fabfile.keeping import CONTAINERD_CONFIG, NOTE, OBSERVE
 
 from .bash import Shell, Streams, Unmodelled
 from .commands import dispatch
@@ -104,6 +105,7 @@ def _host(machine: Machine, values: Values) -> str:
             f"disk_kib={disk_free(machine)}",
             f"cgroup={host.cgroup}",
             "systemd=yes",
+            f"metrics_disk={'yes' if f'{STATE}/influxdb' in (line.split()[1] for line in host.mounts) else ''}",
             f"reboot={reboot}",
             f"bridge_netfilter={'yes' if 'br_netfilter' in host.modules else ''}",
             f"overlay={'yes' if 'overlay' in host.modules else ''}",
@@ -184,7 +186,7 @@ def _traces(machine: Machine, values: Values) -> str:
 
 @_section("mounts")
 def _mounts(machine: Machine, values: Values) -> str:
-    return _lines(machine.host.all_mounts)
+    return _lines([mount for mount in machine.host.all_mounts if "/var/lib/kubelet/" in mount])
 
 
 @_section("processes")
@@ -264,6 +266,22 @@ def _made(machine: Machine, values: Values) -> str:
     found = [match[0] for path in files for match in re.finditer(rf'--{flags}=[^" \n]+', machine.host.read(path) or "")]
     domain = re.search(r"^clusterDomain: *(.*)$", machine.host.read("/var/lib/kubelet/config.yaml") or "", flags=re.M)
     return _lines([*found, *([f"--cluster-domain={domain[1]}"] if domain else [])])
+
+
+@_section("kept")
+def _kept(machine: Machine, values: Values) -> str:
+    return _run(machine, OBSERVE)
+
+
+@_section("before")
+def _before(machine: Machine, values: Values) -> str:
+    note = machine.host.read(NOTE)
+    return "" if note is None else f"noted\n{note}"
+
+
+@_section("containerd")
+def _containerd(machine: Machine, values: Values) -> str:
+    return (machine.host.read(CONTAINERD_CONFIG) or "").partition("\n[")[0]
 
 
 @_section("undo")

@@ -30,12 +30,14 @@ class Script:
     name: str
     files: tuple[tuple[str, str, str], ...] = ()  # mode, path, text
     commands: tuple[str, ...] = ()
+    keeps: tuple[tuple[str, str], ...] = ()  # path of a file, and the line that has to run before it is written
 
 
 @dataclass
 class _Parts:
     files: list[tuple[str, str, str]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    keeps: list[tuple[str, str]] = field(default_factory=list)
 
 
 def take_apart(text: str) -> Script:
@@ -53,6 +55,8 @@ def take_apart(text: str) -> Script:
             opened = rest.index(f"<<'{_DELIMITER}'\n") + len(f"<<'{_DELIMITER}'\n")
             body = rest[opened : rest.index(f"\n{_DELIMITER}\n", opened - 1) + 1]
             parts.files.append((match[1], match[2], body))
+        elif match := re.fullmatch(r"keep (\S+)", first):
+            parts.keeps.append((match[1], rest.removesuffix("\n")))
         elif match := re.fullmatch(r"command (\d+)", first):
             number, _, line = rest.partition("\n")
             if number != f"K={match[1]}":
@@ -60,7 +64,7 @@ def take_apart(text: str) -> Script:
             parts.commands.append(line.removesuffix("\n"))
         else:
             raise Unmodelled(f"script {head[1]}: mark {first!r}")
-    return Script(head[1], tuple(parts.files), tuple(parts.commands))
+    return Script(head[1], tuple(parts.files), tuple(parts.commands), tuple(parts.keeps))
 
 
 def run(machine: Machine, text: str) -> tuple[int, bytes]:
@@ -100,10 +104,15 @@ def _run(machine: Machine, script: Script) -> tuple[int, bytes]:
     streams = Streams(StringIO(), {1: log, 2: log})
     shell = Shell(lambda call: dispatch(machine, call), machine)
     machine.spend(0.1, script.name)
-    code = 0
+    code, keeps = 0, dict(script.keeps)
     for mode, path, body in script.files:
         if machine.fault("disk-full") is not None and not path.startswith("/run/") and machine.host.packages:
             return _result(0, 1, "cat: write error: No space left on device\n")
+        if path in keeps:
+            try:
+                shell.line(keeps[path], streams)
+            except Exit as ended:
+                return _result(0, ended.code, log.getvalue())
         machine.host.write(path, body, mode.lstrip("0"))
     machine.settling.look(machine.host, machine.now)
     number = 0

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from shlex import quote
 
+from ..keeping import CONTAINERD_CONFIG
 from ..masking import mask, masked_tail
 from ..phases import manual
 from ..phases.reset import residue
-from ..recipes.modern import CONTAINERD_CONFIG
 from .chart import Chart, Patient
 from .finding import ERROR, NOTE, WARNING, Finding
 
@@ -198,7 +198,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 ERROR,
                 name,
                 f"subnet.env says {own}, the API gave it {cidr}: of an earlier cluster",
-                f"delete this node's kube-flannel pod, which writes the file again; if that does not help: {chart.context(patient).renew()}",
+                f"`{chart.fab(patient, 'reset')}`, then join again",
             )
         bridge = facts.links.get("cni0")
         held = [a for a in bridge.addresses if ":" not in a] if bridge else []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from ..context import Context
-from ..recipes.packages import family
+from ..keeping import CONTAINERD_CONFIG
+from ..recipes.packages import Apt, family
 from ..steps import Action, Step, Stop
 
 
@@ -15,7 +17,7 @@ def install(ctx: Context) -> Iterator[Action]:
     packages = family(facts)
     if packages is None:
         return
-    refused = _release(ctx) or _docker(ctx)
+    refused = _release(ctx) or _docker(ctx) or _in_the_way(ctx) or _elsewhere(ctx)
     if refused:
         yield refused
         return
@@ -25,7 +27,7 @@ def install(ctx: Context) -> Iterator[Action]:
     if not all(facts.has_file(f.path, f.sha256, f.mode) for f in files) or not facts.unit("containerd").active:
         yield Step(
             "install.containerd",
-            "containerd configured and running",
+            f"containerd configured and running{_kept(ctx)}",
             ("systemctl enable containerd", "systemctl restart containerd", "crictl info >/dev/null"),
             files=files,
             hint="`journalctl -u containerd -n 50` on the node says why it does not answer",
@@ -61,3 +63,50 @@ def _docker(ctx: Context) -> Stop | None:
         "the distribution's docker.io is installed here; containerd.io would push it out, and its containers would stop",
         "if nothing here needs it: `apt-get remove docker.io containerd runc`, then run this again; otherwise take another machine",
     )
+
+
+def _in_the_way(ctx: Context) -> Stop | None:
+    """containerd.io takes the place of the distribution's containerd and runc: rpm's Obsoletes does it without asking, apt would with -y."""
+    packages = ctx.facts.packages
+    found = [name for name in ("containerd", "runc") if name in packages]
+    if not found or "containerd.io" in packages:
+        return None
+    remove = "apt-get remove" if isinstance(family(ctx.facts), Apt) else "dnf remove"
+    return Stop(
+        "install.conflict",
+        f"{' and '.join(f'{name} {packages[name]}' for name in found)} of the distribution {'are' if len(found) > 1 else 'is'} installed here; "
+        "containerd.io would push that out, and what runs by it (podman, say) would stop",
+        f"if nothing here needs it: `{remove} {' '.join(found)}`, then run this again; otherwise take another machine",
+    )
+
+
+# Where containerd keeps images and containers unless told otherwise (containerd docs/ops.md).
+_PLACES = {"root": "/var/lib/containerd", "state": "/run/containerd"}
+
+
+def _elsewhere(ctx: Context) -> Stop | None:
+    """Its own configuration keeps containerd's data on another disk: ours would leave them there, and fill the system's."""
+    facts = ctx.facts
+    if facts.containerd.get("unread"):
+        return Stop(
+            "install.containerd-unread",
+            f"{CONTAINERD_CONFIG} on this node is not TOML: it may keep containerd's data on another disk",
+            "put it right, or move it away, then run this again",
+        )
+    wanted = {key: str(ctx.settings.containerd_config.get(key, place)) for key, place in _PLACES.items()}
+    moved = {key: facts.containerd[key] for key in _PLACES if facts.containerd.get(key, wanted[key]).rstrip("/") != wanted[key].rstrip("/")}
+    if not moved:
+        return None
+    seen = " and ".join(f"{key} = {value}" for key, value in moved.items())
+    return Stop(
+        "install.containerd-root",
+        f"containerd on this node has {seen} in {CONTAINERD_CONFIG}; kubefab's configuration says {', '.join(wanted[key] for key in moved)}",
+        f"to keep that on all nodes: CONTAINERD_CONFIG='{json.dumps(moved)}' in hosts.env; or move the file away, and the data with it",
+    )
+
+
+def _kept(ctx: Context) -> str:
+    """Words for a configuration that somebody else wrote."""
+    facts = ctx.facts
+    theirs = CONTAINERD_CONFIG in facts.files and facts.kept.get(CONTAINERD_CONFIG) not in ("ours", "gone") and "containerd.io" in facts.packages
+    return "; the configuration that was here is kept, and reset gives it back" if theirs else ""

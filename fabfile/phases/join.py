@@ -41,7 +41,7 @@ def join(ctx: Context) -> Iterator[Action]:
             expected,
             grace=ctx.settings.flannel_grace,
             hostname=facts.hostname,
-            renew=ctx.renew(),
+            reset=ctx.fab("reset"),
             needs="network",
         )
     if not member or (control and not control.node_ready(facts.hostname)):

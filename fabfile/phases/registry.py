@@ -12,7 +12,8 @@ from shlex import quote
 from .. import images
 from ..context import Context
 from ..facts import STATE
-from ..recipes.modern import digest
+from ..keeping import give_back_others
+from ..recipes.modern import CERTS, digest
 from ..steps import Action, File, Step, Stop
 
 PROOF = f"{STATE}/canary"
@@ -27,6 +28,13 @@ def registry(ctx: Context) -> Iterator[Action]:
         yield refused
         return
     files = recipe.registry_files()
+    old = [path for path in facts.kept if path.startswith(f"{CERTS}/") and path not in {f.path for f in files}]
+    if old:
+        yield Step(
+            "registry.old",
+            f"registries of before: {len(old)} file{'s' * (len(old) != 1)} of ours and their logins taken back",
+            give_back_others(CERTS, (f.path for f in files)),
+        )
     if files:
         # Stands for "the canary was pulled with exactly this configuration".
         proof = File(PROOF, digest(recipe.canary, *(f.path + f.content for f in files)) + "\n", mode="0600")
@@ -120,7 +128,7 @@ def _tampered(ctx: Context) -> Stop | None:
                 "registry.tampered",
                 f"{image} on this node is {seen}, pinned is {ctx.recipe.pin(image)}",
                 f"it may run here already: find out where it came from. If it is the right one, put its digest into {_lock_file(ctx)} "
-                f"(`inv cluster.digests`); if not, do not trust this node, and set it up again: {ctx.renew()}",
+                f"(`inv cluster.digests`); if not, do not trust this node: `{ctx.fab('reset')}`, and set it up again",
             )
     return None
 

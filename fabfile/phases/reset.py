@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ..context import Context
 from ..facts import LINKS, STATE, TRACES, NodeFacts
 from ..firewall import NETWORK, without_ours
+from ..keeping import CONTAINERD_CONFIG, GIVE_BACK, HEAD, INDEX
 from ..recipes.modern import CERTS, SOCKET
-from ..recipes.packages import WANTED, family
+from ..recipes.packages import Family, family, purgeable, to_unhold
 from ..steps import Action, Step, Stop, command
 from .leave import leave
 from .prep import MODULES, SYSCTL
@@ -21,7 +22,8 @@ _POD_FILES = re.compile(r"/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|p
 def reset(ctx: Context) -> Iterator[Action]:
     """Node object, kubeadm reset, what kubeadm leaves, firewall rules by our marks, swap and sysctls as they were."""
     facts = ctx.facts
-    purging = ctx.choices.purge and any(name in facts.packages for name in WANTED)
+    packages = family(facts)
+    purging = ctx.choices.purge and packages is not None and _purgeable(ctx, packages)
     if not residue(facts) and not _ours(ctx) and not purging:
         return
     foreign = [mount for mount in facts.mounts if mount.kind not in ("tmpfs", "overlay", "shm") and not _POD_FILES.search(mount.root)]
@@ -59,18 +61,20 @@ def reset(ctx: Context) -> Iterator[Action]:
         ),
     )
     yield Step("reset.files", "files of the cluster", _removals(ctx))
-    yield Step("reset.undo", "swap and sysctls as they were before", _UNDO)
-    if not ctx.choices.keep_images and "containerd.io" in facts.packages:
+    if not ctx.choices.keep_images and "containerd.io" in facts.packages:  # while containerd still has our configuration
         yield Step("reset.images", "images", (f"crictl --runtime-endpoint {SOCKET} rmi -a >/dev/null 2>&1 || true",), timeout=180)
-    packages = family(facts)
-    if purging and packages:
+    if purging and packages:  # before what was there comes back: a package takes its configuration files with it, whosever they are
         yield from packages.purge(facts, ctx.recipe)
+    unhold = to_unhold(facts)
+    yield Step("reset.undo", _undone(facts), (*((command("apt-mark", "unhold", *unhold),) if unhold else ()), *_UNDO))
 
 
 def residue(facts: NodeFacts) -> list[str]:
     """What an observed node still shows of a cluster; empty means clean. The audit after reset prints this."""
     found = [f"interface {name}" for name in LINKS if name in facts.links]
-    found += [f"file {path}" for path in sorted(facts.traces) if path in TRACES]
+    # a disk of InfluxDB's own stays mounted there, and with it the folder
+    known = set(TRACES) - ({STATE} if facts.metrics_disk and facts.undo <= {"influxdb"} else set())
+    found += [f"file {path}" for path in sorted(facts.traces) if path in known]
     found += [f"process {name}" for name in facts.processes if name != "kubeadm"]
     found += [f"mount {mount.target}" for mount in facts.mounts]
     if facts.firewall_rules:
@@ -82,13 +86,25 @@ def residue(facts: NodeFacts) -> list[str]:
 
 
 def _ours(ctx: Context) -> list[str]:
-    """Files that we wrote to this node outside the packages."""
-    paths = (MODULES.path, SYSCTL.path, *(f.path for f in ctx.recipe.registry_files()))
-    return [path for path in paths if path in ctx.facts.files]
+    """Files that we wrote to this node outside the packages: by their names, or by content that is ours."""
+    facts = ctx.facts
+    registries = [f.path for f in ctx.recipe.registry_files() if facts.has_file(f.path, f.sha256, f.mode)]
+    return [path for path in (MODULES.path, SYSCTL.path) if path in facts.files] + registries
+
+
+def _purgeable(ctx: Context, packages: Family) -> bool:
+    return bool(purgeable(ctx.facts)) or any(f.path in ctx.facts.files for f in packages.repository_files(ctx.facts, ctx.recipe))
+
+
+def _undone(facts: NodeFacts) -> str:
+    """The step's title, which also says what is left and why: nothing else of a step that goes well is shown."""
+    changed = sorted(path for path, state in facts.kept.items() if state == "changed")
+    left = f"; changed by others since, so left: {', '.join(changed)}" if changed else ""
+    disk = f"; {STATE}/influxdb is a disk of its own: its metrics are deleted, it stays mounted" if facts.metrics_disk else ""
+    return f"files, swap, sysctls and units as they were before{left}{disk}"
 
 
 def _removals(ctx: Context) -> tuple[str, ...]:
-    registries = (ctx.settings.registry, *ctx.settings.registry_mirrors) if ctx.settings.registry else ()
     return (
         "rm -rf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /etc/kubernetes/*.conf /etc/kubernetes/tmp",
         "rm -rf --one-file-system /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env "
@@ -98,7 +114,6 @@ def _removals(ctx: Context) -> tuple[str, ...]:
         "/run/flannel /opt/cni/bin/flannel",  # flannel's own pod put that plugin there
         "rmdir /var/lib/cni/results /var/lib/cni/networks /var/lib/cni 2>/dev/null || true",
         "rm -f /run/kubefab-init.yaml /run/kubefab-join.yaml /run/kubefab-token.yaml",
-        *(command("rm", "-rf", f"{CERTS}/{name}") for name in registries),
     )
 
 
@@ -109,9 +124,21 @@ _UNMOUNT = (
 _UNDO = (
     f"if [ -s {STATE}/sysctl ]; then sysctl -q -p {STATE}/sysctl || true; fi",
     f"rm -f {MODULES.path} {SYSCTL.path}",
-    "sed -i 's/^#kubefab# //' /etc/fstab",
+    "if grep -q '^#kubefab# ' /etc/fstab 2>/dev/null; then sed -i 's/^#kubefab# //' /etc/fstab; fi",
     f"if [ -s {STATE}/swapunits ]; then while read -r what u; do systemctl \"$what\" \"$u\" || true; done < {STATE}/swapunits; fi",
     f"if [ -s {STATE}/swaps ] || [ -s {STATE}/swapunits ]; then systemctl daemon-reload; fi",
     f"if [ -s {STATE}/swaps ]; then cut -d' ' -f1 {STATE}/swaps | while read -r s; do swapon \"$s\" || true; done; fi",
-    f"rm -rf {STATE}",
+    f"if grep -qx file {STATE}/selinux 2>/dev/null; then sed -i 's/^SELINUX=permissive$/SELINUX=enforcing/' /etc/selinux/config; fi",
+    f"if [ -s {STATE}/selinux ] && [ \"$(getenforce)\" = Permissive ]; then setenforce 1 || true; fi",
+    # hosts.toml of an earlier kubefab, of whichever registry: by its first line
+    f"for f in {CERTS}/*/hosts.toml; do if ! grep -qxF \"$f\" {INDEX} 2>/dev/null && head -n 1 \"$f\" 2>/dev/null | grep -qxF '{HEAD}'; "
+    'then rm -f "$f"; fi; done',
+    f"if grep -qxF {CONTAINERD_CONFIG} {INDEX} 2>/dev/null; then touch {STATE}/restart-containerd; fi",
+    *GIVE_BACK,
+    f"if [ -e {STATE}/restart-containerd ]; then systemctl try-restart containerd || true; fi",
+    f"if [ -s {STATE}/units ]; then while read -r u enabled active; do if [ \"$enabled\" = disabled ]; then systemctl disable \"$u\" || true; "
+    f'if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < {STATE}/units; fi',
+    f"if mountpoint -q {STATE}/influxdb 2>/dev/null; then rm -rf {STATE}/influxdb/data {STATE}/influxdb/meta {STATE}/influxdb/wal; fi",
+    f'for f in {STATE}/*; do if [ "$f" != {STATE}/influxdb ] || ! mountpoint -q "$f"; then rm -rf "$f"; fi; done',
+    f"if ! mountpoint -q {STATE}/influxdb 2>/dev/null; then rm -rf {STATE}; fi",
 )

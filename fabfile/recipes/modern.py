@@ -22,12 +22,12 @@ from .. import images
 from ..errors import UsageError
 from ..facts import NodeFacts
 from ..inventory import Environment, Node
+from ..keeping import CONTAINERD_CONFIG, HEAD
 from ..settings import Settings
 from ..steps import File
 from ..yamls import dumped
 
 SOCKET = "unix:///run/containerd/containerd.sock"
-CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 CERTS = "/etc/containerd/certs.d"
 _UPSTREAM = "registry.k8s.io"
 _ETCD, _DNS, _PROXY, _PAUSE = (f"{_UPSTREAM}/{name}" for name in ("etcd", "coredns/coredns", "kube-proxy", "pause"))
@@ -167,11 +167,11 @@ class Recipe:
                 "io.containerd.cri.v1.runtime": runtime,
             },
         }
-        return File(CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(merged(config, self.settings.containerd_config)))
+        return File(CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(merged(config, self.settings.containerd_config)), keep=True)
 
     @property
     def crictl_config(self) -> File:
-        return File("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n")
+        return File("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n", keep=True)
 
     def registry_files(self) -> tuple[File, ...]:
         """hosts.toml of the private registry and of each upstream that it mirrors, its login and CA in them."""
@@ -183,14 +183,14 @@ class Recipe:
         files = []
         if self.settings.registry_ca:
             host["ca"] = ca
-            files.append(File(ca, Path(self.settings.registry_ca).read_text().rstrip("\n") + "\n"))
+            files.append(File(ca, Path(self.settings.registry_ca).read_text().rstrip("\n") + "\n", keep=True))
         secret = bool(self.settings.registry_user)
         if secret:
             host["header"] = {"Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.encode()).decode()}"]}
         servers = {registry: f"https://{registry}", **{name: _upstream(name) for name in self.settings.registry_mirrors}}
         for name, server in servers.items():
             text = _HEAD + tomli_w.dumps({"server": server, "host": {f"https://{registry}": host}})
-            files.append(File(f"{CERTS}/{name}/hosts.toml", text, mode="0600" if secret else "0644", secret=secret))
+            files.append(File(f"{CERTS}/{name}/hosts.toml", text, mode="0600" if secret else "0644", secret=secret, keep=True))
         return tuple(files)
 
     @property
@@ -289,7 +289,7 @@ class Recipe:
         return [{"name": "resolv-conf", "value": "/run/systemd/resolve/resolv.conf" if stub else "/etc/resolv.conf"}]
 
 
-_HEAD = "# Written by kubefab; changes here are overwritten.\n"
+_HEAD = f"{HEAD}\n"
 
 
 def recipe_for(environment: Environment) -> Recipe:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..facts import NodeFacts
+from ..keeping import KEPT, NOTE, PACKAGED, STATE, look
 from ..steps import File, Step, Wait, command
 from .modern import Recipe
 
@@ -21,8 +22,48 @@ WANTED = ("containerd.io", *PINNED, "kubernetes-cni", "cri-tools")
 
 
 def purgeable(facts: NodeFacts) -> list[str]:
-    """Our packages on a node, less a containerd.io that Docker's own package there needs."""
-    return [name for name in WANTED if name in facts.packages and not (name == "containerd.io" and "docker-ce" in facts.packages)]
+    """The packages on a node that we brought, less a containerd.io that Docker's own package there needs.
+
+    None where it was not noted which of them were there before: what is not known to be ours stays.
+    """
+    if facts.before is None:
+        return []
+    needed = {"containerd.io"} if "docker-ce" in facts.packages else set()
+    return [name for name in WANTED if name in facts.packages and name not in facts.before and name not in needed]
+
+
+def to_unhold(facts: NodeFacts) -> list[str]:
+    """Packages that were there before us, that nobody held then, and that we hold."""
+    return [name for name in WANTED if name in facts.held and (facts.before or {}).get(name, "hi") != "hi"]
+
+
+def _noting(query: str) -> tuple[str, ...]:
+    """Shell lines that note, once, what is there before we install: packages, units, and the files that those packages bring.
+
+    `query` prints name, version and dpkg's status of those of our packages that are there.
+    """
+    absent = "".join(f"[ -e {path} ] || echo 'none {path}'; " for path in PACKAGED)
+    units = 'echo "$u $(systemctl is-enabled $u 2>/dev/null) $(systemctl is-active $u 2>/dev/null)"'
+    return (
+        f"install -d -m 0700 {STATE}",
+        f"[ -e {NOTE} ] || {{ {{ {query}; {absent}}} >{NOTE}.part; mv -f {NOTE}.part {NOTE}; }}",
+        f"[ -e {STATE}/units ] || {{ for u in containerd kubelet; do {units}; done >{STATE}/units.part; mv -f {STATE}/units.part {STATE}/units; }}",
+        *(look(path) for path in PACKAGED),
+    )
+
+
+def _purging(facts: NodeFacts) -> str:
+    """The step's title: which packages stay, and why."""
+    if facts.before is None:
+        return "remove the repositories; the packages stay, as it was not noted which of them were here before kubefab"
+    staying = [name for name in WANTED if name in facts.packages and name not in purgeable(facts)]
+    return "remove the packages and their repositories" + f"; {', '.join(staying)} stay{'s' * (len(staying) == 1)}" * bool(staying)
+
+
+def _forget_note(facts: NodeFacts) -> tuple[str, ...]:
+    """Once nothing that we brought is left."""
+    brought = [name for name in WANTED if name in facts.packages and name not in (facts.before or {})]
+    return (f"rm -f {NOTE}",) if brought == purgeable(facts) else ()
 
 
 class Family(Protocol):
@@ -115,11 +156,15 @@ class Apt:
 
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         hold = command("apt-mark", "hold", *WANTED)
+        shown = "${Package} ${Version} ${db:Status-Abbrev}\\n"
+        noting = _noting(f"dpkg-query -W -f '{shown}' {' '.join(WANTED)} 2>/dev/null | grep ' [ih]i' || true")
         if _right(facts, recipe):  # a second install would bring a newer containerd.io
-            return [Step("install.hold", "packages held at their versions", (hold,))]
+            return [Step("install.hold", "packages held at their versions", (*noting, hold))]
         settings = recipe.settings
         apt = "apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy"
         pinned = " ".join(f"{name}={recipe.version}-*" for name in PINNED)
+        install = f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades"
+        wanted = f"containerd.io {pinned} kubernetes-cni cri-tools iptables"
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/Release.key"
         containerd_key = f"{settings.containerd_url}/linux/{facts.os_id}/gpg"
         return [
@@ -147,27 +192,31 @@ class Apt:
                 "install.packages",
                 f"containerd and Kubernetes {recipe.version}",
                 (
+                    *noting,
                     f"{apt} update",
-                    f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades "
-                    f"containerd.io {pinned} kubernetes-cni cri-tools iptables",
+                    # never another's package for ours: what would have to go is named instead
+                    f"{install} --no-remove {wanted} || {{ rc=$?; {{ {install} -s {wanted} 2>/dev/null || true; }} "
+                    "| sed -nE 's/^Remv (\\S+).*/in the way: \\1/p'; exit $rc; }",
                     hold,
                 ),
                 timeout=1200,
-                hint="the last lines say which package or source; `apt-get install -f` mends a half-done install",
+                hint="the last lines say which package or source. `in the way` are packages of this machine that apt would remove for ours: if "
+                "nothing here needs them, `apt-get remove` them; otherwise take another machine",
             ),
         ]
 
     def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
         present = purgeable(facts)
-        purge = (f"apt-mark unhold {' '.join(WANTED)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}")
+        purge = (f"apt-mark unhold {' '.join(present)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}")
         return [
             Step(
                 "reset.packages",
-                "remove the packages and their repositories",
+                _purging(facts),
                 (
                     *(purge if present else ()),
                     f"rm -f {self.sources}/kubefab-kubernetes.list {self.sources}/kubefab-containerd.list "
-                    f"{self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg /etc/crictl.yaml",
+                    f"{self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg",
+                    *_forget_note(facts),
                 ),
                 timeout=600,
             )
@@ -250,14 +299,19 @@ class Dnf:
                 "install.selinux",
                 "SELinux permissive, as kubeadm's installation page asks",
                 (
-                    "if command -v getenforce >/dev/null && [ \"$(getenforce)\" = Enforcing ]; then setenforce 0; "
-                    "sed -i 's/^SELINUX=enforcing$/SELINUX=permissive/' /etc/selinux/config; fi",
+                    f"install -d -m 0700 {STATE}",
+                    f"if command -v getenforce >/dev/null && [ \"$(getenforce)\" = Enforcing ]; then echo at once >>{STATE}/selinux; setenforce 0; "
+                    f"if grep -qx SELINUX=enforcing /etc/selinux/config; then echo file >>{STATE}/selinux; "
+                    "sed -i 's/^SELINUX=enforcing$/SELINUX=permissive/' /etc/selinux/config; fi; fi",
                 ),
             ),
             Step(
                 "install.packages",
                 f"containerd and Kubernetes {recipe.version}",
-                (f"dnf -y --setopt=exit_on_lock=False {ours} install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",),
+                (
+                    *_noting(f"rpm -q --qf '%{{NAME}} %{{VERSION}}-%{{RELEASE}} ii\\n' {' '.join(WANTED)} 2>/dev/null | grep ' ii$' || true"),
+                    f"dnf -y --setopt=exit_on_lock=False {ours} install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",
+                ),
                 timeout=1200,
                 hint="the last lines say which package or source",
             ),
@@ -265,14 +319,21 @@ class Dnf:
 
     def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
         present = purgeable(facts)
+        # rpm puts a changed file of a package aside; ours by its hash
+        aside = "; ".join(
+            f'if [ -e {path}.rpmsave ] && grep -qxF "$(sha256sum {path}.rpmsave | cut -d\' \' -f1)" {KEPT}/ours{path} 2>/dev/null; '
+            f"then rm -f {path}.rpmsave; fi"
+            for path in PACKAGED
+        )
         return [
             Step(
                 "reset.packages",
-                "remove the packages and their repositories",
+                _purging(facts),
                 (
-                    *([f"dnf -y remove {' '.join(present)}"] if present else []),
+                    *([f"dnf -y remove {' '.join(present)}", aside] if present else []),
                     f"rm -f {self.repos}/kubefab-kubernetes.repo {self.repos}/kubefab-containerd.repo "
-                    f"{self.keys}/kubefab-kubernetes {self.keys}/kubefab-containerd /etc/crictl.yaml",
+                    f"{self.keys}/kubefab-kubernetes {self.keys}/kubefab-containerd",
+                    *_forget_note(facts),
                 ),
                 timeout=600,
             )

@@ -35,7 +35,7 @@ def rm(machine: Machine, call: Call) -> int:
             raise unmodelled(call)
         if "r" not in flags and machine.host.is_folder(path):
             code = call.fail(f"rm: cannot remove '{path}': Is a directory")
-        elif any(mount.split()[1].startswith(path.rstrip("/") + "/") for mount in machine.host.all_mounts):
+        elif any(f"{mount.split()[1]}/".startswith(path.rstrip("/") + "/") for mount in machine.host.all_mounts):
             code = call.fail(f"rm: cannot remove '{path}': Device or resource busy")
         elif not machine.host.remove(path) and "f" not in flags:
             code = call.fail(f"rm: cannot remove '{path}': No such file or directory")
@@ -140,6 +140,17 @@ def ls(machine: Machine, call: Call) -> int:
         else:
             call.out("".join(f"{name}\n" for name in machine.host.children(path)))
     return code
+
+
+@program("sync")
+def sync(machine: Machine, call: Call) -> int:
+    return 0
+
+
+@program("dirname")
+def dirname(machine: Machine, call: Call) -> int:
+    call.out(f"{call.argv[1].rpartition('/')[0] or '/'}\n")
+    return 0
 
 
 @program("stat")

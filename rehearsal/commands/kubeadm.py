@@ -348,7 +348,7 @@ def reset(machine: Machine, call: Call) -> int:
     if not host.unit("containerd").active or not host.cri:
         call.err("W [reset] Failed to remove containers: could not create a new runtime service: CRI is not implemented\n")
     busy = [line.split()[1] for line in host.mounts if line.split()[0] == "busy"]
-    host.mounts = [line for line in host.mounts if line.split()[0] == "busy"]
+    host.mounts = [line for line in host.mounts if line.split()[0] == "busy" or not line.split()[1].startswith("/var/lib/kubelet/")]
     if "kubelet" in host.units:
         host.units["kubelet"].active = False
     host.pods.clear()

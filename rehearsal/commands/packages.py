@@ -18,7 +18,9 @@ _PLAIN = {
     "ca-certificates": "20240203", "curl": "8.5.0-2ubuntu10.6", "gnupg": "2.4.4-2ubuntu17.3", "iproute-tc": "6.11.0-1.el9",
     "docker.io": "28.2.2-0ubuntu1~24.04.1", "iptables": "1.8.10-3ubuntu2",
 }  # fmt: skip
+_CONFLICTS = ("containerd", "runc", "moby-containerd", "moby-runc")  # of containerd.io
 PACKAGED_CONFIG = 'disabled_plugins = ["cri"]\n'
+PACKAGED_DEFAULTS = "KUBELET_EXTRA_ARGS=\n"
 
 
 @program("apt-get", "apt")
@@ -47,6 +49,13 @@ def apt_get(machine: Machine, call: Call) -> int:
     if verb == "update":
         return _update(machine, call)
     if verb == "install":
+        doomed = [name for name in _CONFLICTS if name in host.packages and "containerd.io" in names]
+        if "-s" in call.argv:
+            call.out("".join(f"Remv {name} [{host.packages[name]}]\n" for name in doomed))
+            return 0
+        if doomed and "--no-remove" in call.argv:
+            return call.fail("E: Packages need to be removed but remove is disabled.", 100)
+        _remove(machine, doomed)
         return _install(machine, call, names)
     if verb in ("purge", "remove", "autoremove"):
         _remove(machine, names)
@@ -143,7 +152,9 @@ def _put(machine: Machine, new: dict[str, str]) -> None:
             start(machine, "containerd")
     if "kubelet" in fresh:
         host.units["kubelet"] = Unit(active=host.family == APT, enabled=host.family == APT)
-        host.write("/etc/default/kubelet" if host.family == APT else "/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=\n")
+        defaults = "/etc/default/kubelet" if host.family == APT else "/etc/sysconfig/kubelet"
+        if defaults not in host.files:
+            host.write(defaults, PACKAGED_DEFAULTS)
     if "kubernetes-cni" in fresh:
         host.write("/opt/cni/bin/bridge", "")
     if "docker.io" in fresh:
@@ -159,8 +170,11 @@ def _remove(machine: Machine, names: list[str]) -> None:
         unit = {"containerd.io": "containerd", "docker.io": "docker"}.get(name, name)
         host.units.pop(unit, None)
         if name == "containerd.io":
-            for path in ("/etc/containerd/config.toml", "/run/containerd/containerd.sock"):
-                host.files.pop(path, None)
+            host.files.pop("/run/containerd/containerd.sock", None)
+        for path in {"containerd.io": ("/etc/containerd/config.toml",), "kubelet": ("/etc/default/kubelet", "/etc/sysconfig/kubelet")}.get(name, ()):
+            file = host.files.pop(path, None)
+            if file and host.family != APT and file.text not in (PACKAGED_CONFIG, PACKAGED_DEFAULTS):
+                host.files[f"{path}.rpmsave"] = file
 
 
 @program("apt-mark")
@@ -189,7 +203,17 @@ def dpkg(machine: Machine, call: Call) -> int:
         return 0
     if call.argv[1:2] == ["--configure"]:
         return 0
+    if call.argv[1:3] == ["-W", "-f"]:
+        return _shown(machine, call, call.argv[4:])
     raise unmodelled(call)
+
+
+def _shown(machine: Machine, call: Call, names: list[str]) -> int:
+    """Name, version and status of packages, as our query formats ask for them; 1 when one is not there."""
+    host = machine.host
+    there = [name for name in names if name in host.packages]
+    call.out("".join(f"{name} {host.packages[name]} {'hi' if name in host.held else 'ii'} \n".rstrip(" ") for name in there))
+    return int(len(there) < len(names))
 
 
 @program("dnf", "yum")
@@ -231,4 +255,6 @@ def dnf(machine: Machine, call: Call) -> int:
 def rpm(machine: Machine, call: Call) -> int:
     if call.argv[1:2] == ["-e"] and call.argv[-1].startswith("gpg-pubkey"):
         return call.fail(f"error: package {call.argv[-1]} is not installed")
+    if call.argv[1:3] == ["-q", "--qf"]:
+        return _shown(machine, call, call.argv[4:])
     raise unmodelled(call)

@@ -165,6 +165,11 @@ def swapon(machine: Machine, call: Call) -> int:
     return 0
 
 
+@program("mountpoint")
+def mountpoint(machine: Machine, call: Call) -> int:
+    return int(call.argv[-1] not in (line.split()[1] for line in machine.host.mounts))
+
+
 @program("umount")
 def umount(machine: Machine, call: Call) -> int:
     target = call.argv[-1]

@@ -79,6 +79,8 @@ def _test(machine: Machine, call: Call, words: list[str]) -> bool:
             return host.exists(path) or host.read(path) is not None
         case ["-f" | "-r", path]:
             return host.read(path) is not None
+        case ["-L", path]:
+            return False  # no link is modelled
         case ["-S", path]:
             return path in host.files
         case ["-s", path]:

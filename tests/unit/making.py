@@ -72,7 +72,7 @@ def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     made = family(base)
     assert made
     written = (recipe.containerd_config(), recipe.crictl_config, *registry, *proof, *made.repository_files(base, recipe))
-    return replace(having(base, written), **changes)
+    return replace(having(base, written), **{"before": {}, **changes})
 
 
 def links(*names: str, inside: str = "10.44.1") -> dict[str, Link]:

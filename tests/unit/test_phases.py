@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from fabfile.phases import BOOTSTRAP, EVERY
 from fabfile.phases.addons import retention_fault
 from fabfile.phases.network import _all_running
 from fabfile.phases.reset import residue
+from fabfile.recipes.packages import WANTED
 from fabfile.steps import Action, Step, Stop, Wait
 from making import (
     ALL_STAMPED,
@@ -177,7 +179,36 @@ def test_a_machine_outside_a_cluster_takes_any_release() -> None:
 
 def test_the_distributions_docker_is_not_pushed_out() -> None:
     assert only(steps(phases.INSTALL, replace(PLAIN, packages={"docker.io": "20.10", "containerd": "1.6"}))).id == "install.docker"
-    assert "install.packages" in ids(steps(phases.INSTALL, replace(PLAIN, packages={"containerd": "1.6"})))
+    stop = only(steps(phases.INSTALL, replace(PLAIN, packages={"containerd": "1.6", "runc": "1.1"})))
+    assert isinstance(stop, Stop) and stop.id == "install.conflict"
+    assert "containerd 1.6 and runc 1.1" in stop.reason and "`apt-get remove containerd runc`" in stop.remedy
+    stop = only(steps(phases.INSTALL, replace(PLAIN, os_id="rocky", packages={"runc": "1.1"})))
+    assert isinstance(stop, Stop) and "`dnf remove runc`" in stop.remedy
+    assert "--no-remove" in text_of(steps(phases.INSTALL, PLAIN))
+
+
+CONTAINERDS: list[tuple[str, dict[str, str], str, str]] = [
+    ("none of its own", {}, "", ""),
+    ("the usual places", {"root": "/var/lib/containerd/", "state": "/run/containerd"}, "", ""),
+    ("another disk", {"root": "/data/containerd"}, "", "install.containerd-root"),
+    ("another state", {"state": "/data/run"}, "", "install.containerd-root"),
+    ("another disk, and the inventory says so", {"root": "/data/containerd"}, '{"root": "/data/containerd"}', ""),
+    ("no disk any more, and the inventory has one", {"root": "/data/containerd"}, '{"root": "/srv/containerd"}', "install.containerd-root"),
+    ("not TOML", {"unread": "yes"}, "", "install.containerd-unread"),
+]
+
+
+@pytest.mark.parametrize(("found", "setting", "stop"), [row[1:] for row in CONTAINERDS], ids=[row[0] for row in CONTAINERDS])
+def test_containerds_disk_is_not_moved_without_a_word(found: dict[str, str], setting: str, stop: str) -> None:
+    env = environment(**({"containerd_config": setting} if setting else {}))
+    made = list(steps(phases.INSTALL, replace(PLAIN, containerd=found), env))
+    assert (made[0].id if isinstance(made[0], Stop) else "") == stop
+    if stop == "install.containerd-root" and not setting:
+        assert isinstance(made[0], Stop)
+        told = re.search(r"CONTAINERD_CONFIG='(.+)' in", made[0].remedy)
+        assert told
+        again = steps(phases.INSTALL, replace(PLAIN, containerd=found), environment(containerd_config=told[1]))
+        assert not isinstance(again[0], Stop), "the remedy is one"
 
 
 @pytest.mark.parametrize("docker", [True, False])
@@ -187,6 +218,31 @@ def test_purge_leaves_the_containerd_that_docker_needs(docker: bool) -> None:
     assert isinstance(purge, Step)
     assert ("purge containerd.io" in purge.commands[1]) is not docker
     assert "kubelet" in purge.commands[1]
+
+
+def purge_of(facts: NodeFacts) -> Step | None:
+    return next((a for a in steps(phases.RESET, facts, choices=Choices(purge=True)) if isinstance(a, Step) and a.id == "reset.packages"), None)
+
+
+@given(st.sets(st.sampled_from(WANTED)), st.sets(st.sampled_from(WANTED)), st.booleans(), st.booleans(), st.sampled_from(["debian", "rocky"]))
+def test_purge_removes_exactly_what_we_brought(there: set[str], before: set[str], noted: bool, docker: bool, system: str) -> None:
+    packages = dict.fromkeys(there, "1.0-1") | ({"docker-ce": "29"} if docker else {})
+    facts = replace(DONE, os_id=system, packages=packages, held=frozenset(there), before=dict.fromkeys(before, "ii") if noted else None)
+    found = purge_of(facts)
+    removed = {name for line in (found.commands if found else ()) if " purge " in line or " remove " in line for name in line.split()} & set(WANTED)
+    assert removed == (there - before - ({"containerd.io"} if docker else set()) if noted else set())
+    unheld = {name for a in steps(phases.RESET, facts) if isinstance(a, Step) for line in a.commands if "unhold" in line for name in line.split()[2:]}
+    assert unheld == (there & before if noted else set()), "nobody held them before us"
+
+
+def test_holds_of_others_stay() -> None:
+    assert "unhold" not in text_of(steps(phases.RESET, replace(DONE, before={"containerd.io": "hi"})))
+
+
+def test_packages_that_nobody_noted_stay_and_it_is_said() -> None:
+    step = purge_of(replace(DONE, before=None))
+    assert step and "the packages stay" in step.title
+    assert "containerd.io stays" in getattr(purge_of(replace(DONE, before={"containerd.io": "ii"})), "title", "")
 
 
 def test_dockers_two_keys_are_both_known() -> None:
@@ -202,7 +258,7 @@ def test_versions_are_pinned_and_held() -> None:
     hold = "apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools"
     assert hold in text
     (alone,) = steps(phases.INSTALL, replace(DONE, held=DONE.held - {"cri-tools"}))
-    assert isinstance(alone, Step) and alone.commands == (hold,), "installing once more would bring a newer containerd.io"
+    assert isinstance(alone, Step) and alone.commands[-1] == hold and "apt-get" not in text_of([alone]), "installing once more would bring a newer containerd.io"
 
 
 def test_a_repositorys_key_is_checked_unless_told_otherwise() -> None:
@@ -499,7 +555,7 @@ def test_the_manuals_command_is_repeated_and_then_the_pods_are_recreated_once() 
 # --- reset (X1, X2)
 
 USED = member(ENV)
-RESET = ["reset.kubeadm", "reset.mounts", "reset.network", "reset.files", "reset.undo", "reset.images"]
+RESET = ["reset.kubeadm", "reset.mounts", "reset.network", "reset.files", "reset.images", "reset.undo"]
 SUBPATH = "/var/lib/kubelet/pods/1/volume-subpaths/config/grafana/0"
 
 
@@ -539,7 +595,8 @@ def test_reset_of_one_node_takes_it_out_of_the_cluster_first() -> None:
 
 def test_reset_can_keep_images_and_can_purge() -> None:
     assert "reset.images" not in ids(steps(phases.RESET, USED, choices=Choices(keep_images=True)))
-    assert ids(steps(phases.RESET, USED, choices=Choices(purge=True)))[-1] == "reset.packages"
+    # a package takes its configuration files with it, whosever they are: what was there comes back after that
+    assert ids(steps(phases.RESET, USED, choices=Choices(purge=True)))[-2:] == ["reset.packages", "reset.undo"]
     assert "apt-get" in text_of(steps(phases.RESET, USED, choices=Choices(purge=True)))
 
 
@@ -550,6 +607,31 @@ def test_reset_never_flushes_a_firewall_nor_deletes_whole_folders_of_others() ->
     assert "rm -rf /var/lib/kubelet/*" not in text
     assert "docker" not in text.replace("docker.io/", "")
     assert "reboot" not in text
+
+
+def test_what_is_left_is_said() -> None:
+    kept = {"/etc/containerd/config.toml": "changed", "/etc/crictl.yaml": "ours", "/etc/containerd/certs.d/a/hosts.toml": "back"}
+    title = next(a.title for a in steps(phases.RESET, replace(USED, kept=kept)) if isinstance(a, Step) and a.id == "reset.undo")
+    assert title.endswith("changed by others since, so left: /etc/containerd/config.toml")
+    title = next(a.title for a in steps(phases.RESET, replace(USED, metrics_disk=True)) if isinstance(a, Step) and a.id == "reset.undo")
+    assert "stays mounted" in title
+
+
+def test_a_disk_of_influxdbs_own_that_stays_mounted_is_no_residue() -> None:
+    left = fresh(traces=frozenset({STATE}), undo=frozenset({"influxdb"}), metrics_disk=True)
+    assert residue(left) == []
+    assert residue(replace(left, metrics_disk=False)) == residue(replace(left, undo=frozenset({"influxdb", "swaps"}))) == [f"file {STATE}"]
+
+
+OLD_REGISTRY = "/etc/containerd/certs.d/old.example:5000/hosts.toml"
+
+
+def test_a_registry_that_is_not_the_inventorys_any_more_is_taken_back() -> None:
+    for env in (ENV, environment(registry="new.example:5000")):
+        found = list(steps(phases.REGISTRY, replace(installed(env), kept={OLD_REGISTRY: "ours"}), env))
+        assert found[0].id == "registry.old", env
+        assert "new.example:5000" not in text_of(found[:1]) or "grep -vxF" in text_of(found[:1])
+    assert "registry.old" not in ids(steps(phases.REGISTRY, installed(ENV)))
 
 
 RESIDUE = [
