@@ -59,7 +59,7 @@ class Expected:
 
 
 def interface_wait(
-    id: str, expected: Expected, *, grace: float, hostname: Hostname, reset: str, needs: str = ""
+    id: str, expected: Expected, *, grace: float, hostname: Hostname, renew: str, needs: str = ""
 ) -> Wait:
     """Wait for the links; after `grace` seconds restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
     pods = tuple(
@@ -81,8 +81,8 @@ def interface_wait(
             Remedy("restart the kubelet", RESTART, after=grace),
             Remedy("recreate flannel's and our other pods on this node", pods, after=grace, on="control-plane"),
         ),
-        hint=f"the manual's rule (N4): take this node off and set it up again: `{reset}`. First look whether UDP 8472 is open "
-        "between the nodes, and whether POD_CIDR is the one that the cluster was made with",
+        hint="is UDP 8472 open between the nodes? `inv cluster.doctor` tests it. If only cni0 is wrong: `ip link delete cni0` on this node, then "
+        f"run this again. When nothing else helps, the manual's rule (N4), set this node up again: {renew}",
         needs=needs,
         evidence=(
             "ip -br addr",

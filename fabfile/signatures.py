@@ -88,7 +88,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-FILE-EXISTS",
         r"\[ERROR (FileAvailable|DirAvailable)-",
         "files of an earlier kubeadm run are there",
-        "the reset phase on that node removes them; look first whether they belong to a cluster in use",
+        "whose are they? `inv cluster.doctor` says so. `fab -H NODE reset` removes what is this cluster's, then `inv cluster.bootstrap`",
         "kubeadm preflight FileAvailable, DirAvailable",
     ),
     _s(
@@ -109,7 +109,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-OTHER-CA",
         r"x509: certificate signed by unknown authority.*(crypto/rsa|kubernetes|6443)|cluster CA found in .* is invalid|none of the public keys",
         "the node, or this command, holds the CA of another (an earlier) cluster",
-        "the reset phase on that node, then join again; for kubectl: `inv cluster.kubeconfig`",
+        "`fab -H NODE reset` for that worker, then `inv cluster.bootstrap`; for kubectl: `inv cluster.kubeconfig`",
         "kubernetes.io Troubleshooting kubeadm, TLS certificate errors",
     ),
     _s(
@@ -200,7 +200,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-CNI0-ADDRESS",
         r"cni0\"? already has an IP address different from",
         "cni0 is left from an earlier cluster with another subnet",
-        "`ip link delete cni0` there after a drain, or the reset phase and join again",
+        "drain it, `ip link delete cni0` there, uncordon it; or for a worker `fab -H NODE reset`, then `inv cluster.bootstrap`",
         "containernetworking/plugins bridge; kubernetes #39557",
     ),
     _s(
@@ -214,7 +214,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-FLANNEL-CIDR",
         r"specified in the flannel net config doesn't contain|flannel net config doesn't contain .*PodCIDR",
         "flannel's network is not the one that the cluster was made with: POD_CIDR changed after kubeadm init",
-        "set POD_CIDR back (`kubectl cluster-info dump | grep -m1 cluster-cidr`), or reset the cluster and bootstrap it",
+        "set POD_CIDR back: `inv cluster.doctor` shows the cluster's (KF-SET-LASTING), then run bootstrap again",
         "flannel docs/troubleshooting.md",
     ),
     _s(

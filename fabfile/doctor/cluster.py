@@ -198,7 +198,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 ERROR,
                 name,
                 f"subnet.env says {own}, the API gave it {cidr}: of an earlier cluster",
-                f"`{chart.fab(patient, 'reset')}`, then join again",
+                f"delete this node's kube-flannel pod, which writes the file again; if that does not help: {chart.context(patient).renew()}",
             )
         bridge = facts.links.get("cni0")
         held = [a for a in bridge.addresses if ":" not in a] if bridge else []

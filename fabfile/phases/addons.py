@@ -29,7 +29,7 @@ def addons(ctx: Context) -> Iterator[Action]:
             expected,
             grace=ctx.settings.flannel_grace,
             hostname=ctx.facts.hostname,
-            reset=ctx.fab("reset"),
+            renew=ctx.renew(),
         )
     control = ctx.control or ctx.facts
     if ctx.facts.hostname not in control.reporting:

@@ -41,7 +41,7 @@ def join(ctx: Context) -> Iterator[Action]:
             expected,
             grace=ctx.settings.flannel_grace,
             hostname=facts.hostname,
-            reset=ctx.fab("reset"),
+            renew=ctx.renew(),
             needs="network",
         )
     if not member or (control and not control.node_ready(facts.hostname)):

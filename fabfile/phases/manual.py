@@ -211,7 +211,7 @@ def _interfaces(ctx: Context, id: str, expected: Expected, rule: str, needs: str
         until=lambda output: expected.missing(_seen(output)),
         deadline=MINUTE,
         remedies=(Remedy(f"restart the kubelet ({rule})", ("systemctl restart kubelet",), after=ctx.settings.flannel_grace),),
-        hint=f"still absent, or in another range: take this node off and install it again (N4): `{ctx.fab('reset')}`, then bootstrap",
+        hint=f"still absent, or in another range: set this node up again (N4): {ctx.renew()}",
         needs=needs,
         evidence=(INTERFACES, "journalctl -u kubelet -n 6 --no-pager 2>&1"),
     )

@@ -128,7 +128,7 @@ def _tampered(ctx: Context) -> Stop | None:
                 "registry.tampered",
                 f"{image} on this node is {seen}, pinned is {ctx.recipe.pin(image)}",
                 f"it may run here already: find out where it came from. If it is the right one, put its digest into {_lock_file(ctx)} "
-                f"(`inv cluster.digests`); if not, do not trust this node: `{ctx.fab('reset')}`, and set it up again",
+                f"(`inv cluster.digests`); if not, do not trust this node, and set it up again: {ctx.renew()}",
             )
     return None
 

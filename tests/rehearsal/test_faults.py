@@ -69,7 +69,7 @@ CASES = (
     Case("cp1:flannel-after-restart", notes="restart the kubelet"),
     Case(
         "w2:flannel-wrong-range",
-        {"w2": (rf"{GAVE_UP}.*flannel\.1 has 10\.99\.\d+\.0, not in 10\.44\.0\.0/16", "N4.*POD_CIDR")},
+        {"w2": (rf"{GAVE_UP}.*flannel\.1 has 10\.99\.\d+\.0, not in 10\.44\.0\.0/16", "N4.*fab -H w2 reset")},
         mend=("w2",),
         intact=others_ready("cp1", "w1"),
     ),

@@ -152,3 +152,29 @@ def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(inventory, "load", lambda name: bed.environment)
         take_off(Options("rehearsal"), ["all"], Choices())
+
+
+@pytest.mark.parametrize("name", ["cp1", "w1"])
+def test_a_bridge_of_another_range_alone_is_deleted_and_nothing_is_reset(bed: Bed, name: str) -> None:
+    """What the hint says first: `ip link delete cni0` on this node, then the same command."""
+    bed.bootstrap()
+
+    def change(simulation: Simulation) -> None:
+        simulation.hosts[name].links["cni0"].addresses = ["10.99.0.1/24"]
+
+    changed(bed, change)
+    outcome = bed.bootstrap()
+    error = outcome.failed[name]
+    assert "cni0 has 10.99.0.1, not in 10.44.0.0/16" in error.message
+    assert error.remedy.index("ip link delete cni0") < error.remedy.index("cluster.bootstrap")
+    changed(bed, lambda simulation: simulation.hosts[name].links.pop("cni0") and None)
+    assert set(bed.bootstrap().states.values()) == {"done"}
+
+
+@pytest.mark.parametrize("fault", ["cp1:flannel-missing", "cp1:flannel-wrong-range"])
+def test_a_control_plane_whose_api_answered_is_never_said_to_be_reset_alone(bed: Bed, fault: str) -> None:
+    outcome = bed.bootstrap(fault)
+    remedy = outcome.failed["cp1"].remedy
+    assert "fab -H cp1 reset" not in remedy and "everything in it is lost: `inv cluster.reset --env rehearsal`" in remedy
+    assert set(bed.reset().states.values()) == {"done"}
+    assert set(bed.bootstrap().states.values()) == {"done"}

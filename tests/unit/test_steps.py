@@ -71,7 +71,7 @@ def test_cni0_is_asked_for_only_where_a_pod_makes_it(pods: str, fault: str | Non
 
 
 def test_the_manuals_minute_then_the_kubelet_then_pods_then_advice() -> None:
-    wait = interface_wait("join.flannel", EXPECTED, grace=60, hostname="w1", reset="fab -H w1 reset --env aws")
+    wait = interface_wait("join.flannel", EXPECTED, grace=60, hostname="w1", renew="`fab -H w1 reset --env aws`")
     assert [(r.after, r.on) for r in wait.remedies] == [(60, ""), (60, "control-plane")]
     assert wait.remedies[0].commands == ("systemctl restart kubelet",)
     assert all("spec.nodeName=w1" in line for line in wait.remedies[1].commands)
