@@ -53,7 +53,8 @@ def _drained(ctx: Context, name: str) -> Wait:
         interval=1,
         on="control-plane",
         hint="make room for these pods on another node, or change the budget; then run this again. Meant all the same: "
-        f"`{ctx.fab('reset')} --force-drain {ctx.node.name}` deletes them. To keep the node: `kubectl uncordon {name}` on the control plane",
+        f"`{ctx.fab('reset')} --force-drain {ctx.node.name}` deletes them. To keep the node: "
+        f"`{command('kubectl', 'uncordon', name)}` on the control plane",
     )
 
 
