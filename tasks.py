@@ -18,7 +18,7 @@ import lab.entry
 import rehearsal.entry
 from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning, resetting
 from fabfile import status as status_module
-from fabfile.commands import command, exit_unless, exit_with, release, summary
+from fabfile.commands import agreed, command, exit_unless, exit_with, release, summary
 from fabfile.context import Choices
 from fabfile.errors import EXIT_USAGE, KubefabError, UsageError
 from fabfile.facts import NodeFacts
@@ -28,9 +28,10 @@ from fabfile.screen import Screen, verdict
 from fabfile.session import Options, Session, opened, tell_unlisted, warn
 
 
-@command(iterable=["fault"], optional=["kubeconfig"],
+@command(iterable=["fault"], optional=["kubeconfig", "yes"],
          help={"limit": "only these nodes: a group, names, addresses; several with commas",
-               "only-failed": "only nodes that earlier runs left unfinished", "from": "begin with this phase"})
+               "only-failed": "only nodes that earlier runs left unfinished", "from": "begin with this phase",
+               "yes": "1.5 only: the environment's name, if what an earlier cluster left may be stopped and the node rebooted (P2)"})
 def bootstrap(
     c: Any,
     env: str = "",
@@ -42,18 +43,19 @@ def bootstrap(
     kubernetes: str = "",
     recipe: str = "",
     kubeconfig: str = "",
+    yes: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
     """Bring the cluster up, or on from where it stopped."""
     wanted = choosing.phases_from(phases.BOOTSTRAP, from_)
-    chosen = release(kubernetes, recipe)
+    chosen, sure = release(kubernetes, recipe), agreed(inventory.load(env or None), yes)
     options = Options(env, workers=workers, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
         nodes = choosing.chosen_nodes(session.environment, limit, only_failed)
         if not nodes:
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
             return
-        result = session.run(wanted, nodes)
+        result = session.run(wanted, nodes, Choices(agreed=sure))
         if not result.failed:
             summary(session, result, wanted)
             if kubeconfig:

@@ -27,6 +27,7 @@ class Choices:
     whole_cluster: bool = True
     foreign: tuple[str, ...] = ()
     adopt: str = ""
+    agreed: bool = False  # the environment's name was given: what P2 of 1.5 stops may be stopped
     force_drain: frozenset[str] = frozenset()
 
 

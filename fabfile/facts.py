@@ -138,6 +138,7 @@ if [ -n "$control_plane" ]; then
     grep -oE -- '--(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)=[^" ]+'
   sed -n 's/^clusterDomain: */--cluster-domain=/p' /var/lib/kubelet/config.yaml 2>/dev/null
 fi
+echo '@@ docker'; if [ -n "$docker" ] && has docker; then timeout 10 docker ps --format '{{.Names}}' 2>/dev/null || echo '?'; fi
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
 echo '@@ kept'; @kept@
 echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
@@ -149,7 +150,7 @@ echo '@@ end'
 
 
 def observe_script(
-    *, control_plane: bool, files: Iterable[str], settle: bool = False, ready: str = "/readyz", digests: str = ""
+    *, control_plane: bool, files: Iterable[str], settle: bool = False, ready: str = "/readyz", digests: str = "", docker: bool = False
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` the API's health endpoint.
 
@@ -175,6 +176,7 @@ def observe_script(
         "settle": str(LOCK_WAIT) if settle else "",
         "ready": ready,
         "digests": digests,
+        "docker": "yes" if docker else "",
     }
     head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
     return f'# kubefab: observe\nmain() {{\nrm -f -- "$0"\n{head}\n{_SCRIPT}}}\nmain\n'
@@ -301,6 +303,7 @@ class NodeFacts:
     kubeadm_images: tuple[str, ...] = ()  # what its kubeadm would run, likewise
     ca_hash: str = ""
     made: Made = Made()
+    docker: tuple[str, ...] = ()  # containers that are not Kubernetes', when they were asked for; `?`: Docker did not say
     kubeconfigs: Mapping[str, Kubeconfig] = field(default_factory=dict)  # admin, kubelet, bootstrap-kubelet
     identity: Identity = Identity()
     uid: str = ""  # kube-system's, from the API
@@ -442,6 +445,7 @@ def parse_facts(output: str) -> NodeFacts:
         etcd_size=forms.number(size, "size of etcd's database") if size else 0,
         others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
         made=parse_made(said.lines("made", "")),
+        docker=tuple(name for name in said.lines("docker", "") if forms.has(name, r"\?|[A-Za-z0-9][A-Za-z0-9_.-]*") and not name.startswith("k8s_")),
         undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
         kept=parse_kept(said.lines("kept", "")),
         before=parse_before(said.lines("before", "")),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from .context import Choices
 from .facts import Link, NodeFacts
 from .inventory import Environment
 from .phases import BOOTSTRAP, EVERY, Phase
@@ -49,7 +50,7 @@ def _observed(manual: Manual) -> list[str]:
 def _plan(environment: Environment, phases: Sequence[Phase], facts: dict[str, NodeFacts]) -> Iterator[str]:
     manual = Manual(environment)
     nodes = [node for node in environment.nodes if node.name in facts]
-    for planned in plan(environment, phases, nodes, facts):
+    for planned in plan(environment, phases, nodes, facts, Choices(agreed=True)):
         yield ""
         yield f"## {planned.phase} on {planned.node}"
         lines = [line for line in manual.lines() if line.id[0] == _LETTER[planned.phase]]

@@ -15,6 +15,7 @@ from .facts import NodeFacts
 from .inventory import Environment, Node, with_release
 from .operating import reader
 from .phases import RESET
+from .phases.manual import containers
 from .planning import plan
 from .session import Options, Session, opened
 from .steps import Stop
@@ -47,7 +48,7 @@ def take_off(
             whole_cluster=session.environment.control_plane in nodes,
             force_drain=_forced(session.environment, force_drain, nodes),
         )
-        if choices.whole_cluster:
+        if choices.whole_cluster or session.environment.settings.manual:
             look(session, nodes, choices)
         if asking:
             confirm(session.environment, nodes)
@@ -59,19 +60,24 @@ def take_off(
 
 
 def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
-    """Say what runs in the cluster; a cluster is taken down whole or left alone: what stops one node stops all before any is touched.
+    """Say what would be lost: what runs in a whole cluster, and what Docker runs beside it on nodes of 1.5.
 
-    Without its control plane nothing could drain the pods that hold a volume.  Raises KubefabError; a node that cannot be
-    observed is left to the run.
+    A cluster is taken down whole or left alone: what stops one node stops all before any is touched, as without its control
+    plane nothing could drain the pods that hold a volume.  Raises KubefabError; a node that cannot be observed is left to the run.
     """
     environment = session.environment
+    whole = environment.control_plane in nodes
     with ThreadPoolExecutor(1) as pool:  # beside the survey: one round
-        asked = pool.submit(contents.ask, environment, session.group)
-        seen = reader(session).survey(environment.nodes)
-        found = asked.result()
+        asked = pool.submit(contents.ask, environment, session.group) if whole else None
+        seen = reader(session).survey(environment.nodes if whole else nodes)
     observed = {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
-    strange = contents.strangers(environment, observed.get(environment.control_plane.name), (facts.hostname for facts in observed.values()))
-    for line in contents.lines(environment, found, strange):
+    told: list[str] = []
+    if asked:
+        hostnames = (facts.hostname for facts in observed.values())
+        strange = contents.strangers(environment, observed.get(environment.control_plane.name), hostnames)
+        told += contents.lines(environment, asked.result(), strange)
+    told += [f"{name}: {containers(facts)}" for name, facts in observed.items() if facts.docker]
+    for line in told:
         session.console.print(line, soft_wrap=True)
     planned = plan(environment, [RESET], nodes, observed, choices)
     stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]

@@ -171,8 +171,11 @@ class Run:
 
     def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
         """Gather one node's facts. Raises Unreachable, or StepFailed when the script itself does not work there."""
-        ready = "/healthz" if self.environment.settings.manual else "/readyz"
-        text = observe_script(control_plane=node.control_plane, files=self.files, settle=settle, ready=ready, digests=self.digests)
+        manual = self.environment.settings.manual
+        ready = "/healthz" if manual else "/readyz"
+        text = observe_script(
+            control_plane=node.control_plane, files=self.files, settle=settle, ready=ready, digests=self.digests, docker=manual
+        )
         clock = self._clock(node.name)
         started, look = clock.now(), next(self._looks)
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))

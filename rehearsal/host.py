@@ -133,6 +133,7 @@ class Host:
     kubelet_restarts: int = 0
     lists_from: str = ""
     halted: bool = False
+    containers: list[str] = field(default_factory=list)  # of Docker, beside Kubernetes': their names
 
     @classmethod
     def new(cls, name: str, hostname: str, address: str, number: int, *, control_plane: bool, seed: int, like: str = APT) -> Host:

@@ -284,6 +284,12 @@ def _containerd(machine: Machine, values: Values) -> str:
     return (machine.host.read(CONTAINERD_CONFIG) or "").partition("\n[")[0]
 
 
+@_section("docker")
+def _docker(machine: Machine, values: Values) -> str:
+    asked = values.get("docker") and machine.host.has("docker")
+    return _run(machine, "docker ps --format '{{.Names}}' 2>/dev/null || echo '?'") if asked else ""
+
+
 @_section("undo")
 def _undo(machine: Machine, values: Values) -> str:
     return _lines(machine.host.children(values["state"]))

@@ -53,6 +53,14 @@ def prep(ctx: Context) -> Iterator[Action]:
     if foreign:
         yield _mounted("prep.volumes", foreign)
         return
+    if not ctx.choices.agreed:
+        yield Stop(
+            "prep.leftovers",
+            f"{_links(*found)} of an earlier cluster: the manual's rule (P2) is `kubeadm reset`, every Docker process stopped, and a reboot. "
+            f"{containers(facts)}",
+            f"if all that may go: `inv cluster.bootstrap --env {ctx.environment.name} --kubernetes 1.5 --yes {ctx.environment.name}`",
+        )
+        return
     reset, stop, _ = manual.commands("P2")
     yield Step(
         "prep.leftovers",
@@ -69,6 +77,16 @@ def prep(ctx: Context) -> Iterator[Action]:
         deadline=MINUTE,
         hint="something else on this node makes that interface; `systemctl list-units` there",
     )
+
+
+def containers(facts: NodeFacts) -> str:
+    """The Docker containers that are not Kubernetes', for a person."""
+    if "?" in facts.docker:
+        return "What Docker runs here is not known: it did not answer"
+    if not facts.docker:
+        return "No container runs here that is not Kubernetes'"
+    more = f" and {len(facts.docker) - 8} more" if len(facts.docker) > 8 else ""
+    return f"Docker runs here, and not for Kubernetes: {', '.join(facts.docker[:8])}{more}"
 
 
 def _none_stale(output: str) -> str | None:

@@ -44,7 +44,11 @@ def docker(machine: Machine, call: Call) -> int:
         return call.fail("Cannot connect to the Docker daemon. Is the docker daemon running on this host?")
     match call.argv[1:]:
         case ["ps", flags] if "q" in flags:
-            call.out("".join(f"{sandbox(host, pod)}\n" for pod in host.pods))
+            call.out("".join(f"{name}\n" for name in (*(sandbox(host, pod) for pod in host.pods), *host.containers)))
+        case ["ps", "--format", "{{.Names}}"]:
+            call.out("".join(f"{name}\n" for name in (*(f"k8s_POD_{pod.name}" for pod in host.pods), *host.containers)))
+        case ["stop", *words]:
+            host.containers = [name for name in host.containers if name not in words]
         case ["images", flags] if "q" in flags:
             call.out("".join(f"{image}\n" for image in host.images))
         case ["ps" | "images" | "info" | "version", *_]:

@@ -15,6 +15,7 @@ from fabfile.doctor import Doctor
 from fabfile.hostkeys import KnownHosts
 from fabfile.runner import Run
 from rehearsal.commands import host2017
+from rehearsal.host import Unit
 from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed, Recorder
 
@@ -80,8 +81,20 @@ def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
     def note(simulation: Simulation, run: Run) -> None:
         before.update({name: host.boot_id for name, host in simulation.hosts.items()})
 
-    outcome = bed.run(phases.BOOTSTRAP, "w2:stale-cni0", hook=note)
-    assert outcome.states == {"cp1": "done", "w1": "done", "w2": "done"}, outcome.recorder.lines
+    def busy(simulation: Simulation, run: Run) -> None:
+        host = simulation.hosts["w2"]
+        host.packages["docker.io"], host.units["docker"] = "1.12", Unit(True, True)
+        host.containers = ["shop-db"]
+        host.make_folder("/etc/docker")
+
+    stopped = bed.run(phases.BOOTSTRAP, "w2:stale-cni0", hook=busy)
+    assert set(stopped.failed) == {"w2"} and "shop-db" in stopped.failed["w2"].message
+    assert "`inv cluster.bootstrap --env rehearsal --kubernetes 1.5 --yes rehearsal`" in stopped.failed["w2"].remedy
+    assert {script for where, script in stopped.simulation.ran if where == "w2"} == {"observe"}
+    assert stopped.simulation.hosts["w2"].containers == ["shop-db"]
+
+    outcome = bed.run(phases.BOOTSTRAP, choices=Choices(agreed=True), hook=note)
+    assert outcome.states == {"cp1": "done", "w1": "done", "w2": "done"}, {n: (e.message, e.output) for n, e in outcome.failed.items()}
     rebooted = {name for name, host in outcome.simulation.hosts.items() if host.boot_id != before[name]}
     assert rebooted == {"w2"}
 

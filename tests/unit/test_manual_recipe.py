@@ -247,7 +247,7 @@ def test_p1_a_new_machine_needs_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["cni0", "flannel.1"])
 def test_p2_an_earlier_clusters_link_means_reset_docker_stopped_and_a_reboot(name: str) -> None:
-    found = actions("prep", xenial(links=links(name), packages=ALL))
+    found = actions("prep", xenial(links=links(name), packages=ALL), choices=Choices(agreed=True))
     assert ids(found) == ["prep.leftovers", "prep.reboot", "…prep.back", "…prep.interfaces"]
     assert commands(found)[0] == "kubeadm reset" and "docker stop" in commands(found)[1] and "reboot" in commands(found)[2]
     back = wait(found, "prep.back")
@@ -256,6 +256,16 @@ def test_p2_an_earlier_clusters_link_means_reset_docker_stopped_and_a_reboot(nam
     assert look.until(f"3: {name}: <UP> mtu 1450\n") == name
     assert look.until("2: eth0: <UP> mtu 1500\n    inet 10.2.0.9/16 scope global\n") is None
     assert look.until("bash: no such thing")
+
+
+@pytest.mark.parametrize(
+    ("docker", "said"),
+    [((), "No container runs here that is not Kubernetes'"), (("shop-db", "web"), "not for Kubernetes: shop-db, web"), (("?",), "is not known")],
+)
+def test_p2_stops_until_it_is_agreed_to_and_names_what_docker_runs(docker: tuple[str, ...], said: str) -> None:
+    (stop,) = actions("prep", xenial(links=links("cni0"), packages=ALL, docker=docker))
+    assert isinstance(stop, Stop) and said in stop.reason and "reboot" in stop.reason
+    assert "--kubernetes 1.5 --yes" in stop.remedy
 
 
 def test_p2_never_touches_a_member() -> None:
