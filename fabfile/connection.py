@@ -36,11 +36,17 @@ DEAD_PEER = 20_000  # milliseconds without an acknowledgement
 CAPTURE_LIMIT = 4 << 20  # bytes
 RUN_LOCK = "/run/kubefab-run.lock"
 LOCK_PATIENCE = 2  # seconds
+TAKEN_SINCE = 76  # the exit code that says so
 LOCK_WORDS = 1 << 16  # bytes that may come before the lock is held
 SIGN_OF_LIFE = 15  # seconds between two; a node gives a silent holder four times that
 SUDO = "env LC_ALL=C sudo"  # its words are read here, so they must be English
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+def _now() -> float:
+    """Seconds on a clock that goes on while this machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class _Policy(paramiko.MissingHostKeyPolicy):
@@ -247,11 +253,13 @@ class Connection(fabric.Connection):
 
         `owner` is what others are told, and names this run alone.  The lock lives with an open channel: it goes when the
         operator's process does, and a minute after the last sign of life when the link fell silent.  A link that is opened
-        again takes it again.  Raises KubefabError that names the holder when somebody else has it.
+        again takes it again, unless another run has had it meanwhile.  Raises KubefabError that names the holder when somebody
+        else has it.
         """
         self.open()
         ended = Event()
-        self._ours.owner = owner
+        self._ours.owner = " ".join(owner.split())  # one line of the lock's file
+        self._ours.again = False
         try:
             self._take_lock()
             Thread(target=self._show_life, args=(ended,), daemon=True).start()
@@ -264,14 +272,31 @@ class Connection(fabric.Connection):
                     self._ours.lock.close()
             self._ours.lock = None
 
+    def ensure_held(self) -> None:
+        """Nothing while the run lock is held for certain; costs a comparison then.
+
+        Otherwise (the channel has gone, or no sign of life went out for so long that the node may have let it go: this machine
+        slept) it is taken again.  Raises KubefabError when another run has it or has had it since, Unreachable when that cannot
+        be known.
+        """
+        ours = self._ours
+        if not ours.owner or (ours.lock and not ours.lock.closed and _now() - ours.sign < SIGN_OF_LIFE * 3):
+            return
+        if ours.lock:
+            self.close()
+        self.open()
+
     def _show_life(self, ended: Event) -> None:
         """Until the end; where the node has let the lock go (this process was stopped, a lid closed), close the link with it."""
         while not ended.wait(SIGN_OF_LIFE):
             lock = self._ours.lock
             try:
                 if lock and not lock.closed:
-                    lock.sendall(b"\n")
-                    continue
+                    begun = _now()
+                    if begun - self._ours.sign < SIGN_OF_LIFE * 3:  # else the node has let it go, or is about to
+                        lock.sendall(b"\n")
+                        self._ours.sign = begun
+                        continue
             except (EOFError, OSError, paramiko.SSHException):
                 pass
             with self._ours.opening:
@@ -287,15 +312,30 @@ class Connection(fabric.Connection):
         self._ours.lock = None
         sudo = "" if self.user == "root" else f"{SUDO} -n " if not self._ours.sudo_password else f"{SUDO} -S -p '' "
         # on a line of its own, whatever a login shell's files have printed before
-        hold = f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; printf "\\nheld\\n"; while read -rt {SIGN_OF_LIFE * 4} _; do :; done'
-        # what this same run held over a link that broke is let go first
-        take = (
-            f'if [ "$(head -n 1 {RUN_LOCK} 2>/dev/null)" = "$1" ]; then kill "$(tail -n 1 {RUN_LOCK})" 2>/dev/null; fi; '
-            # a moment's patience: the node may only just be noticing that the last holder has gone
-            f'exec flock -w {LOCK_PATIENCE} -E 75 {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1"'
+        hold = (
+            f'if [ -n "$2" ] && [ -s {RUN_LOCK} ] && [ "$(head -n 1 {RUN_LOCK})" != "$1" ]; then exit {TAKEN_SINCE}; fi; '
+            f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; printf "\\nheld\\n"; while read -rt {SIGN_OF_LIFE * 4} _; do :; done'
         )
-        channel, code, answer = self._ask_for_lock(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)}")
-        self._ours.lock = channel
+        take = (
+            # for root alone: whoever can open it can hold it
+            f"umask 077; chmod 600 {RUN_LOCK} 2>/dev/null; "
+            # what this same run held over a link that broke is let go first; the number may be another process's by now
+            f'p=$(tail -n 1 {RUN_LOCK} 2>/dev/null); case $p in ""|*[!0-9]*) ;; '
+            '*) if tr "\\0" "\\n" 2>/dev/null <"/proc/$p/cmdline" | grep -qxF -e "$1"; then kill "$p" 2>/dev/null; fi;; esac; '
+            # a moment's patience: the node may only just be noticing that the last holder has gone
+            f'exec flock -w {LOCK_PATIENCE} -E 75 {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1" "$2"'
+        )
+        again = "again" if self._ours.again else ""
+        begun = _now()
+        channel, code, answer = self._ask_for_lock(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)} {shlex.quote(again)}")
+        self._ours.lock, self._ours.sign = channel, begun
+        if channel:
+            self._ours.again = True
+        if code == TAKEN_SINCE:
+            raise KubefabError(
+                f"another run has worked on this cluster meanwhile: {self._holder()}",
+                "what this run decided may be out of date, so it stopped. Run the same command again: it takes up from what it finds",
+            )
         if code == 75:
             raise KubefabError(f"another run works on this cluster: {self._holder()}", "wait for it to end; nothing was touched")
         if channel or _cannot_lock(code, answer):
@@ -441,6 +481,8 @@ class _Ours:
         self.proxy_command = ""  # of ~/.ssh/config
         self.proxy: subprocess.Popen[bytes] | None = None
         self.owner = ""  # of the run lock, while we hold it
+        self.again = False  # whether it was held before in this run
+        self.sign = 0.0  # when the last sign of life began to be sent
         self.lock: paramiko.Channel | None = None
         self.sessions = BoundedSemaphore(SESSIONS)
 

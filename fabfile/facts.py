@@ -74,7 +74,7 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 cd /
 has() { command -v "$1" >/dev/null 2>&1; }
 kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
-if [ -n "$settle" ]; then (flock -w "$settle" 9) 9>>/run/kubefab.lock || exit 75; fi
+if [ -n "$settle" ]; then (umask 077; exec 9>>/run/kubefab.lock; flock -w "$settle" 9) || exit 75; fi
 d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
   { kube get --raw="$ready" >"$d/readyz"; } &

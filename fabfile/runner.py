@@ -139,8 +139,12 @@ class Run:
         journal: Journal | None = None,
         choices: Choices | None = None,
         clock: Callable[[str], Clock] | None = None,
+        held: Callable[[], None] = lambda: None,
     ) -> None:
+        """`held` raises KubefabError when the cluster's lock is not this run's any more: everything then stops."""
         self.environment = environment
+        self._held = held
+        self._lost: KubefabError | None = None
         self.group = group
         self.reporter = reporter
         self.journal = journal
@@ -357,7 +361,7 @@ class Run:
         unproved: list[Phase] = []
         changed = False
         for phase in phases:
-            self._check_stop(node)
+            self._check_lock(node)
             result.phase, result.step = phase.name, ""
             started = clock.now()
             if changed and phase.fresh:
@@ -462,8 +466,24 @@ class Run:
         self._log("passed", node=node.name, gate=name, seconds=_since(clock, before))
 
     def _check_stop(self, node: Node) -> None:
+        if self._lost:
+            raise KubefabError(f"{node.name}: {self._lost.message}", self._lost.remedy)
         if self.stopping.is_set():
             raise Interrupted(f"{node.name}: stopped", "run the same command again: it takes up from here")
+
+    def _check_lock(self, node: Node) -> None:
+        """Before anything is changed anywhere, and before it is decided: the cluster's lock is this run's, or every node's pipeline ends.
+
+        Unreachable where that cannot be known: it may be somebody else's by now.
+        """
+        try:
+            self._held()
+        except Unreachable:
+            raise
+        except KubefabError as error:
+            self._lost = error
+            self.reporter.note(error.message)
+        self._check_stop(node)
 
     # --- applying one action
 
@@ -487,6 +507,9 @@ class Run:
                         raise
                     except KubefabError as error:
                         self._once_done[action.id] = error
+                    except BaseException:  # a mistake of ours: it is not done
+                        del self._once_done[action.id]
+                        raise
                 failure = self._once_done[action.id]
             if failure:
                 raise failure
@@ -534,6 +557,7 @@ class Run:
             self._token_used = True
         text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT)
         with self._turn(node, target, step.phase, step.title):
+            self._check_lock(node)
             done = outcome(self.group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT)
         if done.code == 0:
             return
@@ -554,7 +578,7 @@ class Run:
         before: list[str | None] = [None]
 
         def look() -> str | None:
-            self._check_stop(node)
+            (self._check_lock if wait.changes else self._check_stop)(node)
             if target != node:
                 self.group.of(node).open()  # a node whose link has died is not waited for elsewhere
             try:

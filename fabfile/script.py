@@ -52,7 +52,9 @@ def render(
     ]
     if lock:
         lines += [
+            "umask 077",  # for root alone: whoever can open it can hold it
             "exec 9>>/run/kubefab.lock",
+            "chmod 600 /run/kubefab.lock",
             f"flock -w {wait} 9 || {{ echo '##kubefab 0 {LOCKED}'; return {LOCKED}; }}",
         ]
     lines += [

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,7 @@ from .connection import NodeGroup, operator
 from .context import Choices
 from .errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from .hostkeys import KnownHosts
-from .inventory import Environment, Node, with_release
+from .inventory import Environment, Node, private_folder, with_release
 from .journal import Journal
 from .masking import mask, register
 from .phases import REGISTRY, Phase
@@ -70,14 +70,16 @@ class Session:
             tell_unlisted(environment)
         with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
             progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
-            run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock)
+            held = self.group.of(environment.control_plane).ensure_held
+            run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock, held=held)
             with progress, _interruptible(run, self.group, progress):
                 result = run.run(phases, nodes)
             progress.crowd_summary()
             journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
         if result.failed:
             print_failures(self.console, result, _without_faults(self.command))
-            self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
+            if journal.whole:
+                self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
             self.console.print(f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", soft_wrap=True)
         return result
 
@@ -176,9 +178,15 @@ def _first_use(environment: Environment, host: str, fingerprint: str) -> None:
         print(f"new host key of {host}: {fingerprint}", file=sys.stderr)
 
 
+def _beside(text: str) -> None:
+    """On standard error, beside what --json prints; by `print`, which a live display on the terminal puts above itself."""
+    print(f"! {text}", file=sys.stderr)
+
+
 @contextmanager
 def _journal(environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]) -> Iterator[Journal]:
-    journal = Journal(environment.state / "journal", command, nodes=[n.name for n in nodes], phases=[p.name for p in phases])
+    names, chapters = [n.name for n in nodes], [p.name for p in phases]
+    journal = Journal(environment.state / "journal", command, nodes=names, phases=chapters, told=_beside)
     try:
         yield journal
     finally:
@@ -189,8 +197,8 @@ def _journal(environment: Environment, command: str, nodes: Sequence[Node], phas
 def _lock(environment: Environment) -> Iterator[None]:
     """One changing run at a time per environment on this machine; the kernel drops the lock with its holder."""
     path: Path = environment.state / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as stream:
+    private_folder(path.parent)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -198,9 +206,10 @@ def _lock(environment: Environment) -> Iterator[None]:
                 f"another run works on {environment.name}: {stream.read().strip() or 'it has just begun'}",
                 "wait for it to end; nothing was touched",
             ) from None
-        stream.truncate(0)
-        stream.write(f"pid {os.getpid()} of {operator()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n")
-        stream.flush()
+        who = f"pid {os.getpid()} of {operator()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n"
+        with suppress(OSError):  # a full disk: the lock is held all the same
+            os.ftruncate(stream.fileno(), 0)
+            os.pwrite(stream.fileno(), who.encode("utf-8", "replace"), 0)
         yield
 
 

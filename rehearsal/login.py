@@ -20,7 +20,7 @@ _STORE = re.compile(
 )
 _HOLD = re.compile(
     r"exec (?:env LC_ALL=C (?P<sudo>sudo -n |sudo -S -p '' ))?bash -c .*; "
-    r"exec flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c .+ - (?P<owner>.+)",
+    r"exec flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c .+ - (?P<owner>.+) (?P<again>again|'')",
     re.S,
 )
 _STORED = re.compile(r"exec env LC_ALL=C sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
@@ -44,6 +44,7 @@ class Login:
     lacks: str = ""
     files: dict[str, str] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _owners: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, exchange: Exchange) -> tuple[int, bytes]:
         command = exchange.command
@@ -81,6 +82,10 @@ class Login:
         if not lock.acquire(timeout=float(match["wait"])):
             return int(match["code"]), b""
         try:
+            before = self._owners.get(match["path"], match["owner"])
+            if match["again"] == "again" and before != match["owner"]:
+                return 76, b""
+            self._owners[match["path"]] = match["owner"]
             self.run(f"echo {match['owner']} > {match['path']}")
             exchange.write(b"\nheld\n")
             exchange.read(patient=True)

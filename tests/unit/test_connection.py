@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ import paramiko
 import pytest
 from paramiko.hostkeys import HostKeys
 
+from fabfile import connection as connection_module
 from fabfile import script
 from fabfile.connection import Connection, NodeGroup, outcome
 from fabfile.errors import KubefabError, StepFailed, Unreachable, UsageError
@@ -569,7 +571,11 @@ def test_a_link_whose_run_lock_was_taken_meanwhile_is_not_used(bench: Bench) -> 
             for _ in range(2):  # whoever asks first, and whoever asks after that
                 with pytest.raises(KubefabError, match="another run works on this cluster"):
                     first.open()
-        first.open()
+        for ask in (first.open, first.ensure_held):
+            with pytest.raises(KubefabError, match="another run has worked on this cluster meanwhile"):
+                ask()
+    with bench.connect(node) as first, first.hold("me"):
+        first.root(SCRIPT, 10)
 
 
 def let_go(endpoint: Endpoint) -> None:
@@ -585,9 +591,113 @@ def test_a_run_that_was_asleep_does_not_go_on_beside_the_one_that_took_its_lock(
         let_go(endpoint)
         with second.hold("somebody"), pytest.raises(KubefabError, match="another run works on this cluster"):
             first.root(SCRIPT, 10)
-        assert first.root(SCRIPT, 10)[0] == 0, "free again, and taken again"
+        with pytest.raises(KubefabError, match="another run has worked on this cluster meanwhile"):
+            first.root(SCRIPT, 10)
+
+
+def test_a_run_that_was_asleep_takes_its_lock_again_if_nobody_had_it(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
+        let_go(endpoint)
+        first.ensure_held()
         with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
             pass
+
+
+def test_that_the_lock_is_held_costs_nothing_to_know(bench: Bench) -> None:
+    endpoint, node = bench.serve()
+    with bench.connect(node) as connection:
+        connection.ensure_held()
+        assert not connection.is_connected, "where there is none to hold"
+        with connection.hold("me"):
+            before = endpoint.commands
+            for _ in range(50):
+                connection.ensure_held()
+            assert endpoint.commands == before
+
+
+@pytest.mark.parametrize("slept", [44, 46])
+def test_after_a_sleep_the_lock_is_not_believed_to_be_held(bench: Bench, monkeypatch: pytest.MonkeyPatch, slept: int) -> None:
+    """The channel looks open until the first packet comes back; the clock says that the node has let go by now."""
+    endpoint, node = bench.serve()
+    with bench.connect(node) as connection, connection.hold("me"):
+        before, now = endpoint.commands, connection_module._now()
+        monkeypatch.setattr(connection_module, "_now", lambda: now + slept)
+        connection.ensure_held()
+        assert (endpoint.commands > before) == (slept > 45), "taken again over a fresh link"
+
+
+class Holder:
+    """The command that takes the run lock, run by real bash on a lock of its own."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.path = folder / "run.lock"
+        monkeypatch.setattr(connection_module, "RUN_LOCK", str(self.path))
+        monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 1)
+        self.asked: list[str] = []
+        monkeypatch.setattr(Connection, "_ask_for_lock", lambda connection, command: self.asked.append(command) or (None, 127, b""))
+        _, node = bench.serve()
+        self.connection = bench.connect(replace(node, user="root"))
+
+    def take(self, owner: str, *, again: bool = False) -> tuple[subprocess.Popen[bytes], int | None]:
+        """The holder, and its exit code if it ended without holding."""
+        self.connection._ours.owner, self.connection._ours.again = owner, again
+        self.connection._take_lock()
+        process = subprocess.Popen(["bash", "-c", self.asked[-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout
+        return process, None if process.stdout.read(6) == b"\nheld\n" else process.wait(20)
+
+
+@pytest.fixture
+def holder(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Holder:
+    return Holder(bench, monkeypatch, tmp_path)
+
+
+def test_the_lock_is_for_root_alone(holder: Holder) -> None:
+    for before in (None, 0o644):
+        if before:
+            holder.path.chmod(before)
+        process, code = holder.take("me: fab 'x' $(y)")
+        assert code is None
+        assert holder.path.stat().st_mode & 0o777 == 0o600
+        assert holder.path.read_text().splitlines() == ["me: fab 'x' $(y)", holder.path.read_text().splitlines()[1]]
+        process.communicate(b"")
+
+
+def test_only_a_holder_of_this_very_run_is_ended(holder: Holder) -> None:
+    innocent = subprocess.Popen(["sleep", "60"])
+    try:
+        holder.path.write_text(f"me\n{innocent.pid}\n")  # the number is another process's by now
+        mine, code = holder.take("me")
+        assert code is None and innocent.poll() is None
+        _, refused = holder.take("somebody")
+        assert refused == 75 and mine.poll() is None
+        later, code = holder.take("me", again=True)
+        assert code is None and mine.wait(20) != 0, "over a link that broke: the same run's holder gives way"
+        later.communicate(b"")
+        for text in ("me\n-1\n", "me\n1; touch x\n", "me\n", ""):
+            holder.path.write_text(text)
+            process, code = holder.take("me")
+            assert code is None
+            process.communicate(b"")
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+def test_a_lock_that_another_run_has_had_since_is_not_taken_again(holder: Holder) -> None:
+    for owner in ("me", "somebody"):
+        process, code = holder.take(owner)
+        assert code is None
+        process.communicate(b"")
+    assert holder.take("me", again=True)[1] == 76
+    process, code = holder.take("me")
+    assert code is None, "a new run may"
+    process.communicate(b"")
+    holder.path.unlink()
+    process, code = holder.take("me", again=True)
+    assert code is None, "the machine was started anew: nothing says that somebody else had it"
+    process.communicate(b"")
 
 
 def test_a_link_whose_run_lock_is_gone_is_closed_under_the_commands_on_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

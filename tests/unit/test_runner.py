@@ -6,18 +6,24 @@ because the gates go by name.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Lock
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fabfile import journal as journal_module
 from fabfile import runner
 from fabfile.context import Choices, Context
-from fabfile.errors import StepFailed, Unreachable
+from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.facts import NodeFacts
 from fabfile.inventory import Node
 from fabfile.journal import Journal, read
@@ -147,9 +153,13 @@ class World:
             api_ready="master.init" in self.done["cp1"] if name == "cp1" else False, nodes=members if name == "cp1" else (),
         )  # fmt: skip
 
-    def run(self, *phases: Phase, on: str = "all", choices: Choices | None = None, journal: Journal | None = None) -> RunResult:
+    def run(
+        self, *phases: Phase, on: str = "all", choices: Choices | None = None, journal: Journal | None = None, held: Callable[[], None] = lambda: None
+    ) -> RunResult:
         self.told = Told()
-        self.last = Run(self.environment, self, self.told, journal=journal, choices=choices, clock=lambda name: self.clock)  # type: ignore[arg-type]
+        self.last = Run(
+            self.environment, self, self.told, journal=journal, choices=choices, clock=lambda name: self.clock, held=held  # type: ignore[arg-type]
+        )
         return self.last.run(phases, self.environment.select(on.split(",")))
 
     def states(self) -> dict[str, str]:
@@ -812,6 +822,121 @@ def test_a_torn_last_line_of_a_journal_is_passed_over(tmp_path: Path) -> None:
     with journal.path.open("a") as stream:
         stream.write('{"event": "pha')
     assert [e["event"] for e in read(journal.path)] == ["run", "phase"]
+
+
+class Full:
+    """os.write on a disk that is full after some lines."""
+
+    def __init__(self, lines: int) -> None:
+        self.lines, self.write = lines, os.write
+
+    def __call__(self, descriptor: int, data: bytes) -> int:
+        self.lines -= 1
+        if self.lines < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.write(descriptor, data)
+
+
+@pytest.mark.parametrize("lines", [0, 1, 6, 12, 20, 30])
+def test_a_run_outlives_its_journal(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: int) -> None:
+    w, notes = ready(world()), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module.os, "write", Full(lines))
+        journal = Journal(tmp_path / "j", "x", told=notes.append)
+        result = w.run(*ALL, journal=journal)
+        journal.write("end")
+        journal.close()
+    assert not result.failed
+    assert notes == [f"the journal {journal.path} cannot be written (No space left on device); the run goes on without it"]
+    assert len(journal.path.read_text().splitlines()) == lines
+    assert not journal.whole
+
+
+def test_a_journal_that_cannot_even_be_made_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    notes: list[str] = []
+    journal = Journal(tmp_path / "file" / "journal", "x", told=notes.append)
+    for _ in range(3):
+        journal.write("end")
+    journal.close()
+    journal.write("after its end")
+    assert len(notes) == 1 and "the run goes on without it" in notes[0]
+
+
+@given(st.text(), st.one_of(st.text(), st.binary(), st.floats(), st.integers(), st.lists(st.text())))
+def test_a_journal_takes_whatever_a_machine_says(text: str, value: Any) -> None:
+    with TemporaryDirectory() as folder:
+        journal = Journal(Path(folder), "x")
+        journal.write("seen", seen=f"{text}\udc80", value=value)
+        journal.close()
+        assert [e["event"] for e in read(journal.path)] == ["run", "seen"]
+
+
+def test_a_password_that_is_one_of_our_words_does_not_make_a_journal_unreadable(tmp_path: Path) -> None:
+    for word in ("registry", "done", "join.token"):
+        register(word)
+    journal = Journal(tmp_path, "inv registry", phases=["registry"])
+    journal.write("node", node="w1", state="done", phase="registry", step="join.token", error="registry said: done")
+    begun, event = read(journal.path)
+    assert (event["state"], event["phase"], event["step"]) == ("done", "registry", "join.token")
+    assert event["error"] == f"{MASKED} said: {MASKED}" and begun["command"] == f"inv {MASKED}" and begun["phases"] == ["registry"]
+
+
+def test_a_step_for_all_that_crashed_is_not_done(world: Callable[..., World]) -> None:
+    """It was w1's pipeline that crashed in it: w2 makes the token before it joins with it."""
+    w = ready(world())
+    crashes = [ZeroDivisionError("a mistake of ours")]
+
+    def crash() -> None:
+        if crashes:
+            raise crashes.pop()
+
+    w.hooks["cp1", "join.token"] = crash
+    result = w.run(*ALL)
+    states = sorted(r.state for name, r in result.nodes.items() if name != "cp1")
+    assert states == ["done", "failed"]
+    assert w.steps_on("cp1").count("join.token") == 2
+
+
+# --- the cluster's lock
+
+
+def test_a_run_that_lost_the_clusters_lock_changes_nothing_more_anywhere(world: Callable[..., World]) -> None:
+    w, lost = ready(world(workers=6)), Event()
+
+    def held() -> None:
+        if lost.is_set():
+            raise KubefabError("another run has worked on this cluster meanwhile: bob", "run it again")
+
+    w.hooks["w1", "install.packages"] = lost.set
+    w.hooks["cp1", "install.packages"] = lambda: None if lost.wait(PATIENCE) else pytest.fail("w1 did not come so far")
+    result = w.run(*ALL, held=held)
+    assert {step for _, step in w.log} <= {"observe", "install.packages"}
+    for outcome in result.nodes.values():
+        assert outcome.state in ("failed", "blocked")
+    failed = [r.error for r in result.nodes.values() if r.state == "failed"]
+    assert failed and all(e and "another run has worked on this cluster" in e.message and e.remedy == "run it again" for e in failed)
+
+
+def test_every_step_on_every_node_asks_first_whether_the_lock_is_held(world: Callable[..., World]) -> None:
+    w, asked = ready(world()), list[int]()
+    result = w.run(*ALL, held=lambda: asked.append(len(w.log)))
+    assert not result.failed
+    changing = [n for n, (_, step) in enumerate(w.log) if step not in ("observe", "join.flannel", "join.token.delete")]
+    assert changing and all(any(k <= n for k in asked) for n in changing)
+    refused = world()
+    assert all(r.state == "failed" for r in refused.run(*ALL, held=lambda: (_ for _ in ()).throw(KubefabError("gone", "again"))).nodes.values())
+    assert {step for _, step in refused.log} == {"observe"}
+
+
+def test_a_lock_that_nobody_can_be_asked_about_is_not_held(world: Callable[..., World]) -> None:
+    def unknown() -> None:
+        raise Unreachable("cp1: no answer within 10 s")
+
+    w = world()
+    result = w.run(INSTALL, on="w1", held=unknown)
+    assert result.nodes["w1"].state == "failed"
+    assert w.steps_on("w1") == []
 
 
 # --- looking only
