@@ -599,6 +599,8 @@ def test_a_run_that_was_asleep_takes_its_lock_again_if_nobody_had_it(bench: Benc
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         let_go(endpoint)
+        while not (first._ours.lock and first._ours.lock.closed):  # until the news has travelled
+            time.sleep(0.01)
         first.ensure_held()
         with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
             pass
