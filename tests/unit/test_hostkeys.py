@@ -33,7 +33,7 @@ def known(folder: Path, text: str) -> KnownHosts:
 
 
 def hashed(name: str) -> str:
-    return HostKeys.hash_host(name)
+    return HostKeys.hash_host(name, "MDEyMzQ1Njc4OWFiY2RlZmdoaWo=")  # a salt of its own each time would make other tests in each process
 
 
 # (the line's hosts, the host asked for, whether the line speaks of it)
