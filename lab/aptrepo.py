@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import versions
 from .debs import packages_index
+from .paths import short
 from .shell import run
 
 KEY_NAME = "kubefab lab packages"
@@ -30,22 +31,12 @@ class SigningKey:
 
 
 def _gpg(home: Path, *args: str | Path) -> str:
-    fixed: list[str | Path] = [
-        "gpg",
-        "--homedir",
-        home,
-        "--batch",
-        "--yes",
-        "--quiet",
-        "--pinentry-mode",
-        "loopback",
-        "--passphrase",
-        "",
-    ]
-    try:
-        return run([*fixed, *args]).stdout
-    finally:
-        run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+    quiet = ("--batch", "--yes", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "")
+    with short(home) as folder:
+        try:
+            return run(["gpg", "--homedir", folder, *quiet, *args]).stdout
+        finally:
+            run(["gpgconf", "--homedir", folder, "--kill", "all"], check=False)
 
 
 def known_key(home: Path) -> SigningKey | None:

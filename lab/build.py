@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import aptrepo, debian, debs, gobuild, images, layers, mounts, recipes, versions, webview
-from .gobuild import GoProgram
+from .gobuild import Addons, Program
 from .items import Cache, Item, Make, Say
 from .paths import cache_dir
 from .versions import Kubernetes
@@ -40,24 +41,34 @@ def content_hash(*names: str) -> str:
     return digest.hexdigest()
 
 
-def _go_item(program: GoProgram, seconds: float) -> Item:
+def _go_item(program: Program, seconds: float, stand_in: bool) -> Item:
+    def pretend(_work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        for name in gobuild.commands(program):
+            shutil.copy2(inputs["pause"] / "pause", out / name)
+
+    if stand_in:
+        return Item(program.name, "stand-in", pretend, ("pause",), 1)
+
     def make(work: Path, out: Path, _inputs: dict[str, Path]) -> None:
         gobuild.build(program, work, out)
 
-    name = program.name
-    return Item(name, asdict(program), make, seconds=seconds)
+    def fetch(work: Path) -> None:
+        gobuild.fetch(program, work)
+
+    recipe = [asdict(program), gobuild.FLAGS, *([content_hash("go")] if isinstance(program, Addons) else [])]
+    return Item(program.name, recipe, make, seconds=seconds, compiles=True, fetch=fetch)
 
 
 def _with(make: Make, name: str, recipe: object, needs: tuple[str, ...], seconds: float) -> Item:
     return Item(name, recipe, make, needs, seconds)
 
 
-def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.SigningKey) -> list[Item]:
-    """Every item for one release, needed ones first."""
-    programs = f"kubernetes-{release.version}"
+def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.SigningKey, stand_in: bool = False) -> list[Item]:
+    """Every item for one release: needed ones first, then those that take little time.
 
-    def make_flanneld(work: Path, out: Path, _inputs: dict[str, Path]) -> None:
-        gobuild.build_flanneld(versions.FLANNEL, work, out)
+    With `stand_in`, a small program is copied in place of each that would be compiled from Go.
+    """
+    programs = f"kubernetes-{release.version}"
 
     def make_pause(_work: Path, out: Path, _inputs: dict[str, Path]) -> None:
         images.build_pause(release, out)
@@ -84,25 +95,22 @@ def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.Signing
     package_files = content_hash("debs.py", "aptrepo.py", "files")
     return [
         _with(debian.make_debian, "debian", [debian_recipe, versions.DEBIAN, arch], (), 55),
-        _go_item(recipes.kubernetes(release), 290),
-        _go_item(recipes.CONTAINERD, 70),
-        _go_item(recipes.etcd(tags.etcd), 25),
-        _go_item(recipes.COREDNS, 100),
-        _go_item(recipes.CNI_PLUGINS, 5),
-        _go_item(recipes.FLANNEL_CNI, 2),
-        _with(make_flanneld, "flanneld", [versions.FLANNEL, content_hash("gobuild.py")], (), 55),
-        _go_item(recipes.CRI_TOOLS, 32),
-        _go_item(recipes.TELEGRAF, 90),
-        _with(make_pause, "pause", release.version, (), 1),
         _with(debian.make_node, "node", node_files, ("debian",), 2),
         _with(images.make_base, "base", image_files, ("debian",), 1),
-        _with(webview.make_web_view, "web-view", webview.RECIPE, ("debian",), 16),
         _with(images.make_infra, "infra", image_files, ("debian", "base"), 1),
+        _with(webview.make_web_view, "web-view", webview.recipe(), ("debian",), 16),
+        _with(make_pause, "pause", release.version, (), 1),
+        _go_item(recipes.CNI_PLUGINS, 20, stand_in),
+        _go_item(recipes.FLANNEL_CNI, 2, stand_in),
+        _go_item(recipes.etcd(tags.etcd), 25, stand_in),
+        _go_item(recipes.CONTAINERD, 70, stand_in),
+        _go_item(recipes.kubernetes(release), 380, stand_in),
+        _go_item(recipes.ADDONS, 200, stand_in),
         _with(
             make_packages,
             f"packages-{release.version}",
             [package_files, versions.PACKAGE_REVISION, key.fingerprint, arch],
-            ("debian", programs, "containerd", "cni-plugins", "cri-tools"),
+            ("debian", programs, "containerd", "addons", "cni-plugins"),
             4,
         ),
         _with(
@@ -114,11 +122,9 @@ def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.Signing
                 "base",
                 programs,
                 "etcd",
-                "coredns",
                 "pause",
-                "flanneld",
+                "addons",
                 "flannel-cni-plugin",
-                "telegraf",
                 "web-view",
             ),
             13,
@@ -135,7 +141,7 @@ def build_packages(
     inputs: dict[str, Path],
 ) -> None:
     """Build the Debian packages of a release and both signed repositories into `out`, a web server's root."""
-    names = (f"kubernetes-{release.version}", "containerd", "cni-plugins", "cri-tools")
+    names = (f"kubernetes-{release.version}", "containerd", "addons", "cni-plugins")
     bins = {p.name: p for n in names for p in inputs[n].iterdir()}
     runc = work / "runc"
     debian.unpack(inputs["debian"] / "parts", ["runc"], runc)
@@ -154,13 +160,32 @@ def build_packages(
     aptrepo.write_dists(base, arch, key)
 
 
-def build(release: Kubernetes, prepare: Callable[[], None], say: Say) -> Built:
+def prove(release: Kubernetes, prepare: Callable[[], None], say: Say) -> None:
+    """Build every item from nothing, but with stand-ins for what is compiled from Go, in a folder that is then removed.
+
+    Nothing that an earlier build fetched is used: neither the cache nor what Go or pip keeps.
+    """
+    root = cache_dir() / "proof"
+    own = {"GOMODCACHE": str(root / "modules"), "PIP_NO_CACHE_DIR": "1"}
+    kept = {name: os.environ.get(name) for name in own}
+    mounts.remove_tree(root)
+    os.environ.update(own)
+    try:
+        build(release, prepare, say, root, stand_in=True)
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        mounts.remove_tree(root)
+
+
+def build(release: Kubernetes, prepare: Callable[[], None], say: Say, root: Path | None = None, stand_in: bool = False) -> Built:
     """Build what is missing from the cache for one release and say where it is; safe to interrupt and repeat.
 
     `prepare` is called only when something is missing: a full cache needs no Go, no root and no registry.
     """
+    os.umask(0o022)  # packages and images take the files' modes
     arch = versions.debian_arch(platform.machine())
-    root = cache_dir()
+    root = root or cache_dir()
     root.mkdir(parents=True, exist_ok=True)
     clear_scratch(root / "scratch")
     known = root / f"image-tags-{release.version}.json"
@@ -172,7 +197,7 @@ def build(release: Kubernetes, prepare: Callable[[], None], say: Say) -> Built:
         known.write_text(json.dumps(asdict(images.tags_of(release))))
     assert key is not None
     tags = images.Tags(**json.loads(known.read_text()))
-    cache, items = Cache(root, say), plan(release, tags, arch, key)
+    cache, items = Cache(root, say), plan(release, tags, arch, key, stand_in)
     if not prepared and any(not cache.folder(i).is_dir() for i in items):
         prepare()
     folders = cache.build(items)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from . import versions
+from .paths import short
 from .shell import run
 
 FILES = Path(__file__).parent / "files"
@@ -93,10 +94,9 @@ def make_debian(work: Path, out: Path, _inputs: dict[str, Path]) -> None:
     """Leave `root.tar` (a fresh Debian system) and `parts/*.deb` in `out`. Needs root and debootstrap."""
     root = work / "root"
     include = "--include=" + ",".join(NODE_PACKAGES)
-    run(
-        ["debootstrap", "--variant=minbase", include, versions.DEBIAN, root],
-        log=work.parent / "debootstrap.log",
-    )
+    root.mkdir()
+    with short(root) as target:
+        run(["debootstrap", "--variant=minbase", include, versions.DEBIAN, target], log=work.parent / "debootstrap.log")
     download_parts(root, out / "parts")
     _pack(root, out / "root.tar")
 

@@ -1,24 +1,32 @@
-"""Builds programs from Go modules by name, each in a wrapper module of its own."""
+"""Builds programs from Go modules by name, each set in a wrapper module of its own."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import versions
 from .errors import LabError, MissingError
 from .shell import run
 
 GO_MINIMUM = (1, 26)
+LOCKED = Path(__file__).parent / "go"
+# The same flags for every program, so that what several share (the standard library first) is compiled once. The linker
+# strips debugging data anyway: compiling without it gives the same code sooner.
+FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 _STRIP = "-s -w"
+_GIB = 2**30
 
 
 @dataclass(frozen=True)
 class GoProgram:
-    """One or more commands of one Go module.
+    """One or more commands of one Go module, or of several with `lock`.
 
     `packages` are import paths below `module` ("" is the module's root); `stamp` is extra linker flags;
     `staging` pins the module's own staging modules to that version; `output` renames a single command.
@@ -34,9 +42,35 @@ class GoProgram:
     output: str = ""
 
     @property
-    def imports(self) -> list[str]:
+    def imports(self) -> tuple[str, ...]:
         """Full import paths of the commands."""
-        return [f"{self.module}/{p}" if p else self.module for p in self.packages]
+        return tuple(f"{self.module}/{p}" if p else self.module for p in self.packages)
+
+
+@dataclass(frozen=True)
+class Addons:
+    """Commands of several modules, compiled together with one set of dependencies, which `LOCKED` names with hashes.
+
+    `imports` are the commands' import paths. `edited` maps a command's name to the source files of a module that it is
+    made of, and `left_out` are words: a line of these files with one of them is left out.
+    """
+
+    name: str
+    versions: tuple[tuple[str, str], ...]
+    imports: tuple[str, ...]
+    edited: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    left_out: tuple[str, ...] = ()
+    tags: str = ""
+    stamp: str = ""
+
+
+Program = GoProgram | Addons
+
+
+def commands(program: Program) -> list[str]:
+    """Names of the files that `build` leaves."""
+    renamed = program.output if isinstance(program, GoProgram) else ""
+    return [renamed or i.rsplit("/", 1)[-1] for i in program.imports]
 
 
 def go_version() -> tuple[int, int]:
@@ -53,68 +87,104 @@ def go_version() -> tuple[int, int]:
     return found
 
 
+def cache_folders() -> list[Path]:
+    """Go's own folders for compiled packages and for modules, which a build fills."""
+    return [Path(p) for p in run(["go", "env", "GOCACHE", "GOMODCACHE"]).stdout.splitlines()]
+
+
+def check_registry(module: str, version: str) -> None:
+    """Raise MissingError unless the module registry that Go is configured with answers."""
+    done = run(["go", "list", "-m", f"{module}@{version}"], cwd=Path("/"), env=environment(), check=False, timeout=120)
+    if done.returncode != 0:
+        raise MissingError(f"Go cannot fetch {module}@{version}: {done.stderr.strip()}", "check `go env GOPROXY` and the way to it")
+
+
 def download(module: str, version: str) -> Path:
     """Fetch a module into Go's own cache and return its (read-only) folder."""
-    text = run(["go", "mod", "download", "-json", f"{module}@{version}"], cwd=Path("/"), check=False).stdout
+    text = run(["go", "mod", "download", "-json", f"{module}@{version}"], cwd=Path("/"), env=environment(), check=False).stdout
     found = json.loads(text or "{}")
     if "Dir" not in found:
-        raise LabError(f"{module}@{version} cannot be had: {found.get('Error', 'no answer')}")
+        raise LabError(f"{module}@{version} cannot be fetched: {found.get('Error', 'no answer')}")
     return Path(found["Dir"])
 
 
-def replaced_modules(go_mod: str) -> list[str]:
-    """Modules that a go.mod replaces by folders of its own tree (Kubernetes' staging modules)."""
-    return re.findall(r"^(?:replace\s+|\s+)(\S+) => \./", go_mod, flags=re.MULTILINE)
+def wrapper(go_mod: str, module: str, version: str, staging: str) -> str:
+    """The go.mod of a module that builds `module`'s commands with the very dependencies that its own `go_mod` names.
+
+    Where that replaces a module by a folder, the wrapper takes `staging`'s version, or without one what is required.
+    """
+    lines = ["module kubefab.lab/build"]
+    for line in go_mod.splitlines():
+        folder = re.match(r"(\s*(?:replace\s+)?)(\S+)(?: v\S+)? => \.", line)
+        if folder and staging:
+            lines.append(f"{folder[1]}{folder[2]} => {folder[2]} {staging}")
+        elif not folder and not line.startswith("module "):
+            lines.append(re.sub(r" v0\.0\.0(?=\s|$)", f" {staging}", line) if staging else line)
+    return "\n".join([*lines, "", f"require {module} {version}", ""])
 
 
-def build(program: GoProgram, work: Path, out: Path) -> None:
-    """Build `program` in the empty folder `work`, leaving one static binary per package in `out`."""
-    lines = ["module kubefab.lab/build", "", "go {}.{}".format(*GO_MINIMUM)]
-    if program.staging:
-        go_mod = (download(program.module, program.version) / "go.mod").read_text()
-        lines += [f"replace {m} => {m} {program.staging}" for m in replaced_modules(go_mod)]
-    (work / "go.mod").write_text("\n".join(lines) + "\n")
-    tags = ["-tags", program.tags] if program.tags else []
-    env = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-    targets = [f"{i}@{program.version}" for i in program.imports]
-    run(["go", "get", *tags, *targets], cwd=work, env=env, log=work.parent / f"{program.name}.log")
-    compile_here(program.imports, work, out, tags=program.tags, stamp=program.stamp, env=env)
-    if program.output:
+def fetch(program: Program, work: Path) -> None:
+    """Make the empty folder `work` the wrapper module of `program`, with all it needs in Go's module cache."""
+    if isinstance(program, Addons):
+        for name in ("go.mod", "go.sum"):
+            shutil.copyfile(LOCKED / name, work / name)
+        edit_sources(program, work)
+    else:
+        folder = download(program.module, program.version)
+        text = wrapper((folder / "go.mod").read_text(), program.module, program.version, program.staging)
+        (work / "go.mod").write_text(text)
+        if (folder / "go.sum").exists():
+            shutil.copyfile(folder / "go.sum", work / "go.sum")
+    run(["go", "list", *_options(program), "-deps", *program.imports], cwd=work, env=environment(), log=_log(work, program))
+
+
+def edit_sources(program: Addons, work: Path) -> None:
+    """Write the commands in `work` that are made from edited files of their modules."""
+    for name, module, files in program.edited:
+        tree = download(module, dict(program.versions)[module])
+        (work / name).mkdir()
+        for file in files:
+            text = without_lines((tree / file).read_text(), program.left_out)
+            (work / name / Path(file).name).write_text(re.sub(r"^package \w+", "package main", text, count=1, flags=re.MULTILINE))
+
+
+def build(program: Program, work: Path, out: Path) -> None:
+    """Build the wrapper module that `fetch` left in `work`: one static binary per command in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    flags = [*FLAGS, "-ldflags", f"{_STRIP} {program.stamp}".strip(), *_options(program)]
+    argv = ["go", "build", *flags, "-o", f"{out}/", *program.imports]
+    run(argv, cwd=work, env=environment() | collector(os.environ, _memory(), os.cpu_count() or 1), timeout=5400, log=_log(work, program))
+    if isinstance(program, GoProgram) and program.output:
         next(out.iterdir()).rename(out / program.output)
 
 
-def compile_here(imports: Sequence[str], work: Path, out: Path, *, tags: str, stamp: str, env: Mapping[str, str]) -> None:
-    """`go build` the import paths from the module in `work` into the folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    flags = ["-trimpath", "-buildvcs=false", "-ldflags", f"{_STRIP} {stamp}".strip()]
-    if tags:
-        flags += ["-tags", tags]
-    argv = ["go", "build", *flags, "-o", f"{out}/", *imports]
-    run(argv, cwd=work, env=env, timeout=5400, log=work.parent / "go-build.log")
+def _options(program: Program) -> list[str]:
+    mod = "-mod=readonly" if isinstance(program, Addons) else "-mod=mod"
+    return [mod, "-tags", program.tags] if program.tags else [mod]
 
 
-def build_flanneld(version: str, work: Path, out: Path) -> None:
-    """Build flanneld without its Tencent backend, whose SDK modules are not served by every module proxy.
-
-    The module is copied, the backend and its two requirements are taken out, and the rest is linked statically
-    with cgo, which the udp backend needs.
-    """
-    tree = work / "flannel"
-    shutil.copytree(download("github.com/flannel-io/flannel", version), tree)
-    run(["chmod", "-R", "u+w", tree])
-    shutil.rmtree(tree / "pkg/backend/tencentvpc")
-    main = tree / "main.go"
-    main.write_text(without_lines(main.read_text(), "pkg/backend/tencentvpc"))
-    for name in ("go.mod", "go.sum"):
-        path = tree / name
-        path.write_text(without_lines(path.read_text(), "tencentcloud"))
-    stamp = f'-X github.com/flannel-io/flannel/pkg/version.Version={version} -extldflags "-static"'
-    env = {"CGO_ENABLED": "1", "GOFLAGS": "-buildvcs=false -mod=mod", "GOWORK": "off"}
-    compile_here(["."], tree, work / "bin", tags="netgo,osusergo", stamp=stamp, env=env)
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(next((work / "bin").iterdir()), out / "flanneld")
+def _log(work: Path, program: Program) -> Path:
+    return work.parent / f"{program.name}.log"
 
 
-def without_lines(text: str, word: str) -> str:
-    """`text` without the lines that contain `word`."""
-    return "".join(line for line in text.splitlines(keepends=True) if word not in line)
+def environment() -> dict[str, str]:
+    """What decides the result of a build, whatever the operator's environment or `go env -w` says."""
+    arch = versions.debian_arch(platform.machine())
+    return {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off", "GOOS": "linux", "GOARCH": arch}
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def collector(environ: Mapping[str, str], memory: int, cores: int) -> dict[str, str]:
+    """How lazily the compiler collects garbage: with `memory` bytes to spare for each of `cores`, it takes more and is faster."""
+    if "GOGC" in environ:
+        return {}
+    each = memory / cores
+    return {"GOGC": "400"} if each >= 6 * _GIB else {"GOGC": "200"} if each >= 3 * _GIB else {}
+
+
+def without_lines(text: str, words: tuple[str, ...]) -> str:
+    """`text` without the lines that contain one of `words`."""
+    return "".join(line for line in text.splitlines(keepends=True) if not any(w in line for w in words))

@@ -6,10 +6,11 @@ import ipaddress
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,11 @@ def _memory_mib(meminfo: str) -> int:
     return int(meminfo.split("MemTotal:")[1].split()[0]) // 1024
 
 
+def free_gib(folder: Path) -> float:
+    """GiB that we may still write where `folder` is."""
+    return shutil.disk_usage(folder).free / 2**30
+
+
 def check_platform() -> None:
     """Raise MissingError unless this is a Linux machine the lab has recipes for."""
     if not sys.platform.startswith("linux"):
@@ -135,6 +141,15 @@ def missing_to_build() -> list[str]:
     if not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
         packages.append("debian-archive-keyring")
     return packages
+
+
+def check_space(folders: Iterable[Path], needed: float, free: Callable[[Path], float] = free_gib) -> None:
+    """Raise MissingError unless there are `needed` GiB free where each of `folders` is or will be."""
+    for folder in folders:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        if (left := free(there)) < needed:
+            fix = f"free space there: df -h {shlex.quote(str(there))}"
+            raise MissingError(f"the lab's build needs {needed:.0f} GiB of disk, and {there} has {left:.1f} GiB left", fix)
 
 
 def missing_to_run() -> list[str]:

@@ -116,7 +116,7 @@ def kubernetes_images(work: Path, release: Kubernetes, tags: Tags, inputs: dict[
     images.append(Image("kube-proxy", version, (base, proxy), ("kube-proxy",)))
     etcd = single(work, "etcd", "usr/local/bin/etcd", inputs["etcd"] / "etcd")
     images.append(Image("etcd", tags.etcd, (etcd,), ("etcd",)))
-    dns = single(work, "coredns", "coredns", inputs["coredns"] / "coredns")
+    dns = single(work, "coredns", "coredns", inputs["addons"] / "coredns")
     images.append(Image("coredns/coredns", tags.coredns, (dns,), ("/coredns",)))
     pause = single(work, "pause", "pause", inputs["pause"] / "pause")
     images.append(Image("pause", tags.pause, (pause,), ("/pause",), user="65535:65535"))
@@ -131,7 +131,7 @@ def addon_images(work: Path, inputs: dict[str, Path]) -> list[Image]:
     flanneld = write_files(
         work / "flannel.layer.tar",
         [
-            ("opt/bin/flanneld", inputs["flanneld"] / "flanneld", 0o755),
+            ("opt/bin/flanneld", inputs["addons"] / "flanneld", 0o755),
             ("etc/kube-flannel/cni-conf.json", FILES / "cni-conf.json", 0o644),
         ],
     )
@@ -156,7 +156,7 @@ def addon_images(work: Path, inputs: dict[str, Path]) -> list[Image]:
     telegraf = write_files(
         work / "telegraf.layer.tar",
         [
-            ("usr/bin/telegraf", inputs["telegraf"] / "telegraf", 0o755),
+            ("usr/bin/telegraf", inputs["addons"] / "telegraf", 0o755),
             ("entrypoint.sh", FILES / "entrypoint.sh", 0o755),
             ("etc/telegraf/", b"", 0o755),
         ],

@@ -7,13 +7,19 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from .pace import measured
 
 Say = Callable[[str], None]
 # make(work, out, inputs): `work` is scratch, `out` becomes the item, `inputs` maps a needed item to its folder.
 Make = Callable[[Path, Path, dict[str, Path]], None]
+# fetch(work): brings what `make` needs from elsewhere, ahead of it and while other items are made.
+Fetch = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Item:
     """Something to build.
 
     `recipe` is everything that decides the content, `needs` the items it is made from, and `seconds` what it
-    takes from a cold cache on a machine with two cores (only for the estimate of the time left).
+    takes from a cold cache on a machine with two cores (only for the estimate of the time left). `compiles` says that
+    these are seconds of the processor.
     """
 
     name: str
@@ -29,6 +36,8 @@ class Item:
     make: Make
     needs: tuple[str, ...] = ()
     seconds: float = 5.0
+    compiles: bool = False
+    fetch: Fetch | None = None
 
 
 @dataclass
@@ -38,6 +47,7 @@ class Cache:
     root: Path
     say: Say
     clock: Callable[[], float] = time.monotonic
+    pace: Callable[[], float] = measured
     keys: dict[str, str] = field(default_factory=dict)
 
     def key(self, item: Item) -> str:
@@ -60,35 +70,59 @@ class Cache:
         """Make what is missing, in the given order, and return the folder of every item."""
         missing = self.missing(items)
         folders = {i.name: self.folder(i) for i in items}
+        paces = {True: self.pace() if any(i.compiles for i in missing) else 1.0, False: 1.0}
+        spent, expected = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
         started = self.clock()
-        done_seconds = 0.0
-        for number, item in enumerate(missing, start=1):
-            spent = self.clock() - started
-            left = estimate(spent, done_seconds, sum(i.seconds for i in missing[number - 1 :]))
-            self.say(f"[{number}/{len(missing)}] building {item.name} (elapsed {duration(spent)}, about {duration(left)} left)")
-            begun = self.clock()
-            self._make(item, folders)
-            done_seconds += item.seconds
-            self.say(f"[{number}/{len(missing)}] {item.name} built in {duration(self.clock() - begun)}")
+        with self._fetching(missing) as fetched:
+            for number, item in enumerate(missing, start=1):
+                left = sum(i.seconds * paces[i.compiles] for i in missing[number - 1 :])
+                self.say(
+                    f"[{number}/{len(missing)}] building {item.name} "
+                    f"(elapsed {duration(self.clock() - started)}, about {duration(left)} left)"
+                )
+                begun = self.clock()
+                self._await(item, fetched)
+                self._make(item, folders)
+                took = self.clock() - begun
+                spent[item.compiles] += took
+                expected[item.compiles] += item.seconds
+                paces[item.compiles] = spent[item.compiles] / expected[item.compiles]
+                self.say(f"[{number}/{len(missing)}] {item.name} built in {duration(took)}")
         return folders
 
+    @contextmanager
+    def _fetching(self, missing: Sequence[Item]) -> Iterator[dict[str, Future[None]]]:
+        """Empty folders to make the items in, and their fetches running one after the other in the background."""
+        for item in missing:
+            shutil.rmtree(self._scratch(item), ignore_errors=True)
+            (self._scratch(item) / "out").mkdir(parents=True)
+            (self._scratch(item) / "work").mkdir()
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            try:
+                yield {i.name: ahead.submit(i.fetch, self._scratch(i) / "work") for i in missing if i.fetch}
+            finally:
+                ahead.shutdown(cancel_futures=True)
+
+    def _await(self, item: Item, fetched: dict[str, Future[None]]) -> None:
+        """Wait for the item's fetch; raise at once what any fetch failed with, before more is built in vain."""
+        for done in fetched.values():
+            if done.done():
+                done.result()
+        if item.name in fetched and not fetched[item.name].done():
+            self.say(f"waiting for what {item.name} needs from elsewhere")
+            fetched[item.name].result()
+
+    def _scratch(self, item: Item) -> Path:
+        return self.root / "scratch" / f"{item.name}-{os.getpid()}"
+
     def _make(self, item: Item, folders: dict[str, Path]) -> None:
-        scratch = self.root / "scratch" / f"{item.name}-{os.getpid()}"
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch = self._scratch(item)
         out, work = scratch / "out", scratch / "work"
-        out.mkdir(parents=True)
-        work.mkdir()
         item.make(work, out, {n: folders[n] for n in item.needs})
         final = self.folder(item)
         final.parent.mkdir(parents=True, exist_ok=True)
         out.rename(final)
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def estimate(spent: float, done_seconds: float, left_seconds: float) -> float:
-    """Seconds left, given what the finished items took against what they were expected to take."""
-    pace = spent / done_seconds if done_seconds > 0 else 1.0
-    return left_seconds * pace
 
 
 def duration(seconds: float) -> str:

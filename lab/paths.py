@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import platformdirs
 
@@ -20,3 +23,15 @@ def state_dir() -> Path:
 def hosts_env() -> Path:
     """The file by which the rest of kubefab finds the lab's nodes."""
     return state_dir() / "hosts.env"
+
+
+@contextmanager
+def short(folder: Path) -> Iterator[Path]:
+    """A short path without blanks that leads to `folder`, for programs that cannot take any path.
+
+    gpg-agent's socket may have 107 bytes, and debootstrap's scripts take a blank for the end of a name.
+    """
+    with TemporaryDirectory(dir="/tmp", prefix="kubefab-") as temporary:
+        link = Path(temporary) / "lab"
+        link.symlink_to(folder)
+        yield link

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import versions
-from .gobuild import GoProgram
+from .gobuild import Addons, GoProgram
 from .versions import Kubernetes
 
 KUBERNETES_PROGRAMS = (
@@ -48,15 +48,6 @@ def etcd(tag: str) -> GoProgram:
     return GoProgram("etcd", "go.etcd.io/etcd/server/v3", version, ("",), output="etcd")
 
 
-CONTAINERD = GoProgram(
-    name="containerd",
-    module="github.com/containerd/containerd/v2",
-    version=versions.CONTAINERD,
-    packages=("cmd/containerd", "cmd/containerd-shim-runc-v2", "cmd/ctr"),
-    tags="no_btrfs,no_devmapper,no_zfs",
-    stamp=f"-X github.com/containerd/containerd/v2/version.Version={versions.CONTAINERD}",
-)
-COREDNS = GoProgram("coredns", "github.com/coredns/coredns", versions.COREDNS, ("",))
 CNI_PLUGINS = GoProgram(
     name="cni-plugins",
     module="github.com/containernetworking/plugins",
@@ -74,18 +65,52 @@ FLANNEL_CNI = GoProgram(
     version=versions.FLANNEL_CNI_PLUGIN,
     packages=("plugins/meta/flannel",),
 )
-CRI_TOOLS = GoProgram(
-    name="cri-tools",
-    module="sigs.k8s.io/cri-tools",
-    version=versions.CRI_TOOLS,
-    packages=("cmd/crictl",),
-    stamp=f"-X sigs.k8s.io/cri-tools/pkg/version.Version={versions.CRI_TOOLS}",
+_CONTAINERD = "github.com/containerd/containerd/v2"
+# Alone: its CRI plugin does not compile with the CRI API that crictl needs.
+CONTAINERD = GoProgram(
+    name="containerd",
+    module=_CONTAINERD,
+    version=versions.CONTAINERD,
+    packages=("cmd/containerd", "cmd/containerd-shim-runc-v2", "cmd/ctr"),
+    tags="no_btrfs,no_devmapper,no_zfs",
+    stamp=f"-X {_CONTAINERD}/version.Version={versions.CONTAINERD}",
 )
-TELEGRAF = GoProgram(
-    name="telegraf",
-    module="github.com/influxdata/telegraf",
-    version=versions.TELEGRAF,
-    packages=("cmd/telegraf",),
+_COREDNS, _CRI_TOOLS = "github.com/coredns/coredns", "sigs.k8s.io/cri-tools"
+_FLANNEL, _TELEGRAF = "github.com/flannel-io/flannel", "github.com/influxdata/telegraf"
+# What all of these share (client-go, gRPC and many more) is compiled once. `python -m lab.lock_modules` renews lab/go.
+ADDONS = Addons(
+    name="addons",
+    versions=(
+        (_COREDNS, versions.COREDNS),
+        (_CRI_TOOLS, versions.CRI_TOOLS),
+        (_FLANNEL, versions.FLANNEL),
+        (_TELEGRAF, versions.TELEGRAF),
+    ),
+    imports=(
+        "./coredns",
+        "./flanneld",
+        f"{_CRI_TOOLS}/cmd/crictl",
+        f"{_TELEGRAF}/cmd/telegraf",
+    ),
+    edited=(("coredns", _COREDNS, ("coredns.go", "core/plugin/zplugin.go")), ("flanneld", _FLANNEL, ("main.go",))),
+    # Plugins and backends that talk to clouds: their SDKs are half of the compile, and not every module proxy serves them.
+    # flannel's udp backend is C. The kernel's vxlan, host-gw, ipip and wireguard stay.
+    left_out=(
+        '/coredns/core/plugin"',
+        "/plugin/azure",
+        "/plugin/clouddns",
+        "/plugin/nomad",
+        "/plugin/route53",
+        "/plugin/trace",
+        "/backend/tencentvpc",
+        "/backend/udp",
+    ),
     tags=TELEGRAF_TAGS,
-    stamp=f"-X github.com/influxdata/telegraf/internal.Version={versions.TELEGRAF.lstrip('v')}",
+    stamp=" ".join(
+        (
+            f"-X {_CRI_TOOLS}/pkg/version.Version={versions.CRI_TOOLS}",
+            f"-X {_FLANNEL}/pkg/version.Version={versions.FLANNEL}",
+            f"-X {_TELEGRAF}/internal.Version={versions.TELEGRAF.lstrip('v')}",
+        )
+    ),
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from . import build as builder
-from . import credentials, engine, gobuild, host, hostsenv, nodes, versions
+from . import credentials, engine, gobuild, host, hostsenv, nodes, versions, webview
 from . import settings as lab_settings
 from .build import Built
 from .engine import LABEL, Engine
@@ -21,9 +23,12 @@ from .items import Say, duration
 from .paths import cache_dir, hosts_env, state_dir
 from .settings import NETWORK, Settings
 from .shell import run
+from .versions import Kubernetes
 
 NODE_IMAGE = "kubefab-lab/node"
 INFRA_IMAGE = "kubefab-lab/infra"
+# Seen: what the build leaves in the lab's cache and in Go's.
+BUILD_GIB = 8
 _REGISTRY_CONFIG = """version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
 storage:
@@ -53,13 +58,17 @@ def install(packages: list[str], say: Say) -> None:
     run(["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *dict.fromkeys(packages)], env=env)
 
 
-def prepare_build(say: Say) -> None:
-    """Check that this machine can build the lab, installing what is missing."""
+def prepare_build(release: Kubernetes, say: Say) -> None:
+    """Check that this machine can build the lab, installing what is missing, and that the registries answer."""
     host.check_platform()
     gobuild.go_version()
     if os.geteuid() != 0:
         raise MissingError("building node images needs root (debootstrap, chroot)", "sudo -E inv lab.build")
+    host.check_space([cache_dir(), *gobuild.cache_folders()], BUILD_GIB)
     install(host.missing_to_build(), say)
+    gobuild.check_registry("k8s.io/kubernetes", f"v{release.version}")
+    with TemporaryDirectory() as scratch:
+        webview.check_pip(Path(scratch))
 
 
 def prepare_engine(say: Say) -> Engine:
@@ -79,7 +88,14 @@ def build(kubernetes: str, say: Say) -> Built:
     """Fill the cache for one Kubernetes release."""
     release = versions.kubernetes(kubernetes)
     host.check_platform()
-    return builder.build(release, lambda: prepare_build(say), say)
+    return builder.build(release, lambda: prepare_build(release, say), say)
+
+
+def prove(kubernetes: str, say: Say) -> None:
+    """Try every recipe from nothing, but for the compiles."""
+    release = versions.kubernetes(kubernetes)
+    host.check_platform()
+    builder.prove(release, lambda: prepare_build(release, say), say)
 
 
 def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
@@ -244,7 +260,7 @@ def down(say: Say) -> bool:
     existed = folder.exists()
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        raise LabError(f"{folder} cannot be removed", f"rm -rf {folder}")
+        raise LabError(f"{folder} cannot be removed", f"rm -rf {shlex.quote(str(folder))}")
     with suppress(OSError):  # other parts of kubefab may keep state beside it
         folder.parent.rmdir()
     return found or existed

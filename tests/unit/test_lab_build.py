@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from lab import aptrepo, debs, gobuild, images, layers, recipes, versions
+from lab import aptrepo, build, debs, gobuild, images, layers, lock_modules, pace, paths, recipes, versions
 from lab.errors import LabError
-from lab.items import Cache, Item, duration, estimate
+from lab.items import Cache, Item, Make, duration
 
 
 @pytest.mark.parametrize(
@@ -42,12 +45,45 @@ def test_machine_names() -> None:
         versions.debian_arch("riscv64")
 
 
-def test_replaced_modules_are_only_those_in_the_tree() -> None:
+def test_a_wrapper_has_the_modules_own_dependencies_and_no_folder_of_its_tree() -> None:
     go_mod = (
-        "replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\tk8s.io/cri-api => ./staging/x\n)\n"
-        "replace github.com/a => github.com/b v1.0.0\nreplace k8s.io/one => ./one\n"
+        "module k8s.io/kubernetes\n\ngo 1.26.0\n\nrequire github.com/a v1.0.0\n\n"
+        "replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\tk8s.io/cri-api v0.0.0 => ./staging/x\n)\n"
+        "replace github.com/a => github.com/b v1.0.0\nreplace k8s.io/one => ../one\n"
     )
-    assert gobuild.replaced_modules(go_mod) == ["k8s.io/api", "k8s.io/cri-api", "k8s.io/one"]
+    pinned = gobuild.wrapper(go_mod, "k8s.io/kubernetes", "v1.36.3", "v0.36.3")
+    assert pinned.startswith("module kubefab.lab/build\n\ngo 1.26.0\n\nrequire github.com/a v1.0.0\n")
+    assert "\n\tk8s.io/api => k8s.io/api v0.36.3\n\tk8s.io/cri-api => k8s.io/cri-api v0.36.3\n" in pinned
+    assert "\nreplace k8s.io/one => k8s.io/one v0.36.3\n" in pinned
+    assert pinned.endswith("\nrequire k8s.io/kubernetes v1.36.3\n")
+    free = gobuild.wrapper(go_mod, "k8s.io/kubernetes", "v1.36.3", "")
+    assert "k8s.io/api" not in free
+    for text in (pinned, free):
+        assert "\nreplace github.com/a => github.com/b v1.0.0\n" in text
+        assert "=> ." not in text
+
+
+def test_the_lock_of_the_addons_has_the_versions_of_the_recipe() -> None:
+    lines = (gobuild.LOCKED / "go.mod").read_text().splitlines()
+    assert {f"\t{module} {version}" for module, version in recipes.ADDONS.versions} <= set(lines)
+    assert {module for _, module, _ in recipes.ADDONS.edited} <= {module for module, _ in recipes.ADDONS.versions}
+
+
+def test_a_lock_names_each_module_once() -> None:
+    assert lock_modules.lock("module m\n", ["b v2", "", "a v1", "b v2"]) == "module m\n\nrequire (\n\ta v1\n\tb v2\n)\n"
+
+
+def test_commands_are_the_files_a_build_leaves() -> None:
+    assert gobuild.commands(recipes.etcd("3.6.6-0")) == ["etcd"]
+    assert gobuild.commands(recipes.ADDONS) == ["coredns", "flanneld", "crictl", "telegraf"]
+
+
+def test_the_compiler_takes_the_memory_that_is_there() -> None:
+    gib = 2**30
+    assert gobuild.collector({}, 24 * gib, 2) == {"GOGC": "400"}
+    assert gobuild.collector({}, 8 * gib, 2) == {"GOGC": "200"}
+    assert gobuild.collector({}, 8 * gib, 4) == {}
+    assert gobuild.collector({"GOGC": "50"}, 24 * gib, 2) == {}
 
 
 def test_kubernetes_recipe_stamps_the_version_in_both_places() -> None:
@@ -63,7 +99,7 @@ def test_etcd_follows_the_line_of_the_image_tag() -> None:
 
 
 def test_without_lines() -> None:
-    assert gobuild.without_lines("a\nb tencent\nc\n", "tencent") == "a\nc\n"
+    assert gobuild.without_lines("a\nb tencent\nc\nd udp\n", ("tencent", "udp")) == "a\nc\n"
 
 
 def test_kubeadm_tags_are_read_from_its_source() -> None:
@@ -123,23 +159,112 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_progress_names_item_count_and_time_left(tmp_path: Path) -> None:
     clock, said = Clock(), list[str]()
 
-    def make(work: Path, out: Path, inputs: dict[str, Path]) -> None:
-        clock.now += 20
+    def takes(seconds: float) -> Make:
+        def make(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+            clock.now += seconds
 
-    plan = [Item("a", 1, make, seconds=10), Item("b", 1, make, seconds=30)]
-    Cache(tmp_path, said.append, clock).build(plan)
-    assert said == [
-        "[1/2] building a (elapsed 0 s, about 40 s left)",
-        "[1/2] a built in 20 s",
-        "[2/2] building b (elapsed 20 s, about 1 min 00 s left)",
-        "[2/2] b built in 20 s",
+        return make
+
+    plan = [
+        Item("debian", 1, takes(20), seconds=10),
+        Item("go", 1, takes(120), seconds=30, compiles=True),
+        Item("more", 1, takes(40), seconds=10, compiles=True),
+        Item("base", 1, takes(20), seconds=10),
+    ]
+    Cache(tmp_path, said.append, clock, lambda: 3.0).build(plan)
+    assert [line for line in said if "building" in line] == [
+        # The pace of compiling was measured, that of the rest is the usual one; then both are as seen.
+        "[1/4] building debian (elapsed 0 s, about 2 min 20 s left)",
+        "[2/4] building go (elapsed 20 s, about 2 min 20 s left)",
+        "[3/4] building more (elapsed 2 min 20 s, about 1 min 00 s left)",
+        "[4/4] building base (elapsed 3 min 00 s, about 20 s left)",
     ]
 
 
-def test_estimate_and_duration() -> None:
-    assert estimate(0, 0, 100) == 100
-    assert estimate(50, 100, 100) == 50
+def test_the_pace_is_measured_only_before_a_compile(tmp_path: Path) -> None:
+    def never() -> float:
+        raise AssertionError
+
+    Cache(tmp_path, lambda _: None, pace=never).build([item("a", [])])
+
+
+def test_the_pace_follows_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(pace, "work", lambda text: None)
+
+    def tick() -> float:
+        clock.now += pace.REFERENCE_SECONDS  # every piece of work takes as long as on the reference machine
+        return clock.now
+
+    assert pace.measured(2, tick) == 1
+    assert pace.measured(1, tick) == 2
+    assert pace.measured(64, tick) == pace.measured(8, tick) == 0.25
+
+
+def test_what_items_need_from_elsewhere_is_fetched_ahead_into_their_work_folder(tmp_path: Path) -> None:
+    fetched = Event()
+
+    def fetch(work: Path) -> None:
+        (work / "module").write_text("m")
+        fetched.set()
+
+    def slow(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        assert fetched.wait(30)  # the next item's fetch does not wait for this item
+
+    def make(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        (out / "program").write_text((work / "module").read_text())
+
+    folders = Cache(tmp_path, lambda _: None).build([Item("debian", 1, slow), Item("go", 1, make, fetch=fetch)])
+    assert (folders["go"] / "program").read_text() == "m"
+
+
+def test_a_failed_fetch_ends_the_build_before_the_next_item(tmp_path: Path) -> None:
+    def fetch(work: Path) -> None:
+        raise LabError("no registry")
+
+    made: list[str] = []
+    plan = [replace(item("first", made), fetch=fetch), item("second", made)]
+    with pytest.raises(LabError, match="no registry"):
+        Cache(tmp_path, lambda _: None).build(plan)
+    assert made == []
+
+
+def test_duration() -> None:
     assert [duration(s) for s in (0.4, 59.6, 61, 725)] == ["0 s", "1 min 00 s", "1 min 01 s", "12 min 05 s"]
+
+
+def plan_of(stand_in: bool, folder: Path) -> list[Item]:
+    tags = images.Tags("3.6.8-0", "v1.14.2", "3.10.2")
+    return build.plan(versions.kubernetes(), tags, "amd64", aptrepo.SigningKey(folder, "F"), stand_in)
+
+
+def test_what_takes_little_is_built_before_any_compile_and_what_is_needed_before_its_use(tmp_path: Path) -> None:
+    items = plan_of(False, tmp_path)
+    compiles = [i.compiles for i in items]
+    first = compiles.index(True)
+    assert {"debian", "node", "base", "infra", "web-view", "pause"} == {i.name for i in items[:first]}
+    assert sum(i.seconds for i in items[:first]) < 120
+    for number, one in enumerate(items):
+        assert set(one.needs) <= {i.name for i in items[:number]}
+
+
+def test_a_proof_compiles_nothing_and_builds_every_item(tmp_path: Path) -> None:
+    proof = plan_of(True, tmp_path)
+    assert sorted(i.name for i in proof) == sorted(i.name for i in plan_of(False, tmp_path))
+    assert not any(i.compiles or i.fetch for i in proof)
+    for number, one in enumerate(proof):
+        assert set(one.needs) <= {i.name for i in proof[:number]}
+
+
+def test_programs_that_cannot_take_any_path_get_a_short_one(tmp_path: Path) -> None:
+    folder = tmp_path / ("한글 폴더 " * 8)
+    folder.mkdir()
+    with paths.short(folder) as link:
+        assert len(str(link / "S.gpg-agent.browser").encode()) < 60
+        assert not re.search(r"\s", str(link))
+        (link / "file").write_text("x")
+    assert (folder / "file").read_text() == "x"
+    assert not link.exists()
 
 
 def test_layers_are_the_same_for_the_same_input(tmp_path: Path) -> None:
