@@ -43,6 +43,11 @@ def no_secrets_of_others() -> Iterator[None]:
     vars(_masker).update(before)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A long text, a key perhaps that was made just now, is no part of a test's name: the processes would have other tests each."""
+    return argname if isinstance(val, str) and len(val) > 60 else None
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """`pytest` and `pytest tests` start nothing on real nodes: `pytest tests/lab` does."""
     return True if collection_path == LAB and _lab_is_left_out(config) else None

@@ -15,9 +15,9 @@ from paramiko.hostkeys import HostKeys
 
 from fabfile.errors import KubefabError
 from fabfile.hostkeys import KeyRefused, KnownHosts, canonical, parse
-from rehearsal.server import key_from, new_key_seed
+from rehearsal.server import key_from
 
-RIGHT, OTHER, THIRD = (key_from(new_key_seed()) for _ in range(3))
+RIGHT, OTHER, THIRD = (key_from(bytes([number]) * 32) for number in range(3))
 RSA = paramiko.RSAKey.generate(1024)
 HOST, PORTED = "192.0.2.7", "[192.0.2.7]:2222"
 
