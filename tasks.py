@@ -31,7 +31,8 @@ from fabfile.session import Options, Session, opened, tell_unlisted, warn
 @command(iterable=["fault"], optional=["kubeconfig", "yes"],
          help={"limit": "only these nodes: a group, names, addresses; several with commas",
                "only-failed": "only nodes that earlier runs left unfinished", "from": "begin with this phase",
-               "yes": "1.5 only: the environment's name, if what an earlier cluster left may be stopped and the node rebooted (P2)"})
+               "yes": "1.5 only: the environment's name, if what an earlier cluster left may be stopped and the node rebooted (P2)",
+               "adopt": "the uid of a cluster that is to be this environment's, though it had another when it was last worked on from here"})
 def bootstrap(
     c: Any,
     env: str = "",
@@ -44,6 +45,7 @@ def bootstrap(
     recipe: str = "",
     kubeconfig: str = "",
     yes: str = "",
+    adopt: str = "",
     ask_sudo_pass: bool = False,
 ) -> None:
     """Bring the cluster up, or on from where it stopped."""
@@ -55,7 +57,7 @@ def bootstrap(
         if not nodes:
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
             return
-        result = session.run(wanted, nodes, Choices(agreed=sure))
+        result = session.run(wanted, nodes, Choices(agreed=sure, adopt=adopt))
         if not result.failed:
             summary(session, result, wanted)
             if kubeconfig:
@@ -73,6 +75,7 @@ def reset(
     yes: str = "",
     purge: bool = False,
     keep_images: bool = False,
+    foreign: str = "",
     fault: list[str] | None = None,
     kubernetes: str = "",
     recipe: str = "",
@@ -85,7 +88,7 @@ def reset(
         session.console.print(verdict(True, f"audited: {', '.join(n.name for n in session.environment.nodes)} clean"))
         _clear_kubeconfigs(session)
 
-    resetting.take_off(options, ["all"], Choices(keep_images=keep_images, purge=purge), yes=yes, then=audited)
+    resetting.take_off(options, ["all"], Choices(keep_images=keep_images, purge=purge), yes=yes, foreign=foreign, then=audited)
 
 
 @command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",

@@ -47,6 +47,7 @@ def _reset(
     purge: bool = False,
     keep_images: bool = False,
     force_drain: str = "",
+    foreign: str = "",
     fault: list[str] | None = None,
     kubernetes: str = "",
     recipe: str = "",
@@ -57,7 +58,7 @@ def _reset(
 
     names = targets(c, on)
     options = Options(env, names, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)
-    take_off(options, names, Choices(keep_images=keep_images, purge=purge), yes=yes, force_drain=force_drain)
+    take_off(options, names, Choices(keep_images=keep_images, purge=purge), yes=yes, force_drain=force_drain, foreign=foreign)
 
 
 prep = _phase_task("prep", phases.PREP, "1 · Prepare: leftovers, swap, modules, sysctls")

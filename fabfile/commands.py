@@ -43,6 +43,7 @@ HELP = {
     "purge": "also remove the packages and their repositories",
     "force-drain": "nodes whose pods are deleted although a PodDisruptionBudget keeps them; several with commas",
     "keep-images": "leave pulled images on the nodes",
+    "foreign": "nodes that are to be emptied though they are not this cluster's, each by its name; several with commas",
     "kubeconfig": "put the cluster into your kubeconfig (reset takes it out again)",
 }
 

@@ -25,7 +25,7 @@ class Choices:
     keep_images: bool = False
     purge: bool = False
     whole_cluster: bool = True
-    foreign: tuple[str, ...] = ()
+    foreign: frozenset[str] = frozenset()
     adopt: str = ""
     agreed: bool = False  # the environment's name was given: what P2 of 1.5 stops may be stopped
     force_drain: frozenset[str] = frozenset()

@@ -58,6 +58,7 @@ TRACES = (
     "/etc/kubernetes/pki/ca.crt",
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
     "/etc/kubernetes/manifests/etcd.yaml",
+    "/etc/kubernetes/manifests/etcd.json",
     "/var/lib/etcd/member",
     "/var/lib/kubelet/config.yaml",
     "/var/lib/kubelet/kubeadm-flags.env",
@@ -119,7 +120,7 @@ if [ -S /run/containerd/containerd.sock ] && has ctr; then
   else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
 fi
 echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
-echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null; echo
+echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
 echo '@@ kubeconfigs'
 for f in admin kubelet bootstrap-kubelet; do
   sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo
@@ -246,7 +247,7 @@ class Identity:
 
     def text(self) -> str:
         """The file's content."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value}, indent=1) + "\n"
+        return json.dumps({key: value for key, value in asdict(self).items() if value}) + "\n"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from .inventory import Environment, Node
 from .steps import Action, File, Step
 
 RECORD = "identity.json"  # in the environment's folder on the operator's machine
-KUBELET_CONF, ETCD_MANIFEST, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/etc/kubernetes/manifests/etcd.yaml", "/var/lib/etcd/member"
+KUBELET_CONF, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"
+ETCD_MANIFESTS = frozenset({"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"})  # the latter is 1.5's
 # Noted by a reset before kubeadm takes the manifest away, which is what shows that kubeadm made the etcd.
 RESETTING, OWN_ETCD = "reset-started", "etcd"
 _FILES = frozenset(TRACES) - {STATE, ETCD_DATA}
@@ -138,7 +139,7 @@ def judge(environment: Environment, node: Node, facts: NodeFacts, control: NodeF
 
 def own_etcd(facts: NodeFacts) -> bool:
     """Whether the etcd in /var/lib/etcd is kubeadm's own, on a machine that is ours (or was said by name to be emptied)."""
-    return ETCD_MANIFEST in facts.traces or OWN_ETCD in facts.undo
+    return bool(ETCD_MANIFESTS & facts.traces) or OWN_ETCD in facts.undo
 
 
 def strange_etcd(facts: NodeFacts) -> tuple[str, ...]:
@@ -199,6 +200,11 @@ class _Case:
             return self._unclaimed(shown)
         return self._lost() or Verdict(Kind.FREE)
 
+    @property
+    def _cluster_name(self) -> str:
+        """What kubeadm is told to name the cluster in admin.conf; 1.5's cannot be told."""
+        return "kubernetes" if self.environment.settings.manual else self.environment.name
+
     # --- something else
 
     def _others(self, kind: str) -> Verdict | None:
@@ -251,13 +257,13 @@ class _Case:
         here = {facts.ca_hash, *(one.ca for one in facts.kubeconfigs.values())} - {""}
         wanted = claim.ca
         if not self.node.control_plane and not wanted and self.control:
-            wanted = self.control.ca_hash
+            wanted = self.control.identity.ca or self.control.ca_hash
         if wanted and here - {wanted}:
             return Verdict(Kind.ANOTHER, f"the CA on this machine is {_short(min(here - {wanted}))}, this cluster's is {_short(wanted)}")
-        if KUBELET_CONF in facts.traces and not here and (claim.ca or not claim.uid) and not facts.api_ready:
+        if KUBELET_CONF in facts.traces and not here and claim.ca:
             return Verdict(Kind.UNKNOWN, "kubelet.conf is here, and the CA's certificate in it cannot be read")
         admin = facts.kubeconfigs.get("admin")
-        if self.node.control_plane and not claim.uid and admin and admin.cluster and admin.cluster != self.environment.name:
+        if self.node.control_plane and not claim.uid and admin and admin.cluster and admin.cluster != self._cluster_name:
             return Verdict(Kind.ANOTHER, f"a control plane of a cluster named {admin.cluster} is here (admin.conf), not of {self.environment.name}")
         return None
 
@@ -279,9 +285,7 @@ class _Case:
             if KUBELET_CONF in self.facts.traces and not (self.control and self.control.ca_hash):
                 return Verdict(Kind.UNKNOWN, "this machine joined a cluster after kubefab had prepared it, and which one is not known")
             return None
-        current, ours = self._current(), set(self.record.uids)
-        if self.control and self.control.identity.environment == self.environment.name:
-            ours.add(self.control.identity.uid)
+        current, ours = self._current(), self.record.uids
         if claim.uid not in ours | {current}:
             what = f"this environment's is {current}" if current else "which is this environment's is not known (no record here, no control plane)"
             return Verdict(Kind.ANOTHER if current else Kind.UNKNOWN, f"this machine is {_role(claim)} of cluster {claim.uid}; {what}")
@@ -291,9 +295,10 @@ class _Case:
         return None
 
     def _current(self) -> str:
-        """The uid of the environment's cluster, from the control plane or the record."""
-        if self.control and self.control.identity.environment == self.environment.name:
-            return self.control.identity.uid or self.control.uid or self.record.uid
+        """The uid of the environment's cluster, from the control plane, where its machine is proved to be ours, or the record."""
+        central, control = self.environment.control_plane, self.control
+        if control and judge(self.environment, central, control, None, self.record).proven:
+            return control.identity.uid or control.uid or self.record.uid
         return self.record.uid
 
     def _empty(self, claim: Identity) -> Verdict | None:
@@ -310,7 +315,7 @@ class _Case:
             if facts.uid != claim.uid:
                 seen = f"the API shows another, new cluster ({facts.uid}) than the one that was made here ({claim.uid}): its etcd began empty"
                 return Verdict(Kind.BROKEN, seen, back, "empty")
-        elif (claim.uid or facts.undo & UP) and not facts.etcd_size:
+        elif not facts.api_ready and (claim.uid or facts.undo & UP) and not facts.etcd_size:
             return Verdict(Kind.BROKEN, "this control plane had a cluster, and the data of its etcd are gone from /var/lib/etcd", back, "empty")
         return None if claim.uid or facts.undo & UP else self._lost()
 
@@ -337,8 +342,8 @@ class _Case:
         if self.node.control_plane:
             admin = facts.kubeconfigs.get("admin")
             marked = bool(facts.undo & {"init-started", *UP})
-            if marked and admin and admin.cluster == self.environment.name:
-                if admin.server != self.environment.endpoint:
+            if marked and admin and admin.cluster == self._cluster_name:
+                if admin.server != self.environment.endpoint and not self.environment.settings.manual:
                     return self._moved(admin.server)
                 if facts.api_ready and not facts.uid:
                     return _UNREAD
@@ -360,6 +365,10 @@ class _Case:
             if here and facts.undo & {"join-started", "joined"} and trusted.kind == Kind.OURS:
                 name = next((str(one["metadata"]["name"]) for one in control.nodes if is_machine(one, self.node, facts)), "")
                 return self._renamed(name) if name and name != facts.hostname else Verdict(Kind.OURS, adopt=True)
+        if set(shown) <= set(LINKS):
+            plural = "s" * (len(shown) == 1)
+            seen = f"{' and '.join(shown)} exist{plural} already: an earlier cluster, and whose is not known, was not taken off this node (P2)"
+            return Verdict(Kind.UNKNOWN, seen, code="leftovers")
         return Verdict(Kind.UNKNOWN, f"what is here was not made by this environment's kubefab{where}: {what}")
 
     # --- broken

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from .facts import Link, parse_links
+from .facts import LINKS, Link, parse_links
 from .forms import UNNAMED, Hostname, text
 from .masking import masked_tail
 from .settings import Network
@@ -15,6 +15,7 @@ from .steps import MINUTE, Remedy, Wait
 
 PROBE = "ip -j addr"
 RESTART = ("systemctl restart kubelet",)
+WITHOUT_LINKS = tuple(f"ip link show dev {name} >/dev/null 2>&1 && ip link delete {name} || true" for name in LINKS)
 
 
 @dataclass(frozen=True)

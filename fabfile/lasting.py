@@ -90,14 +90,20 @@ def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
     )
 
 
+def refusal(ctx: Context) -> Stop | None:
+    """What a phase stops with where a setting differs that cannot change."""
+    found = changes(ctx.environment, ctx.control)
+    return Stop(STOP, sentence(found), remedy(ctx.environment, found)) if found else None
+
+
 def kept(run: Callable[[Context], Iterator[Action]]) -> Callable[[Context], Iterator[Action]]:
     """The phase, which stops before its first action where a setting differs that cannot change."""
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
-        found = changes(ctx.environment, ctx.control)
-        if found:
-            yield Stop(STOP, sentence(found), remedy(ctx.environment, found))
+        refused = refusal(ctx)
+        if refused:
+            yield refused
             return
         yield from run(ctx)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .context import LATER, Choices, Context
-from .facts import NodeFacts
+from .facts import Identity, NodeFacts
 from .forms import Hostname
+from .identity import after, recall
 from .inventory import Environment, Node
 from .masking import mask
 from .phases import Phase, for_release
@@ -57,7 +58,7 @@ def plan(
     """
     recipe = recipe_for(environment)
     token = f"{LATER[:1]}minted for each run>"
-    control = environment.control_plane
+    control, record = environment.control_plane, recall(environment)
     base = dict(observed) if observed is not None else {node.name: assumed(node, environment) for node in environment.nodes}
     for phase in for_release(environment, phases):
         for node in nodes:
@@ -65,11 +66,13 @@ def plan(
                 continue
             facts = base[node.name]
             if phase.name in ("network", "addons") and node.control_plane:
-                facts = replace(facts, api_ready=True)
+                known = facts.identity if facts.identity.environment else Identity(environment.name)
+                facts = facts if facts.api_ready else replace(facts, api_ready=True, identity=replace(known, uid=""))
             if phase.name in ("master", "join"):
                 facts = replace(facts, digests={**facts.digests, **recipe.pins})
-            context = Context(environment, node, facts, recipe, base.get(control.name), token, choices=choices or Choices())
+            context = Context(environment, node, facts, recipe, base.get(control.name), token, choices=choices or Choices(), record=record)
             actions = tuple(phase.run(context))
+            base[node.name] = after(base[node.name], actions)
             if actions:
                 yield Planned(node.name, phase.name, actions)
 

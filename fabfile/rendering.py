@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from .context import Choices
-from .facts import Link, NodeFacts
+from .facts import Identity, Link, NodeFacts
 from .inventory import Environment
 from .phases import BOOTSTRAP, EVERY, Phase
 from .planning import assumed, plan
@@ -27,7 +27,7 @@ def rendering(environment: Environment) -> str:
     manual = Manual(environment)
     nodes = (environment.control_plane, *environment.workers[:1])
     fresh = {node.name: assumed(node, environment) for node in nodes}
-    stale = {name: _with_leftovers(facts) for name, facts in fresh.items()}
+    stale = {name: _with_leftovers(facts, Identity(environment.name)) for name, facts in fresh.items()}
     text = [f"# {environment.name}: new machines", *_observed(manual)]
     text += _plan(environment, BOOTSTRAP, fresh)
     text += ["", f"# {environment.name}: leftovers of an earlier cluster (P2)"]
@@ -37,9 +37,10 @@ def rendering(environment: Environment) -> str:
     return "\n".join(text) + "\n"
 
 
-def _with_leftovers(facts: NodeFacts) -> NodeFacts:
+def _with_leftovers(facts: NodeFacts, identity: Identity) -> NodeFacts:
+    """Of a cluster of this environment: another's would not be touched."""
     packages = dict.fromkeys(("docker.io", *PACKAGES), "1")
-    return replace(facts, links={name: Link(name) for name in ("cni0", "flannel.1")}, packages=packages)
+    return replace(facts, links={name: Link(name) for name in ("cni0", "flannel.1")}, packages=packages, identity=identity)
 
 
 def _observed(manual: Manual) -> list[str]:

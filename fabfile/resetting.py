@@ -12,7 +12,7 @@ from .commands import agreed, confirm, exit_with, summary
 from .context import Choices
 from .errors import KubefabError, UsageError
 from .facts import NodeFacts
-from .inventory import Environment, Node, with_release
+from .inventory import Node, with_release
 from .operating import reader
 from .phases import RESET
 from .phases.manual import containers
@@ -28,6 +28,7 @@ def take_off(
     *,
     yes: str | bool = "",
     force_drain: str = "",
+    foreign: str = "",
     then: Callable[[Session], None] = lambda session: None,
 ) -> None:
     """Reset the named nodes once that is agreed to; `then` runs after one that went well. Exits with the run's code.
@@ -46,7 +47,8 @@ def take_off(
         choices = replace(
             choices,
             whole_cluster=session.environment.control_plane in nodes,
-            force_drain=_forced(session.environment, force_drain, nodes),
+            force_drain=_named("--force-drain", force_drain, nodes),
+            foreign=_named("--foreign", foreign, nodes),
         )
         if choices.whole_cluster or session.environment.settings.manual:
             look(session, nodes, choices)
@@ -85,10 +87,10 @@ def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
         raise KubefabError("\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched; {stops[0][1].remedy}")
 
 
-def _forced(environment: Environment, text: str, nodes: Sequence[Node]) -> frozenset[str]:
-    """The nodes that `--force-drain` names, each by its name: never a group. Raises UsageError for any other word."""
+def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
+    """The nodes that such an option names, each by its name: never a group. Raises UsageError for any other word."""
     wanted = frozenset(name for name in text.split(",") if name)
     if stray := sorted(wanted - {node.name for node in nodes}):
         known = ", ".join(node.name for node in nodes[:12])
-        raise UsageError(f"--force-drain {','.join(stray)}: not a node that is to be reset; nothing was touched", f"name one of {known}")
+        raise UsageError(f"{option} {','.join(stray)}: not a node that is to be reset; nothing was touched", f"name one of {known}")
     return wanted

@@ -29,10 +29,11 @@ from .errors import Interrupted, KubefabError, Malformed, Refused, StepFailed, S
 from .facts import NodeFacts, observe_script, parse_facts
 from .forms import FormError
 from .gates import Blocked, Gates
+from .identity import Kind, Record, after, evidence, judge, recall, remember
 from .inventory import Environment, Node
 from .journal import Journal
 from .masking import mask, masked_tail, register
-from .phases import Phase, for_release
+from .phases import Phase, for_release, guard
 from .phases.manual import residue as residue_then
 from .phases.prep import MODULES, SYSCTL
 from .phases.registry import PROOF
@@ -156,6 +157,11 @@ class Run:
         self.gates = Gates()
         self.stopping = Event()
         self.control: NodeFacts | None = None
+        self.record = recall(environment)
+        self._first: NodeFacts | None = None  # the control plane as it was first seen: a reset judges by that, for it soon has nothing left
+        self._resetting = False
+        self._control_asked = Lock()
+        self._unseen: dict[str, str] = {}
         self._real = RealClock()
         self._clock = clock or (lambda name: self._real)
         self._slots = BoundedSemaphore(environment.settings.forks)
@@ -190,6 +196,7 @@ class Run:
         self._log("observed", node=node.name, seconds=_since(clock, started))
         if node.control_plane:
             with self._guard:
+                self._first = self._first or facts
                 if look > self._control_look:  # a slower look that began earlier knows less
                     self.control, self._control_look = facts, look
         return facts
@@ -218,6 +225,7 @@ class Run:
         nodes, phases = tuple(nodes), for_release(self.environment, phases)
         if self.environment.control_plane in nodes:  # where it goes, the cluster goes: no node has to leave it in order
             self.choices = replace(self.choices, whole_cluster=True)
+        self._resetting = any(phase.name == "reset" for phase in phases)
         clock = self._clock(self.environment.control_plane.name)
         started = clock.now()
         results = {node.name: NodeResult(node.name) for node in nodes}
@@ -233,6 +241,8 @@ class Run:
             while thread.is_alive():
                 thread.join(0.2)
         self._drop_token()
+        if self._resetting and len(results) == len(self.environment.nodes) and all(result.state == "done" for result in results.values()):
+            self._keep(Record())
         end = max((self._clock(node.name).now() for node in nodes), default=started)
         return RunResult(results, end - started)
 
@@ -266,11 +276,12 @@ class Run:
             self.gates.fail(gate.MASTER, error.message)
             self.gates.fail(gate.NETWORK, error.message)
             return
-        if facts.initialised:
+        verdict = judge(self.environment, control, facts, None, self.record)
+        if facts.initialised and verdict.workable:
             self.gates.open(gate.MASTER)
             self.gates.open(gate.NETWORK)
         else:
-            reason = f"the API on {control.name} does not answer: first `fab -H {control.name} init --env {self.environment.name}`"
+            reason = verdict.seen or f"the API on {control.name} does not answer: first `fab -H {control.name} init --env {self.environment.name}`"
             self.gates.fail(gate.MASTER, reason)
             self.gates.fail(gate.NETWORK, reason)
 
@@ -356,8 +367,10 @@ class Run:
         twin = self._claim(node, facts)
         if node.control_plane:
             self.gates.open(gate.SEEN, clock.now())
+            self._note(node, facts, twin)
         else:
             self._pass(gate.SEEN, node, "")
+            self._see_control(facts)
         unproved: list[Phase] = []
         changed = False
         for phase in phases:
@@ -378,6 +391,7 @@ class Run:
                 self._check_stop(node)
                 result.step = action.id
                 steps += self._apply(node, action)
+            facts = self._noted(node, facts, actions)
             result.steps += steps
             changed = changed or bool(actions)
             if actions and (isinstance(actions[-1], Step) or phase.name == "reset"):
@@ -386,13 +400,50 @@ class Run:
             result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + clock.now() - started
             if changed and phase.name == gate.MASTER:  # workers need the CA hash that this phase made
                 facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
+                actions = list(guard.identity(self._context(node, facts, twin), phase.name))  # now that there is a cluster: which
+                for action in actions:
+                    result.step = action.id
+                    result.steps += self._apply(node, action)
+                facts = self._noted(node, facts, actions)
+                self._note(node, facts, twin)
             self._open_gates(node, phase)
             if steps or not seen_before:
                 self.reporter.phase_done(node.name, phase.name, steps, clock.now() - started)
             self._log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(clock.now() - started, 3))
         if changed:
             facts = self._prove(node, facts, unproved, twin)
+        if self._resetting and node.control_plane:
+            self._keep(self.record.now(""))
         result.facts = facts
+
+    # --- whose a node is
+
+    def _see_control(self, facts: NodeFacts) -> None:
+        """A worker that shows a cluster is judged by the control plane as well; one that cannot be asked tells nothing."""
+        control = self.environment.control_plane
+        with self._control_asked:
+            if self._first is None and (evidence(facts) or facts.identity.uid) and control.name not in self._unseen:
+                try:
+                    self.observe(control)
+                except KubefabError as error:
+                    self._unseen[control.name] = error.message
+
+    def _noted(self, node: Node, facts: NodeFacts, actions: Sequence[Action]) -> NodeFacts:
+        """The facts, with the identity file that these actions wrote."""
+        if node.control_plane and self.control is not None:
+            with self._guard:
+                self.control = after(self.control, actions)
+        return after(facts, actions)
+
+    def _note(self, node: Node, facts: NodeFacts, twin: str) -> None:
+        """Keep on this machine which cluster the environment has, once the control plane's machine is proved to be ours."""
+        uid = facts.identity.uid
+        if uid and not self._resetting and uid != self.record.uid and guard.whose(self._context(node, facts, twin)).kind == Kind.OURS:
+            self._keep(self.record.now(uid))
+
+    def _keep(self, record: Record) -> None:
+        self.record = record
+        remember(self.environment, record)
 
     def _open_gates(self, node: Node, phase: Phase) -> None:
         now = self._clock(node.name).now()
@@ -404,8 +455,9 @@ class Run:
     def _context(self, node: Node, facts: NodeFacts, twin: str) -> Context:
         if node.control_plane and self.control is not None:
             facts = self.control
+        control = self._first if self._resetting else self.control
         return Context(
-            self.environment, node, facts, self.recipe, control=self.control, token=self.token, twin=twin, choices=self.choices
+            self.environment, node, facts, self.recipe, control=control, token=self.token, twin=twin, choices=self.choices, record=self.record
         )
 
     def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], twin: str) -> NodeFacts:
@@ -413,13 +465,13 @@ class Run:
         self.reporter.doing(node.name, unproved[-1].name if unproved else "", "checking the result")
         facts = self.observe(node)
         for phase in unproved:
+            if phase.name == "reset":
+                dirt = (residue_then if self.environment.settings.manual else residue)(facts)
+                if dirt:
+                    what, how = f"{node.name}: not clean after reset", "run reset again; if it stays, the lines above name what to remove by hand"
+                    raise StepFailed(what, how, "\n".join(dirt))
+                continue
             left = [a for a in phase.run(self._context(node, facts, twin)) if isinstance(a, Step | Stop)]
-            if left and phase.name == "reset":
-                raise StepFailed(
-                    f"{node.name}: not clean after reset",
-                    "run reset again; if it stays, the lines above name what to remove by hand",
-                    "\n".join((residue_then if self.environment.settings.manual else residue)(facts)),
-                )
             if left:
                 raise StepFailed(
                     f"{node.name}: {left[0].id} was applied without an error, yet it is still to do",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .context import Context
 from .errors import KubefabError
 from .facts import NodeFacts
+from .identity import recall
 from .inventory import Environment, Node
 from .phases import BOOTSTRAP, for_release
 from .recipes.modern import recipe_for
@@ -41,7 +42,7 @@ class Row:
 
 def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> Sequence[Row]:
     """A row a node, from what was observed; unreachable nodes have their reason."""
-    recipe = recipe_for(environment)
+    recipe, record = recipe_for(environment), recall(environment)
     seen = observed.get(environment.control_plane.name)
     control = seen if isinstance(seen, NodeFacts) else None
     rows = []
@@ -60,7 +61,7 @@ def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabE
             if phase.name in ("network", "addons") and not (control and control.initialised):
                 cells.append(Cell(phase.name, WAITING, "the API does not answer"))
                 continue
-            actions = list(phase.run(Context(environment, node, facts, recipe, control=control)))
+            actions = list(phase.run(Context(environment, node, facts, recipe, control=control, record=record)))
             stops = [a for a in actions if isinstance(a, Stop)]
             if stops:
                 cells.append(Cell(phase.name, BROKEN, stops[0].reason))

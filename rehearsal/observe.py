@@ -225,7 +225,7 @@ def _kubeadm(machine: Machine, values: Values) -> str:
 
 @_section("ca")
 def _ca(machine: Machine, values: Values) -> str:
-    return machine.host.read("/etc/kubernetes/pki/ca.crt") or ""
+    return machine.host.read("/etc/kubernetes/pki/ca.crt") or machine.host.read("/etc/kubernetes/pki/ca.pem") or ""
 
 
 @_section("kubeconfigs")

@@ -13,6 +13,7 @@ from typing import Any
 from paramiko import PKey
 
 from fabfile.errors import UsageError
+from fabfile.identity import RECORD
 from fabfile.inventory import Environment, Node, with_nodes
 
 from . import faults as fault_table
@@ -267,7 +268,7 @@ def remove(environment: Environment) -> bool:
     store = Store(environment.state / STATE_FILE)  # refuses while another command uses them
     found = bool(store.values)
     store.close()
-    for name in (STATE_FILE, KEY_FILE, "known_hosts", LOCK_FILE):
+    for name in (STATE_FILE, KEY_FILE, "known_hosts", LOCK_FILE, RECORD):
         with suppress(FileNotFoundError):
             (environment.state / name).unlink()
     return found

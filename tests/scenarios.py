@@ -14,7 +14,7 @@ class Scenario:
     """`fault` is the rehearsal's switch; `make` and `mend` are root shell lines on the real w2 (or words that the lab test knows).
 
     `phase` is where w2 stops, "" where it gets through; `says` must be in what a person reads.  `purge`: w2 has no packages
-    yet.  `reset`: the remedy is a reset of w2.
+    yet.  `reset`: the remedy is a reset of w2, which is named as foreign.
     """
 
     name: str

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from ..context import Context
 from ..inventory import Environment
-from ..lasting import kept
 from ..steps import Action
 from . import manual
 from .addons import addons
+from .guard import building, taking_back
 from .install import install
 from .join import join
 from .master import master
@@ -39,14 +39,14 @@ class Phase:
 _ALL = frozenset({"control-plane", "worker"})
 _CONTROL, _WORKER = frozenset({"control-plane"}), frozenset({"worker"})
 
-PREP = Phase("prep", "prepare", kept(prep), _ALL)
-INSTALL = Phase("install", "install", kept(install), _ALL)
-REGISTRY = Phase("registry", "registry", kept(registry), _ALL)
-MASTER = Phase("master", "control plane", kept(master), _CONTROL, fresh=True)
-NETWORK = Phase("network", "network", kept(network), _CONTROL, fresh=True)
-JOIN = Phase("join", "join", kept(join), _WORKER, needs={"worker": "master"}, fresh=True)
-ADDONS = Phase("addons", "add-ons", kept(addons), _ALL, needs={"worker": "addons"}, fresh=True)
-RESET = Phase("reset", "reset", reset, _ALL)
+PREP = Phase("prep", "prepare", building("prep", prep), _ALL)
+INSTALL = Phase("install", "install", building("install", install), _ALL)
+REGISTRY = Phase("registry", "registry", building("registry", registry), _ALL)
+MASTER = Phase("master", "control plane", building("master", master), _CONTROL, fresh=True)
+NETWORK = Phase("network", "network", building("network", network), _CONTROL, fresh=True)
+JOIN = Phase("join", "join", building("join", join), _WORKER, needs={"worker": "master"}, fresh=True)
+ADDONS = Phase("addons", "add-ons", building("addons", addons), _ALL, needs={"worker": "addons"}, fresh=True)
+RESET = Phase("reset", "reset", taking_back(reset), _ALL)
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
 EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}
@@ -54,14 +54,14 @@ EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}
 _MANUAL = {
     phase.name: phase
     for phase in (
-        replace(PREP, run=kept(manual.prep)),
-        replace(INSTALL, run=kept(manual.install)),
-        replace(REGISTRY, run=kept(manual.registry)),
-        replace(MASTER, run=kept(manual.master)),
-        replace(NETWORK, run=kept(manual.network)),
-        replace(JOIN, run=kept(manual.join), needs={"worker": "network"}),  # N2 looks at every pod: workers come after it
-        replace(ADDONS, run=kept(manual.addons), roles=_CONTROL, needs={}),
-        replace(RESET, run=manual.reset),
+        replace(PREP, run=building("prep", manual.prep)),
+        replace(INSTALL, run=building("install", manual.install)),
+        replace(REGISTRY, run=building("registry", manual.registry)),
+        replace(MASTER, run=building("master", manual.master)),
+        replace(NETWORK, run=building("network", manual.network)),
+        replace(JOIN, run=building("join", manual.join), needs={"worker": "network"}),  # N2 looks at every pod: workers come after it
+        replace(ADDONS, run=building("addons", manual.addons), roles=_CONTROL, needs={}),
+        replace(RESET, run=taking_back(manual.reset)),
     )
 }
 

@@ -6,11 +6,12 @@ environment's gets no step at all.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from ..context import Context
 from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
+from ..lasting import kept, refusal
 from ..steps import Action, Step, Stop, Wait
 
 Generator = Callable[[Context], Iterator[Action]]
@@ -28,22 +29,28 @@ def control_verdict(ctx: Context) -> Verdict | None:
     return judge(ctx.environment, ctx.environment.control_plane, ctx.control, None, _record(ctx))
 
 
-def building(phase: str, run: Generator, *, central: bool = False) -> Generator:
+def building(phase: str, run: Generator) -> Generator:
     """A phase that builds: refused on a machine that is neither free nor ours, and where ours is broken.
 
-    `central` phases of workers work on the control plane as well, which must be ours then.
+    What it would do is then held against the settings that a cluster keeps for its life (lasting.py). A worker joins, and has add-ons,
+    only where the control plane is no such machine either; until then it is prepared, as beside one that is down.
     """
 
+    @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
         verdict = whose(ctx)
         if not verdict.workable:
-            yield _stop(ctx, phase, verdict)
+            moved = refusal(ctx) if verdict.code == "address" else None  # which knows more of it
+            yield moved or _stop(ctx, phase, verdict)
             return
-        control = control_verdict(ctx) if central and not ctx.node.control_plane else None
-        if control and not control.workable:
-            yield Stop(f"{phase}.control", f"the control plane is not to be relied on: {control.seen}", control.remedy or _foreign(ctx, phase))
+        control = None if ctx.node.control_plane else control_verdict(ctx)
+        relied = control is None or control.workable
+        if control and not relied and phase in ("join", "addons"):
+            name = ctx.environment.control_plane.name
+            seen = f"nothing is changed here, because of the control plane {name}: {control.seen}"
+            yield Stop(f"{phase}.control", seen, control.remedy or f"see {name}")
             return
-        actions = list(run(ctx))
+        actions = list((kept(run) if relied else run)(ctx))
         yield from identity(ctx, phase, needed=any(isinstance(action, Step) or (isinstance(action, Wait) and action.changes) for action in actions))
         yield from actions
 
@@ -65,6 +72,7 @@ def identity(ctx: Context, phase: str, *, needed: bool = False) -> Iterator[Acti
 def taking_back(run: Generator) -> Generator:
     """Reset: only what is proved to be ours, or was named by the operator though it is not; never what lives of something else."""
 
+    @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
         verdict = whose(ctx)
         meant = ctx.node.name in ctx.choices.foreign and verdict.kind in (Kind.ANOTHER, Kind.UNKNOWN)
@@ -77,18 +85,16 @@ def taking_back(run: Generator) -> Generator:
 
 
 def _record(ctx: Context) -> Record:
-    return replace(ctx.record, uid=ctx.choices.adopt) if ctx.choices.adopt else ctx.record
+    return ctx.record.now(ctx.choices.adopt) if ctx.choices.adopt else ctx.record
 
 
 def _stop(ctx: Context, phase: str, verdict: Verdict) -> Stop:
     if verdict.kind == Kind.BROKEN:
         return Stop(f"{phase}.{verdict.code}", verdict.seen, verdict.remedy or f"`{ctx.fab('reset')}`, then run this again")
-    remedy = verdict.remedy if verdict.kind == Kind.ELSE else "; ".join(filter(None, (verdict.remedy, _foreign(ctx, phase))))
+    remedy = verdict.remedy if verdict.kind == Kind.ELSE else "; ".join(filter(None, (verdict.remedy, _foreign(ctx))))
     return Stop(f"{phase}.{verdict.code}", f"{verdict.kind}: {verdict.seen}", remedy)
 
 
-def _foreign(ctx: Context, phase: str) -> str:
+def _foreign(ctx: Context) -> str:
     """The one command that goes on though the machine is not ours."""
-    whole = phase == "reset" and ctx.choices.whole_cluster
-    command = f"inv cluster.reset --env {ctx.environment.name}" if whole else ctx.fab("reset")
-    return f"nothing was touched. If all that is on it is to go: `{command} --foreign {ctx.node.name}`"
+    return f"nothing was touched. If all that is on it is to go: `{ctx.fab('reset')} --foreign {ctx.node.name}`"

@@ -7,11 +7,11 @@ from shlex import quote
 
 from ..context import LATER, Context
 from ..facts import STATE
-from ..interfaces import Expected, interface_wait
+from ..interfaces import WITHOUT_LINKS, Expected, interface_wait
 from ..masking import masked_tail
-from ..recipes.modern import SOCKET
 from ..steps import Action, File, Step, Stop, Wait
 from .registry import unverified
+from .reset import kubeadm_reset
 
 CONFIG = "/run/kubefab-join.yaml"
 TOKEN_CONFIG = "/run/kubefab-token.yaml"
@@ -22,13 +22,15 @@ def join(ctx: Context) -> Iterator[Action]:
     """kubeadm join with a token minted for this run, then flannel.1 in range and the node Ready."""
     facts, control = ctx.facts, ctx.control
     ca_hash = control.ca_hash if control and control.ca_hash else LATER
-    own_ca = facts.ca_hash
-    if own_ca and ca_hash != LATER and own_ca != ca_hash:
+    if control and control.initialised and not control.ca_hash:
         yield Stop(
-            "join.foreign",
-            "this node belongs to another cluster (its CA is another one)",
-            f"if nothing of that is needed: `{ctx.fab('reset')}`, then run this again",
+            "join.ca",
+            f"the CA's certificate on {ctx.environment.control_plane.name} cannot be read, and without its hash a join would trust anybody",
+            "`kubeadm certs check-expiration` there shows what is wrong with /etc/kubernetes/pki/ca.crt",
         )
+        return
+    if control and control.initialised and not control.nodes and facts.joined:  # unknown is not "not listed"
+        yield Stop("join.nodes", "which nodes the cluster has cannot be read", "run this again")
         return
     listed = control is not None and control.node_object(facts.hostname) is not None
     member = facts.joined and listed
@@ -69,7 +71,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         yield Step(
             "join.clear",
             "take back a join that did not end",
-            (f"kubeadm reset -f --cri-socket {SOCKET}", f"rm -f {STATE}/{STARTED} {STATE}/{DONE}"),
+            (*kubeadm_reset(facts), *WITHOUT_LINKS, f"rm -f {STATE}/{STARTED} {STATE}/{DONE}"),
         )
     yield Wait(
         "join.api",

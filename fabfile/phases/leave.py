@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..context import Context
+from ..facts import NodeFacts
+from ..identity import judge, own_nodes
 from ..steps import Action, Step, Wait, command
 
 _FLAGS = ("--ignore-daemonsets", "--delete-emptydir-data", "--force")
@@ -21,10 +23,18 @@ _BUDGETS = '{range .items[*]}{"budget "}{.metadata.namespace}{" "}{.metadata.nam
 
 
 def leave(ctx: Context) -> Iterator[Action]:
-    """Cordon, drain and delete the Node; only delete it where its kubelet is dead: pods there cannot end in order."""
-    name, control = ctx.facts.hostname, ctx.control
-    if control is None or control.node_object(name) is None:
+    """Cordon, drain and delete the Node; only delete it where its kubelet is dead: pods there cannot end in order.
+
+    Only this very machine's Node, in a control plane that is this environment's: a name alone proves neither.
+    """
+    control = ctx.control
+    if control is None or not judge(ctx.environment, ctx.environment.control_plane, control, None, ctx.record).workable:
         return
+    for name in own_nodes(control, ctx.node, ctx.facts):
+        yield from _one(ctx, control, name)
+
+
+def _one(ctx: Context, control: NodeFacts, name: str) -> Iterator[Action]:
     delete = command("kubectl", "delete", "node", name, "--ignore-not-found")
     dead = "its kubelet does not run" if not ctx.facts.unit("kubelet").active else "the API no longer hears from its kubelet"
     if control.node_silent(name) or not ctx.facts.unit("kubelet").active:

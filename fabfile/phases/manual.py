@@ -11,6 +11,7 @@ from shlex import quote
 
 from ..context import Context
 from ..facts import STATE, Link, NodeFacts, parse_links
+from ..identity import evidence, strange_etcd
 from ..interfaces import Expected
 from ..masking import masked_tail
 from ..recipes.manual import DAEMON, INIT_LIMIT, INTERFACES, JOIN_LIMIT, LINKS, PACKAGES, REBOOT, SOURCES, Manual
@@ -60,6 +61,9 @@ def prep(ctx: Context) -> Iterator[Action]:
             f"{containers(facts)}",
             f"if all that may go: `inv cluster.bootstrap --env {ctx.environment.name} --kubernetes 1.5 --yes {ctx.environment.name}`",
         )
+        return
+    if strange := _strange_etcd("prep", facts):
+        yield strange
         return
     reset, stop, _ = manual.commands("P2")
     yield Step(
@@ -153,6 +157,9 @@ def master(ctx: Context) -> Iterator[Action]:
     if DONE in facts.undo:
         yield Step("master.kubelet", "start Docker and the kubelet", ("systemctl restart docker", "systemctl restart kubelet"))
         yield _api("the control plane was up before: `journalctl -u kubelet -n 50` on the node; if all is lost, `inv cluster.reset`")
+        return
+    if strange := _strange_etcd("master", facts):
+        yield strange
         return
     if STARTED in facts.undo:
         yield _take_back("master")
@@ -254,6 +261,9 @@ def join(ctx: Context) -> Iterator[Action]:
         yield Step("join.kubelet", "start the kubelet", ("systemctl restart kubelet",))
     elif not member:
         if STARTED in facts.undo or "/etc/kubernetes/kubelet.conf" in facts.traces:
+            if strange := _strange_etcd("join", facts):
+                yield strange
+                return
             yield _take_back("join")
         yield Step(
             "join.join",
@@ -342,6 +352,12 @@ def reset(ctx: Context) -> Iterator[Action]:
     if foreign:
         yield _mounted("reset.volumes", foreign)
         return
+    if not (evidence(facts) or facts.identity.environment or purging):
+        yield Step("reset.notes", "what kubefab noted here", (f"rm -rf {STATE}",))
+        return
+    if strange := _strange_etcd("reset", facts):
+        yield strange
+        return
     lines = [line for line in manual.commands("X1") if _package(line) in ("", *facts.packages)]
     if ctx.choices.keep_images:
         lines = [line for line in lines if "docker rmi" not in line]
@@ -376,6 +392,18 @@ def residue(facts: NodeFacts) -> list[str]:
     found += [f"file {path}" for path in sorted(facts.traces) if not path.startswith("/var/lib/kubelet/")]
     found += [f"process {name}" for name in facts.processes if name not in ("kubeadm", "kubelet")]
     return found + [f"mount {mount.target}" for mount in facts.mounts]
+
+
+def _strange_etcd(phase: str, facts: NodeFacts) -> Stop | None:
+    """1.5's `kubeadm reset` empties /var/lib/etcd whatever is in it, and nothing keeps it from that."""
+    found = strange_etcd(facts)
+    if not found:
+        return None
+    return Stop(
+        f"{phase}.etcd",
+        f"/var/lib/etcd holds data ({', '.join(found[:3])}) that no etcd of kubeadm's made here, and kubeadm 1.5 would delete it",
+        "move it away (`mv /var/lib/etcd /var/lib/etcd.kept`), then run this again",
+    )
 
 
 def _foreign_mount(facts: NodeFacts) -> str:

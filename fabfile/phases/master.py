@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from ..context import Context
 from ..facts import STATE
+from ..identity import strange_etcd
+from ..interfaces import WITHOUT_LINKS
 from ..masking import masked_tail
-from ..recipes.modern import SOCKET
 from ..steps import Action, File, Step, Stop, Wait
 from .registry import unverified
+from .reset import kubeadm_reset
 
 CONFIG = "/run/kubefab-init.yaml"
 STARTED, DONE = "init-started", "initialised"
@@ -24,12 +26,15 @@ def master(ctx: Context) -> Iterator[Action]:
     """kubeadm init, unless this cluster's API already answers here.
 
     An init of ours that never ended is taken back first, unless other nodes are in its cluster.  A control plane that was
-    once up and does not answer is never taken back: it may hold data.
+    once up and does not answer is never taken back: it may hold data.  Whose the machine is was asked before (guard.py).
     """
     facts, recipe, settings = ctx.facts, ctx.recipe, ctx.settings
     once_up = DONE in facts.undo
     half_done = STARTED in facts.undo and not once_up
     # The API answers minutes before init ends: without its last phases there is no kube-proxy, no CoreDNS and no cluster-info to join by.
+    if facts.initialised and half_done and not facts.nodes:  # unknown is not alone
+        yield Stop("master.nodes", "an init that did not end is here, and whether other nodes are in its cluster cannot be read", "run this again")
+        return
     alone = all(node["metadata"]["name"] == facts.hostname for node in facts.nodes)
     if facts.initialised and not (half_done and alone):
         if DONE not in facts.undo:
@@ -55,18 +60,29 @@ def master(ctx: Context) -> Iterator[Action]:
     if facts.memory_kib < MINIMUM_MEMORY and not checked:
         yield Stop("master.memory", f"{facts.memory_kib >> 10} MiB of memory: kubeadm wants 1700", "take a larger machine: `inv cluster.sizing`")
         return
+    strange = strange_etcd(facts)
+    if strange:
+        yield Stop(
+            "master.etcd",
+            f"/var/lib/etcd holds data ({', '.join(strange[:3])}), and no etcd of kubeadm is here: an external etcd, or a restored backup?",
+            "nothing of it is touched. If it is needed, move it away (`mv /var/lib/etcd /var/lib/etcd.kept`) or take another machine; if not, "
+            "delete it; then run this again",
+        )
+        return
     yield from unverified(ctx)
     if half_done:
         yield Step(
             "master.clear",
             "take back an init that did not end",
-            (f"kubeadm reset -f --cri-socket {SOCKET}", f"rm -f {STATE}/{STARTED}"),
+            (*kubeadm_reset(facts), *WITHOUT_LINKS, f"rm -f {STATE}/{STARTED}"),
         )
     yield Step(
         "master.init",
         f"kubeadm init {recipe.version}",
         (
             f"install -d -m 0700 {STATE}",
+            # what kubeadm's checks refuse is no init that was begun
+            f"kubeadm init phase preflight --config {CONFIG}{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"touch {STATE}/{STARTED}",
             f"kubeadm init --config {CONFIG} --skip-token-print{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"rm -f {CONFIG}",

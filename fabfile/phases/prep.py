@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..context import Context
 from ..facts import STATE, SWAP_UNITS, SYSCTLS
+from ..interfaces import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
 
@@ -31,13 +32,8 @@ def prep(ctx: Context) -> Iterator[Action]:
         return
     in_cluster = "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
     stale = [name for name in ("cni0", "flannel.1") if name in facts.links]
-    if stale and not in_cluster:
-        yield Stop(
-            "prep.leftovers",
-            f"{' and '.join(stale)} exist{'s' * (len(stale) == 1)} already: an earlier cluster was not taken off this node (P2)",
-            f"`{ctx.fab('reset')}`, then run this again",
-        )
-        return
+    if stale and not in_cluster:  # on a machine that is ours, as the guard has seen: left by an init or join that was taken back
+        yield Step("prep.leftovers", f"{' and '.join(stale)} of an earlier cluster of ours taken off (P2)", WITHOUT_LINKS)
     if facts.disk_kib < MINIMUM_DISK and not in_cluster:
         yield Stop(
             "prep.disk",

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from ..context import Context
 from ..facts import LINKS, STATE, TRACES, NodeFacts
 from ..firewall import NETWORK, without_ours
+from ..identity import ETCD_DATA, OWN_ETCD, RESETTING, evidence, own_etcd
+from ..interfaces import WITHOUT_LINKS
 from ..keeping import CONTAINERD_CONFIG, GIVE_BACK, HEAD, INDEX
 from ..recipes.modern import CERTS, SOCKET
 from ..recipes.packages import Family, family, purgeable, to_unhold
@@ -20,11 +22,16 @@ _POD_FILES = re.compile(r"/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|p
 
 
 def reset(ctx: Context) -> Iterator[Action]:
-    """Node object, kubeadm reset, what kubeadm leaves, firewall rules by our marks, swap and sysctls as they were."""
+    """Node object, kubeadm reset, what kubeadm leaves, firewall rules by our marks, swap and sysctls as they were.
+
+    Whose the machine is was asked before (guard.py): it is ours, or meant by name, or has nothing of a cluster. Our folder goes last,
+    and the identity file with it, so that a reset that died is still known for ours.
+    """
     facts = ctx.facts
+    taken = bool(evidence(facts) or facts.identity.environment)  # a machine that is free has nothing of a cluster to take off
     packages = family(facts)
     purging = ctx.choices.purge and packages is not None and _purgeable(ctx, packages)
-    if not residue(facts) and not _ours(ctx) and not purging:
+    if not taken and not _noted(facts) and not _ours(ctx) and not purging:
         return
     foreign = [mount for mount in facts.mounts if mount.kind not in ("tmpfs", "overlay", "shm") and not _POD_FILES.search(mount.root)]
     if foreign:
@@ -34,34 +41,9 @@ def reset(ctx: Context) -> Iterator[Action]:
             "its data is not ours to delete: delete or drain the pods that use it (`kubectl drain`), then run this again",
         )
         return
-    if not ctx.node.control_plane and not ctx.choices.whole_cluster:
-        yield from leave(ctx)
-    if "kubeadm" in facts.packages:
-        yield Step(
-            "reset.kubeadm",
-            "kubeadm reset",
-            (
-                # a kubelet that still runs brings pods back while they are being removed
-                "systemctl stop kubelet || true",
-                f"kubeadm reset -f --cri-socket {SOCKET} --cleanup-tmp-dir",
-                "systemctl stop kubelet || true",
-                f"crictl --runtime-endpoint {SOCKET} rmp -fa >/dev/null 2>&1 || true",
-            ),
-            timeout=300,
-            hint="`journalctl -u containerd -n 50` if pods cannot be removed; then run this again",
-        )
-    yield Step("reset.mounts", "unmount what the kubelet mounted", (_UNMOUNT,), hint="something still uses the mount: `fuser -vm …` names it")
-    yield Step(
-        "reset.network",
-        "interfaces and firewall rules",
-        (
-            *(f"ip link show dev {name} >/dev/null 2>&1 && ip link delete {name} || true" for name in LINKS),
-            *(without_ours(tool) for tool in ("iptables", "ip6tables")),
-            "for t in 'ip kube-proxy' 'ip6 kube-proxy' 'ip flannel-ipv4' 'ip6 flannel-ipv6'; do nft delete table $t 2>/dev/null || true; done",
-        ),
-    )
-    yield Step("reset.files", "files of the cluster", _removals(ctx))
-    if not ctx.choices.keep_images and "containerd.io" in facts.packages:  # while containerd still has our configuration
+    if taken:
+        yield from _off(ctx)
+    if taken and not ctx.choices.keep_images and "containerd.io" in facts.packages:  # while containerd still has our configuration
         yield Step("reset.images", "images", (f"crictl --runtime-endpoint {SOCKET} rmi -a >/dev/null 2>&1 || true",), timeout=180)
     if purging and packages:  # before what was there comes back: a package takes its configuration files with it, whosever they are
         yield from packages.purge(facts, ctx.recipe)
@@ -69,13 +51,71 @@ def reset(ctx: Context) -> Iterator[Action]:
     yield Step("reset.undo", _undone(facts), (*((command("apt-mark", "unhold", *unhold),) if unhold else ()), *_UNDO))
 
 
+def _off(ctx: Context) -> Iterator[Action]:
+    """The cluster taken off the machine."""
+    facts = ctx.facts
+    if not ctx.node.control_plane and not ctx.choices.whole_cluster:
+        yield from leave(ctx)
+    begun = (f"install -d -m 0700 {STATE}", f"touch {STATE}/{RESETTING}")
+    if "kubeadm" in facts.packages:
+        yield Step(
+            "reset.kubeadm",
+            "kubeadm reset",
+            (
+                *begun,
+                # a kubelet that still runs brings pods back while they are being removed
+                "systemctl stop kubelet || true",
+                *kubeadm_reset(facts, " --cleanup-tmp-dir"),
+                "systemctl stop kubelet || true",
+                f"crictl --runtime-endpoint {SOCKET} rmp -fa >/dev/null 2>&1 || true",
+            ),
+            timeout=300,
+            hint="`journalctl -u containerd -n 50` if pods cannot be removed; then run this again",
+        )
+    elif own_etcd(facts):
+        yield Step("reset.etcd", "etcd's data", (*begun, _NO_ETCD))
+    yield Step("reset.mounts", "unmount what the kubelet mounted", (_UNMOUNT,), hint="something still uses the mount: `fuser -vm …` names it")
+    yield Step(
+        "reset.network",
+        "interfaces and firewall rules",
+        (
+            *WITHOUT_LINKS,
+            *(without_ours(tool) for tool in ("iptables", "ip6tables")),
+            "for t in 'ip kube-proxy' 'ip6 kube-proxy' 'ip flannel-ipv4' 'ip6 flannel-ipv6'; do nft delete table $t 2>/dev/null || true; done",
+        ),
+    )
+    yield Step("reset.files", "files of the cluster", _removals(ctx))
+
+
+def kubeadm_reset(facts: NodeFacts, options: str = "") -> tuple[str, ...]:
+    """`kubeadm reset`, told to leave /var/lib/etcd alone, which it empties whosever etcd is in it (kubernetes/kubeadm#3225).
+
+    etcd's data go only where kubeadm's own manifest shows that they are its own; that is noted before the manifest goes.
+    """
+    line = f"kubeadm reset -f --cri-socket {SOCKET} --skip-phases=remove-etcd-member{options}"
+    if not own_etcd(facts):
+        return (line,)
+    mark = f"{STATE}/{OWN_ETCD}"
+    return (f"install -d -m 0700 {STATE}", f"touch {mark}", line, _NO_ETCD, f"rm -f {mark}")
+
+
+def _noted(facts: NodeFacts) -> bool:
+    """Whether our folder is there; a disk of InfluxDB's own stays mounted there, and with it the folder."""
+    return STATE in facts.traces and not (facts.metrics_disk and facts.undo <= {"influxdb"})
+
+
+def _known(facts: NodeFacts) -> set[str]:
+    """The paths that reset takes away."""
+    others = {STATE} if not _noted(facts) else set()
+    return set(TRACES) - others - (set() if own_etcd(facts) else {ETCD_DATA})
+
+
 def residue(facts: NodeFacts) -> list[str]:
     """What an observed node still shows of a cluster; empty means clean. The audit after reset prints this."""
     found = [f"interface {name}" for name in LINKS if name in facts.links]
-    # a disk of InfluxDB's own stays mounted there, and with it the folder
-    known = set(TRACES) - ({STATE} if facts.metrics_disk and facts.undo <= {"influxdb"} else set())
-    found += [f"file {path}" for path in sorted(facts.traces) if path in known]
-    found += [f"process {name}" for name in facts.processes if name != "kubeadm"]
+    found += [f"file {path}" for path in sorted(facts.traces) if path in _known(facts)]
+    own = {"kubeadm"} if not facts.others else {"kubeadm", "etcd"}  # an etcd that is a service of its own stays
+    found += [f"process {name}" for name in facts.processes if name not in own]
     found += [f"mount {mount.target}" for mount in facts.mounts]
     if facts.firewall_rules:
         found.append(f"{facts.firewall_rules} firewall rules of kube-proxy, flannel or CNI")
@@ -107,7 +147,7 @@ def _undone(facts: NodeFacts) -> str:
 def _removals(ctx: Context) -> tuple[str, ...]:
     return (
         "rm -rf /etc/kubernetes/manifests/*.yaml /etc/kubernetes/pki /etc/kubernetes/*.conf /etc/kubernetes/tmp",
-        "rm -rf --one-file-system /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env "
+        "rm -rf --one-file-system /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env "
         "/var/lib/kubelet/pki /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/*_state /var/lib/kubelet/actuated_pods_state "
         "/var/lib/kubelet/allocated_pods_state",
         f"rm -rf /etc/cni/net.d/10-flannel.conflist /var/lib/cni/flannel /var/lib/cni/networks/{NETWORK} /var/lib/cni/results/{NETWORK}-* "
@@ -117,6 +157,7 @@ def _removals(ctx: Context) -> tuple[str, ...]:
     )
 
 
+_NO_ETCD = f"rm -rf --one-file-system {ETCD_DATA}"
 _UNMOUNT = (
     "awk '$2 ~ \"^/var/lib/kubelet/\" {print length($2), $2}' /proc/mounts | sort -rn | cut -d' ' -f2- | "
     'while read -r m; do umount "$m"; done'

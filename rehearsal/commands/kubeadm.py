@@ -29,12 +29,15 @@ def kubeadm(machine: Machine, call: Call) -> int:
     if legacy.speaks(machine):
         return legacy.kubeadm(machine, call, words, options)
     match words:
+        case ["init", "phase", "preflight"]:
+            machine.spend(1, "preflight")
+            return _preflight(machine, call, options, joins=False)
         case ["init", *_]:
             return _init(machine, call, options)
         case ["join", *_]:
             return _join(machine, call, options)
         case ["reset", *_]:
-            return reset(machine, call)
+            return reset(machine, call, options)
         case ["token", "create", *_]:
             return _token_create(machine, call, options)
         case ["token", "delete", name]:
@@ -122,7 +125,7 @@ def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: 
                     f"/etc/kubernetes/manifests/{component}.yaml already exists",
                 )
             )
-    if not joins and host.exists("/var/lib/etcd/member"):
+    if not joins and host.children("/var/lib/etcd"):
         faults.append(("DirAvailable--var-lib-etcd", "/var/lib/etcd is not empty"))
     faults = [fault for fault in faults if fault[0].lower() not in passed]
     call.out("[preflight] Running pre-flight checks\n")
@@ -340,8 +343,11 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     return 0
 
 
-def reset(machine: Machine, call: Call) -> int:
-    """What kubeadm reset takes away, and no more: links, CNI files and firewall rules stay."""
+def reset(machine: Machine, call: Call, options: dict[str, str]) -> int:
+    """What kubeadm reset takes away, and no more: links, CNI files and firewall rules stay.
+
+    It empties /var/lib/etcd wherever it runs, unless it is told not to (kubernetes/kubeadm#3225).
+    """
     host, cluster = machine.host, machine.cluster
     machine.spend(9, "kubeadm reset")
     call.out("[preflight] Running pre-flight checks\n")
@@ -358,7 +364,8 @@ def reset(machine: Machine, call: Call) -> int:
         host.make_folder(folder)
     for name in ("admin", "super-admin", "kubelet", "bootstrap-kubelet", "controller-manager", "scheduler"):
         host.remove(f"/etc/kubernetes/{name}.conf")
-    host.remove("/var/lib/etcd")
+    if "remove-etcd-member" not in options.get("--skip-phases", "").split(","):
+        host.remove("/var/lib/etcd")
     if busy:
         call.err(f"W [reset] Failed to unmount mounted directories in /var/lib/kubelet: {', '.join(busy)}: device or resource busy\n")
     else:

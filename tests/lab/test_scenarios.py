@@ -74,6 +74,6 @@ def test_on_real_nodes(healthy: Lab, scenario: Scenario) -> None:
     finally:
         carry_out(lab, scenario.mend)
     if scenario.reset:
-        lab.run(*off)
+        lab.run(*off, "--foreign", "w2")
     lab.bootstrap(**GRACE)
     lab.eventually("w2 is Ready", lambda: lab.ready() == {"cp1": True, "w1": True, "w2": True})

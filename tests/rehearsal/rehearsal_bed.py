@@ -108,8 +108,9 @@ class Bed:
     def bootstrap(self, *faults: str, workers: int | None = None) -> Outcome:
         return self.run(phases.BOOTSTRAP, *faults, workers=workers)
 
-    def reset(self, *faults: str, on: Sequence[str] = ("all",)) -> Outcome:
-        return self.run([phases.RESET], *faults, on=on, choices=Choices(whole_cluster=tuple(on) == ("all",)))
+    def reset(self, *faults: str, on: Sequence[str] = ("all",), foreign: Sequence[str] = ()) -> Outcome:
+        choices = Choices(whole_cluster=tuple(on) == ("all",), foreign=frozenset(foreign))
+        return self.run([phases.RESET], *faults, on=on, choices=choices)
 
     def facts(self, *faults: str) -> dict[str, NodeFacts]:
         """Every node, observed and left as it is."""

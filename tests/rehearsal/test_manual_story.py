@@ -81,6 +81,11 @@ def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
     def note(simulation: Simulation, run: Run) -> None:
         before.update({name: host.boot_id for name, host in simulation.hosts.items()})
 
+    refused = bed.run(phases.BOOTSTRAP, "w2:stale-cni0")
+    assert set(refused.failed) == {"w2"} and "--foreign w2" in refused.failed["w2"].remedy, "whose they are is not known"
+    assert bed.reset(on=["w2"], foreign=["w2"]).states == {"w2": "done"}
+    bed.run([phases.INSTALL], on=["w2"])
+
     def busy(simulation: Simulation, run: Run) -> None:
         host = simulation.hosts["w2"]
         host.packages["docker.io"], host.units["docker"] = "1.12", Unit(True, True)

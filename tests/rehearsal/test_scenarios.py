@@ -21,6 +21,6 @@ def test_on_simulated_nodes(bed: Bed, scenario: Scenario) -> None:
     assert outcome.result.exit_code == (1 if scenario.phase else 0)
     assert scenario.says in "\n".join(outcome.recorder.lines)
     if scenario.reset:
-        assert bed.reset(on=["w2"]).states == {"w2": "done"}
+        assert bed.reset(on=["w2"], foreign=["w2"]).states == {"w2": "done"}
     assert set(bed.bootstrap().states.values()) == {"done"}
     assert bed.bootstrap().result.steps == 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from fabfile.context import Choices, Context
 from fabfile.facts import STATE, SYSCTLS, Digest, Identity, Kubeconfig, Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
 from fabfile.manifests import STAMP, manifest
+from fabfile.phases import Phase
 from fabfile.phases.prep import MODULES, SYSCTL
 from fabfile.phases.registry import PROOF
 from fabfile.recipes.modern import Recipe, digest, recipe_for
@@ -162,6 +164,11 @@ def context(
     if chosen.control_plane and control is None:
         control = facts
     return Context(env, chosen, facts, recipe(env), control=control, token=token, twin=twin, choices=choices or Choices())
+
+
+def bare(phase: Phase) -> Callable[[Context], Iterator[Action]]:
+    """The phase's own generator, without the guard before it, which has tests of its own."""
+    return inspect.unwrap(phase.run)
 
 
 def recipe(env: Environment) -> Recipe:

@@ -20,7 +20,7 @@ from fabfile.manifests import manifest
 from fabfile.phases import Phase
 from fabfile.recipes.modern import Recipe, recipe_for
 from fabfile.steps import Action, Step, Stop
-from making import control_plane, environment, fresh, installed, member
+from making import bare, control_plane, environment, fresh, installed, member
 
 ETCD, DNS = "registry.k8s.io/etcd:3.6.8-0", "registry.k8s.io/coredns/coredns:v1.14.2"
 
@@ -53,7 +53,7 @@ def holding(env: Environment, facts: NodeFacts, **other: str) -> NodeFacts:
 
 def actions(phase: Phase, env: Environment, facts: NodeFacts, control: NodeFacts | None = None) -> list[Action]:
     node = next(n for n in env.nodes if n.name == facts.hostname)
-    return list(phase.run(Context(env, node, facts, recipe_for(env), control=control, token="abcdef.0123456789abcdef")))
+    return list(bare(phase)(Context(env, node, facts, recipe_for(env), control=control, token="abcdef.0123456789abcdef")))
 
 
 def commands(found: list[Action]) -> str:

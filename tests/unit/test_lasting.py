@@ -15,7 +15,7 @@ from fabfile.inventory import Environment
 from fabfile.lasting import ADDRESS, STOP, changes, lives, remedy, sentence
 from fabfile.phases import BOOTSTRAP, RESET, for_release
 from fabfile.steps import Stop
-from making import ALL_STAMPED, api_node, context, control_plane, environment, member
+from making import ALL_STAMPED, api_node, context, control_plane, environment, identity, member
 
 LINES = (
     "--advertise-address=10.2.0.1", "--secure-port=6443", "--service-cluster-ip-range=10.96.0.0/12", "--cluster-cidr=10.44.0.0/16",
@@ -97,7 +97,7 @@ def test_an_init_that_never_ended_is_free_to_take_other_values() -> None:
 
 def test_the_manuals_recipe_refuses_another_pod_cidr_too() -> None:
     env = environment(pod_cidr="10.55.0.0/16", kubernetes="1.5", token="abcdef.0123456789abcdef")
-    control = NodeFacts(os_id="ubuntu", os_version="16.04", hostname="cp1", api_ready=True, nodes=({**api_node("cp1"), "spec": {"podCIDR": "10.44.0.0/24"}},))
+    control = NodeFacts(os_id="ubuntu", os_version="16.04", hostname="cp1", api_ready=True, identity=identity(env, "cp1", uid=""), nodes=({**api_node("cp1"), "spec": {"podCIDR": "10.44.0.0/24"}},))
     for phase in for_release(env, [phases.NETWORK]):
         (stop,) = phase.run(context(env, control))
         assert isinstance(stop, Stop) and stop.id == STOP

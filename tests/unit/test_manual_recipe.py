@@ -22,7 +22,7 @@ from fabfile.recipes.manual import DIFFERENCES, Line, Manual, differences_table,
 from fabfile.recipes.modern import recipe_for
 from fabfile.rendering import OURS, rendering
 from fabfile.steps import Action, Step, Stop, Wait
-from making import api_node, environment, having, ids
+from making import api_node, bare, environment, having, ids
 
 BASE = "http://cocktail-cloud.acornsoft.io/api/kube/manifests"
 VALUES = {
@@ -82,7 +82,7 @@ def actions(phase: str, facts: NodeFacts, *, env: Environment | None = None, con
     env = env or made()
     node = next(n for n in env.nodes if n.name == facts.hostname)
     context = Context(env, node, facts, recipe_for(env), control=control or (facts if node.control_plane else None), choices=choices or Choices())
-    return list(for_release(env, [EVERY[phase]])[0].run(context))
+    return list(bare(for_release(env, [EVERY[phase]])[0])(context))
 
 
 def commands(found: list[Action]) -> list[str]:

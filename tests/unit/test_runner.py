@@ -32,7 +32,7 @@ from fabfile.phases import Phase
 from fabfile.runner import NodeResult, Run, RunResult
 from fabfile.script import LOCKED
 from fabfile.steps import Action, Remedy, Step, Stop, Wait
-from making import api_node, environment
+from making import api_node, environment, identity
 
 PATIENCE = 20  # seconds until a test that hangs is a failed test
 
@@ -150,6 +150,7 @@ class World:
         same = self.identity.get(name, {})
         return NodeFacts(
             hostname=same.get("hostname", name), machine_id=same.get("machine_id", f"id-{name}"), undo=frozenset(done),
+            identity=identity(self.environment, name, uid="", ca="", hostname=same.get("hostname", name)),
             api_ready="master.init" in self.done["cp1"] if name == "cp1" else False, nodes=members if name == "cp1" else (),
         )  # fmt: skip
 
