@@ -7,6 +7,7 @@ or fault, naming the nearest.  What a fault did to a machine stays when the swit
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from fabfile.inventory import Environment, Node
 from .host import Host, Link
 
 ANY, CONTROL, WORKER = "any node", "the control plane", "a worker"
+PLACE = "sections of its answer, section.key, or output, joined by + (os+host.hostname)"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,17 @@ TABLE = {
         Fault("duplicate-hostname", "shows another node's hostname", "two nodes of one name take each other's place in the API"),
         Fault("wrong-nic", "the default route is on another network", "--node-ip and --iface-can-reach choose by reachability"),
         Fault("unsupported-os", "runs openSUSE", "prep refuses it and lists what is supported"),
+        Fault("hostile-shell", "what it says of itself holds shell words", "it is data: refused by its form, quoted besides", value=PLACE),
+        Fault("hostile-lines", "what it says holds lines of its own", "an address is one; the other nodes' scripts hold nothing of it", value=PLACE),
+        Fault("hostile-escapes", "what it says would act on your terminal", "escape sequences are written out", value=PLACE),
+        Fault("hostile-markup", "what it says looks like our own layout", "nothing of a node's is markup", value=PLACE),
+        Fault("hostile-numbers", "its numbers have ten thousand digits", "numbers are bounded", value=PLACE),
+        Fault("hostile-bytes", "what it says is no text", "its row names the field that has not its form", value=PLACE),
+        Fault("hostile-types", "its JSON has other types than it must have", "shapes are checked; the others' rows are right", value=PLACE),
+        Fault("hostile-deep", "its JSON is nested without end", "depth is bounded", value=PLACE),
+        Fault("hostile-huge", "its answers are larger than a connection brings back", "size is bounded: an answer cut short is none", value=PLACE),
+        Fault("hostile-endless", "its answers never end", "time is bounded, whatever comes meanwhile"),
+        Fault("hostile-silent", "it lets you in, and never answers", "time is bounded: a minute, and in a bootstrap what an earlier step may take"),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
 }
@@ -119,6 +132,9 @@ def _check_value(switch: str, fault: Fault, value: str) -> None:
     if fault.value == "later":
         if value != "later":
             raise UsageError(f"--fault {switch}: {value!r} is not `later`", "write disk-full, or disk-full=later")
+    elif fault.value == PLACE:
+        if not re.fullmatch(r"([a-z]+(\.[\w.-]+)?\+?)+", value):
+            raise UsageError(f"--fault {switch}: {value!r} is not a section", f"{fault.name} takes {PLACE}")
     elif not value.lstrip("-").isdigit():
         raise UsageError(f"--fault {switch}: {value!r} is not a number", f"{fault.name} takes {fault.value}")
 

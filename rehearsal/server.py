@@ -54,6 +54,10 @@ class Exchange(Protocol):
     def write(self, data: bytes) -> None:
         """Output before the command ends."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed the channel, or its link broke."""
+
 
 Handler = Callable[[Exchange], tuple[int, bytes]]
 
@@ -264,6 +268,10 @@ class _Exchange:
     def write(self, data: bytes) -> None:
         with suppress(OSError):
             self._channel.sendall(data)
+
+    @property
+    def gone(self) -> bool:
+        return bool(self._channel.closed)
 
 
 class _Link(paramiko.Transport):

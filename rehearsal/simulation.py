@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from fabfile.identity import RECORD
 from fabfile.inventory import Environment, Node, with_nodes
 
 from . import faults as fault_table
-from . import shell
+from . import hostile, shell
 from .cluster import Cluster, Settling
 from .commands import host2017
 from .host import APT, Host
 from .login import Login
 from .machine import Halted, Machine
-from .server import LOOPBACK, Dropped, Endpoint, Farm, key_from, new_key_seed, private_text
+from .server import LOOPBACK, Dropped, Endpoint, Exchange, Farm, Handler, key_from, new_key_seed, private_text
 from .store import Store
 
 STATE_FILE, KEY_FILE, LOCK_FILE = "rehearsal.jsonl", "rehearsal_ed25519", "rehearsal.lock"
@@ -65,6 +66,7 @@ class Simulation:
     ) -> None:
         self.lock = threading.RLock()
         self.ran: list[tuple[str, str]] = []
+        self._closing = threading.Event()
         self._store = Store(environment.state / STATE_FILE)
         self._cores = _one_core()
         self._farm = Farm()
@@ -134,7 +136,10 @@ class Simulation:
         remembered = self._ports.get(name)
         port, seed = (int(str(remembered[0])), bytes.fromhex(str(remembered[1]))) if remembered else (0, new_key_seed())
         in_force = self.faults.of.get(name, {})
-        login = Login(lambda text: self._run(host, text), USER, "password" if "sudo-password" in in_force else "free", SUDO_PASSWORD)
+        sudo = "password" if "sudo-password" in in_force else "free"
+        login: Handler = Login(lambda text: hostile.changed(in_force, *self._run(host, text)), USER, sudo, SUDO_PASSWORD)
+        if in_force.keys() & {"hostile-endless", "hostile-silent"}:
+            login = partial(self._stall, in_force)
         endpoint = self._farm.add(name, login, key_from(seed), client, user=USER, port=port)
         if endpoint.port != port:
             self._moved.add(name)
@@ -144,6 +149,10 @@ class Simulation:
         if "host-down" in in_force:
             self._farm.refuse(name)
         return endpoint
+
+    def _stall(self, own: Mapping[str, str], exchange: Exchange) -> tuple[int, bytes]:
+        hostile.stalls(own, exchange, self._closing)
+        return 0, b""
 
     def _known_hosts(self, path: Path) -> None:
         """Forget lines of ports that moved; a node whose key is to "change" must have been known before."""
@@ -195,6 +204,7 @@ class Simulation:
 
     def close(self) -> None:
         """Stop the servers and save what pods became meanwhile."""
+        self._closing.set()
         self._farm.stop()
         with self.lock:
             self._store.put({f"host/{host.name}": host.dump() for host in self.hosts.values()} | {"cluster": self.cluster.dump()})
