@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .errors import UsageError
 from .inventory import Environment, bracketed
+from .manifests import ADMIN, SECRET
 from .masking import MASKED
 
 READING_TOKEN = "1h"
@@ -34,8 +35,19 @@ def token_command(environment: Environment) -> str:
     return f"kubectl -n kube-system create token {settings.dashboard} --duration {READING_TOKEN}"
 
 
-def card(environment: Environment, *, reveal: bool = False, token: str = "") -> list[Line]:
-    """The card of one environment, at the address that is reached from outside; secrets only if `reveal`, or a `token` just made."""
+def login_command(environment: Environment) -> str:
+    """What reads InfluxDB's password (base64) on the control plane; empty where it asks for none."""
+    settings = environment.settings
+    if settings.manual or not settings.influxdb_login:
+        return ""
+    return f"kubectl -n monitoring get secret {SECRET} -o jsonpath='{{.data.{ADMIN}}}'"
+
+
+def card(environment: Environment, *, reveal: bool = False, token: str = "", login: str = "") -> list[Line]:
+    """The card of one environment, at the address that is reached from outside.
+
+    Secrets only if `reveal`, or a `token` just made, or InfluxDB's password, the `login`, just read.
+    """
     settings = environment.settings
     host = bracketed(environment.control_plane.host)
     api = f"https://{host}:{settings.api_port}"
@@ -44,8 +56,18 @@ def card(environment: Environment, *, reveal: bool = False, token: str = "") -> 
         url = f"http://{host}:{settings.dashboard_port}"
         lines.append(Line("Dashboard", url, f"curl -s {url}/"))
     url = f"http://{host}:{settings.influxdb_port}"
-    lines.append(Line("InfluxDB", f"{url}  (database k8s)", f"curl -sG {url}/query --data-urlencode 'q=SHOW MEASUREMENTS ON k8s'"))
+    asks = bool(login_command(environment))
+    user = f"-u {ADMIN} " if asks else ""  # curl asks for the password
+    lines.append(Line("InfluxDB", f"{url}  (database k8s)", f"curl -sG {user}{url}/query --data-urlencode 'q=SHOW MEASUREMENTS ON k8s'"))
+    if asks:
+        lines.append(Line("Login", f"user {ADMIN}, password {login or f'{MASKED}  (InfluxDB asks for it; --reveal shows it)'}"))
     return lines
+
+
+def _ca(name: str) -> str:
+    """curl's option for the cluster's CA, which the kubeconfig has: without it, whoever is in between gets the token."""
+    path = "{.clusters[0].cluster.certificate-authority-data}"
+    return f"--cacert <(kubectl config view --raw --minify --context {name} -o jsonpath='{path}' | base64 -d)"
 
 
 def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]:
@@ -53,26 +75,29 @@ def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]
     shown = half if reveal else MASKED
     if not half:
         return [Line("API server", api, f"curl -sk {api}/healthz"), Line("Bearer token", f"no {environment.name.upper()}_TOKEN in hosts.local.env")]
+    # its certificate has no other address than the one that kubeadm was told, and always this name
+    through = f"--connect-to ::{api.removeprefix('https://')} https://kubernetes:{environment.settings.api_port}/api"
     return [
         Line("API server", api, f"curl -sk {api}/healthz"),
         Line("Bearer token", shown if reveal else f"{shown}  (--reveal shows it)"),
-        Line("Header", f"Authorization: Bearer {shown}", f"curl -sk -H 'Authorization: Bearer {shown}' {api}/api"),
+        Line("Header", f"Authorization: Bearer {shown}", f"curl -s {_ca(environment.name)} {through} -H @- <<< 'Authorization: Bearer {shown}'"),
     ]
 
 
 def _access_now(environment: Environment, api: str, token: str) -> list[Line]:
     name, dashboard = environment.name, environment.settings.dashboard
+    ca = _ca(name)
     lines = [
-        Line("API server", api, f"curl -sk {api}/readyz"),
+        Line("API server", api, f"curl -s {ca} {api}/readyz"),
         Line("kubeconfig", f"context {name}, an administrator's", f"inv cluster.kubeconfig --env {name}"),
     ]
     if token:
         header = f"Authorization: Bearer {token}"
-        lines += [Line("Token", token), Line("Header", header, f"curl -sk -H '{header}' {api}/api")]
+        lines += [Line("Token", token), Line("Header", header, f"curl -s {ca} {api}/api -H @- <<< '{header}'")]
     elif dashboard != "none":
         make = f"kubectl --context {name} -n kube-system create token {dashboard} --duration {READING_TOKEN}"
         lines += [
             Line("Token", f"made on demand, ends after {READING_TOKEN}, may only read", make),
-            Line("Header", "Authorization: Bearer TOKEN", f'curl -sk -H "Authorization: Bearer $({make})" {api}/api'),
+            Line("Header", "Authorization: Bearer TOKEN", f'curl -s {ca} {api}/api -H @- <<< "Authorization: Bearer $({make})"'),
         ]
     return lines

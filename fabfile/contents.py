@@ -11,6 +11,7 @@ from .connection import NodeGroup, outcome
 from .errors import KubefabError
 from .facts import NodeFacts
 from .inventory import Environment
+from .manifests import VOLUME
 from .steps import command
 
 TIMEOUT = 30.0  # seconds
@@ -29,6 +30,7 @@ _PODS = {
     "kube-flannel": frozenset({"flannel"}),
     "monitoring": frozenset({"monitoring-influxdb", "telegraf"}),
 }
+_VOLUMES = {("PersistentVolume", "", VOLUME), ("PersistentVolumeClaim", "monitoring", "influxdb")}  # InfluxDB's folder
 _COLUMNS = (".kind", ".metadata.namespace", ".metadata.name", ".metadata.labels.app", ".metadata.labels.k8s-app", ".metadata.labels.component")
 _PATH = "{range .items[*]}" + '{"|"}'.join(f"{{{column}}}" for column in _COLUMNS) + '{"\\n"}{end}'
 _KINDS = "pods,persistentvolumeclaims,persistentvolumes,namespaces"
@@ -69,6 +71,8 @@ def parse(output: str) -> Contents | None:
         if kind not in found or not forms.Name.fits(name) or (namespace and not forms.Name.fits(namespace)):
             continue
         whole = whole or (kind, name) == ("Namespace", "default")
+        if (kind, namespace, name) in _VOLUMES:
+            continue
         if (kind == "Namespace" and name in _NAMESPACES) or (kind == "Pod" and _PODS.get(namespace, frozenset()) & set(labels)):
             continue
         found[kind].append(f"{namespace}/{name}" if namespace else name)

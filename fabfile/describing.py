@@ -1,14 +1,16 @@
-"""The `inv` tasks that only describe: security-group, sizing, info, manual. They connect to nothing, but for `info --token`."""
+"""The `inv` tasks that only describe: security-group, sizing, info, manual. They connect to nothing, but for `info --token` and `--reveal`."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json as jsonlib
 from typing import Any
 
 from rich.console import Console
 
 from . import inventory, script, security_group, sizing
-from .card import card, token_command
+from .card import card, login_command, token_command
 from .commands import command, release
 from .connection import outcome
 from .errors import KubefabError
@@ -51,7 +53,12 @@ def sizing_task(c: Any, env: str = "", nodes: int = 0, json: bool = False) -> No
     print(jsonlib.dumps(sizing.as_data(count, advice), indent=2) if json else sizing.as_text(count, advice))
 
 
-@command(help={"reveal": "show secrets, like the bearer token of 1.5", "token": "make a token on the control plane, over SSH, and show it"})
+@command(
+    help={
+        "reveal": "show secrets: InfluxDB's login, read over SSH; the bearer token of 1.5",
+        "token": "make a token on the control plane, over SSH, and show it",
+    }
+)
 def info(
     c: Any,
     env: str = "",
@@ -64,31 +71,43 @@ def info(
 ) -> None:
     """The info card: API, access, dashboard, InfluxDB."""
     environment = described(env, kubernetes, recipe)
-    made = _made_token(environment, Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) if token else ""
+    options = Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)
+    made = register(_told(options, "info.token", token_command(environment))) if token else ""
+    asked = login_command(environment) if reveal else ""
+    login = _login(_told(options, "info.login", asked)) if asked else ""
     if json:
-        lines = card(environment, reveal=reveal, token=made)
+        lines = card(environment, reveal=reveal, token=made, login=login)
         print(jsonlib.dumps({line.name: {"value": line.value, "proof": line.proof} for line in lines}, indent=2))
         return
-    print_card(Screen(), environment, reveal=reveal, token=made)
+    print_card(Screen(), environment, reveal=reveal, token=made, login=login)
 
 
-def _made_token(environment: Environment, options: Options) -> str:
-    """A service account's token that ends, made by a cluster that is up."""
-    text = script.render("info.token", (token_command(environment),), lock=False)
+def _told(options: Options, name: str, line: str) -> str:
+    """What the control plane of a cluster that is up prints for one line. Raises KubefabError."""
+    text = script.render(name, (line,), lock=False)
     with opened(options) as session:
         control = session.environment.control_plane
-        done = outcome(session.group.of(control), "info.token", text, TOKEN_TIMEOUT)
-    if done.code:
-        raise KubefabError(f"{control.name} made no token", f"is the cluster up? `inv cluster.status --env {environment.name}`", done.output)
-    return register(done.output.strip())
+        done = outcome(session.group.of(control), name, text, TOKEN_TIMEOUT)
+    if done.code or not done.output.strip():
+        what = {"info.token": "made no token", "info.login": "has no login of InfluxDB's"}[name]
+        raise KubefabError(f"{control.name} {what}", f"is the cluster up? `inv cluster.status --env {session.environment.name}`", done.output)
+    return done.output.strip()
 
 
-def print_card(console: Console, environment: Environment, *, reveal: bool = False, token: str = "") -> None:
+def _login(encoded: str) -> str:
+    """A password from a Secret's base64, known to the masker from here on. Raises KubefabError for anything else."""
+    try:
+        return register(base64.b64decode(encoded, validate=True).decode("ascii"))
+    except (binascii.Error, UnicodeDecodeError):
+        raise KubefabError("the Secret of InfluxDB's login holds no password", "`inv cluster.bootstrap` makes it if it is deleted") from None
+
+
+def print_card(console: Console, environment: Environment, *, reveal: bool = False, token: str = "", login: str = "") -> None:
     """The card for people."""
     if environment.settings.simulated:
         console.print("\nsimulated nodes: nothing answers at these addresses", style="dim")
     console.print()
-    for line in card(environment, reveal=reveal, token=token):
+    for line in card(environment, reveal=reveal, token=token, login=login):
         console.print(f"{line.name:<13}{line.value}", soft_wrap=True)
         if line.proof:
             console.print(f"{'':<13}  {line.proof}", style="dim", soft_wrap=True)

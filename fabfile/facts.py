@@ -49,6 +49,13 @@ METRICS_QUERY = (
     "SHOW RETENTION POLICIES; "
     'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 )
+
+
+def reporting(answer: str) -> frozenset[str]:
+    """The nodes whose figures are in InfluxDB's answer (csv) to METRICS_QUERY."""
+    return frozenset(re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),", answer, flags=re.M))
+
+
 # Paths that only a cluster leaves behind.
 TRACES = (
     "/etc/kubernetes/admin.conf",
@@ -455,7 +462,7 @@ def parse_facts(output: str) -> NodeFacts:
         nodes=forms.items(said.whole("nodes"), forms.NODE, "nodes"),
         objects=forms.items(said.whole("objects"), forms.WORKLOAD, "objects"),
         retention=said.whole("influx").strip()[:4000],
-        reporting=frozenset(re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),", said.whole("influx"), flags=re.M)),
+        reporting=reporting(said.whole("influx")),
     )
 
 

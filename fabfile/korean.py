@@ -56,6 +56,10 @@ WORDS = {
     "web UI: headlamp, kube-web-view or none": "웹 UI: headlamp, kube-web-view 또는 none",
     "its image; default: the recipe's for that dashboard": "웹 UI 이미지. 기본값은 레시피가 정합니다",
     "its NodePort": "NodePort 번호",
+    "InfluxDB asks for a generated login; `no`: for none, as in the manual":
+        "InfluxDB가 생성된 로그인을 요구합니다. `no`이면 매뉴얼처럼 로그인이 없습니다",
+    "let a RETENTION that is shorter than the database's delete the older metrics":
+        "RETENTION이 데이터베이스의 보존 기간보다 짧을 때 오래된 메트릭 삭제를 허용",
     "how long metrics are kept; the manual's is 0d, for ever": "메트릭 보존 기간. 매뉴얼은 0d(무기한)입니다",
     "image with a shell and busybox tools, for `inv cluster.verify`": "`inv cluster.verify`가 쓰는, 셸과 busybox 도구가 있는 이미지",
     "JSON merged into the KubeletConfiguration": "KubeletConfiguration에 병합할 JSON",

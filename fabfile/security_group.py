@@ -106,7 +106,7 @@ def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
         left_out = f"left out, because --admin CIDR does not say who may: {ports}"
         return [left_out, *([f"SSH goes through {jumps}: the address by which that reaches the nodes must be let in too"] if jumps else [])]
     through = f"WARNING: SSH goes through {jumps}: if the nodes see it come from another address than that (a private one), name that in --admin too"
-    everybody = [f"WARNING: {network} is everybody; the dashboard and InfluxDB ask for no login" for network in admin if network.prefixlen == 0]
+    everybody = [f"WARNING: {network} is everybody; the dashboard and InfluxDB are plain HTTP" for network in admin if network.prefixlen == 0]
     return [through] * bool(jumps) + everybody
 
 

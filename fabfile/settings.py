@@ -272,8 +272,10 @@ class Settings:
     dashboard_port: int = _setting(31447, _node_port, "its NodePort")
     influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _image, "InfluxDB 1.x")
     influxdb_port: int = _setting(30315, _node_port, "its NodePort")
+    influxdb_login: bool = _setting(True, _yes, "InfluxDB asks for a generated login; `no`: for none, as in the manual")
     telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _image, "Telegraf")
     retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
+    retention_shorten: bool = _setting(False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics")
 
     probe_image: str = _setting("docker.io/library/busybox:1.37", _image, "image with a shell and busybox tools, for `inv cluster.verify`")
 

@@ -24,8 +24,10 @@ from typing import Any, TypeVar
 from . import cleaning, forms, script
 from .connection import NodeGroup, outcome
 from .errors import KubefabError, StepFailed
+from .facts import METRICS_QUERY, reporting
 from .inventory import Environment, Node, bracketed
 from .masking import mask, masked_tail
+from .phases.addons import INFLUX
 from .recipes.modern import recipe_for
 from .retry import Clock, RealClock, poll
 from .yamls import dumped
@@ -34,6 +36,7 @@ T = TypeVar("T")
 OK, FAILED, UNTESTED = "ok", "failed", "not tested"
 LABEL = "kubefab.dev/verify"
 _NODES = "kubectl --request-timeout=10s get nodes -o json"
+ENFORCE = "pod-security.kubernetes.io/enforce"
 PORT = 8080
 PODS_DEADLINE = 120.0  # seconds for the probe pods, image pull included
 ANSWER_DEADLINE = 20.0  # seconds for kube-proxy to know a new service everywhere
@@ -92,6 +95,9 @@ def manifest(namespace: str, image: str) -> str:
         "command": ["sh", "-c", f'mkdir -p /tmp/www && echo "$NODE" > /tmp/www/index.html && exec httpd -f -p {PORT} -h /tmp/www'],
         "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
         "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     template = {
         "metadata": {"labels": labels},
@@ -99,11 +105,13 @@ def manifest(namespace: str, image: str) -> str:
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
             "tolerations": [{"operator": "Exists"}],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [container],
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}}],
         },
     }
     documents = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {LABEL: "true"}}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {LABEL: "true", ENFORCE: "restricted"}}},
         {
             "apiVersion": "apps/v1",
             "kind": "DaemonSet",
@@ -290,16 +298,14 @@ def judge_answers(name: str, answers: Mapping[str, str], likely: str) -> Check:
     return Check(name, FAILED, f"{detail}; {told}", likely, silent)
 
 
-def reporting(text: str) -> set[str]:
-    """The nodes whose series InfluxDB's JSON answer holds."""
-    try:
-        results = _INFLUX(forms.data(text, "InfluxDB's answer"), "InfluxDB's answer").get("results", ())
-    except forms.FormError:
-        return set()
-    return {series.get("tags", {}).get("node_name", "") for result in results for series in result.get("series", ())} - {""}
-
-
-_INFLUX = forms.record({"results": forms.many(forms.record({"series": forms.many(forms.record({"tags": forms.strings}))}))})
+def judge_influxdb(why: str, text: str, port: int, *, login: bool) -> Check:
+    """What InfluxDB's NodePort said to somebody without a login: `why` it did not answer, or its answer's `text`."""
+    if why:
+        return Check("InfluxDB", FAILED, f"NodePort {port}: {why}", f"TCP {port} from you, or its pod")
+    refused = "authentication credentials" in text or "authorization failed" in text
+    if login and not refused:
+        return Check("InfluxDB", FAILED, f"NodePort {port} answers without a login", "`inv cluster.bootstrap` has it ask for one")
+    return Check("InfluxDB", OK, "its NodePort asks for the login" if login else "its NodePort answers, without a login")
 
 
 # --- the part that talks to the cluster
@@ -438,25 +444,23 @@ class Verifier:
         if settings.dashboard != "none":
             likely = f"`kubectl -n kube-system get pods -o wide`; TCP {settings.dashboard_port} from you"
             yield self._asked("dashboard", self.ready, settings.dashboard_port, "/", likely)
-        yield self._metrics(names)
+        yield self._influxdb()
+        yield from _whatever_comes("metrics", (self._metrics(names) for _ in range(1)))
 
-    def _metrics(self, names: set[str]) -> Check:
+    def _influxdb(self) -> Check:
+        """Its NodePort, asked from here without a login: the password goes over no network for a proof."""
         settings, control = self.environment.settings, self.environment.control_plane
         if settings.simulated or control.jump:
-            return Check("metrics", UNTESTED, "not reachable from here")
-        query = 'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 2m GROUP BY "node_name"'
-        url = f"http://{bracketed(control.host)}:{settings.influxdb_port}/query?{urllib.parse.urlencode({'db': 'k8s', 'q': query})}"
-        why, text = fetch(url)
-        if why:
-            return Check(
-                "metrics",
-                FAILED,
-                f"InfluxDB on NodePort {settings.influxdb_port}: {why}",
-                f"TCP {settings.influxdb_port} from you, or its pod",
-            )
-        seen = reporting(text)
+            return Check("InfluxDB", UNTESTED, "not reachable from here: simulated, or behind a bastion")
+        question = urllib.parse.urlencode({"q": "SHOW DATABASES"})
+        why, text = fetch(f"http://{bracketed(control.host)}:{settings.influxdb_port}/query?{question}")
+        return judge_influxdb(why, text, settings.influxdb_port, login=settings.influxdb_login)
+
+    def _metrics(self, names: set[str]) -> Check:
+        """Asked in InfluxDB's own pod, whose environment has the login."""
+        seen = reporting(self._kubectl("verify.metrics", f"{INFLUX} {shlex.quote(METRICS_QUERY)}"))
         lacking = sorted(names - seen)
-        detail = f"from {len(seen & names)} of {len(names)} nodes in the last two minutes"
+        detail = f"from {len(seen & names)} of {len(names)} nodes in the last minute"
         if lacking:
             return Check("metrics", FAILED, f"{detail}, not {', '.join(lacking)}", "Telegraf there: `kubectl -n monitoring logs -l app=telegraf`")
         return Check("metrics", OK, detail)

@@ -61,9 +61,16 @@ class Token:
 
 @dataclass
 class Influx:
-    """What InfluxDB holds; `failures` are left from a fault, `first` is the first pod that was ever asked."""
+    """What InfluxDB holds; `failures` are left from a fault, `first` is the first pod that was ever asked.
+
+    `users` are passwords by user, of whom `kubefab` is the admin, `writers` may write to k8s; `started` are the logins that its pod,
+    and each of Telegraf's by machine, was started with: a Secret that is changed later is not theirs.
+    """
 
     policies: dict[str, list[str]] = field(default_factory=dict)
+    users: dict[str, str] = field(default_factory=dict)
+    writers: list[str] = field(default_factory=list)
+    started: dict[str, str] = field(default_factory=dict)
     default: str = ""
     database: bool = False
     failures: int = 0
@@ -157,6 +164,10 @@ class Cluster:
         metadata = document["metadata"]
         key = f"{document['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
         old = self.objects.get(key)
+        uid = old["metadata"]["uid"] if old else f"{self.generation:08x}-0000"
+        document = {**document, "metadata": {**metadata, "uid": uid}}
+        if old and document["kind"] == "PersistentVolume":
+            document["spec"] = {**document["spec"], "claimRef": {**old["spec"]["claimRef"], **document["spec"]["claimRef"]}}
         if old == document:
             return "unchanged"
         self.objects[key] = document
@@ -166,6 +177,24 @@ class Cluster:
 
     def workloads(self, kind: str) -> list[Object]:
         return [o for key, o in self.objects.items() if key.startswith(f"{kind}/")]
+
+    def folders(self, document: Object) -> dict[str, str] | None:
+        """The machine's folders that such a pod has, by its volumes' names or by a claim's; None while a claim has no volume."""
+        found = host_folders(document)
+        for volume in document["spec"]["template"]["spec"].get("volumes", []):
+            if "persistentVolumeClaim" in volume:
+                claim = self.objects.get(f"PersistentVolumeClaim/{document['metadata']['namespace']}/{volume['persistentVolumeClaim']['claimName']}")
+                disk = claim and self.objects.get(f"PersistentVolume//{claim['spec']['volumeName']}")
+                if not claim or not disk or disk["spec"]["claimRef"].get("uid", claim["metadata"]["uid"]) != claim["metadata"]["uid"]:
+                    return None
+                disk["spec"]["claimRef"]["uid"] = claim["metadata"]["uid"]
+                found[claim["spec"]["volumeName"]] = disk["spec"]["local"]["path"]
+        return found
+
+    def secret(self, namespace: str, reference: Object) -> str | None:
+        """What a secretKeyRef gives; None when there is none."""
+        found = self.objects.get(f"Secret/{namespace}/{reference['name']}")
+        return None if found is None else found["stringData"].get(reference["key"])
 
 
 def key_of(document: Object) -> str:
@@ -183,10 +212,22 @@ def fits(document: Object, *, control_plane: bool) -> bool:
     return tolerates_control_plane(document) if control_plane else "node-role.kubernetes.io/control-plane" not in selector
 
 
-def host_folders(document: Object) -> list[str]:
-    """Folders of the machine that must be there before such a pod starts, and outlive it."""
+def host_folders(document: Object) -> dict[str, str]:
+    """Folders of the machine that must be there before such a pod starts, and outlive it, by the volume's name."""
     volumes = document["spec"]["template"]["spec"].get("volumes", [])
-    return [v["hostPath"]["path"] for v in volumes if v.get("hostPath", {}).get("type") == "Directory"]
+    return {v["name"]: v["hostPath"]["path"] for v in volumes if v.get("hostPath", {}).get("type") == "Directory"}
+
+
+def variables(document: Object) -> dict[str, Any]:
+    """A workload's environment: values, or where they come from."""
+    spec = document["spec"]["template"]["spec"]
+    containers = (*spec.get("initContainers", ()), *spec["containers"])
+    return {v["name"]: v.get("value", v.get("valueFrom")) for c in containers for v in c.get("env", ())}
+
+
+def asks_for_login(document: Object | None) -> bool:
+    """Whether that InfluxDB lets nobody in without one."""
+    return bool(document) and variables(document or {}).get("INFLUXDB_HTTP_AUTH_ENABLED") is not None
 
 
 def tolerates_control_plane(document: Object) -> bool:
@@ -376,8 +417,12 @@ class Settling:
     def _start(self, host: Host, pod: Pod, now: float) -> None:
         begins = pod.created
         document = self.cluster.objects.get(pod.workload)
-        if document and not all(map(host.exists, host_folders(document))):
-            pod.trouble = "ContainerCreating: MountVolume.SetUp failed: hostPath type check failed"
+        folders = self.cluster.folders(document) if document else {}
+        if folders is None or not all(map(host.exists, folders.values())):
+            pod.trouble = "ContainerCreating: MountVolume.SetUp failed: path does not exist" if folders else "Pending: unbound claim"
+            return
+        if document and not self._secrets(document):
+            pod.trouble = "CreateContainerConfigError: secret not found"
             return
         if not pod.host_network:
             if CONFLIST not in host.files:
@@ -401,7 +446,29 @@ class Settling:
             return
         elif pod.labels.get("k8s-app") == "kube-proxy":
             _add(host.rules, KUBE_RULES)
+        if document and pod.namespace == "monitoring":
+            pod.volumes = list(folders.keys() - host_folders(document).keys())
+            self._logins(document, host)
         pod.running, pod.since, pod.trouble = True, ready, ""
+
+    def _secrets(self, document: Object) -> bool:
+        """Whether each Secret that its environment takes from is there."""
+        namespace = document["metadata"].get("namespace", "")
+        wanted = [v["secretKeyRef"] for v in variables(document).values() if isinstance(v, dict) and "secretKeyRef" in v]
+        return all(self.cluster.secret(namespace, reference) is not None for reference in wanted)
+
+    def _logins(self, document: Object, host: Host) -> None:
+        """What a pod of InfluxDB or Telegraf starts with; before InfluxDB itself, its init container makes the Secret's users."""
+        influx, given = self.cluster.influx, variables(document)
+        from_secret = {name: v["secretKeyRef"] for name, v in given.items() if isinstance(v, dict) and "secretKeyRef" in v}
+        values = {name: self.cluster.secret("monitoring", reference) or "" for name, reference in from_secret.items()}
+        if document["metadata"]["name"] == "telegraf":
+            influx.started[host.name] = values.get("INFLUXDB_PASSWORD", "")
+        elif document["metadata"]["name"] == "monitoring-influxdb":
+            influx.started[""] = values.get("INFLUX_PASSWORD", "")
+            if "ADMIN" in values:
+                influx.users |= {"kubefab": values["ADMIN"], "telegraf": values["TELEGRAF"]}
+        self.cluster.touch()
 
     def _flannel(self, host: Host, pod: Pod, at: float) -> bool:
         """flanneld's start: link and subnet.env; the CNI configuration before that or after, as the manifest has it."""

@@ -94,6 +94,7 @@ class Pod:
     since: float = 0.0
     trouble: str = ""
     kubelet_restarts: int = 0
+    volumes: list[str] = field(default_factory=list)  # names of its local PersistentVolumes
 
 
 @dataclass
@@ -290,6 +291,8 @@ class Host:
             for pod in self.pods
             if pod.running
         ]
+        volumes = [(pod, volume) for pod in self.pods if pod.running for volume in pod.volumes]
+        own += [f"ext4 /var/lib/kubelet/pods/{self.uid(pod)}/volumes/kubernetes.io~local-volume/{volume}" for pod, volume in volumes]
         return own + self.mounts
 
     def uid(self, pod: Pod) -> str:

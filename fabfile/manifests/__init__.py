@@ -17,9 +17,12 @@ from ..facts import STATE, NodeFacts
 from ..recipes.modern import digest
 from ..steps import File, Step
 
-STAMP = "kubefab.dev/digest"
+STAMP, LOGIN = "kubefab.dev/digest", "kubefab.dev/login"  # annotations; the second is on an InfluxDB that asks for its login
 METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data
-LABELS = {"app.kubernetes.io/managed-by": "kubefab"}
+VOLUME = "kubefab-influxdb"  # the PersistentVolume of that folder
+SECRET, ADMIN = "influxdb-login", "kubefab"  # in namespace monitoring: a password by user, the admin's and telegraf's, who may only write
+MANAGED = "app.kubernetes.io/managed-by"
+LABELS = {MANAGED: "kubefab"}
 # The workload of each manifest that carries its stamp for the facts to find.
 _WORKLOADS = {
     "flannel": "kube-flannel-ds",
@@ -45,17 +48,52 @@ class Manifest:
     text: str
     stamp: str
 
-    def step(self, id: str, title: str) -> Step:
-        """Apply it on the control plane, server-side, so that a second apply changes nothing."""
-        path = f"{STATE}/manifests/{self.name}.yaml"
+    @property
+    def path(self) -> str:
+        """Where it lies on the control plane."""
+        return f"{STATE}/manifests/{self.name}.yaml"
+
+    def step(self, id: str, title: str, before: tuple[str, ...] = ()) -> Step:
+        """Apply it on the control plane, server-side, so that a second apply changes nothing; `before` are lines to run first, in its namespace.
+
+        Whatever is there already under one of its names must be marked as ours: nothing of anybody else's is taken over.
+        """
+        namespace = (f"sed '/^---$/q' {self.path} | {_APPLY} -f -",) if before else ()
         return Step(
             id,
             title,
-            (f"kubectl apply --server-side --force-conflicts -f {path}",),
-            files=(File(path, self.text, mode="0600"),),
+            (_others(self.path), *namespace, *before, f"{_APPLY} -f {self.path}"),
+            files=(File(self.path, self.text, mode="0600"),),
             timeout=120,
-            hint="the last line names the object that the API refused",
+            hint="the last line names the object that the API refused. What is not kubefab's was there before: delete or rename it, or, if it "
+            f"is meant for kubefab, `kubectl label KIND NAME {MANAGED}=kubefab` on the control plane (with `-n NAMESPACE` where it is in one)",
         )
+
+
+_APPLY = "kubectl apply --server-side --force-conflicts"
+_COLUMNS = r"BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name"
+
+
+def _others(path: str) -> str:
+    """A shell line that fails, naming them, when objects of this manifest are there that have not our mark."""
+    return (
+        f"others=$(kubectl get -f {path} --ignore-not-found --no-headers -o custom-columns='{_COLUMNS}'); "
+        "others=$(printf '%s\\n' \"$others\" | grep -v '^kubefab ' | grep . || true); "
+        """[ -z "$others" ] || { echo "not made by kubefab (by, kind, namespace, name): $others"; false; }"""
+    )
+
+
+def login() -> str:
+    """A shell line that makes InfluxDB's logins, if there are none: generated on the control plane, never an argument of a process."""
+    password = "head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1"
+    secret = (
+        f'{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{SECRET}","namespace":"monitoring","labels":{{"{MANAGED}":"kubefab"}}}},'
+        f'"stringData":{{"{ADMIN}":"%s","telegraf":"%s"}}}}'
+    )
+    return (
+        f"kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1 || "
+        f"""printf '{secret}' "$({password})" "$({password})" | kubectl create -f -"""
+    )
 
 
 def manifest(name: str, ctx: Context) -> Manifest:
@@ -66,6 +104,9 @@ def manifest(name: str, ctx: Context) -> Manifest:
         environment=ctx.environment,
         alone=not ctx.environment.workers,
         metrics=METRICS,
+        volume=VOLUME,
+        secret=SECRET,
+        admin=ADMIN,
     )
     return _stamped(name, text)
 

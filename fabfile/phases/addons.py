@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from shlex import quote
 
@@ -11,10 +10,12 @@ from ..context import Context
 from ..facts import METRICS_QUERY, STATE
 from ..forms import Hostname
 from ..interfaces import Expected, interface_wait
-from ..manifests import METRICS, applied, manifest
+from ..manifests import LOGIN, METRICS, VOLUME, applied, login, manifest
 from ..masking import masked_tail
+from ..settings import Settings
 from ..steps import Action, Remedy, Step, Stop, Wait
 
+# The login, where there is one, is in that container's environment, where `influx` looks for it.
 INFLUX = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute"
 
 
@@ -32,11 +33,11 @@ def addons(ctx: Context) -> Iterator[Action]:
             renew=ctx.renew(),
         )
     control = ctx.control or ctx.facts
-    if ctx.facts.hostname not in control.reporting:
-        yield _metrics(ctx.facts.hostname, ctx.settings.retention)
+    if ctx.facts.hostname not in control.reporting or not applied(manifest("monitoring", ctx), control):
+        yield _metrics(ctx.facts.hostname, ctx.settings, control.retention)
 
 
-def _metrics(hostname: Hostname, duration: str) -> Wait:
+def _metrics(hostname: Hostname, settings: Settings, seen: str) -> Wait:
     """Telegraf on this node reaches its kubelet, then InfluxDB on another: the pod network, proved by what it is for."""
     return Wait(
         "addons.metrics",
@@ -47,7 +48,7 @@ def _metrics(hostname: Hostname, duration: str) -> Wait:
         interval=1,
         on="control-plane",
         needs="members",
-        remedies=(_fresh_pods(duration, after=45),),
+        remedies=(_fresh_pods(settings, seen, after=45),),
         hint="pods of this node cannot reach pods of others: is UDP 8472 (flannel's VXLAN) open between the nodes, both ways? "
         f"`inv cluster.doctor` tests every pair. If it is open: `kubectl -n monitoring logs -l app=telegraf` for the pod on {hostname}",
         evidence=(
@@ -58,23 +59,38 @@ def _metrics(hostname: Hostname, duration: str) -> Wait:
     )
 
 
-def _fresh_pods(duration: str, after: float) -> Remedy:
+def _fresh_pods(settings: Settings, seen: str, after: float) -> Remedy:
     """The manual's A5: delete InfluxDB's and the collector's pods. Its data stay; A3 follows, for an InfluxDB that had none yet."""
     return Remedy(
         "recreate the influxdb and telegraf pods (A5)",
         (
+            *((login(),) if settings.influxdb_login else ()),
             "kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false",
             "kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s",
-            f"{INFLUX} {shlex.quote(_statements(duration))} || true",
+            f"{INFLUX} {quote(_statements(settings, seen))} || true",
         ),
         after=after,
     )
 
 
-def _statements(duration: str) -> str:
-    """A3's statement, made safe to run twice: CREATE refuses a policy that exists with another duration, ALTER mends it."""
-    policy = f'RETENTION POLICY "default" ON k8s DURATION {duration} REPLICATION 1 DEFAULT'
-    return f'CREATE DATABASE "k8s"; CREATE {policy}; ALTER {policy}; SHOW RETENTION POLICIES'
+def _statements(settings: Settings, seen: str) -> str:
+    """A3's statement for an InfluxDB whose policies were `seen`: one that has the policy is told to ALTER it, else CREATE.
+
+    InfluxDB stops at the first statement that it refuses, and CREATE refuses a policy of another duration. That is as it should be for
+    one that did not answer: a policy that is not known is never made shorter.
+    """
+    verb = "ALTER" if _policy(seen) else "CREATE"
+    lasting = f"DURATION {settings.retention} REPLICATION 1 SHARD DURATION {_shard(settings.retention)} DEFAULT"
+    statements = ['CREATE DATABASE "k8s"', f'{verb} RETENTION POLICY "default" ON k8s {lasting}']
+    if settings.influxdb_login:
+        statements.append('GRANT WRITE ON "k8s" TO "telegraf"')
+    return "; ".join([*statements, "SHOW RETENTION POLICIES"])
+
+
+def _shard(duration: str) -> str:
+    """InfluxDB's own choice for a policy of that duration, said aloud: ALTER keeps the old one, and refuses a shorter policy for it."""
+    hours = _hours(duration)
+    return "1h" if 0 < hours < 48 else "1d" if 0 < hours < 180 * 24 else "7d"
 
 
 def _apply(ctx: Context) -> Iterator[Action]:
@@ -82,25 +98,65 @@ def _apply(ctx: Context) -> Iterator[Action]:
     if not facts.initialised:
         yield Stop("addons.control-plane", "the API does not answer here", f"first `{ctx.fab('init')}`")
         return
+    if stop := _shorter(ctx):
+        yield stop
+        return
     monitoring = manifest("monitoring", ctx)
     dashboard = manifest(settings.dashboard, ctx) if settings.dashboard != "none" else None
     stored = METRICS.rsplit("/", 1)[1] in facts.undo
-    fresh = not applied(monitoring, facts) or not stored
+    there = applied(monitoring, facts)
     if dashboard and not applied(dashboard, facts):
         yield dashboard.step("addons.dashboard", f"apply the dashboard ({settings.dashboard})")
     if not stored:
-        # for whichever user the image runs as; STATE around it lets nobody else in. A pod that still runs would write into a folder that is gone
-        anew = "kubectl -n monitoring delete pods -l app=monitoring-influxdb --wait=false"
-        again = (anew,) if applied(monitoring, facts) else ()
-        folders = (f"install -d -m 0700 {STATE}", f"install -d -m 0777 {METRICS}")
-        yield Step("addons.storage", "a folder for InfluxDB's data", (*folders, *again))
-    if not applied(monitoring, facts):
-        yield monitoring.step("addons.monitoring", "apply InfluxDB and Telegraf")
-    if fresh or retention_fault(facts.retention, settings.retention):
+        # the kubelet gives it to the pod's group. A pod that still runs would write into a folder that is gone
+        again = ("kubectl -n monitoring delete pods -l app=monitoring-influxdb --wait=false",) if there else ()
+        yield Step("addons.storage", "a folder for InfluxDB's data", (f"install -d -m 0700 {STATE}", f"install -d -m 0700 {METRICS}", *again))
+    logins = (login(),) if settings.influxdb_login else ()
+    if not there:
+        yield monitoring.step("addons.monitoring", f"apply InfluxDB and Telegraf{_change(ctx)}", before=(_FREE_VOLUME, *logins))
+    elif logins and not facts.retention:
+        yield Step("addons.login", "InfluxDB's login", logins)  # it does not answer: the Secret may be gone
+    if not there or not stored or retention_fault(facts.retention, settings.retention):
         yield _rollout("influxdb", "monitoring", "deploy/monitoring-influxdb", needs="")
-        yield _retention(settings.retention)
+        yield _retention(settings, facts.retention if stored else "")
     if dashboard and not _available(ctx, dashboard.workload):
         yield _rollout("dashboard", "kube-system", f"deploy/{dashboard.workload}")
+
+
+# A volume whose claim was deleted, with its namespace say, takes no other. Its data are the folder's, which stays.
+_FREE_VOLUME = (
+    f"if [ \"$(kubectl get persistentvolume {VOLUME} --ignore-not-found -o jsonpath='{{.status.phase}}')\" = Released ]; "
+    f"then kubectl delete persistentvolume {VOLUME}; fi"
+)
+
+
+def _shorter(ctx: Context) -> Stop | None:
+    """A RETENTION that would delete metrics which the database keeps now: not without the operator's word."""
+    kept, wanted = _policy(ctx.facts.retention), ctx.settings.retention
+    if not kept or ctx.settings.retention_shorten or not 0 < _hours(wanted) < (_hours(kept[1]) or float("inf")):
+        return None
+    longer = f"keeps metrics for {kept[1]}" if _hours(kept[1]) else "keeps metrics for ever"
+    return Stop(
+        "addons.retention",
+        f"InfluxDB {longer}; RETENTION={wanted} would delete all that are older than that",
+        f"if that is meant, once `KUBEFAB_RETENTION_SHORTEN=yes {ctx.fab('addons')}`; to keep them, RETENTION={_words(kept[1])} in hosts.env",
+    )
+
+
+def _words(duration: str) -> str:
+    """A duration of InfluxDB's answers, like 720h0m0s, as a setting."""
+    hours = _hours(duration)
+    return f"{hours / 24:.0f}d" if hours % 24 == 0 else f"{hours:.0f}h"
+
+
+def _change(ctx: Context) -> str:
+    """What a cluster that was made earlier is told of its InfluxDB's login."""
+    found = next((o for o in ctx.facts.objects if o["metadata"]["name"] == "monitoring-influxdb"), None)
+    asks = found is not None and LOGIN in found["metadata"].get("annotations", {})
+    if found is None or asks == ctx.settings.influxdb_login:
+        return ""
+    shown = f"`inv cluster.info --env {ctx.environment.name} --reveal`"
+    return ", which asks for no login any more" if asks else f", which asks for a login from now on: {shown}"
 
 
 def _rollout(what: str, namespace: str, workload: str, needs: str = "members") -> Wait:
@@ -117,34 +173,39 @@ def _rollout(what: str, namespace: str, workload: str, needs: str = "members") -
     )
 
 
-def _retention(duration: str) -> Wait:
+def _retention(settings: Settings, seen: str) -> Wait:
     """The manual's command (A3), repeated until it works (A4); then once with fresh pods (A5)."""
     return Wait(
         "addons.retention",
-        f"retention policy default of {duration} (A3)",
-        probe=f"{INFLUX} {shlex.quote(_statements(duration))} 2>&1",
-        until=lambda seen: retention_fault(seen, duration),
+        f"retention policy default of {settings.retention} (A3)",
+        probe=f"{INFLUX} {quote(_statements(settings, seen))} 2>&1",
+        until=lambda answer: retention_fault(answer, settings.retention),
         deadline=90,
         interval=2,
         changes=True,
-        remedies=(_fresh_pods(duration, after=60),),
+        remedies=(_fresh_pods(settings, seen, after=60),),
         hint="`kubectl -n monitoring logs deploy/monitoring-influxdb` on the control plane; if it finds its data damaged, "
         f"and only then, `rm -rf {METRICS}` there and run this again: the metrics are lost",
         evidence=("kubectl -n monitoring get pods -o wide 2>&1", "kubectl -n monitoring logs deploy/monitoring-influxdb --tail 8 2>&1"),
     )
 
 
+def _policy(output: str) -> list[str]:
+    """The row of policy `default` in SHOW RETENTION POLICIES' csv: name, duration, shards' duration, replicas, whether it is the default."""
+    rows = (line.strip().split(",") for line in output.splitlines())
+    return next((cells for cells in rows if len(cells) >= 5 and cells[0] == "default"), [])
+
+
 def retention_fault(output: str, duration: str) -> str | None:
     """None when SHOW RETENTION POLICIES (csv) lists `default` as the default with this duration; else what is wrong."""
-    for line in output.splitlines():
-        cells = line.strip().split(",")
-        if len(cells) >= 5 and cells[0] == "default":
-            if cells[-1] != "true":
-                return "the policy is not the database's default"
-            if _hours(cells[1]) != _hours(duration):
-                return f"its duration is {cells[1]}, not {duration}"
-            return None
-    return masked_tail(output) or "no answer from InfluxDB"
+    cells = _policy(output)
+    if not cells:
+        return masked_tail(output) or "no answer from InfluxDB"
+    if cells[-1] != "true":
+        return "the policy is not the database's default"
+    if _hours(cells[1]) != _hours(duration):
+        return f"its duration is {cells[1]}, not {duration}"
+    return None
 
 
 def _hours(duration: str) -> float:

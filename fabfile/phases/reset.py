@@ -11,6 +11,7 @@ from ..firewall import NETWORK, without_ours
 from ..identity import ETCD_DATA, OWN_ETCD, RESETTING, evidence, own_etcd
 from ..interfaces import WITHOUT_LINKS
 from ..keeping import CONTAINERD_CONFIG, GIVE_BACK, HEAD, INDEX
+from ..manifests import VOLUME
 from ..recipes.modern import CERTS, SOCKET
 from ..recipes.packages import Family, family, purgeable, to_unhold
 from ..steps import Action, Step, Stop, command
@@ -19,6 +20,7 @@ from .prep import MODULES, SYSCTL
 
 # What a pod's own files look like that are mounted once more, by subPath. A hostPath's, which is somebody's data, does not.
 _POD_FILES = re.compile(r"/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|projected|downward-api|empty-dir)/")
+_METRICS = re.compile(rf"/volumes/kubernetes\.io~local-volume/{VOLUME}$")  # a folder of ours, which goes with the cluster
 
 
 def reset(ctx: Context) -> Iterator[Action]:
@@ -33,7 +35,11 @@ def reset(ctx: Context) -> Iterator[Action]:
     purging = ctx.choices.purge and packages is not None and _purgeable(ctx, packages)
     if not taken and not _noted(facts) and not _ours(ctx) and not purging:
         return
-    foreign = [mount for mount in facts.mounts if mount.kind not in ("tmpfs", "overlay", "shm") and not _POD_FILES.search(mount.root)]
+    foreign = [
+        mount
+        for mount in facts.mounts
+        if mount.kind not in ("tmpfs", "overlay", "shm") and not _POD_FILES.search(mount.root) and not _METRICS.search(mount.target)
+    ]
     if foreign:
         yield Stop(
             "reset.volumes",

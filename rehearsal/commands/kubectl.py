@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from fabfile.yamls import documents
 
 from ..bash import Call
-from ..cluster import Influx, Member, host_folders, key_of
+from ..cluster import Influx, Member, asks_for_login, key_of
 from ..host import Host, Pod
 from ..machine import Machine
 from . import legacy, program, unmodelled
@@ -25,6 +26,8 @@ _KINDS = {
     "services": "Service", "endpoints": "Endpoints", "job": "Job", "jobs": "Job", "configmap": "ConfigMap", "cm": "ConfigMap",
     "namespace": "Namespace", "namespaces": "Namespace", "persistentvolumes": "PersistentVolume",
     "persistentvolumeclaims": "PersistentVolumeClaim",
+    "ns": "Namespace", "persistentvolume": "PersistentVolume",
+    "clusterrole": "ClusterRole", "clusterrolebinding": "ClusterRoleBinding", "serviceaccount": "ServiceAccount",
     "pdb": "PodDisruptionBudget", "poddisruptionbudgets": "PodDisruptionBudget",
 }  # fmt: skip
 
@@ -83,6 +86,8 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         path = options["--raw"]
         call.out("ok" if path.split("?")[0] in ("/readyz", "/livez", "/healthz") else "{}")
         return 0
+    if not words and "-f" in options:
+        return _get_file(machine, call, options)
     if not words:
         raise unmodelled(call)
     kinds, names = _wanted(call, words)
@@ -105,6 +110,9 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         if name.removeprefix("bootstrap-token-") in machine.cluster.tokens:
             call.out(f"{name}   bootstrap.kubernetes.io/token   7\n")
             return 0
+        if found := machine.cluster.objects.get(f"Secret/{options.get('-n', 'default')}/{name}"):
+            data = {key: base64.b64encode(value.encode()).decode() for key, value in found["stringData"].items()}
+            return _print(machine, call, [{**found, "data": data}], options, single=True, row=lambda i: f"{name}   Opaque   {len(data)}", head="")
         return call.fail(f'Error from server (NotFound): secrets "{name}" not found')
     if kinds == ["ConfigMap"] and names == ["cluster-info"]:
         data = {f"jws-kubeconfig-{name}": "signed" for name in machine.cluster.tokens}
@@ -358,10 +366,12 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
         item
         for kind in kinds
         for item in machine.cluster.workloads(kind)
-        if ("-A" in options or item["metadata"].get("namespace", "") == namespace)
+        if ("-A" in options or item["metadata"].get("namespace", namespace) == namespace)
         and (not names or item["metadata"]["name"] in names)
         and all(item["metadata"].get("labels", {}).get(key) in allowed for key, allowed in selector.items())
     ]
+    if names and not found and "--ignore-not-found" in options:
+        return 0
     if names and not found:
         group = {"Deployment": "deployments.apps", "DaemonSet": "daemonsets.apps"}.get(kinds[0], kinds[0].lower() + "s")
         return call.fail(f'Error from server (NotFound): {group} "{names[0]}" not found')
@@ -369,6 +379,35 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
     return _print(
         machine, call, items, options, single=bool(names), row=lambda i: f"{i['metadata']['name']}   {i['status']}", head="NAME   STATUS"
     )
+
+
+def _get_file(machine: Machine, call: Call, options: dict[str, str]) -> int:
+    """Those of a file's objects that are there, in columns."""
+    text = call.input() if options["-f"] == "-" else machine.host.read(options["-f"])
+    if text is None:
+        return call.fail(f'error: the path "{options["-f"]}" does not exist')
+    columns = options.get("-o", "")
+    if not columns.startswith("custom-columns=") or "--ignore-not-found" not in options or "--no-headers" not in options:
+        raise unmodelled(call)
+    for document in documents(text):
+        found = machine.cluster.objects.get(key_of(document))
+        if found:
+            paths = [column.partition(":")[2] for column in columns.removeprefix("custom-columns=").split(",")]
+            call.out("   ".join(_jsonpath(call, f"{{{path}}}", found) or "<none>" for path in paths) + "\n")
+    return 0
+
+
+def _label(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    """`label KIND NAME key=value`."""
+    key, _, value = words[-1].partition("=")
+    (kind,), (name,) = _wanted(call, words[:-1])
+    found = machine.cluster.objects.get(f"{kind}/{options.get('-n', '')}/{name}")
+    if found is None or not value:
+        return call.fail(f'Error from server (NotFound): {words[0]} "{name}" not found')
+    found["metadata"].setdefault("labels", {})[key] = value
+    machine.cluster.touch()
+    call.out(f"{words[0]}/{name} labeled\n")
+    return 0
 
 
 def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any]:
@@ -384,6 +423,10 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
             "numberReady": running,
             "numberAvailable": running,
         }
+    if document["kind"] == "PersistentVolume":
+        claim = document["spec"].get("claimRef", {})
+        there = f"PersistentVolumeClaim/{claim.get('namespace')}/{claim.get('name')}" in machine.cluster.objects
+        return {"phase": "Bound" if there else "Released" if claim.get("uid") else "Available"}
     if document["kind"] != "Deployment":
         return {}
     counts = {"availableReplicas": running, "readyReplicas": running} if running else {}
@@ -446,11 +489,24 @@ def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, st
             return _apply_legacy(machine, call, source)
         return call.fail(f'error: the path "{source}" does not exist')
     for document in documents(text):
+        if "--create" in options and key_of(document) in machine.cluster.objects:
+            kind, name = document["kind"].lower() + "s", document["metadata"]["name"]
+            return call.fail(f'Error from server (AlreadyExists): error when creating "STDIN": {kind} "{name}" already exists')
+        old = machine.cluster.objects.get(key_of(document), {})
         what = machine.cluster.apply(document, machine.host.clock)
+        if what == "configured" and old.get("spec", {}).get("template") != document.get("spec", {}).get("template"):
+            _roll(machine, key_of(document))
         what = "serverside-applied" if "--server-side" in options else what
         call.out(f"{document['kind'].lower()}/{document['metadata']['name']} {what}\n")
     machine.spend(1, "kubectl apply")
     return 0
+
+
+def _roll(machine: Machine, key: str) -> None:
+    """A changed template: the workload's pods are made again."""
+    for host in machine.settling.hosts.values():
+        for pod in [pod for pod in host.pods if pod.workload == key]:
+            machine.settling.replace(host, pod, machine.host.clock)
 
 
 def _apply_legacy(machine: Machine, call: Call, url: str) -> int:
@@ -482,12 +538,15 @@ def _delete(machine: Machine, call: Call, words: list[str], options: dict[str, s
                 machine.settling.replace(host, pod, machine.host.clock)
                 call.out(f'pod "{pod.name}" deleted from {pod.namespace} namespace\n')
         stored = cluster.objects.get("Deployment/monitoring/monitoring-influxdb")
-        if "influxdb" in options.get("-l", "") and not (stored and host_folders(stored)):
+        if "influxdb" in options.get("-l", "") and not (stored and cluster.folders(stored)):
             cluster.influx = Influx(first=cluster.influx.first)
             cluster.touch()
         return 0
+    scope = "" if kinds[0] in ("Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding") else options.get("-n", "default")
     for name in names:
-        _delete_object(machine, f"{kinds[0]}/{options.get('-n', 'default')}/{name}")
+        inside = [key for key in cluster.objects if key.split("/")[1] == name] if kinds == ["Namespace"] else []
+        for key in (*inside, f"{kinds[0] if kinds[0] != 'secrets' else 'Secret'}/{scope}/{name}"):
+            _delete_object(machine, key)
     return 0
 
 
@@ -637,6 +696,12 @@ def _influx(machine: Machine, call: Call, words: list[str], pod: Pod) -> int:
         machine.cluster.touch()
         return call.fail(refused)
     statements = words[words.index("-execute") + 1] if "-execute" in words else ""
+    if asks_for_login(machine.cluster.objects.get(pod.workload)):
+        password = influx.started.get("", "")
+        if not password:
+            return call.fail("ERR: unable to parse authentication credentials")
+        if influx.users.get("kubefab") != password:
+            return call.fail("ERR: authorization failed")
     for statement in (part.strip() for part in statements.split(";")):
         code = _statement(machine, call, influx, statement)
         if code:
@@ -645,24 +710,44 @@ def _influx(machine: Machine, call: Call, words: list[str], pod: Pod) -> int:
 
 
 def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> int:
+    """One statement, as 1.6.7 answers it; the first that is refused is the last."""
     upper = statement.upper()
     if upper.startswith("CREATE DATABASE"):
         influx.database = True
         influx.policies.setdefault("autogen", ["0s", "168h0m0s"])
         influx.default = influx.default or "autogen"
     elif match := re.match(
-        r'(CREATE|ALTER) RETENTION POLICY "?(\w+)"? ON "?k8s"? DURATION (\w+)(?: REPLICATION \d+)?( DEFAULT)?', statement, re.I
+        r'(CREATE|ALTER) RETENTION POLICY "?(\w+)"? ON "?k8s"? DURATION (\w+)(?: REPLICATION \d+)?(?: SHARD DURATION (\w+))?( DEFAULT)?',
+        statement,
+        re.I,
     ):
         if not influx.database:
             return call.fail("ERR: database not found: k8s")
-        verb, name, duration, default = match.groups()
-        wanted = [_go_duration(duration), "168h0m0s"]
-        if verb.upper() == "CREATE" and name in influx.policies and influx.policies[name] != wanted:
+        verb, name, duration, shard, default = match.groups()
+        lasts = _hours(duration)
+        usual = "168h" if not lasts or lasts >= 180 * 24 else "24h" if lasts >= 48 else "1h"
+        old = influx.policies.get(name)
+        kept = old[1] if old and verb.upper() == "ALTER" else _go_duration(usual)
+        wanted = [_go_duration(duration), _go_duration(shard) if shard else kept]
+        if verb.upper() == "CREATE" and old and old != wanted:
             return call.fail("ERR: retention policy already exists")
-        if verb.upper() == "ALTER" and name not in influx.policies:
+        if verb.upper() == "ALTER" and not old:
             return call.fail(f"ERR: retention policy not found: {name}")
+        if 0 < lasts < _hours(wanted[1]):
+            return call.fail("ERR: retention policy duration must be greater than the shard duration")
         influx.policies[name] = wanted
         influx.default = name if default else influx.default
+    elif match := re.match(r'GRANT WRITE ON "?k8s"? TO "?(\w+)"?$', statement, re.I):
+        if match[1] not in influx.users:
+            return call.fail("ERR: user not found")
+        influx.writers = sorted({*influx.writers, match[1]})
+    elif match := re.match(r"SET PASSWORD FOR \"?(\w+)\"? = '(\w+)'$", statement, re.I):
+        if match[1] not in influx.users:
+            return call.fail("ERR: user not found")
+        influx.users[match[1]] = match[2]
+    elif upper.startswith("SHOW USERS"):
+        call.out("user,admin\n" + "".join(f"{user},{str(user == 'kubefab').lower()}\n" for user in influx.users))
+        return 0
     elif upper.startswith("SHOW RETENTION POLICIES"):
         if not influx.database:
             return call.fail("ERR: database not found: k8s")
@@ -689,8 +774,12 @@ def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> 
     return 0
 
 
+def _hours(text: str) -> float:
+    return sum(float(n) * {"w": 168, "d": 24, "h": 1, "m": 1 / 60, "s": 1 / 3600}[u] for n, u in re.findall(r"(\d+)([wdhms])", text))
+
+
 def _go_duration(text: str) -> str:
-    hours = sum(float(n) * {"w": 168, "d": 24, "h": 1, "m": 1 / 60, "s": 1 / 3600}[u] for n, u in re.findall(r"(\d+)([wdhms])", text))
+    hours = _hours(text)
     return f"{int(hours)}h0m0s" if hours else "0s"
 
 
@@ -704,7 +793,16 @@ def reporting(machine: Machine) -> list[str]:
         and pod.running
         and machine.now >= pod.since + 10
         and machine.settling.fault(host, "udp-blocked") is None
+        and _may_write(machine, host)
     ]
+
+
+def _may_write(machine: Machine, host: Host) -> bool:
+    """Whether InfluxDB takes what that machine's Telegraf sends."""
+    influx = machine.cluster.influx
+    if not asks_for_login(machine.cluster.objects.get("Deployment/monitoring/monitoring-influxdb")):
+        return True
+    return "telegraf" in influx.writers and influx.started.get(host.name, "") == influx.users.get("telegraf")
 
 
 def _metrics(machine: Machine) -> bool:
@@ -721,7 +819,7 @@ def _create(machine: Machine, call: Call, words: list[str], options: dict[str, s
         call.out("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl\n")
         return 0
     if "-f" in options:
-        return _apply(machine, call, words, options, tail)
+        return _apply(machine, call, words, options if options["-f"].startswith("http") else {**options, "--create": ""}, tail)
     raise unmodelled(call)
 
 
@@ -741,5 +839,5 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
 _VERBS = {
     "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "cordon": _cordon, "uncordon": _uncordon,
     "describe": _describe,
-    "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
+    "label": _label, "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 import time
 
@@ -167,7 +168,7 @@ def texts(machine: Machine, call: Call, paths: list[str]) -> tuple[str, int]:
         return call.input(), 0
     found, code = [], 0
     for path in paths:
-        text = machine.read_file(path)
+        text = machine.read_file(path) if path != "/dev/urandom" else secrets.token_hex(64)
         if text is None:
             code = call.fail(f"{call.argv[0]}: {path}: No such file or directory")
         else:
@@ -375,6 +376,9 @@ def _sed(call: Call, edit: str, text: str, *, extended: bool, quiet: bool) -> st
                 result.append(line)
                 inside = not re.search(pattern_of(match[2], extended=extended), line)
         return "".join(f"{line}\n" for line in result)
+    if match := re.fullmatch(r"/(.+)/q", edit):
+        last = next((n for n, line in enumerate(lines, 1) if re.search(pattern_of(match[1], extended=extended), line)), len(lines))
+        return "".join(f"{line}\n" for line in lines[:last])
     if match := re.fullmatch(r"(\d+)(?:,(\d+))?p", edit):
         return "".join(f"{line}\n" for line in lines[int(match[1]) - 1 : int(match[2] or match[1])])
     if match := re.fullmatch(r"(?:/(.+)/)?d", edit):

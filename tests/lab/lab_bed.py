@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -145,11 +146,24 @@ class Lab:
                 assert link in seen, f"{name} has no {link}"
                 assert all(ipaddress.ip_address(a) in POD_CIDR for a in seen[link]), f"{name} {link} {seen[link]}"
 
-    def get(self, url: str) -> str:
-        """Ask from this machine, which is outside the cluster."""
-        done = subprocess.run(["curl", "-sS", "--max-time", "10", url], capture_output=True, text=True, timeout=30, check=False)
+    def get(self, url: str, login: str = "") -> str:
+        """Ask from this machine, which is outside the cluster; `login` is `user:password`."""
+        given = f'user = "{login}"\n' if login else ""
+        done = subprocess.run(["curl", "-sS", "--max-time", "10", "-K", "-", url], input=given, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{url}: {done.stderr}"
         return done.stdout
+
+    @property
+    def influxdb_login(self) -> str:
+        """`user:password`, as the card shows it to who asks for it."""
+        shown = json.loads(self.run("inv", "cluster.info", "--env", "lab", "--reveal", "--json").output)["Login"]["value"]
+        user, password = re.fullmatch(r"user (\w+), password ([0-9a-f]{64})", shown).groups()  # type: ignore[union-attr]
+        return f"{user}:{password}"
+
+    def influxdb(self, query: str) -> Any:
+        """InfluxDB's answer to InfluxQL for database k8s, on its NodePort."""
+        asked = urllib.parse.urlencode({"db": "k8s", "q": query})
+        return json.loads(self.get(f"http://{self.control_plane.host}:30315/query?{asked}", self.influxdb_login))["results"][0]
 
     @contextmanager
     def firewall(self, node: str, *rules: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -82,14 +83,12 @@ def test_the_node_ports_answer_from_outside_on_every_node(healthy: Lab) -> None:
 
 
 def test_metrics_of_every_node_can_be_read_from_outside(healthy: Lab) -> None:
-    query = "q=SELECT+last(cpu_usage_nanocores)+FROM+kubernetes_node+GROUP+BY+node_name"
-    found = json.loads(healthy.get(f"http://{healthy.control_plane.host}:30315/query?db=k8s&{query}"))
-    assert {s["tags"]["node_name"] for s in found["results"][0]["series"]} == set(healthy.names)
+    found = healthy.influxdb("SELECT last(cpu_usage_nanocores) FROM kubernetes_node GROUP BY node_name")
+    assert {s["tags"]["node_name"] for s in found["series"]} == set(healthy.names)
 
 
 def test_the_retention_policy_is_the_manuals(healthy: Lab) -> None:
-    found = json.loads(healthy.get(f"http://{healthy.control_plane.host}:30315/query?q=SHOW+RETENTION+POLICIES+ON+k8s"))
-    series = found["results"][0]["series"][0]
+    series = healthy.influxdb("SHOW RETENTION POLICIES ON k8s")["series"][0]
     policies = [dict(zip(series["columns"], row, strict=True)) for row in series["values"]]
     assert [(p["name"], p["duration"]) for p in policies if p["default"]] == [("default", "0s")]
 
@@ -156,7 +155,8 @@ def test_influxdb_that_refuses_is_made_anew_and_the_policy_set_again(healthy: La
     oldest = "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'SELECT first(cpu_usage_nanocores) FROM kubernetes_node'"
     first = healthy.kubectl(oldest)
     assert "kubernetes_node," in first
-    healthy.kubectl("-n monitoring exec deploy/monitoring-influxdb -- mv /usr/bin/influx /usr/bin/influx.gone")
+    other = shlex.quote("SET PASSWORD FOR kubefab = 'other'")  # which the pod does not know, and its successor sets again
+    healthy.kubectl(f"-n monitoring exec deploy/monitoring-influxdb -- influx -execute {other}")
     done = healthy.bootstrap()
     assert "recreate the influxdb and telegraf pods (A5)" in done.output
     assert healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name") != pod

@@ -1,8 +1,9 @@
-"""`inv cluster.info --token`: made by the cluster, over SSH, as a person types it."""
+"""`inv cluster.info --token` and `--reveal`: asked of the cluster, over SSH, as a person types it."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from cli import Done, run
@@ -19,4 +20,8 @@ def test_a_token_is_made_by_a_cluster_that_is_up(tmp_path: Path) -> None:
     assert found["Token"]["value"].count(".") == 2 and found["Token"]["value"] in found["Header"]["proof"]
     kept = "".join(path.read_text() for path in (tmp_path / "state").rglob("*.jsonl") if "journal" in str(path))
     assert kept and found["Token"]["value"] not in kept
+    hidden, shown = (json.loads(inv("cluster.info", *more, "--json").stdout)["Login"]["value"] for more in ((), ("--reveal",)))
+    assert "--reveal shows it" in hidden and re.fullmatch(r"user kubefab, password [0-9a-f]{64}", shown)
+    kept = "".join(path.read_text() for path in (tmp_path / "state").rglob("*.jsonl") if "journal" in str(path))
+    assert shown.split()[-1] not in kept + hidden
     assert inv("rehearsal.down").returncode == 0

@@ -13,6 +13,8 @@ Pod|kube-system|etcd-cp1|||etcd
 Pod|kube-system|coredns-1||kube-dns|
 Pod|kube-flannel|kube-flannel-ds-x|flannel||
 Pod|monitoring|telegraf-x|telegraf||
+PersistentVolume||kubefab-influxdb|||
+PersistentVolumeClaim|monitoring|influxdb|||
 Namespace||default|||
 Namespace||kube-system|||
 """

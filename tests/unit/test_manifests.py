@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import yaml
 
+from fabfile import verify, yamls
 from fabfile.facts import NodeFacts
 from fabfile.inventory import Environment
 from fabfile.manifests import LABELS, NAMES, STAMP, Manifest, applied, manifest
@@ -21,7 +21,7 @@ def made(name: str, env: Environment | None = None) -> Manifest:
 
 
 def documents(name: str, env: Environment | None = None) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(made(name, env).text))
+    return list(yamls.documents(made(name, env).text))
 
 
 def one(name: str, kind: str, env: Environment | None = None) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def test_every_document_is_whole_and_carries_our_label(name: str) -> None:
         assert document["kind"]
         assert document["metadata"]["name"]
         assert document["metadata"]["labels"].items() >= LABELS.items()
-        if document["kind"] not in ("Namespace", "ClusterRole", "ClusterRoleBinding"):
+        if document["kind"] not in ("Namespace", "ClusterRole", "ClusterRoleBinding", "PersistentVolume"):
             assert document["metadata"]["namespace"] in ("kube-flannel", "kube-system", "monitoring")
 
 
@@ -99,7 +99,15 @@ def test_influxdbs_data_are_in_a_folder_of_the_control_plane() -> None:
     assert [t["key"] for t in pod["tolerations"]] == ["node-role.kubernetes.io/control-plane"]
     (rule,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert rule["labelSelector"]["matchLabels"] == {"app": "monitoring-influxdb"}, "two of them never have the folder open"
-    assert pod["volumes"] == [{"name": "data", "hostPath": {"path": "/var/lib/kubefab/influxdb", "type": "Directory"}}]
+    volume, claim = one("monitoring", "PersistentVolume"), one("monitoring", "PersistentVolumeClaim")
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in pod["volumes"]
+    assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
+    assert claim["spec"]["storageClassName"] == "", "the cluster's default class is not asked"
+    assert volume["spec"]["claimRef"] == {"namespace": "monitoring", "name": claim["metadata"]["name"]}, "nobody else's claim gets it"
+    assert volume["spec"]["local"] == {"path": "/var/lib/kubefab/influxdb"}
+    assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+    (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]
 
 
 @pytest.mark.parametrize("name", ["headlamp", "kube-web-view"])
@@ -128,7 +136,123 @@ def test_applied_means_this_very_text() -> None:
     assert not applied(wanted, NodeFacts())
 
 
-def test_applying_twice_changes_nothing() -> None:
+def test_applying_is_server_side_and_only_over_what_is_ours() -> None:
+    path = "/var/lib/kubefab/manifests/flannel.yaml"
     step = made("flannel").step("network.flannel", "apply flannel")
-    assert step.commands == ("kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/flannel.yaml",)
+    others, apply = step.commands
+    assert apply == f"kubectl apply --server-side --force-conflicts -f {path}"
+    assert f"kubectl get -f {path} --ignore-not-found" in others
+    assert "kubectl label KIND NAME app.kubernetes.io/managed-by=kubefab" in step.hint
     assert step.files[0].content == made("flannel").text
+
+
+def test_a_namespace_comes_before_what_is_to_be_in_it_first() -> None:
+    others, namespace, login, apply = made("monitoring").step("addons.monitoring", "x", before=("LOGIN",)).commands
+    assert "custom-columns" in others and login == "LOGIN"
+    assert namespace.startswith("sed '/^---$/q' /var/lib/kubefab/manifests/monitoring.yaml | kubectl apply --server-side ")
+    assert documents("monitoring")[0]["kind"] == "Namespace" and apply.endswith("/monitoring.yaml")
+
+
+# --- what a pod may do: kubernetes.io "Pod Security Standards", restricted; and what it leaves open
+
+PROBE = list(yamls.documents(verify.manifest("kubefab-verify-1", "busybox")))
+ENFORCED = {"kube-flannel": "privileged", "monitoring": "restricted", "kubefab-verify-1": "restricted"}
+EVERYTHING = [d for name in NAMES for d in documents(name)] + PROBE
+WITHOUT_LOGIN = documents("monitoring", environment(influxdb_login="no"))
+PODS = {
+    f"{d['metadata']['namespace']}/{d['metadata']['name']}{suffix}": d["spec"]["template"]["spec"]
+    for suffix, found in (("", EVERYTHING), (" without a login", WITHOUT_LOGIN))
+    for d in found
+    if d["kind"] in ("Deployment", "DaemonSet")
+}
+
+
+def test_our_namespaces_say_what_they_let_in() -> None:
+    found = {d["metadata"]["name"]: d["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] for d in EVERYTHING if d["kind"] == "Namespace"}
+    assert found == ENFORCED
+
+
+@pytest.mark.parametrize("name", [name for name in PODS if not name.startswith("kube-flannel/")])
+def test_pods_are_restricted(name: str) -> None:
+    pod = PODS[name]
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(pod)
+    for volume in pod.get("volumes", []):
+        (kind,) = set(volume) - {"name"}
+        assert kind in ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
+    context = pod["securityContext"]
+    assert context["runAsNonRoot"] is True and context["runAsUser"] > 0 and context["runAsGroup"] > 0
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (*pod.get("initContainers", []), *pod["containers"]):
+        own = container["securityContext"]
+        assert own == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert not any("hostPort" in port for port in container.get("ports", []))
+        assert {*container["resources"]["requests"], *container["resources"]["limits"]} == {"cpu", "memory"}
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_has_a_token_only_to_use_it(name: str) -> None:
+    assert PODS[name].get("automountServiceAccountToken", True) is (PODS[name].get("serviceAccountName") is not None)
+
+
+def test_flannel_has_its_two_capabilities_and_no_more() -> None:
+    pod = PODS["kube-flannel/kube-flannel-ds"]
+    (plugin,), (daemon,) = pod["initContainers"], pod["containers"]
+    assert daemon["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW", "DAC_OVERRIDE"]}
+    assert plugin["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]}
+    assert not daemon["securityContext"]["privileged"] and not daemon["securityContext"]["allowPrivilegeEscalation"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert {v["hostPath"]["path"] for v in pod["volumes"] if "hostPath" in v} == {"/run/flannel", "/opt/cni/bin", "/etc/cni/net.d", "/run/xtables.lock"}
+    for probe in (daemon["livenessProbe"], daemon["readinessProbe"]):
+        assert probe["httpGet"] == {"host": "127.0.0.1", "path": "/healthz", "port": 8471}
+    assert {"--healthz-ip=127.0.0.1", "--healthz-port=8471"} <= set(daemon["args"]), "nobody but the kubelet needs to reach it"
+
+
+# --- InfluxDB's login
+
+
+def variables(container: dict[str, Any]) -> dict[str, Any]:
+    return {v["name"]: v.get("value", v.get("valueFrom")) for v in container["env"]}
+
+
+def secret(user: str) -> dict[str, Any]:
+    return {"secretKeyRef": {"name": "influxdb-login", "key": user}}
+
+
+def test_influxdb_asks_for_a_login_that_only_pods_of_it_and_telegraf_have() -> None:
+    pod = one("monitoring", "Deployment")["spec"]["template"]["spec"]
+    (first,), (server,) = pod["initContainers"], pod["containers"]
+    assert variables(server)["INFLUXDB_HTTP_AUTH_ENABLED"] == "true"
+    assert (variables(server)["INFLUX_USERNAME"], variables(server)["INFLUX_PASSWORD"]) == ("kubefab", secret("kubefab"))
+    assert (variables(first)["ADMIN"], variables(first)["TELEGRAF"]) == (secret("kubefab"), secret("telegraf"))
+    assert variables(first)["INFLUXDB_HTTP_BIND_ADDRESS"].startswith("127.0.0.1:"), "until the admin is made, nobody else can reach it"
+    assert variables(first)["INFLUXDB_META_DIR"] == variables(server)["INFLUXDB_META_DIR"]
+    telegraf = one("monitoring", "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
+    assert variables(telegraf)["INFLUXDB_PASSWORD"] == secret("telegraf"), "not the admin's"
+    assert 'password = "$INFLUXDB_PASSWORD"' in one("monitoring", "ConfigMap")["data"]["telegraf.conf"]
+    assert "Secret" not in {d["kind"] for d in documents("monitoring")}, "it is made on the control plane, once"
+
+
+def test_no_password_is_an_argument() -> None:
+    (first,) = one("monitoring", "Deployment")["spec"]["template"]["spec"]["initContainers"]
+    script = first["args"][0]
+    told = [line for line in script.splitlines() if "PASSWORD" in line]
+    assert told and all(line.strip().startswith("printf ") and "| influx" in line for line in told), "printf is the shell's own"
+    assert "-execute" not in script and "-password" not in script
+
+
+def test_without_a_login_it_is_the_manuals() -> None:
+    env = environment(influxdb_login="no")
+    text = made("monitoring", env).text
+    assert not any(word in text for word in ("AUTH_ENABLED", "PASSWORD", "initContainers", "influxdb-login", "username"))
+    assert made("monitoring", env).stamp != made("monitoring").stamp, "a cluster made with a login is changed by the next bootstrap"
+
+
+def test_where_policies_are_enforced_influxdb_is_for_telegraf_and_from_outside() -> None:
+    policies = {d["metadata"]["name"]: d["spec"] for d in documents("monitoring") if d["kind"] == "NetworkPolicy"}
+    (rule,) = policies["influxdb"]["ingress"]
+    assert rule["from"] == [
+        {"podSelector": {"matchLabels": {"app": "telegraf"}}},
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.44.0.0/16"]}},
+    ]
+    assert rule["ports"] == [{"port": 8086}]
+    assert policies["telegraf"] == {"podSelector": {"matchLabels": {"app": "telegraf"}}, "policyTypes": ["Ingress"]}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -505,7 +507,8 @@ ADDONS: list[tuple[str, NodeFacts, list[str]]] = [
     ("all there", WHOLE, []),
     ("InfluxDB's folder was taken away", replace(WHOLE, undo=WHOLE.undo - {"influxdb"}), ["addons.storage", "…addons.influxdb-ready", "…addons.retention"]),
     ("no API", MASTER, ["!addons.control-plane"]),
-    ("the policy is missing", replace(WHOLE, retention=""), ["…addons.influxdb-ready", "…addons.retention"]),
+    ("InfluxDB does not answer", replace(WHOLE, retention=""), ["addons.login", "…addons.influxdb-ready", "…addons.retention"]),
+    ("the policy is missing", replace(WHOLE, retention="autogen,0s,168h0m0s,1,true"), ["…addons.influxdb-ready", "…addons.retention"]),
     ("the policy has another duration", replace(WHOLE, retention=WHOLE.retention.replace("0s", "720h0m0s")), ["…addons.influxdb-ready", "…addons.retention"]),
     ("the dashboard has no pod", replace(WHOLE, objects=tuple({**o, "status": {}} for o in WHOLE.objects)), ["…addons.dashboard-ready"]),
     ("no cni0", replace(WHOLE, links=links("flannel.1")), ["…addons.interfaces"]),
@@ -552,14 +555,58 @@ def test_show_retention_policies_is_read(seen: str, wanted: str, verdict: str | 
 def test_the_manuals_command_is_repeated_and_then_the_pods_are_recreated_once() -> None:
     wait = next(a for a in steps(phases.ADDONS, control_plane(ENV, stamped=("flannel",))) if a.id == "addons.retention")
     assert isinstance(wait, Wait)
-    assert 'CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT' in wait.probe
+    assert "DURATION 0d REPLICATION 1 SHARD DURATION 7d DEFAULT; " in wait.probe
     assert "SHOW RETENTION POLICIES" in wait.probe
     assert wait.changes
     assert [r.title for r in wait.remedies] == ["recreate the influxdb and telegraf pods (A5)"]
-    delete, rollout, again = wait.remedies[0].commands
+    login, delete, rollout, again = wait.remedies[0].commands
+    assert "get secret influxdb-login -o name >/dev/null 2>&1 || " in login, "made only if it is gone"
     assert "delete pods -l 'app in (telegraf,monitoring-influxdb)'" in delete
     assert "rollout status" in rollout
-    assert "CREATE RETENTION POLICY" in again, "it may be a fresh one"
+    assert "RETENTION POLICY" in again, "it may be a fresh one"
+
+
+def statement(wanted: str, seen: str, **more: str) -> str:
+    env = environment(retention=wanted, **more)
+    facts = control_plane(env, stamped=("flannel",), retention=seen)
+    wait = next(a for a in steps(phases.ADDONS, facts, env) if a.id == "addons.retention")
+    assert isinstance(wait, Wait)
+    return re.sub(r"""^.*-execute '(.*)' 2>&1$""", r"\1", wait.probe)
+
+
+def having_kept(duration: str) -> str:
+    return f"{HEAD}autogen,0s,168h0m0s,1,false\ndefault,{duration},24h0m0s,1,true\n"
+
+
+# InfluxDB 1.6.7: CREATE of a policy that exists with another duration is refused, and ends the statements; ALTER below the shards' duration too.
+@pytest.mark.parametrize(("seen", "wanted", "verb", "shard"), [
+    ("", "30d", "CREATE", "1d"), ("autogen,0s,168h0m0s,1,true", "30d", "CREATE", "1d"), (having_kept("720h0m0s"), "0d", "ALTER", "7d"),
+    (having_kept("72h0m0s"), "180d", "ALTER", "7d"), (having_kept("72h0m0s"), "179d", "ALTER", "1d"), (having_kept("1h0m0s"), "47h", "ALTER", "1h"),
+    (having_kept("720h0m0s"), "INF", "ALTER", "7d"), (having_kept("1h0m0s"), "2d", "ALTER", "1d"),
+])
+def test_a_policy_that_is_there_is_altered_with_its_shards(seen: str, wanted: str, verb: str, shard: str) -> None:
+    policy = f'{verb} RETENTION POLICY "default" ON k8s DURATION {wanted} REPLICATION 1 SHARD DURATION {shard} DEFAULT'
+    assert statement(wanted, seen) == f'CREATE DATABASE "k8s"; {policy}; GRANT WRITE ON "k8s" TO "telegraf"; SHOW RETENTION POLICIES'
+    assert statement(wanted, seen, influxdb_login="no") == f'CREATE DATABASE "k8s"; {policy}; SHOW RETENTION POLICIES'
+
+
+KEPT = {"": 0.0, "0s": math.inf, "1h0m0s": 1, "26h0m0s": 26, "72h0m0s": 72, "720h0m0s": 720}
+ASKED = {"0d": math.inf, "INF": math.inf, "26h": 26, "3d": 72, "30d": 720}
+
+
+@pytest.mark.parametrize(("wanted", "said"), tuple(product(ASKED, (False, True))))
+def test_metrics_are_never_deleted_without_the_operators_word(wanted: str, said: bool) -> None:
+    env = environment(workers=1, dashboard="none", retention=wanted, retention_shorten="yes" if said else "no")
+    base = control_plane(env, stamped=("monitoring",))
+    for kept in KEPT:
+        found = steps(phases.ADDONS, replace(base, retention=having_kept(kept) if kept else ""), env)
+        alters = any("ALTER RETENTION" in str(vars(action)) for action in found)
+        if ASKED[wanted] < KEPT[kept] and not said:
+            assert ids(found)[0] == "!addons.retention" and not alters
+            assert isinstance(found[0], Stop) and "KUBEFAB_RETENTION_SHORTEN=yes fab -H cp1 addons" in found[0].remedy
+        else:
+            assert not any(isinstance(action, Stop) for action in found)
+            assert alters == (kept != "" and KEPT[kept] != ASKED[wanted]), "what was not seen is not altered"
 
 
 # --- reset (X1, X2)

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-import yaml
 
 import rbac
+from fabfile import yamls
 from fabfile.manifests import NAMES, manifest
 from making import context, control_plane, environment
 from rbac import Request, accounts, can
@@ -49,7 +49,7 @@ def documents() -> list[dict[str, Any]]:
     """All that we ever apply, whatever the settings."""
     env = environment()
     ctx = context(env, control_plane(env))
-    return [document for name in NAMES for document in yaml.safe_load_all(manifest(name, ctx).text)]
+    return [document for name in NAMES for document in yamls.documents(manifest(name, ctx).text)]
 
 
 ACCOUNTS = accounts(documents())

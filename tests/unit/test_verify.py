@@ -44,7 +44,7 @@ def test_the_probe_runs_on_every_node_and_its_image_is_really_pulled() -> None:
     assert spec["containers"][0]["imagePullPolicy"] == "Always"
     assert spec["automountServiceAccountToken"] is False
     assert service["spec"]["type"] == "NodePort"
-    assert namespace["metadata"]["labels"] == {verify.LABEL: "true"}, "how a later verify finds what a killed one left"
+    assert namespace["metadata"]["labels"][verify.LABEL] == "true", "how a later verify finds what a killed one left"
 
 
 def test_a_pod_that_is_being_deleted_does_not_count() -> None:
@@ -105,21 +105,36 @@ def test_the_question_and_its_answer_fit_together() -> None:
     assert seen == Seen({"cp1": False, "w1": True}, True, False, True, True)
 
 
-def test_metrics_are_read_from_influxdbs_json() -> None:
-    answer = {"results": [{"series": [{"name": "kubernetes_node", "tags": {"node_name": n}, "values": [[0, 1]]} for n in ("cp1", "w1")]}]}
-    assert verify.reporting(json.dumps(answer)) == {"cp1", "w1"}
-    assert verify.reporting('{"results":[{"statement_id":0}]}') == set()
-    assert verify.reporting("<html>") == set()
+REFUSAL = '{"error":"unable to parse authentication credentials"}'
+
+
+@pytest.mark.parametrize(
+    ("why", "text", "login", "state", "detail"),
+    [
+        ("", REFUSAL, True, OK, "asks for the login"),
+        ("", '{"results":[{"series":[{"name":"databases"}]}]}', True, FAILED, "answers without a login"),
+        ("", "<html>", True, FAILED, "answers without a login"),
+        ("", '{"results":[{"series":[{"name":"databases"}]}]}', False, OK, "without a login"),
+        ("no answer", "", True, FAILED, "NodePort 30315: no answer"),
+        ("no answer", "", False, FAILED, "NodePort 30315: no answer"),
+    ],
+)
+def test_influxdbs_node_port_lets_nobody_in_without_its_login(why: str, text: str, login: bool, state: str, detail: str) -> None:
+    check = verify.judge_influxdb(why, text, 30315, login=login)
+    assert check.state == state and detail in check.detail
 
 
 def test_nodes_report_by_the_names_that_kubernetes_knows_them_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """On EC2 a node is ip-10-2-0-1, whatever hosts.env calls it."""
     names = ("ip-10-2-0-1", "ip-10-2-0-11")
-    answer = {"results": [{"series": [{"tags": {"node_name": n}} for n in names]}]}
-    monkeypatch.setattr(verify, "fetch", lambda *_, **__: ("", json.dumps(answer)))
-    verifier = Verifier(environment(1), Control("", nodes=names))  # type: ignore[arg-type]
-    metrics = by_name(list(verifier.run()))["metrics"]
-    assert (metrics.state, metrics.detail) == (OK, "from 2 of 2 nodes in the last two minutes")
+    asked: list[str] = []
+    monkeypatch.setattr(verify, "fetch", lambda url, **_: (asked.append(url), ("", REFUSAL))[1])
+    control = Control("", nodes=names)
+    control.said["verify.metrics"] = "name,tags,time,last\n" + "".join(f"kubernetes_node,node_name={n},1,2\n" for n in names)
+    checks = by_name(list(Verifier(environment(1), control).run()))  # type: ignore[arg-type]
+    assert (checks["metrics"].state, checks["metrics"].detail) == (OK, "from 2 of 2 nodes in the last minute")
+    assert checks["InfluxDB"].state == OK
+    assert not any("@" in url or "p=" in url for url in asked), "the login is no part of what is sent"
 
 
 def test_answers_from_outside() -> None:
@@ -173,6 +188,10 @@ def test_where_no_node_of_the_inventory_is_ready_no_nodeport_is_asked(monkeypatc
 # --- always clean
 
 
+def answered(what: object) -> str:
+    return what if isinstance(what, str) else json.dumps(what)
+
+
 class Control:
     """A control plane that answers kubectl, and fails where told."""
 
@@ -198,9 +217,10 @@ class Control:
                 for node, address in self.nodes.items()
             ]},
             "verify.pods": {"items": [pod(node) for node in self.nodes]},
+            "verify.metrics": "name,tags,time,last\n" + "".join(f"kubernetes_node,node_name={node},1,2\n" for node in self.nodes),
             "verify.service": {"spec": {"clusterIP": "10.96.0.9", "ports": [{"nodePort": 30999}]}},
         }
-        body = self.said.get(name) or ("end\n" if name == "verify.ask" else json.dumps(answers.get(name, {})))
+        body = self.said.get(name) or ("end\n" if name == "verify.ask" else answered(answers.get(name, {})))
         return 0, b"##kubefab 1 0\n" + body.encode()
 
 
@@ -290,11 +310,6 @@ def test_pods_that_are_nonsense_reach_no_script(bad: str) -> None:
 def test_a_service_that_is_nonsense_reaches_no_script(spec: dict[str, Any]) -> None:
     with pytest.raises(FormError):
         verify.parse_service(json.dumps({"spec": spec}))
-
-
-@pytest.mark.parametrize("answer", ['{"results": 7}', '{"results": [{"series": [{"tags": null}]}]}', "[" * 100_000, '{"results": [null]}', '{"results": [{"series": {}}]}', "7"])
-def test_metrics_that_are_nonsense_are_none(answer: str) -> None:
-    assert verify.reporting(answer) == set()
 
 
 @pytest.mark.parametrize("first", ["", "HTTP/1.1 200 OK\r\n\r\n"])
