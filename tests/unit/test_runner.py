@@ -309,6 +309,35 @@ def once(what: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: left.pop()() if left else None
 
 
+def test_no_node_is_touched_before_the_control_plane_was_looked_at(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a living cluster was made with is known to the first step of every node, however slow its control plane answers."""
+    monkeypatch.setattr(runner, "CLAIM_WAIT", 0.0)
+    w, decided, known = world(), Event(), []
+
+    def slow() -> None:
+        for _ in range(PATIENCE * 100):
+            waiting = {name for name in ("w1", "w2") for text in list(w.told.texts) if text.startswith(f"{name} ") and "first look" in text}
+            if decided.wait(0.01) or len(waiting) == 2:
+                return
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        decided.set()
+        known.append(ctx.control is not None)
+        yield from ()
+
+    w.hooks["cp1", "observe"] = once(slow)
+    assert w.run(Phase("prep", "prep", decide, frozenset({"worker", "control-plane"}))).exit_code == 0
+    assert known == [True, True, True]
+
+
+@pytest.mark.parametrize("trouble", [unreachable, fail()])
+def test_a_control_plane_that_cannot_be_looked_at_holds_nobody_up(world: Callable[..., World], trouble: Callable[[], Any]) -> None:
+    w = world()
+    w.hooks["cp1", "observe"] = trouble
+    w.run(phase("prep", "prep.swap"))
+    assert w.states() == {"cp1": "failed", "w1": "done", "w2": "done"}
+
+
 @pytest.mark.parametrize(("node", "step"), [("w2", "install.packages"), ("w2", "join.join"), ("cp1", "master.init"), ("cp1", "join.token")])
 def test_a_link_that_breaks_is_taken_up_again_in_the_same_run(world: Callable[..., World], node: str, step: str) -> None:
     w = ready(world(workers=3))
