@@ -165,10 +165,11 @@ def prove(release: Kubernetes, prepare: Callable[[], None], say: Say) -> None:
 
     Nothing that an earlier build fetched is used: neither the cache nor what Go or pip keeps.
     """
-    root = cache_dir() / "proof"
+    proofs = cache_dir() / "proofs"
+    clear_scratch(proofs)
+    root = proofs / f"proof-{os.getpid()}"
     own = {"GOMODCACHE": str(root / "modules"), "PIP_NO_CACHE_DIR": "1"}
     kept = {name: os.environ.get(name) for name in own}
-    mounts.remove_tree(root)
     os.environ.update(own)
     try:
         build(release, prepare, say, root, stand_in=True)
