@@ -94,7 +94,7 @@ def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.Signing
     image_files = content_hash("images.py", "layers.py", "files")
     package_files = content_hash("debs.py", "aptrepo.py", "files")
     return [
-        _with(debian.make_debian, "debian", [debian_recipe, versions.DEBIAN, arch], (), 55),
+        _with(debian.make_debian, "debian", [debian_recipe, versions.DEBIAN, arch], (), 65),
         _with(debian.make_node, "node", node_files, ("debian",), 2),
         _with(images.make_base, "base", image_files, ("debian",), 1),
         _with(images.make_infra, "infra", image_files, ("debian", "base"), 1),
@@ -102,10 +102,10 @@ def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.Signing
         _with(make_pause, "pause", release.version, (), 1),
         _go_item(recipes.CNI_PLUGINS, 20, stand_in),
         _go_item(recipes.FLANNEL_CNI, 2, stand_in),
-        _go_item(recipes.etcd(tags.etcd), 25, stand_in),
-        _go_item(recipes.CONTAINERD, 70, stand_in),
-        _go_item(recipes.kubernetes(release), 380, stand_in),
-        _go_item(recipes.ADDONS, 200, stand_in),
+        _go_item(recipes.etcd(tags.etcd), 35, stand_in),
+        _go_item(recipes.CONTAINERD, 90, stand_in),
+        _go_item(recipes.kubernetes(release), 430, stand_in),
+        _go_item(recipes.ADDONS, 170, stand_in),
         _with(
             make_packages,
             f"packages-{release.version}",

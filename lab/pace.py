@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 # What one piece of `work` took a core of the machine on which the items' seconds were measured, with two quiet cores.
-REFERENCE_SECONDS = 0.5
+REFERENCE_SECONDS = 0.42
 REFERENCE_CORES = 2
 # More cores than this do not make a compile much faster: some packages wait for others.
 USEFUL_CORES = 8

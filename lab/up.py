@@ -27,8 +27,8 @@ from .versions import Kubernetes
 
 NODE_IMAGE = "kubefab-lab/node"
 INFRA_IMAGE = "kubefab-lab/infra"
-# Seen: what the build leaves in the lab's cache and in Go's.
-BUILD_GIB = 8
+# What a build leaves in the lab's cache and in Go's: the first one, and one that finds most of it there.
+FIRST_GIB, NEXT_GIB = 10, 3
 _REGISTRY_CONFIG = """version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
 storage:
@@ -64,7 +64,7 @@ def prepare_build(release: Kubernetes, say: Say) -> None:
     gobuild.go_version()
     if os.geteuid() != 0:
         raise MissingError("building node images needs root (debootstrap, chroot)", "sudo -E inv lab.build")
-    host.check_space([cache_dir(), *gobuild.cache_folders()], BUILD_GIB)
+    host.check_space([cache_dir(), *gobuild.cache_folders()], NEXT_GIB if (cache_dir() / "items").is_dir() else FIRST_GIB)
     install(host.missing_to_build(), say)
     gobuild.check_registry("k8s.io/kubernetes", f"v{release.version}")
     with TemporaryDirectory() as scratch:

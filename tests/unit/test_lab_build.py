@@ -196,9 +196,7 @@ def test_the_pace_follows_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         clock.now += pace.REFERENCE_SECONDS  # every piece of work takes as long as on the reference machine
         return clock.now
 
-    assert pace.measured(2, tick) == 1
-    assert pace.measured(1, tick) == 2
-    assert pace.measured(64, tick) == pace.measured(8, tick) == 0.25
+    assert [pace.measured(cores, tick) for cores in (1, 2, 8, 64)] == pytest.approx([2, 1, 0.25, 0.25])
 
 
 def test_what_items_need_from_elsewhere_is_fetched_ahead_into_their_work_folder(tmp_path: Path) -> None:

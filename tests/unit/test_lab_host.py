@@ -235,3 +235,25 @@ def test_another_engine_counts_only_in_the_same_network(tmp_path: Path) -> None:
 def test_a_docker_client_alone_is_not_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda program: "/usr/bin/docker" if program == "docker" else None)
     assert host.missing_to_run() == ["docker.io", "iptables", "iproute2"]
+
+
+def test_a_build_is_refused_where_the_disk_is_too_small(tmp_path: Path) -> None:
+    folders = [tmp_path, tmp_path / "not yet/there"]
+    host.check_space(folders, 10, free=lambda folder: 10.0)
+    asked: list[Path] = []
+
+    def little(folder: Path) -> float:
+        asked.append(folder)
+        return 9.9 if len(asked) > 1 else 50.0
+
+    with pytest.raises(LabError, match=r"needs 10 GiB of disk.*9\.9 GiB left") as caught:
+        host.check_space(folders, 10, little)
+    assert asked == [tmp_path, tmp_path]
+    assert caught.value.exit_code == 2
+
+
+def test_mount_points_are_read_as_the_kernel_writes_them() -> None:
+    table = r"""proc /tmp/한글\040폴더/root/proc proc rw 0 0
+tmpfs /tmp/한글\040폴더/a\134b tmpfs rw 0 0
+"""
+    assert mounts.below(Path("/tmp/한글 폴더"), table) == ["/tmp/한글 폴더/a\\b", "/tmp/한글 폴더/root/proc"]
