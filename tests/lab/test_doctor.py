@@ -513,44 +513,6 @@ def test_a_stale_cni0_on_a_node_outside_the_cluster(healthy: Lab) -> None:
     assert udp["w2", "w1"]["state"] == "not tested"
 
 
-BARE = (
-    Break("w1", firewall(f"input ip saddr {W2} udp dport 8472 drop"), NO_FIREWALL, (Find("KF-NET-UDP8472", ERROR, ("w1",), ("from w2: ",)),)),
-    Break("cp1", firewall("input tcp dport 6443 drop"), NO_FIREWALL, (Find("KF-NET-TCP6443", ERROR, ("cp1",), ("w1, w2",)),)),
-    Break(
-        "w2", "setsid socat TCP4-LISTEN:10250,fork,reuseaddr OPEN:/dev/null </dev/null >/dev/null 2>&1 & echo $! >/run/own-socat", "kill $(cat /run/own-socat); rm /run/own-socat",
-        (Find("KF-NET-TAKEN", ERROR, ("w2",), ("TCP 10250 is held by socat (pid",)),),
-    ),
-    Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("not_a_name",)),)),
-    lying("w1", "nproc", "echo 1", Find("KF-CPU-FEW", NOTE, ("w1",))),
-    covered(
-        "w1", "/proc/meminfo", 'sed "s/^MemTotal:.*/MemTotal: 819200 kB/; s/^MemAvailable:.*/MemAvailable: 409600 kB/" /proc/meminfo',
-        Find("KF-MEM-SMALL", WARNING, ("w1",), ("800 MiB",)),
-    ),
-    rewritten("w1", "/etc/resolv.conf", "true", Find("KF-DNS-NONE", ERROR, ("w1",))),
-    Break("w2", "mount -t tmpfs -o size=500m none /var/lib", "umount /var/lib", (Find("KF-DISK-FREE", ERROR, ("w2",), ("0.5 GiB free under /var/lib",)),)),
-    rewritten("cp1", "/usr/lib/os-release", "printf 'ID=plan9\\nNAME=Plan9\\n'", Find("KF-OS-UNSUPPORTED", ERROR, ("cp1",), ("is not supported",))),
-    Break(
-        "cp1", "mkdir -p /etc/kubernetes/manifests; touch /etc/kubernetes/manifests/kube-apiserver.yaml", "rm /etc/kubernetes/manifests/kube-apiserver.yaml",
-        (Find("KF-OLD-CONTROL", ERROR, ("cp1",)),),
-    ),
-    *(lying(name, "date", 'exec /usr/bin/date -d "3 minutes ago" "$@"') for name in ALL),
-)  # fmt: skip
-
-
-def test_before_there_is_a_cluster(lab: Lab) -> None:
-    """The ports are tested with listeners, and what a bootstrap would stumble over is found."""
-    lab.reset("--keep-images")
-    with broken(BARE):
-        report = examine(lab)
-    expected = [*(found for one in BARE for found in one.finds), Find("KF-TIME-YOURS", NOTE, (), ("3 min",))]
-    assert missing(expected, report) == "", said(report)
-    assert not findings(report, "KF-OLD-RESIDUE"), "a control plane that may hold data is no residue"
-    assert {r["from"] for r in report["pairs"] if (r["what"], r["to"], r["state"]) == ("TCP 6443", "cp1", "closed")} == {"you", "w1", "w2"}
-    report = examine(lab, expect=0)
-    assert {r["state"] for r in report["pairs"]} == {"open"}
-    assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}
-
-
 # --- verify
 
 VERIFY = ("inv", "cluster.verify", "--env", "lab", "--json")
@@ -587,3 +549,43 @@ def test_verify_cleans_up_when_it_is_stopped(healthy: Lab, number: signal.Signal
     done = lab.end(process)
     assert done.code == 130, str(done)
     assert spaces(lab) == ""
+
+
+# --- no cluster: last, so that none has to be made again after it
+
+BARE = (
+    Break("w1", firewall(f"input ip saddr {W2} udp dport 8472 drop"), NO_FIREWALL, (Find("KF-NET-UDP8472", ERROR, ("w1",), ("from w2: ",)),)),
+    Break("cp1", firewall("input tcp dport 6443 drop"), NO_FIREWALL, (Find("KF-NET-TCP6443", ERROR, ("cp1",), ("w1, w2",)),)),
+    Break(
+        "w2", "setsid socat TCP4-LISTEN:10250,fork,reuseaddr OPEN:/dev/null </dev/null >/dev/null 2>&1 & echo $! >/run/own-socat", "kill $(cat /run/own-socat); rm /run/own-socat",
+        (Find("KF-NET-TAKEN", ERROR, ("w2",), ("TCP 10250 is held by socat (pid",)),),
+    ),
+    Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("not_a_name",)),)),
+    lying("w1", "nproc", "echo 1", Find("KF-CPU-FEW", NOTE, ("w1",))),
+    covered(
+        "w1", "/proc/meminfo", 'sed "s/^MemTotal:.*/MemTotal: 819200 kB/; s/^MemAvailable:.*/MemAvailable: 409600 kB/" /proc/meminfo',
+        Find("KF-MEM-SMALL", WARNING, ("w1",), ("800 MiB",)),
+    ),
+    rewritten("w1", "/etc/resolv.conf", "true", Find("KF-DNS-NONE", ERROR, ("w1",))),
+    Break("w2", "mount -t tmpfs -o size=500m none /var/lib", "umount /var/lib", (Find("KF-DISK-FREE", ERROR, ("w2",), ("0.5 GiB free under /var/lib",)),)),
+    rewritten("cp1", "/usr/lib/os-release", "printf 'ID=plan9\\nNAME=Plan9\\n'", Find("KF-OS-UNSUPPORTED", ERROR, ("cp1",), ("is not supported",))),
+    Break(
+        "cp1", "mkdir -p /etc/kubernetes/manifests; touch /etc/kubernetes/manifests/kube-apiserver.yaml", "rm /etc/kubernetes/manifests/kube-apiserver.yaml",
+        (Find("KF-OLD-CONTROL", ERROR, ("cp1",)),),
+    ),
+    *(lying(name, "date", 'exec /usr/bin/date -d "3 minutes ago" "$@"') for name in ALL),
+)  # fmt: skip
+
+
+def test_before_there_is_a_cluster(lab: Lab) -> None:
+    """The ports are tested with listeners, and what a bootstrap would stumble over is found."""
+    lab.reset("--keep-images")
+    with broken(BARE):
+        report = examine(lab)
+    expected = [*(found for one in BARE for found in one.finds), Find("KF-TIME-YOURS", NOTE, (), ("3 min",))]
+    assert missing(expected, report) == "", said(report)
+    assert not findings(report, "KF-OLD-RESIDUE"), "a control plane that may hold data is no residue"
+    assert {r["from"] for r in report["pairs"] if (r["what"], r["to"], r["state"]) == ("TCP 6443", "cp1", "closed")} == {"you", "w1", "w2"}
+    report = examine(lab, expect=0)
+    assert {r["state"] for r in report["pairs"]} == {"open"}
+    assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}
