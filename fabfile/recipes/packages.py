@@ -200,8 +200,8 @@ class Apt:
                     hold,
                 ),
                 timeout=1200,
-                hint="the last lines say which package or source. `in the way` are packages of this machine that apt would remove for ours: if "
-                "nothing here needs them, `apt-get remove` them; otherwise take another machine",
+                hint="the last lines say which package or source; `apt-get install -f` fixes a half-done install. `in the way` are packages of this "
+                "machine that apt would remove for ours: if nothing here needs them, `apt-get remove` them; otherwise take another machine",
             ),
         ]
 

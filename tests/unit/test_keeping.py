@@ -118,6 +118,7 @@ def test_a_link_comes_back_as_one_and_what_it_led_to_is_as_it_was(node: Node) ->
     node.file(CONFIG).symlink_to("../real.toml")
     before = node.state()
     node.write(ours(CONFIG))
+    node.write(ours(CONFIG, 2))
     assert not node.file(CONFIG).is_symlink()
     node.give_back()
     assert node.state() == before

@@ -232,6 +232,11 @@ THEIRS: dict[str, dict[str, object]] = {
     "a cluster of another CA": {"clusters": [{"name": "aws", "cluster": {"server": "https://198.51.100.7", "certificate-authority-data": OTHER}}]},
     "a cluster that skips TLS at our address": {"clusters": [{"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "insecure-skip-tls-verify": True}}]},
     "a user": {"users": [{"name": "aws-admin", "user": {"token": "t"}}]},
+    "a user of our form and another cluster's": {"users": [{"name": "aws-admin", "user": {"client-certificate-data": CA, "client-key-data": KEY}}]},
+    "a user of their own at our cluster": {
+        "clusters": [{"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "certificate-authority-data": CA}}],
+        "users": [{"name": "aws-admin", "user": {"token": "t"}}],
+    },
     "a context": {"contexts": [{"name": "aws", "context": {"cluster": "eks", "user": "me"}}]},
     "a context of our cluster and another user": {
         "clusters": [{"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "certificate-authority-data": CA}}],
