@@ -196,3 +196,22 @@ def test_a_disk_of_influxdbs_own_is_emptied_and_the_reset_ends(bed: Bed) -> None
     assert left == ["/var/lib/kubefab/influxdb/lost+found/mine"]
     assert any("it stays mounted" in line for line in outcome.recorder.lines)
     assert bed.reset().result.steps == 0
+
+
+def test_selinux_and_what_rpm_puts_aside(bed: Bed) -> None:
+    """The same on EL: SELinux's file says enforcing again, and no .rpmsave of ours is left beside what was there."""
+    bed.systems = {"w1": "dnf"}
+    with rehearsal.running(bed.environment, workers=1, systems=bed.systems) as simulation:
+        host = simulation.hosts["w1"]
+        host.write("/etc/containerd/config.toml", FILES["/etc/containerd/config.toml"])
+        host.write("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=--v=4\n", "600")
+        before = picture(host)
+    assert set(bed.bootstrap().states.values()) == {"done"}
+    with rehearsal.running(bed.environment) as simulation:
+        assert "SELINUX=permissive" in simulation.hosts["w1"].files["/etc/selinux/config"].text
+    outcome = purge(bed)
+    assert set(outcome.states.values()) == {"done"}, outcome.failed
+    after = picture(outcome.simulation.hosts["w1"])
+    aside = after["files"].pop("/etc/sysconfig/kubelet.rpmsave", None)  # type: ignore[attr-defined]
+    assert aside is None or aside[0] == "KUBELET_EXTRA_ARGS=--v=4\n", "theirs, put aside by rpm itself"
+    assert after["files"] == before["files"]
