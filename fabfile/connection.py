@@ -233,16 +233,14 @@ class Connection(fabric.Connection):
         and when sudo refuses.
         """
         self.open()
-        path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
-        store = f"umask 077 && set -C && cat > {path}"
-        if self.user == "root":
-            code, output = self._exec(f"{store} && exec bash {path} </dev/null", text, timeout)
-        elif not self._ours.sudo_password:
-            code, output = self._exec(f"{store} && exec {SUDO} -n bash {path} </dev/null", text, timeout)
+        if self.user != "root" and self._ours.sudo_password:
+            code, output = self._exec(f"exec {SUDO} -S -p '' bash -c {shlex.quote(_RECEIVE)}", text, timeout, self._ours.sudo_password)
         else:
-            code, output = self._exec(store, text, timeout)
-            if code == 0:
-                code, output = self._exec(f"exec {SUDO} -S -p '' bash {path}", self._ours.sudo_password + "\n", timeout)
+            path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
+            # the shell that made the file takes it away: a link cut in mid-script and a sudo that refuses leave none. A file of that
+            # name that is somebody's is neither written to nor removed
+            store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
+            code, output = self._exec(f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null", text, timeout)
         if code != 0 and self.user != "root" and _REFUSED.search(output) and not _ran(output):
             raise self._sudo_refused(output)
         return code, output
@@ -409,7 +407,8 @@ class Connection(fabric.Connection):
             output.decode("utf-8", "replace"),
         )
 
-    def _exec(self, command: str, stdin: str, timeout: float) -> tuple[int, bytes]:
+    def _exec(self, command: str, stdin: str, timeout: float, password: str = "") -> tuple[int, bytes]:
+        """Run a command; with sudo's password, what goes to it is held back until sudo has let it in."""
         with self._ours.sessions:
             end = time.monotonic() + timeout
             try:
@@ -421,9 +420,15 @@ class Connection(fabric.Connection):
                 channel.settimeout(timeout)
                 channel.set_combine_stderr(True)
                 channel.exec_command(command)
-                channel.sendall(stdin.encode())
-                channel.shutdown_write()
                 output = bytearray()
+                if password:
+                    channel.sendall(f"{password}\n".encode())
+                    output = _let_in(channel, min(end, time.monotonic() + self._ours.timeout))
+                    stdin = f"{_BEGIN}\n{stdin}"
+                if not password or output.endswith(_READY):
+                    del output[:]
+                    channel.sendall(stdin.encode())
+                channel.shutdown_write()
                 while chunk := channel.recv(1 << 16):
                     output += chunk
                     if len(output) > 2 * CAPTURE_LIMIT:
@@ -450,6 +455,33 @@ class Connection(fabric.Connection):
                 f"look at {self.node.name} (rebooting? powered off?), then run the same command again: it takes up from there",
             )
         return code, bytes(output[-CAPTURE_LIMIT:])
+
+
+_READY, _BEGIN = b"\n@@kubefab ready\n", "@@kubefab begin"
+# What root's bash does when sudo has let it in, where that takes a password: the script comes on the same standard input, into a file
+# that only root can touch; in a file of the login user's, a process of that user could change it before it runs.  A password that sudo
+# did not ask for (it remembers, or NOPASSWD) is passed over, never run.
+_RECEIVE = (
+    r'printf "\n@@kubefab ready\n"; '
+    f'while IFS= read -r line && [ "$line" != "{_BEGIN}" ]; do :; done; unset line; umask 077; '
+    "f=$(mktemp /run/kubefab-script.XXXXXXXX 2>/dev/null || mktemp /tmp/.kubefab-XXXXXXXXXXXXXXXX) || exit; "
+    "trap 'rm -f -- \"$f\"' EXIT; cat >\"$f\" && bash \"$f\" </dev/null"
+)
+
+
+def _let_in(channel: paramiko.Channel, end: float) -> bytearray:
+    """What comes until root's bash is ready, sudo asks once more (the password was wrong; a second try may lock the user out), or time is up."""
+    output = bytearray()
+    while not output.endswith(_READY) and b"try again" not in output and len(output) < LOCK_WORDS:
+        channel.settimeout(max(0.1, end - time.monotonic()))
+        try:
+            chunk = channel.recv(4096)
+        except TimeoutError:
+            break
+        if not chunk:
+            break
+        output += chunk
+    return output
 
 
 _REFUSED = re.compile(

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from .server import Exchange
 
 _STORE = re.compile(
-    r"umask 077 && set -C && cat > (?P<path>/tmp/\.kubefab-[0-9a-f]{16})"
-    r"(?: && exec (?P<sudo>env LC_ALL=C sudo -n )?bash (?P=path) </dev/null)?"
+    r"umask 077 && set -C && : > (?P<path>/tmp/\.kubefab-[0-9a-f]{16}) && trap 'rm -f (?P=path)' EXIT HUP TERM PIPE && cat >> (?P=path)"
+    r" && (?P<sudo>env LC_ALL=C sudo -n )?bash (?P=path) </dev/null"
 )
 _HOLD = re.compile(
     r"exec (?:env LC_ALL=C (?P<sudo>sudo -n |sudo -S -p '' ))?bash -c .*; "
     r"exec flock -w (?P<wait>\d+) -E (?P<code>\d+) (?P<path>/run/\S+) bash -c .+ - (?P<owner>.+) (?P<again>again|'')",
     re.S,
 )
-_STORED = re.compile(r"exec env LC_ALL=C sudo -S -p '' bash (?P<path>/tmp/\.kubefab-[0-9a-f]{16})")
+_RECEIVE = re.compile(r"exec env LC_ALL=C sudo -S -p '' bash -c 'printf .*'", re.S)
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
 
@@ -53,19 +53,29 @@ class Login:
             if path in self.files:
                 return 1, f"bash: line 1: {path}: cannot overwrite existing file\n".encode()
             self.files[path] = exchange.read().decode("utf-8", "replace")
-            if command.endswith(path):
-                return 0, b""
-            if match["sudo"]:
-                refusal = self._refusal(None)
-                if refusal:
-                    return refusal
-            return self._bash(path)
-        if match := _STORED.fullmatch(command):
-            refusal = self._refusal(exchange.read().decode().split("\n")[0])
-            return refusal or self._bash(match["path"])
+            try:
+                return (match["sudo"] and self._refusal(None)) or self._bash(path)
+            finally:
+                self.files.pop(path, None)
+        if _RECEIVE.fullmatch(command):
+            return self._receive(exchange)
         if match := _HOLD.fullmatch(command):
             return self._hold(exchange, match)
         return 127, f"not modelled: {command}\n".encode()
+
+    def _receive(self, exchange: Exchange) -> tuple[int, bytes]:
+        """sudo with a password, then root's bash, which takes the script from the same standard input."""
+        refusal = self._asked(exchange) if self.sudo != "free" else None
+        if refusal:
+            return refusal
+        exchange.write(b"\n@@kubefab ready\n")
+        script = exchange.read().decode("utf-8", "replace").partition("@@kubefab begin\n")[2]
+        path = "/run/kubefab-script"
+        self.files[path] = script
+        try:
+            return self._bash(path)
+        finally:
+            self.files.pop(path, None)
 
     def _hold(self, exchange: Exchange, match: re.Match[str]) -> tuple[int, bytes]:
         """A lock held as long as the client keeps the channel open, its file telling who holds it."""
@@ -124,5 +134,5 @@ class Login:
         if not script or (cut and script.startswith("#")):
             return 2, f"{path}: line {script.count(chr(10)) + 1}: syntax error: unexpected end of file\n".encode()
         if _DELETES_ITSELF in script:
-            del self.files[path]
+            self.files.pop(path, None)
         return self.run(script)

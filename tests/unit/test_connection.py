@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -724,3 +725,95 @@ def test_stopping_the_farm_frees_its_ports(bench: Bench) -> None:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", node.port)) != 0
     bench.farm.__init__()  # type: ignore[misc]  # the fixture stops it again
+
+
+# --- how a script is stored, in real shells
+
+
+class Stored:
+    """The commands by which a connection stores and runs a script, and a sudo that stands in for the real one."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.bench, self.monkeypatch, self.folder = bench, monkeypatch, folder
+        self.seen: list[tuple[str, str]] = []
+
+    def command(self, user: str = "ops", password: str = "") -> str:
+        """The command for a script of that user's."""
+        self.monkeypatch.setattr(Connection, "open", lambda connection: None)
+        self.monkeypatch.setattr(Connection, "_exec", lambda connection, command, *rest: self.seen.append((command, rest[0])) or (0, b""))
+        _, node = self.bench.serve(f"n{len(self.seen)}")
+        self.bench.connect(replace(node, user=user), password=password).root("x", 1)
+        return self.seen[-1][0]
+
+    def run(self, shell: str, command: str, stdin: str, sudo: str = "exec \"$@\"") -> tuple[int, str]:
+        """Run it in a login shell of that kind; `sudo` is what sudo does with its words after its own flags."""
+        tool = self.folder / "sudo"
+        tool.write_text(f'#!/bin/bash\nwhile [[ $1 == -* ]]; do [ "$1" = -p ] && shift; shift; done\n{sudo}\n')
+        tool.chmod(0o755)
+        done = subprocess.run([shell, "-c", command], input=stdin, capture_output=True, text=True, check=False, env={"PATH": f"{self.folder}:/usr/bin:/bin", "HOME": str(self.folder)})
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def stored(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stored:
+    return Stored(bench, monkeypatch, tmp_path)
+
+
+WHOLE = 'main() {\nls -l "$0"\nrm -f -- "$0"\necho ran; exit 3\n}\nmain\n'
+KEEPS = "main() {\necho ran \"$0\"; exit 3\n}\nmain\n"  # a script that does not delete itself: the shell does
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("user", ["ops", "root"])
+def test_no_script_stays_behind_whatever_becomes_of_it(stored: Stored, shell: str, user: str) -> None:
+    for text, sudo, code in ((WHOLE, 'exec "$@"', 3), (KEEPS, 'exec "$@"', 3), (WHOLE[:40], 'exec "$@"', 2), ("", 'exec "$@"', 0), (WHOLE, "exit 1", 1)):
+        command = stored.command(user)
+        path = re.search(r"/tmp/\.kubefab-[0-9a-f]{16}", command)
+        assert path
+        ended, said = stored.run(shell, command, text, sudo)
+        assert ended == (3 if user == "root" and sudo == "exit 1" else code), said
+        assert not Path(path[0]).exists()
+        if text == WHOLE and ended == 3:
+            assert said.startswith("-rw------- "), "0600 from the first byte"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_file_of_that_name_is_neither_written_to_nor_removed(stored: Stored, shell: str) -> None:
+    command = stored.command()
+    path = Path(re.findall(r"/tmp/\.kubefab-[0-9a-f]{16}", command)[0])
+    for link in (False, True):
+        target = stored.folder / "somebodys"
+        target.write_text("theirs")
+        path.symlink_to(target) if link else path.write_text("theirs")
+        try:
+            code, said = stored.run(shell, command, WHOLE)
+            assert code != 0 and "ran" not in said
+            assert path.read_text() == "theirs" and target.read_text() == "theirs"
+        finally:
+            path.unlink()
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_script_behind_sudos_password_is_roots_from_the_beginning(stored: Stored, asks: bool) -> None:
+    """No file of the login user's, in which a process of theirs could change it; and a password that sudo did not ask for is not run."""
+    command = stored.command(password="touch pwned")
+    sudo = 'read -r password; [ "$password" = "touch pwned" ] || exit 1; exec "$@"' if asks else 'exec "$@"'
+    code, said = stored.run("sh", command, f"touch pwned\n@@kubefab begin\n{KEEPS}", sudo)
+    assert code == 3 and said.startswith("\n@@kubefab ready\n")
+    path = Path(said.split("ran ")[1].strip())
+    assert path.parent == Path("/run") or path.name.startswith(".kubefab-")
+    assert not path.exists()
+    assert not (stored.folder / "pwned").exists() and not Path("pwned").exists()
+    assert "touch pwned" not in command
+
+
+def test_a_wrong_sudo_password_is_tried_once_and_no_script_is_sent_after_it(bench: Bench) -> None:
+    tried: list[str] = []
+    login = Login(lambda text: (0, b""), sudo="password", password="open sesame")
+    judge = login._refusal
+    login._refusal = lambda given: tried.append(given or "") or judge(given)  # type: ignore[method-assign,func-returns-value]
+    endpoint = bench.farm.add("w1", login, key_from(new_key_seed()), bench.client_key)
+    node = Node("w1", "127.0.0.1", "10.2.1.1", False, "ops", endpoint.port, str(bench.key_file))
+    with bench.connect(node, password="guess") as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
+        connection.root(SCRIPT, 10)
+    assert tried == ["guess"]
