@@ -6,10 +6,12 @@ peers; each override below closes one of those.
 
 from __future__ import annotations
 
+import errno
 import getpass
 import logging
 import os
 import re
+import resource
 import secrets
 import shlex
 import socket
@@ -530,6 +532,12 @@ def _explain(error: BaseException, ours: _Ours) -> Unreachable:
     if isinstance(error, paramiko.AuthenticationException):
         key = f"key {node.key}" if node.key else "your agent and default keys"
         return Unreachable(f"{where}: login as {node.user or 'you'} with {key} was refused", "check SSH_USER and SSH_KEY in hosts.env")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return Unreachable(
+            f"{where}: Too many open files on your own machine (its limit for a process is {limit})",
+            "`ulimit -n 4096` in this shell (as root if it refuses), or a smaller FORKS; then run the same command again",
+        )
     if isinstance(error, TimeoutError | socket.timeout) or "timed out" in str(error).lower():
         return Unreachable(
             f"{where}: no answer within {ours.timeout:.0f} s",

@@ -13,7 +13,7 @@ import string
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -42,7 +42,7 @@ from .recipes import manual
 from .recipes.modern import Recipe, recipe_for
 from .recipes.packages import family
 from .retry import Clock, RealClock, attempt, poll
-from .steps import Action, Remedy, Step, Stop, Wait
+from .steps import Action, Remedy, Step, Stop, Wait, command
 
 OBSERVE_TIMEOUT = 60.0  # seconds
 CLAIM_WAIT = 1.0
@@ -51,6 +51,7 @@ STEP_LOCK_WAIT = 180  # for an earlier run's step on a node that was observed me
 LINK_BREAKS = 20  # of one node in one run that are mended
 LINK_PATIENCE = 30.0  # seconds to get through again; a machine that reboots may need longer, and the next run then takes up
 TAIL = 16  # lines of output quoted in an error
+TOKEN_AGE = 1200.0  # seconds; a token lives 30 minutes, and a node may wait for its turn and its gate before it joins
 LINE = 300  # characters of each; the journal has it whole
 
 
@@ -175,7 +176,9 @@ class Run:
         self._control_look = 0  # which of them `control` is from
         self._identities: dict[str, dict[str, str]] = {}
         self._accepted: set[str] = set()
-        self._token_used = False
+        self._minted: float | None = None  # when the token came to life, by the control plane's clock
+        self._many = False  # more nodes than FORKS
+        self._tokens: list[str] = []  # those that were made
 
     # --- observing
 
@@ -231,6 +234,7 @@ class Run:
         results = {node.name: NodeResult(node.name) for node in nodes}
         workers_running = {n.name for n in nodes if not n.control_plane and any(p.name == "join" for p in phases)}
         self._prepare_gates(phases, nodes, workers_running)
+        self._many = len(nodes) > self.environment.settings.forks
         threads = [
             Thread(target=self._pipeline, args=(node, phases, results[node.name], workers_running), daemon=True, name=node.name)
             for node in nodes
@@ -240,7 +244,7 @@ class Run:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)
-        self._drop_token()
+        self.drop_token()
         if self._resetting and len(results) == len(self.environment.nodes) and all(result.state == "done" for result in results.values()):
             self._keep(Record())
         end = max((self._clock(node.name).now() for node in nodes), default=started)
@@ -308,6 +312,9 @@ class Run:
             self._log("crash", node=node.name, trace=traceback.format_exc())
         finally:
             self._after(node, result, workers_running)
+            if not node.control_plane and self._many:
+                with suppress(EOFError, OSError):
+                    self.group.of(node).close()  # FORKS bounds the links that are open, not only the pipelines that work
             error_text = result.error and result.error.message
             self._log("node", node=node.name, state=result.state, phase=result.phase, step=result.step, steps=result.steps, error=error_text)
             self.reporter.node_done(node.name, result)
@@ -385,12 +392,13 @@ class Run:
             if phase.name == "join" and facts.joined and self.control and self.control.node_object(facts.hostname) is None:
                 self.observe(self.environment.control_plane)  # an earlier run's join may have ended since that was looked at
             steps = 0
-            actions = list(phase.run(self._context(node, facts, twin)))
+            ctx = self._context(node, facts, twin)
+            actions = list(phase.run(ctx))
             self._journal_phase(node, phase, actions)
             for action in actions:
                 self._check_stop(node)
                 result.step = action.id
-                steps += self._apply(node, action)
+                steps += self._apply(node, action, ctx.token)
             facts = self._noted(node, facts, actions)
             result.steps += steps
             changed = changed or bool(actions)
@@ -457,7 +465,8 @@ class Run:
             facts = self.control
         control = self._first if self._resetting else self.control
         return Context(
-            self.environment, node, facts, self.recipe, control=control, token=self.token, twin=twin, choices=self.choices, record=self.record
+            self.environment, node, facts, self.recipe,
+            control=control, token=self._fresh_token(), twin=twin, choices=self.choices, record=self.record,
         )
 
     def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], twin: str) -> NodeFacts:
@@ -539,30 +548,31 @@ class Run:
 
     # --- applying one action
 
-    def _apply(self, node: Node, action: Action) -> int:
-        """Carry out one action; returns how many changes that made."""
+    def _apply(self, node: Node, action: Action, token: str = "") -> int:
+        """Carry out one action; returns how many changes that made. What is done once a run is done once for each `token`."""
         if isinstance(action, Stop):
             raise Refused(f"{node.name}: {action.reason}", action.remedy)
         if action.needs:
             self._pass(action.needs, node, action.phase)
         target = self.environment.control_plane if action.on else node
         if action.once:
+            key = f"{action.id} {token}"
             with self._guard:
-                lock = self._once.setdefault(action.id, Lock())
+                lock = self._once.setdefault(key, Lock())
             with lock:
-                if action.id not in self._once_done:
+                if key not in self._once_done:
                     try:
-                        self._once_done[action.id] = None
+                        self._once_done[key] = None
                         return self._one(node, target, action)
                     except Unreachable:  # says nothing about the action: whoever gets through next tries it
-                        del self._once_done[action.id]
+                        del self._once_done[key]
                         raise
                     except KubefabError as error:
-                        self._once_done[action.id] = error
+                        self._once_done[key] = error
                     except BaseException:  # a mistake of ours: it is not done
-                        del self._once_done[action.id]
+                        del self._once_done[key]
                         raise
-                failure = self._once_done[action.id]
+                failure = self._once_done[key]
             if failure:
                 raise failure
             return 0
@@ -606,7 +616,7 @@ class Run:
 
     def _step(self, node: Node, target: Node, step: Step) -> None:
         if step.id in ("join.token", "master.init") and not self.environment.settings.manual:
-            self._token_used = True
+            self._mints()
         text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT)
         with self._turn(node, target, step.phase, step.title):
             self._check_lock(node)
@@ -679,11 +689,26 @@ class Run:
         except KubefabError as error:
             return f"no evidence: {error.message}"
 
-    def _drop_token(self) -> None:
-        """This run's join token must not outlive it; if this fails, its 30 minutes end it."""
-        if not self._token_used:
+    def _mints(self) -> None:
+        with self._guard:
+            if self._minted is None:
+                self._minted = self._clock(self.environment.control_plane.name).now()
+                self._tokens.append(self.token)
+
+    def _fresh_token(self) -> str:
+        """The token for who decides now: another than before once that has lived so long that it might end before it is used."""
+        with self._guard:
+            if self._minted is not None and self._clock(self.environment.control_plane.name).now() - self._minted > TOKEN_AGE:
+                self.token, self._minted = new_token(), None
+            return self.token
+
+    def drop_token(self) -> None:
+        """This run's join tokens must not outlive it; if this fails, their 30 minutes end them."""
+        with self._guard:
+            tokens, self._tokens = self._tokens, []
+        if not tokens:
             return
-        text = script.render("join.token.delete", (f"kubeadm token delete {self.token.split('.')[0]}",), lock=False)
+        text = script.render("join.token.delete", (command("kubeadm", "token", "delete", *(t.split(".")[0] for t in tokens)),), lock=False)
         try:
             outcome(self.group.of(self.environment.control_plane), "join.token.delete", text, PROBE_TIMEOUT)
         except KubefabError as error:

@@ -9,6 +9,7 @@ import fcntl
 import getpass
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -17,7 +18,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
@@ -36,6 +39,9 @@ from .recipes.modern import recipe_for
 from .retry import Clock, RealClock
 from .runner import Run, RunResult
 from .screen import Screen
+
+FILES = 16384  # open files that are enough for thousands of nodes
+TOKEN_PATIENCE = 5.0  # seconds that a run which is ended at once takes to delete its join token
 
 
 @dataclass(frozen=True)
@@ -128,9 +134,19 @@ def tell_unlisted(environment: Environment) -> None:
     Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
 
 
+def _many_files() -> None:
+    """As many open files as this process may have: each node's link takes one or two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 @contextmanager
 def opened(options: Options) -> Iterator[Session]:
     """Open the environment that `options` name. Raises UsageError before anything is connected to."""
+    _many_files()
     environment = inventory.load(options.env or None)
     environment = with_release(environment, options.kubernetes)
     if not environment.settings.manual:
@@ -215,25 +231,43 @@ def _lock(environment: Environment) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[None]:
-    """Ctrl-C once: stop after the steps under way. Twice: at once."""
+    """Ctrl-C once: stop after the steps under way. Twice, or a signal that ends processes: at once, the join token deleted if that is quick."""
+    leaving = Event()
+
+    def leave(code: int) -> None:
+        if not leaving.is_set():  # a third Ctrl-C does not wait
+            leaving.set()
+            run.stop()
+            deleting = Thread(target=run.drop_token, daemon=True)
+            deleting.start()
+            deleting.join(TOKEN_PATIENCE)
+        progress.give_back()
+        closing = Thread(target=group.close, daemon=True)
+        closing.start()
+        closing.join(1)
+        os._exit(code)
 
     def handler(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGINT:
+            leave(128 + number)
         if run.stopping.is_set():
-            progress.give_back()
-            group.close()
-            os._exit(EXIT_INTERRUPTED)
+            leave(EXIT_INTERRUPTED)
         run.stop()
         progress.note("stopping after the steps that are under way; Ctrl-C again stops at once (both can be resumed)")
 
+    before: dict[int, Any] = {}
     try:
-        before = signal.signal(signal.SIGINT, handler)
+        for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+            if number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL:  # nohup stays what it is
+                before[number] = signal.signal(number, handler)
     except ValueError:  # not in the main thread: a test, or somebody's own program
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _without_faults(command: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import subprocess
@@ -239,6 +240,18 @@ def test_a_refused_connection(bench: Bench) -> None:
     bench.farm.listen_again("w1")
     with bench.connect(node) as connection:
         assert connection.root(SCRIPT, 10)[0] == 0
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_ours_not_the_nodes(bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def full(connection: Connection) -> socket.socket:
+        raise OSError(number, "Too many open files")
+
+    monkeypatch.setattr(Connection, "_socket", full)
+    _, node = bench.serve()
+    with pytest.raises(Unreachable, match=r"Too many open files on your own machine \(its limit for a process is \d+\)") as caught:
+        bench.connect(node).root(SCRIPT, 10)
+    assert "ulimit -n" in caught.value.remedy
 
 
 def test_a_server_that_never_speaks(bench: Bench) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import subprocess
 from pathlib import Path
 
@@ -249,3 +251,28 @@ def test_mounts_below_the_kubelets_folder_with_what_they_show(tmp_path: Path) ->
         "tmpfs /var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/token /",
         "ext4 /var/lib/kubelet/pods/1/volume-subpaths/c/x/0 /var/lib/kubelet/pods/1/volumes/kubernetes.io~configmap/c/a.ini",
     ]
+
+
+def test_scripts_that_a_broken_link_left_are_swept(tmp_path: Path) -> None:
+    """Only files of our name's exact form, the login user's own, and old: one may just be on its way."""
+    line = next(line for line in observe_script(control_plane=False, files=[], settle=True).splitlines() if line.lstrip().startswith("find /tmp"))
+    ours, secret = ".kubefab-0123456789abcdef", tmp_path / "secret"
+    secret.write_text("theirs")
+    names = {ours: True, ".kubefab-0123456789abcdeF": False, ".kubefab-0123456789abcdef0": False, "x.kubefab-0123456789abcdef": False, ".kubefab-aaaaaaaaaaaaaaaa": False}
+    for name in names:
+        (tmp_path / name).write_text("Basic a3ViZWZhYg==")
+        os.utime(tmp_path / name, (0, 0) if name != ".kubefab-aaaaaaaaaaaaaaaa" else None)
+    (tmp_path / ".kubefab-bbbbbbbbbbbbbbbb").symlink_to(secret)
+    (tmp_path / ".kubefab-cccccccccccccccc").mkdir()
+    sweep = line.replace("find /tmp", f"find {tmp_path}").replace("'/tmp/", f"'{tmp_path}/")
+    for user, gone in (("nobody", False), ("root", True)):
+        subprocess.run(["bash", "-c", sweep], check=True, env={"PATH": "/usr/bin:/bin", "SUDO_USER": user if os.getuid() == 0 else getpass.getuser()})
+        assert (tmp_path / ours).exists() != gone or os.getuid() != 0
+    assert not (tmp_path / ours).exists()
+    left = {name for name, swept in names.items() if not swept} | {".kubefab-bbbbbbbbbbbbbbbb", ".kubefab-cccccccccccccccc", "secret"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_looking_alone_sweeps_nothing() -> None:
+    head = observe_script(control_plane=False, files=[]).split("if [ -n \"$settle\" ]")[0]
+    assert "settle=''" in head and "-delete" not in head

@@ -85,6 +85,7 @@ class World:
         self.probes: dict[tuple[str, str], Callable[[], str]] = {}
         self.happened: dict[tuple[str, str], Event] = {}
         self.undone: set[tuple[str, str]] = set()  # steps that succeed and do nothing
+        self.closed: list[str] = []
         self.identity: dict[str, dict[str, str]] = {}
         self.clock = Virtual()
         self.told = Told()
@@ -104,6 +105,9 @@ class World:
             def root(self, text: str, timeout: float) -> tuple[int, bytes]:
                 world.timeouts[re.findall(r"# kubefab: (\S+)", text)[0]] = (timeout, text)
                 return world.root(node.name, text)
+
+            def close(self) -> None:
+                world.closed.append(node.name)
 
             def open(self) -> None:
                 if (node.name, "open") in world.hooks:
@@ -926,6 +930,47 @@ def test_a_step_for_all_that_crashed_is_not_done(world: Callable[..., World]) ->
     states = sorted(r.state for name, r in result.nodes.items() if name != "cp1")
     assert states == ["done", "failed"]
     assert w.steps_on("cp1").count("join.token") == 2
+
+
+@pytest.mark.parametrize("age", [0.0, 1100.0, 1300.0, 2400.0])
+def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[..., World], age: float) -> None:
+    """A token lives 30 minutes; what waited longer for a package lock or a mirror gets one of its own, and all are deleted."""
+    w = ready(world())
+    joined: dict[str, str] = {}
+    tokens: list[str] = []
+
+    def decide(ctx: Context) -> Iterator[Action]:
+        if "join.join" not in ctx.facts.undo:
+            yield Step("join.token", "token", (f"mint {ctx.token}",), on="control-plane", once=True)
+            yield Step("join.join", "join", (f"join {ctx.token}",))
+
+    def mint() -> None:
+        tokens.append(re.findall(r"mint (\S+)", w.sent[-1])[0])
+
+    def join(name: str) -> Callable[[], None]:
+        def note() -> None:
+            joined[name] = next(re.findall(r"join (\S+)", text)[0] for text in reversed(w.sent) if "kubefab: join.join\n" in text)
+
+        return note
+
+    def late() -> None:
+        assert w.event("w1", "join.join").wait(PATIENCE)
+        w.clock.time += age
+
+    w.hooks |= {("cp1", "join.token"): mint, ("w1", "join.join"): join("w1"), ("w2", "join.join"): join("w2"), ("w2", "install.packages"): late}
+    result = w.run(INSTALL, MASTER, Phase("join", "join", decide, frozenset({"worker"}), needs={"worker": "master"}, fresh=True))
+    assert not result.failed
+    assert len(tokens) == (2 if age > 1200 else 1)
+    assert joined == {"w1": tokens[0], "w2": tokens[-1]}
+    (deleted,) = [text for text in w.sent if "kubefab: join.token.delete\n" in text]
+    assert all(token.split(".")[0] in deleted for token in tokens)
+
+
+@pytest.mark.parametrize(("forks", "closed"), [(2, {"w1", "w2", "w3", "w4"}), (40, set())])
+def test_links_of_more_nodes_than_forks_are_closed_as_they_end(world: Callable[..., World], forks: int, closed: set[str]) -> None:
+    w = ready(world(workers=4, forks=forks))
+    w.run(*ALL)
+    assert set(w.closed) == closed, "the control plane's stays: others' steps run there, and the lock lives with it"
 
 
 # --- the cluster's lock

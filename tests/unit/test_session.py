@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from rich.console import Console
 from fabfile.connection import NodeGroup, operator
 from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.hostkeys import KnownHosts
-from fabfile.session import Session, _interruptible
+from fabfile.inventory import private_folder
+from fabfile.session import FILES, Session, _interruptible, _lock, _many_files
 from making import environment
 
 
@@ -80,21 +82,97 @@ def test_a_user_without_a_name_is_called_by_number_and_can_connect(monkeypatch: 
     assert operator() == f"uid {os.getuid()}"
 
 
-def test_ctrl_c_twice_gives_the_terminal_back_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Ended(Exception):
-        pass
+class Leaving:
+    """A run that is ended at once: what happened, in order. `deleting` holds the token's deletion up."""
 
-    def end(code: int) -> None:
-        happened.append(f"exit {code}")
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, deleting: Event | None = None) -> None:
+        self.happened: list[str] = []
+        monkeypatch.setattr(os, "_exit", self.exit)
+        stopping = Event()
+
+        def drop() -> None:
+            if deleting:
+                deleting.wait(20)
+            self.happened.append("token deleted")
+
+        self.run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set, drop_token=drop)
+        self.group: Any = SimpleNamespace(close=lambda: self.happened.append("links closed"))
+        self.progress: Any = SimpleNamespace(note=lambda text: self.happened.append("told"), give_back=lambda: self.happened.append("terminal"))
+
+    def exit(self, code: int) -> None:
+        self.happened.append(f"exit {code}")
         raise Ended
 
-    happened: list[str] = []
-    monkeypatch.setattr(os, "_exit", end)
-    stopping = Event()
-    run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set)
-    group: Any = SimpleNamespace(close=lambda: happened.append("links closed"))
-    progress: Any = SimpleNamespace(note=lambda text: happened.append("told"), give_back=lambda: happened.append("terminal"))
-    with pytest.raises(Ended), _interruptible(run, group, progress):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-    assert happened == ["told", "terminal", "links closed", "exit 130"]
+    def __enter__(self) -> Leaving:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def gets(self, *signals: int) -> list[str]:
+        with pytest.raises(Ended), _interruptible(self.run, self.group, self.progress):
+            for number in signals:
+                signal.raise_signal(number)
+        return self.happened
+
+
+class Ended(Exception):
+    pass
+
+
+def test_ctrl_c_twice_deletes_the_token_and_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Leaving(monkeypatch).gets(signal.SIGINT, signal.SIGINT) == ["told", "token deleted", "terminal", "links closed", "exit 130"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_processes_ends_a_run_the_same_way(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    assert Leaving(monkeypatch).gets(number) == ["token deleted", "terminal", "links closed", f"exit {128 + number}"]
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_nohup_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert Leaving(monkeypatch).gets(signal.SIGHUP, signal.SIGINT, signal.SIGINT)[-1] == "exit 130"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_token_that_cannot_be_deleted_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fabfile.session.TOKEN_PATIENCE", 0.1)
+    never = Event()
+    try:
+        assert Leaving(monkeypatch, never).gets(signal.SIGINT, signal.SIGINT) == ["told", "terminal", "links closed", "exit 130"]
+    finally:
+        never.set()
+
+
+def test_as_many_files_as_may_be_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        _many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, FILES) if hard != resource.RLIM_INFINITY else FILES, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_operators_lock_is_his_alone_and_no_link_is_followed(home: Path) -> None:
+    env = environment()
+    with _lock(env):
+        assert (env.state / "lock").stat().st_mode & 0o777 == 0o600
+        assert env.state.stat().st_mode & 0o777 == 0o700 and env.state.parent.stat().st_mode & 0o777 == 0o700
+    (env.state / "lock").unlink()
+    (home / "somebodys").write_text("theirs")
+    (env.state / "lock").symlink_to(home / "somebodys")
+    with pytest.raises(OSError), _lock(env):
+        pass
+    assert (home / "somebodys").read_text() == "theirs"
+
+
+def test_a_state_folder_that_was_left_open_is_closed(home: Path) -> None:
+    env = environment()
+    env.state.mkdir(parents=True)
+    env.state.chmod(0o755)
+    env.state.parent.chmod(0o755)
+    private_folder(env.state / "journal")
+    assert {path.stat().st_mode & 0o777 for path in (env.state.parent, env.state, env.state / "journal")} == {0o700}
