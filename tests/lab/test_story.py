@@ -53,7 +53,7 @@ def test_one_command_makes_a_cluster_of_bare_machines(lab: Lab, before: dict[str
 def test_packages_are_pinned_held_and_from_our_repository(healthy: Lab) -> None:
     wanted = healthy.environment.settings.kubernetes
     for name in healthy.names:
-        assert set(healthy.sh(name, "apt-mark showhold").split()) == {"containerd.io", "kubeadm", "kubectl", "kubelet"}
+        assert set(healthy.sh(name, "apt-mark showhold").split()) == {"containerd.io", "cri-tools", "kubeadm", "kubectl", "kubelet", "kubernetes-cni"}
         assert healthy.sh(name, "kubelet --version") == f"Kubernetes v{wanted}"
 
 
