@@ -84,6 +84,9 @@ def crictl(machine: Machine, call: Call) -> int:
             for pod in host.pods:
                 if rest and sandbox(host, pod) == rest[-1]:
                     call.out(f"{pod.trouble or 'running'}\n")
+        case ["stop", *ids]:
+            for pod in host.pods:
+                pod.running = pod.running and sandbox(host, pod) not in ids
         case ["rmp", "-fa"] | ["rmp", "-a", "-f"] | ["rmp", "-af"]:
             host.pods.clear()
             machine.spend(3, "crictl rmp")
