@@ -156,7 +156,7 @@ def master(ctx: Context) -> Iterator[Action]:
         return
     if DONE in facts.undo:
         yield Step("master.kubelet", "start Docker and the kubelet", ("systemctl restart docker", "systemctl restart kubelet"))
-        yield _api("the control plane was up before: `journalctl -u kubelet -n 50` on the node; if all is lost, `inv cluster.reset`")
+        yield _api(f"the control plane was up before: `journalctl -u kubelet -n 50` on the node; if all is lost, {ctx.renew()}")
         return
     if strange := _strange_etcd("master", facts):
         yield strange

@@ -53,7 +53,7 @@ def master(ctx: Context) -> Iterator[Action]:
         yield _api(
             180,
             "the control plane was up before and holds the cluster's data, so it is not initialised again: "
-            "`journalctl -u kubelet -n 50` and `crictl ps -a` on the node; if all is lost, `inv cluster.reset`",
+            f"`journalctl -u kubelet -n 50` and `crictl ps -a` on the node; if all is lost, {ctx.renew()}",
         )
         return
     checked = {"mem", "all"} & {name.lower() for name in settings.ignore_preflight}

@@ -23,7 +23,7 @@ def left(facts: NodeFacts, control: NodeFacts | None, **choices: Any) -> list[An
 
 
 def listed(status: str = "True") -> NodeFacts:
-    node = {**api_node("w1"), "status": {"conditions": [{"type": "Ready", "status": status}]}}
+    node = {**api_node("w1"), "status": {"conditions": [{"type": "Ready", "status": status}], "addresses": [{"type": "InternalIP", "address": "10.2.0.11"}]}}
     return control_plane(ENV, nodes=(api_node("cp1"), node))
 
 
@@ -45,6 +45,13 @@ def test_a_dead_kubelet_is_not_waited_for_and_that_is_said(facts: NodeFacts, sta
 
 def test_nothing_leaves_where_the_api_has_no_such_node_or_is_not_known() -> None:
     assert left(member(ENV), None) == left(member(ENV), control_plane(ENV)) == []
+
+
+def test_a_node_of_that_name_that_is_another_machine_stays() -> None:
+    """w2's machine calls itself w1."""
+    clone = context(ENV, member(ENV), node="w2", control=listed(), choices=ONE)
+    assert list(leave(clone)) == []
+    assert ids(leave(context(ENV, member(ENV), control=listed(), choices=ONE)))[-1] == "reset.node"
 
 
 def test_force_is_for_the_node_that_it_names() -> None:
