@@ -477,7 +477,7 @@ def _number(host: Mapping[str, str], key: str) -> int:
 def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
     """Our packages as they were before us: name to dpkg's status. None where nobody noted it."""
     words = [line.split() for line in lines]
-    return {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES} if words[:1] == [["noted"]] else None
+    return {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES and forms.has(w[2], "[a-zA-Z]{2,3}")} if words[:1] == [["noted"]] else None
 
 
 def parse_containerd(head: str) -> dict[str, str]:
@@ -562,7 +562,7 @@ def ca_digest(pem: str) -> str:
 def _kubeconfigs(lines: Iterable[str]) -> dict[str, Kubeconfig]:
     found: dict[str, dict[str, str]] = {}
     for words in map(str.split, lines):
-        if len(words) == 3:
+        if len(words) == 3 and words[0] in ("admin", "kubelet", "bootstrap-kubelet"):
             found.setdefault(words[0], {}).setdefault(words[1], words[2].strip("\"'"))
     return {
         name: Kubeconfig(

@@ -112,8 +112,18 @@ def test_links_of_another_shape(bad: str) -> None:
 # --- the whole answer
 
 
+LATER = {  # sections that came after the answers were recorded
+    "kept": "ours /etc/containerd/config.toml\n", "before": "noted\ncontainerd.io 1.7.24-1 hi\n", "containerd": "root = '/data'\nimports = ['/x']\n",
+    "docker": "web\n", "kubeconfigs": "kubelet server https://10.2.0.1:6443\nkubelet cluster kubernetes\n", "uid": "be8b9710-f375-4f91-aa33-fa61a880d413\n",
+    "identity": '{"environment": "lab", "endpoint": "10.2.0.1:6443", "node": "w1", "role": "worker", "hostname": "w1"}\n', "etcd": "member\ndb=123\n",
+    "others": "unit k3s.service\npath /var/lib/k0s\n", "made": "--cluster-cidr=10.44.0.0/16\n--secure-port=6443\n", "swapunits": "swap.img.swap\n",
+}  # fmt: skip
+
+
 def answer(name: str) -> str:
-    return (RECORDED / f"{name}.txt").read_text()
+    text = (RECORDED / f"{name}.txt").read_text()
+    more = "".join(f"@@ {section}\n{body}" for section, body in LATER.items() if f"@@ {section}\n" not in text)
+    return text.replace("@@ end\n", f"{more}@@ end\n")
 
 
 def fitting(facts: NodeFacts) -> None:
