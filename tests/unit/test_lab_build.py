@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 import tarfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
-from lab import aptrepo, build, debs, gobuild, images, layers, lock_modules, pace, paths, recipes, versions
+from lab import aptrepo, build, debs, gobuild, images, layers, lock_modules, pace, paths, recipes, versions, webview
 from lab.errors import LabError
 from lab.items import Cache, Item, Make, duration
 
@@ -217,13 +220,21 @@ def test_what_items_need_from_elsewhere_is_fetched_ahead_into_their_work_folder(
 
 
 def test_a_failed_fetch_ends_the_build_before_the_next_item(tmp_path: Path) -> None:
+    next_one = Event()
+
     def fetch(work: Path) -> None:
         raise LabError("no registry")
 
+    def after(work: Path) -> None:
+        next_one.set()  # one after the other: the first fetch has failed by now
+
+    def slow(work: Path, out: Path, inputs: dict[str, Path]) -> None:
+        assert next_one.wait(30)
+
     made: list[str] = []
-    plan = [replace(item("first", made), fetch=fetch), item("second", made)]
+    later = [replace(item("go", made), fetch=fetch), replace(item("more", made), fetch=after)]
     with pytest.raises(LabError, match="no registry"):
-        Cache(tmp_path, lambda _: None).build(plan)
+        Cache(tmp_path, lambda _: None).build([Item("debian", 1, slow), item("base", made), *later])
     assert made == []
 
 
@@ -356,3 +367,56 @@ def test_release_lists_hash_size_and_name(tmp_path: Path) -> None:
     text = aptrepo.release_file(tmp_path, {"Suite": "stable"}, ["Packages"])
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert text == f"Suite: stable\nSHA256:\n {empty} 0 Packages\n"
+
+
+@pytest.mark.parametrize("failure", [None, LabError("no mirror")])
+def test_a_proof_uses_nothing_that_was_fetched_before_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: LabError | None
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("GOMODCACHE", "/the/operators")
+    monkeypatch.delenv("PIP_NO_CACHE_DIR", raising=False)
+    seen: list[Path] = []
+
+    def fake(release: object, prepare: object, say: object, root: Path, stand_in: bool) -> None:
+        assert stand_in
+        assert not root.exists()
+        assert Path(os.environ["GOMODCACHE"]).is_relative_to(root)
+        assert os.environ["PIP_NO_CACHE_DIR"] == "1"
+        (root / "modules").mkdir(parents=True)
+        seen.append(root)
+        if failure:
+            raise failure
+
+    monkeypatch.setattr(build, "build", fake)
+    with pytest.raises(LabError) if failure else nullcontext():
+        build.prove(versions.kubernetes(), lambda: None, lambda _: None)
+    assert len(seen) == 1
+    assert not seen[0].exists()
+    assert os.environ["GOMODCACHE"] == "/the/operators"
+    assert "PIP_NO_CACHE_DIR" not in os.environ
+
+
+def test_without_a_pip_or_an_index_it_says_so_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+
+    def fake(argv: list[object], **_: object) -> None:
+        calls.append([str(a) for a in argv])
+        raise LabError("no answer")
+
+    monkeypatch.setattr(webview, "run", fake)
+    with pytest.raises(LabError, match="pip cannot fetch kube-web-view: no answer") as caught:
+        webview.check_pip(tmp_path)
+    assert (caught.value.exit_code, calls[0][:3]) == (2, [sys.executable, "-m", "pip"])
+    assert calls[0][calls[0].index("--only-binary") + 1] == ":all:", "nothing is ever built"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LabError, match="has no pip") as caught:
+        webview.check_pip(tmp_path)
+    assert caught.value.fix == f"{sys.executable} -m ensurepip"
+    assert len(calls) == 1
+
+
+def test_every_package_of_the_web_view_has_its_version() -> None:
+    lines = [line for line in webview.PINS.read_text().splitlines() if not line.startswith("#")]
+    assert f"kube-web-view=={versions.WEB_VIEW}" in lines
+    assert all(re.fullmatch(r"[a-z0-9-]+==[a-z0-9.]+", line) for line in lines)
