@@ -194,7 +194,7 @@ def load(
         listing = "\n".join(map(str, problems))
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
         raise UsageError(f"the inventory has {count}:\n{listing}", "mend them and run the same command again")
-    return replace(environment, remarks=tuple(_exposed(name, values, project)))
+    return replace(environment, remarks=(*_exposed(name, values, project), *_shared(environment, values)))
 
 
 def _register(settings: Settings) -> None:
@@ -217,6 +217,20 @@ def _exposed(name: str, values: Mapping[str, _Value], project: Path) -> Iterator
         if mode & 0o077:
             yield f"{value.where} holds {key}, and others on this machine can read that file (mode {mode:04o}): `chmod 600 {value.file}`"
             return
+
+
+def _shared(environment: Environment, values: Mapping[str, _Value]) -> Iterator[str]:
+    """Machines that stand in another environment too: told, not refused, as two may take turns. What is on a machine says whose it is."""
+    if environment.settings.simulated:
+        return
+    own = {address: node.name for node in environment.nodes for address in (node.host, node.address)}
+    for key, value in values.items():
+        match = _NODE_KEY.match(key)
+        if not match or not match["env"] or match["env"].lower() == environment.name:
+            continue
+        words = [word.removeprefix("private=") for word in value.text.split() if "=" not in word or word.startswith("private=")]
+        for address in dict.fromkeys(word for word in words if word in own):
+            yield f"{own[address]} ({address}) is {key} as well ({value.where}): a machine belongs to one cluster, and the other is refused there"
 
 
 def names(project: Path = PROJECT) -> list[str]:

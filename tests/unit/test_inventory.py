@@ -405,3 +405,13 @@ def test_packages_over_http_need_a_fingerprint(project: Callable[..., Path], whi
     load("a", project=project(GOOD + bare.replace("http:", "https:")), variables={})
     load("a", project=project(GOOD + bare.replace("FINGERPRINT=", f"FINGERPRINT={'AB' * 20}")), variables={})
     load("a", project=project(GOOD + bare + "A_KUBERNETES=1.5\n"), variables={})
+
+
+def test_a_machine_in_two_environments_is_told(tmp_path: Path) -> None:
+    (tmp_path / "hosts.env").write_text(
+        "PROD_CONTROL_PLANE=203.0.113.1 private=10.0.0.1\nPROD_WORKER_1=10.0.0.2\n"
+        "STAGING_CONTROL_PLANE=10.0.0.9\nSTAGING_WORKER_1=10.0.0.1\nSTAGING_WORKER_2=10.0.0.8\n"
+    )
+    (told,) = load("staging", project=tmp_path, variables={}).remarks
+    assert told.startswith("w1 (10.0.0.1) is PROD_CONTROL_PLANE as well (hosts.env:1)")
+    assert len(load("prod", project=tmp_path, variables={}).remarks) == 1
