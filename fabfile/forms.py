@@ -151,7 +151,7 @@ def has(told: str, form: str, longest: int = 255) -> bool:
 
 def plain(told: str, field: str) -> str:
     """A word of PLAIN's form, or none at all. Raises FormError."""
-    return word(told, field, PLAIN, "a plain word", 128) if told else ""
+    return word(told, field, PLAIN, "a word of letters, digits and ._+:@~-", 128) if told else ""
 
 
 def text(told: object, limit: int = 300) -> str:
