@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -63,11 +64,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> tuple[
 )
 def test_a_section_that_hangs_costs_only_itself(hanging: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that does not hear SIGTERM. What it had said until then is kept."""
+    mine = f"sleep 60.{os.getpid()}"  # others may sleep on this machine
+    hanging = hanging.replace("sleep 60", mine)
     files, took = run(tmp_path, monkeypatch, first="echo one", slow=f"echo begun; {hanging}", last="echo three; exit 3")
     assert files == {"first": "one\n", "slow": "begun\n(cut off after 1 s)\n", "last": "three\n(exit code 3)\n"}
     assert took < 5
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert not [line for line in left.splitlines() if line in ("sleep 60", f"bash -c echo begun; {hanging}")]
+    assert not [line for line in left.splitlines() if line in (mine, f"bash -c echo begun; {hanging}")]
 
 
 def test_what_there_is_no_time_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
