@@ -194,3 +194,10 @@ def test_what_is_broken_is_ours_all_the_same() -> None:
     control = replace(control_plane(ENV), uid=OTHER_UID)
     assert judge(ENV, ENV.control_plane, control, None, Record(UID)).kind == Kind.BROKEN
     assert next(a.id for a in actions(control, "cp1", control, Record(UID), Choices()) if isinstance(a, Step)) == "reset.kubeadm"
+
+
+def test_what_lives_of_something_else_is_not_emptied_even_by_its_name() -> None:
+    for others in (("unit k3s.service",), ("path /var/snap/microk8s",)):
+        facts = fresh("w1", others=others, links=links("cni0"))
+        found = actions(facts, "w1", None, Record(), Choices(foreign=frozenset({"w1"})))
+        assert found and not [line for action in found for line in lines(action)]
