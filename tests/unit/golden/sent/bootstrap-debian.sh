@@ -1,0 +1,2445 @@
+#### cp1 · prep.swap · swap off, noted for reset
+# kubefab: prep.swap
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+test -e /var/lib/kubefab/swaps || tail -n +2 /proc/swaps > /var/lib/kubefab/swaps
+#--8<-- command 3
+K=3
+sed -i -E 's/^([^#]\S*\s+\S+\s+swap(\s.*)?)$/#kubefab# \1/' /etc/fstab
+#--8<-- command 4
+K=4
+systemctl daemon-reload
+#--8<-- command 5
+K=5
+swapoff -a
+#--8<-- command 6
+K=6
+for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; else systemctl disable "$u" && echo "enable $u"; fi >> /var/lib/kubefab/swapunits; done
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · prep.modules · kernel modules overlay and br_netfilter
+# kubefab: prep.modules
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/modules-load.d/kubefab.conf
+mkdir -p /etc/modules-load.d
+(umask 077; cat > /etc/modules-load.d/.kubefab.conf.kubefab <<'KUBEFAB-END'
+overlay
+br_netfilter
+KUBEFAB-END
+)
+chmod 0644 /etc/modules-load.d/.kubefab.conf.kubefab
+mv -f /etc/modules-load.d/.kubefab.conf.kubefab /etc/modules-load.d/kubefab.conf
+#--8<-- command 1
+K=1
+modprobe overlay
+#--8<-- command 2
+K=2
+modprobe br_netfilter
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · prep.sysctl · forwarding and bridge netfilter on, noted for reset
+# kubefab: prep.sysctl
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/sysctl.d/99-kubefab.conf
+mkdir -p /etc/sysctl.d
+(umask 077; cat > /etc/sysctl.d/.99-kubefab.conf.kubefab <<'KUBEFAB-END'
+net.ipv4.ip_forward = 1
+net.bridge.bridge-nf-call-iptables = 1
+net.bridge.bridge-nf-call-ip6tables = 1
+KUBEFAB-END
+)
+chmod 0644 /etc/sysctl.d/.99-kubefab.conf.kubefab
+mv -f /etc/sysctl.d/.99-kubefab.conf.kubefab /etc/sysctl.d/99-kubefab.conf
+#--8<-- command 1
+K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+test -e /var/lib/kubefab/sysctl || sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables > /var/lib/kubefab/sysctl
+#--8<-- command 3
+K=3
+sysctl -q -p /etc/sysctl.d/99-kubefab.conf
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · prep.swap · swap off, noted for reset
+# kubefab: prep.swap
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+test -e /var/lib/kubefab/swaps || tail -n +2 /proc/swaps > /var/lib/kubefab/swaps
+#--8<-- command 3
+K=3
+sed -i -E 's/^([^#]\S*\s+\S+\s+swap(\s.*)?)$/#kubefab# \1/' /etc/fstab
+#--8<-- command 4
+K=4
+systemctl daemon-reload
+#--8<-- command 5
+K=5
+swapoff -a
+#--8<-- command 6
+K=6
+for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; else systemctl disable "$u" && echo "enable $u"; fi >> /var/lib/kubefab/swapunits; done
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · prep.modules · kernel modules overlay and br_netfilter
+# kubefab: prep.modules
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/modules-load.d/kubefab.conf
+mkdir -p /etc/modules-load.d
+(umask 077; cat > /etc/modules-load.d/.kubefab.conf.kubefab <<'KUBEFAB-END'
+overlay
+br_netfilter
+KUBEFAB-END
+)
+chmod 0644 /etc/modules-load.d/.kubefab.conf.kubefab
+mv -f /etc/modules-load.d/.kubefab.conf.kubefab /etc/modules-load.d/kubefab.conf
+#--8<-- command 1
+K=1
+modprobe overlay
+#--8<-- command 2
+K=2
+modprobe br_netfilter
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · prep.sysctl · forwarding and bridge netfilter on, noted for reset
+# kubefab: prep.sysctl
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/sysctl.d/99-kubefab.conf
+mkdir -p /etc/sysctl.d
+(umask 077; cat > /etc/sysctl.d/.99-kubefab.conf.kubefab <<'KUBEFAB-END'
+net.ipv4.ip_forward = 1
+net.bridge.bridge-nf-call-iptables = 1
+net.bridge.bridge-nf-call-ip6tables = 1
+KUBEFAB-END
+)
+chmod 0644 /etc/sysctl.d/.99-kubefab.conf.kubefab
+mv -f /etc/sysctl.d/.99-kubefab.conf.kubefab /etc/sysctl.d/99-kubefab.conf
+#--8<-- command 1
+K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+test -e /var/lib/kubefab/sysctl || sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables > /var/lib/kubefab/sysctl
+#--8<-- command 3
+K=3
+sysctl -q -p /etc/sysctl.d/99-kubefab.conf
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · install.lock · until: wait for the package lock
+# kubefab: install.lock
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do [ -e $f ] || continue; i=$(stat -c %i $f); awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks; done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · install.tools · tools to fetch packages
+# kubefab: install.tools
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+for t in curl gpg; do command -v $t >/dev/null || { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · install.repository · package repositories and their keys
+# kubefab: install.repository
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-kubernetes.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab <<'KUBEFAB-END'
+deb [signed-by=/etc/apt/keyrings/kubefab-kubernetes.gpg] https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab /etc/apt/sources.list.d/kubefab-kubernetes.list
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-containerd.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab <<'KUBEFAB-END'
+deb [arch=amd64 signed-by=/etc/apt/keyrings/kubefab-containerd.gpg] https://download.docker.com/linux/debian bookworm stable
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab /etc/apt/sources.list.d/kubefab-containerd.list
+#--8<-- command 1
+K=1
+install -d -m 0755 /etc/apt/keyrings
+#--8<-- command 2
+K=2
+home=$(mktemp -d) && key=$home/key
+#--8<-- command 3
+K=3
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key || { echo "cannot fetch https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"; exit 22; }
+#--8<-- command 4
+K=4
+gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(DE15B14486CD377B9E876E1A234654DA9A296436):" >/dev/null || { echo "the key at https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key has not the fingerprint DE15B14486CD377B9E876E1A234654DA9A296436"; exit 65; }
+#--8<-- command 5
+K=5
+gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-kubernetes.gpg "$key"
+#--8<-- command 6
+K=6
+rm -rf "$home"
+#--8<-- command 7
+K=7
+home=$(mktemp -d) && key=$home/key
+#--8<-- command 8
+K=8
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://download.docker.com/linux/debian/gpg || { echo "cannot fetch https://download.docker.com/linux/debian/gpg"; exit 22; }
+#--8<-- command 9
+K=9
+gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35):" >/dev/null || { echo "the key at https://download.docker.com/linux/debian/gpg has not the fingerprint 9DC858229FC7DD38854AE2D88D81803C0EBFCD88 or 060A61C51B558A7F742B77AAC52FEB6B621E9F35"; exit 65; }
+#--8<-- command 10
+K=10
+gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-containerd.gpg "$key"
+#--8<-- command 11
+K=11
+rm -rf "$home"
+#--8<-- command 12
+K=12
+chmod 0644 /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · install.packages · containerd and Kubernetes 1.36.4
+# kubefab: install.packages
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+#--8<-- command 2
+K=2
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables
+#--8<-- command 3
+K=3
+apt-mark hold containerd.io kubelet kubeadm kubectl
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · install.containerd · containerd configured and running
+# kubefab: install.containerd
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/containerd/config.toml
+mkdir -p /etc/containerd
+(umask 077; cat > /etc/containerd/.config.toml.kubefab <<'KUBEFAB-END'
+# Written by kubefab; changes here are overwritten.
+version = 3
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "registry.k8s.io/pause:3.10.2"
+
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "/etc/containerd/certs.d"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+SystemdCgroup = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = [
+    "/opt/cni/bin",
+]
+conf_dir = "/etc/cni/net.d"
+KUBEFAB-END
+)
+chmod 0644 /etc/containerd/.config.toml.kubefab
+mv -f /etc/containerd/.config.toml.kubefab /etc/containerd/config.toml
+#--8<-- file 0644 /etc/crictl.yaml
+mkdir -p /etc
+(umask 077; cat > /etc/.crictl.yaml.kubefab <<'KUBEFAB-END'
+runtime-endpoint: unix:///run/containerd/containerd.sock
+image-endpoint: unix:///run/containerd/containerd.sock
+timeout: 10
+KUBEFAB-END
+)
+chmod 0644 /etc/.crictl.yaml.kubefab
+mv -f /etc/.crictl.yaml.kubefab /etc/crictl.yaml
+#--8<-- command 1
+K=1
+systemctl enable containerd
+#--8<-- command 2
+K=2
+systemctl restart containerd
+#--8<-- command 3
+K=3
+crictl info >/dev/null
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · install.kubelet · kubelet starts at boot
+# kubefab: install.kubelet
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+systemctl enable kubelet
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · install.lock · until: wait for the package lock
+# kubefab: install.lock
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do [ -e $f ] || continue; i=$(stat -c %i $f); awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks; done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · install.tools · tools to fetch packages
+# kubefab: install.tools
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+for t in curl gpg; do command -v $t >/dev/null || { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · install.repository · package repositories and their keys
+# kubefab: install.repository
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-kubernetes.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab <<'KUBEFAB-END'
+deb [signed-by=/etc/apt/keyrings/kubefab-kubernetes.gpg] https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab /etc/apt/sources.list.d/kubefab-kubernetes.list
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-containerd.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab <<'KUBEFAB-END'
+deb [arch=amd64 signed-by=/etc/apt/keyrings/kubefab-containerd.gpg] https://download.docker.com/linux/debian bookworm stable
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab /etc/apt/sources.list.d/kubefab-containerd.list
+#--8<-- command 1
+K=1
+install -d -m 0755 /etc/apt/keyrings
+#--8<-- command 2
+K=2
+home=$(mktemp -d) && key=$home/key
+#--8<-- command 3
+K=3
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key || { echo "cannot fetch https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"; exit 22; }
+#--8<-- command 4
+K=4
+gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(DE15B14486CD377B9E876E1A234654DA9A296436):" >/dev/null || { echo "the key at https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key has not the fingerprint DE15B14486CD377B9E876E1A234654DA9A296436"; exit 65; }
+#--8<-- command 5
+K=5
+gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-kubernetes.gpg "$key"
+#--8<-- command 6
+K=6
+rm -rf "$home"
+#--8<-- command 7
+K=7
+home=$(mktemp -d) && key=$home/key
+#--8<-- command 8
+K=8
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://download.docker.com/linux/debian/gpg || { echo "cannot fetch https://download.docker.com/linux/debian/gpg"; exit 22; }
+#--8<-- command 9
+K=9
+gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35):" >/dev/null || { echo "the key at https://download.docker.com/linux/debian/gpg has not the fingerprint 9DC858229FC7DD38854AE2D88D81803C0EBFCD88 or 060A61C51B558A7F742B77AAC52FEB6B621E9F35"; exit 65; }
+#--8<-- command 10
+K=10
+gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-containerd.gpg "$key"
+#--8<-- command 11
+K=11
+rm -rf "$home"
+#--8<-- command 12
+K=12
+chmod 0644 /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · install.packages · containerd and Kubernetes 1.36.4
+# kubefab: install.packages
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+#--8<-- command 2
+K=2
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables
+#--8<-- command 3
+K=3
+apt-mark hold containerd.io kubelet kubeadm kubectl
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · install.containerd · containerd configured and running
+# kubefab: install.containerd
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/containerd/config.toml
+mkdir -p /etc/containerd
+(umask 077; cat > /etc/containerd/.config.toml.kubefab <<'KUBEFAB-END'
+# Written by kubefab; changes here are overwritten.
+version = 3
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "registry.k8s.io/pause:3.10.2"
+
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "/etc/containerd/certs.d"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+SystemdCgroup = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = [
+    "/opt/cni/bin",
+]
+conf_dir = "/etc/cni/net.d"
+KUBEFAB-END
+)
+chmod 0644 /etc/containerd/.config.toml.kubefab
+mv -f /etc/containerd/.config.toml.kubefab /etc/containerd/config.toml
+#--8<-- file 0644 /etc/crictl.yaml
+mkdir -p /etc
+(umask 077; cat > /etc/.crictl.yaml.kubefab <<'KUBEFAB-END'
+runtime-endpoint: unix:///run/containerd/containerd.sock
+image-endpoint: unix:///run/containerd/containerd.sock
+timeout: 10
+KUBEFAB-END
+)
+chmod 0644 /etc/.crictl.yaml.kubefab
+mv -f /etc/.crictl.yaml.kubefab /etc/crictl.yaml
+#--8<-- command 1
+K=1
+systemctl enable containerd
+#--8<-- command 2
+K=2
+systemctl restart containerd
+#--8<-- command 3
+K=3
+crictl info >/dev/null
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · install.kubelet · kubelet starts at boot
+# kubefab: install.kubelet
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+systemctl enable kubelet
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · registry.images · 4 images ahead
+# kubefab: registry.images
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+crictl pull registry.k8s.io/pause:3.10.2
+#--8<-- command 2
+K=2
+crictl pull registry.k8s.io/kube-proxy:v1.36.4
+#--8<-- command 3
+K=3
+crictl pull ghcr.io/flannel-io/flannel:v0.28.9
+#--8<-- command 4
+K=4
+crictl pull ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · registry.images · 4 images ahead
+# kubefab: registry.images
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+crictl pull registry.k8s.io/pause:3.10.2
+#--8<-- command 2
+K=2
+crictl pull registry.k8s.io/kube-proxy:v1.36.4
+#--8<-- command 3
+K=3
+crictl pull ghcr.io/flannel-io/flannel:v0.28.9
+#--8<-- command 4
+K=4
+crictl pull ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · master.init · kubeadm init 1.36.4
+# kubefab: master.init
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /run/kubefab-init.yaml
+mkdir -p /run
+(umask 077; cat > /run/.kubefab-init.yaml.kubefab <<'KUBEFAB-END'
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+bootstrapTokens:
+- token: <minted for each run>
+  ttl: 30m0s
+  description: kubefab
+localAPIEndpoint:
+  advertiseAddress: 10.2.0.1
+  bindPort: 6443
+nodeRegistration:
+  name: cp1
+  criSocket: unix:///run/containerd/containerd.sock
+  kubeletExtraArgs:
+  - name: node-ip
+    value: 10.2.0.1
+  - name: resolv-conf
+    value: /etc/resolv.conf
+timeouts:
+  controlPlaneComponentHealthCheck: 4m0s
+skipPhases:
+- show-join-command
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+clusterName: test
+kubernetesVersion: v1.36.4
+controlPlaneEndpoint: 10.2.0.1:6443
+networking:
+  podSubnet: 10.44.0.0/16
+  serviceSubnet: 10.96.0.0/12
+  dnsDomain: cluster.local
+apiServer:
+  certSANs:
+  - 10.2.0.1
+  - 192.0.2.1
+  - cp1
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+cgroupDriver: systemd
+---
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+KUBEFAB-END
+)
+chmod 0600 /run/.kubefab-init.yaml.kubefab
+mv -f /run/.kubefab-init.yaml.kubefab /run/kubefab-init.yaml
+#--8<-- command 1
+K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+touch /var/lib/kubefab/init-started
+#--8<-- command 3
+K=3
+kubeadm init --config /run/kubefab-init.yaml --skip-token-print || { rc=$?; rm -f /run/kubefab-init.yaml; exit $rc; }
+#--8<-- command 4
+K=4
+rm -f /run/kubefab-init.yaml
+#--8<-- command 5
+K=5
+touch /var/lib/kubefab/initialised
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · master.api · until: the API answers
+# kubefab: master.api
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl --request-timeout=5s get --raw=/readyz 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.flannel · apply flannel
+# kubefab: network.flannel
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /var/lib/kubefab/manifests/flannel.yaml
+mkdir -p /var/lib/kubefab/manifests
+(umask 077; cat > /var/lib/kubefab/manifests/.flannel.yaml.kubefab <<'KUBEFAB-END'
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: kube-flannel
+  labels:
+    pod-security.kubernetes.io/enforce: privileged
+    app.kubernetes.io/managed-by: kubefab
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: flannel
+  namespace: kube-flannel
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: flannel
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+rules:
+- apiGroups:
+  - ''
+  resources:
+  - pods
+  verbs:
+  - get
+- apiGroups:
+  - ''
+  resources:
+  - nodes
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - ''
+  resources:
+  - nodes/status
+  verbs:
+  - patch
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: flannel
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: flannel
+subjects:
+- kind: ServiceAccount
+  name: flannel
+  namespace: kube-flannel
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: kube-flannel-cfg
+  namespace: kube-flannel
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+data:
+  cni-conf.json: "{\n  \"name\": \"cbr0\",\n  \"cniVersion\": \"0.3.1\",\n  \"plugins\"\
+    : [\n    {\"type\": \"flannel\", \"delegate\": {\"hairpinMode\": true, \"isDefaultGateway\"\
+    : true}},\n    {\"type\": \"portmap\", \"capabilities\": {\"portMappings\": true}}\n\
+    \  ]\n}\n"
+  net-conf.json: "{\n  \"Network\": \"10.44.0.0/16\",\n  \"EnableNFTables\": false,\n\
+    \  \"Backend\": {\"Type\": \"vxlan\"}\n}\n"
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: kube-flannel-ds
+  namespace: kube-flannel
+  labels:
+    app: flannel
+    app.kubernetes.io/managed-by: kubefab
+  annotations:
+    kubefab.dev/digest: 3adb881f32f04708
+spec:
+  selector:
+    matchLabels:
+      app: flannel
+  template:
+    metadata:
+      labels:
+        app: flannel
+      annotations:
+        kubefab.dev/digest: 3adb881f32f04708
+    spec:
+      hostNetwork: true
+      priorityClassName: system-node-critical
+      serviceAccountName: flannel
+      tolerations:
+      - operator: Exists
+        effect: NoSchedule
+      initContainers:
+      - name: install-cni-plugin
+        image: ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3
+        command:
+        - cp
+        args:
+        - -f
+        - /flannel
+        - /opt/cni/bin/flannel
+        volumeMounts:
+        - name: cni-plugin
+          mountPath: /opt/cni/bin
+      containers:
+      - name: kube-flannel
+        image: ghcr.io/flannel-io/flannel:v0.28.9
+        command:
+        - /opt/bin/flanneld
+        args:
+        - --ip-masq
+        - --kube-subnet-mgr
+        - --iface=$(NODE_IP)
+        lifecycle:
+          postStart:
+            exec:
+              command:
+              - /bin/sh
+              - -c
+              - for i in $(seq 600); do if [ -s /run/flannel/subnet.env ]; then exec
+                cp -f /etc/kube-flannel/cni-conf.json /etc/cni/net.d/10-flannel.conflist;
+                fi; sleep 0.2; done; exit 1
+        resources:
+          requests:
+            cpu: 100m
+            memory: 50Mi
+        securityContext:
+          privileged: false
+          capabilities:
+            add:
+            - NET_ADMIN
+            - NET_RAW
+        env:
+        - name: KUBERNETES_SERVICE_HOST
+          value: 10.2.0.1
+        - name: KUBERNETES_SERVICE_PORT
+          value: '6443'
+        - name: NODE_IP
+          valueFrom:
+            fieldRef:
+              fieldPath: status.hostIP
+        - name: POD_NAME
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.name
+        - name: POD_NAMESPACE
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.namespace
+        - name: EVENT_QUEUE_DEPTH
+          value: '5000'
+        - name: CONT_WHEN_CACHE_NOT_READY
+          value: 'false'
+        volumeMounts:
+        - name: cni
+          mountPath: /etc/cni/net.d
+        - name: run
+          mountPath: /run/flannel
+        - name: flannel-cfg
+          mountPath: /etc/kube-flannel/
+        - name: xtables-lock
+          mountPath: /run/xtables.lock
+      volumes:
+      - name: run
+        hostPath:
+          path: /run/flannel
+          type: DirectoryOrCreate
+      - name: cni-plugin
+        hostPath:
+          path: /opt/cni/bin
+      - name: cni
+        hostPath:
+          path: /etc/cni/net.d
+          type: DirectoryOrCreate
+      - name: flannel-cfg
+        configMap:
+          name: kube-flannel-cfg
+      - name: xtables-lock
+        hostPath:
+          path: /run/xtables.lock
+          type: FileOrCreate
+KUBEFAB-END
+)
+chmod 0600 /var/lib/kubefab/manifests/.flannel.yaml.kubefab
+mv -f /var/lib/kubefab/manifests/.flannel.yaml.kubefab /var/lib/kubefab/manifests/flannel.yaml
+#--8<-- command 1
+K=1
+kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/flannel.yaml
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.pods · until: the control plane's pods run
+# kubefab: network.pods
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl get pods -A --field-selector spec.nodeName=cp1 --no-headers 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.pods · after 120 s: restart the kubelet
+# kubefab: network.pods
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+systemctl restart kubelet
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.interfaces · until: flannel.1 and cni0 in 10.44.0.0/16
+# kubefab: network.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+ip -j addr; echo; kubectl get pods -A --field-selector spec.nodeName=cp1 -o jsonpath='{range .items[*]}{.spec.hostNetwork}{" "}{.metadata.name}{"\n"}{end}' || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.interfaces · after 60 s: restart the kubelet
+# kubefab: network.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+systemctl restart kubelet
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.interfaces · after 60 s: recreate flannel's and our other pods on this node
+# kubefab: network.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n kube-flannel delete pod -l app=flannel --field-selector spec.nodeName=cp1 --wait=false --ignore-not-found
+#--8<-- command 2
+K=2
+kubectl -n kube-system delete pod -l k8s-app=kube-dns --field-selector spec.nodeName=cp1 --wait=false --ignore-not-found
+#--8<-- command 3
+K=3
+kubectl -n monitoring delete pod -l 'app in (telegraf,monitoring-influxdb)' --field-selector spec.nodeName=cp1 --wait=false --ignore-not-found
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.api · until: the API answers at 10.2.0.1:6443
+# kubefab: join.api
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+curl -sk --max-time 5 -o /dev/null -w '%{http_code}' https://10.2.0.1:6443/readyz 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.token · a join token for this run, valid 30 minutes · on the control plane
+# kubefab: join.token
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /run/kubefab-token.yaml
+mkdir -p /run
+(umask 077; cat > /run/.kubefab-token.yaml.kubefab <<'KUBEFAB-END'
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+bootstrapTokens:
+- token: <minted for each run>
+  ttl: 30m0s
+  description: kubefab
+  usages:
+  - signing
+  - authentication
+  groups:
+  - system:bootstrappers:kubeadm:default-node-token
+KUBEFAB-END
+)
+chmod 0600 /run/.kubefab-token.yaml.kubefab
+mv -f /run/.kubefab-token.yaml.kubefab /run/kubefab-token.yaml
+#--8<-- command 1
+K=1
+kubectl -n kube-system get secret bootstrap-token-<minted for each run> >/dev/null 2>&1 || kubeadm token create --config /run/kubefab-token.yaml >/dev/null
+#--8<-- command 2
+K=2
+rm -f /run/kubefab-token.yaml
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.signature · until: the API's discovery document is signed with it
+# kubefab: join.signature
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n kube-public get configmap cluster-info -o jsonpath='{.data}' 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.join · kubeadm join
+# kubefab: join.join
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /run/kubefab-join.yaml
+mkdir -p /run
+(umask 077; cat > /run/.kubefab-join.yaml.kubefab <<'KUBEFAB-END'
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: JoinConfiguration
+discovery:
+  bootstrapToken:
+    token: <minted for each run>
+    apiServerEndpoint: 10.2.0.1:6443
+    caCertHashes:
+    - <known once the control plane answers>
+nodeRegistration:
+  name: w1
+  criSocket: unix:///run/containerd/containerd.sock
+  kubeletExtraArgs:
+  - name: node-ip
+    value: 10.2.0.11
+  - name: resolv-conf
+    value: /etc/resolv.conf
+KUBEFAB-END
+)
+chmod 0600 /run/.kubefab-join.yaml.kubefab
+mv -f /run/.kubefab-join.yaml.kubefab /run/kubefab-join.yaml
+#--8<-- command 1
+K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+touch /var/lib/kubefab/join-started
+#--8<-- command 3
+K=3
+kubeadm join --config /run/kubefab-join.yaml || { rc=$?; rm -f /run/kubefab-join.yaml; exit $rc; }
+#--8<-- command 4
+K=4
+rm -f /run/kubefab-join.yaml
+#--8<-- command 5
+K=5
+touch /var/lib/kubefab/joined
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.flannel · until: flannel.1 in 10.44.0.0/16
+# kubefab: join.flannel
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+ip -j addr || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.flannel · after 60 s: restart the kubelet
+# kubefab: join.flannel
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+systemctl restart kubelet
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.flannel · after 60 s: recreate flannel's and our other pods on this node
+# kubefab: join.flannel
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n kube-flannel delete pod -l app=flannel --field-selector spec.nodeName=w1 --wait=false --ignore-not-found
+#--8<-- command 2
+K=2
+kubectl -n kube-system delete pod -l k8s-app=kube-dns --field-selector spec.nodeName=w1 --wait=false --ignore-not-found
+#--8<-- command 3
+K=3
+kubectl -n monitoring delete pod -l 'app in (telegraf,monitoring-influxdb)' --field-selector spec.nodeName=w1 --wait=false --ignore-not-found
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.ready · until: the node is Ready
+# kubefab: join.ready
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl get node w1 --no-headers 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.dashboard · apply the dashboard (headlamp)
+# kubefab: addons.dashboard
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /var/lib/kubefab/manifests/headlamp.yaml
+mkdir -p /var/lib/kubefab/manifests
+(umask 077; cat > /var/lib/kubefab/manifests/.headlamp.yaml.kubefab <<'KUBEFAB-END'
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: headlamp
+  namespace: kube-system
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: kubefab-headlamp
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: view
+subjects:
+- kind: ServiceAccount
+  name: headlamp
+  namespace: kube-system
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: headlamp
+  namespace: kube-system
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+  annotations:
+    kubefab.dev/digest: 51921741713e93dd
+spec:
+  replicas: 1
+  selector:
+    matchLabels:
+      app: headlamp
+  template:
+    metadata:
+      labels:
+        app: headlamp
+      annotations:
+        kubefab.dev/digest: 51921741713e93dd
+    spec:
+      automountServiceAccountToken: true
+      serviceAccountName: headlamp
+      containers:
+      - name: headlamp
+        image: ghcr.io/headlamp-k8s/headlamp:v0.45.0
+        args:
+        - -in-cluster
+        - -plugins-dir=/headlamp/plugins
+        ports:
+        - containerPort: 4466
+        readinessProbe:
+          httpGet:
+            path: /
+            port: 4466
+          periodSeconds: 3
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: headlamp
+  namespace: kube-system
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+spec:
+  type: NodePort
+  selector:
+    app: headlamp
+  ports:
+  - port: 80
+    targetPort: 4466
+    nodePort: 31447
+KUBEFAB-END
+)
+chmod 0600 /var/lib/kubefab/manifests/.headlamp.yaml.kubefab
+mv -f /var/lib/kubefab/manifests/.headlamp.yaml.kubefab /var/lib/kubefab/manifests/headlamp.yaml
+#--8<-- command 1
+K=1
+kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/headlamp.yaml
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.storage · a folder for InfluxDB's data
+# kubefab: addons.storage
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+install -d -m 0777 /var/lib/kubefab/influxdb
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.monitoring · apply InfluxDB and Telegraf
+# kubefab: addons.monitoring
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /var/lib/kubefab/manifests/monitoring.yaml
+mkdir -p /var/lib/kubefab/manifests
+(umask 077; cat > /var/lib/kubefab/manifests/.monitoring.yaml.kubefab <<'KUBEFAB-END'
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: monitoring-influxdb
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+  annotations:
+    kubefab.dev/digest: fb52e2b1ed53b4e0
+spec:
+  replicas: 1
+  strategy:
+    type: Recreate
+  selector:
+    matchLabels:
+      app: monitoring-influxdb
+  template:
+    metadata:
+      labels:
+        app: monitoring-influxdb
+      annotations:
+        kubefab.dev/digest: fb52e2b1ed53b4e0
+    spec:
+      automountServiceAccountToken: false
+      nodeSelector:
+        node-role.kubernetes.io/control-plane: ''
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - topologyKey: kubernetes.io/hostname
+            labelSelector:
+              matchLabels:
+                app: monitoring-influxdb
+      tolerations:
+      - key: node-role.kubernetes.io/control-plane
+        operator: Exists
+      containers:
+      - name: influxdb
+        image: docker.io/library/influxdb:1.12.4
+        env:
+        - name: INFLUXDB_REPORTING_DISABLED
+          value: 'true'
+        - name: INFLUXDB_DATA_DIR
+          value: /var/lib/influxdb/data
+        - name: INFLUXDB_DATA_WAL_DIR
+          value: /var/lib/influxdb/wal
+        - name: INFLUXDB_META_DIR
+          value: /var/lib/influxdb/meta
+        ports:
+        - containerPort: 8086
+        readinessProbe:
+          httpGet:
+            path: /ping
+            port: 8086
+          periodSeconds: 2
+        volumeMounts:
+        - name: data
+          mountPath: /var/lib/influxdb
+      volumes:
+      - name: data
+        hostPath:
+          path: /var/lib/kubefab/influxdb
+          type: Directory
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: monitoring-influxdb
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+spec:
+  type: NodePort
+  selector:
+    app: monitoring-influxdb
+  ports:
+  - port: 8086
+    targetPort: 8086
+    nodePort: 30315
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: telegraf
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: kubefab-telegraf
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+rules:
+- apiGroups:
+  - ''
+  resources:
+  - nodes/stats
+  - nodes/pods
+  - nodes/metrics
+  verbs:
+  - get
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: kubefab-telegraf
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: kubefab-telegraf
+subjects:
+- kind: ServiceAccount
+  name: telegraf
+  namespace: monitoring
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: telegraf
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+data:
+  telegraf.conf: "[agent]\n  interval = \"10s\"\n  round_interval = false\n  flush_interval\
+    \ = \"5s\"\n  hostname = \"$NODE\"\n[[inputs.kubernetes]]\n  url = \"https://$HOST:10250\"\
+    \n  bearer_token = \"/var/run/secrets/kubernetes.io/serviceaccount/token\"\n \
+    \ insecure_skip_verify = true\n[[inputs.cpu]]\n  percpu = false\n[[inputs.mem]]\n\
+    [[inputs.net]]\n[[outputs.influxdb]]\n  urls = [\"http://monitoring-influxdb.monitoring:8086\"\
+    ]\n  database = \"k8s\"\n  skip_database_creation = true\n  retention_policy =\
+    \ \"\"\n"
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: telegraf
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+  annotations:
+    kubefab.dev/digest: fb52e2b1ed53b4e0
+spec:
+  selector:
+    matchLabels:
+      app: telegraf
+  template:
+    metadata:
+      labels:
+        app: telegraf
+      annotations:
+        kubefab.dev/digest: fb52e2b1ed53b4e0
+    spec:
+      serviceAccountName: telegraf
+      tolerations:
+      - key: node-role.kubernetes.io/control-plane
+        operator: Exists
+      containers:
+      - name: telegraf
+        image: docker.io/library/telegraf:1.39.3
+        command:
+        - telegraf
+        args:
+        - --config
+        - /etc/telegraf/telegraf.conf
+        env:
+        - name: HOST
+          valueFrom:
+            fieldRef:
+              fieldPath: status.hostIP
+        - name: NODE
+          valueFrom:
+            fieldRef:
+              fieldPath: spec.nodeName
+        volumeMounts:
+        - name: config
+          mountPath: /etc/telegraf
+      volumes:
+      - name: config
+        configMap:
+          name: telegraf
+KUBEFAB-END
+)
+chmod 0600 /var/lib/kubefab/manifests/.monitoring.yaml.kubefab
+mv -f /var/lib/kubefab/manifests/.monitoring.yaml.kubefab /var/lib/kubefab/manifests/monitoring.yaml
+#--8<-- command 1
+K=1
+kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/monitoring.yaml
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.influxdb-ready · until: monitoring-influxdb runs
+# kubefab: addons.influxdb-ready
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n monitoring get deploy/monitoring-influxdb -o jsonpath='{.status.availableReplicas}' 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.retention · until: retention policy default of 0d (A3)
+# kubefab: addons.retention
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.retention · after 60 s: recreate the influxdb and telegraf pods (A5)
+# kubefab: addons.retention
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
+#--8<-- command 2
+K=2
+kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+#--8<-- command 3
+K=3
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.dashboard-ready · until: headlamp runs
+# kubefab: addons.dashboard-ready
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n kube-system get deploy/headlamp -o jsonpath='{.status.availableReplicas}' 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.interfaces · until: flannel.1 and cni0 in 10.44.0.0/16
+# kubefab: addons.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+ip -j addr || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.interfaces · after 60 s: restart the kubelet
+# kubefab: addons.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+systemctl restart kubelet
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.interfaces · after 60 s: recreate flannel's and our other pods on this node
+# kubefab: addons.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n kube-flannel delete pod -l app=flannel --field-selector spec.nodeName=cp1 --wait=false --ignore-not-found
+#--8<-- command 2
+K=2
+kubectl -n kube-system delete pod -l k8s-app=kube-dns --field-selector spec.nodeName=cp1 --wait=false --ignore-not-found
+#--8<-- command 3
+K=3
+kubectl -n monitoring delete pod -l 'app in (telegraf,monitoring-influxdb)' --field-selector spec.nodeName=cp1 --wait=false --ignore-not-found
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.metrics · until: this node's metrics arrive in InfluxDB
+# kubefab: addons.metrics
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"' 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · addons.metrics · after 45 s: recreate the influxdb and telegraf pods (A5)
+# kubefab: addons.metrics
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
+#--8<-- command 2
+K=2
+kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+#--8<-- command 3
+K=3
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · addons.interfaces · until: flannel.1 and cni0 in 10.44.0.0/16
+# kubefab: addons.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+ip -j addr || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · addons.interfaces · after 60 s: restart the kubelet
+# kubefab: addons.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+systemctl restart kubelet
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · addons.interfaces · after 60 s: recreate flannel's and our other pods on this node
+# kubefab: addons.interfaces
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n kube-flannel delete pod -l app=flannel --field-selector spec.nodeName=w1 --wait=false --ignore-not-found
+#--8<-- command 2
+K=2
+kubectl -n kube-system delete pod -l k8s-app=kube-dns --field-selector spec.nodeName=w1 --wait=false --ignore-not-found
+#--8<-- command 3
+K=3
+kubectl -n monitoring delete pod -l 'app in (telegraf,monitoring-influxdb)' --field-selector spec.nodeName=w1 --wait=false --ignore-not-found
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · addons.metrics · until: this node's metrics arrive in InfluxDB
+# kubefab: addons.metrics
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"' 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · addons.metrics · after 45 s: recreate the influxdb and telegraf pods (A5)
+# kubefab: addons.metrics
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+exec 9>>/run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
+#--8<-- command 2
+K=2
+kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+#--8<-- command 3
+K=3
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main

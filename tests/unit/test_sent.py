@@ -1,0 +1,94 @@
+"""Everything that kubefab sends to a node, as golden files: a change of a script shows in the diff of a commit, as a node gets it.
+
+`pytest tests/unit/test_sent.py --update-golden` renews them; read the diff before it is committed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+
+from fabfile import evidence, expiry, script
+from fabfile.context import Choices
+from fabfile.doctor import probe, wires
+from fabfile.facts import NodeFacts, observe_script
+from fabfile.inventory import Environment
+from fabfile.phases import BOOTSTRAP, RESET
+from fabfile.planning import Planned, plan
+from fabfile.runner import managed_files
+from fabfile.steps import Step, Stop, Wait
+from making import control_plane, environment, fresh, links, member, recipe
+
+SYSTEMS = {
+    "ubuntu": {"os_id": "ubuntu", "os_like": ("debian",), "os_version": "24.04", "os_codename": "noble", "os_name": "Ubuntu 24.04 LTS"},
+    "debian": {"os_id": "debian", "os_like": (), "os_version": "12", "os_codename": "bookworm", "os_name": "Debian GNU/Linux 12 (bookworm)"},
+    "rocky": {"os_id": "rocky", "os_like": ("rhel", "centos", "fedora"), "os_version": "9.6", "os_codename": "", "os_name": "Rocky Linux 9.6"},
+}
+SWAPPING = {"swaps": ("/dev/sdb1",), "fstab_swaps": ("/dev/sdb1 none swap sw 0 0",), "swap_units": ("dev-sdb1.swap",)}
+
+
+def rendered(planned: Iterable[Planned]) -> str:
+    """Every step and wait of a plan as the scripts that the nodes get."""
+    texts = []
+    for item in planned:
+        for action in item.actions:
+            where = f"{item.node} · {action.id}"
+            match action:
+                case Stop():
+                    texts.append(f"#### {where} · stop: {action.reason}\n")
+                case Step():
+                    on = " · on the control plane" if action.on else ""
+                    texts.append(f"#### {where} · {action.title}{on}\n{script.render(action.id, action.commands, action.files)}")
+                case Wait():
+                    texts.append(f"#### {where} · until: {action.title}\n{script.render(action.id, (f'{action.probe} || true',), lock=action.changes)}")
+                    texts += [f"#### {where} · after {r.after:g} s: {r.title}\n{script.render(action.id, r.commands)}" for r in action.remedies]
+    return "\n".join(texts)
+
+
+def on(system: str, facts: NodeFacts) -> NodeFacts:
+    return replace(facts, **SYSTEMS[system])
+
+
+@pytest.fixture
+def env() -> Environment:
+    return environment(workers=1)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_bootstrap_of_fresh_machines(golden: Callable[[str, str], None], env: Environment, system: str) -> None:
+    seen = {name: on(system, fresh(name, **SWAPPING)) for name in ("cp1", "w1")}
+    golden(f"sent/bootstrap-{system}.sh", rendered(plan(env, BOOTSTRAP, env.nodes, seen)))
+
+
+@pytest.mark.parametrize("purge", [False, True], ids=["reset", "purge"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_reset(golden: Callable[[str, str], None], env: Environment, system: str, purge: bool) -> None:
+    control = control_plane(env, members=("cp1", "w1"))
+    seen = {"cp1": on(system, control), "w1": on(system, replace(member(env), links=links("flannel.1", "cni0")))}
+    choices = Choices(purge=purge, whole_cluster=False)
+    golden(f"sent/{'purge' if purge else 'reset'}-{system}.sh", rendered(plan(env, [RESET], env.nodes, seen, choices)))
+
+
+def reading(env: Environment) -> dict[str, str]:
+    """The scripts that only look, by name."""
+    files = managed_files(env, recipe(env))
+    first, second = (wires.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes))
+    tests = [wires.Test("cp1", "w1", kind, 10250) for kind in ("tcp", "udp", "overlay", "mtu")]
+    return {
+        "observe-control-plane": observe_script(control_plane=True, files=files),
+        "observe-worker": observe_script(control_plane=False, files=files, settle=True),
+        "calendar": expiry.script(),
+        "evidence": evidence.script(env.control_plane),
+        "doctor": probe.probe_script(env, env.control_plane, probe.questions(env, "debian", "bookworm")),
+        "doctor-listen": wires.listen_script(first, [8472]),
+        "doctor-try": wires.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
+        "doctor-gather": wires.gather_script(),
+    }
+
+
+@pytest.mark.parametrize("name", reading(environment(workers=1)))
+def test_a_reading_script(golden: Callable[[str, str], None], env: Environment, name: str) -> None:
+    golden(f"sent/{name}.sh", reading(env)[name])
