@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from shlex import quote
 
+from ..identity import Kind
 from ..keeping import CONTAINERD_CONFIG
 from ..masking import mask, masked_tail
-from ..phases import manual
+from ..phases import guard
 from ..phases.reset import residue
 from .chart import Chart, Patient
 from .finding import ERROR, NOTE, WARNING, Finding
@@ -36,26 +37,12 @@ def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
         yield from _strangers(chart, patient)
 
 
-_MANUAL = {manual.STARTED, manual.DONE}  # what the 1.5 recipe notes on a node of its cluster
-
-
 def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    """Residue on a node that is in no cluster of ours, as the audit after a reset would list it."""
+    """Rules in the firewall of a machine that is free: too little to say whose they were. Whatever shows more, `refusals` tells."""
     facts = patient.facts
-    left = manual.residue(facts) if chart.environment.settings.manual else residue(facts)
-    if not left:
-        return
-    control = chart.control
-    if patient.node.control_plane:
-        ours = facts.initialised or bool(facts.undo & {"init-started", "initialised", *_MANUAL})
-    elif control is None:
-        yield Finding("KF-OLD-UNKNOWN", NOTE, (patient.name,), "whether it belongs to this cluster only the control plane could say")
-        return
-    else:
-        ours = (bool(facts.ca_hash) and facts.ca_hash == control.ca_hash) or bool(facts.undo & {"join-started", *_MANUAL})
-    if not ours and not {f"file {path}" for path in ("/var/lib/kubefab",)} >= set(left):
-        shown = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
-        yield Finding("KF-OLD-RESIDUE", ERROR, (patient.name,), f"left by an earlier cluster: {shown}", f"`{chart.fab(patient, 'reset')}`")
+    left = [] if chart.environment.settings.manual else residue(facts)
+    if left and guard.whose(chart.context(patient)).kind == Kind.FREE:
+        yield Finding("KF-OLD-RESIDUE", WARNING, (patient.name,), f"left by an earlier cluster: {', '.join(left)}", "a reboot takes them away")
 
 
 def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:

@@ -34,7 +34,6 @@ from .sources import sources
 T = TypeVar("T")
 ASKED_AGAIN = 3  # clock readings a node; the best counts
 OUTSIDE_TIMEOUT = 3.0
-OLDER = {"KF-OLD-LEFTOVERS", "KF-OLD-CONTROL", "KF-OLD-CLUSTER"}  # each says more of the same than KF-OLD-RESIDUE would
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,10 @@ class Doctor:
         yield from fleet(chart)
         for patient in chart.patients:
             name = (patient.name,)
-            refused = list(guarded(partial(refusals, chart, patient), "what a phase would refuse", name))
-            yield from refused
+            yield from guarded(partial(refusals, chart, patient), "what a phase would refuse", name)
             yield from guarded(partial(machine, chart, patient), "the machine", name)
             yield from guarded(partial(sources, chart, patient, self.asked[patient.name]), "what it fetches", name)
-            told = {f.code for f in refused}
-            seen = guarded(partial(cluster, chart, patient), "what the cluster put there", name)
-            yield from (f for f in seen if not (f.code == "KF-OLD-RESIDUE" and told & OLDER))
+            yield from guarded(partial(cluster, chart, patient), "what the cluster put there", name)
 
     # --- rounds
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from .. import lasting
 from ..facts import SYSCTLS
-from ..phases import BOOTSTRAP, for_release
+from ..identity import Kind, Verdict
+from ..phases import BOOTSTRAP, for_release, guard
 from ..phases.master import MINIMUM_MEMORY
 from ..phases.prep import MINIMUM_DISK
 from ..steps import Stop
@@ -23,12 +24,18 @@ from .finding import ERROR, NOTE, WARNING, Finding
 GIB = 1 << 20  # KiB
 _CODES = {
     "prep.system": "KF-OS-UNSUPPORTED",
-    "prep.leftovers": "KF-OLD-LEFTOVERS",
     "prep.disk": "KF-DISK-FREE",
-    "master.foreign": "KF-OLD-CONTROL",
     "master.memory": "KF-MEM-SMALL",
-    "join.foreign": "KF-OLD-CLUSTER",
     lasting.STOP: "KF-SET-LASTING",
+}
+_OWNER = {  # by Verdict.code
+    "leftovers": "KF-OLD-LEFTOVERS",
+    "address": "KF-SET-LASTING",
+    "earlier": "KF-OWN-EARLIER",
+    "empty": "KF-OWN-EMPTY",
+    "lost": "KF-OWN-LOST",
+    "renamed": "KF-OWN-RENAMED",
+    "reset": "KF-OWN-RESET",
 }
 NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before every bootstrap
 
@@ -45,17 +52,33 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
         yield Finding("KF-TOK-NONE", NOTE if chart.running else ERROR, (), why, f"write {key}=… into hosts.local.env")
         stand_in = replace(settings, token="000000.0000000000000000")  # to ask the phases what they refuse; nothing is run
         context = replace(context, environment=replace(chart.environment, settings=stand_in))
+    verdict = guard.whose(context)
     for phase in for_release(chart.environment, BOOTSTRAP):
         if patient.node.role not in phase.roles:
             continue
         for action in phase.run(context):
-            if isinstance(action, Stop) and action.id not in NEEDS_API:
+            if isinstance(action, Stop) and not verdict.workable:  # the same from every phase
+                if verdict.kind == Kind.UNKNOWN and chart.control is None and not patient.node.control_plane:
+                    yield Finding("KF-OLD-UNKNOWN", NOTE, (patient.name,), "whether it belongs to this cluster only the control plane could say")
+                else:
+                    yield Finding(_owner_code(patient, verdict), ERROR, (patient.name,), action.reason, action.remedy)
+                return
+            if isinstance(action, Stop) and action.id not in NEEDS_API | guard.BECAUSE_OF_CONTROL:
                 code = _CODES.get(action.id, f"KF-STOP-{action.id.upper().replace('.', '-')}")
                 yield Finding(code, ERROR, (patient.name,), action.reason, action.remedy)
                 if action.id == lasting.STOP:  # the same from every phase
                     return
         if phase.name == "prep" and patient.facts.os_id == "":
             return
+
+
+def _owner_code(patient: Patient, verdict: Verdict) -> str:
+    """The code for a machine that is not free, or not as ours should be."""
+    if verdict.kind == Kind.ELSE:
+        return "KF-OWN-ELSE"
+    if verdict.code == "foreign":
+        return "KF-OLD-CONTROL" if patient.node.control_plane else "KF-OLD-CLUSTER"
+    return _OWNER.get(verdict.code, "KF-OWN-BROKEN")
 
 
 def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:

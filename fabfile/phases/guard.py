@@ -14,6 +14,8 @@ from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
 from ..lasting import kept, refusal
 from ..steps import Action, Step, Stop, Wait
 
+BECAUSE_OF_CONTROL = frozenset({"join.control", "addons.control"})  # stops whose cause is the control plane's row to say
+
 Generator = Callable[[Context], Iterator[Action]]
 
 

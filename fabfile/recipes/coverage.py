@@ -43,7 +43,7 @@ ROWS = (
          "unit/test_facts.py::test_links_where_ip_knows_no_json", f"{_MANUAL}::test_p1_a_new_machine_needs_nothing",
          f"{_STORY}::test_without_ifconfig_the_interfaces_are_read_from_ip"),
     _row("P2", "leftovers of an earlier cluster", _PREP, "phases/prep.py phases/manual.py",
-         f"{_PHASES}::test_leftovers_are_answered_with_the_reset_of_this_node",
+         f"{_PHASES}::test_leftovers_of_our_own_are_taken_off",
          f"{_MANUAL}::test_p2_an_earlier_clusters_link_means_reset_docker_stopped_and_a_reboot",
          f"{_STORY}::test_p1_p2_leftovers_are_reset_and_rebooted_away"),
     _row("I1", "the repository's key", _INSTALL, "recipes/packages.py recipes/manual.py",

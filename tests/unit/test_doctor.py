@@ -28,7 +28,7 @@ from fabfile.doctor.machine import machine, refusals
 from fabfile.doctor.probe import Answer, Dated, Disk, Probe, parse_probe, probe_script, questions
 from fabfile.doctor.sources import sources
 from fabfile.errors import StepFailed, Unreachable
-from fabfile.facts import Link, NodeFacts, Unit
+from fabfile.facts import Identity, Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
 from fabfile.masking import mask
 from making import ALL_STAMPED, CA, OTHER_CA, api_node, control_plane, environment, fresh, member
@@ -261,7 +261,30 @@ def test_leftovers_outside_a_cluster_are_an_error_and_ours_are_not() -> None:
     left = with_facts(patients(), "w1", links={**nic(ENV.workers[0]), "flannel.1": Link("flannel.1")})
     chart = Chart(ENV, with_facts(left, "cp1", api_ready=True, ca_hash=CA), now=NOW)
     codes = {f.code for f in cluster(chart, chart.patients[1])} | {f.code for f in refusals(chart, chart.patients[1])}
-    assert codes & {"KF-OLD-RESIDUE", "KF-OLD-LEFTOVERS"}
+    assert codes & {"KF-OLD-RESIDUE", "KF-OLD-LEFTOVERS"} == {"KF-OLD-LEFTOVERS"}, "the same thing once"
+
+
+def test_firewall_rules_alone_are_a_warning_whose_remedy_is_a_reboot() -> None:
+    one = with_facts(patients(), "w1", firewall_rules=7)
+    found = judged(one)
+    assert found["KF-OLD-RESIDUE"][0].severity == WARNING
+    assert "7 firewall rules" in found["KF-OLD-RESIDUE"][0].evidence
+    assert "reboot" in found["KF-OLD-RESIDUE"][0].remedy
+
+
+@pytest.mark.parametrize(
+    ("node", "changes", "code"),
+    [
+        ("cp1", {"others": ("unit k3s.service",)}, "KF-OWN-ELSE"),
+        ("w1", {"others": ("unit k3s-agent.service",)}, "KF-OWN-ELSE"),
+        ("cp1", {"traces": frozenset({"/etc/kubernetes/manifests/kube-apiserver.yaml"})}, "KF-OLD-CONTROL"),
+        ("cp1", {"undo": frozenset({"init-started", "initialised"}), "identity": Identity("test"), "traces": frozenset()}, "KF-OWN-EMPTY"),
+    ],
+)
+def test_a_machine_that_is_not_as_ours_should_be_is_one_finding(node: str, changes: dict[str, Any], code: str) -> None:
+    found = judged(with_facts(patients(), node, **changes))
+    owner = {c for c in found if c.startswith(("KF-OWN", "KF-OLD", "KF-STOP"))}
+    assert owner == {code} and len(found[code]) == 1 and found[code][0].severity == ERROR and found[code][0].remedy
 
 
 def test_a_stranger_is_told_only_when_every_node_was_examined() -> None:

@@ -1,3 +1,45 @@
+#### cp1 · prep.identity · this cluster's identity noted
+# kubefab: prep.identity
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /var/lib/kubefab/identity
+mkdir -p /var/lib/kubefab
+(umask 077; cat > /var/lib/kubefab/.identity.kubefab <<'KUBEFAB-END'
+{"environment": "test", "endpoint": "10.2.0.1:6443", "node": "cp1", "role": "control-plane", "hostname": "cp1"}
+KUBEFAB-END
+)
+chmod 0600 /var/lib/kubefab/.identity.kubefab
+mv -f /var/lib/kubefab/.identity.kubefab /var/lib/kubefab/identity
+#--8<-- command 1
+K=1
+chmod 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+sync /var/lib/kubefab/identity
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
 #### cp1 · prep.swap · swap off, noted for reset
 # kubefab: prep.swap
 main() {
@@ -5,7 +47,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -49,7 +93,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -90,7 +136,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -128,6 +176,48 @@ return $rc
 }
 main
 
+#### w1 · prep.identity · this cluster's identity noted
+# kubefab: prep.identity
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0600 /var/lib/kubefab/identity
+mkdir -p /var/lib/kubefab
+(umask 077; cat > /var/lib/kubefab/.identity.kubefab <<'KUBEFAB-END'
+{"environment": "test", "endpoint": "10.2.0.1:6443", "node": "w1", "role": "worker", "hostname": "w1"}
+KUBEFAB-END
+)
+chmod 0600 /var/lib/kubefab/.identity.kubefab
+mv -f /var/lib/kubefab/.identity.kubefab /var/lib/kubefab/identity
+#--8<-- command 1
+K=1
+chmod 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+sync /var/lib/kubefab/identity
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
 #### w1 · prep.swap · swap off, noted for reset
 # kubefab: prep.swap
 main() {
@@ -135,7 +225,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -179,7 +271,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -220,7 +314,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -292,7 +388,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -321,7 +419,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -354,34 +454,43 @@ K=2
 home=$(mktemp -d) && key=$home/key
 #--8<-- command 3
 K=3
-curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key || { echo "cannot fetch https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"; exit 22; }
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key || { echo 'cannot fetch https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key'; exit 22; }
 #--8<-- command 4
 K=4
-gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(DE15B14486CD377B9E876E1A234654DA9A296436):" >/dev/null || { echo "the key at https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key has not the fingerprint DE15B14486CD377B9E876E1A234654DA9A296436"; exit 65; }
+gpg --homedir "$home" --quiet --batch --no-autostart --import "$key" 2>/dev/null || true
 #--8<-- command 5
 K=5
-gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-kubernetes.gpg "$key"
+own=$(gpg --homedir "$home" --quiet --batch --no-autostart --with-colons --list-keys 2>/dev/null | sed -n '/^pub:/,/^fpr:/p' | sed -n 's/^fpr:.*:\([0-9A-F]*\):$/\1/p' | grep -xE 'DE15B14486CD377B9E876E1A234654DA9A296436') || { echo 'the key at https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key has not the fingerprint DE15B14486CD377B9E876E1A234654DA9A296436'; exit 65; }
 #--8<-- command 6
 K=6
-rm -rf "$home"
+gpg --homedir "$home" --quiet --batch --no-autostart -o "$home/trusted" --export $own
 #--8<-- command 7
 K=7
-home=$(mktemp -d) && key=$home/key
+install -m 0644 "$home/trusted" /etc/apt/keyrings/kubefab-kubernetes.gpg
 #--8<-- command 8
 K=8
-curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://download.docker.com/linux/ubuntu/gpg || { echo "cannot fetch https://download.docker.com/linux/ubuntu/gpg"; exit 22; }
+rm -rf "$home"
 #--8<-- command 9
 K=9
-gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35):" >/dev/null || { echo "the key at https://download.docker.com/linux/ubuntu/gpg has not the fingerprint 9DC858229FC7DD38854AE2D88D81803C0EBFCD88 or 060A61C51B558A7F742B77AAC52FEB6B621E9F35"; exit 65; }
+home=$(mktemp -d) && key=$home/key
 #--8<-- command 10
 K=10
-gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-containerd.gpg "$key"
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://download.docker.com/linux/ubuntu/gpg || { echo 'cannot fetch https://download.docker.com/linux/ubuntu/gpg'; exit 22; }
 #--8<-- command 11
 K=11
-rm -rf "$home"
+gpg --homedir "$home" --quiet --batch --no-autostart --import "$key" 2>/dev/null || true
 #--8<-- command 12
 K=12
-chmod 0644 /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+own=$(gpg --homedir "$home" --quiet --batch --no-autostart --with-colons --list-keys 2>/dev/null | sed -n '/^pub:/,/^fpr:/p' | sed -n 's/^fpr:.*:\([0-9A-F]*\):$/\1/p' | grep -xE '9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35') || { echo 'the key at https://download.docker.com/linux/ubuntu/gpg has not the fingerprint 9DC858229FC7DD38854AE2D88D81803C0EBFCD88 or 060A61C51B558A7F742B77AAC52FEB6B621E9F35'; exit 65; }
+#--8<-- command 13
+K=13
+gpg --homedir "$home" --quiet --batch --no-autostart -o "$home/trusted" --export $own
+#--8<-- command 14
+K=14
+install -m 0644 "$home/trusted" /etc/apt/keyrings/kubefab-containerd.gpg
+#--8<-- command 15
+K=15
+rm -rf "$home"
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -399,7 +508,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -410,13 +521,34 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+install -d -m 0700 /var/lib/kubefab
 #--8<-- command 2
 K=2
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables
+[ -e /var/lib/kubefab-packages ] || { { dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools 2>/dev/null | grep ' [ih]i' || true; [ -e /etc/containerd/config.toml ] || echo 'none /etc/containerd/config.toml'; [ -e /etc/crictl.yaml ] || echo 'none /etc/crictl.yaml'; [ -e /etc/default/kubelet ] || echo 'none /etc/default/kubelet'; [ -e /etc/sysconfig/kubelet ] || echo 'none /etc/sysconfig/kubelet'; } >/var/lib/kubefab-packages.part; mv -f /var/lib/kubefab-packages.part /var/lib/kubefab-packages; }
 #--8<-- command 3
 K=3
-apt-mark hold containerd.io kubelet kubeadm kubectl
+[ -e /var/lib/kubefab/units ] || { for u in containerd kubelet; do echo "$u $(systemctl is-enabled $u 2>/dev/null) $(systemctl is-active $u 2>/dev/null)"; done >/var/lib/kubefab/units.part; mv -f /var/lib/kubefab/units.part /var/lib/kubefab/units; }
+#--8<-- command 4
+K=4
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -L /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -e /var/lib/kubefab/kept/none/etc/containerd/config.toml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/containerd /var/lib/kubefab/kept/none/etc/containerd /var/lib/kubefab/kept/stock/etc/containerd /var/lib/kubefab/kept/ours/etc/containerd; [ -d /etc/containerd ] || echo /etc/containerd >>/var/lib/kubefab/kept/folders; grep -qxF /etc/containerd/config.toml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/containerd/config.toml >>/var/lib/kubefab/kept/index; if { [ -e /etc/containerd/config.toml ] || [ -L /etc/containerd/config.toml ]; } && ! { head -n 1 /etc/containerd/config.toml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/containerd/config.toml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/containerd/config.toml /var/lib/kubefab/kept/was/etc/containerd/config.toml.part; sync /var/lib/kubefab/kept/was/etc/containerd/config.toml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/containerd/config.toml.part /var/lib/kubefab/kept/was/etc/containerd/config.toml; else touch /var/lib/kubefab/kept/none/etc/containerd/config.toml; fi; fi
+#--8<-- command 5
+K=5
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -L /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -e /var/lib/kubefab/kept/none/etc/crictl.yaml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc /var/lib/kubefab/kept/none/etc /var/lib/kubefab/kept/stock/etc /var/lib/kubefab/kept/ours/etc; grep -qxF /etc/crictl.yaml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/crictl.yaml >>/var/lib/kubefab/kept/index; if { [ -e /etc/crictl.yaml ] || [ -L /etc/crictl.yaml ]; } && ! { head -n 1 /etc/crictl.yaml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/crictl.yaml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/crictl.yaml /var/lib/kubefab/kept/was/etc/crictl.yaml.part; sync /var/lib/kubefab/kept/was/etc/crictl.yaml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/crictl.yaml.part /var/lib/kubefab/kept/was/etc/crictl.yaml; else touch /var/lib/kubefab/kept/none/etc/crictl.yaml; fi; fi
+#--8<-- command 6
+K=6
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/default/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/default/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/default/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/default /var/lib/kubefab/kept/none/etc/default /var/lib/kubefab/kept/stock/etc/default /var/lib/kubefab/kept/ours/etc/default; [ -d /etc/default ] || echo /etc/default >>/var/lib/kubefab/kept/folders; grep -qxF /etc/default/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/default/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/default/kubelet ] || [ -L /etc/default/kubelet ]; } && ! { head -n 1 /etc/default/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/default/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/default/kubelet /var/lib/kubefab/kept/was/etc/default/kubelet.part; sync /var/lib/kubefab/kept/was/etc/default/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/default/kubelet.part /var/lib/kubefab/kept/was/etc/default/kubelet; else touch /var/lib/kubefab/kept/none/etc/default/kubelet; fi; fi
+#--8<-- command 7
+K=7
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/sysconfig/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/sysconfig /var/lib/kubefab/kept/none/etc/sysconfig /var/lib/kubefab/kept/stock/etc/sysconfig /var/lib/kubefab/kept/ours/etc/sysconfig; [ -d /etc/sysconfig ] || echo /etc/sysconfig >>/var/lib/kubefab/kept/folders; grep -qxF /etc/sysconfig/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/sysconfig/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/sysconfig/kubelet ] || [ -L /etc/sysconfig/kubelet ]; } && ! { head -n 1 /etc/sysconfig/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/sysconfig/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/sysconfig/kubelet /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part; sync /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part /var/lib/kubefab/kept/was/etc/sysconfig/kubelet; else touch /var/lib/kubefab/kept/none/etc/sysconfig/kubelet; fi; fi
+#--8<-- command 8
+K=8
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+#--8<-- command 9
+K=9
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables || { rc=$?; { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades -s containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables 2>/dev/null || true; } | sed -nE 's/^Remv (\S+).*/in the way: \1/p'; exit $rc; }
+#--8<-- command 10
+K=10
+apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -434,7 +566,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -443,6 +577,8 @@ umask 022
 set -eo pipefail
 K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- keep /etc/containerd/config.toml
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -L /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -e /var/lib/kubefab/kept/none/etc/containerd/config.toml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/containerd /var/lib/kubefab/kept/none/etc/containerd /var/lib/kubefab/kept/stock/etc/containerd /var/lib/kubefab/kept/ours/etc/containerd; [ -d /etc/containerd ] || echo /etc/containerd >>/var/lib/kubefab/kept/folders; grep -qxF /etc/containerd/config.toml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/containerd/config.toml >>/var/lib/kubefab/kept/index; if { [ -e /etc/containerd/config.toml ] || [ -L /etc/containerd/config.toml ]; } && ! { head -n 1 /etc/containerd/config.toml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/containerd/config.toml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/containerd/config.toml /var/lib/kubefab/kept/was/etc/containerd/config.toml.part; sync /var/lib/kubefab/kept/was/etc/containerd/config.toml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/containerd/config.toml.part /var/lib/kubefab/kept/was/etc/containerd/config.toml; else touch /var/lib/kubefab/kept/none/etc/containerd/config.toml; fi; fi; if [ -f /etc/containerd/config.toml ] && ! grep -qxF "$(sha256sum /etc/containerd/config.toml | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null && ! cmp -s /var/lib/kubefab/kept/was/etc/containerd/config.toml /etc/containerd/config.toml; then if [ -e /var/lib/kubefab/kept/none/etc/containerd/config.toml ]; then if [ -e /var/lib/kubefab/kept/ours/etc/containerd/config.toml ] || ! { head -n 1 /etc/containerd/config.toml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; }; then cp -a --remove-destination -- /etc/containerd/config.toml /var/lib/kubefab/kept/stock/etc/containerd/config.toml.part; sync /var/lib/kubefab/kept/stock/etc/containerd/config.toml.part || true; mv -f -- /var/lib/kubefab/kept/stock/etc/containerd/config.toml.part /var/lib/kubefab/kept/stock/etc/containerd/config.toml; fi; elif [ -e /var/lib/kubefab/kept/ours/etc/containerd/config.toml ]; then cp -a --remove-destination -- /etc/containerd/config.toml /etc/containerd/config.toml.kubefab-edited; fi; fi; grep -qxF 68797474b945de03558c4d709b5cf423c1985adfbeef3b3e173de1b0784d30a3 /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null || echo 68797474b945de03558c4d709b5cf423c1985adfbeef3b3e173de1b0784d30a3 >>/var/lib/kubefab/kept/ours/etc/containerd/config.toml
 #--8<-- file 0644 /etc/containerd/config.toml
 mkdir -p /etc/containerd
 (umask 077; cat > /etc/containerd/.config.toml.kubefab <<'KUBEFAB-END'
@@ -470,6 +606,8 @@ KUBEFAB-END
 )
 chmod 0644 /etc/containerd/.config.toml.kubefab
 mv -f /etc/containerd/.config.toml.kubefab /etc/containerd/config.toml
+#--8<-- keep /etc/crictl.yaml
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -L /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -e /var/lib/kubefab/kept/none/etc/crictl.yaml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc /var/lib/kubefab/kept/none/etc /var/lib/kubefab/kept/stock/etc /var/lib/kubefab/kept/ours/etc; grep -qxF /etc/crictl.yaml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/crictl.yaml >>/var/lib/kubefab/kept/index; if { [ -e /etc/crictl.yaml ] || [ -L /etc/crictl.yaml ]; } && ! { head -n 1 /etc/crictl.yaml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/crictl.yaml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/crictl.yaml /var/lib/kubefab/kept/was/etc/crictl.yaml.part; sync /var/lib/kubefab/kept/was/etc/crictl.yaml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/crictl.yaml.part /var/lib/kubefab/kept/was/etc/crictl.yaml; else touch /var/lib/kubefab/kept/none/etc/crictl.yaml; fi; fi; if [ -f /etc/crictl.yaml ] && ! grep -qxF "$(sha256sum /etc/crictl.yaml | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null && ! cmp -s /var/lib/kubefab/kept/was/etc/crictl.yaml /etc/crictl.yaml; then if [ -e /var/lib/kubefab/kept/none/etc/crictl.yaml ]; then if [ -e /var/lib/kubefab/kept/ours/etc/crictl.yaml ] || ! { head -n 1 /etc/crictl.yaml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; }; then cp -a --remove-destination -- /etc/crictl.yaml /var/lib/kubefab/kept/stock/etc/crictl.yaml.part; sync /var/lib/kubefab/kept/stock/etc/crictl.yaml.part || true; mv -f -- /var/lib/kubefab/kept/stock/etc/crictl.yaml.part /var/lib/kubefab/kept/stock/etc/crictl.yaml; fi; elif [ -e /var/lib/kubefab/kept/ours/etc/crictl.yaml ]; then cp -a --remove-destination -- /etc/crictl.yaml /etc/crictl.yaml.kubefab-edited; fi; fi; grep -qxF ad526395cca4db1e3ea166ddabbba23707829b104215d122f05f8e582cef9050 /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null || echo ad526395cca4db1e3ea166ddabbba23707829b104215d122f05f8e582cef9050 >>/var/lib/kubefab/kept/ours/etc/crictl.yaml
 #--8<-- file 0644 /etc/crictl.yaml
 mkdir -p /etc
 (umask 077; cat > /etc/.crictl.yaml.kubefab <<'KUBEFAB-END'
@@ -506,7 +644,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -562,7 +702,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -591,7 +733,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -624,34 +768,43 @@ K=2
 home=$(mktemp -d) && key=$home/key
 #--8<-- command 3
 K=3
-curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key || { echo "cannot fetch https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key"; exit 22; }
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key || { echo 'cannot fetch https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key'; exit 22; }
 #--8<-- command 4
 K=4
-gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(DE15B14486CD377B9E876E1A234654DA9A296436):" >/dev/null || { echo "the key at https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key has not the fingerprint DE15B14486CD377B9E876E1A234654DA9A296436"; exit 65; }
+gpg --homedir "$home" --quiet --batch --no-autostart --import "$key" 2>/dev/null || true
 #--8<-- command 5
 K=5
-gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-kubernetes.gpg "$key"
+own=$(gpg --homedir "$home" --quiet --batch --no-autostart --with-colons --list-keys 2>/dev/null | sed -n '/^pub:/,/^fpr:/p' | sed -n 's/^fpr:.*:\([0-9A-F]*\):$/\1/p' | grep -xE 'DE15B14486CD377B9E876E1A234654DA9A296436') || { echo 'the key at https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key has not the fingerprint DE15B14486CD377B9E876E1A234654DA9A296436'; exit 65; }
 #--8<-- command 6
 K=6
-rm -rf "$home"
+gpg --homedir "$home" --quiet --batch --no-autostart -o "$home/trusted" --export $own
 #--8<-- command 7
 K=7
-home=$(mktemp -d) && key=$home/key
+install -m 0644 "$home/trusted" /etc/apt/keyrings/kubefab-kubernetes.gpg
 #--8<-- command 8
 K=8
-curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://download.docker.com/linux/ubuntu/gpg || { echo "cannot fetch https://download.docker.com/linux/ubuntu/gpg"; exit 22; }
+rm -rf "$home"
 #--8<-- command 9
 K=9
-gpg --homedir "$home" --quiet --batch --show-keys --with-colons "$key" 2>/dev/null | grep -E "^fpr:.*:(9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35):" >/dev/null || { echo "the key at https://download.docker.com/linux/ubuntu/gpg has not the fingerprint 9DC858229FC7DD38854AE2D88D81803C0EBFCD88 or 060A61C51B558A7F742B77AAC52FEB6B621E9F35"; exit 65; }
+home=$(mktemp -d) && key=$home/key
 #--8<-- command 10
 K=10
-gpg --homedir "$home" --quiet --batch --yes --dearmor -o /etc/apt/keyrings/kubefab-containerd.gpg "$key"
+curl -fsSL --retry 3 --connect-timeout 10 -o "$key" https://download.docker.com/linux/ubuntu/gpg || { echo 'cannot fetch https://download.docker.com/linux/ubuntu/gpg'; exit 22; }
 #--8<-- command 11
 K=11
-rm -rf "$home"
+gpg --homedir "$home" --quiet --batch --no-autostart --import "$key" 2>/dev/null || true
 #--8<-- command 12
 K=12
-chmod 0644 /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+own=$(gpg --homedir "$home" --quiet --batch --no-autostart --with-colons --list-keys 2>/dev/null | sed -n '/^pub:/,/^fpr:/p' | sed -n 's/^fpr:.*:\([0-9A-F]*\):$/\1/p' | grep -xE '9DC858229FC7DD38854AE2D88D81803C0EBFCD88|060A61C51B558A7F742B77AAC52FEB6B621E9F35') || { echo 'the key at https://download.docker.com/linux/ubuntu/gpg has not the fingerprint 9DC858229FC7DD38854AE2D88D81803C0EBFCD88 or 060A61C51B558A7F742B77AAC52FEB6B621E9F35'; exit 65; }
+#--8<-- command 13
+K=13
+gpg --homedir "$home" --quiet --batch --no-autostart -o "$home/trusted" --export $own
+#--8<-- command 14
+K=14
+install -m 0644 "$home/trusted" /etc/apt/keyrings/kubefab-containerd.gpg
+#--8<-- command 15
+K=15
+rm -rf "$home"
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -669,7 +822,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -680,13 +835,34 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+install -d -m 0700 /var/lib/kubefab
 #--8<-- command 2
 K=2
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables
+[ -e /var/lib/kubefab-packages ] || { { dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools 2>/dev/null | grep ' [ih]i' || true; [ -e /etc/containerd/config.toml ] || echo 'none /etc/containerd/config.toml'; [ -e /etc/crictl.yaml ] || echo 'none /etc/crictl.yaml'; [ -e /etc/default/kubelet ] || echo 'none /etc/default/kubelet'; [ -e /etc/sysconfig/kubelet ] || echo 'none /etc/sysconfig/kubelet'; } >/var/lib/kubefab-packages.part; mv -f /var/lib/kubefab-packages.part /var/lib/kubefab-packages; }
 #--8<-- command 3
 K=3
-apt-mark hold containerd.io kubelet kubeadm kubectl
+[ -e /var/lib/kubefab/units ] || { for u in containerd kubelet; do echo "$u $(systemctl is-enabled $u 2>/dev/null) $(systemctl is-active $u 2>/dev/null)"; done >/var/lib/kubefab/units.part; mv -f /var/lib/kubefab/units.part /var/lib/kubefab/units; }
+#--8<-- command 4
+K=4
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -L /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -e /var/lib/kubefab/kept/none/etc/containerd/config.toml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/containerd /var/lib/kubefab/kept/none/etc/containerd /var/lib/kubefab/kept/stock/etc/containerd /var/lib/kubefab/kept/ours/etc/containerd; [ -d /etc/containerd ] || echo /etc/containerd >>/var/lib/kubefab/kept/folders; grep -qxF /etc/containerd/config.toml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/containerd/config.toml >>/var/lib/kubefab/kept/index; if { [ -e /etc/containerd/config.toml ] || [ -L /etc/containerd/config.toml ]; } && ! { head -n 1 /etc/containerd/config.toml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/containerd/config.toml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/containerd/config.toml /var/lib/kubefab/kept/was/etc/containerd/config.toml.part; sync /var/lib/kubefab/kept/was/etc/containerd/config.toml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/containerd/config.toml.part /var/lib/kubefab/kept/was/etc/containerd/config.toml; else touch /var/lib/kubefab/kept/none/etc/containerd/config.toml; fi; fi
+#--8<-- command 5
+K=5
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -L /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -e /var/lib/kubefab/kept/none/etc/crictl.yaml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc /var/lib/kubefab/kept/none/etc /var/lib/kubefab/kept/stock/etc /var/lib/kubefab/kept/ours/etc; grep -qxF /etc/crictl.yaml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/crictl.yaml >>/var/lib/kubefab/kept/index; if { [ -e /etc/crictl.yaml ] || [ -L /etc/crictl.yaml ]; } && ! { head -n 1 /etc/crictl.yaml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/crictl.yaml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/crictl.yaml /var/lib/kubefab/kept/was/etc/crictl.yaml.part; sync /var/lib/kubefab/kept/was/etc/crictl.yaml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/crictl.yaml.part /var/lib/kubefab/kept/was/etc/crictl.yaml; else touch /var/lib/kubefab/kept/none/etc/crictl.yaml; fi; fi
+#--8<-- command 6
+K=6
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/default/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/default/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/default/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/default /var/lib/kubefab/kept/none/etc/default /var/lib/kubefab/kept/stock/etc/default /var/lib/kubefab/kept/ours/etc/default; [ -d /etc/default ] || echo /etc/default >>/var/lib/kubefab/kept/folders; grep -qxF /etc/default/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/default/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/default/kubelet ] || [ -L /etc/default/kubelet ]; } && ! { head -n 1 /etc/default/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/default/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/default/kubelet /var/lib/kubefab/kept/was/etc/default/kubelet.part; sync /var/lib/kubefab/kept/was/etc/default/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/default/kubelet.part /var/lib/kubefab/kept/was/etc/default/kubelet; else touch /var/lib/kubefab/kept/none/etc/default/kubelet; fi; fi
+#--8<-- command 7
+K=7
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/sysconfig/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/sysconfig /var/lib/kubefab/kept/none/etc/sysconfig /var/lib/kubefab/kept/stock/etc/sysconfig /var/lib/kubefab/kept/ours/etc/sysconfig; [ -d /etc/sysconfig ] || echo /etc/sysconfig >>/var/lib/kubefab/kept/folders; grep -qxF /etc/sysconfig/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/sysconfig/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/sysconfig/kubelet ] || [ -L /etc/sysconfig/kubelet ]; } && ! { head -n 1 /etc/sysconfig/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/sysconfig/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/sysconfig/kubelet /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part; sync /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part /var/lib/kubefab/kept/was/etc/sysconfig/kubelet; else touch /var/lib/kubefab/kept/none/etc/sysconfig/kubelet; fi; fi
+#--8<-- command 8
+K=8
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+#--8<-- command 9
+K=9
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables || { rc=$?; { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades -s containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables 2>/dev/null || true; } | sed -nE 's/^Remv (\S+).*/in the way: \1/p'; exit $rc; }
+#--8<-- command 10
+K=10
+apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -704,7 +880,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -713,6 +891,8 @@ umask 022
 set -eo pipefail
 K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- keep /etc/containerd/config.toml
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -L /var/lib/kubefab/kept/was/etc/containerd/config.toml ] || [ -e /var/lib/kubefab/kept/none/etc/containerd/config.toml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/containerd /var/lib/kubefab/kept/none/etc/containerd /var/lib/kubefab/kept/stock/etc/containerd /var/lib/kubefab/kept/ours/etc/containerd; [ -d /etc/containerd ] || echo /etc/containerd >>/var/lib/kubefab/kept/folders; grep -qxF /etc/containerd/config.toml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/containerd/config.toml >>/var/lib/kubefab/kept/index; if { [ -e /etc/containerd/config.toml ] || [ -L /etc/containerd/config.toml ]; } && ! { head -n 1 /etc/containerd/config.toml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/containerd/config.toml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/containerd/config.toml /var/lib/kubefab/kept/was/etc/containerd/config.toml.part; sync /var/lib/kubefab/kept/was/etc/containerd/config.toml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/containerd/config.toml.part /var/lib/kubefab/kept/was/etc/containerd/config.toml; else touch /var/lib/kubefab/kept/none/etc/containerd/config.toml; fi; fi; if [ -f /etc/containerd/config.toml ] && ! grep -qxF "$(sha256sum /etc/containerd/config.toml | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null && ! cmp -s /var/lib/kubefab/kept/was/etc/containerd/config.toml /etc/containerd/config.toml; then if [ -e /var/lib/kubefab/kept/none/etc/containerd/config.toml ]; then if [ -e /var/lib/kubefab/kept/ours/etc/containerd/config.toml ] || ! { head -n 1 /etc/containerd/config.toml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; }; then cp -a --remove-destination -- /etc/containerd/config.toml /var/lib/kubefab/kept/stock/etc/containerd/config.toml.part; sync /var/lib/kubefab/kept/stock/etc/containerd/config.toml.part || true; mv -f -- /var/lib/kubefab/kept/stock/etc/containerd/config.toml.part /var/lib/kubefab/kept/stock/etc/containerd/config.toml; fi; elif [ -e /var/lib/kubefab/kept/ours/etc/containerd/config.toml ]; then cp -a --remove-destination -- /etc/containerd/config.toml /etc/containerd/config.toml.kubefab-edited; fi; fi; grep -qxF 68797474b945de03558c4d709b5cf423c1985adfbeef3b3e173de1b0784d30a3 /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null || echo 68797474b945de03558c4d709b5cf423c1985adfbeef3b3e173de1b0784d30a3 >>/var/lib/kubefab/kept/ours/etc/containerd/config.toml
 #--8<-- file 0644 /etc/containerd/config.toml
 mkdir -p /etc/containerd
 (umask 077; cat > /etc/containerd/.config.toml.kubefab <<'KUBEFAB-END'
@@ -740,6 +920,8 @@ KUBEFAB-END
 )
 chmod 0644 /etc/containerd/.config.toml.kubefab
 mv -f /etc/containerd/.config.toml.kubefab /etc/containerd/config.toml
+#--8<-- keep /etc/crictl.yaml
+install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -L /var/lib/kubefab/kept/was/etc/crictl.yaml ] || [ -e /var/lib/kubefab/kept/none/etc/crictl.yaml ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc /var/lib/kubefab/kept/none/etc /var/lib/kubefab/kept/stock/etc /var/lib/kubefab/kept/ours/etc; grep -qxF /etc/crictl.yaml /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/crictl.yaml >>/var/lib/kubefab/kept/index; if { [ -e /etc/crictl.yaml ] || [ -L /etc/crictl.yaml ]; } && ! { head -n 1 /etc/crictl.yaml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/crictl.yaml' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/crictl.yaml /var/lib/kubefab/kept/was/etc/crictl.yaml.part; sync /var/lib/kubefab/kept/was/etc/crictl.yaml.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/crictl.yaml.part /var/lib/kubefab/kept/was/etc/crictl.yaml; else touch /var/lib/kubefab/kept/none/etc/crictl.yaml; fi; fi; if [ -f /etc/crictl.yaml ] && ! grep -qxF "$(sha256sum /etc/crictl.yaml | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null && ! cmp -s /var/lib/kubefab/kept/was/etc/crictl.yaml /etc/crictl.yaml; then if [ -e /var/lib/kubefab/kept/none/etc/crictl.yaml ]; then if [ -e /var/lib/kubefab/kept/ours/etc/crictl.yaml ] || ! { head -n 1 /etc/crictl.yaml 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; }; then cp -a --remove-destination -- /etc/crictl.yaml /var/lib/kubefab/kept/stock/etc/crictl.yaml.part; sync /var/lib/kubefab/kept/stock/etc/crictl.yaml.part || true; mv -f -- /var/lib/kubefab/kept/stock/etc/crictl.yaml.part /var/lib/kubefab/kept/stock/etc/crictl.yaml; fi; elif [ -e /var/lib/kubefab/kept/ours/etc/crictl.yaml ]; then cp -a --remove-destination -- /etc/crictl.yaml /etc/crictl.yaml.kubefab-edited; fi; fi; grep -qxF ad526395cca4db1e3ea166ddabbba23707829b104215d122f05f8e582cef9050 /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null || echo ad526395cca4db1e3ea166ddabbba23707829b104215d122f05f8e582cef9050 >>/var/lib/kubefab/kept/ours/etc/crictl.yaml
 #--8<-- file 0644 /etc/crictl.yaml
 mkdir -p /etc
 (umask 077; cat > /etc/.crictl.yaml.kubefab <<'KUBEFAB-END'
@@ -776,7 +958,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -805,7 +989,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -843,7 +1029,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -881,7 +1069,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -945,15 +1135,18 @@ K=1
 install -d -m 0700 /var/lib/kubefab
 #--8<-- command 2
 K=2
-touch /var/lib/kubefab/init-started
+kubeadm init phase preflight --config /run/kubefab-init.yaml || { rc=$?; rm -f /run/kubefab-init.yaml; exit $rc; }
 #--8<-- command 3
 K=3
-kubeadm init --config /run/kubefab-init.yaml --skip-token-print || { rc=$?; rm -f /run/kubefab-init.yaml; exit $rc; }
+touch /var/lib/kubefab/init-started
 #--8<-- command 4
 K=4
-rm -f /run/kubefab-init.yaml
+kubeadm init --config /run/kubefab-init.yaml --skip-token-print || { rc=$?; rm -f /run/kubefab-init.yaml; exit $rc; }
 #--8<-- command 5
 K=5
+rm -f /run/kubefab-init.yaml
+#--8<-- command 6
+K=6
 touch /var/lib/kubefab/initialised
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -999,7 +1192,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1078,12 +1273,12 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
 data:
-  cni-conf.json: "{\n  \"name\": \"cbr0\",\n  \"cniVersion\": \"0.3.1\",\n  \"plugins\"\
-    : [\n    {\"type\": \"flannel\", \"delegate\": {\"hairpinMode\": true, \"isDefaultGateway\"\
-    : true}},\n    {\"type\": \"portmap\", \"capabilities\": {\"portMappings\": true}}\n\
-    \  ]\n}\n"
-  net-conf.json: "{\n  \"Network\": \"10.44.0.0/16\",\n  \"EnableNFTables\": false,\n\
-    \  \"Backend\": {\"Type\": \"vxlan\"}\n}\n"
+  cni-conf.json: "{\n  \"name\": \"cbr0\",\n  \"cniVersion\": \"0.3.1\",\n  \"plugins\":
+    [\n    {\"type\": \"flannel\", \"delegate\": {\"hairpinMode\": true, \"isDefaultGateway\":
+    true}},\n    {\"type\": \"portmap\", \"capabilities\": {\"portMappings\": true}}\n
+    \ ]\n}\n"
+  net-conf.json: "{\n  \"Network\": \"10.44.0.0/16\",\n  \"EnableNFTables\": false,\n
+    \ \"Backend\": {\"Type\": \"vxlan\"}\n}\n"
 ---
 apiVersion: apps/v1
 kind: DaemonSet
@@ -1094,7 +1289,7 @@ metadata:
     app: flannel
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: 3adb881f32f04708
+    kubefab.dev/digest: 6b8d6a4b711ff7a6
 spec:
   selector:
     matchLabels:
@@ -1104,14 +1299,26 @@ spec:
       labels:
         app: flannel
       annotations:
-        kubefab.dev/digest: 3adb881f32f04708
+        kubefab.dev/digest: 6b8d6a4b711ff7a6
     spec:
+      affinity:
+        nodeAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+            nodeSelectorTerms:
+            - matchExpressions:
+              - key: kubernetes.io/os
+                operator: In
+                values:
+                - linux
       hostNetwork: true
       priorityClassName: system-node-critical
       serviceAccountName: flannel
       tolerations:
       - operator: Exists
         effect: NoSchedule
+      securityContext:
+        seccompProfile:
+          type: RuntimeDefault
       initContainers:
       - name: install-cni-plugin
         image: ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3
@@ -1121,6 +1328,18 @@ spec:
         - -f
         - /flannel
         - /opt/cni/bin/flannel
+        resources:
+          requests:
+            cpu: 10m
+            memory: 16Mi
+        securityContext:
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          capabilities:
+            drop:
+            - ALL
+            add:
+            - DAC_OVERRIDE
         volumeMounts:
         - name: cni-plugin
           mountPath: /opt/cni/bin
@@ -1133,6 +1352,23 @@ spec:
         - --ip-masq
         - --kube-subnet-mgr
         - --iface=$(NODE_IP)
+        - --healthz-ip=127.0.0.1
+        - --healthz-port=8471
+        livenessProbe:
+          httpGet:
+            host: 127.0.0.1
+            path: /healthz
+            port: 8471
+          initialDelaySeconds: 10
+          timeoutSeconds: 5
+          failureThreshold: 6
+        readinessProbe:
+          httpGet:
+            host: 127.0.0.1
+            path: /healthz
+            port: 8471
+          timeoutSeconds: 5
+          periodSeconds: 2
         lifecycle:
           postStart:
             exec:
@@ -1148,10 +1384,14 @@ spec:
             memory: 50Mi
         securityContext:
           privileged: false
+          allowPrivilegeEscalation: false
           capabilities:
+            drop:
+            - ALL
             add:
             - NET_ADMIN
             - NET_RAW
+            - DAC_OVERRIDE
         env:
         - name: KUBERNETES_SERVICE_HOST
           value: 10.2.0.1
@@ -1207,6 +1447,9 @@ chmod 0600 /var/lib/kubefab/manifests/.flannel.yaml.kubefab
 mv -f /var/lib/kubefab/manifests/.flannel.yaml.kubefab /var/lib/kubefab/manifests/flannel.yaml
 #--8<-- command 1
 K=1
+others=$(kubectl get -f /var/lib/kubefab/manifests/flannel.yaml --ignore-not-found --no-headers -o custom-columns='BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name'); others=$(printf '%s\n' "$others" | grep -v '^kubefab ' | grep . || true); [ -z "$others" ] || { echo "not made by kubefab (by, kind, namespace, name): $others"; false; }
+#--8<-- command 2
+K=2
 kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/flannel.yaml
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -1252,7 +1495,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1308,7 +1553,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1337,7 +1584,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1399,7 +1648,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1476,7 +1727,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1567,7 +1820,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1596,7 +1851,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1658,7 +1915,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1677,6 +1936,82 @@ metadata:
   namespace: kube-system
   labels:
     app.kubernetes.io/managed-by: kubefab
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: kubefab-headlamp-cluster
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+rules:
+- apiGroups:
+  - ''
+  resources:
+  - nodes
+  - persistentvolumes
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - storage.k8s.io
+  resources:
+  - storageclasses
+  - volumeattachments
+  - csidrivers
+  - csinodes
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - networking.k8s.io
+  resources:
+  - ingressclasses
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - scheduling.k8s.io
+  resources:
+  - priorityclasses
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - apiextensions.k8s.io
+  resources:
+  - customresourcedefinitions
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - metrics.k8s.io
+  resources:
+  - nodes
+  - pods
+  verbs:
+  - get
+  - list
+  - watch
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: kubefab-headlamp-cluster
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: kubefab-headlamp-cluster
+subjects:
+- kind: ServiceAccount
+  name: headlamp
+  namespace: kube-system
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -1701,7 +2036,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: 51921741713e93dd
+    kubefab.dev/digest: a4d9ff73e28a14d4
 spec:
   replicas: 1
   selector:
@@ -1712,10 +2047,17 @@ spec:
       labels:
         app: headlamp
       annotations:
-        kubefab.dev/digest: 51921741713e93dd
+        kubefab.dev/digest: a4d9ff73e28a14d4
     spec:
       automountServiceAccountToken: true
       serviceAccountName: headlamp
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 100
+        runAsGroup: 101
+        fsGroup: 101
+        seccompProfile:
+          type: RuntimeDefault
       containers:
       - name: headlamp
         image: ghcr.io/headlamp-k8s/headlamp:v0.45.0
@@ -1729,6 +2071,31 @@ spec:
             path: /
             port: 4466
           periodSeconds: 3
+        resources:
+          requests:
+            cpu: 20m
+            memory: 64Mi
+          limits:
+            cpu: '1'
+            memory: 512Mi
+        securityContext:
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          capabilities:
+            drop:
+            - ALL
+        volumeMounts:
+        - name: config
+          mountPath: /home/headlamp/.config
+        - name: tmp
+          mountPath: /tmp
+      volumes:
+      - name: config
+        emptyDir:
+          sizeLimit: 64Mi
+      - name: tmp
+        emptyDir:
+          sizeLimit: 256Mi
 ---
 apiVersion: v1
 kind: Service
@@ -1751,6 +2118,9 @@ chmod 0600 /var/lib/kubefab/manifests/.headlamp.yaml.kubefab
 mv -f /var/lib/kubefab/manifests/.headlamp.yaml.kubefab /var/lib/kubefab/manifests/headlamp.yaml
 #--8<-- command 1
 K=1
+others=$(kubectl get -f /var/lib/kubefab/manifests/headlamp.yaml --ignore-not-found --no-headers -o custom-columns='BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name'); others=$(printf '%s\n' "$others" | grep -v '^kubefab ' | grep . || true); [ -z "$others" ] || { echo "not made by kubefab (by, kind, namespace, name): $others"; false; }
+#--8<-- command 2
+K=2
 kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/headlamp.yaml
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -1769,7 +2139,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1783,7 +2155,7 @@ K=1
 install -d -m 0700 /var/lib/kubefab
 #--8<-- command 2
 K=2
-install -d -m 0777 /var/lib/kubefab/influxdb
+install -d -m 0700 /var/lib/kubefab/influxdb
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -1801,7 +2173,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -1818,17 +2192,98 @@ kind: Namespace
 metadata:
   name: monitoring
   labels:
+    pod-security.kubernetes.io/enforce: restricted
     app.kubernetes.io/managed-by: kubefab
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata:
+  name: kubefab-influxdb
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+spec:
+  capacity:
+    storage: 1Gi
+  accessModes:
+  - ReadWriteOnce
+  persistentVolumeReclaimPolicy: Retain
+  claimRef:
+    namespace: monitoring
+    name: influxdb
+  local:
+    path: /var/lib/kubefab/influxdb
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+      - matchExpressions:
+        - key: node-role.kubernetes.io/control-plane
+          operator: Exists
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: influxdb
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+spec:
+  accessModes:
+  - ReadWriteOnce
+  storageClassName: ''
+  volumeName: kubefab-influxdb
+  resources:
+    requests:
+      storage: 1Gi
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: influxdb
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+spec:
+  podSelector:
+    matchLabels:
+      app: monitoring-influxdb
+  policyTypes:
+  - Ingress
+  ingress:
+  - from:
+    - podSelector:
+        matchLabels:
+          app: telegraf
+    - ipBlock:
+        cidr: 0.0.0.0/0
+        except:
+        - 10.44.0.0/16
+    ports:
+    - port: 8086
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: telegraf
+  namespace: monitoring
+  labels:
+    app.kubernetes.io/managed-by: kubefab
+spec:
+  podSelector:
+    matchLabels:
+      app: telegraf
+  policyTypes:
+  - Ingress
 ---
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: monitoring-influxdb
   namespace: monitoring
+  annotations:
+    kubefab.dev/login: 'yes'
+    kubefab.dev/digest: a888358f0c92dce0
   labels:
     app.kubernetes.io/managed-by: kubefab
-  annotations:
-    kubefab.dev/digest: fb52e2b1ed53b4e0
 spec:
   replicas: 1
   strategy:
@@ -1841,7 +2296,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: fb52e2b1ed53b4e0
+        kubefab.dev/digest: a888358f0c92dce0
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -1856,10 +2311,99 @@ spec:
       tolerations:
       - key: node-role.kubernetes.io/control-plane
         operator: Exists
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 1500
+        runAsGroup: 1500
+        fsGroup: 1500
+        seccompProfile:
+          type: RuntimeDefault
+      initContainers:
+      - name: login
+        image: docker.io/library/influxdb:1.12.4
+        command:
+        - sh
+        - -euc
+        args:
+        - "influxd -config /dev/null >/tmp/log 2>&1 &\nserver=$!\nuntil printf 'SHOW
+          USERS' | influx >/dev/null 2>&1; do\n  kill -0 $server || { cat /tmp/log;
+          exit 1; }\n  sleep 0.2\ndone\nlogin() {\n  case \"$2\" in ''|*[!A-Za-z0-9_-]*)
+          echo \"the Secret influxdb-login: a password is of letters, digits, _ and
+          -\"; exit 1;; esac\n  printf \"CREATE USER \\\"%s\\\" WITH PASSWORD '%s'\"
+          \"$1\" \"$2\" | influx >/dev/null 2>&1 || true\n  printf \"SET PASSWORD
+          FOR \\\"%s\\\" = '%s'\" \"$1\" \"$2\" | influx >/dev/null\n}\nlogin kubefab
+          \"$ADMIN\"\nlogin telegraf \"$TELEGRAF\"\nprintf 'GRANT ALL PRIVILEGES TO
+          \"kubefab\"' | influx\nkill $server\nwait $server || true\n"
+        env:
+        - name: ADMIN
+          valueFrom:
+            secretKeyRef:
+              name: influxdb-login
+              key: kubefab
+        - name: TELEGRAF
+          valueFrom:
+            secretKeyRef:
+              name: influxdb-login
+              key: telegraf
+        - name: HOME
+          value: /tmp
+        - name: INFLUXDB_REPORTING_DISABLED
+          value: 'true'
+        - name: INFLUXDB_HTTP_BIND_ADDRESS
+          value: 127.0.0.1:8086
+        - name: INFLUXDB_HTTP_AUTH_ENABLED
+          value: 'false'
+        - name: INFLUXDB_META_DIR
+          value: /var/lib/influxdb/meta
+        - name: INFLUXDB_DATA_DIR
+          value: /tmp/data
+        - name: INFLUXDB_DATA_WAL_DIR
+          value: /tmp/wal
+        - name: INFLUXDB_MONITOR_STORE_ENABLED
+          value: 'false'
+        - name: INFLUXDB_RETENTION_ENABLED
+          value: 'false'
+        - name: INFLUXDB_SHARD_PRECREATION_ENABLED
+          value: 'false'
+        - name: INFLUXDB_CONTINUOUS_QUERIES_ENABLED
+          value: 'false'
+        resources:
+          requests:
+            cpu: 50m
+            memory: 128Mi
+          limits:
+            cpu: '1'
+            memory: 1Gi
+        securityContext:
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          capabilities:
+            drop:
+            - ALL
+        volumeMounts:
+        - name: data
+          mountPath: /var/lib/influxdb
+        - name: tmp
+          mountPath: /tmp
       containers:
       - name: influxdb
         image: docker.io/library/influxdb:1.12.4
+        command:
+        - influxd
         env:
+        - name: INFLUXDB_HTTP_AUTH_ENABLED
+          value: 'true'
+        - name: INFLUX_USERNAME
+          value: kubefab
+        - name: INFLUX_PASSWORD
+          valueFrom:
+            secretKeyRef:
+              name: influxdb-login
+              key: kubefab
+        - name: HOME
+          value: /tmp
+        - name: INFLUXDB_HTTP_PPROF_ENABLED
+          value: 'false'
         - name: INFLUXDB_REPORTING_DISABLED
           value: 'true'
         - name: INFLUXDB_DATA_DIR
@@ -1875,14 +2419,31 @@ spec:
             path: /ping
             port: 8086
           periodSeconds: 2
+        resources:
+          requests:
+            cpu: 50m
+            memory: 128Mi
+          limits:
+            cpu: '2'
+            memory: 1Gi
+        securityContext:
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          capabilities:
+            drop:
+            - ALL
         volumeMounts:
         - name: data
           mountPath: /var/lib/influxdb
+        - name: tmp
+          mountPath: /tmp
       volumes:
       - name: data
-        hostPath:
-          path: /var/lib/kubefab/influxdb
-          type: Directory
+        persistentVolumeClaim:
+          claimName: influxdb
+      - name: tmp
+        emptyDir:
+          sizeLimit: 64Mi
 ---
 apiVersion: v1
 kind: Service
@@ -1947,13 +2508,13 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
 data:
-  telegraf.conf: "[agent]\n  interval = \"10s\"\n  round_interval = false\n  flush_interval\
-    \ = \"5s\"\n  hostname = \"$NODE\"\n[[inputs.kubernetes]]\n  url = \"https://$HOST:10250\"\
-    \n  bearer_token = \"/var/run/secrets/kubernetes.io/serviceaccount/token\"\n \
-    \ insecure_skip_verify = true\n[[inputs.cpu]]\n  percpu = false\n[[inputs.mem]]\n\
-    [[inputs.net]]\n[[outputs.influxdb]]\n  urls = [\"http://monitoring-influxdb.monitoring:8086\"\
-    ]\n  database = \"k8s\"\n  skip_database_creation = true\n  retention_policy =\
-    \ \"\"\n"
+  telegraf.conf: "[agent]\n  interval = \"10s\"\n  round_interval = false\n  flush_interval
+    = \"5s\"\n  hostname = \"$NODE\"\n[[inputs.kubernetes]]\n  url = \"https://$HOST:10250\"\n
+    \ bearer_token = \"/var/run/secrets/kubernetes.io/serviceaccount/token\"\n  insecure_skip_verify
+    = true\n[[inputs.cpu]]\n  percpu = false\n[[inputs.mem]]\n[[inputs.net]]\n[[outputs.influxdb]]\n
+    \ urls = [\"http://monitoring-influxdb.monitoring:8086\"]\n  database = \"k8s\"\n
+    \ skip_database_creation = true\n  username = \"telegraf\"\n  password = \"$INFLUXDB_PASSWORD\"\n
+    \ retention_policy = \"\"\n"
 ---
 apiVersion: apps/v1
 kind: DaemonSet
@@ -1963,7 +2524,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: fb52e2b1ed53b4e0
+    kubefab.dev/digest: a888358f0c92dce0
 spec:
   selector:
     matchLabels:
@@ -1973,12 +2534,19 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: fb52e2b1ed53b4e0
+        kubefab.dev/digest: a888358f0c92dce0
     spec:
+      automountServiceAccountToken: true
       serviceAccountName: telegraf
       tolerations:
       - key: node-role.kubernetes.io/control-plane
         operator: Exists
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 1500
+        runAsGroup: 1500
+        seccompProfile:
+          type: RuntimeDefault
       containers:
       - name: telegraf
         image: docker.io/library/telegraf:1.39.3
@@ -1996,6 +2564,24 @@ spec:
           valueFrom:
             fieldRef:
               fieldPath: spec.nodeName
+        - name: INFLUXDB_PASSWORD
+          valueFrom:
+            secretKeyRef:
+              name: influxdb-login
+              key: telegraf
+        resources:
+          requests:
+            cpu: 10m
+            memory: 64Mi
+          limits:
+            cpu: 500m
+            memory: 256Mi
+        securityContext:
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          capabilities:
+            drop:
+            - ALL
         volumeMounts:
         - name: config
           mountPath: /etc/telegraf
@@ -2009,6 +2595,18 @@ chmod 0600 /var/lib/kubefab/manifests/.monitoring.yaml.kubefab
 mv -f /var/lib/kubefab/manifests/.monitoring.yaml.kubefab /var/lib/kubefab/manifests/monitoring.yaml
 #--8<-- command 1
 K=1
+others=$(kubectl get -f /var/lib/kubefab/manifests/monitoring.yaml --ignore-not-found --no-headers -o custom-columns='BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name'); others=$(printf '%s\n' "$others" | grep -v '^kubefab ' | grep . || true); [ -z "$others" ] || { echo "not made by kubefab (by, kind, namespace, name): $others"; false; }
+#--8<-- command 2
+K=2
+sed '/^---$/q' /var/lib/kubefab/manifests/monitoring.yaml | kubectl apply --server-side --force-conflicts -f -
+#--8<-- command 3
+K=3
+if [ "$(kubectl get persistentvolume kubefab-influxdb --ignore-not-found -o jsonpath='{.status.phase}')" = Released ]; then kubectl delete persistentvolume kubefab-influxdb; fi
+#--8<-- command 4
+K=4
+kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
+#--8<-- command 5
+K=5
 kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/monitoring.yaml
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -2054,7 +2652,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2065,7 +2665,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' 2>&1 || true
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 SHARD DURATION 7d DEFAULT; GRANT WRITE ON "k8s" TO "telegraf"; SHOW RETENTION POLICIES' 2>&1 || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -2083,7 +2683,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2094,13 +2696,16 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
+kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
 #--8<-- command 2
 K=2
-kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
 #--8<-- command 3
 K=3
-kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' || true
+kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+#--8<-- command 4
+K=4
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 SHARD DURATION 7d DEFAULT; GRANT WRITE ON "k8s" TO "telegraf"; SHOW RETENTION POLICIES' || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -2172,7 +2777,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2201,7 +2808,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2263,7 +2872,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2274,13 +2885,16 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
+kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
 #--8<-- command 2
 K=2
-kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
 #--8<-- command 3
 K=3
-kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' || true
+kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+#--8<-- command 4
+K=4
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 SHARD DURATION 7d DEFAULT; GRANT WRITE ON "k8s" TO "telegraf"; SHOW RETENTION POLICIES' || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -2325,7 +2939,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2354,7 +2970,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2416,7 +3034,9 @@ rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+umask 077
 exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
 flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -2427,13 +3047,16 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
+kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
 #--8<-- command 2
 K=2
-kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
 #--8<-- command 3
 K=3
-kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; ALTER RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 DEFAULT; SHOW RETENTION POLICIES' || true
+kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s
+#--8<-- command 4
+K=4
+kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'CREATE DATABASE "k8s"; CREATE RETENTION POLICY "default" ON k8s DURATION 0d REPLICATION 1 SHARD DURATION 7d DEFAULT; GRANT WRITE ON "k8s" TO "telegraf"; SHOW RETENTION POLICIES' || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?

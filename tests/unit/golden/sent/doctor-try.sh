@@ -31,9 +31,14 @@ mtu() { # label, address, kind, MTU of our interface
   while [ $((high-low)) -gt 8 ]; do mid=$(((low+high)/2)); if fits "$2" "$mid"; then low=$mid; else high=$mid; fi; done
   echo "mtu $1 $3 $4 $((low+28))"
 }
-while read -r line; do
-  [ -n "$line" ] || continue
-  $line &
+while read -r what a b c d e; do
+  # data, never a command: only these three words run anything
+  case $what in
+    tcp) tcp "$a" "$b" "$c" & ;;
+    udp) udp "$a" "$b" "$c" "$d" "$e" & ;;
+    mtu) mtu "$a" "$b" "$c" "$d" & ;;
+    *) continue ;;
+  esac
   while [ "$(jobs -rp | wc -l)" -ge 48 ]; do wait -n; done
 done <<<"$tests"
 wait

@@ -34,10 +34,12 @@ login() { # the private registry, with credentials on standard input
   accept="$accept, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
   printf '%s' "$registry_curl" | ask "$1" "$2" -K - -H "$accept" "${ca[@]}"
 }
+set -f # an address is no pattern
 n=0; for u in $urls; do n=$((n+1)); ask "source.$n" "$u" -L -I & done
 n=0; for u in $registries; do n=$((n+1)); ask "registry.$n" "$u" -I & done
 if [ -n "$registry" ]; then login private "https://$registry/v2/" & login canary "$canary" & fi
 for h in $names; do { timeout 20 getent ahosts "$h" >"$d/dns.$h" 2>&1 || echo FAILED >"$d/dns.$h"; } & done
+set +f
 if [ -n "$key_url" ] && has curl && has gpg; then
   { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key" 2>/dev/null; } &
 fi

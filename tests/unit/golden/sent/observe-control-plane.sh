@@ -6,22 +6,32 @@ files='/etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/sources.list.d/k
 sysctls='net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables'
 packages='containerd.io containerd docker.io docker-ce runc kubelet kubeadm kubectl kubernetes-cni cri-tools'
 units='containerd kubelet docker'
-traces='/etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf /etc/kubernetes/kubelet.conf /etc/kubernetes/bootstrap-kubelet.conf /etc/kubernetes/pki/ca.crt /etc/kubernetes/manifests/kube-apiserver.yaml /etc/kubernetes/manifests/etcd.yaml /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/pki /etc/cni/net.d/10-flannel.conflist /var/lib/cni/flannel /var/lib/cni/networks/cbr0 /run/flannel/subnet.env /var/lib/kubefab'
+traces='/etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf /etc/kubernetes/kubelet.conf /etc/kubernetes/bootstrap-kubelet.conf /etc/kubernetes/pki/ca.crt /etc/kubernetes/manifests/kube-apiserver.yaml /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/manifests/etcd.json /var/lib/etcd/member /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/pki /etc/cni/net.d/10-flannel.conflist /var/lib/cni/flannel /var/lib/cni/networks/cbr0 /run/flannel/subnet.env /var/lib/kubefab'
 state=/var/lib/kubefab
+note=/var/lib/kubefab-packages
+containerd=/etc/containerd/config.toml
+identity=/var/lib/kubefab/identity
+other_units='k3s.service k3s-agent.service rke2-server.service rke2-agent.service snap.microk8s.*.service k0scontroller.service k0sworker.service etcd.service patroni.service'
+other_paths='/var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/lib/k0s /var/lib/docker/swarm/docker-state.json'
 metrics_query='SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 settle=''
 ready=/readyz
 digests=''
+docker=''
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
 has() { command -v "$1" >/dev/null 2>&1; }
 kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
-if [ -n "$settle" ]; then (flock -w "$settle" 9) 9>>/run/kubefab.lock || exit 75; fi
+if [ -n "$settle" ]; then (umask 077; exec 9>>/run/kubefab.lock; flock -w "$settle" 9) || exit 75
+  # scripts with secrets in them that a broken link left behind, as an earlier release did
+  find /tmp -maxdepth 1 -regextype posix-extended -regex '/tmp/\.kubefab-[0-9a-f]{16}' -type f -user "${SUDO_USER:-root}" -mmin +60 -delete 2>/dev/null
+fi
 d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
   { kube get --raw="$ready" >"$d/readyz"; } &
   { kube get nodes -o json >"$d/nodes"; } &
+  { kube get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
 fi
@@ -33,6 +43,7 @@ echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "now=$(date +%s.%N)"
 echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
 echo "disk_kib=$(df -Pk /var/lib | awk 'NR==2{print $4}')"
 echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
+echo "metrics_disk=$(mountpoint -q "$state/influxdb" 2>/dev/null && echo yes)"
 echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
 echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
 echo '@@ swap'; tail -n +2 /proc/swaps
@@ -51,7 +62,7 @@ echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
 echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
 echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
 echo '@@ rules'
-if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | grep -cE '(KUBE-|FLANNEL-|CNI-)'; fi
+if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | awk -v count=1 '{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0; gsub(/"([^"\\]|\\.)*"/, "Q", text); n = split(text, word, " "); if (word[1] ~ /^:/) chain[NR] = substr(word[1], 2); if (word[1] == "-A") { chain[NR] = word[2]; if (word[n - 1] == "-j" || word[n - 1] == "-g") target[NR] = word[n]; named[NR] = ($0 ~ /--comment "(dnat |snat )?name: \\"cbr0\\" id: \\"/) && (chain[NR] ~ /^CNI-/ || target[NR] ~ /^CNI-/); if (named[NR] && chain[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, chain[NR]] = 1; if (named[NR] && target[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, target[NR]] = 1 } } function ours(name, t) { return name ~ /^(KUBE-|FLANNEL-)/ || ((t, name) in own) } END { for (i = 1; i <= NR; i++) { if (named[i] || ours(chain[i], within[i]) || ours(target[i], within[i])) found++; else if (!count) print line[i] } if (count) print found + 0 }'; fi
 if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
 echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has crictl; then timeout 10 crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q 2>/dev/null; fi
 echo '@@ images'
@@ -60,13 +71,32 @@ if [ -S /run/containerd/containerd.sock ] && has ctr; then
   else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
 fi
 echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
-echo '@@ ca'
-if [ -e /etc/kubernetes/pki/ca.crt ] && has openssl; then
-  openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum | cut -d' ' -f1
+echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
+echo '@@ kubeconfigs'
+for f in admin kubelet bootstrap-kubelet; do
+  sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo
+done
+echo '@@ identity'; head -c 4096 "$identity" 2>/dev/null; echo
+echo '@@ etcd'; ls -1A /var/lib/etcd 2>/dev/null | head -n 20; echo "db=$(stat -c %s /var/lib/etcd/member/snap/db 2>/dev/null)"
+echo '@@ others'
+if has systemctl; then
+  systemctl list-units --plain --no-legend --no-pager --state=active,activating,reloading $other_units 2>/dev/null | awk '{print "unit", $1}'
 fi
+for f in $other_paths; do test -e "$f" && echo "path $f"; done
+echo '@@ made'
+if [ -n "$control_plane" ]; then
+  m=/etc/kubernetes/manifests
+  cat $m/kube-apiserver.yaml $m/kube-apiserver.json $m/kube-controller-manager.yaml $m/kube-controller-manager.json 2>/dev/null | head -c 100000 |
+    grep -oE -- '--(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)=[^" ]+'
+  sed -n 's/^clusterDomain: */--cluster-domain=/p' /var/lib/kubelet/config.yaml 2>/dev/null
+fi
+echo '@@ docker'; if [ -n "$docker" ] && has docker; then timeout 10 docker ps --format '{{.Names}}' 2>/dev/null || echo '?'; fi
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
+echo '@@ kept'; if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do k=/var/lib/kubefab/kept; [ -e "$k/ours$p" ] || continue; s=changed; if [ ! -e "$p" ]; then s=gone; elif grep -qxF "$(sha256sum "$p" | cut -d' ' -f1)" "$k/ours$p"; then s=ours; elif cmp -s "$k/was$p" "$p" || cmp -s "$k/stock$p" "$p"; then s=back; fi; echo "$s $p"; done </var/lib/kubefab/kept/index; fi
+echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
+echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
 wait
-for s in readyz nodes objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
 }
 main
