@@ -229,7 +229,10 @@ ROUNDS = (
     Round(
         "identity",
         (
-            Break("w2", "hostname w1", "hostname w2", (Find("KF-ID-HOSTNAME", ERROR, ("w1", "w2"), ("the same hostname w1",)),)),
+            Break("w2", "hostname w1", "hostname w2", (
+                Find("KF-ID-HOSTNAME", ERROR, ("w1", "w2"), ("the same hostname w1",)),
+                Find("KF-OWN-RENAMED", ERROR, ("w2",), ("node w2 of the cluster", "hostnamectl set-hostname w2")),
+            )),
             Break("w1", UUID, UNUUID, (Find("KF-ID-UUID", WARNING, ("w1", "w2"), ("03000200-0400",)),)),
             Break("w2", UUID, UNUUID),
             Break("w1", MAC, "ip link delete dup0", (Find("KF-ID-MAC", ERROR, ("w1", "w2"), ("w1/dup0, w2/dup0",)),)),
@@ -347,7 +350,11 @@ ROUNDS = (
         more=("--no-network",),
     ),
     Round("cut-off", (lying("w1", "bash", "exit 3", Find("KF-DOC-UNOBSERVED", ERROR, ("w1",), ("exit code 3", "cut short"))),), more=("--no-network",)),
-    Round("one-worker-alone", finds=(Find("KF-OLD-UNKNOWN", NOTE, ("w1",)),), more=("--no-network", "--on", "w1"), errors=False),
+    Round("one-worker-alone", more=("--no-network", "--on", "w1"), errors=False),
+    Round(
+        "one-worker-alone-and-no-record", finds=(Find("KF-OLD-UNKNOWN", NOTE, ("w1",)),), more=("--no-network", "--on", "w1"),
+        variables={"XDG_STATE_HOME": "{state}"},  # where w1 has the address that a NAT would show
+    ),
     # --- an inventory that is wrong
     Round(
         "inventory",
@@ -506,7 +513,9 @@ def test_a_stale_cni0_on_a_node_outside_the_cluster(healthy: Lab) -> None:
     with broken((stale,)):
         assert Find("KF-OLD-LEFTOVERS", ERROR, ("w2",), ("cni0",)).among(examine(lab))
     with broken((Break("w2", "mkdir -p /var/lib/cni/networks/cbr0", "rm -r /var/lib/cni"),)):
-        assert Find("KF-OLD-RESIDUE", ERROR, ("w2",), ("/var/lib/cni/networks/cbr0",)).among(examine(lab, "--no-network"))
+        assert Find("KF-OLD-CLUSTER", ERROR, ("w2",), ("/var/lib/cni/networks/cbr0",)).among(examine(lab, "--no-network"))
+    with broken((Break("w2", "iptables -N KUBE-EARLIER", "iptables -X KUBE-EARLIER"),)):
+        assert Find("KF-OLD-RESIDUE", WARNING, ("w2",), ("1 firewall rules", "reboot")).among(examine(lab, "--no-network", expect=0))
     report = examine(lab, expect=0)
     udp = {(r["from"], r["to"]): r for r in report["pairs"] if r["what"] == "UDP 8472"}
     assert udp["w1", "w2"]["state"] == "open", "to a node without flannel the datagram goes straight"
@@ -560,7 +569,6 @@ BARE = (
         "w2", "setsid socat TCP4-LISTEN:10250,fork,reuseaddr OPEN:/dev/null </dev/null >/dev/null 2>&1 & echo $! >/run/own-socat", "kill $(cat /run/own-socat); rm /run/own-socat",
         (Find("KF-NET-TAKEN", ERROR, ("w2",), ("TCP 10250 is held by socat (pid",)),),
     ),
-    Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("not_a_name",)),)),
     lying("w1", "nproc", "echo 1", Find("KF-CPU-FEW", NOTE, ("w1",))),
     covered(
         "w1", "/proc/meminfo", 'sed "s/^MemTotal:.*/MemTotal: 819200 kB/; s/^MemAvailable:.*/MemAvailable: 409600 kB/" /proc/meminfo',
@@ -569,11 +577,16 @@ BARE = (
     rewritten("w1", "/etc/resolv.conf", "true", Find("KF-DNS-NONE", ERROR, ("w1",))),
     Break("w2", "mount -t tmpfs -o size=500m none /var/lib", "umount /var/lib", (Find("KF-DISK-FREE", ERROR, ("w2",), ("0.5 GiB free under /var/lib",)),)),
     rewritten("cp1", "/usr/lib/os-release", "printf 'ID=plan9\\nNAME=Plan9\\n'", Find("KF-OS-UNSUPPORTED", ERROR, ("cp1",), ("is not supported",))),
+    *(lying(name, "date", 'exec /usr/bin/date -d "3 minutes ago" "$@"') for name in ALL),
+)  # fmt: skip
+
+# each of them hides whatever else is wrong with its node
+WHOSE = (
+    Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("not_a_name",)),)),
     Break(
         "cp1", "mkdir -p /etc/kubernetes/manifests; touch /etc/kubernetes/manifests/kube-apiserver.yaml", "rm /etc/kubernetes/manifests/kube-apiserver.yaml",
         (Find("KF-OLD-CONTROL", ERROR, ("cp1",)),),
     ),
-    *(lying(name, "date", 'exec /usr/bin/date -d "3 minutes ago" "$@"') for name in ALL),
 )  # fmt: skip
 
 
@@ -586,6 +599,9 @@ def test_before_there_is_a_cluster(lab: Lab) -> None:
     assert missing(expected, report) == "", said(report)
     assert not findings(report, "KF-OLD-RESIDUE"), "a control plane that may hold data is no residue"
     assert {r["from"] for r in report["pairs"] if (r["what"], r["to"], r["state"]) == ("TCP 6443", "cp1", "closed")} == {"you", "w1", "w2"}
+    with broken(WHOSE):
+        report = examine(lab, "--no-network")
+    assert missing((found for one in WHOSE for found in one.finds), report) == "", said(report)
     report = examine(lab, expect=0)
     assert {r["state"] for r in report["pairs"]} == {"open"}
     assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}
