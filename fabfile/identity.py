@@ -23,6 +23,8 @@ KUBELET_CONF, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"
 ETCD_MANIFESTS = frozenset({"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"})  # the latter is 1.5's
 # Noted by a reset before kubeadm takes the manifest away, which is what shows that kubeadm made the etcd.
 RESETTING, OWN_ETCD = "reset-started", "etcd"
+# Not the folder itself: it may be a disk of its own, which cannot be renamed.
+MOVE_ETCD = "`mkdir -m 700 /var/lib/etcd.kept && find /var/lib/etcd -mindepth 1 -maxdepth 1 -exec mv -t /var/lib/etcd.kept {} +`"
 _FILES = frozenset(TRACES) - {STATE, ETCD_DATA}
 _PROCESSES = frozenset({"kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy", "flanneld"})
 UP = frozenset({"initialised", "done"})  # marks of a control plane whose init ended, today's and 1.5's
@@ -311,7 +313,7 @@ class _Case:
         )
         if claim.uid and facts.api_ready:
             if not facts.uid:
-                return _UNREAD
+                return replace(_UNREAD, remedy=f"run this again. If that stays, etcd may have begun empty, and admin.conf is refused: {back}")
             if facts.uid != claim.uid:
                 seen = f"the API shows another, new cluster ({facts.uid}) than the one that was made here ({claim.uid}): its etcd began empty"
                 return Verdict(Kind.BROKEN, seen, back, "empty")

@@ -83,7 +83,7 @@ class Cluster:
 
     `ready_at` is when its API answers, in virtual seconds; -1: there is none.  `skew` is by how much its clock was
     wrong when the certificates were made.  `uid` is kube-system's; etcd's file says it too, and `shelf` has what the etcds hold
-    whose files were taken away.
+    whose files were taken away.  `admins`: kubeadm's binding for admin.conf is there, which an etcd that began empty has not.
     """
 
     ready_at: float = -1.0
@@ -103,6 +103,7 @@ class Cluster:
     influx: Influx = field(default_factory=Influx)
     pods_made: int = 0
     uid: str = ""
+    admins: bool = True
     shelf: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
@@ -128,17 +129,17 @@ class Cluster:
         """A new etcd, with nothing in it."""
         digits = hashlib.sha256(f"{salt}{self.generation}".encode()).hexdigest()
         self.uid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
-        self.members, self.tokens, self.objects, self.applied_at, self.influx = {}, {}, {}, {}, Influx()
+        self.members, self.tokens, self.objects, self.applied_at, self.influx, self.admins = {}, {}, {}, {}, Influx(), True
         host.write(DATABASE, f"{self.uid}\n", "600")
         self.touch()
 
     def shelve(self, uid: str) -> None:
         """Another etcd's file is there: what this one holds is set aside, and that one's is there again, if it ever held anything."""
-        kept = ("members", "tokens", "objects", "applied_at", "influx")
+        kept = ("members", "tokens", "objects", "applied_at", "influx", "admins")
         self.shelf[self.uid] = {name: value for name, value in self.dump().items() if name in kept}
         there = self.shelf.pop(uid, None)
         if there is not None:
-            self.objects, self.applied_at, self.uid = there["objects"], there["applied_at"], uid
+            self.objects, self.applied_at, self.uid, self.admins = there["objects"], there["applied_at"], uid, there["admins"]
             self._fill(there)
         self.touch()
 
@@ -286,6 +287,7 @@ class Settling:
         cluster.shelve(there)
         if not there:
             cluster.begin(host, cluster.ca)
+            cluster.admins = False
             if own:
                 cluster.members[name] = own
 

@@ -29,7 +29,7 @@ def answer(machine: Machine, script: str) -> tuple[int, bytes]:
     """What the observing script prints here. Raises Unmodelled for a section that has no function."""
     head = script.split("\nhas()", 1)[0]
     values = {name: assigned(head, name) for name in re.findall(r"^([a-z_]+)=", head, flags=re.M)}
-    asked = {name: line for line, name in re.findall(r'\{ kube (.+?) >"\$d/(\w+)"; \} &', script)}
+    asked = {name: (how, line) for how, line, name in re.findall(r'\{ (kube|rooted) (.+?) >"\$d/(\w+)"; \} &', script)}
     names = re.findall(r"echo '@@ (\w+)'", script)
     looped = re.search(r'^for s in ([\w ]+); do echo "@@ \$s"', script, flags=re.M)
     if looped:
@@ -43,7 +43,7 @@ def answer(machine: Machine, script: str) -> tuple[int, bytes]:
         if name == "end":
             text = ""
         elif name in asked:
-            text = _ask(machine, values, asked[name])
+            text = _ask(machine, values, *asked[name])
         elif name in _SECTIONS:
             text = _SECTIONS[name](machine, values)
         else:
@@ -53,11 +53,12 @@ def answer(machine: Machine, script: str) -> tuple[int, bytes]:
     return 0, "".join(parts).encode()
 
 
-def _ask(machine: Machine, values: Values, arguments: str) -> str:
+def _ask(machine: Machine, values: Values, how: str, arguments: str) -> str:
     """What kubectl says to the control plane's own questions."""
     if not values.get("control_plane") or not machine.host.exists("/etc/kubernetes/admin.conf") or not machine.host.has("kubectl"):
         return "\n"
-    return _run(machine, f"kubectl {arguments}", values) + "\n"
+    rooted = f" || kubectl --kubeconfig=/etc/kubernetes/super-admin.conf {arguments}" * (how == "rooted")
+    return _run(machine, f"kubectl {arguments}{rooted}", values) + "\n"
 
 
 def _section(name: str) -> Callable[[Section], Section]:

@@ -11,7 +11,7 @@ from shlex import quote
 
 from ..context import Context
 from ..facts import STATE, Link, NodeFacts, parse_links
-from ..identity import evidence, strange_etcd
+from ..identity import MOVE_ETCD, evidence, strange_etcd
 from ..interfaces import Expected
 from ..masking import masked_tail
 from ..recipes.manual import DAEMON, INIT_LIMIT, INTERFACES, JOIN_LIMIT, LINKS, PACKAGES, REBOOT, SOURCES, Manual
@@ -402,7 +402,7 @@ def _strange_etcd(phase: str, facts: NodeFacts) -> Stop | None:
     return Stop(
         f"{phase}.etcd",
         f"/var/lib/etcd holds data ({', '.join(found[:3])}) that no etcd of kubeadm's made here, and kubeadm 1.5 would delete it",
-        "move it away (`mv /var/lib/etcd /var/lib/etcd.kept`), then run this again",
+        f"move it away ({MOVE_ETCD}), then run this again",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..context import Context
 from ..facts import STATE
-from ..identity import strange_etcd
+from ..identity import MOVE_ETCD, strange_etcd
 from ..interfaces import WITHOUT_LINKS
 from ..masking import masked_tail
 from ..steps import Action, File, Step, Stop, Wait
@@ -65,7 +65,7 @@ def master(ctx: Context) -> Iterator[Action]:
         yield Stop(
             "master.etcd",
             f"/var/lib/etcd holds data ({', '.join(strange[:3])}), and no etcd of kubeadm is here: an external etcd, or a restored backup?",
-            "nothing of it is touched. If it is needed, move it away (`mv /var/lib/etcd /var/lib/etcd.kept`) or take another machine; if not, "
+            f"nothing of it is touched. If it is needed, move it away ({MOVE_ETCD}) or take another machine; if not, "
             "delete it; then run this again",
         )
         return

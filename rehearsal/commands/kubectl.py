@@ -44,6 +44,8 @@ def kubectl(machine: Machine, call: Call) -> int:
     if not machine.api_up:
         endpoint = machine.cluster.endpoint or f"{machine.host.address}:{machine.settings.api_port}"
         return call.fail(f"The connection to the server {endpoint} was refused - did you specify the right host or port?")
+    if not machine.cluster.admins and "--raw" not in options and machine.host.read(options.get("--kubeconfig", "")) is None:
+        return call.fail('Error from server (Forbidden): User "kubernetes-admin" cannot get resource "namespaces" in API group ""')
     verb = words[0] if words else ""
     handler = _VERBS.get(verb)
     if handler is None:

@@ -23,6 +23,8 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 cd /
 has() { command -v "$1" >/dev/null 2>&1; }
 kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
+# an etcd that began empty lacks the binding that admin.conf lives by
+rooted() { kube "$@" || kube --kubeconfig=/etc/kubernetes/super-admin.conf "$@"; }
 if [ -n "$settle" ]; then (umask 077; exec 9>>/run/kubefab.lock; flock -w "$settle" 9) || exit 75
   # scripts with secrets in them that a broken link left behind, as an earlier release did
   find /tmp -maxdepth 1 -regextype posix-extended -regex '/tmp/\.kubefab-[0-9a-f]{16}' -type f -user "${SUDO_USER:-root}" -mmin +60 -delete 2>/dev/null
@@ -31,7 +33,7 @@ d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
   { kube get --raw="$ready" >"$d/readyz"; } &
   { kube get nodes -o json >"$d/nodes"; } &
-  { kube get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
+  { rooted get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
 fi
