@@ -29,7 +29,7 @@ def token_command(environment: Environment) -> str:
     """What makes a token that ends, on the control plane. Raises UsageError where there is none to be made."""
     settings, name = environment.settings, environment.name
     if settings.manual:
-        raise UsageError("Kubernetes 1.5 makes no tokens: its one stands in hosts.env", f"`inv cluster.info --env {name} --reveal`")
+        raise UsageError("Kubernetes 1.5 makes no tokens: its only one is in hosts.env", f"`inv cluster.info --env {name} --reveal`")
     if settings.dashboard == "none":
         raise UsageError(f"{name} has no dashboard, whose service account the token is for", f"`inv cluster.kubeconfig --env {name}`")
     return f"kubectl -n kube-system create token {settings.dashboard} --duration {READING_TOKEN}"

@@ -154,7 +154,7 @@ class KnownHosts:
             if revoked := next((entry for entry in same if entry.marker == REVOKED), None):
                 raise KeyRefused(
                     f"its host key is revoked ({self.path}:{revoked.number})",
-                    "do not go on: whoever has that key can pass for this machine. Give the machine a new key",
+                    "do not go on: a person with that key can pass for this machine. Give the machine a new key",
                 )
             if any(not entry.marker for entry in same):
                 return

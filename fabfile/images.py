@@ -44,7 +44,7 @@ def parse(text: str) -> tuple[dict[str, str], list[tuple[int, str, str]]]:
         if not match or not name:
             wrong.append((number, f"{words[:60]!r} is not `image:tag sha256:…`", "write the image with its tag, then its digest of 64 hex digits"))
         elif name in pins:
-            wrong.append((number, f"{name} stands twice", "take one out"))
+            wrong.append((number, f"{name} is named twice", "take one out"))
         else:
             pins[name] = match[2]
     if not pins and not wrong:

@@ -193,7 +193,7 @@ def load(
     if problems or environment is None:
         listing = "\n".join(map(str, problems))
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
-        raise UsageError(f"the inventory has {count}:\n{listing}", "mend them and run the same command again")
+        raise UsageError(f"the inventory has {count}:\n{listing}", "fix them and run the same command again")
     return replace(environment, remarks=(*_exposed(name, values, project), *_shared(environment, values)))
 
 
@@ -281,7 +281,7 @@ def _read(path: Path, project: Path, problems: list[Problem]) -> dict[str, _Valu
             problems.append(Problem(where, f"{binding.key} has no value", f"write {binding.key}=… or take the line out"))
         elif binding.key in found:
             first = found[binding.key].where.rsplit(":", 1)[1]
-            problems.append(Problem(where, f"{binding.key} stands twice (first in line {first})", "take one out"))
+            problems.append(Problem(where, f"{binding.key} is defined twice (first in line {first})", "take one out"))
         else:
             found[binding.key] = _Value(binding.value, where, path.parent, path)
     return found

@@ -118,7 +118,7 @@ WORDS = {
     "delete the pods in the dashboard": "대시보드에서 파드 삭제",
     "`kubectl delete pods` of the same pods": "같은 파드를 `kubectl delete pods`로 삭제",
     "no hands": "사람의 손이 필요 없습니다",
-    "the manual's shell stands there; ours stands in /": "매뉴얼의 셸은 그곳에 있고, kubefab은 /에 있습니다",
+    "the manual's shell is in that folder; ours is in /": "매뉴얼의 셸은 그곳에 있고, kubefab은 /에 있습니다",
     "`ip link` where there is no `ifconfig`; a link that is not there is no failure":
         "`ifconfig`가 없으면 `ip link`. 없는 인터페이스는 실패가 아닙니다",
     "weave and datapath exist in no flannel cluster": "weave와 datapath는 flannel 클러스터에 없습니다",

@@ -171,7 +171,7 @@ def print_failures(console: Console, result: RunResult, command: str) -> None:
     interrupted = [r.node for r in result.failed if r.state == "interrupted"]
     if interrupted:
         console.print(Text.assemble(("stopped by you:", "yellow"), f" {', '.join(interrupted)}"))
-    console.print(f"run it again when mended; it takes up from here:\n  {command}", soft_wrap=True)
+    console.print(f"fix it, then run this again; it goes on from here:\n  {command}", soft_wrap=True)
     if len(result.failed) < len(result.nodes) and "cluster.bootstrap" in command and "--only-failed" not in command:
         done = len(result.nodes) - len(result.failed)
         console.print(f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed", soft_wrap=True)

@@ -298,7 +298,7 @@ class Run:
                 self._through_broken_links(node, mine, result)
         except Blocked as blocked:
             result.state = "interrupted" if self.stopping.is_set() else "blocked"
-            result.error = KubefabError(f"{node.name}: waits for {blocked}", "when that is mended, run the same command again")
+            result.error = KubefabError(f"{node.name}: waits for {blocked}", "when that is fixed, run the same command again")
         except Interrupted as error:
             result.state, result.error = "interrupted", error
         except KubefabError as error:

@@ -172,7 +172,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-REPO-KEY",
         r"NO_PUBKEY|EXPKEYSIG|repository .* is not signed|GPG check FAILED|signatures couldn't be verified",
         "the repository's key is missing, has expired, or is another",
-        "the install phase fetches it anew; a mirror needs PACKAGES_KEY_FINGERPRINT of its own key",
+        "the install phase fetches it again; a mirror needs PACKAGES_KEY_FINGERPRINT of its own key",
         "kubernetes/release #3818; apt-secure(8)",
     ),
     _s(

@@ -54,7 +54,7 @@ TABLE = {
         Fault("api-late", "the API answers only some time after init", "proof, not files: the wait for /readyz", CONTROL, "seconds (60)"),
         Fault("token-expired", "the join token is not accepted", "a token is minted for each run: simply run again", WORKER),
         Fault("host-key-changed", "the node shows another SSH host key", "nothing is sent to it; the fix is named"),
-        Fault("host-down", "connecting is refused", "a dead worker delays and fails nobody else"),
+        Fault("host-down", "connecting is refused", "a dead worker delays and fails no other node"),
         Fault("dies-in-join", "the machine goes down while joining", "the half join is taken back, then done again", WORKER),
         Fault("sudo-password", "sudo asks for a password", "--ask-sudo-pass, or NOPASSWD"),
         Fault(
@@ -68,7 +68,7 @@ TABLE = {
         Fault("wrong-mtu", "flannel.1 has jumbo frames that the path does not carry", "small packets pass, large ones vanish"),
         Fault("udp-blocked", "UDP 8472 does not get through to this node", "everything is Ready, yet pods cannot reach each other"),
         Fault("influx-flaky", "InfluxDB refuses the first statements", "A4: repeat until it succeeds", CONTROL, "how often (3)"),
-        Fault("influx-stuck", "InfluxDB refuses until its pods are made anew", "A5: delete the pods and try again", CONTROL),
+        Fault("influx-stuck", "InfluxDB refuses until its pods are made again", "A5: delete the pods and try again", CONTROL),
         Fault("duplicate-machine-id", "shows another node's machine-id", "a cloned image is refused before it joins as somebody else"),
         Fault("duplicate-hostname", "shows another node's hostname", "two nodes of one name take each other's place in the API"),
         Fault("wrong-nic", "the default route is on another network", "--node-ip and --iface-can-reach choose by reachability"),

@@ -268,7 +268,7 @@ def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 "KF-TOK-FOREVER",
                 WARNING,
                 (patient.name,),
-                f"bootstrap token {token.id} never expires: whoever has it can add nodes",
+                f"bootstrap token {token.id} never expires: a person who has it can add nodes",
                 f"`kubeadm token delete {quote(token.id)}`",
             )
         elif token.ends - now > 25 * 3600:
@@ -277,7 +277,7 @@ def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 NOTE,
                 (patient.name,),
                 f"bootstrap token {token.id} is valid for {(token.ends - now) / DAY:.0f} days more",
-                f"`kubeadm token delete {quote(token.id)}` if nobody joins by it",
+                f"`kubeadm token delete {quote(token.id)}` if no node is to join with it",
             )
 
 

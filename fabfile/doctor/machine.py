@@ -117,7 +117,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             NOTE if allowed else ERROR,
             name,
             f"cgroup v1 ({facts.cgroup or 'unknown'})"
-            + (", and the kubelet is told to accept it" if allowed else ": the kubelet of 1.35 and later does not start on it"),
+            + (", and the kubelet is set to accept it" if allowed else ": the kubelet of 1.35 and later does not start on it"),
             ""
             if allowed
             else 'boot with systemd.unified_cgroup_hierarchy=1, or set KUBELET_CONFIG=\'{"failCgroupV1": '

@@ -151,7 +151,7 @@ def _closed(environment: Environment, what: str, target: str, those: list[Result
             ERROR,
             (target,),
             f"from {_listed(sources)}: {those[0].detail} {medium}: large packets vanish, TLS and image pulls hang",
-            "set the interfaces' MTU to what the path carries (VPN, peering, jumbo frames); flannel takes 50 bytes of it. Just mended? "
+            "set the interfaces' MTU to what the path carries (VPN, peering, jumbo frames); flannel takes 50 bytes of it. Just fixed? "
             "The kernel remembers a small path for ten minutes: `ip route flush cache`",
         )
     protocol, port = what.split()

@@ -128,7 +128,7 @@ def _keys(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 f"{what} ({key.id}) expired on {when}",
                 "a newer minor's repository may offer an extended key (kubernetes/release 3818)"
                 if offered
-                else f"`{chart.fab(patient, 'install')}` fetches it anew; on EL first `rpm -e gpg-pubkey-9a296436-*`",
+                else f"`{chart.fab(patient, 'install')}` fetches it again; on EL first `rpm -e gpg-pubkey-9a296436-*`",
             )
         else:
             yield Finding(
@@ -136,5 +136,5 @@ def _keys(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 NOTE,
                 (patient.name,),
                 f"{what} ({key.id}) expires on {when}, in {left / DAY:.0f} days",
-                "install fetches it anew each time; nothing to do until then",
+                "install fetches it again each time; nothing to do until then",
             )

@@ -45,7 +45,7 @@ def master(ctx: Context) -> Iterator[Action]:
         yield Stop(
             "master.foreign",
             "a control plane that kubefab did not make is on this node, and its API does not answer",
-            f"mend it (`journalctl -u kubelet -n 50` there); or, if nothing of it is needed, `{ctx.fab('reset')}`",
+            f"fix it (`journalctl -u kubelet -n 50` there); or, if nothing of it is needed, `{ctx.fab('reset')}`",
         )
         return
     if once_up:

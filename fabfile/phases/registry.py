@@ -86,7 +86,7 @@ def _fetch(ctx: Context, wanted: list[str]) -> Iterator[Action]:
             f"hold {len(checked)} image{'s' * (len(checked) != 1)} against {_lock_file(ctx)}",
             tuple(_check(image, recipe.pin(image)) for image in checked),
             timeout=60,
-            hint="another image stands under that tag now than the one that was pinned: it is removed from the node, and nothing of it ran. Find "
+            hint="that tag now names another image than the one that was pinned: it is removed from the node, and nothing of it ran. Find "
             f"out who pushed it; only if it is the right one, put its digest into {_lock_file(ctx)}. Then run this again",
         )
 

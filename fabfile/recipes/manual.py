@@ -58,7 +58,7 @@ DIFFERENCES = (
                "there is no terminal, and a pod left by a broken attempt would refuse every repetition (A4)"),
     Difference("A3", "`DURATION 0d`", "`DURATION` of the setting RETENTION", "0d in aws and datacenter, as the manual has it"),
     Difference("A5", "delete the pods in the dashboard", "`kubectl delete pods` of the same pods", "no hands"),
-    Difference("X1", "`rm -rf .kube/`", "`rm -rf /root/.kube/`", "the manual's shell stands there; ours stands in /"),
+    Difference("X1", "`rm -rf .kube/`", "`rm -rf /root/.kube/`", "the manual's shell is in that folder; ours is in /"),
     Difference("X1", "`ifconfig LINK down`", "`ip link` where there is no `ifconfig`; a link that is not there is no failure",
                "weave and datapath exist in no flannel cluster"),
     Difference("X1", "`docker rm -v $(docker ps -aq)`, `docker rmi $(docker images -aq)`", "only if there are any; what is in use stays",
@@ -202,7 +202,7 @@ def warning(environment: Environment) -> str:
         "real machines this needs mirrors of yours (LEGACY_PACKAGES_URL, LEGACY_KEY_URL, MANIFESTS_URL)."
     )
     if environment.settings.token.partition(".")[2] in PUBLISHED:
-        text += " The token in hosts.env is published in the manual, and in 1.5 whoever has it is the cluster's administrator."
+        text += " The token in hosts.env is published in the manual, and in 1.5 a person who has it is the cluster's administrator."
     return text
 
 

@@ -262,7 +262,7 @@ ROUNDS = (
             rewritten("w1", "/etc/resolv.conf", f"echo nameserver 172.30.44.2; for i in 1 2 3; do echo nameserver {NOBODY}; done", Find("KF-DNS-MANY", NOTE, ("w1",))),
             rewritten(
                 "w1", "/etc/apt/keyrings/kubefab-kubernetes.gpg", gpg_key("20250101T000000", "1d"),
-                Find("KF-KEY-EXPIRED", WARNING, ("w1",), ("expired on 2025-01-02", "install --env lab` fetches it anew")),
+                Find("KF-KEY-EXPIRED", WARNING, ("w1",), ("expired on 2025-01-02", "install --env lab` fetches it again")),
             ),
             rewritten(
                 "w1", "/etc/apt/keyrings/kubefab-containerd.gpg", gpg_key("$(date +%Y%m%dT%H%M%S)", "20d"),

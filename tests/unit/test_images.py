@@ -94,7 +94,7 @@ WRONG = [
     (f"busybox:1 {digest(1)[7:]}", "is not `image:tag sha256:…`"),
     (f"busybox:1;reboot {digest(1)}", "is not `image:tag sha256:…`"),
     (f"$(reboot) {digest(1)}", "is not `image:tag sha256:…`"),
-    (f"busybox:1 {digest(1)}\ndocker.io/library/busybox:1 {digest(2)}", "stands twice"),
+    (f"busybox:1 {digest(1)}\ndocker.io/library/busybox:1 {digest(2)}", "is named twice"),
     ("# nothing\n\n", "lists no image"),
 ]
 
