@@ -25,9 +25,9 @@ from .host import APT, Host
 from .login import Login
 from .machine import Halted, Machine
 from .server import LOOPBACK, Dropped, Endpoint, Exchange, Farm, Handler, key_from, new_key_seed, private_text
-from .store import Store
+from .store import Store, latest, locked
 
-STATE_FILE, KEY_FILE, LOCK_FILE = "rehearsal.jsonl", "rehearsal_ed25519", "rehearsal.lock"
+STATE_FILE, KEY_FILE, LOCK_FILE = "rehearsal.state", "rehearsal_ed25519", "rehearsal.lock"
 USER = "ops"
 SUDO_PASSWORD = "rehearsal"
 MOST = 250  # workers: flannel gives each a /24 of a /16
@@ -254,12 +254,7 @@ def _write_private(path: Path, text: str) -> None:
 
 def remembered(environment: Environment) -> list[dict[str, Any]]:
     """The nodes that the state file holds: name, address, system, pods, virtual seconds. Reads without the lock."""
-    values: dict[str, Any] = {}
-    path = environment.state / STATE_FILE
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with suppress(ValueError):
-            values.update(json.loads(line))
-    hosts = [Host.load(value) for key, value in values.items() if key.startswith("host/")]
+    hosts = [Host.load(json.loads(text)) for key, text in latest(environment.state / STATE_FILE).items() if key.startswith("host/")]
     return [
         {
             "name": host.name,
@@ -274,10 +269,10 @@ def remembered(environment: Environment) -> list[dict[str, Any]]:
 
 def remove(environment: Environment) -> bool:
     """Forget the simulated nodes of this environment; True if there were any."""
-    found = False
-    store = Store(environment.state / STATE_FILE)  # refuses while another command uses them
-    found = bool(store.values)
-    store.close()
+    path = environment.state / STATE_FILE
+    lock = locked(path)  # refuses while another command uses them
+    found = path.exists() and path.stat().st_size > 0
+    os.close(lock)
     for name in (STATE_FILE, KEY_FILE, "known_hosts", LOCK_FILE, RECORD):
         with suppress(FileNotFoundError):
             (environment.state / name).unlink()

@@ -1,7 +1,8 @@
 """What a rehearsal remembers between commands: a dictionary on disk that a kill at any moment cannot spoil.
 
-Every change is one line appended in one write; a torn last line is dropped on opening.  Opening compacts the file by
-writing it anew beside the old one and renaming.  One process at a time: the lock is the kernel's and goes with it.
+Every change is one line, appended in one write: keys and their values as JSON, with tabs between.  A torn last line is dropped on
+opening.  Of a key's values only the last is parsed.  Opening compacts the file by writing it anew beside the old one and renaming.
+One process at a time: the lock is the kernel's and goes with it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,39 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fabfile.errors import KubefabError
+
+
+def locked(path: Path) -> int:
+    """Descriptor of the lock beside `path`; it goes with the process, or with os.close. Raises KubefabError when another has it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise KubefabError(
+            "another command is using the simulated nodes", "wait for it to end: simulated nodes live in the process that works on them"
+        ) from None
+    return lock
+
+
+def latest(path: Path) -> dict[str, str]:
+    """Each key's last value in the file, as JSON; of a file that is not there none."""
+    found: dict[str, str] = {}
+    for line in path.read_text().split("\n")[:-1] if path.exists() else ():
+        words = line.split("\t")
+        found.update(zip(words[::2], words[1::2], strict=True))
+    return found
+
+
+def _line(texts: Mapping[str, str]) -> str:
+    return "\t".join(chain.from_iterable(texts.items())) + "\n"
 
 
 class Store:
@@ -20,31 +50,16 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise KubefabError(
-                "another command is using the simulated nodes", "wait for it to end: simulated nodes live in the process that works on them"
-            ) from None
-        self.values: dict[str, Any] = {}
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        for line in lines:
-            try:
-                self.values.update(json.loads(line))
-            except ValueError:
-                break
-        self._written = {key: json.dumps(value) for key, value in self.values.items()}
-        if len(lines) != 1:
-            self._compact()
+        self._lock = locked(path)
+        self._written = latest(path)
+        self.values: dict[str, Any] = {key: json.loads(text) for key, text in self._written.items()}
+        self._compact()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _compact(self) -> None:
         fresh = self.path.with_suffix(".new")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            stream.write(json.dumps(self.values) + "\n")
+            stream.write(_line(self._written) if self._written else "")
         fresh.replace(self.path)
 
     def put(self, values: dict[str, Any]) -> None:
@@ -53,8 +68,7 @@ class Store:
         changed = {key: text for key, text in texts.items() if self._written.get(key) != text}
         if not changed:
             return
-        line = "{" + ", ".join(f"{json.dumps(key)}: {text}" for key, text in changed.items()) + "}\n"
-        os.write(self._file, line.encode())
+        os.write(self._file, _line(changed).encode())
         self._written.update(changed)
 
     def close(self) -> None:

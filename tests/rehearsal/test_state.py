@@ -77,7 +77,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     store.put({"a": 2, "b": [1]})
     store.close()
     with path.open("a") as stream:
-        stream.write('{"a": 3, "b"')
+        stream.write("a\t3\tb\t[2")
     again = Store(path)
     assert again.values == {"a": 2, "b": [1]}
     again.put({"c": 1})
@@ -118,7 +118,7 @@ def test_killed_at_any_moment_the_next_run_takes_up(tmp_path: Path, scripts: int
     """Each script that a machine ran is one line of what the rehearsal remembers."""
     words = ("cluster.bootstrap", "--env", "rehearsal", "--workers", "6")
     with subprocess.Popen([sys.executable, "-m", "invoke", *words], cwd=PROJECT, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}, stdout=subprocess.DEVNULL) as killed:
-        while killed.poll() is None and sum(path.read_bytes().count(b"\n") for path in tmp_path.rglob("rehearsal.jsonl")) < scripts:
+        while killed.poll() is None and sum(path.read_bytes().count(b"\n") for path in tmp_path.rglob("rehearsal.state")) < scripts:
             time.sleep(0.01)
         killed.kill()
     assert killed.returncode == -signal.SIGKILL, "it ended before it could be killed"
