@@ -108,7 +108,8 @@ def test_a_reset_killed_at_random_instants_ends_clean(healthy: Lab, figures: Fig
         done, _, took = cut_short(healthy, RESET, chance.uniform(0.2, 4))
         while done.code == -signal.SIGKILL:
             kills += 1
-            done, _, took = cut_short(healthy, RESET, chance.uniform(0.2, 4))
+            # the last of them is left to its end: on a busy machine a look at the nodes alone may take these seconds
+            done, _, took = cut_short(healthy, RESET, chance.uniform(0.2, 4) if kills < RESET_KILLS else 600.0)
         assert done.code == 0, f"seed {SEED}, kill {kills}: {done}"
         finished.append(took)
         assert [dirt(healthy, name) for name in healthy.names] == [[]] * len(healthy.names)
