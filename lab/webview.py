@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -35,11 +36,11 @@ def pip(*args: str | Path) -> None:
 def check_pip(work: Path) -> None:
     """Raise MissingError unless there is a pip and its index answers; `work` is scratch."""
     if importlib.util.find_spec("pip") is None:
-        raise MissingError(f"the lab fetches kube-web-view with pip, and {sys.executable} has no pip", f"{sys.executable} -m ensurepip")
+        raise MissingError(f"the lab fetches kube-web-view with pip, and {sys.executable} has no pip", f"{shlex.quote(sys.executable)} -m ensurepip")
     try:
         pip("download", "--no-deps", *wheels(PYTHON), "--dest", work, f"kube-web-view=={versions.WEB_VIEW}")
     except LabError as error:
-        fix = f"check `{sys.executable} -m pip config list` and the way to the index"
+        fix = f"check `{shlex.quote(sys.executable)} -m pip config list` and the way to the index"
         raise MissingError(f"pip cannot fetch kube-web-view: {error}", fix) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -195,7 +196,7 @@ def test_ssh_jump_goes_before_what_ssh_config_says(bench: Bench, home: Path) -> 
 def test_proxycommand_carries_the_link_and_the_key_is_checked_all_the_same(bench: Bench, home: Path) -> None:
     relay = home / "relay.py"
     relay.write_text(RELAY)
-    (_, _), target, node = behind(bench, home, f"ProxyCommand {sys.executable} {relay} %h %p && true")
+    (_, _), target, node = behind(bench, home, f"ProxyCommand {shlex.quote(sys.executable)} {relay} %h %p && true")
     with bench.connect(node) as connection:
         assert connection.root(SCRIPT, 10)[0] == 0
     assert len(bench.told) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tarfile
@@ -412,7 +413,7 @@ def test_without_a_pip_or_an_index_it_says_so_before_anything_is_built(tmp_path:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LabError, match="has no pip") as caught:
         webview.check_pip(tmp_path)
-    assert caught.value.fix == f"{sys.executable} -m ensurepip"
+    assert caught.value.fix == f"{shlex.quote(sys.executable)} -m ensurepip"
     assert len(calls) == 1
 
 
