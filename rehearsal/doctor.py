@@ -200,6 +200,8 @@ def _default(machine: Machine) -> tuple[str, str]:
 
 @_section("toward")
 def _toward(machine: Machine, script: str) -> str:
+    if assigned(script, "control_plane"):  # to itself
+        return f"local {machine.host.address} dev lo src {machine.host.address} uid 0 \\    cache <local>\n"
     link, source = _default(machine)
     return f"{assigned(script, 'toward')} dev {link} src {source} uid 0 \\    cache\n"
 

@@ -303,8 +303,8 @@ def _count(told: str) -> int:
 
 
 def _route(line: str) -> str:
-    """A route as `ip -o route` prints it, in words that are no shell's. Raises FormError."""
-    return " ".join(forms.word(word, "route", _ROUTE_WORD, "a route", 100) for word in line.split()[:40] if word != "\\")
+    """A route as `ip -o route` prints it, in words that are no shell's: the flags of its cache (`cache <local>`) and the like are left out."""
+    return " ".join(word for word in line.split()[:40] if forms.has(word, _ROUTE_WORD, 100))
 
 
 def _subnet(told: Mapping[str, str]) -> dict[str, str]:
