@@ -68,7 +68,10 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "containerd is installed and does not run",
             "`journalctl -u containerd -n 50` there, then run the bootstrap again",
         )
-    elif probe and probe.containerd.get("cri", "ok") != "ok":
+        return
+    if not facts.in_cluster and not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
+        return  # the package's own configuration has the CRI plugin off: install writes another
+    if probe and probe.containerd.get("cri", "ok") != "ok":
         yield Finding(
             "KF-CRI-SILENT",
             ERROR,

@@ -410,6 +410,7 @@ def test_what_is_broken_is_found_by_its_code(healthy: Lab, one: Round, tmp_path:
     hosts = tmp_path / "kubefab/lab/hosts.env"
     hosts.parent.mkdir(parents=True)
     hosts.write_text((lab.environment.state / "hosts.env").read_text().replace(f"{W1} name=w1", f"{W1} name=w1 private={NOBODY}"))
+    hosts.chmod(0o600)  # it holds the registry's password
     shutil.copy(lab.environment.state / "known_hosts", hosts.parent)
     variables = {name: value.format(ca=tmp_path / "ca.crt", state=tmp_path) for name, value in one.variables.items()}
     breaks = one.breaks

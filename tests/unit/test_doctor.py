@@ -28,7 +28,7 @@ from fabfile.doctor.machine import machine, refusals
 from fabfile.doctor.probe import Answer, Dated, Disk, Probe, parse_probe, probe_script, questions
 from fabfile.doctor.sources import sources
 from fabfile.errors import StepFailed, Unreachable
-from fabfile.facts import Identity, Link, NodeFacts, Unit
+from fabfile.facts import Digest, Identity, Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
 from fabfile.masking import mask
 from making import ALL_STAMPED, CA, OTHER_CA, api_node, control_plane, environment, fresh, member
@@ -235,6 +235,17 @@ def test_a_cluster_in_use(code: str, severity: str, facts: dict[str, Any], probe
     assert code in found, sorted(found)
     assert (found[code][0].severity, found[code][0].nodes) == (severity, ("w1",))
     assert found[code][0].remedy
+
+
+def test_containerds_own_configuration_is_no_fault_before_install() -> None:
+    """containerd.io ships with the CRI plugin off: so it is after a reset, which gives that configuration back."""
+    silent = {"containerd": {"cri": "unknown service runtime.v1.RuntimeService", "SystemdCgroup": "false"}}
+    files = {"/etc/containerd/config.toml": Digest("00", "644")}
+    used = judged(with_probe(with_facts(running(), "w1", files=files), "w1", **silent))
+    assert {"KF-CRI-SILENT", "KF-CRI-CONFIG"} <= set(used)
+    out = {"files": files, "undo": frozenset(), "traces": frozenset(), "units": {"containerd": Unit(True, True)}}
+    free = judged(with_probe(with_facts(running(), "w1", **out), "w1", **silent))
+    assert not {"KF-CRI-SILENT", "KF-CRI-CONFIG"} & set(free)
 
 
 @pytest.mark.parametrize(("version", "severity"), [("1.36.1", WARNING), ("1.31.0", ERROR), ("1.37.0", ERROR)])
