@@ -535,7 +535,7 @@ def spaces(lab: Lab) -> str:
 def test_verify_proves_a_healthy_cluster_and_takes_itself_away(healthy: Lab) -> None:
     report = json.loads(healthy.run(*VERIFY).output)
     assert {c["state"] for c in report["checks"]} == {"ok"}, report
-    assert len(report["checks"]) == 10
+    assert len(report["checks"]) == 11
     assert spaces(healthy) == ""
 
 
