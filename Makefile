@@ -46,7 +46,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 tests: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Asked with any Python, before `.venv` is made.
 test-lab:

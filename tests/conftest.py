@@ -25,6 +25,12 @@ def _lab_is_left_out(config: pytest.Config) -> bool:
     return not any(path.is_relative_to(LAB) for path in _named(config))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: two processes a core, as tests wait a third of their time, for a link that is silent or a command that is cut off."""
+    return min(8, 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The simulation runs on one core (threads of one interpreter); two processes of `pytest -n 2` are not to choose the same one."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
