@@ -12,7 +12,9 @@ import pytest
 from fabfile.inventory import state_folder
 from lab_bed import BIN, PROJECT, Lab, inv
 
-collect_ignore = [] if os.environ.get("KUBEFAB_RELEASES") else ["test_releases.py"]
+# test_identity.py has not been seen on real nodes yet: KUBEFAB_IDENTITY=1 runs it
+ASKED_FOR = {"test_releases.py": "KUBEFAB_RELEASES", "test_identity.py": "KUBEFAB_IDENTITY"}
+collect_ignore = [name for name, variable in ASKED_FOR.items() if not os.environ.get(variable)]
 ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
 
 
