@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from . import cleaning, forms, script
+from .cleaning import listed
 from .connection import NodeGroup, outcome
 from .errors import KubefabError, StepFailed
 from .facts import METRICS_QUERY, reporting
@@ -40,6 +41,7 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 PORT = 8080
 PODS_DEADLINE = 120.0  # seconds for the probe pods, image pull included
 ANSWER_DEADLINE = 20.0  # seconds for kube-proxy to know a new service everywhere
+METRICS_DEADLINE = 30.0  # seconds for a Telegraf that has just started: it collects every 10 and sends every 5
 AT_ONCE = 32  # NodePorts asked from a node at the same time
 ANSWERING = 10.0  # seconds for the whole of an HTTP answer
 ANSWER_LIMIT = 3 << 20  # bytes: the API tells some 10 KiB of each node
@@ -235,7 +237,7 @@ def _counted(name: str, seen: Mapping[str, Seen], lacking: Sequence[str], likely
 
 
 def _arrows(pairs: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(f"{a}→{b}" for a, b in pairs[:6]) + (f" and {len(pairs) - 6} more" if len(pairs) > 6 else "")
+    return listed([f"{a}→{b}" for a, b in pairs], 6)
 
 
 def _across(broken: Sequence[tuple[str, str]], seen: Mapping[str, Seen]) -> str:
@@ -293,7 +295,7 @@ def judge_answers(name: str, answers: Mapping[str, str], likely: str) -> Check:
     detail = f"{len(answers) - len(wrong)} of {len(answers)}"
     if not wrong:
         return Check(name, OK, detail)
-    told = ", ".join(f"{place}: {why}" for place, why in list(wrong.items())[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    told = listed([f"{place}: {why}" for place, why in wrong.items()], 3)
     silent = tuple(wrong) if set(wrong.values()) == {SILENT} else ()
     return Check(name, FAILED, f"{detail}; {told}", likely, silent)
 
@@ -445,7 +447,7 @@ class Verifier:
             likely = f"`kubectl -n kube-system get pods -o wide`; TCP {settings.dashboard_port} from you"
             yield self._asked("dashboard", self.ready, settings.dashboard_port, "/", likely)
         yield self._influxdb()
-        yield from _whatever_comes("metrics", (self._metrics(names) for _ in range(1)))
+        yield from _whatever_comes("metrics", self._metrics(names))
 
     def _influxdb(self) -> Check:
         """Its NodePort, asked from here without a login: the password goes over no network for a proof."""
@@ -456,14 +458,19 @@ class Verifier:
         why, text = fetch(f"http://{bracketed(control.host)}:{settings.influxdb_port}/query?{question}")
         return judge_influxdb(why, text, settings.influxdb_port, login=settings.influxdb_login)
 
-    def _metrics(self, names: set[str]) -> Check:
+    def _metrics(self, names: set[str]) -> Iterator[Check]:
         """Asked in InfluxDB's own pod, whose environment has the login."""
-        seen = reporting(self._kubectl("verify.metrics", f"{INFLUX} {shlex.quote(METRICS_QUERY)}"))
+
+        def look() -> frozenset[str]:
+            return reporting(self._kubectl("verify.metrics", f"{INFLUX} {shlex.quote(METRICS_QUERY)}"))
+
+        _, seen = poll(look, names.issubset, clock=self.clock, deadline=METRICS_DEADLINE, interval=3)
         lacking = sorted(names - seen)
         detail = f"from {len(seen & names)} of {len(names)} nodes in the last minute"
         if lacking:
-            return Check("metrics", FAILED, f"{detail}, not {', '.join(lacking)}", "Telegraf there: `kubectl -n monitoring logs -l app=telegraf`")
-        return Check("metrics", OK, detail)
+            yield Check("metrics", FAILED, f"{detail}, not {', '.join(lacking)}", "Telegraf there: `kubectl -n monitoring logs -l app=telegraf`")
+        else:
+            yield Check("metrics", OK, detail)
 
     def _asked(self, name: str, nodes: Sequence[Node], port: int, path: str, likely: str) -> Check:
         if not nodes:

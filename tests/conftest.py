@@ -39,6 +39,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def this_machine_is_no_node() -> Iterator[None]:
+    """What a test runs of a node's steps is for a simulated node, a container or a folder, whoever runs the tests."""
+    before = _of_a_node()
+    yield
+    assert _of_a_node() == before, "a test has run a node's steps on this machine"
+
+
+def _of_a_node() -> dict[Path, int]:
+    """What kubefab writes first on a node, where it is here, with the time of its last change in nanoseconds."""
+    from fabfile import keeping
+
+    return {path: path.stat().st_mtime_ns for path in map(Path, (keeping.STATE, keeping.NOTE)) if path.exists()}
+
+
 @pytest.fixture(autouse=True)
 def no_secrets_of_others() -> Iterator[None]:
     """Secrets that a test registers are its own: all tests' together, the filter would grow and grow."""

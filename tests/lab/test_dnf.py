@@ -163,7 +163,7 @@ def machine(repositories: tuple[Path, dict[str, str]]) -> Machine:
     sh(f"tar -cf {top}/upper.tar -T /dev/null")
     base = f"[base]\nname=base\nbaseurl=file://{top}/base\nenabled=1\ngpgcheck=0\n"
     made.sh(
-        f"rm -f /usr/bin/dpkg-query /etc/os-release; cat > /etc/os-release <<'END'\n{ROCKY}END\n"
+        f"rm -rf /usr/bin/dpkg-query /etc/os-release /var/lib/kubefab*; cat > /etc/os-release <<'END'\n{ROCKY}END\n"
         f"mkdir -p /etc/yum.repos.d; cat > /etc/yum.repos.d/base.repo <<'END'\n{base}END\n"
         "mkdir -p /etc/dnf/plugins; printf '[main]\\nenabled=0\\n' > /etc/dnf/plugins/local.conf\n"  # keeps copies of its own, where it is there
         f"rpm --nodeps -i {top}/base/rocky-release-9.6.rpm 2>&1"

@@ -184,3 +184,16 @@ def ids(actions: Iterable[Action]) -> list[str]:
 def text_of(actions: Iterable[Action]) -> str:
     """Every command of some steps, as one text to search."""
     return "\n".join(line for a in actions if isinstance(a, Step) for line in a.commands)
+
+
+class VirtualClock:
+    """Time that passes at once."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds

@@ -20,7 +20,7 @@ from fabfile import kubeconfig
 from fabfile.errors import KubefabError
 from fabfile.inventory import PROJECT, Environment
 from fabfile.masking import mask
-from making import environment
+from making import VirtualClock, environment
 
 ENV = environment(name="aws")
 
@@ -380,26 +380,13 @@ def test_a_file_that_is_no_yaml_is_named_and_its_words_are_not(path: Path) -> No
     assert "hunter" not in f"{caught.value.message} {caught.value.remedy} {caught.value.output}"
 
 
-class Clock:
-    """Time that passes at once."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-
 def test_kubectls_lock_is_waited_for_and_never_broken(path: Path) -> None:
     path.parent.mkdir()
     path.write_text(COMMENTED)
     lock = path.with_name("config.lock")
     lock.touch()
     with pytest.raises(KubefabError) as caught:
-        kubeconfig.merge(path, ENV, ADMIN, clock=Clock())
+        kubeconfig.merge(path, ENV, ADMIN, clock=VirtualClock())
     assert f"rm -f {lock}" in caught.value.remedy
     assert lock.exists()
     assert path.read_text() == COMMENTED

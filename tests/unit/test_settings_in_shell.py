@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -219,14 +220,14 @@ def test_a_mirror_with_its_scheme_is_refused_in_words() -> None:
 
 
 def test_the_lines_themselves_run_nothing_of_a_setting(tmp_path: Path) -> None:
-    """In real bash, with every program of the install and registry steps standing in for itself."""
+    """In real bash, with a stand-in for every program of the install and registry steps, and a folder for every path of the node."""
     evil = "$(touch$IFS$PWN);touch$IFS$PWN&touch$IFS$PWN"
     env = environment(1, packages_url=f"https://m.example/{evil}", containerd_url=f"https://m.example/?a={evil}", registry="r.example:5000")
     lines = [line for facts in (fresh("w1"), fresh("w1", os_id="rocky", os_version="9")) for name in ("install", "registry")
              for a in EVERY[name].run(context(env, facts)) if isinstance(a, Step) for line in a.commands]  # fmt: skip
     programs = ["curl", "gpg", "install", "apt-get", "apt-mark", "rpm", "dnf", "crictl", "systemctl", "getenforce", "setenforce", "sed", "mktemp", "cp", "rm"]
     stubs = "".join(f"{name}() {{ printf '%s\\n' \"$*\" >>{tmp_path}/seen; }}\n" for name in programs)
-    script = stubs + "".join(f"( {line}\n)\n" for line in lines)
-    subprocess.run(["bash", "-c", script], check=False, capture_output=True, env={"PATH": "/usr/bin:/bin", "PWN": str(tmp_path / "pwn")}, cwd=tmp_path)
+    script = stubs + "".join(f"( {re.sub('(?<![^ =>(])/(?=etc/|var/|usr/|root/|run/)', f'{tmp_path}/', line)}\n)\n" for line in lines)
+    subprocess.run([shutil.which("bash") or "bash", "-c", script], check=False, capture_output=True, env={"PATH": "/nothing", "PWN": str(tmp_path / "pwn")}, cwd=tmp_path)
     assert not (tmp_path / "pwn").exists()
     assert evil in (tmp_path / "seen").read_text(), "curl was given the address as one word"

@@ -17,7 +17,7 @@ from fabfile import script, verify
 from fabfile.errors import StepFailed
 from fabfile.forms import FormError
 from fabfile.verify import FAILED, OK, UNTESTED, Check, Probe, Seen, Verifier
-from making import environment
+from making import VirtualClock, environment
 
 
 def pod(node: str, *, ready: bool = True, waiting: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
@@ -135,6 +135,22 @@ def test_nodes_report_by_the_names_that_kubernetes_knows_them_by(monkeypatch: py
     assert (checks["metrics"].state, checks["metrics"].detail) == (OK, "from 2 of 2 nodes in the last minute")
     assert checks["InfluxDB"].state == OK
     assert not any("@" in url or "p=" in url for url in asked), "the login is no part of what is sent"
+
+
+@pytest.mark.parametrize(("looks", "state", "detail"), [(1, OK, "from 2 of 2"), (4, OK, "from 2 of 2"), (99, FAILED, "from 1 of 2 nodes in the last minute, not w1")])
+def test_a_telegraf_that_has_just_started_is_waited_for(monkeypatch: pytest.MonkeyPatch, looks: int, state: str, detail: str) -> None:
+    monkeypatch.setattr(verify, "fetch", lambda url, **_: ("", REFUSAL))
+
+    class Slow(Control):
+        def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+            late = self.names.count("verify.metrics") + 1 < looks
+            self.said["verify.metrics"] = "".join(f"kubernetes_node,node_name={n},1,2\n" for n in ["cp1", "w1"][: 1 if late else 2])
+            return super().root(text, timeout)
+
+    control = Slow("", nodes=("cp1", "w1"))
+    checks = by_name(list(Verifier(environment(1), control, clock=VirtualClock()).run()))  # type: ignore[arg-type]
+    assert checks["metrics"].state == state and detail in checks["metrics"].detail
+    assert control.names.count("verify.metrics") == (looks if state == OK else 11), "every three seconds, for half a minute"
 
 
 def test_answers_from_outside() -> None:
