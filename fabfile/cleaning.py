@@ -6,6 +6,7 @@ Masking calls it, so that all that is told, journalled or kept is clean; screen.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # C0 but newline and tab, DEL, C1; soft hyphen, marks of zero width, line and paragraph separators, whatever turns the direction of
 # text (Unicode TR 9 and 36: "trojan source"), interlinear marks, tags; halves of a surrogate pair, which no stream can encode.
@@ -30,3 +31,9 @@ def line(text: str, limit: int = 300) -> str:
     """The text on one clean line of at most `limit` characters: so that no part of it can pass for a line of ours."""
     told = " ".join(clean(text[: limit * 4]).split())
     return told if len(told) <= limit and len(text) <= limit * 4 else f"{told[: limit - 1]}…"
+
+
+def listed(words: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first `most` words, and how many more there are: `w1, w2 and 3 more`."""
+    left = len(words) - most
+    return separator.join(words[:most]) + (f"{separator.rstrip().removesuffix(',')} and {left} more" if left > 0 else "")

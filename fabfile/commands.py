@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from invoke import Argument, Context, Exit, Task, task
 
+from .cleaning import listed
 from .context import Choices
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, KubefabError, UsageError
 from .executor import MARK
@@ -207,8 +208,7 @@ def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
 
 def described(nodes: Sequence[Node]) -> str:
     """Nodes with the addresses that hosts.env has for them."""
-    told = [f"{node.name} ({node.host}{f', {node.address}' * (node.address != node.host)})" for node in nodes]
-    return ", ".join(told[:12]) + f" and {len(told) - 12} more" * (len(told) > 12)
+    return listed([f"{node.name} ({node.host}{f', {node.address}' * (node.address != node.host)})" for node in nodes], 12)
 
 
 def exit_with(code: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import ports
+from ..cleaning import listed
 from ..inventory import Environment, Node
 from .finding import ERROR, NOTE, WARNING, Finding
 from .wires import OVERLAY_PORT, Listening, Member, Test, Tried
@@ -173,7 +174,7 @@ def _closed(environment: Environment, what: str, target: str, those: list[Result
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return listed(names, 6)
 
 
 def _rule(environment: Environment, protocol: str, port: str, target: str, sources: Sequence[str], firewall: str) -> str:

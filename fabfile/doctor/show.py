@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..cleaning import listed
 from ..masking import mask
 from ..screen import verdict
 from .examine import Report
@@ -21,8 +22,7 @@ def show(console: Console, report: Report, *, matrix: bool = False) -> None:
     """Print it."""
     for found in report.findings:
         mark, style = _MARKS[found.severity]
-        names = ", ".join(found.nodes[:8]) + (f" and {len(found.nodes) - 8} more" if len(found.nodes) > 8 else "")
-        console.print(Text.assemble((f"{mark} {found.code}", style), f"  {names}"), soft_wrap=True)
+        console.print(Text.assemble((f"{mark} {found.code}", style), f"  {listed(found.nodes, 8)}"), soft_wrap=True)
         _indented(console, Text(mask(found.evidence), "dim" if found.severity == NOTE else ""), 4)
         if found.remedy:
             _indented(console, Text.assemble(("→ ", "cyan"), mask(found.remedy)), 4)

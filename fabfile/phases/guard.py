@@ -53,18 +53,25 @@ def building(phase: str, run: Generator) -> Generator:
             yield Stop(f"{phase}.control", seen, control.remedy or f"see {name}")
             return
         actions = list((kept(run) if relied else run)(ctx))
-        yield from identity(ctx, phase, needed=any(isinstance(action, Step) or (isinstance(action, Wait) and action.changes) for action in actions))
+        changes = any(isinstance(action, Step) or (isinstance(action, Wait) and action.changes) for action in actions)
+        yield from _claimed(ctx, phase, verdict, needed=changes)
         yield from actions
 
     return guarded
 
 
-def identity(ctx: Context, phase: str, *, needed: bool = False) -> Iterator[Action]:
-    """The identity file brought up to date; on a machine without any only where it is `needed`. A Stop where it is not for us to write."""
-    facts, verdict = ctx.facts, whose(ctx)
+def identity(ctx: Context, phase: str) -> Iterator[Action]:
+    """The identity file of a machine that has one brought up to date. A Stop where it is not for us to write."""
+    verdict = whose(ctx)
     if not verdict.workable:
         yield _stop(ctx, phase, verdict)
         return
+    yield from _claimed(ctx, phase, verdict, needed=False)
+
+
+def _claimed(ctx: Context, phase: str, verdict: Verdict, *, needed: bool) -> Iterator[Action]:
+    """The identity file of a machine that is free or ours, where it is not as it should be; where there is none, only if it is `needed`."""
+    facts = ctx.facts
     joins = phase == "join" or (phase == "addons" and bool(facts.identity.environment)) or verdict.adopt
     wanted = claimed(ctx.environment, ctx.node, facts, ctx.control, joins=joins and not ctx.node.control_plane)
     if wanted != facts.identity and (needed or verdict.adopt or (facts.identity.environment and evidence(facts))):

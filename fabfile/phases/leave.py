@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..cleaning import listed
 from ..context import Context
 from ..facts import NodeFacts
 from ..identity import judge, own_nodes
@@ -78,7 +79,7 @@ def undrained(output: str) -> str | None:
     told += [f"pod {namespace}/{pod} has not ended yet" for pod, namespace in slow]
     if not told:
         return (output.strip().splitlines() or ["no answer"])[-1][-160:]
-    return "; ".join(told[:3]) + f"; and {len(told) - 3} more" * (len(told) > 3)
+    return listed(told, 3, "; ")
 
 
 def _budget_of(namespace: str, pod: str, output: str) -> str:

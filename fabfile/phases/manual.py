@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from shlex import quote
 
+from ..cleaning import listed
 from ..context import Context
 from ..facts import STATE, Link, NodeFacts, parse_links
 from ..identity import MOVE_ETCD, evidence, strange_etcd
@@ -89,8 +90,7 @@ def containers(facts: NodeFacts) -> str:
         return "What Docker runs here is not known: it did not answer"
     if not facts.docker:
         return "No container runs here that is not Kubernetes'"
-    more = f" and {len(facts.docker) - 8} more" if len(facts.docker) > 8 else ""
-    return f"Docker runs here, and not for Kubernetes: {', '.join(facts.docker[:8])}{more}"
+    return f"Docker runs here, and not for Kubernetes: {listed(facts.docker, 8)}"
 
 
 def _none_stale(output: str) -> str | None:

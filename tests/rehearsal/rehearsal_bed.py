@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cli import run
 from fabfile import inventory, phases
 from fabfile.connection import NodeGroup
 from fabfile.context import Choices
+from fabfile.doctor.examine import Doctor, Report
 from fabfile.errors import KubefabError
 from fabfile.facts import NodeFacts
 from fabfile.hostkeys import KnownHosts
@@ -114,12 +116,22 @@ class Bed:
 
     def facts(self, *faults: str) -> dict[str, NodeFacts]:
         """Every node, observed and left as it is."""
+        with self._reading(*faults) as run:
+            return {node.name: run.observe(node) for node in run.environment.nodes}
+
+    def examined(self) -> Report:
+        """What the doctor says of every node, without the ports between them."""
+        with self._reading() as run:
+            nodes = run.environment.nodes
+            return Doctor(run.environment, run.group, lambda text: None).examine(nodes, run.survey(nodes), network=False)
+
+    @contextmanager
+    def _reading(self, *faults: str) -> Iterator[Run]:
         with rehearsal.running(self.environment, faults=faults) as simulation:
             environment = simulation.environment
             group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
             try:
-                run = Run(environment, group, Recorder(), clock=simulation.clock)
-                return {node.name: run.observe(node) for node in environment.nodes}
+                yield Run(environment, group, Recorder(), clock=simulation.clock)
             finally:
                 group.close()
 

@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import rehearsal
 from fabfile import inventory, phases
-from fabfile.connection import NodeGroup
-from fabfile.doctor import Doctor
-from fabfile.hostkeys import KnownHosts
 from fabfile.planning import plan
-from fabfile.runner import Run
 from fabfile.status import BROKEN, status
-from rehearsal_bed import INVENTORY, Bed, Recorder
+from rehearsal_bed import INVENTORY, Bed
 
 EDITS = {
     "REHEARSAL_POD_CIDR=10.55.0.0/16": ("POD_CIDR 10.44.0.0/16", "POD_CIDR=10.44.0.0/16"),
@@ -56,12 +51,7 @@ def test_status_plan_and_doctor_say_it(bed: Bed, tmp_path: Path) -> None:
     assert {cell.state for row in status(bed.environment, facts) for cell in row.cells} == {BROKEN}
     stops = [action for planned in plan(bed.environment, phases.BOOTSTRAP, bed.environment.nodes, facts) for action in planned.actions]
     assert stops and all("10.44.0.0/16" in getattr(action, "reason", "") for action in stops)
-    with rehearsal.running(bed.environment) as simulation:
-        environment = simulation.environment
-        group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
-        observed = Run(environment, group, Recorder(), clock=simulation.clock).survey(environment.nodes)
-        report = Doctor(environment, group, lambda text: None).examine(environment.nodes, observed, network=False)
-        group.close()
+    report = bed.examined()
     found = [finding for finding in report.findings if finding.code == "KF-SET-LASTING"]
     assert [finding.nodes for finding in found] == [("cp1",)] and not report.healthy
 

@@ -9,15 +9,12 @@ import pytest
 
 import rehearsal
 from fabfile import phases
-from fabfile.connection import NodeGroup
 from fabfile.context import Choices
-from fabfile.doctor import Doctor
-from fabfile.hostkeys import KnownHosts
 from fabfile.runner import Run
 from rehearsal.commands import host2017
 from rehearsal.host import Unit
 from rehearsal.simulation import Simulation
-from rehearsal_bed import Bed, Recorder
+from rehearsal_bed import Bed
 
 TOKEN = "rehear.sal0000000000000"
 EXTRA = f"REHEARSAL_KUBERNETES=1.5\nREHEARSAL_TOKEN={TOKEN}\n"
@@ -183,13 +180,7 @@ def test_the_doctor_finds_nothing_wrong_with_it(bed: Bed) -> None:
     """Neither before nor after: 1.5 has marks, residue and cgroups of its own."""
 
     def told() -> list[str]:
-        with rehearsal.running(bed.environment) as simulation:
-            environment = simulation.environment
-            group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
-            observed = Run(environment, group, Recorder(), clock=simulation.clock).survey(environment.nodes)
-            report = Doctor(environment, group, lambda text: None).examine(environment.nodes, observed, network=False)
-            group.close()
-        return [f"{finding.code} {finding.evidence}" for finding in report.findings]
+        return [f"{finding.code} {finding.evidence}" for finding in bed.examined().findings]
 
     assert told() == []
     all_done(bed)

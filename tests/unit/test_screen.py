@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fabfile.cleaning import listed
 from fabfile.errors import KubefabError, StepFailed
 from fabfile.progress import Progress, print_error, print_table
 from fabfile.screen import Screen, verdict
@@ -103,3 +104,16 @@ def test_plain_print_says_nothing_of_a_node(path: Path) -> None:
             said = ast.unparse(call.args[0])
             named = {n.id if isinstance(n, ast.Name) else n.attr for n in ast.walk(call.args[0]) if isinstance(n, ast.Name | ast.Attribute)}
             assert said.startswith("jsonlib.dumps(") or not named & FROM_NODES, f"{said}: by Screen().print"
+
+
+@pytest.mark.parametrize(
+    ("words", "separator", "text"),
+    [
+        ((), ", ", ""),
+        (("w1", "w2"), ", ", "w1, w2"),
+        (("w1", "w2", "w3"), ", ", "w1, w2 and 1 more"),
+        (("a stays", "b stays", "c stays", "d stays"), "; ", "a stays; b stays; and 2 more"),
+    ],
+)
+def test_a_long_list_is_shortened_and_counted(words: tuple[str, ...], separator: str, text: str) -> None:
+    assert listed(words, 2, separator) == text
