@@ -16,16 +16,21 @@ from rich.text import Text
 
 import lab.entry
 import rehearsal.entry
-from fabfile import PHASE_TASKS, choosing, describing, expiry, inventory, kubeconfig, operating, phases, planning, resetting
-from fabfile import status as status_module
-from fabfile.commands import agreed, command, exit_unless, exit_with, release, summary
+from fabfile import PHASE_TASKS, inventory, phases
+from fabfile.cli import describing, operating, resetting
+from fabfile.cli.common import agreed, command, exit_unless, exit_with, release, summary
+from fabfile.cli.progress import print_error, print_table
+from fabfile.cli.session import Options, Session, opened, tell_unlisted, warn
 from fabfile.context import Choices
 from fabfile.errors import EXIT_USAGE, KubefabError, UsageError
-from fabfile.facts import NodeFacts
 from fabfile.inventory import with_release
-from fabfile.progress import print_error, print_table
-from fabfile.screen import Screen, verdict
-from fabfile.session import Options, Session, opened, tell_unlisted, warn
+from fabfile.nodes.facts import NodeFacts
+from fabfile.text.screen import Screen, verdict
+from fabfile.views import calendar as expiry
+from fabfile.views import history as choosing
+from fabfile.views import kubeconfig
+from fabfile.views import plan as planning
+from fabfile.views import status as status_module
 
 
 @command(iterable=["fault"], optional=["kubeconfig", "yes"],

@@ -26,12 +26,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from fabfile import inventory, phases  # noqa: E402
-from fabfile.connection import NodeGroup  # noqa: E402
-from fabfile.hostkeys import KnownHosts  # noqa: E402
+from fabfile.cli.progress import Progress  # noqa: E402
 from fabfile.inventory import Environment, Node  # noqa: E402
-from fabfile.progress import Progress  # noqa: E402
-from fabfile.retry import Clock, RealClock  # noqa: E402
-from fabfile.runner import Run  # noqa: E402
+from fabfile.nodes.connection import NodeGroup  # noqa: E402
+from fabfile.nodes.hostkeys import KnownHosts  # noqa: E402
+from fabfile.run.retry import Clock, RealClock  # noqa: E402
+from fabfile.run.runner import Run  # noqa: E402
 
 
 @dataclass(frozen=True)

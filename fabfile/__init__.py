@@ -17,9 +17,9 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from . import phases  # noqa: E402
-from .commands import command, mark_phase, one_phase, release, targets  # noqa: E402
+from .cli.common import command, mark_phase, one_phase, release, targets  # noqa: E402
+from .cli.session import Options  # noqa: E402
 from .context import Choices  # noqa: E402
-from .session import Options  # noqa: E402
 
 
 def _phase_task(name: str, phase: phases.Phase, about: str, *aliases: str) -> Any:
@@ -54,7 +54,7 @@ def _reset(
     ask_sudo_pass: bool = False,
 ) -> None:
     """8 · Take nodes off the cluster, prove them clean"""
-    from .resetting import take_off  # what only this task needs
+    from .cli.resetting import take_off  # what only this task needs
 
     names = targets(c, on)
     options = Options(env, names, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .facts import NodeFacts
 from .identity import Record
 from .inventory import Environment, Node
-from .recipes.modern import Recipe
-from .settings import Settings
+from .inventory.settings import Settings
+from .nodes.facts import NodeFacts
+from .recipes.kubeadm import Recipe
 
 # Stands in a plan where only a run will know the value.
 LATER = "<known once the control plane answers>"

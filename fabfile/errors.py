@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .masking import mask
+from .text.masking import mask
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 

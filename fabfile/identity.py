@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from .facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts, parse_identity
 from .inventory import Environment, Node
+from .nodes.facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts, parse_identity
 from .steps import Action, File, Step
 
 RECORD = "identity.json"  # in the environment's folder on the operator's machine

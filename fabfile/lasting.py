@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .context import Context
-from .facts import NodeFacts
 from .inventory import Environment
+from .nodes.facts import NodeFacts
 from .steps import Action, Stop
 
 STOP = "cluster.settings"

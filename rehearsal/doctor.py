@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable
 
-from fabfile.settings import Settings
+from fabfile.inventory.settings import Settings
 
 from .bash import Unmodelled
 from .cluster import FLANNEL_MTU

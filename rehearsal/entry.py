@@ -9,10 +9,10 @@ from invoke.collection import Collection
 from rich.text import Text
 
 from fabfile import inventory
-from fabfile.commands import command
+from fabfile.cli.common import command
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment
-from fabfile.screen import Screen
+from fabfile.text.screen import Screen
 
 
 def _environment(name: str) -> Environment:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fabfile.settings import Settings
+from fabfile.inventory.settings import Settings
 
 from .cluster import Cluster, Settling
 from .host import Host

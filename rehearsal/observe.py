@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from io import StringIO
 
-from fabfile.facts import STATE, SWAP_UNITS
-from fabfile.firewall import COUNT
-from fabfile.keeping import CONTAINERD_CONFIG, NOTE, OBSERVE
+from fabfile.nodes.facts import STATE, SWAP_UNITS
+from fabfile.nodes.firewall import COUNT
+from fabfile.nodes.keeping import CONTAINERD_CONFIG, NOTE, OBSERVE
 
 from .bash import Shell, Streams, Unmodelled
 from .commands import dispatch

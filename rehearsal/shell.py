@@ -1,6 +1,6 @@
 """Our rendered scripts, run over the model: what the node's bash would do with each, and what would come back.
 
-In: a script as `fabfile.script.render` or `observe_script` made it.  Out: exit code and output, the trailer in it.
+In: a script as `fabfile.nodes.script.render` or `observe_script` made it.  Out: exit code and output, the trailer in it.
 A script of another form, a program that no table has, or shell syntax that no step uses ends with 127 and
 "not modelled: …", whatever the line does with exit codes.
 """
@@ -12,7 +12,7 @@ import traceback
 from dataclasses import dataclass, field
 from io import StringIO
 
-from fabfile.script import MARK, OUTPUT_LIMIT
+from fabfile.nodes.script import MARK, OUTPUT_LIMIT
 
 from . import doctor, observe, verifying
 from .bash import Exit, Shell, Streams, Unmodelled

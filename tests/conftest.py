@@ -49,7 +49,7 @@ def this_machine_is_no_node() -> Iterator[None]:
 
 def _of_a_node() -> dict[Path, int]:
     """What kubefab writes first on a node, where it is here, with the time of its last change in nanoseconds."""
-    from fabfile import keeping
+    from fabfile.nodes import keeping
 
     return {path: path.stat().st_mtime_ns for path in map(Path, (keeping.STATE, keeping.NOTE)) if path.exists()}
 
@@ -57,7 +57,7 @@ def _of_a_node() -> dict[Path, int]:
 @pytest.fixture(autouse=True)
 def no_secrets_of_others() -> Iterator[None]:
     """Secrets that a test registers are its own: all tests' together, the filter would grow and grow."""
-    from fabfile.masking import _masker
+    from fabfile.text.masking import _masker
 
     before = {name: set(value) if isinstance(value, set) else value for name, value in vars(_masker).items()}
     yield

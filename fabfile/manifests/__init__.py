@@ -11,11 +11,11 @@ from pathlib import Path
 
 import jinja2
 
-from .. import yamls
 from ..context import Context
-from ..facts import STATE, NodeFacts
-from ..recipes.modern import digest
+from ..nodes.facts import STATE, NodeFacts
+from ..recipes.kubeadm import digest
 from ..steps import File, Step
+from ..text import yamls
 
 STAMP, LOGIN = "kubefab.dev/digest", "kubefab.dev/login"  # annotations; the second is on an InfluxDB that asks for its login
 METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data

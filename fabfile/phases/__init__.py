@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from ..context import Context
 from ..inventory import Environment
+from ..legacy import phases as manual
 from ..steps import Action
-from . import manual
 from .addons import addons
 from .guard import building, taking_back
 from .install import install

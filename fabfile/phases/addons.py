@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..context import Context
-from ..facts import METRICS_QUERY, STATE
-from ..forms import Hostname
-from ..interfaces import Expected, interface_wait
+from ..inventory.settings import Settings
 from ..manifests import LOGIN, METRICS, VOLUME, applied, login, manifest
-from ..masking import masked_tail
-from ..settings import Settings
+from ..nodes.facts import METRICS_QUERY, STATE
+from ..recipes.flannel import Expected, interface_wait
 from ..steps import Action, Remedy, Step, Stop, Wait
+from ..text.forms import Hostname
+from ..text.masking import masked_tail
 
 # The login, where there is one, is in that container's environment, where `influx` looks for it.
 INFLUX = "kubectl -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute"

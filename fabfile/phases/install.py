@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from ..context import Context
-from ..keeping import CONTAINERD_CONFIG
+from ..nodes.keeping import CONTAINERD_CONFIG
 from ..recipes.packages import Apt, family
 from ..steps import Action, Step, Stop
 

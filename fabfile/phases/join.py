@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..context import LATER, Context
-from ..facts import STATE
-from ..interfaces import WITHOUT_LINKS, Expected, interface_wait
-from ..masking import masked_tail
+from ..nodes.facts import STATE
+from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait
 from ..steps import Action, File, Step, Stop, Wait
+from ..text.masking import masked_tail
 from .registry import unverified
 from .reset import kubeadm_reset
 

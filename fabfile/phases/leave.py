@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..cleaning import listed
 from ..context import Context
-from ..facts import NodeFacts
 from ..identity import judge, own_nodes
+from ..nodes.facts import NodeFacts
 from ..steps import Action, Step, Wait, command
+from ..text.cleaning import listed
 
 _FLAGS = ("--ignore-daemonsets", "--delete-emptydir-data", "--force")
 PATIENCE = 120.0  # seconds, from the first eviction to giving up

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..context import Context
-from ..facts import STATE
 from ..identity import MOVE_ETCD, strange_etcd
-from ..interfaces import WITHOUT_LINKS
-from ..masking import masked_tail
+from ..nodes.facts import STATE
+from ..recipes.flannel import WITHOUT_LINKS
 from ..steps import Action, File, Step, Stop, Wait
+from ..text.masking import masked_tail
 from .registry import unverified
 from .reset import kubeadm_reset
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..context import Context
-from ..interfaces import RESTART, Expected, interface_wait
 from ..manifests import applied, manifest
-from ..masking import masked_tail
+from ..recipes.flannel import RESTART, Expected, interface_wait
 from ..steps import Action, Remedy, Stop, Wait
+from ..text.masking import masked_tail
 
 
 def network(ctx: Context) -> Iterator[Action]:

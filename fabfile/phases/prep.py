@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..context import Context
-from ..facts import STATE, SWAP_UNITS, SYSCTLS
-from ..interfaces import WITHOUT_LINKS
+from ..nodes.facts import STATE, SWAP_UNITS, SYSCTLS
+from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
 

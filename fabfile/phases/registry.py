@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from .. import images
 from ..context import Context
-from ..facts import STATE
-from ..keeping import give_back_others
-from ..recipes.modern import CERTS, digest
+from ..inventory import images
+from ..nodes.facts import STATE
+from ..nodes.keeping import give_back_others
+from ..recipes.kubeadm import CERTS, digest
 from ..steps import Action, File, Step, Stop
 
 PROOF = f"{STATE}/canary"

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 from ..context import Context
-from ..facts import LINKS, STATE, TRACES, NodeFacts
-from ..firewall import NETWORK, without_ours
 from ..identity import ETCD_DATA, OWN_ETCD, RESETTING, evidence, own_etcd
-from ..interfaces import WITHOUT_LINKS
-from ..keeping import CONTAINERD_CONFIG, GIVE_BACK, HEAD, INDEX
 from ..manifests import VOLUME
-from ..recipes.modern import CERTS, SOCKET
+from ..nodes.facts import LINKS, STATE, TRACES, NodeFacts
+from ..nodes.firewall import NETWORK, without_ours
+from ..nodes.keeping import CONTAINERD_CONFIG, GIVE_BACK, HEAD, INDEX
+from ..recipes.flannel import WITHOUT_LINKS
+from ..recipes.kubeadm import CERTS, SOCKET
 from ..recipes.packages import Family, family, purgeable, to_unhold
 from ..steps import Action, Step, Stop, command
 from .leave import leave

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..facts import NodeFacts
-from ..keeping import KEPT, NOTE, PACKAGED, STATE, look
+from ..nodes.facts import NodeFacts
+from ..nodes.keeping import KEPT, NOTE, PACKAGED, STATE, look
 from ..steps import File, Step, Wait, command
-from .modern import Recipe
+from .kubeadm import Recipe
 
 # PINNED at the release's version. The others are what their repository has newest at the first install; all are held.
 # Beside them iptables, a mere recommendation of the kubelet's: reset finds kube-proxy's rules by it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fabfile.yamls import documents
+from fabfile.text.yamls import documents
 
 from ..bash import Call
 from ..cluster import Member, Token, builtin

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from fabfile.yamls import documents
+from fabfile.text.yamls import documents
 
 from ..bash import Call
 from ..cluster import Influx, Member, asks_for_login, key_of

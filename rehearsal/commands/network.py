@@ -6,7 +6,7 @@ import json
 import re
 from urllib.parse import urlsplit
 
-from fabfile.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, Settings
+from fabfile.inventory.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, Settings
 
 from ..bash import Call
 from ..host import Host
@@ -106,7 +106,7 @@ def _chains(rule: str) -> list[str]:
 
 
 def cluster_lines(saved: str) -> list[bool]:
-    """For each line of iptables-save's output, whether it is a cluster's: what fabfile.firewall's awk program says, written once more."""
+    """For each line of iptables-save's output, whether it is a cluster's: what fabfile.nodes.firewall's awk program says, written once more."""
     rows = saved.splitlines()
     tables: list[int] = []
     for row in rows:

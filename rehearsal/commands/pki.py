@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 
-from fabfile.yamls import dumped
+from fabfile.text.yamls import dumped
 
 from ..host import Host
 

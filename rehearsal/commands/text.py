@@ -7,7 +7,7 @@ import secrets
 import shlex
 import time
 
-from fabfile import firewall
+from fabfile.nodes import firewall
 
 from ..bash import Call, Unmodelled
 from ..machine import LOCKER, Machine

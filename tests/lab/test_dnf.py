@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import inventory, script
-from fabfile.facts import NodeFacts, observe_script, parse_facts
+from fabfile import inventory
 from fabfile.inventory import Environment
-from fabfile.recipes.modern import Recipe, recipe_for
+from fabfile.nodes import script
+from fabfile.nodes.facts import NodeFacts, observe_script, parse_facts
+from fabfile.recipes.kubeadm import Recipe, recipe_for
 from fabfile.recipes.packages import WANTED, Dnf, family
 from fabfile.steps import Step
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import rehearsal
 from cli import run
 from fabfile import inventory, phases
-from fabfile.connection import NodeGroup
 from fabfile.context import Choices
-from fabfile.doctor.examine import Doctor, Report
 from fabfile.errors import KubefabError
-from fabfile.facts import NodeFacts
-from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import Environment
-from fabfile.journal import Journal
+from fabfile.nodes.connection import NodeGroup
+from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.hostkeys import KnownHosts
 from fabfile.phases import Phase
-from fabfile.runner import NodeResult, Run, RunResult
+from fabfile.run.journal import Journal
+from fabfile.run.runner import NodeResult, Run, RunResult
+from fabfile.views.doctor.examine import Doctor, Report
 from rehearsal.simulation import Simulation
 
 INVENTORY = """\

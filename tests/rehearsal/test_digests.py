@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import digests, images
-from fabfile.recipes.modern import recipe_for
+from fabfile.inventory import images
+from fabfile.recipes.kubeadm import recipe_for
+from fabfile.views import digests
 from rehearsal_bed import Bed
 
 

@@ -10,25 +10,15 @@ import pytest
 import rehearsal
 from rehearsal_bed import Bed
 
-pytest.importorskip("fabfile.doctor.probe")
+pytest.importorskip("fabfile.views.doctor.probe")
 
-from fabfile.connection import NodeGroup
-from fabfile.doctor.clocks import SCRIPT, parse_clock
-from fabfile.doctor.probe import Probe, parse_probe, probe_script, questions
-from fabfile.doctor.wires import (
-    OVERLAY_PORT,
-    Member,
-    Tried,
-    gather_script,
-    listen_script,
-    parse_gather,
-    parse_listen,
-    parse_try,
-    try_script,
-)
-from fabfile.doctor.wires import Test as Trial
-from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import Environment
+from fabfile.nodes.connection import NodeGroup
+from fabfile.nodes.hostkeys import KnownHosts
+from fabfile.views.doctor.clocks import SCRIPT, parse_clock
+from fabfile.views.doctor.probe import Probe, parse_probe, probe_script, questions
+from fabfile.views.doctor.wires import OVERLAY_PORT, Member, Tried, gather_script, listen_script, parse_gather, parse_listen, parse_try, try_script
+from fabfile.views.doctor.wires import Test as Trial
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import pytest
 
 import rehearsal
-from fabfile.connection import NodeGroup
-from fabfile.doctor import ERROR, Doctor, Report
-from fabfile.hostkeys import KnownHosts
+from fabfile.cli.progress import Progress
 from fabfile.inventory import Environment
-from fabfile.progress import Progress
-from fabfile.runner import Run
-from fabfile.verify import FAILED, OK, Check, Verifier
+from fabfile.nodes.connection import NodeGroup
+from fabfile.nodes.hostkeys import KnownHosts
+from fabfile.run.runner import Run
+from fabfile.views.doctor import ERROR, Doctor, Report
+from fabfile.views.verify import FAILED, OK, Check, Verifier
 from rehearsal_bed import Bed
 
 

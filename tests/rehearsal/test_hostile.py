@@ -13,7 +13,8 @@ from invoke import Exit
 
 import rehearsal
 import tasks
-from fabfile import PHASE_TASKS, inventory, runner
+from fabfile import PHASE_TASKS, inventory
+from fabfile.run import runner
 from rehearsal.faults import TABLE
 from rehearsal.hostile import CANARY, KINDS
 from rehearsal.simulation import Simulation

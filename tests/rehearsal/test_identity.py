@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import phases, script
-from fabfile.facts import IDENTITY, STATE
+from fabfile import phases
 from fabfile.identity import RECORD
-from fabfile.runner import Run
+from fabfile.nodes import script
+from fabfile.nodes.facts import IDENTITY, STATE
+from fabfile.run.runner import Run
 from rehearsal import shell
 from rehearsal.cluster import DATABASE
 from rehearsal.host import Host, Link, Unit

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fabfile import inventory, phases
-from fabfile.planning import plan
-from fabfile.status import BROKEN, status
+from fabfile.views.plan import plan
+from fabfile.views.status import BROKEN, status
 from rehearsal_bed import INVENTORY, Bed
 
 EDITS = {

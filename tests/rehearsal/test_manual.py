@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from fabfile import script
-from fabfile.settings import Settings
+from fabfile.inventory.settings import Settings
+from fabfile.nodes import script
 from rehearsal import shell
 from rehearsal.cluster import Cluster, Settling
 from rehearsal.host import Host

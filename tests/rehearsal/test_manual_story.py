@@ -10,7 +10,7 @@ import pytest
 import rehearsal
 from fabfile import phases
 from fabfile.context import Choices
-from fabfile.runner import Run
+from fabfile.run.runner import Run
 from rehearsal.commands import host2017
 from rehearsal.host import Unit
 from rehearsal.simulation import Simulation

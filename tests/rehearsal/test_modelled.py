@@ -15,13 +15,14 @@ from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fabfile import phases, script
+from fabfile import phases
 from fabfile.context import Choices, Context
-from fabfile.facts import STATE, TRACES, NodeFacts, Unit, observe_script, parse_facts
 from fabfile.inventory import Environment
-from fabfile.recipes.modern import recipe_for
-from fabfile.runner import managed_files
-from fabfile.settings import KEYS
+from fabfile.inventory.settings import KEYS
+from fabfile.nodes import script
+from fabfile.nodes.facts import STATE, TRACES, NodeFacts, Unit, observe_script, parse_facts
+from fabfile.recipes.kubeadm import recipe_for
+from fabfile.run.runner import managed_files
 from fabfile.steps import Action, Step, Wait
 from rehearsal import shell
 from rehearsal.cluster import Cluster, Settling

@@ -114,7 +114,7 @@ def test_reset_after_anything_ends_clean(cluster: tuple[int, dict[str, str]], st
 
 def stopped_run(bed: Bed, after: int, *faults: str, workers: int) -> Outcome:
     """A bootstrap that is stopped, as by Ctrl-C, once so many scripts ran."""
-    from fabfile.runner import Run
+    from fabfile.run.runner import Run
     from rehearsal.simulation import Simulation
 
     def arrange(simulation: Simulation, run: Run) -> None:

@@ -146,8 +146,8 @@ def test_a_cluster_is_told_before_it_is_taken_down(bed: Bed, capsys: pytest.Capt
 
 def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     from fabfile import inventory
-    from fabfile.resetting import take_off
-    from fabfile.session import Options
+    from fabfile.cli.resetting import take_off
+    from fabfile.cli.session import Options
 
     with monkeypatch.context() as patch:
         patch.setattr(inventory, "load", lambda name: bed.environment)

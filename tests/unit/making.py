@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from fabfile.context import Choices, Context
-from fabfile.facts import STATE, SYSCTLS, Digest, Identity, Kubeconfig, Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
+from fabfile.inventory.settings import KEYS, Settings
 from fabfile.manifests import STAMP, manifest
+from fabfile.nodes.facts import STATE, SYSCTLS, Digest, Identity, Kubeconfig, Link, NodeFacts, Unit
 from fabfile.phases import Phase
 from fabfile.phases.prep import MODULES, SYSCTL
 from fabfile.phases.registry import PROOF
-from fabfile.recipes.modern import Recipe, digest, recipe_for
+from fabfile.recipes.kubeadm import Recipe, digest, recipe_for
 from fabfile.recipes.packages import WANTED, family
-from fabfile.settings import KEYS, Settings
 from fabfile.steps import Action, File, Step, Stop, Wait
 
 POD_CIDR = "10.44.0.0/16"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from fabfile import inventory
-from fabfile.card import Line, card, login_command, token_command
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment
-from fabfile.masking import MASKED, mask
+from fabfile.tables.card import Line, card, login_command, token_command
+from fabfile.text.masking import MASKED, mask
 from making import environment
 
 HALVES = {"aws": "5fcddc13c9193dd1", "datacenter": "8679e4553a1e7426"}

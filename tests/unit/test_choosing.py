@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fabfile import phases
-from fabfile.choosing import Past, chosen_nodes, past, phases_from, unfinished
 from fabfile.errors import UsageError
-from fabfile.journal import Journal
+from fabfile.run.journal import Journal
+from fabfile.views.history import Past, chosen_nodes, past, phases_from, unfinished
 from making import environment
 
 ENV = environment()

@@ -226,9 +226,9 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_generated_parts_of_the_documentation_are_fresh() -> None:
-    from fabfile.docs import stale
+    from tools.docs import stale
 
-    assert stale() == [], "run `python -m fabfile.docs`"
+    assert stale() == [], "run `python -m tools.docs`"
 
 
 def test_links_inside_the_documentation_lead_somewhere() -> None:
@@ -243,7 +243,7 @@ def test_links_inside_the_documentation_lead_somewhere() -> None:
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, answer: object, count: int) -> None:
-    from fabfile.commands import confirm
+    from fabfile.cli.common import confirm
     from making import environment
 
     def typed(text: str) -> str:

@@ -20,13 +20,13 @@ import paramiko
 import pytest
 from paramiko.hostkeys import HostKeys
 
-from fabfile import connection as connection_module
-from fabfile import script
-from fabfile.connection import Connection, NodeGroup, outcome
 from fabfile.errors import KubefabError, StepFailed, Unreachable, UsageError
-from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import Environment, Node
-from fabfile.settings import Settings
+from fabfile.inventory.settings import Settings
+from fabfile.nodes import connection as connection_module
+from fabfile.nodes import script
+from fabfile.nodes.connection import Connection, NodeGroup, outcome
+from fabfile.nodes.hostkeys import KnownHosts
 from rehearsal.login import Login
 from rehearsal.server import Dropped, Endpoint, Exchange, Farm, key_from, new_key_seed, private_text
 
@@ -549,7 +549,7 @@ def test_a_machine_that_has_no_flock_is_not_locked(bench: Bench) -> None:
 
 @pytest.mark.timeout(30)
 def test_a_run_lock_that_never_comes_is_an_error_in_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fabfile.connection.LOCK_PATIENCE", -4.5)
+    monkeypatch.setattr("fabfile.nodes.connection.LOCK_PATIENCE", -4.5)
     bench.settings = replace(bench.settings, connect_timeout=0.5)
     endpoint, node = bench.serve()
     endpoint.handler = lambda exchange: (0, exchange.read(patient=True))
@@ -718,7 +718,7 @@ def test_a_lock_that_another_run_has_had_since_is_not_taken_again(holder: Holder
 
 
 def test_a_link_whose_run_lock_is_gone_is_closed_under_the_commands_on_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fabfile.connection.SIGN_OF_LIFE", 0.05)
+    monkeypatch.setattr("fabfile.nodes.connection.SIGN_OF_LIFE", 0.05)
     asleep = threading.Event()
     endpoint, node = bench.serve(run=lambda text: (0, str(asleep.wait(20) if "hello" in text else "").encode()))
     with bench.connect(node) as connection, connection.hold("me"), ThreadPoolExecutor(1) as pool:

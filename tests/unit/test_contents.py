@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fabfile.contents import LIMIT, Contents, lines, parse, strangers
+from fabfile.views.contents import LIMIT, Contents, lines, parse, strangers
 from making import api_node, control_plane, environment
 
 ENV = environment()

@@ -9,8 +9,8 @@ import pytest
 import fabfile
 import tasks
 from fabfile.inventory import PROJECT
-from fabfile.recipes.coverage import ROWS, Row, table
-from fabfile.recipes.manual import Manual
+from fabfile.legacy.commands import Manual
+from fabfile.legacy.coverage import ROWS, Row, table
 from making import environment
 
 IDS = re.findall(

@@ -16,21 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fabfile.doctor import ERROR, NOTE, WARNING, Finding, Report, clocks, matrix, show, wires
-from fabfile.doctor.chart import Chart, Patient
-from fabfile.doctor.clocks import Reading, skews
-from fabfile.doctor.cluster import cluster
-from fabfile.doctor.examine import _patient
-from fabfile.doctor.examine import member as as_member
-from fabfile.doctor.finding import merged
-from fabfile.doctor.fleet import fleet
-from fabfile.doctor.machine import machine, refusals
-from fabfile.doctor.probe import Answer, Dated, Disk, Probe, parse_probe, probe_script, questions
-from fabfile.doctor.sources import sources
 from fabfile.errors import StepFailed, Unreachable
-from fabfile.facts import Digest, Identity, Link, NodeFacts, Unit
 from fabfile.inventory import Environment, Node
-from fabfile.masking import mask
+from fabfile.nodes.facts import Digest, Identity, Link, NodeFacts, Unit
+from fabfile.text.masking import mask
+from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, clocks, matrix, show, wires
+from fabfile.views.doctor.chart import Chart, Patient
+from fabfile.views.doctor.clocks import Reading, skews
+from fabfile.views.doctor.cluster import cluster
+from fabfile.views.doctor.examine import _patient
+from fabfile.views.doctor.examine import member as as_member
+from fabfile.views.doctor.finding import merged
+from fabfile.views.doctor.fleet import fleet
+from fabfile.views.doctor.machine import machine, refusals
+from fabfile.views.doctor.probe import Answer, Dated, Disk, Probe, parse_probe, probe_script, questions
+from fabfile.views.doctor.sources import sources
 from making import ALL_STAMPED, CA, OTHER_CA, api_node, control_plane, environment, fresh, member
 
 ENV = environment()
@@ -572,6 +572,6 @@ def test_no_facts_at_all_is_no_crash() -> None:
 def test_every_code_is_in_the_documentation_and_the_other_way_round() -> None:
     project = Path(__file__).parents[2]
     page = (project / "docs/doctor.md").read_text()
-    source = "\n".join(path.read_text() for path in (project / "fabfile/doctor").glob("*.py"))
+    source = "\n".join(path.read_text() for path in (project / "fabfile/views/doctor").glob("*.py"))
     told = set(re.findall(r"`(KF-[A-Z0-9-]+)`", page)) - {"KF-NET-UDP8472"}
     assert told == set(re.findall(r'"(KF-[A-Z]+-[A-Z0-9]+)"', source))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import evidence
 from fabfile.errors import KubefabError, Unreachable
-from fabfile.masking import MASKED, register
+from fabfile.text.masking import MASKED, register
+from fabfile.views import evidence
 from making import environment
 
 ENV = environment()

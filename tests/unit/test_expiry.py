@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.expiry import DAY, Date, lines, parse, script
+from fabfile.views.calendar import DAY, Date, lines, parse, script
 
 NOW = 1_790_000_000.0
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile.facts import SWAP_UNITS, NodeFacts, Unit, observe_script, parse_facts, parse_links
+from fabfile.nodes.facts import SWAP_UNITS, NodeFacts, Unit, observe_script, parse_facts, parse_links
 from fabfile.recipes.packages import Apt, Dnf, family
 from fabfile.steps import File
 

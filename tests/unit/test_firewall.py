@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import firewall
-from fabfile.facts import observe_script
+from fabfile.nodes import firewall
+from fabfile.nodes.facts import observe_script
 from rehearsal.commands.network import cluster_lines
 
 

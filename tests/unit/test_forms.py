@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import forms
-from fabfile.cleaning import clean, line
-from fabfile.facts import NodeFacts, parse_facts, parse_links
-from fabfile.forms import FormError, Hostname
+from fabfile.nodes.facts import NodeFacts, parse_facts, parse_links
+from fabfile.text import forms
+from fabfile.text.cleaning import clean, line
+from fabfile.text.forms import FormError, Hostname
 
 RECORDED = Path(__file__).parent / "recorded"
 ACTING = "\x1b]52;c;cm0gLXJmIH4=\x07\x1b[2J\x9b31m\u202e\u2066\u200b\u2028\x00\x08\ud800"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.gates import Blocked, Gates
+from fabfile.run.gates import Blocked, Gates
 
 
 def never() -> bool:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile.context import Choices
-from fabfile.facts import Identity, Kubeconfig, NodeFacts
 from fabfile.identity import Kind, Record, judge
+from fabfile.nodes.facts import Identity, Kubeconfig, NodeFacts
 from fabfile.phases import EVERY, for_release
 from fabfile.steps import Action, Step, Stop, Wait
 from making import CA, OTHER_CA, OTHER_UID, UID, api_node, context, control_plane, environment, fresh, identity, installed, links, member

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile.context import Choices
-from fabfile.doctor import wires
-from fabfile.doctor.chart import Chart, Patient
-from fabfile.doctor.cluster import cluster
-from fabfile.doctor.finding import guarded
-from fabfile.doctor.probe import Dated, Probe
-from fabfile.facts import Link, NodeFacts, parse_facts
-from fabfile.forms import FormError, Hostname
 from fabfile.inventory import Environment
+from fabfile.nodes.facts import Link, NodeFacts, parse_facts
 from fabfile.phases import BOOTSTRAP, RESET, for_release
 from fabfile.steps import Action, Step, Stop
+from fabfile.text.forms import FormError, Hostname
+from fabfile.views.doctor import wires
+from fabfile.views.doctor.chart import Chart, Patient
+from fabfile.views.doctor.cluster import cluster
+from fabfile.views.doctor.finding import guarded
+from fabfile.views.doctor.probe import Dated, Probe
 from making import ALL_STAMPED, context, control_plane, environment, member
 
 ENV = environment()

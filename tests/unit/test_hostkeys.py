@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paramiko.hostkeys import HostKeys
 
 from fabfile.errors import KubefabError
-from fabfile.hostkeys import KeyRefused, KnownHosts, canonical, parse
+from fabfile.nodes.hostkeys import KeyRefused, KnownHosts, canonical, parse
 from rehearsal.server import key_from
 
 RIGHT, OTHER, THIRD = (key_from(bytes([number]) * 32) for number in range(3))

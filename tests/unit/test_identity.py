@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fabfile import identity as identities
-from fabfile.facts import Identity, Kubeconfig, Link, NodeFacts, parse_identity
 from fabfile.identity import Kind, Record, judge
+from fabfile.nodes.facts import Identity, Kubeconfig, Link, NodeFacts, parse_identity
 from making import CA, OTHER_CA, OTHER_UID, UID, api_node, control_plane, environment, fresh, identity, installed, links, member, prepared
 
 ENV, OTHER = environment(), environment(name="other")

@@ -11,15 +11,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile import digests, images, inventory, phases, planning
+from fabfile import inventory, phases
 from fabfile.context import Context
 from fabfile.errors import UsageError
-from fabfile.facts import NodeFacts, observe_script
-from fabfile.inventory import Environment
+from fabfile.inventory import Environment, images
 from fabfile.manifests import manifest
+from fabfile.nodes.facts import NodeFacts, observe_script
 from fabfile.phases import Phase
-from fabfile.recipes.modern import Recipe, recipe_for
+from fabfile.recipes.kubeadm import Recipe, recipe_for
 from fabfile.steps import Action, Step, Stop
+from fabfile.views import digests
+from fabfile.views import plan as planning
 from making import bare, control_plane, environment, fresh, installed, member
 
 ETCD, DNS = "registry.k8s.io/etcd:3.6.8-0", "registry.k8s.io/coredns/coredns:v1.14.2"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fabfile import inventory
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, Node, load, state_folder
-from fabfile.masking import mask
+from fabfile.text.masking import mask
 
 GOOD = """\
 A_CONTROL_PLANE="192.0.2.1 private=10.2.0.1"

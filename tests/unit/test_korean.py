@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from fabfile import docs, korean
 from fabfile.inventory import PROJECT
+from tools import docs, korean
 
 ENGLISH = (PROJECT / "README.md").read_text(encoding="utf-8")
 KOREAN = (PROJECT / "docs/README.ko.md").read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ def test_tables_have_the_same_rows() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_generated_tables_are_translated_cell_by_cell(name: str) -> None:
     table = docs.BLOCKS[name]()
-    assert korean.untranslated(table) == [], "give these a line in fabfile/korean.py"
+    assert korean.untranslated(table) == [], "give these a line in tools/korean.py"
     made = korean.translated(table)
     assert [line.count("|") for line in made.splitlines()] == [line.count("|") for line in table.splitlines()]
     assert sorted(re.findall(r"`[^`]*`", made)) == sorted(re.findall(r"`[^`]*`", table))

@@ -16,10 +16,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import kubeconfig
 from fabfile.errors import KubefabError
 from fabfile.inventory import PROJECT, Environment
-from fabfile.masking import mask
+from fabfile.text.masking import mask
+from fabfile.views import kubeconfig
 from making import VirtualClock, environment
 
 ENV = environment(name="aws")

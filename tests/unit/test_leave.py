@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fabfile.context import Choices
-from fabfile.facts import NodeFacts, Unit
+from fabfile.nodes.facts import NodeFacts, Unit
 from fabfile.phases.leave import leave, undrained
 from fabfile.steps import Step, Wait
 from making import api_node, context, control_plane, environment, ids, member, text_of

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from fabfile import verify, yamls
-from fabfile.facts import NodeFacts
 from fabfile.inventory import Environment
 from fabfile.manifests import LABELS, NAMES, STAMP, Manifest, applied, manifest
+from fabfile.nodes.facts import NodeFacts
+from fabfile.text import yamls
+from fabfile.views import verify
 from making import context, control_plane, environment
 
 

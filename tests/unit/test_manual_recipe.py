@@ -9,19 +9,19 @@ from dataclasses import replace
 
 import pytest
 
-from fabfile import script
-from fabfile.commands import confirm, release
+from fabfile.cli.common import confirm, release
 from fabfile.context import Choices, Context
 from fabfile.errors import UsageError
-from fabfile.facts import Link, Mount, NodeFacts, Unit
 from fabfile.inventory import Environment, load, with_release
+from fabfile.legacy import phases
+from fabfile.legacy.commands import DIFFERENCES, Line, Manual, differences_table, warning
+from fabfile.nodes import script
+from fabfile.nodes.facts import Link, Mount, NodeFacts, Unit
 from fabfile.phases import BOOTSTRAP, EVERY, RESET, for_release
-from fabfile.phases import manual as phases
-from fabfile.planning import as_text, plan
-from fabfile.recipes.manual import DIFFERENCES, Line, Manual, differences_table, warning
-from fabfile.recipes.modern import recipe_for
-from fabfile.rendering import OURS, rendering
+from fabfile.recipes.kubeadm import recipe_for
 from fabfile.steps import Action, Step, Stop, Wait
+from fabfile.views.legacy import OURS, rendering
+from fabfile.views.plan import as_text, plan
 from making import api_node, bare, environment, having, ids
 
 BASE = "http://cocktail-cloud.acornsoft.io/api/kube/manifests"
@@ -186,7 +186,7 @@ def test_addresses_are_settings() -> None:
 def test_the_recipe_is_a_set_of_phases_of_the_same_names() -> None:
     assert [p.name for p in for_release(made(), [*BOOTSTRAP, RESET])] == [p.name for p in (*BOOTSTRAP, RESET)]
     assert for_release(environment(), BOOTSTRAP) == list(BOOTSTRAP)
-    assert all(p.run.__module__ == "fabfile.phases.manual" for p in for_release(made(), [*BOOTSTRAP, RESET]))
+    assert all(p.run.__module__ == "fabfile.legacy.phases" for p in for_release(made(), [*BOOTSTRAP, RESET]))
 
 
 def test_it_warns_of_what_is_gone_and_of_a_published_token() -> None:

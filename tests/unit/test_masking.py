@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.errors import KubefabError
-from fabfile.masking import MASKED, SHORTEST, Masker
+from fabfile.text.masking import MASKED, SHORTEST, Masker
 
 SECRETS = st.text(alphabet=string.ascii_letters + string.digits + "!$%&/()=?+*'\"\\ -_.:;<>|^", min_size=SHORTEST, max_size=40)
 
@@ -152,7 +152,7 @@ def test_ordinary_text_stays(text: str) -> None:
 
 
 def test_an_error_is_masked_in_all_its_parts() -> None:
-    from fabfile.masking import register
+    from fabfile.text.masking import register
 
     register("s3cr3t-of-this-test")
     error = KubefabError("m s3cr3t-of-this-test", "r s3cr3t-of-this-test", "o s3cr3t-of-this-test")

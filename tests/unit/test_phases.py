@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from fabfile import phases
 from fabfile.context import Choices
-from fabfile.facts import LINKS, STATE, TRACES, Digest, Link, Mount, NodeFacts, Unit
 from fabfile.inventory import Environment
+from fabfile.nodes.facts import LINKS, STATE, TRACES, Digest, Link, Mount, NodeFacts, Unit
 from fabfile.phases import BOOTSTRAP, EVERY
 from fabfile.phases.addons import retention_fault
 from fabfile.phases.network import _all_running

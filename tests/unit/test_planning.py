@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fabfile.inventory import load
-from fabfile.masking import register
 from fabfile.phases import BOOTSTRAP, RESET
-from fabfile.planning import as_data, as_text, assumed, plan
 from fabfile.steps import File, Step
+from fabfile.text.masking import register
+from fabfile.views.plan import as_data, as_text, assumed, plan
 from making import ALL_STAMPED, control_plane, environment, ids, member
 
 
@@ -97,7 +97,7 @@ def test_no_secret_is_in_any_form_of_a_plan() -> None:
 
 
 def test_a_command_with_something_like_a_token_in_it_is_masked() -> None:
-    from fabfile.planning import Planned
+    from fabfile.views.plan import Planned
 
     step = Step("join.x", "x", ("kubeadm join --token abcdef.0123456789abcdef",), files=(File("/x", "y\n"),))
     shown = "\n".join(as_text(Planned("w1", "join", (step,)), commands=True)) + json.dumps(as_data(Planned("w1", "join", (step,))))

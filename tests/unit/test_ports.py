@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fabfile import ports
-from fabfile.ports import ADMIN, MANUAL, TABLE, TCP, UDP, required
+from fabfile.tables import ports
+from fabfile.tables.ports import ADMIN, MANUAL, TABLE, TCP, UDP, required
 from making import environment
 
 

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from fabfile.cli.progress import CROWD, SILENCE, Progress, print_error, print_failures, print_table, seconds
 from fabfile.errors import KubefabError, StepFailed
-from fabfile.masking import register
-from fabfile.progress import CROWD, SILENCE, Progress, print_error, print_failures, print_table, seconds
-from fabfile.runner import NodeResult, RunResult
+from fabfile.run.runner import NodeResult, RunResult
+from fabfile.text.masking import register
 
 
 def pipe(width: int = 80) -> Console:

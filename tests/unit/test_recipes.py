@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.errors import UsageError
-from fabfile.masking import mask
-from fabfile.recipes.modern import RELEASES, digest, merged, recipe_for
+from fabfile.inventory.settings import KEYS
+from fabfile.recipes.kubeadm import RELEASES, digest, merged, recipe_for
 from fabfile.recipes.packages import Apt, Dnf, family
-from fabfile.settings import KEYS
 from fabfile.steps import Step
+from fabfile.text.masking import mask
 from making import CA, environment, fresh
 
 TOKEN = "abcdef.0123456789abcdef"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fabfile import report
-from fabfile.report import Timing, critical_path, path_seconds, read_run
+from fabfile.views import timing as report
+from fabfile.views.timing import Timing, critical_path, path_seconds, read_run
 
 
 def event(kind: str, t: float, node: str = "", **more: Any) -> dict[str, Any]:

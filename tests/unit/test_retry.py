@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.retry import RealClock, attempt, poll
+from fabfile.run.retry import RealClock, attempt, poll
 
 
 class Virtual:

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import pytest
 
 import rbac
-from fabfile import yamls
 from fabfile.manifests import NAMES, manifest
+from fabfile.text import yamls
 from making import context, control_plane, environment
 from rbac import Request, accounts, can
 

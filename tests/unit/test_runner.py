@@ -20,18 +20,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile import journal as journal_module
-from fabfile import runner
 from fabfile.context import Choices, Context
 from fabfile.errors import KubefabError, StepFailed, Unreachable
-from fabfile.facts import NodeFacts
 from fabfile.inventory import Node
-from fabfile.journal import Journal, read
-from fabfile.masking import MASKED, register
+from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.script import LOCKED
 from fabfile.phases import Phase
-from fabfile.runner import NodeResult, Run, RunResult
-from fabfile.script import LOCKED
+from fabfile.run import journal as journal_module
+from fabfile.run import runner
+from fabfile.run.journal import Journal, read
+from fabfile.run.runner import NodeResult, Run, RunResult
 from fabfile.steps import Action, Remedy, Step, Stop, Wait
+from fabfile.text.masking import MASKED, register
 from making import api_node, environment, identity
 
 PATIENCE = 20  # seconds until a test that hangs is a failed test
@@ -590,7 +590,7 @@ def test_the_token_of_a_run_is_deleted_at_its_end_however_it_ends(world: Callabl
 
 
 def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> None:
-    from fabfile.masking import mask
+    from fabfile.text.masking import mask
 
     tokens = {runner.new_token() for _ in range(20)}
     assert len(tokens) == 20

@@ -13,10 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fabfile.cleaning import listed
+from fabfile.cli.progress import Progress, print_error, print_table
 from fabfile.errors import KubefabError, StepFailed
-from fabfile.progress import Progress, print_error, print_table
-from fabfile.screen import Screen, verdict
+from fabfile.text.cleaning import listed
+from fabfile.text.screen import Screen, verdict
 
 PROJECT = Path(__file__).parents[2]
 EVIL = "w1\x1b]52;c;cm0=\x07\x1b]0;mine\x07\x1b[2J\x9b2J\u202e\x08\x7f\ud800 [/bin/httpd] [red]x[/] :warning: ✓ cluster done"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import script
-from fabfile.script import LOCKED, OUTPUT_LIMIT, Outcome, parse, render
+from fabfile.nodes import script
+from fabfile.nodes.script import LOCKED, OUTPUT_LIMIT, Outcome, parse, render
 from fabfile.steps import File, assignments, command
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from fabfile import inventory
 from fabfile.errors import UsageError
-from fabfile.ports import ADMIN, CONTROL, WORKERS
-from fabfile.security_group import FORMATS, admins, openings, remarks, render
+from fabfile.tables.ports import ADMIN, CONTROL, WORKERS
+from fabfile.tables.security_group import FORMATS, admins, openings, remarks, render
 from making import environment
 
 ME = admins("198.51.100.7")

@@ -10,15 +10,17 @@ from dataclasses import replace
 
 import pytest
 
-from fabfile import evidence, expiry, script
 from fabfile.context import Choices
-from fabfile.doctor import probe, wires
-from fabfile.facts import NodeFacts, observe_script
 from fabfile.inventory import Environment
+from fabfile.nodes import script
+from fabfile.nodes.facts import NodeFacts, observe_script
 from fabfile.phases import BOOTSTRAP, RESET
-from fabfile.planning import Planned, plan
-from fabfile.runner import managed_files
+from fabfile.run.runner import managed_files
 from fabfile.steps import Step, Stop, Wait
+from fabfile.views import calendar as expiry
+from fabfile.views import evidence
+from fabfile.views.doctor import probe, wires
+from fabfile.views.plan import Planned, plan
 from making import control_plane, environment, fresh, links, member, recipe
 
 SYSTEMS = {

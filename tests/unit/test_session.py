@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fabfile.connection import NodeGroup, operator
+from fabfile.cli.session import FILES, Session, _interruptible, _lock, _many_files
 from fabfile.errors import KubefabError, StepFailed, Unreachable
-from fabfile.hostkeys import KnownHosts
 from fabfile.inventory import private_folder
-from fabfile.session import FILES, Session, _interruptible, _lock, _many_files
+from fabfile.nodes.connection import NodeGroup, operator
+from fabfile.nodes.hostkeys import KnownHosts
 from making import environment
 
 
@@ -138,7 +138,7 @@ def test_nohup_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_token_that_cannot_be_deleted_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fabfile.session.TOKEN_PATIENCE", 0.1)
+    monkeypatch.setattr("fabfile.cli.session.TOKEN_PATIENCE", 0.1)
     never = Event()
     try:
         assert Leaving(monkeypatch, never).gets(signal.SIGINT, signal.SIGINT) == ["told", "terminal", "links closed", "exit 130"]

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from fabfile import settings as forms
-from fabfile import verify
 from fabfile.context import Choices
-from fabfile.doctor.probe import probe_script, questions
 from fabfile.inventory import Environment
+from fabfile.inventory import settings as forms
+from fabfile.inventory.settings import KEYS
 from fabfile.phases import EVERY, for_release
-from fabfile.settings import KEYS
 from fabfile.steps import Action, File, Step, Stop, Wait
+from fabfile.views import verify
+from fabfile.views.doctor.probe import probe_script, questions
 from making import context, control_plane, environment, fresh, installed, member
 from rehearsal.bash import Literal, parse
 

@@ -8,9 +8,9 @@ import time
 import pytest
 from rich.console import Console
 
+from fabfile.cli.progress import print_error
 from fabfile.errors import StepFailed
-from fabfile.progress import print_error
-from fabfile.signatures import TABLE, every, likely
+from fabfile.views.signatures import TABLE, every, likely
 
 LINES = {
     "SIG-CGROUP-V1": "E1102 run.go:72] command failed: kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is in maintenance mode",

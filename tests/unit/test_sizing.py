@@ -6,7 +6,7 @@ import pytest
 
 from fabfile import inventory
 from fabfile.errors import UsageError
-from fabfile.sizing import BEYOND, CONTROL_PLANE, GAP, WORKER, advise, as_data, as_text
+from fabfile.tables.sizing import BEYOND, CONTROL_PLANE, GAP, WORKER, advise, as_data, as_text
 
 
 @pytest.mark.parametrize(

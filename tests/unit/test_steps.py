@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from fabfile.interfaces import Expected, interface_wait
+from fabfile.recipes.flannel import Expected, interface_wait
 from fabfile.steps import File, Remedy, Step, Stop, Wait
 from making import links, settings
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fabfile import script, verify
 from fabfile.errors import StepFailed
-from fabfile.forms import FormError
-from fabfile.verify import FAILED, OK, UNTESTED, Check, Probe, Seen, Verifier
+from fabfile.nodes import script
+from fabfile.text.forms import FormError
+from fabfile.views import verify
+from fabfile.views.verify import FAILED, OK, UNTESTED, Check, Probe, Seen, Verifier
 from making import VirtualClock, environment
 
 

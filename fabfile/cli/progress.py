@@ -1,0 +1,196 @@
+"""What a person sees while a run goes on and when it ends. Quiet when fine; on failure: node, step, command, output, next action.
+
+On a terminal a live line for each node at work; in a pipe plain lines, and a sign of life where `SILENCE` passes without one.
+Above `CROWD` nodes, one line a phase.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from contextlib import suppress
+from threading import Event, Lock, Thread
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import KubefabError, StepFailed
+from ..run.runner import NodeResult, RunResult
+from ..text.masking import mask
+from ..text.screen import Screen
+from ..views.signatures import likely
+
+CROWD = 12
+LIVE_ROWS = 14
+SILENCE = 30.0  # seconds
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: 4.2 s, 38 s, 2 min 05 s."""
+    if value < 9.95:
+        return f"{value:.1f} s"
+    if value < 99.5:
+        return f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+class Progress:
+    """Reporter for a terminal or a pipe; a context manager around a run."""
+
+    def __init__(self, nodes: list[str], *, console: Console | None = None, simulated: bool = False) -> None:
+        self.console = console or Screen()
+        self._nodes = nodes
+        self._crowd = len(nodes) > CROWD
+        self._width = max(map(len, nodes), default=4)
+        self._unit = " simulated" if simulated else ""
+        self._lock = Lock()
+        self._current: dict[str, tuple[str, str, float]] = {}
+        self._phases: dict[str, list[tuple[str, int, float]]] = defaultdict(list)
+        self._done = 0
+        self._spoke = time.monotonic()
+        self._ended = Event()
+        live = self.console.is_terminal
+        self._live = Live(console=self.console, refresh_per_second=8, transient=True, get_renderable=self._render) if live else None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        else:
+            Thread(target=self._keep_alive, name="heartbeat", daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        if self._live:
+            self._live.stop()
+
+    def give_back(self) -> None:
+        """Leave the terminal as it was found, for a process that ends in mid-picture."""
+        if self._live:
+            with suppress(OSError, RuntimeError, ValueError):  # a terminal that has gone, or a signal in mid-write: it ends all the same
+                self.console.file.write("\n\x1b[?25h")
+                self.console.file.flush()
+
+    # --- Reporter
+
+    def doing(self, node: str, phase: str, text: str) -> None:
+        with self._lock:
+            before = self._current.get(node)
+            started = before[2] if before and before[0] == phase else time.monotonic()
+            self._current[node] = (phase, mask(text), started)
+
+    def phase_done(self, node: str, phase: str, steps: int, seconds_taken: float) -> None:
+        with self._lock:
+            self._phases[phase].append((node, steps, seconds_taken))
+        if steps and not self._crowd:
+            self._print(node, phase, f"{steps} step{'s' * (steps != 1)}", seconds_taken)
+
+    def node_done(self, node: str, result: NodeResult) -> None:
+        with self._lock:
+            self._current.pop(node, None)
+            self._done += 1
+        if result.state != "done":
+            style = {"failed": "bold red", "blocked": "yellow"}.get(result.state, "yellow")
+            what = result.error.message.splitlines()[0] if result.error else ""
+            prefix = f"{node}: "
+            self._line(Text.assemble((f"{node:<{self._width}}  ", "bold"), (f"{result.state:<9} ", style), what.removeprefix(prefix)))
+
+    def note(self, text: str) -> None:
+        self._line(Text(mask(text), style="yellow"))
+
+    # --- rendering
+
+    def _print(self, node: str, phase: str, what: str, taken: float) -> None:
+        self._line(
+            Text.assemble((f"{node:<{self._width}}  ", "bold"), f"{phase:<9} ", (f"{what:<9} ", "green"), (f"{seconds(taken):>8}{self._unit}", "dim"))
+        )
+
+    def _line(self, text: Text) -> None:
+        self._spoke = time.monotonic()
+        with suppress(SystemExit):  # rich's answer to a closed pipe: whoever read has gone, the run goes on
+            self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+    def _keep_alive(self) -> None:
+        while not self._ended.wait(max(0.1, self._spoke + SILENCE - time.monotonic())):
+            self.heartbeat(time.monotonic())
+
+    def heartbeat(self, now: float) -> None:
+        """After a long silence: how many nodes are done, what the others do, and who has been at it longest."""
+        with self._lock:
+            current = dict(self._current)
+            done = self._done
+        if now - self._spoke < SILENCE or not current:
+            return
+        phases = ", ".join(f"{count} {phase}" for phase, count in Counter(phase or "observe" for phase, _, _ in current.values()).most_common())
+        name, (phase, text, started) = min(current.items(), key=lambda item: item[1][2])
+        longest = f"{name} {phase or 'observe'}, {seconds(now - started)}: {text}"
+        self._line(Text(f"… {done} of {len(self._nodes)} nodes done, at work: {phases}; longest {longest}", "dim"))
+
+    def _render(self) -> Group:
+        now = time.monotonic()
+        with self._lock:
+            current = dict(self._current)
+            done = self._done
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(width=self._width, no_wrap=True)
+        table.add_column(width=9, no_wrap=True)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(justify="right", no_wrap=True)
+        at_work = [name for name in self._nodes if name in current]
+        for name in at_work[:LIVE_ROWS]:
+            phase, text, started = current[name]
+            table.add_row(Text(name, "bold"), phase, Text(text, "dim"), f"{now - started:.0f} s")
+        rows: list[object] = [table]
+        if len(at_work) > LIVE_ROWS or self._crowd:
+            rows.append(Text(f"{done} of {len(self._nodes)} nodes done, {len(at_work)} at work", "dim"))
+        return Group(*rows, Spinner("dots", style="dim") if at_work else Text(""))  # type: ignore[arg-type]
+
+    def crowd_summary(self) -> None:
+        """For many nodes: a line a phase instead of a line a node and phase."""
+        if not self._crowd:
+            return
+        for phase, rows in self._phases.items():
+            worked = [row for row in rows if row[1]]
+            if worked:
+                slowest = max(worked, key=lambda row: row[2])
+                self._line(Text(f"{phase:<9} {len(worked)} of {len(rows)} nodes changed, slowest {slowest[0]} {seconds(slowest[2])}{self._unit}"))
+
+
+def print_failures(console: Console, result: RunResult, command: str) -> None:
+    """The closing part of a run that did not go well: each cause once, whole, with its next action."""
+    failed = [r for r in result.failed if r.state == "failed"]
+    for row in failed:
+        if row.error:
+            print_error(console, row.error, title=f"{row.node} · {row.step or row.phase}")
+    blocked = [r.node for r in result.failed if r.state == "blocked"]
+    if blocked:
+        console.print(Text.assemble(("not started or not finished because of that:", "yellow"), f" {', '.join(blocked)}"))
+    interrupted = [r.node for r in result.failed if r.state == "interrupted"]
+    if interrupted:
+        console.print(Text.assemble(("stopped by you:", "yellow"), f" {', '.join(interrupted)}"))
+    console.print(f"fix it, then run this again; it goes on from here:\n  {command}", soft_wrap=True)
+    if len(result.failed) < len(result.nodes) and "cluster.bootstrap" in command and "--only-failed" not in command:
+        done = len(result.nodes) - len(result.failed)
+        console.print(f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed", soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """A table; in a pipe, which has no width, with every name whole."""
+    (console if console.is_terminal else Screen(file=console.file, width=1000)).print(table)
+
+
+def print_error(console: Console, error: KubefabError, title: str = "") -> None:
+    """One error: what and where, the output's end, what to do next."""
+    console.print()
+    console.print(Text.assemble(("✗ ", "bold red"), (f"{title}\n" if title else "", "bold"), error.message), soft_wrap=True)
+    for line in error.output.splitlines():
+        console.print(Text(f"  │ {line}", "dim"), soft_wrap=True)
+    known = likely(f"{error.message}\n{error.output}") if error.output or isinstance(error, StepFailed) else None  # a node's words only
+    if known:
+        console.print(Text.assemble(("likely: ", "bold"), f"{known.cause} ({known.source})"), soft_wrap=True)
+        console.print(Text.assemble(("→ ", "bold cyan"), known.remedy), soft_wrap=True)
+    if error.remedy:
+        console.print(Text.assemble(("→ ", "bold cyan"), error.remedy), soft_wrap=True)

@@ -1,0 +1,97 @@
+"""The command that takes nodes off: what is asked before, and what is said of the cluster. phases/reset.py says what is done on a node."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from .. import inventory
+from ..context import Choices
+from ..errors import KubefabError, UsageError
+from ..inventory import Node, with_release
+from ..legacy.phases import containers
+from ..nodes.facts import NodeFacts
+from ..phases import RESET
+from ..steps import Stop
+from ..views import contents
+from ..views.plan import plan
+from .common import agreed, confirm, exit_with, summary
+from .operating import reader
+from .session import Options, Session, opened
+
+
+def take_off(
+    options: Options,
+    names: Sequence[str],
+    choices: Choices,
+    *,
+    yes: str | bool = "",
+    force_drain: str = "",
+    foreign: str = "",
+    then: Callable[[Session], None] = lambda session: None,
+) -> None:
+    """Reset the named nodes once that is agreed to; `then` runs after one that went well. Exits with the run's code.
+
+    Raises UsageError before anything is connected to, where `yes` names another environment than the one that is chosen.
+    """
+    environment = with_release(inventory.load(options.env or None), options.kubernetes)
+    asking = not agreed(environment, yes) and not environment.settings.simulated
+    if not environment.settings.simulated:
+        environment.select(names)
+    if asking and not sys.stdin.isatty():
+        what = f"a reset of {environment.name} needs a confirmation; nothing was touched"
+        raise UsageError(what, f"--yes {environment.name}")
+    with opened(options) as session:
+        nodes = session.environment.select(names)
+        choices = replace(
+            choices,
+            whole_cluster=session.environment.control_plane in nodes,
+            force_drain=_named("--force-drain", force_drain, nodes),
+            foreign=_named("--foreign", foreign, nodes),
+        )
+        if choices.whole_cluster or session.environment.settings.manual:
+            look(session, nodes, choices)
+        if asking:
+            confirm(session.environment, nodes)
+        result = session.run([RESET], nodes, choices)
+        if not result.failed:
+            summary(session, result, [RESET])
+            then(session)
+    exit_with(result.exit_code)
+
+
+def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
+    """Say what would be lost: what runs in a whole cluster, and what Docker runs beside it on nodes of 1.5.
+
+    A cluster is taken down whole or left alone: what stops one node stops all before any is touched, as without its control
+    plane nothing could drain the pods that hold a volume.  Raises KubefabError; a node that cannot be observed is left to the run.
+    """
+    environment = session.environment
+    whole = environment.control_plane in nodes
+    with ThreadPoolExecutor(1) as pool:  # beside the survey: one round
+        asked = pool.submit(contents.ask, environment, session.group) if whole else None
+        seen = reader(session).survey(environment.nodes if whole else nodes)
+    observed = {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
+    told: list[str] = []
+    if asked:
+        hostnames = (facts.hostname for facts in observed.values())
+        strange = contents.strangers(environment, observed.get(environment.control_plane.name), hostnames)
+        told += contents.lines(environment, asked.result(), strange)
+    told += [f"{name}: {containers(facts)}" for name, facts in observed.items() if facts.docker]
+    for line in told:
+        session.console.print(line, soft_wrap=True)
+    planned = plan(environment, [RESET], nodes, observed, choices)
+    stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]
+    if stops:
+        raise KubefabError("\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched; {stops[0][1].remedy}")
+
+
+def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
+    """The nodes that such an option names, each by its name: never a group. Raises UsageError for any other word."""
+    wanted = frozenset(name for name in text.split(",") if name)
+    if stray := sorted(wanted - {node.name for node in nodes}):
+        known = ", ".join(node.name for node in nodes[:12])
+        raise UsageError(f"{option} {','.join(stray)}: not a node that is to be reset; nothing was touched", f"name one of {known}")
+    return wanted

@@ -1,0 +1,280 @@
+"""Opens an environment for a command: inventory, connections or simulated nodes, the journal, the lock; and closes it all.
+
+This is where the command line's tasks meet the runner.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import re
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from .. import inventory
+from ..context import Choices
+from ..errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
+from ..inventory import Environment, Node, private_folder, with_release
+from ..legacy.commands import warning
+from ..nodes.connection import NodeGroup, operator
+from ..nodes.hostkeys import KnownHosts
+from ..phases import REGISTRY, Phase
+from ..recipes.kubeadm import recipe_for
+from ..run.journal import Journal
+from ..run.retry import Clock, RealClock
+from ..run.runner import Run, RunResult
+from ..text.masking import mask, register
+from ..text.screen import Screen
+from .progress import Progress, print_failures
+
+FILES = 16384  # open files that are enough for thousands of nodes
+TOKEN_PATIENCE = 5.0  # seconds that a run which is ended at once takes to delete its join token
+
+
+@dataclass(frozen=True)
+class Options:
+    """The switches that every command takes."""
+
+    env: str = ""
+    on: tuple[str, ...] = ()
+    workers: int = 0
+    faults: tuple[str, ...] = ()
+    kubernetes: str = ""
+    ask_sudo_pass: bool = False
+
+
+@dataclass
+class Session:
+    """An environment that is open for work."""
+
+    environment: Environment
+    group: NodeGroup
+    simulation: object | None
+    console: Console
+    command: str
+
+    def clock(self, name: str) -> Clock:
+        return self.simulation.clock(name) if self.simulation else _REAL  # type: ignore[attr-defined]
+
+    def run(self, phases: Sequence[Phase], nodes: Sequence[Node], choices: Choices | None = None) -> RunResult:
+        """Apply phases with live progress, journal, lock and Ctrl-C; prints failures; never raises for a node's."""
+        environment = self.environment
+        if REGISTRY in phases:
+            tell_unlisted(environment)
+        with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
+            progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
+            held = self.group.of(environment.control_plane).ensure_held
+            run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock, held=held)
+            with progress, _interruptible(run, self.group, progress):
+                result = run.run(phases, nodes)
+            progress.crowd_summary()
+            journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
+        if result.failed:
+            print_failures(self.console, result, _without_faults(self.command))
+            if journal.whole:
+                self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
+            self.console.print(f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", soft_wrap=True)
+        return result
+
+    @contextmanager
+    def _cluster_lock(self) -> Iterator[None]:
+        """The lock on the control plane, against other operators' machines; simulated nodes have none but us.
+
+        An unreachable control plane cannot be locked, and must not keep the other nodes from being prepared. Raises
+        KubefabError where it can be reached and the lock cannot be taken.
+        """
+        if self.simulation:
+            yield
+            return
+        control = self.group.of(self.environment.control_plane)
+        owner = f"{operator()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
+        try:
+            control.open()
+        except Unreachable:
+            yield
+            return
+        with control.hold(owner):
+            yield
+
+
+_REAL = RealClock()
+
+
+def warn(environment: Environment) -> None:
+    """Say once a command, beside its output, what whoever asks for the manual's release must know."""
+    for text in filter(None, (warning(environment), *environment.remarks)):
+        Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
+
+
+def tell_unlisted(environment: Environment) -> None:
+    """Say once what a lock file of digests leaves to its tags."""
+    settings = environment.settings
+    if not settings.image_digests:
+        return
+    name = Path(settings.image_digests).name
+    if settings.manual:
+        text = f"{name} does not concern 1.5: its Docker knows images by tag only"
+    elif not settings.image_digests_strict and (unlisted := recipe_for(environment).unlisted()):
+        text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
+    else:
+        return
+    Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
+
+
+def _many_files() -> None:
+    """As many open files as this process may have: each node's link takes one or two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@contextmanager
+def opened(options: Options) -> Iterator[Session]:
+    """Open the environment that `options` name. Raises UsageError before anything is connected to."""
+    _many_files()
+    environment = inventory.load(options.env or None)
+    environment = with_release(environment, options.kubernetes)
+    if not environment.settings.manual:
+        recipe_for(environment)  # a release that has none is to be told before there is a journal
+    console = Screen()
+    warn(environment)
+    password = _sudo_password() if options.ask_sudo_pass else ""
+    if options.faults and not environment.settings.simulated:
+        raise UsageError("--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out")
+    if options.workers and not environment.settings.simulated:
+        raise UsageError("--workers is for simulated nodes", f"the workers of {environment.name} stand in hosts.env")
+    with _simulated(environment, options) as simulation:
+        if simulation is not None:
+            environment = simulation.environment  # type: ignore[attr-defined]
+        known = KnownHosts(environment.state / "known_hosts", told=lambda h, f: _first_use(environment, h, f))
+        group = NodeGroup(environment, environment.nodes, known, password)
+        try:
+            yield Session(environment, group, simulation, console, command_line())
+        finally:
+            group.close()
+
+
+def _sudo_password() -> str:
+    try:
+        return register(getpass.getpass("sudo password: "))
+    except EOFError:
+        raise UsageError("--ask-sudo-pass, and no password came", "type it, or let it come on standard input") from None
+
+
+@contextmanager
+def _simulated(environment: Environment, options: Options) -> Iterator[object | None]:
+    if not environment.settings.simulated:
+        yield None
+        return
+    import rehearsal
+
+    workers = options.workers or None
+    with rehearsal.running(environment, workers=workers, faults=options.faults) as simulation:
+        yield simulation
+
+
+def _first_use(environment: Environment, host: str, fingerprint: str) -> None:
+    """On standard error, beside what --json prints; by `print`, which a live display on the terminal puts above itself."""
+    if not environment.settings.simulated:
+        print(f"new host key of {host}: {fingerprint}", file=sys.stderr)
+
+
+def _beside(text: str) -> None:
+    """On standard error, beside what --json prints; by `print`, which a live display on the terminal puts above itself."""
+    print(f"! {text}", file=sys.stderr)
+
+
+@contextmanager
+def _journal(environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]) -> Iterator[Journal]:
+    names, chapters = [n.name for n in nodes], [p.name for p in phases]
+    journal = Journal(environment.state / "journal", command, nodes=names, phases=chapters, told=_beside)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+@contextmanager
+def _lock(environment: Environment) -> Iterator[None]:
+    """One changing run at a time per environment on this machine; the kernel drops the lock with its holder."""
+    path: Path = environment.state / "lock"
+    private_folder(path.parent)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KubefabError(
+                f"another run works on {environment.name}: {stream.read().strip() or 'it has just begun'}",
+                "wait for it to end; nothing was touched",
+            ) from None
+        who = f"pid {os.getpid()} of {operator()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n"
+        with suppress(OSError):  # a full disk: the lock is held all the same
+            os.ftruncate(stream.fileno(), 0)
+            os.pwrite(stream.fileno(), who.encode("utf-8", "replace"), 0)
+        yield
+
+
+@contextmanager
+def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[None]:
+    """Ctrl-C once: stop after the steps under way. Twice, or a signal that ends processes: at once, the join token deleted if that is quick."""
+    leaving = Event()
+
+    def leave(code: int) -> None:
+        if not leaving.is_set():  # a third Ctrl-C does not wait
+            leaving.set()
+            run.stop()
+            deleting = Thread(target=run.drop_token, daemon=True)
+            deleting.start()
+            deleting.join(TOKEN_PATIENCE)
+        progress.give_back()
+        closing = Thread(target=group.close, daemon=True)
+        closing.start()
+        closing.join(1)
+        os._exit(code)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGINT:
+            leave(128 + number)
+        if run.stopping.is_set():
+            leave(EXIT_INTERRUPTED)
+        run.stop()
+        progress.note("stopping after the steps that are under way; Ctrl-C again stops at once (both can be resumed)")
+
+    before: dict[int, Any] = {}
+    try:
+        for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+            if number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL:  # nohup stays what it is
+                before[number] = signal.signal(number, handler)
+    except ValueError:  # not in the main thread: a test, or somebody's own program
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _without_faults(command: str) -> str:
+    """The command as it is to be run again: a rehearsal's fault is lifted by then."""
+    return re.sub(r" --fault[= ]\S+", "", command)
+
+
+def command_line() -> str:
+    """How the operator started this, for hints; masked."""
+    return mask(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))

@@ -1,0 +1,309 @@
+"""Every key that hosts.env may hold: its meaning, its form and its default.
+
+Keys are written `KEY` (for every environment) or `AWS_KEY` (for one).  The table below is what the
+loader checks against, and what the README's table of settings is made from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ..text.masking import SHORTEST, register
+
+# Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
+DOCKER_DEB_KEY, DOCKER_RPM_KEY = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "060A61C51B558A7F742B77AAC52FEB6B621E9F35"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _text(value: str) -> str:
+    return value
+
+
+_HOST = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*"  # RFC 1123
+_PLACE = rf"({_HOST}|\[[0-9a-fA-F:.]+\])(:\d{{1,5}})?"
+# RFC 3986 without what an address of files never has: a fragment, brackets outside the host, characters that are to be percent-encoded.
+_URL = rf"[a-z][a-z0-9+.-]*://{_PLACE}([/?][a-zA-Z0-9._~%!$&'()*+,;=:@/?-]*)?"
+
+
+def _url(value: str) -> str:
+    if re.match(r"[a-z][a-z0-9+.-]*://[^/?#]*@", value, re.I):
+        # not the value: it is what must not be shown
+        raise ValueError(
+            "holds a login (user:password@). It would stand on command lines and in readable files on every node: let the mirror "
+            "know the nodes by their addresses instead, or use one without a login, and take the login out"
+        )
+    if not re.fullmatch(_URL, value):
+        shown = "it" if "@" in value else repr(value)  # a login that is no good one is a login all the same
+        raise ValueError(f"{shown} is not an address like https://mirror.example/path. Take the line out for the default")
+    return value
+
+
+def plain_word(value: str) -> str:
+    """One word of letters, digits, dots and dashes. Raises ValueError."""
+    if not re.fullmatch(r"[\w.-]+", value, re.A):
+        raise ValueError(f"{value!r}: letters, digits, dots and dashes only")
+    return value
+
+
+def _place(value: str) -> str:
+    if not re.fullmatch(_PLACE, value):
+        raise ValueError(f"{value!r} is not a host:port, like registry.example:5000")
+    return value
+
+
+def _places(value: str) -> tuple[str, ...]:
+    names = _words(value)
+    for name in names:
+        if "://" in name:
+            raise ValueError(f"{name!r}: the registry's name alone, without {name.split('//')[0]}//, like ghcr.io")
+        if not re.fullmatch(_PLACE, name):
+            raise ValueError(f"{name!r} is not the name of a registry, like ghcr.io or registry.example:5000")
+    return names
+
+
+def _domain(value: str) -> str:
+    if not re.fullmatch(_HOST, value) or value != value.lower():
+        raise ValueError(f"{value!r} is not a DNS domain in lower case, like cluster.local. Take the line out for the default")
+    return value
+
+
+# The OCI distribution's grammar (distribution/reference): [host[:port]/]path[:tag][@digest], at most 255 characters before the tag.
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE = rf"(?:{_PLACE}/)?{_PATH}(?:/{_PATH})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+
+
+def _image(value: str) -> str:
+    if not re.fullmatch(_IMAGE, value, re.A) or len(value) > 512:
+        raise ValueError(f"{value!r} is not an image, like registry.example:5000/team/name:tag. Take the line out for the default")
+    return value
+
+
+def login_name(value: str) -> str:
+    """A login name. Raises ValueError."""
+    if re.search(r"[\s\x00-\x1f\x7f:]", value):
+        raise ValueError(f"{value!r} is not a login name: it has no blanks, colons or control characters")
+    return value
+
+
+def _password(value: str) -> str:
+    if value and len(value) < SHORTEST:
+        raise ValueError(f"has fewer than {SHORTEST} characters: what is so short cannot be taken out of logs. Choose a longer one")
+    return value
+
+
+def _suite(value: str) -> str:
+    if not re.fullmatch(r"[\w./+~-]+( [\w./+~-]+)*", value, re.A):
+        raise ValueError(f"{value!r} is not a suite with its components, like `kubernetes-xenial main`")
+    return value
+
+
+def bastion(value: str) -> tuple[str, str, int]:
+    """The user, host and port of user@host:port, of which user and port may be left out; IPv6 in brackets. Raises ValueError."""
+    form = re.fullmatch(r"(?:([^\s@]+)@)?(?:([\w.-]+)|\[([0-9a-fA-F:.]+)\])(?::(\d{1,5}))?", value)
+    if not form:
+        raise ValueError(f"{value!r} is not a bastion, like ops@203.0.113.9:22 or ops@[2001:db8::9]:22")
+    return form[1] or "", form[2] or form[3], port(form[4] or "22")
+
+
+def _jump(value: str) -> str:
+    bastion(value)
+    return value
+
+
+def _network(value: str) -> Network:
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a network: {error}. Write it like 10.44.0.0/16") from None
+
+
+def _release(value: str) -> str:
+    if not re.fullmatch(r"\d+\.\d+(\.\d+)?", value, re.A):
+        raise ValueError(f"{value!r} is not a Kubernetes release. Write 1.36, or 1.36.3 for one patch")
+    return value
+
+
+def _token(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", value):
+        raise ValueError("is not a bootstrap token. Six and sixteen of a-z0-9, joined by a dot")
+    return value
+
+
+def port(value: str) -> int:
+    """A TCP or UDP port. Raises ValueError."""
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise ValueError(f"{value!r} is not a port (1 to 65535)")
+    return int(value)
+
+
+def _node_port(value: str) -> int:
+    if not value.isdecimal() or not 30000 <= int(value) <= 32767:
+        raise ValueError(f"{value!r} is not a NodePort (30000 to 32767)")
+    return int(value)
+
+
+def _count(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"{value!r} is not a number from 1")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number of seconds") from None
+    if not 0 < number < math.inf:
+        raise ValueError(f"{value!r}: must be more than 0 seconds, and end")
+    return number
+
+
+def _patience(value: str) -> float:
+    if (number := _seconds(value)) < 1:
+        raise ValueError(f"{value!r}: at least 1 second")
+    return number
+
+
+def _yes(value: str) -> bool:
+    if value.lower() not in ("yes", "no", "true", "false", "1", "0"):
+        raise ValueError(f"{value!r}: write yes or no")
+    return value.lower() in ("yes", "true", "1")
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[,\s]+", value) if word)
+
+
+def _fingerprints(value: str) -> tuple[str, ...]:
+    """Keys' fingerprints; a publisher prints one with blanks in it."""
+    found = tuple(re.sub(r"\s", "", part).upper() for part in value.split(",") if part.strip())
+    wrong = next((one for one in found if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", one)), None)
+    if wrong:
+        raise ValueError(f"{wrong!r} is not a fingerprint: 40 hex digits, several with commas between them")
+    return found
+
+
+def _preflight(value: str) -> tuple[str, ...]:
+    names = _words(value)
+    if "all" in (name.lower() for name in names):
+        raise ValueError("does not take `all`: name the checks")
+    wrong = next((name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)), None)
+    if wrong:
+        raise ValueError(f"{wrong!r} is not the name of a check, like NumCPU or Port-6443")
+    return names
+
+
+def _object(value: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise ValueError('must be a JSON object, like {"maxPods": 50}')
+    return parsed
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"{value!r}: one of {', '.join(allowed)}")
+        return value
+
+    return check
+
+
+def _duration(value: str) -> str:
+    if not re.fullmatch(r"(\d+(ns|u|ms|s|m|h|d|w))+|INF", value, re.A):
+        raise ValueError(f"{value!r} is not an InfluxDB duration, like 30d (0d keeps for ever)")
+    return value
+
+
+def _setting(default: Any, parse: Callable[[str], Any], about: str, *, secret: bool = False, path: bool = False) -> Any:
+    metadata = {"parse": parse, "about": about, "secret": secret, "path": path}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one environment, parsed."""
+
+    kubernetes: str = _setting("1.36", _release, "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own")
+    pod_cidr: Network = _setting(ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it")
+    service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
+    node_cidr: Network | None = _setting(None, _network, "the nodes' private network, to check overlaps and narrow firewall rules")
+    dns_domain: str = _setting("cluster.local", _domain, "the cluster's DNS domain")
+    api_port: int = _setting(6443, port, "TCP port of the API server")
+
+    ssh_user: str = _setting("", login_name, "login user; default: yours")
+    ssh_port: int = _setting(22, port, "SSH port of nodes that name none")
+    ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
+    ssh_jump: str = _setting("", _jump, "bastion, as user@host:port, for nodes on private addresses")
+    connect_timeout: float = _setting(10.0, _patience, "seconds to wait for a connection")
+    forks: int = _setting(40, _count, "nodes worked on at the same time")
+
+    packages_url: str = _setting("https://pkgs.k8s.io", _url, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io")
+    packages_key_fingerprint: tuple[str, ...] = _setting(("DE15B14486CD377B9E876E1A234654DA9A296436",), _fingerprints, "fingerprint that the package repository's key must have; empty: not checked")
+    containerd_url: str = _setting("https://download.docker.com", _url, "where containerd.io comes from; same layout as download.docker.com")
+    containerd_key_fingerprint: tuple[str, ...] = _setting((DOCKER_DEB_KEY, DOCKER_RPM_KEY), _fingerprints, "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked")
+
+    registry: str = _setting("", _place, "private registry, host:port; empty: none")
+    registry_user: str = _setting("", login_name, "its login")
+    registry_password: str = _setting("", _password, "its password: hosts.local.env or the process environment", secret=True)
+    registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
+    registry_mirrors: tuple[str, ...] = _setting((), _places, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io")
+
+    image_digests: str = _setting("", _text, "file of image digests that must be what runs; `inv cluster.digests` writes it", path=True)
+    image_digests_strict: bool = _setting(False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list")
+
+    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _image, "flannel's image")
+    flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _image, "its CNI plugin's image")
+    flannel_grace: float = _setting(60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)")
+
+    dashboard: str = _setting("headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none")
+    dashboard_image: str = _setting("", _image, "its image; default: the recipe's for that dashboard")
+    dashboard_port: int = _setting(31447, _node_port, "its NodePort")
+    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _image, "InfluxDB 1.x")
+    influxdb_port: int = _setting(30315, _node_port, "its NodePort")
+    influxdb_login: bool = _setting(True, _yes, "InfluxDB asks for a generated login; `no`: for none, as in the manual")
+    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _image, "Telegraf")
+    retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
+    retention_shorten: bool = _setting(False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics")
+
+    probe_image: str = _setting("docker.io/library/busybox:1.37", _image, "image with a shell and busybox tools, for `inv cluster.verify`")
+
+    kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
+    kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
+    containerd_config: dict[str, Any] = _setting({}, _object, "JSON merged into containerd's config.toml")
+    ignore_preflight: tuple[str, ...] = _setting((), _preflight, "kubeadm preflight checks to pass over, by name; never `all`")
+
+    token: str = _setting("", _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True)
+    manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from")
+    legacy_key_url: str = _setting("http://packages.cloud.google.com/apt/doc/apt-key.gpg", _url, "the 1.5 recipe's apt key")
+    legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _url, "the 1.5 recipe's apt repository")
+    legacy_suite: str = _setting("kubernetes-xenial main", _suite, "its suite and component")
+    legacy_daemon_url: str = _setting("", _url, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon")
+    legacy_influx_image: str = _setting("cburki/influxdb-shell", _image, "the 1.5 recipe's InfluxDB client image")
+
+    simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
+    simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")
+
+    @property
+    def registry_login(self) -> str:
+        """user:password of the registry, known to the masker in clear and in base64, as the registry is sent it; empty without a user."""
+        return register(f"{self.registry_user}:{self.registry_password}") if self.registry_user else ""
+
+    @property
+    def manual(self) -> bool:
+        """Whether this is the manual's own release, 1.5, which has a recipe of its own."""
+        return self.kubernetes.split(".")[:2] == ["1", "5"]
+
+
+KEYS = {f.name.upper(): f for f in fields(Settings)}

@@ -1,0 +1,647 @@
+"""The one observing script and its parser: everything that phases decide from.
+
+One exec a node.  The script only reads; it prints sections headed `@@ name`, which the parser turns
+into a `NodeFacts`.  Nothing is remembered between runs: state is observed each time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hashlib
+import ipaddress
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..text import forms
+from ..text.forms import Answer, FormError, Hostname
+from . import keeping
+from .firewall import COUNT
+from .keeping import CONTAINERD_CONFIG, NOTE, OBSERVE, parse_kept
+from .script import LOCK_WAIT
+
+PACKAGES = ("containerd.io", "containerd", "docker.io", "docker-ce", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
+SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+UNITS = ("containerd", "kubelet", "docker")
+LINKS = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "kube-ipvs0")
+# Swap units that the next boot starts: of generators (fstab, GPT, zram) and enabled ones, less what is masked.
+SWAP_UNITS = (
+    'for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; '
+    'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u'
+)
+STATE = keeping.STATE
+IDENTITY = f"{STATE}/identity"  # there too: which cluster's node it is
+# What else may run a cluster on a machine, by its services and by what it leaves on the disk.
+OTHER_UNITS = (
+    "k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service", "snap.microk8s.*.service", "k0scontroller.service",
+    "k0sworker.service", "etcd.service", "patroni.service",
+)  # fmt: skip
+OTHER_PATHS = (
+    "/var/lib/rancher/k3s", "/var/lib/rancher/rke2", "/var/snap/microk8s", "/var/lib/k0s", "/var/lib/docker/swarm/docker-state.json",
+)  # fmt: skip
+# One question to InfluxDB: the retention policies, and which nodes sent metrics lately.
+METRICS_QUERY = (
+    "SHOW RETENTION POLICIES; "
+    'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
+)
+
+
+def reporting(answer: str) -> frozenset[str]:
+    """The nodes whose figures are in InfluxDB's answer (csv) to METRICS_QUERY."""
+    return frozenset(re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),", answer, flags=re.M))
+
+
+# Paths that only a cluster leaves behind.
+TRACES = (
+    "/etc/kubernetes/admin.conf",
+    "/etc/kubernetes/super-admin.conf",
+    "/etc/kubernetes/kubelet.conf",
+    "/etc/kubernetes/bootstrap-kubelet.conf",
+    "/etc/kubernetes/pki/ca.crt",
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/etc/kubernetes/manifests/etcd.yaml",
+    "/etc/kubernetes/manifests/etcd.json",
+    "/var/lib/etcd/member",
+    "/var/lib/kubelet/config.yaml",
+    "/var/lib/kubelet/kubeadm-flags.env",
+    "/var/lib/kubelet/pki",
+    "/etc/cni/net.d/10-flannel.conflist",
+    "/var/lib/cni/flannel",
+    "/var/lib/cni/networks/cbr0",
+    "/run/flannel/subnet.env",
+    STATE,
+)
+
+_SCRIPT = r"""
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+has() { command -v "$1" >/dev/null 2>&1; }
+kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
+# an etcd that began empty lacks the binding that admin.conf lives by
+rooted() { kube "$@" || kube --kubeconfig=/etc/kubernetes/super-admin.conf "$@"; }
+if [ -n "$settle" ]; then (umask 077; exec 9>>/run/kubefab.lock; flock -w "$settle" 9) || exit 75
+  # scripts with secrets in them that a broken link left behind, as an earlier release did
+  find /tmp -maxdepth 1 -regextype posix-extended -regex '/tmp/\.kubefab-[0-9a-f]{16}' -type f -user "${SUDO_USER:-root}" -mmin +60 -delete 2>/dev/null
+fi
+d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
+if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
+  { kube get --raw="$ready" >"$d/readyz"; } &
+  { kube get nodes -o json >"$d/nodes"; } &
+  { rooted get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
+  { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
+  { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
+fi
+echo '@@ os'; cat /etc/os-release
+echo '@@ host'
+echo "hostname=$(hostname)"; echo "kernel=$(uname -r)"; echo "arch=$(uname -m)"; echo "cpus=$(nproc)"
+echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"; echo "product_uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
+echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "now=$(date +%s.%N)"
+echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
+echo "disk_kib=$(df -Pk /var/lib | awk 'NR==2{print $4}')"
+echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
+echo "metrics_disk=$(mountpoint -q "$state/influxdb" 2>/dev/null && echo yes)"
+echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
+echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
+echo '@@ swap'; tail -n +2 /proc/swaps
+echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
+echo '@@ swapunits'; @swap_units@
+echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
+echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
+echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
+echo '@@ packages'
+if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages 2>/dev/null
+elif has rpm; then rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$'; fi
+echo '@@ held'; if has apt-mark; then apt-mark showhold 2>/dev/null; fi
+echo '@@ units'; if has systemctl; then for u in $units; do echo "$u $(systemctl is-active $u 2>/dev/null) $(systemctl is-enabled $u 2>/dev/null)"; done; fi
+echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
+echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
+echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
+echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
+echo '@@ rules'
+if has iptables-save; then @count_rules@; fi
+if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
+# sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
+echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has ctr; then timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' 2>/dev/null; fi
+echo '@@ images'
+if [ -S /run/containerd/containerd.sock ] && has ctr; then
+  if [ -n "$digests" ]; then timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}'
+  else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
+fi
+echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
+echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
+echo '@@ kubeconfigs'
+for f in admin kubelet bootstrap-kubelet; do
+  sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo
+done
+echo '@@ identity'; head -c 4096 "$identity" 2>/dev/null; echo
+echo '@@ etcd'; ls -1A /var/lib/etcd 2>/dev/null | head -n 20; echo "db=$(stat -c %s /var/lib/etcd/member/snap/db 2>/dev/null)"
+echo '@@ others'
+if has systemctl; then
+  systemctl list-units --plain --no-legend --no-pager --state=active,activating,reloading $other_units 2>/dev/null | awk '{print "unit", $1}'
+fi
+for f in $other_paths; do test -e "$f" && echo "path $f"; done
+echo '@@ made'
+if [ -n "$control_plane" ]; then
+  m=/etc/kubernetes/manifests
+  cat $m/kube-apiserver.yaml $m/kube-apiserver.json $m/kube-controller-manager.yaml $m/kube-controller-manager.json 2>/dev/null | head -c 100000 |
+    grep -oE -- '--(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)=[^" ]+'
+  sed -n 's/^clusterDomain: */--cluster-domain=/p' /var/lib/kubelet/config.yaml 2>/dev/null
+fi
+echo '@@ docker'; if [ -n "$docker" ] && has docker; then timeout 10 docker ps --format '{{.Names}}' 2>/dev/null || echo '?'; fi
+echo '@@ undo'; ls -1 "$state" 2>/dev/null
+echo '@@ kept'; @kept@
+echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
+echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
+wait
+for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+echo '@@ end'
+""".replace("@swap_units@", SWAP_UNITS).replace("@count_rules@", COUNT).replace("@kept@", OBSERVE)
+
+
+def observe_script(
+    *, control_plane: bool, files: Iterable[str], settle: bool = False, ready: str = "/readyz", digests: str = "", docker: bool = False
+) -> str:
+    """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` the API's health endpoint.
+
+    `digests` is the release whose images are to be held against their digests; empty: only their names are asked, in half the time.
+
+    With `settle` it first waits for a step of an earlier run that still goes on there: what it sees would
+    be half a truth, and deciding from it could undo a good cluster.
+    """
+    values = {
+        "control_plane": "yes" if control_plane else "",
+        "files": " ".join(sorted(files)),
+        "sysctls": " ".join(SYSCTLS),
+        "packages": " ".join(PACKAGES),
+        "units": " ".join(UNITS),
+        "traces": " ".join(TRACES),
+        "state": STATE,
+        "note": NOTE,
+        "containerd": CONTAINERD_CONFIG,
+        "identity": IDENTITY,
+        "other_units": " ".join(OTHER_UNITS),
+        "other_paths": " ".join(OTHER_PATHS),
+        "metrics_query": METRICS_QUERY,
+        "settle": str(LOCK_WAIT) if settle else "",
+        "ready": ready,
+        "digests": digests,
+        "docker": "yes" if docker else "",
+    }
+    head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
+    return f'# kubefab: observe\nmain() {{\nrm -f -- "$0"\n{head}\n{_SCRIPT}}}\nmain\n'
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network interface: its addresses in prefix form and its MTU in bytes."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    mtu: int = 0
+    up: bool = True
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mounted file system: its kind, where, and which of its folders (`/` is the whole of it)."""
+
+    kind: str
+    target: str
+    root: str = "/"
+
+
+@dataclass(frozen=True)
+class Digest:
+    sha256: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    active: bool
+    enabled: bool
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a control plane was made with, as its static pods and its kubelet run; empty, 0 or None where it does not show."""
+
+    pod_cidrs: tuple[Network, ...] = ()
+    service_cidrs: tuple[Network, ...] = ()
+    dns_domain: str = ""
+    api_port: int = 0
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a node knows of its cluster: written by us on a machine that was free, before anything of a cluster was made there.
+
+    `environment`, `endpoint` (host:port of the API), `node` and `role` are hosts.env's; `hostname` is the machine's then; `uid` is
+    kube-system's, which is the cluster's for its life, `ca` the digest of its CA's key: empty until the cluster is there.
+    An etcd cluster id would tell nothing: etcd makes it from its members' names and addresses, so a new, empty one has the same.
+    """
+
+    environment: str = ""
+    endpoint: str = ""
+    node: str = ""
+    role: str = ""
+    hostname: str = ""
+    uid: str = ""
+    ca: str = ""
+
+    def text(self) -> str:
+        """The file's content."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value}) + "\n"
+
+
+@dataclass(frozen=True)
+class Kubeconfig:
+    """What a kubeconfig on a node says of its cluster: the name, host:port of the API, the digest of the CA's key."""
+
+    cluster: str = ""
+    server: str = ""
+    ca: str = ""
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What one node is like at one moment."""
+
+    os_id: str = ""
+    os_version: str = ""
+    os_codename: str = ""
+    os_like: tuple[str, ...] = ()
+    os_name: str = ""
+    hostname: Hostname = forms.UNNAMED
+    kernel: str = ""
+    arch: str = ""
+    cpus: int = 0
+    memory_kib: int = 0
+    disk_kib: int = 0
+    machine_id: str = ""
+    product_uuid: str = ""
+    boot_id: str = ""
+    now: float = 0.0
+    cgroup: str = ""
+    systemd: bool = True
+    reboot_needed: bool = False
+    bridge_netfilter: bool = False
+    overlay: bool = False
+    swaps: tuple[str, ...] = ()
+    fstab_swaps: tuple[str, ...] = ()
+    swap_units: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
+    resolvers: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    files: Mapping[str, Digest] = field(default_factory=dict)
+    traces: frozenset[str] = frozenset()
+    mounts: tuple[Mount, ...] = ()  # under the kubelet's folder
+    processes: tuple[str, ...] = ()
+    firewall_rules: int = 0
+    nft_tables: tuple[str, ...] = ()
+    pods: int = 0
+    images: frozenset[str] = frozenset()
+    digests: Mapping[str, str] = field(default_factory=dict)  # by name, when they were asked for
+    kubeadm_images: tuple[str, ...] = ()  # what its kubeadm would run, likewise
+    ca_hash: str = ""
+    made: Made = Made()
+    docker: tuple[str, ...] = ()  # containers that are not Kubernetes', when they were asked for; `?`: Docker did not say
+    kubeconfigs: Mapping[str, Kubeconfig] = field(default_factory=dict)  # admin, kubelet, bootstrap-kubelet
+    identity: Identity = Identity()
+    uid: str = ""  # kube-system's, from the API
+    etcd: tuple[str, ...] = ()  # what is in /var/lib/etcd
+    etcd_size: int = 0  # bytes of its database
+    others: tuple[str, ...] = ()  # `unit k3s.service`, `path /var/lib/k0s`: what else runs clusters there
+    undo: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)  # files that we wrote over, and how they are now: see keeping.parse_kept
+    before: Mapping[str, str] | None = None  # our packages that were there before us, "hi" for held ones; None: not noted
+    containerd: Mapping[str, str] = field(default_factory=dict)  # root, state and imports of its configuration, where set
+    metrics_disk: bool = False  # InfluxDB's folder is a file system of its own
+    api_ready: bool = False
+    nodes: tuple[Mapping[str, Any], ...] = ()
+    objects: tuple[Mapping[str, Any], ...] = ()
+    retention: str = ""
+    reporting: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """No facts without a name that has its form, wherever they come from: it stands in shell lines. Raises FormError."""
+        if self.hostname:
+            object.__setattr__(self, "hostname", Hostname(self.hostname))
+
+    @property
+    def initialised(self) -> bool:
+        """The control plane answers; admin.conf alone proves nothing, kubeadm writes it early."""
+        return self.api_ready
+
+    @property
+    def joined(self) -> bool:
+        """The kubelet has its own certificate and runs. Whether the API lists it is the control plane's to say."""
+        return "/etc/kubernetes/kubelet.conf" in self.traces and self.unit("kubelet").active
+
+    @property
+    def in_cluster(self) -> bool:
+        """It works in a cluster, or did once: an init or join that never ended is none."""
+        return self.initialised or self.joined or bool(self.undo & {"initialised", "joined"})
+
+    @property
+    def minor(self) -> str:
+        """The minor release of the installed kubelet, like `1.36`; empty without one."""
+        return ".".join(self.packages.get("kubelet", "").split(".")[:2])
+
+    def unit(self, name: str) -> Unit:
+        return self.units.get(name, Unit(False, False))
+
+    def has_file(self, path: str, sha256: str, mode: str) -> bool:
+        found = self.files.get(path)
+        return found is not None and found.sha256 == sha256 and found.mode == mode.lstrip("0")
+
+    def node_object(self, hostname: str) -> Mapping[str, Any] | None:
+        """The API's Node of that name, as seen from this (control plane) node."""
+        return next((n for n in self.nodes if n["metadata"]["name"] == hostname), None)
+
+    @property
+    def pod_cidrs(self) -> dict[str, Network]:
+        """The share of the pod network that the API gave each node, by the node's name."""
+        shares = {n["metadata"]["name"]: networks(str(n.get("spec", {}).get("podCIDR", ""))) for n in self.nodes}
+        return {name: share[0] for name, share in shares.items() if share}
+
+    def node_ready(self, hostname: str) -> bool:
+        return self._ready(hostname) == "True"
+
+    def node_silent(self, hostname: str) -> bool:
+        """The API has a Node of that name, and no longer hears from its kubelet."""
+        return self._ready(hostname) == "Unknown"
+
+    def _ready(self, hostname: str) -> str:
+        node = self.node_object(hostname)
+        conditions = node.get("status", {}).get("conditions", []) if node else []
+        return next((str(c["status"]) for c in conditions if c["type"] == "Ready"), "")
+
+
+def parse_facts(output: str) -> NodeFacts:
+    """Read the observing script's output.
+
+    Raises FormError for what has not its form, ValueError when the output is cut short; nothing else, whatever came.  What decides is
+    refused; an entry of a list that is only asked for what we know (images, resolvers, marks) is left out instead, as if it were not there.
+    """
+    said = Answer(output, "observing")
+    release, host, rules = said.pairs("os"), said.pairs("host"), said.lines("rules")
+    counts = [line for line in rules if not line.startswith("table ")]
+    images = [words for words in said.words("images") if forms.has(words[0], forms.IMAGE, 400)]
+    etcd = said.lines("etcd", "")
+    size = forms.pairs(etcd).get("db", "")
+    return NodeFacts(
+        os_id=forms.plain(release.get("ID", ""), "ID of os-release"),
+        os_version=forms.plain(release.get("VERSION_ID", ""), "VERSION_ID of os-release"),
+        os_codename=forms.plain(release.get("VERSION_CODENAME", ""), "VERSION_CODENAME of os-release"),
+        os_like=tuple(forms.plain(word, "ID_LIKE of os-release") for word in release.get("ID_LIKE", "").split()),
+        os_name=forms.text(release.get("PRETTY_NAME", ""), 100),
+        hostname=Hostname(host.get("hostname", "").lower()),
+        kernel=forms.text(host.get("kernel", ""), 100),
+        arch=forms.plain(host.get("arch", ""), "processor's architecture"),
+        cpus=_number(host, "cpus"),
+        memory_kib=_number(host, "memory_kib"),
+        disk_kib=_number(host, "disk_kib"),
+        machine_id=forms.word(host.get("machine_id", ""), "machine-id", f"{forms.MACHINE_ID}|", "32 hex digits"),
+        product_uuid=forms.word(host.get("product_uuid", ""), "product_uuid", forms.UUID, "a UUID", 64),
+        boot_id=forms.word(host.get("boot_id", ""), "boot_id", forms.UUID, "a UUID", 64),
+        now=forms.seconds(host.get("now") or "0", "clock"),
+        cgroup=forms.text(host.get("cgroup", ""), 40),
+        systemd=host.get("systemd") == "yes",
+        reboot_needed=host.get("reboot") == "yes",
+        metrics_disk=host.get("metrics_disk") == "yes",
+        bridge_netfilter=host.get("bridge_netfilter") == "yes",
+        overlay=host.get("overlay") == "yes",
+        swaps=tuple(forms.text(words[0]) for words in said.words("swap")),
+        fstab_swaps=tuple(forms.text(line) for line in said.lines("fstab")),
+        swap_units=tuple(forms.text(line) for line in said.lines("swapunits", "")),
+        sysctls={key: forms.text(value, 40) for key, value in said.pairs("sysctl").items() if key in SYSCTLS},
+        links=parse_links(said.whole("links")),
+        resolvers=tuple(words[1] for words in said.words("resolver", 2) if words[0] == "nameserver" and forms.is_address(words[1])),
+        packages={
+            name: forms.word(version, f"version of {name}", forms.VERSION, "a package's version")
+            for name, version, state in (words[:3] for words in said.words("packages", 3))
+            if name in PACKAGES and state.startswith(("ii", "hi"))
+        },
+        held=frozenset(line for line in said.lines("held") if line in PACKAGES),
+        units={words[0]: Unit("active" in words[1:2], "enabled" in words) for words in said.words("units") if words[0] in UNITS},
+        files={
+            path: Digest(sha256, mode)
+            for sha256, mode, path in (words[:3] for words in said.words("files", 3))
+            if forms.has(sha256, forms.HASH) and forms.has(mode, "[0-7]{1,5}") and forms.has(path, forms.PATH)
+        },
+        traces=frozenset(line for line in said.lines("traces") if forms.has(line, forms.PATH)),
+        mounts=tuple(Mount(*(forms.text(word) for word in words[:3])) for words in said.words("mounts", 2)),
+        processes=tuple(forms.text(words[1], 40) for words in said.words("processes", 2)),
+        firewall_rules=forms.number(counts[0], "count of firewall rules") if counts else 0,
+        nft_tables=tuple(forms.text(line.removeprefix("table "), 60) for line in rules if line.startswith("table ")),
+        pods=len(said.lines("pods")),
+        images=frozenset(words[0] for words in images if "sha256:" not in words[0]),
+        digests={words[0]: words[1] for words in images if len(words) == 2 and forms.has(words[1], forms.DIGEST)},
+        kubeadm_images=tuple(forms.word(line, "image of kubeadm", forms.IMAGE, "an image's name") for line in said.lines("kubeadm", "")),
+        ca_hash=ca_digest(said.whole("ca")),
+        kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
+        identity=parse_identity(said.whole("identity", "")),
+        uid=_matching(_UID, said.whole("uid", "").strip()),
+        etcd=tuple(forms.text(line, 60) for line in etcd if not line.startswith("db=") and line != "lost+found"),
+        etcd_size=forms.number(size, "size of etcd's database") if size else 0,
+        others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
+        made=parse_made(said.lines("made", "")),
+        docker=tuple(name for name in said.lines("docker", "") if forms.has(name, r"\?|[A-Za-z0-9][A-Za-z0-9_.-]*") and not name.startswith("k8s_")),
+        undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
+        kept=parse_kept(said.lines("kept", "")),
+        before=parse_before(said.lines("before", "")),
+        containerd=parse_containerd(said.whole("containerd", "")),
+        api_ready=said.lines("readyz") == ["ok"],
+        nodes=forms.items(said.whole("nodes"), forms.NODE, "nodes"),
+        objects=forms.items(said.whole("objects"), forms.WORKLOAD, "objects"),
+        retention=said.whole("influx").strip()[:4000],
+        reporting=reporting(said.whole("influx")),
+    )
+
+
+def _number(host: Mapping[str, str], key: str) -> int:
+    """A number that the script may have found nowhere."""
+    return forms.number(host[key], key) if host.get(key) else 0
+
+
+def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
+    """Our packages as they were before us: name to dpkg's status. None where nobody noted it."""
+    words = [line.split() for line in lines]
+    return {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES and forms.has(w[2], "[a-zA-Z]{2,3}")} if words[:1] == [["noted"]] else None
+
+
+def parse_containerd(head: str) -> dict[str, str]:
+    """`root`, `state` and `imports` from what stands before the first table of containerd's configuration.
+
+    What cannot be read is told by the key `unread`: it may name another disk.
+    """
+    try:
+        found = tomllib.loads(head)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {"unread": "yes"}
+    return {key: forms.text(found[key]) for key in ("root", "state", "imports") if found.get(key)}
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The ranges in a list with commas; none where any of it is not a range."""
+    try:
+        return tuple(ipaddress.ip_network(forms.network(word)) for word in text.split(",") if word)
+    except FormError:
+        return ()
+
+
+def parse_made(lines: Iterable[str]) -> Made:
+    """Flags, one a line, as the control plane's own files have them; what has not the form of its kind counts as not seen."""
+    flags = forms.pairs(lines)
+    told = flags.get("--advertise-address", "")
+    domain, port = flags.get("--cluster-domain", "").strip("'"), flags.get("--secure-port", "")
+    return Made(
+        pod_cidrs=networks(flags.get("--cluster-cidr", "")),
+        service_cidrs=networks(flags.get("--service-cluster-ip-range", "")),
+        dns_domain=domain if re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", domain) else "",
+        api_port=int(port) if forms.has(port, "[0-9]{1,5}") else 0,
+        address=ipaddress.ip_address(told) if forms.is_address(told) and "%" not in told else None,
+    )
+
+
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OTHER = re.compile(r"(unit|path) [\w@./-]{1,120}")
+_SERVER = re.compile(r"(https://)?(\[[0-9a-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):\d{1,5}")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_FORMS = {
+    "environment": _NAME,
+    "endpoint": _SERVER,
+    "node": _NAME,
+    "role": re.compile("control-plane|worker"),
+    "hostname": _NAME,
+    "uid": _UID,
+    "ca": re.compile(r"sha256:[0-9a-f]{64}"),
+}
+
+
+def _matching(form: re.Pattern[str], text: object) -> str:
+    """The text if it has that form throughout; otherwise empty."""
+    return text if isinstance(text, str) and form.fullmatch(text) else ""
+
+
+def parse_identity(text: str) -> Identity:
+    """The identity file; what has not its form is left out, and a file that cannot be read is none."""
+    try:
+        found = forms.data(text, "identity file") if text.strip() else {}
+    except FormError:
+        return Identity()
+    return Identity(**{key: _matching(form, found.get(key)) for key, form in _FORMS.items()}) if isinstance(found, dict) else Identity()
+
+
+@functools.lru_cache(maxsize=256)
+def ca_digest(pem: str) -> str:
+    """`sha256:…` of the public key in the first certificate of a PEM text, as kubeadm pins it; empty when there is none to be read.
+
+    Here and not on the node, which need not have openssl.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    try:
+        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+        return f"sha256:{hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
+    except Exception:  # cryptography's own kinds are many, and what a node sends may be anything
+        return ""
+
+
+def _kubeconfigs(lines: Iterable[str]) -> dict[str, Kubeconfig]:
+    found: dict[str, dict[str, str]] = {}
+    for words in map(str.split, lines):
+        if len(words) == 3 and words[0] in ("admin", "kubelet", "bootstrap-kubelet"):
+            found.setdefault(words[0], {}).setdefault(words[1], words[2].strip("\"'"))
+    return {
+        name: Kubeconfig(
+            _matching(_NAME, one.get("cluster")),
+            _matching(_SERVER, one.get("server")).removeprefix("https://"),
+            ca_digest(_decoded(one.get("certificate-authority-data", ""))),
+        )
+        for name, one in found.items()
+    }
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def parse_links(text: str) -> dict[str, Link]:
+    """The interfaces in what `ip -j addr`, `ip addr` or `ifconfig` (of either generation) printed.
+
+    Raises FormError, which is a ValueError, for something else.
+    """
+    if not text.strip():
+        return {}
+    if text.lstrip()[0] not in "[{":
+        return _plain_links(text)
+    links = _LINKS(forms.data(text, "interfaces"), "interfaces")
+    return {
+        link["ifname"]: Link(
+            name=link["ifname"],
+            addresses=tuple(forms.interface(f"{a['local']}/{a.get('prefixlen', '')}") for a in link.get("addr_info", ()) if "local" in a),
+            mtu=link.get("mtu", 0),
+            up="UP" in link.get("flags", ()),
+        )
+        for link in links
+        if "ifname" in link
+    }
+
+
+def _link_name(value: object, field: str = "interface") -> str:
+    return forms.word(forms.string(value, field), field, forms.LINK, "an interface's name", 15)
+
+
+_LINKS = forms.many(
+    forms.record(
+        {
+            "ifname": _link_name,
+            "mtu": forms.whole,
+            "flags": forms.many(forms.string),
+            "addr_info": forms.many(forms.record({"local": forms.string, "prefixlen": forms.whole})),
+            "address": forms.string,
+            "link_type": forms.string,
+        }
+    )
+)
+
+
+_PLAIN_ADDRESS = re.compile(r"\binet6? (?:addr: ?)?([0-9a-f.:]+)(?:/(\d+))?(?:.*?(?:Mask:|netmask |prefixlen )([\d.]+))?")
+
+
+def _plain_links(text: str) -> dict[str, Link]:
+    """Ubuntu 16.04's `ip` knows no JSON: interfaces from its plain text, or from ifconfig's. Raises ValueError for other text."""
+    found: dict[str, Link] = {}
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        name = re.match(r"(?:\d+: )?([\w.-]+)", block)
+        mtu = re.search(r"\bmtu[ :](\d+)", block, flags=re.I)
+        if not name or not mtu:
+            raise FormError("interface", block, "what ip or ifconfig prints")
+        addresses = tuple(forms.interface(f"{address}/{prefix or _prefix(mask)}") for address, prefix, mask in _PLAIN_ADDRESS.findall(block))
+        up = bool(re.search(r"[<, ]UP[>, ]", block))
+        found[name[1]] = Link(_link_name(name[1]), addresses, forms.number(mtu[1], "MTU"), up)
+    return found
+
+
+def _prefix(mask: str) -> str:
+    """A prefix length from a dotted mask, or from itself; 32 where nothing stands."""
+    return forms.network(f"0.0.0.0/{mask}").rpartition("/")[2] if "." in mask else mask or "32"

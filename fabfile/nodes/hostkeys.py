@@ -1,0 +1,186 @@
+"""The host keys of one environment's machines, in a file that is read as OpenSSH reads it, and never more kindly.
+
+sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": markers, patterns with * ? and !, hashed names, [host]:port, comments.  A line that cannot be
+read stops the command instead of being skipped: what it was to say of a host is unknown.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import paramiko
+from paramiko.hostkeys import HostKeys
+
+from ..errors import KubefabError
+from ..inventory import private_folder
+
+REVOKED, AUTHORITY = "@revoked", "@cert-authority"
+# A key is its type and that many numbers (RFC 4253 6.6, RFC 5656 3.1, RFC 8709 4); of other types, at least one.
+_PARTS = {"ssh-rsa": 3, "ssh-ed25519": 2, "ecdsa-sha2-nistp256": 3, "ecdsa-sha2-nistp384": 3, "ecdsa-sha2-nistp521": 3}
+# The names under which a known key's type is negotiated: RSA keys sign in three ways (RFC 8332).
+_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
+
+
+class KeyRefused(paramiko.SSHException):
+    """A host key that must not be believed: `what` is wrong, and `remedy`."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what, self.remedy = what, remedy
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: its number, its marker (empty for an ordinary key), whose key it is, and the key."""
+
+    number: int
+    marker: str
+    hosts: str
+    type: str
+    blob: bytes
+
+    def matches(self, names: Sequence[str]) -> bool:
+        """Whether it speaks of a host that goes by one of these names. A negated pattern that matches takes the whole line away."""
+        if self.hosts.startswith("|"):
+            return any(HostKeys.hash_host(name, self.hosts) == self.hosts for name in names)
+        found = False
+        for pattern in self.hosts.split(","):
+            if _matches(pattern.removeprefix("!"), names):
+                if pattern.startswith("!"):
+                    return False
+                found = True
+        return found
+
+
+def _matches(pattern: str, names: Sequence[str]) -> bool:
+    wild = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern.lower())
+    return canonical(pattern) in names or any(re.fullmatch(wild, name, re.S) for name in names)
+
+
+def canonical(host: str) -> str:
+    """A host's name in one spelling, in lower case: `2001:DB8:0::1` is 2001:db8::1; a port after brackets stays."""
+    bare = re.fullmatch(r"\[(.+)\](:\d+)", host)
+    name, port = (bare[1], bare[2]) if bare else (host, "")
+    try:
+        name = str(ipaddress.ip_address(name))
+    except ValueError:
+        name = name.lower()
+    return f"[{name}]{port}" if port else name
+
+
+def parse(text: str, path: Path) -> list[Entry]:
+    """The lines of a known_hosts file. Raises KubefabError that names the first that cannot be read."""
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        marker = words.pop(0) if words[0].startswith("@") else ""
+        try:
+            if marker not in ("", REVOKED, AUTHORITY):
+                raise ValueError(f"{marker} is not a marker that is known")
+            if len(words) < 3:
+                raise ValueError("it is cut short: host, key type and key are expected")
+            hosts, kind, key = words[:3]
+            if hosts.startswith("|") and not re.fullmatch(r"\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}=", hosts):
+                raise ValueError("its hashed name is damaged")
+            found.append(Entry(number, marker, hosts, kind, _blob(kind, key)))
+        except ValueError as error:
+            raise KubefabError(
+                f"{path}:{number}: this line cannot be read: {error}", "correct the line, or take it out; a comment begins with #"
+            ) from None
+    return found
+
+
+def _blob(kind: str, key: str) -> bytes:
+    """A key's bytes. Raises ValueError unless they are a whole key of that type."""
+    try:
+        blob = base64.b64decode(key, validate=True)
+    except binascii.Error:
+        raise ValueError("its key is damaged or cut short") from None
+    parts, at = [], 0
+    while at + 4 <= len(blob):
+        size = int.from_bytes(blob[at : at + 4], "big")
+        parts.append(blob[at + 4 : at + 4 + size])
+        at += 4 + size
+    if at != len(blob) or len(parts) < 2 or len(parts) != _PARTS.get(kind, len(parts)):
+        raise ValueError("its key is damaged or cut short")
+    if parts[0] != kind.encode():
+        raise ValueError(f"it says {kind}, and its key is another kind")
+    return blob
+
+
+class KnownHosts:
+    """One environment's host keys: unknown ones are added and told, changed and revoked ones refused.
+
+    Kept apart from the user's own known_hosts, so that a rebuilt lab spoils nothing there.  Raises KubefabError for a file that
+    cannot be read.
+    """
+
+    def __init__(self, path: Path, told: Callable[[str, str], None] | None = None) -> None:
+        self.path = path
+        self._told = told or (lambda host, fingerprint: None)
+        self._lock = Lock()
+        try:
+            self._text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            self._text = ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise KubefabError(f"{path} cannot be read: {error}", "it holds the host keys that are known: correct it, or its permissions") from None
+        self._entries = parse(self._text, path)
+
+    def algorithms(self, host: str) -> tuple[str, ...]:
+        """How the keys that are known of a host sign: what is to be asked for first, or a server with several keys shows an unknown one."""
+        types = dict.fromkeys(entry.type for entry in self._of(host) if not entry.marker)
+        return tuple(name for kind in types for name in _ALGORITHMS.get(kind, (kind,)))
+
+    def check(self, host: str, key: paramiko.PKey) -> None:
+        """Accept a known key, or one of a host of which none is known. Raises KeyRefused for a changed or revoked one.
+
+        `host` is a name or address, as [host]:port where the port is not 22.
+        """
+        kind, blob = key.get_name(), key.asbytes()
+        with self._lock:
+            lines = self._of(host)
+            same = [entry for entry in lines if entry.blob == blob]
+            if revoked := next((entry for entry in same if entry.marker == REVOKED), None):
+                raise KeyRefused(
+                    f"its host key is revoked ({self.path}:{revoked.number})",
+                    "do not go on: a person with that key can pass for this machine. Give the machine a new key",
+                )
+            if any(not entry.marker for entry in same):
+                return
+            if plain := [str(entry.number) for entry in lines if not entry.marker]:
+                what = "line" if len(plain) == 1 else "lines"
+                raise KeyRefused(
+                    f"its host key has CHANGED: it shows {kind} {key.fingerprint}",
+                    f"somebody may be in between. If the machine was rebuilt, take {what} {', '.join(plain)} out of {self.path} and run again",
+                )
+            if authority := next((entry for entry in lines if entry.marker == AUTHORITY), None):
+                raise KeyRefused(
+                    f"{self.path}:{authority.number} trusts it by a certificate authority, which kubefab cannot check",
+                    f"write the host's own key into that file, as `{canonical(host)} {kind} …`; `ssh-keyscan` shows it, and its console proves it",
+                )
+            self._add(canonical(host), kind, blob)
+            self._told(host, str(key.fingerprint))
+
+    def _of(self, host: str) -> list[Entry]:
+        names = tuple(dict.fromkeys((canonical(host), host.lower(), host)))  # hashed names may have been made of either spelling
+        return [entry for entry in self._entries if entry.matches(names)]
+
+    def _add(self, host: str, kind: str, blob: bytes) -> None:
+        private_folder(self.path.parent)
+        line = f"{host} {kind} {base64.b64encode(blob).decode()}\n"
+        lead = "" if self._text.endswith("\n") or not self._text else "\n"  # the last line may have been written by hand
+        with open(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as stream:
+            stream.write(lead + line)
+        self._text += lead + line
+        self._entries.append(Entry(self._text.count("\n"), "", host, kind, blob))

@@ -1,0 +1,125 @@
+"""Steps as the bash scripts that nodes run, and what comes back from them.
+
+A script travels over the SSH channel's standard input, never on a command line, into a 0600 file that
+deletes itself as its first act.  Its body stands in a function that the last line calls, so that half a
+script (a connection cut while sending) runs nothing.  One lock a node serialises us with an earlier run
+whose operator died while, say, `kubeadm init` went on.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from ..steps import File
+from .keeping import before_writing
+
+LOCK_WAIT = 900  # seconds; the longest step of an earlier run
+LOCKED = 75  # EX_TEMPFAIL: that earlier run's step has not ended
+OUTPUT_LIMIT = 65536  # bytes of output that come back; the end is what explains a failure
+MARK = "#--8<--"
+_DELIMITER = "KUBEFAB-END"
+_TRAILER = re.compile(rb"^##kubefab ([0-9]{1,9}) ([0-9]{1,9})\n", re.M)
+
+_ENVIRONMENT = """\
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a script did: the exit code, the number of the command it ended in (from 1), its output's end."""
+
+    code: int
+    command: int
+    output: str
+
+
+def render(
+    name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *, lock: bool = True, wait: int = LOCK_WAIT, limit: int = OUTPUT_LIMIT
+) -> str:
+    """The script for a step; `lock=False` is for probes, which may run beside anything. The last `limit` bytes of output come back.
+
+    It waits `wait` seconds for the node's lock: whoever sends it must wait longer, or it does its work when nobody watches.
+    """
+    lines = [
+        f"# kubefab: {name}",
+        "main() {",
+        'rm -f -- "$0"',
+        _ENVIRONMENT,
+        "cd /",
+    ]
+    if lock:
+        lines += [
+            "umask 077",  # for root alone: whoever can open it can hold it
+            "exec 9>>/run/kubefab.lock",
+            "chmod 600 /run/kubefab.lock",
+            f"flock -w {wait} 9 || {{ echo '##kubefab 0 {LOCKED}'; return {LOCKED}; }}",
+        ]
+    lines += [
+        "umask 077",
+        "log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }",
+        "umask 022",
+        "(",
+        "set -eo pipefail",
+        "K=0",
+        # through a file: whatever a command leaves running would hold our output open, and so the SSH channel
+        """trap 'echo "##kubefab $K $?" >"$log.end"' EXIT""",
+    ]
+    for file in files:
+        lines += _write(file)
+    for number, line in enumerate(commands, 1):
+        lines += [f"{MARK} command {number}", f"K={number}", line]
+    lines += [
+        f"{MARK} end",
+        ') </dev/null >"$log" 2>&1',
+        "rc=$?",
+        'cat -- "$log.end" 2>/dev/null',
+        f'tail -c {limit} -- "$log"',
+        'rm -f -- "$log" "$log.end"',
+        "return $rc",
+        "}",
+        "main",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _write(file: File) -> list[str]:
+    if not file.content.endswith("\n"):
+        raise ValueError(f"{file.path}: content must end with a newline")
+    if f"\n{_DELIMITER}\n" in f"\n{file.content}":
+        raise ValueError(f"{file.path}: content holds the delimiter {_DELIMITER}")
+    folder, name = file.path.rsplit("/", 1)
+    target, beside = shlex.quote(file.path), shlex.quote(f"{folder}/.{name}.kubefab")
+    kept = [f"{MARK} keep {file.path}", before_writing(file.path, file.sha256)] if file.keep else []
+    return [
+        *kept,
+        f"{MARK} file {file.mode} {file.path}",
+        f"mkdir -p {shlex.quote(folder or '/')}",
+        f"(umask 077; cat > {beside} <<'{_DELIMITER}'",
+        file.content.removesuffix("\n"),
+        _DELIMITER,
+        ")",
+        f"chmod {file.mode} {beside}",
+        f"mv -f {beside} {target}",
+    ]
+
+
+def ran(output: bytes) -> bool:
+    """Whether a rendered script came as far as its end, or gave up at the node's lock."""
+    return _TRAILER.search(output) is not None
+
+
+def parse(code: int, output: bytes) -> Outcome:
+    """Split what a rendered script printed into its outcome; `code` is the channel's exit code.
+
+    What stands before its mark is not its own: sudo's "unable to resolve host", a login shell's greeting.
+    """
+    trailer = _TRAILER.search(output)
+    text = output[trailer.end() :] if trailer else output
+    return Outcome(
+        code=code,
+        command=int(trailer[1]) if trailer else 0,
+        output=text.decode("utf-8", "replace"),
+    )

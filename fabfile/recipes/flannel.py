@@ -1,0 +1,94 @@
+"""flannel.1 and cni0: are they there, with addresses in the pod CIDR? The manual's N3, N4, J2 and J3 in one place."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from shlex import quote
+
+from ..inventory.settings import Network
+from ..nodes.facts import LINKS, Link, parse_links
+from ..steps import MINUTE, Remedy, Wait
+from ..text.forms import UNNAMED, Hostname, text
+from ..text.masking import masked_tail
+
+PROBE = "ip -j addr"
+RESTART = ("systemctl restart kubelet",)
+WITHOUT_LINKS = tuple(f"ip link show dev {name} >/dev/null 2>&1 && ip link delete {name} || true" for name in LINKS)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The links that must have an address in the pod CIDR."""
+
+    names: tuple[str, ...]
+    pod_cidr: Network
+    pods_of: Hostname = UNNAMED  # ask for cni0 only where this node has a pod in the pod network, which is what makes it
+
+    @property
+    def probe(self) -> str:
+        """The line whose output `until` reads."""
+        if not self.pods_of:
+            return PROBE
+        path = '{range .items[*]}{.spec.hostNetwork}{" "}{.metadata.name}{"\\n"}{end}'
+        return f"{PROBE}; echo; kubectl get pods -A --field-selector spec.nodeName={quote(self.pods_of)} -o jsonpath='{path}'"
+
+    def missing(self, links: Mapping[str, Link]) -> str | None:
+        """None when all are as they should be; otherwise what was seen, as a short sentence."""
+        return "; ".join(fault for name in self.names if (fault := self._fault(links.get(name), name))) or None
+
+    def _fault(self, link: Link | None, name: str) -> str:
+        if link is None:
+            return f"no {name}"
+        own = [ipaddress.ip_interface(a).ip for a in link.addresses]
+        if any(address in self.pod_cidr for address in own):
+            return ""
+        seen = ", ".join(str(a) for a in own if not a.is_link_local) or "no address"
+        return f"{name} has {seen}, not in {self.pod_cidr}"
+
+    def until(self, output: str) -> str | None:
+        """For a Wait on `probe`."""
+        links, _, pods = output.partition("\n")
+        wanted = self
+        if self.pods_of and not any(line.startswith(" ") for line in pods.splitlines()):
+            wanted = replace(self, names=tuple(name for name in self.names if name != "cni0"))
+        try:
+            return wanted.missing(parse_links(links))
+        except ValueError:
+            return text(masked_tail(output)) or "no answer"
+
+
+def interface_wait(
+    id: str, expected: Expected, *, grace: float, hostname: Hostname, renew: str, needs: str = ""
+) -> Wait:
+    """Wait for the links; after `grace` seconds restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
+    pods = tuple(
+        f"kubectl -n {namespace} delete pod -l {label} --field-selector spec.nodeName={quote(hostname)} --wait=false --ignore-not-found"
+        for namespace, label in (
+            ("kube-flannel", "app=flannel"),
+            ("kube-system", "k8s-app=kube-dns"),
+            ("monitoring", "'app in (telegraf,monitoring-influxdb)'"),
+        )
+    )
+    return Wait(
+        id,
+        f"{' and '.join(expected.names)} in {expected.pod_cidr}",
+        probe=expected.probe,
+        until=expected.until,
+        deadline=MINUTE,
+        interval=1,
+        remedies=(
+            Remedy("restart the kubelet", RESTART, after=grace),
+            Remedy("recreate flannel's and our other pods on this node", pods, after=grace, on="control-plane"),
+        ),
+        hint="is UDP 8472 open between the nodes? `inv cluster.doctor` tests it. If only cni0 is wrong: `ip link delete cni0` on this node, then "
+        f"run this again. When nothing else helps, the manual's rule (N4), set this node up again: {renew}",
+        needs=needs,
+        evidence=(
+            "ip -br addr",
+            "cat /run/flannel/subnet.env 2>&1",
+            "crictl logs --tail 4 $(crictl ps -a --name kube-flannel -q | head -n 1) 2>&1",
+            "journalctl -u kubelet -n 200 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 4",
+        ),
+    )

@@ -1,0 +1,325 @@
+"""The modern recipe: kubeadm v1beta4, containerd, flannel. Pure: settings in, texts out.
+
+Sources: kubernetes.io "Creating a cluster with kubeadm" and the v1beta4 reference; containerd docs/hosts.md
+and docs/cri/config.md; the manual's intent for each (digest I1 to J1).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ..errors import UsageError
+from ..inventory import Environment, Node, images
+from ..inventory.settings import Settings
+from ..nodes.facts import NodeFacts
+from ..nodes.keeping import CONTAINERD_CONFIG, HEAD
+from ..steps import File
+from ..text.yamls import dumped
+
+SOCKET = "unix:///run/containerd/containerd.sock"
+CERTS = "/etc/containerd/certs.d"
+_UPSTREAM = "registry.k8s.io"
+_ETCD, _DNS, _PROXY, _PAUSE = (f"{_UPSTREAM}/{name}" for name in ("etcd", "coredns/coredns", "kube-proxy", "pause"))
+_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+TOKEN_TTL = "30m0s"
+
+# Newest patch and its pause image, as published by 2026-09 (kubernetes.io/releases; `kubeadm config images list`).
+RELEASES = {"1.35": ("1.35.9", "3.10.1"), "1.36": ("1.36.4", "3.10.2"), "1.37": ("1.37.1", "3.10.2")}
+DASHBOARDS = {"headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.45.0", "kube-web-view": "docker.io/hjacobs/kube-web-view:23.8.0"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One Kubernetes patch release and the files that bring it up in one environment."""
+
+    environment: Environment
+
+    @property
+    def settings(self) -> Settings:
+        return self.environment.settings
+
+    @cached_property
+    def minor(self) -> str:
+        return ".".join(self.settings.kubernetes.split(".")[:2])
+
+    @cached_property
+    def version(self) -> str:
+        """The patch release, like 1.36.4."""
+        wanted = self.settings.kubernetes
+        newest, _ = self._published
+        return wanted if wanted.count(".") == 2 else newest
+
+    @property
+    def pause(self) -> str:
+        return f"registry.k8s.io/pause:{self._published[1]}"
+
+    @property
+    def _published(self) -> tuple[str, str]:
+        """The minor's newest patch and pause image. Raises UsageError for 1.5, whose phases must never ask."""
+        if self.settings.manual:
+            raise UsageError("Kubernetes 1.5 has a recipe of its own, not the modern one", "please report it: this is a mistake of kubefab's")
+        return RELEASES[self.minor]
+
+    @property
+    def dashboard_image(self) -> str:
+        return self.settings.dashboard_image or DASHBOARDS.get(self.settings.dashboard, "")
+
+    @property
+    def worker_images(self) -> tuple[str, ...]:
+        """What every node needs before it can be Ready; workers pull it while the control plane initialises."""
+        return (
+            self.pause,
+            f"registry.k8s.io/kube-proxy:v{self.version}",
+            self.settings.flannel_image,
+            self.settings.flannel_cni_image,
+        )
+
+    # --- images by digest
+
+    @cached_property
+    def pins(self) -> Mapping[str, str]:
+        """Digests by full image name, from IMAGE_DIGESTS; none for 1.5, whose Docker knows images by tag only."""
+        path = self.settings.image_digests
+        return images.parse(Path(path).read_text(encoding="utf-8"))[0] if path and not self.settings.manual else {}
+
+    def pin(self, image: str) -> str:
+        """The digest that an image must have; empty for one that is not pinned."""
+        return self.pins.get(images.full(image), "")
+
+    def pinned(self, image: str) -> str:
+        """The image as a manifest names it: with its digest when it is pinned, so that containerd takes no other."""
+        digest = self.pin(image)
+        return f"{image}@{digest}" if digest else image
+
+    def kubeadm_images(self, *, control_plane: bool, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """What kubeadm has a node run. Always by tag: its configuration takes no digests (kubernetes/kubeadm 2680).
+
+        `known` is what the node's own kubeadm lists.  Before it is installed, etcd and CoreDNS are of the tags in the lock file.
+        """
+        guessed = (f"{_UPSTREAM}/{name}:v{self.version}" for name in _COMPONENTS), (i for i in self.pins if images.repository(i) in (_ETCD, _DNS))
+        names = dict.fromkeys((self.pause, *(known or chain(*guessed))))
+        everywhere = (_PAUSE, _PROXY, _DNS)  # CoreDNS moves to workers when it has to
+        return tuple(name for name in names if control_plane or images.repository(name) in everywhere)
+
+    def images(self, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """Every image of a whole cluster, less those that hosts.env names by digest. Etcd and CoreDNS have no tags until those are known."""
+        settings = self.settings
+        network, metrics = (settings.flannel_image, settings.flannel_cni_image), (settings.influxdb_image, settings.telegraf_image)
+        ours = (*network, *metrics, self.dashboard_image, settings.probe_image)
+        named = [*self.kubeadm_images(control_plane=True, known=known), *(image for image in ours if image)]
+        named += [name for name in (_ETCD, _DNS) if name not in map(images.repository, named)]
+        return tuple(dict.fromkeys(image for image in named if "@" not in image))
+
+    def unlisted(self, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """The images of this cluster that the lock file leaves out; none without a lock file."""
+        return tuple(image for image in self.images(known) if not self.pin(image)) if self.pins else ()
+
+    def outdated(self, known: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+        """Images that the lock file has with another tag only, with that line: it was made for another release."""
+        lines = {images.repository(image): image for image in self.pins}
+        return tuple((image, lines[images.repository(image)]) for image in self.unlisted(known) if images.repository(image) in lines)
+
+    @property
+    def sandbox(self) -> str:
+        """Pause, as containerd's configuration names it. Pinned it has no tag, or containerd (13314) does not keep it from the kubelet's pruning."""
+        digest = self.pin(self.pause)
+        return f"{_PAUSE}@{digest}" if digest else self.pause
+
+    @property
+    def preflight(self) -> str:
+        """kubeadm's flag for the checks that the inventory passes over; empty without any."""
+        names = shlex.quote(",".join(self.settings.ignore_preflight))
+        return f" --ignore-preflight-errors={names}" if self.settings.ignore_preflight else ""
+
+    # --- containerd
+
+    def containerd_config(self) -> File:
+        """containerd 2's whole config.toml: its package ships one with the CRI plugin off."""
+        runtime: dict[str, Any] = {
+            "containerd": {
+                "runtimes": {
+                    "runc": {
+                        "runtime_type": "io.containerd.runc.v2",
+                        "options": {"SystemdCgroup": True},
+                    }
+                }
+            },
+            "cni": {"bin_dirs": ["/opt/cni/bin"], "conf_dir": "/etc/cni/net.d"},
+        }
+        config: dict[str, Any] = {
+            "version": 3,
+            "plugins": {
+                "io.containerd.cri.v1.images": {
+                    "pinned_images": {"sandbox": self.sandbox},
+                    "registry": {"config_path": CERTS},
+                },
+                "io.containerd.cri.v1.runtime": runtime,
+            },
+        }
+        return File(CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(merged(config, self.settings.containerd_config)), keep=True)
+
+    @property
+    def crictl_config(self) -> File:
+        return File("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n", keep=True)
+
+    def registry_files(self) -> tuple[File, ...]:
+        """hosts.toml of the private registry and of each upstream that it mirrors, its login and CA in them."""
+        registry = self.settings.registry
+        if not registry:
+            return ()
+        ca = f"{CERTS}/{registry}/ca.crt"
+        host: dict[str, Any] = {"capabilities": ["pull", "resolve"]}
+        files = []
+        if self.settings.registry_ca:
+            host["ca"] = ca
+            files.append(File(ca, Path(self.settings.registry_ca).read_text().rstrip("\n") + "\n", keep=True))
+        secret = bool(self.settings.registry_user)
+        if secret:
+            host["header"] = {"Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.encode()).decode()}"]}
+        servers = {registry: f"https://{registry}", **{name: _upstream(name) for name in self.settings.registry_mirrors}}
+        for name, server in servers.items():
+            text = _HEAD + tomli_w.dumps({"server": server, "host": {f"https://{registry}": host}})
+            files.append(File(f"{CERTS}/{name}/hosts.toml", text, mode="0600" if secret else "0644", secret=secret, keep=True))
+        return tuple(files)
+
+    @property
+    def canary(self) -> str:
+        """The image that proves registry, login and CA: pause, asked of the private registry by name."""
+        return f"{self.settings.registry}/{self.pause.split('/', 1)[1]}"
+
+    # --- kubeadm
+
+    def init_config(self, facts: NodeFacts, token: str) -> str:
+        """kubeadm init's v1beta4 file: the private address is advertised, a NAT address goes to certSANs."""
+        node = self.environment.control_plane
+        init = {
+            **_kind("InitConfiguration"),
+            "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL, "description": "kubefab"}],
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": self.settings.api_port},
+            "nodeRegistration": self._registration(node, facts),
+            "timeouts": {"controlPlaneComponentHealthCheck": "4m0s"},
+            "skipPhases": ["show-join-command"],
+        }
+        cluster = {
+            **_kind("ClusterConfiguration"),
+            "clusterName": self.environment.name,
+            "kubernetesVersion": f"v{self.version}",
+            "controlPlaneEndpoint": self.environment.endpoint,
+            "networking": {
+                "podSubnet": str(self.settings.pod_cidr),
+                "serviceSubnet": str(self.settings.service_cidr),
+                "dnsDomain": self.settings.dns_domain,
+            },
+            "apiServer": {"certSANs": sorted({node.host, node.address, node.name})},
+        }
+        kubelet = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "cgroupDriver": "systemd",
+        }
+        proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
+        documents = [
+            init,
+            cluster,
+            merged(kubelet, self.settings.kubelet_config),
+            merged(proxy, self.settings.kube_proxy_config),
+        ]
+        return dumped(*documents)
+
+    def token_config(self, token: str) -> str:
+        """What `kubeadm token create --config` reads: the token stays off the command line."""
+        return dumped(
+            {
+                **_kind("InitConfiguration"),
+                "bootstrapTokens": [
+                    {
+                        "token": token,
+                        "ttl": TOKEN_TTL,
+                        "description": "kubefab",
+                        "usages": ["signing", "authentication"],
+                        "groups": ["system:bootstrappers:kubeadm:default-node-token"],
+                    }
+                ],
+            }
+        )
+
+    def join_config(self, node: Node, facts: NodeFacts, token: str, ca_hash: str) -> str:
+        """kubeadm join's v1beta4 file."""
+        return dumped(
+            {
+                **_kind("JoinConfiguration"),
+                "discovery": {
+                    "bootstrapToken": {
+                        "token": token,
+                        "apiServerEndpoint": self.environment.endpoint,
+                        "caCertHashes": [ca_hash],
+                    }
+                },
+                "nodeRegistration": self._registration(node, facts),
+            }
+        )
+
+    def _registration(self, node: Node, facts: NodeFacts) -> dict[str, Any]:
+        return {
+            "name": facts.hostname,
+            "criSocket": SOCKET,
+            "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}, *self._resolver(facts)],
+        }
+
+    def _resolver(self, facts: NodeFacts) -> list[dict[str, str]]:
+        """systemd-resolved's stub is a loopback address: CoreDNS would ask itself ("Loop detected").
+
+        A node's own matter: in the cluster's KubeletConfiguration, where kubeadm writes the control plane's, the file is missing
+        on nodes without systemd-resolved, and no pod starts there (labring/sealos 1620).
+        """
+        if "resolvConf" in self.settings.kubelet_config:
+            return []
+        stub = "127.0.0.53" in facts.resolvers
+        return [{"name": "resolv-conf", "value": "/run/systemd/resolve/resolv.conf" if stub else "/etc/resolv.conf"}]
+
+
+_HEAD = f"{HEAD}\n"
+
+
+def recipe_for(environment: Environment) -> Recipe:
+    """The recipe of the release that the inventory names. Raises UsageError for one that has none.
+
+    1.5 has phases of its own (recipes/manual.py), which do not ask this one.
+    """
+    recipe = Recipe(environment)
+    if recipe.minor not in RELEASES and not environment.settings.manual:
+        known = ", ".join(RELEASES)
+        raise UsageError(f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5")
+    return recipe
+
+
+def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `extra` laid over it, objects key by key."""
+    result = dict(base)
+    for key, value in extra.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def digest(*texts: str) -> str:
+    """A short stable name for a set of texts: what an applied object is annotated with."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def _kind(kind: str) -> dict[str, str]:
+    return {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": kind}
+
+
+def _upstream(name: str) -> str:
+    return "https://registry-1.docker.io" if name == "docker.io" else f"https://{name}"

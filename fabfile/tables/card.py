@@ -1,0 +1,103 @@
+"""The manual's info card (digest E2): what a person needs to reach the cluster, derived from the inventory, never stored.
+
+1.5's bearer token is the second half of the kubeadm token, and makes its holder administrator.  Today's equivalents: the
+kubeconfig for administrators, and for reading a service account's token with an end (`kubectl create token`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import UsageError
+from ..inventory import Environment, bracketed
+from ..manifests import ADMIN, SECRET
+from ..text.masking import MASKED
+
+READING_TOKEN = "1h"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: what it is, its value, and the command that proves or uses it."""
+
+    name: str
+    value: str
+    proof: str = ""
+
+
+def token_command(environment: Environment) -> str:
+    """What makes a token that ends, on the control plane. Raises UsageError where there is none to be made."""
+    settings, name = environment.settings, environment.name
+    if settings.manual:
+        raise UsageError("Kubernetes 1.5 makes no tokens: its only one is in hosts.env", f"`inv cluster.info --env {name} --reveal`")
+    if settings.dashboard == "none":
+        raise UsageError(f"{name} has no dashboard, whose service account the token is for", f"`inv cluster.kubeconfig --env {name}`")
+    return f"kubectl -n kube-system create token {settings.dashboard} --duration {READING_TOKEN}"
+
+
+def login_command(environment: Environment) -> str:
+    """What reads InfluxDB's password (base64) on the control plane; empty where it asks for none."""
+    settings = environment.settings
+    if settings.manual or not settings.influxdb_login:
+        return ""
+    return f"kubectl -n monitoring get secret {SECRET} -o jsonpath='{{.data.{ADMIN}}}'"
+
+
+def card(environment: Environment, *, reveal: bool = False, token: str = "", login: str = "") -> list[Line]:
+    """The card of one environment, at the address that is reached from outside.
+
+    Secrets only if `reveal`, or a `token` just made, or InfluxDB's password, the `login`, just read.
+    """
+    settings = environment.settings
+    host = bracketed(environment.control_plane.host)
+    api = f"https://{host}:{settings.api_port}"
+    lines = _access_then(environment, api, reveal) if settings.manual else _access_now(environment, api, token)
+    if settings.dashboard != "none" or settings.manual:
+        url = f"http://{host}:{settings.dashboard_port}"
+        lines.append(Line("Dashboard", url, f"curl -s {url}/"))
+    url = f"http://{host}:{settings.influxdb_port}"
+    asks = bool(login_command(environment))
+    user = f"-u {ADMIN} " if asks else ""  # curl asks for the password
+    lines.append(Line("InfluxDB", f"{url}  (database k8s)", f"curl -sG {user}{url}/query --data-urlencode 'q=SHOW MEASUREMENTS ON k8s'"))
+    if asks:
+        lines.append(Line("Login", f"user {ADMIN}, password {login or f'{MASKED}  (InfluxDB asks for it; --reveal shows it)'}"))
+    return lines
+
+
+def _ca(name: str) -> str:
+    """curl's option for the cluster's CA, which the kubeconfig has: without it, whoever is in between gets the token."""
+    path = "{.clusters[0].cluster.certificate-authority-data}"
+    return f"--cacert <(kubectl config view --raw --minify --context {name} -o jsonpath='{path}' | base64 -d)"
+
+
+def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]:
+    half = environment.settings.token.partition(".")[2]
+    shown = half if reveal else MASKED
+    if not half:
+        return [Line("API server", api, f"curl -sk {api}/healthz"), Line("Bearer token", f"no {environment.name.upper()}_TOKEN in hosts.local.env")]
+    # its certificate has no other address than the one that kubeadm was told, and always this name
+    through = f"--connect-to ::{api.removeprefix('https://')} https://kubernetes:{environment.settings.api_port}/api"
+    return [
+        Line("API server", api, f"curl -sk {api}/healthz"),
+        Line("Bearer token", shown if reveal else f"{shown}  (--reveal shows it)"),
+        Line("Header", f"Authorization: Bearer {shown}", f"curl -s {_ca(environment.name)} {through} -H @- <<< 'Authorization: Bearer {shown}'"),
+    ]
+
+
+def _access_now(environment: Environment, api: str, token: str) -> list[Line]:
+    name, dashboard = environment.name, environment.settings.dashboard
+    ca = _ca(name)
+    lines = [
+        Line("API server", api, f"curl -s {ca} {api}/readyz"),
+        Line("kubeconfig", f"context {name}, an administrator's", f"inv cluster.kubeconfig --env {name}"),
+    ]
+    if token:
+        header = f"Authorization: Bearer {token}"
+        lines += [Line("Token", token), Line("Header", header, f"curl -s {ca} {api}/api -H @- <<< '{header}'")]
+    elif dashboard != "none":
+        make = f"kubectl --context {name} -n kube-system create token {dashboard} --duration {READING_TOKEN}"
+        lines += [
+            Line("Token", f"made on demand, ends after {READING_TOKEN}, may only read", make),
+            Line("Header", "Authorization: Bearer TOKEN", f'curl -s {ca} {api}/api -H @- <<< "Authorization: Bearer $({make})"'),
+        ]
+    return lines

@@ -1,0 +1,105 @@
+"""The calendar for `inv cluster.status`: which certificate and which join token ends when.
+
+A script of its own, sent only to nodes that were just observed: certificates change once a year, and observing is on every run's way.
+Source: kubernetes.io "Certificate Management with kubeadm" (one year, the CA ten; the kubelet renews its own).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import KubefabError
+from ..inventory import Environment, Node
+from ..nodes.connection import NodeGroup
+from ..text import forms
+from .doctor.probe import seconds_of
+
+TIMEOUT = 20.0  # seconds
+DAY = 86400.0
+SOON = 60 * DAY
+
+_SCRIPT = r"""
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+command -v openssl >/dev/null || exit 0
+for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
+  [ -e "$f" ] && echo "cert $f $(openssl x509 -noout -enddate -dateopt iso_8601 -in "$f" 2>/dev/null | cut -d= -f2)"
+done
+if [ -e "$KUBECONFIG" ]; then
+  path='{range .items[*]}{"token "}{.data.token-id}{" "}{.data.expiration}{"\n"}{end}'
+  kinds=type=bootstrap.kubernetes.io/token
+  timeout 8 kubectl --request-timeout=5s -n kube-system get secrets --field-selector "$kinds" -o jsonpath="$path" 2>/dev/null |
+    while read -r word id ends; do echo "token $(echo "$id" | base64 -d) $(echo "$ends" | base64 -d)"; done
+fi
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class Date:
+    """A certificate's file, or a token's public half, and its end in seconds since 1970 (0: never, or unreadable)."""
+
+    kind: str
+    name: str
+    ends: float
+
+
+def script() -> str:
+    """What a node is asked."""
+    return f'# kubefab: status.calendar\nmain() (\nrm -f -- "$0"\n{_SCRIPT})\nmain\n'
+
+
+def parse(output: str) -> tuple[Date, ...]:
+    """Its answer; lines that are no dates are passed over."""
+    words = [line.split(maxsplit=2) for line in output.split("\n")]
+    kinds = {"cert": forms.PATH, "token": "[a-z0-9]{6}"}
+    return tuple(
+        Date(w[0], w[1], seconds_of(w[2]) if len(w) > 2 else 0.0) for w in words if len(w) > 1 and w[0] in kinds and forms.has(w[1], kinds[w[0]])
+    )
+
+
+def ask(environment: Environment, group: NodeGroup, nodes: Sequence[Node]) -> dict[str, tuple[Date, ...]]:
+    """The calendar of each node; of a node that does not answer, nothing."""
+
+    def one(node: Node) -> tuple[Date, ...]:
+        try:
+            return parse(group.of(node).root(script(), TIMEOUT)[1].decode("utf-8", "replace"))
+        except KubefabError:
+            return ()
+
+    if not nodes:
+        return {}
+    with ThreadPoolExecutor(min(len(nodes), environment.settings.forks)) as pool:
+        return dict(zip((n.name for n in nodes), pool.map(one, nodes), strict=True))
+
+
+def lines(calendar: Mapping[str, Sequence[Date]], now: float) -> list[str]:
+    """For people: the first certificate to end, all that end soon, the tokens."""
+    certificates = sorted((date.ends, node, date.name) for node, dates in calendar.items() for date in dates if date.kind == "cert" and date.ends)
+    soon = [item for item in certificates if item[0] - now < SOON]
+    told = [f"certificate {name} on {node} {_until(ends, now)}" for ends, node, name in soon]
+    if certificates and not soon:
+        ends, node, name = certificates[0]
+        told.append(f"certificates: the first to end is {name} on {node}, {_until(ends, now)}")
+    tokens = [date for dates in calendar.values() for date in dates if date.kind == "token"]
+    told += [f"join token {date.name} {_until(date.ends, now) if date.ends else 'never ends'}" for date in tokens]
+    return told
+
+
+def data(dates: Sequence[Date]) -> dict[str, list[dict[str, Any]]]:
+    """JSON values of one node."""
+    return {
+        key: [{"name": d.name, "ends": d.ends or None} for d in dates if d.kind == kind]
+        for key, kind in (("certificates", "cert"), ("tokens", "token"))
+    }
+
+
+def _until(ends: float, now: float) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ends))
+    left = ends - now
+    if left <= 0:
+        return f"ENDED on {when}"
+    return f"ends on {when}, in {left / DAY:.0f} days" if left > 2 * DAY else f"ends on {when}, in {left / 3600:.1f} h"

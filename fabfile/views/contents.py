@@ -1,0 +1,128 @@
+"""What runs in a cluster that is about to be taken down: said before anybody agrees to it. Read once, bounded, from the API alone."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..errors import KubefabError
+from ..inventory import Environment
+from ..manifests import VOLUME
+from ..nodes import script
+from ..nodes.connection import NodeGroup, outcome
+from ..nodes.facts import NodeFacts
+from ..steps import command
+from ..text import forms
+
+TIMEOUT = 30.0  # seconds
+LIMIT = 1 << 20  # bytes of the answer; pods come first, so that of a huge cluster the first pods are cut off and no namespace
+NAMED = 3  # of each kind; the others are counted
+WIDTH = 80
+_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease", "kube-flannel", "monitoring"})
+# By namespace: the values of the labels app, k8s-app and component that kubeadm's and our own pods have.
+_PODS = {
+    "kube-system": frozenset(
+        {
+            *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kube-dns", "headlamp", "kube-web-view"),
+            *("kube-discovery", "dummy", "flannel", "kube-flannel", "influxdb", "monitoring-influxdb", "heapster", "kubernetes-dashboard"),  # of 1.5
+        }
+    ),
+    "kube-flannel": frozenset({"flannel"}),
+    "monitoring": frozenset({"monitoring-influxdb", "telegraf"}),
+}
+_VOLUMES = {("PersistentVolume", "", VOLUME), ("PersistentVolumeClaim", "monitoring", "influxdb")}  # InfluxDB's folder
+_COLUMNS = (".kind", ".metadata.namespace", ".metadata.name", ".metadata.labels.app", ".metadata.labels.k8s-app", ".metadata.labels.component")
+_PATH = "{range .items[*]}" + '{"|"}'.join(f"{{{column}}}" for column in _COLUMNS) + '{"\\n"}{end}'
+_KINDS = "pods,persistentvolumeclaims,persistentvolumes,namespaces"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is not Kubernetes' own nor ours, by kind; names as `namespace/name` where they are in one. `cut`: there is more."""
+
+    namespaces: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    cut: bool = False
+
+
+def ask(environment: Environment, group: NodeGroup) -> Contents | str:
+    """What runs there, or why that is not known."""
+    control = environment.control_plane
+    line = command("timeout", "20", "kubectl", "--request-timeout=15s", "get", _KINDS, "-A", "-o", f"jsonpath={_PATH}")
+    text = script.render("reset.contents", (line,), lock=False, limit=LIMIT)
+    try:
+        done = outcome(group.of(control), "reset.contents", text, TIMEOUT)
+    except KubefabError as error:
+        return error.message
+    found = parse(done.output)
+    if done.code or found is None:
+        return f"the API on {control.name} does not answer"
+    return found
+
+
+def parse(output: str) -> Contents | None:
+    """The answer, objects of ours left out; None for one without namespace default, which every cluster has."""
+    found: dict[str, list[str]] = {"Namespace": [], "Pod": [], "PersistentVolume": [], "PersistentVolumeClaim": []}
+    whole = False
+    for line in output.splitlines():
+        kind, namespace, name, *labels = line.split("|")[:6] if line.count("|") == 5 else ("", "", "")
+        if kind not in found or not forms.Name.fits(name) or (namespace and not forms.Name.fits(namespace)):
+            continue
+        whole = whole or (kind, name) == ("Namespace", "default")
+        if (kind, namespace, name) in _VOLUMES:
+            continue
+        if (kind == "Namespace" and name in _NAMESPACES) or (kind == "Pod" and _PODS.get(namespace, frozenset()) & set(labels)):
+            continue
+        found[kind].append(f"{namespace}/{name}" if namespace else name)
+    if not whole:
+        return None
+    return Contents(
+        namespaces=tuple(found["Namespace"]),
+        pods=tuple(found["Pod"]),
+        volumes=tuple(found["PersistentVolume"]),
+        claims=tuple(found["PersistentVolumeClaim"]),
+        cut=len(output) >= LIMIT - 4,
+    )
+
+
+def strangers(environment: Environment, control: NodeFacts | None, hostnames: Iterable[str]) -> tuple[str, ...]:
+    """Nodes in the API that hosts.env lacks: by none of its addresses, nor by the hostname of a machine that was seen."""
+    known, addresses = set(hostnames), {node.address for node in environment.nodes} | {node.host for node in environment.nodes}
+    nodes = control.nodes if control else ()
+    return tuple(
+        node["metadata"]["name"]
+        for node in nodes
+        if node["metadata"]["name"] not in known
+        and not {one.get("address") for one in node.get("status", {}).get("addresses", ())} & addresses
+    )
+
+
+def lines(environment: Environment, found: Contents | str, foreign_nodes: tuple[str, ...]) -> Iterator[str]:
+    """For a person, at most 80 columns wide."""
+    if isinstance(found, str):
+        yield from textwrap.wrap(f"what runs in {environment.name} is not known: {found}", WIDTH, subsequent_indent="  ", break_long_words=False)
+        return
+    theirs = " that {} neither Kubernetes' nor kubefab's"
+    rows = [
+        *_row(len(found.namespaces), "namespace", found.namespaces),
+        *_row(len(found.pods), f"pod{theirs.format('is')}", found.pods, f"pods{theirs.format('are')}", found.cut),
+        *_row(len(found.volumes), "PersistentVolume", found.volumes),
+        *_row(len(found.claims), "PersistentVolumeClaim", found.claims),
+        *_row(len(foreign_nodes), "node that hosts.env lacks", foreign_nodes, "nodes that hosts.env lacks"),
+    ]
+    if not rows:
+        yield f"nothing but Kubernetes' and kubefab's own runs in {environment.name}"
+        return
+    yield f"in {environment.name} there {'are' if len(rows) > 1 else 'is'}, beside Kubernetes' and kubefab's own:"
+    for row in rows:
+        yield from textwrap.wrap(row, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+
+
+def _row(count: int, one: str, names: tuple[str, ...], many: str = "", cut: bool = False) -> Iterator[str]:
+    if not count:
+        return
+    more = f" and {count - NAMED} more" if count > NAMED else ""
+    yield f"{'at least ' * cut}{count} {one if count == 1 else many or f'{one}s'}: {', '.join(names[:NAMED])}{more}"

@@ -1,0 +1,65 @@
+"""What the doctor has in front of it: every node as observed, and what could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...context import Choices, Context
+from ...errors import KubefabError
+from ...inventory import Environment, Node
+from ...nodes.facts import NodeFacts
+from ...recipes.kubeadm import Recipe, recipe_for
+from .clocks import Reading
+from .probe import Probe
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One reachable node: its facts, and what the doctor's own script saw (None: it did not work there).
+
+    `unexamined` says what was not looked at, and why: silence must mean that all is well.
+    """
+
+    node: Node
+    facts: NodeFacts
+    probe: Probe | None = None
+    unexamined: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+
+@dataclass(frozen=True)
+class Chart:
+    """All of it. `now` is the operator's time in seconds since 1970."""
+
+    environment: Environment
+    patients: tuple[Patient, ...]
+    unreachable: Mapping[str, KubefabError] = field(default_factory=dict)
+    clocks: Mapping[str, Reading] = field(default_factory=dict)
+    now: float = 0.0
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_for(self.environment)
+
+    @property
+    def control(self) -> NodeFacts | None:
+        """The control plane's facts, if it could be observed."""
+        name = self.environment.control_plane.name
+        return next((p.facts for p in self.patients if p.name == name), None)
+
+    @property
+    def running(self) -> bool:
+        """The API answers."""
+        control = self.control
+        return control is not None and control.initialised
+
+    def context(self, patient: Patient) -> Context:
+        """What a phase would be given for this node."""
+        return Context(self.environment, patient.node, patient.facts, self.recipe, control=self.control, choices=Choices())
+
+    def fab(self, patient: Patient, phase: str) -> str:
+        return f"fab -H {patient.name} {phase} --env {self.environment.name}"

@@ -1,0 +1,304 @@
+"""Checks of what a cluster has put on a node: leftovers, containerd, versions, flannel, certificates, tokens.
+
+Sources: kubernetes.io "Version Skew Policy" (kubelet up to three minors behind, never ahead); kubeadm's certificate lifetimes (one year);
+flannel docs/kubernetes.md and its annotations; containerd docs/cri/config.md; KEP-4033 (kubelet 1.38 refuses containerd 1.x).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterator
+from shlex import quote
+
+from ...identity import Kind
+from ...nodes.keeping import CONTAINERD_CONFIG
+from ...phases import guard
+from ...phases.reset import residue
+from ...text.masking import mask, masked_tail
+from .chart import Chart, Patient
+from .finding import ERROR, NOTE, WARNING, Finding
+
+DAY = 86400.0
+CERTIFICATE_WARNING = 60 * DAY
+CERTIFICATE_ERROR = 7 * DAY
+
+
+def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """All checks of this topic on one node."""
+    yield from _leftovers(chart, patient)
+    if not chart.environment.settings.manual:  # 1.5 has Docker, and other packages
+        yield from _containerd(chart, patient)
+        yield from _versions(chart, patient)
+    yield from _flannel(chart, patient)
+    yield from _certificates(chart, patient)
+    if patient.node.control_plane:
+        yield from _tokens(chart, patient)
+        yield from _strangers(chart, patient)
+
+
+def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """Rules in the firewall of a machine that is free: too little to say whose they were. Whatever shows more, `refusals` tells."""
+    facts = patient.facts
+    left = [] if chart.environment.settings.manual else residue(facts)
+    if left and guard.whose(chart.context(patient)).kind == Kind.FREE:
+        yield Finding("KF-OLD-RESIDUE", WARNING, (patient.name,), f"left by an earlier cluster: {', '.join(left)}", "a reboot takes them away")
+
+
+def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    facts, probe, name = patient.facts, patient.probe, (patient.name,)
+    if "containerd" in facts.packages and "containerd.io" not in facts.packages:
+        yield Finding(
+            "KF-CRI-OTHER",
+            WARNING,
+            name,
+            f"the distribution's containerd {facts.packages['containerd']} is installed: install replaces it",
+            "nothing, unless something else there uses it",
+        )
+    if "docker.io" in facts.packages or facts.unit("docker").active:
+        yield Finding("KF-CRI-DOCKER", NOTE, name, "Docker is on this node: it sets the FORWARD policy to DROP, flannel opens it again for pods")
+    if "containerd.io" not in facts.packages:
+        return
+    wanted = chart.recipe.containerd_config()
+    if not facts.unit("containerd").active:
+        yield Finding(
+            "KF-CRI-DOWN",
+            ERROR,
+            name,
+            "containerd is installed and does not run",
+            "`journalctl -u containerd -n 50` there, then run the bootstrap again",
+        )
+        return
+    if not facts.in_cluster and not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
+        return  # the package's own configuration has the CRI plugin off: install writes another
+    if probe and probe.containerd.get("cri", "ok") != "ok":
+        yield Finding(
+            "KF-CRI-SILENT",
+            ERROR,
+            name,
+            f"containerd's CRI does not answer: {masked_tail(probe.containerd['cri'])}",
+            f"`{chart.fab(patient, 'install')}` writes its configuration and restarts it",
+        )
+    if wanted.path not in facts.files:
+        if facts.unit("kubelet").active:
+            yield Finding("KF-CRI-CONFIG", ERROR, name, f"{CONTAINERD_CONFIG} is missing on a node in use", f"`{chart.fab(patient, 'install')}`")
+    elif not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
+        driver = probe.containerd.get("SystemdCgroup") if probe else None
+        detail = ": SystemdCgroup is not true, so that kubelet and containerd count cgroups twice" if driver == "false" else ""
+        yield Finding(
+            "KF-CRI-CONFIG",
+            ERROR if detail else WARNING,
+            name,
+            f"{CONTAINERD_CONFIG} is not the one that this inventory makes{detail}",
+            f"`{chart.fab(patient, 'install')}` writes it and restarts containerd; settings of your own belong into CONTAINERD_CONFIG",
+        )
+    version = (probe.containerd.get("version") or "").lstrip("v") if probe else ""
+    if version.startswith("1."):
+        yield Finding("KF-CRI-OLD", WARNING, name, f"containerd {version}: a kubelet of 1.38 refuses it", "install containerd.io 2.2 or later")
+
+
+def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    facts, wanted, name = patient.facts, chart.recipe.version, (patient.name,)
+    odd = {p: v for p in ("kubelet", "kubeadm", "kubectl") if (v := facts.packages.get(p, "").split("-")[0]) and v != wanted}
+    if odd:
+        told = ", ".join(f"{package} {version}" for package, version in odd.items())
+        minors = {_minor(version) for version in odd.values()}
+        remedy = (
+            f"set KUBERNETES={facts.minor}, which this cluster runs; a real upgrade is `kubeadm upgrade`, node by node"
+            if facts.in_cluster and facts.minor and _minor(facts.minor) != _minor(wanted)
+            else f"`{chart.fab(patient, 'install')}` brings the inventory's version"
+        )
+        far = any(minor > _minor(wanted) or _minor(wanted) - minor > 3 for minor in minors)
+        yield Finding(
+            "KF-VER-SKEW",
+            ERROR if far else WARNING,
+            name,
+            f"{told}; the inventory says {wanted}",
+            remedy,
+        )
+    control = chart.control
+    listed = control.node_object(facts.hostname) if control and control.initialised else None
+    server = control.node_object(control.hostname) if control and control.initialised else None
+    if listed and server and not patient.node.control_plane:
+        own, theirs = (n.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "").lstrip("v") for n in (listed, server))
+        if own and theirs and own != theirs and _minor(own) > _minor(theirs):
+            yield Finding(
+                "KF-VER-KUBELET",
+                ERROR,
+                name,
+                f"its kubelet {own} is newer than the control plane's {theirs}",
+                "a kubelet may be up to three minors behind, never ahead",
+            )
+    installed = [p for p in ("containerd.io", "kubelet", "kubeadm", "kubectl") if p in facts.packages]
+    loose = [p for p in installed if p not in facts.held]
+    if loose and installed and facts.os_id in ("debian", "ubuntu"):
+        yield Finding(
+            "KF-VER-LOOSE",
+            WARNING,
+            name,
+            f"{', '.join(loose)} {'is' if len(loose) == 1 else 'are'} not held: an unattended upgrade may move {'it' if len(loose) == 1 else 'them'}",
+            f"`apt-mark hold {' '.join(loose)}`",
+        )
+
+
+def _minor(version: str) -> int:
+    parts = version.split(".")
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
+
+
+def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    facts, probe, control, name = patient.facts, patient.probe, chart.control, (patient.name,)
+    listed = control.node_object(facts.hostname) if control and control.initialised else None
+    if control and control.initialised and not listed and facts.joined:
+        yield Finding(
+            "KF-API-UNLISTED",
+            ERROR,
+            name,
+            f"its kubelet runs, yet the API lists no node {facts.hostname}",
+            f"`{chart.fab(patient, 'join')}` lets it in again",
+        )
+    if not listed:
+        return
+    if control and not control.node_ready(facts.hostname):
+        conditions = [c for c in listed["status"].get("conditions", []) if c["type"] == "Ready"]
+        why = conditions[0].get("message", "") if conditions else ""
+        yield Finding(
+            "KF-API-NOTREADY",
+            ERROR,
+            name,
+            f"the node is not Ready{': ' + mask(why)[:160] if why else ''}",
+            f"`journalctl -u kubelet -n 50` there; `kubectl describe node {quote(facts.hostname)}`",
+        )
+    annotations = listed["metadata"].get("annotations") or {}
+    dialled = annotations.get("flannel.alpha.coreos.com/public-ip", "")
+    if dialled and dialled != patient.node.address:
+        yield Finding(
+            "KF-FLN-NIC",
+            ERROR,
+            name,
+            f"flannel sends to this node at {dialled}, not at its address {patient.node.address}: the wrong interface",
+            f"`{chart.fab(patient, 'network')}` starts flannel with --iface-can-reach; then `kubectl -n kube-flannel delete pod` for this node",
+        )
+    cidr, subnet = listed.get("spec", {}).get("podCIDR", ""), probe.subnet.get("FLANNEL_SUBNET", "") if probe else ""
+    if cidr and subnet:
+        own = ipaddress.ip_interface(subnet).network
+        if str(own) != cidr:
+            yield Finding(
+                "KF-FLN-SUBNET",
+                ERROR,
+                name,
+                f"subnet.env says {own}, the API gave it {cidr}: of an earlier cluster",
+                f"delete this node's kube-flannel pod, which writes the file again; if that does not help: {chart.context(patient).renew()}",
+            )
+        bridge = facts.links.get("cni0")
+        held = [a for a in bridge.addresses if ":" not in a] if bridge else []
+        if held and not any(ipaddress.ip_interface(a).network == own for a in held):
+            yield Finding(
+                "KF-FLN-CNI0",
+                ERROR,
+                name,
+                f'cni0 has {held[0]}, outside this node\'s {own}: new pods fail with "cni0 already has an IP address different from"',
+                "`kubectl drain`, then there `ip link delete cni0; rm -rf /var/lib/cni/networks/cbr0`, then uncordon",
+            )
+    if facts.unit("kubelet").active and "flannel.1" not in facts.links:
+        yield Finding(
+            "KF-FLN-MISSING",
+            ERROR,
+            name,
+            "no flannel.1: its pods reach no other node",
+            f"`kubectl -n kube-flannel logs -l app=flannel`; then `{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
+        )
+    link, size = facts.links.get("flannel.1"), probe.subnet.get("FLANNEL_MTU", "") if probe else ""
+    carrier = next((one for one in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in one.addresses)), None)
+    if link and carrier and link.mtu > carrier.mtu - 50:
+        yield Finding(
+            "KF-FLN-MTU",
+            ERROR,
+            name,
+            f"flannel.1's MTU {link.mtu} does not fit {carrier.name}'s {carrier.mtu} (VXLAN takes 50): large packets vanish",
+            "delete this node's kube-flannel pod: flannel sets the MTU when it starts",
+        )
+    elif link and size.isdigit() and int(size) != link.mtu:
+        yield Finding(
+            "KF-FLN-MTU",
+            WARNING,
+            name,
+            f"flannel.1's MTU {link.mtu} is not the {size} that pods are given",
+            "delete this node's kube-flannel pod",
+        )
+
+
+def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    now = chart.now or time.time()
+    for one in patient.probe.certificates if patient.probe else ():
+        left = one.ends - now
+        if one.ends == 0:
+            yield Finding(
+                "KF-CRT-UNREADABLE",
+                WARNING,
+                (patient.name,),
+                f"{one.where} holds no readable certificate",
+                f"`openssl x509 -in {quote(one.where)} -noout -text`",
+            )
+            continue
+        when = time.strftime("%Y-%m-%d", time.gmtime(one.ends))
+        kubelet = one.where.startswith("/var/lib/kubelet")
+        remedy = (
+            "it renews itself while kubelet and API talk: `journalctl -u kubelet | grep -i certificate`"
+            if kubelet
+            else "`kubeadm certs renew all`, then restart the control plane's pods (move the manifests away and back)"
+        )
+        if one.begins > now + 60:
+            yield Finding(
+                "KF-CRT-FUTURE",
+                ERROR,
+                (patient.name,),
+                f"{one.where} is valid only from {time.strftime('%Y-%m-%d %H:%M', time.gmtime(one.begins))} UTC",
+                "some clock was ahead when it was made; see KF-TIME-SKEW",
+            )
+        elif left <= 0:
+            yield Finding("KF-CRT-EXPIRED", ERROR, (patient.name,), f"{one.where} expired on {when}", remedy)
+        elif left < CERTIFICATE_WARNING and not (kubelet and left > 30 * DAY):
+            severity = ERROR if left < CERTIFICATE_ERROR else WARNING
+            yield Finding("KF-CRT-EXPIRES", severity, (patient.name,), f"{one.where} expires on {when}, in {left / DAY:.0f} days", remedy)
+
+
+def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    now = chart.now or time.time()
+    for token in patient.probe.tokens if patient.probe else ():
+        if token.ends == 0:
+            yield Finding(
+                "KF-TOK-FOREVER",
+                WARNING,
+                (patient.name,),
+                f"bootstrap token {token.id} never expires: a person who has it can add nodes",
+                f"`kubeadm token delete {quote(token.id)}`",
+            )
+        elif token.ends - now > 25 * 3600:
+            yield Finding(
+                "KF-TOK-LONG",
+                NOTE,
+                (patient.name,),
+                f"bootstrap token {token.id} is valid for {(token.ends - now) / DAY:.0f} days more",
+                f"`kubeadm token delete {quote(token.id)}` if no node is to join with it",
+            )
+
+
+def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """Nodes in the API that the inventory does not have: only when all of its nodes were examined, as their host names are not in it."""
+    control = patient.facts
+    if not control.initialised or {p.name for p in chart.patients} != {n.name for n in chart.environment.nodes}:
+        return
+    hosts = {p.facts.hostname for p in chart.patients}
+    addresses = {n.address for n in chart.environment.nodes}  # a node that was renamed since it joined is no stranger
+    for node in control.nodes:
+        name = node["metadata"]["name"]
+        held = {one.get("address") for one in node.get("status", {}).get("addresses") or ()}
+        if name not in hosts and not held & addresses:
+            yield Finding(
+                "KF-API-STRANGER",
+                NOTE,
+                (patient.name,),
+                f"the cluster has a node {name} that hosts.env does not name",
+                f"add it to hosts.env, or `kubectl delete node {quote(name)}`",
+            )

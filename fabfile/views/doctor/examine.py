@@ -1,0 +1,269 @@
+"""The doctor's rounds: observe, ask, test the wires between nodes; then the pure checks. Reads only.
+
+Every round runs on all nodes at the same time, and a node that does not answer is a finding, never the end of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from ...errors import KubefabError
+from ...inventory import Environment, Node
+from ...nodes.connection import Connection, NodeGroup
+from ...nodes.facts import NodeFacts
+from ...tables import ports
+from ...text import forms
+from ...text.forms import FormError
+from ...text.masking import mask, masked_tail
+from . import clocks, matrix, wires
+from .chart import Chart, Patient
+from .cluster import cluster
+from .finding import ERROR, Finding, guarded, merged
+from .fleet import fleet
+from .machine import machine, refusals
+from .probe import TIMEOUT, Probe, Questions, parse_probe, probe_script, questions
+from .sources import sources
+
+T = TypeVar("T")
+ASKED_AGAIN = 3  # clock readings a node; the best counts
+OUTSIDE_TIMEOUT = 3.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the doctor has to say."""
+
+    environment: Environment
+    findings: tuple[Finding, ...]
+    results: tuple[matrix.Result, ...] = ()
+    seconds: float = 0.0
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        return not any(f.severity == ERROR for f in self.findings)
+
+    def data(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "environment": self.environment.name,
+            "nodes": list(self.nodes),
+            "healthy": self.healthy,
+            "seconds": round(self.seconds, 2),
+            "findings": [f.data() for f in self.findings],
+            "pairs": [{"from": r.source, "to": r.target, "what": r.what, "state": r.state, "detail": mask(r.detail)} for r in self.results],
+        }
+
+
+@dataclass
+class Doctor:
+    """One examination of some nodes of one environment. `facts` is what the runner's survey saw."""
+
+    environment: Environment
+    group: NodeGroup
+    told: Callable[[str], None] = lambda text: None
+    tools: Sequence[str] = wires.TOOLS
+    asked: dict[str, Questions] = field(default_factory=dict)
+
+    def examine(self, nodes: Sequence[Node], observed: Mapping[str, NodeFacts | KubefabError], *, network: bool = True, began: float = 0.0) -> Report:
+        """Everything, on these nodes. `began` is when the observing began, on the monotonic clock."""
+        started = began or time.monotonic()
+        chart = self._chart(nodes, observed)
+        results: tuple[matrix.Result, ...] = ()
+        if network and chart.patients:
+            self.told("testing ports and path MTU between the nodes")
+            results = tuple(self._wires(chart))
+        found = [*self._checks(chart), *matrix.findings(self.environment, results, _firewalls(chart))]
+        order = [node.name for node in nodes]
+        return Report(self.environment, tuple(merged(found, order)), results, time.monotonic() - started, tuple(order))
+
+    def _checks(self, chart: Chart) -> Iterator[Finding]:
+        yield from fleet(chart)
+        for patient in chart.patients:
+            name = (patient.name,)
+            yield from guarded(partial(refusals, chart, patient), "what a phase would refuse", name)
+            yield from guarded(partial(machine, chart, patient), "the machine", name)
+            yield from guarded(partial(sources, chart, patient, self.asked[patient.name]), "what it fetches", name)
+            yield from guarded(partial(cluster, chart, patient), "what the cluster put there", name)
+
+    # --- rounds
+
+    def _each(self, nodes: Sequence[Node], work: Callable[[Node], T]) -> dict[str, T | KubefabError]:
+        def one(node: Node) -> T | KubefabError:
+            try:
+                return work(node)
+            except KubefabError as error:
+                return error
+
+        if not nodes:
+            return {}
+        with ThreadPoolExecutor(min(len(nodes), self.environment.settings.forks)) as pool:
+            return dict(zip((n.name for n in nodes), pool.map(one, nodes), strict=True))
+
+    def _chart(self, nodes: Sequence[Node], observed: Mapping[str, NodeFacts | KubefabError]) -> Chart:
+        errors = {n.name: seen for n in nodes if isinstance(seen := observed.get(n.name), KubefabError)}
+        facts = {n.name: seen for n in nodes if isinstance(seen := observed.get(n.name), NodeFacts)}
+        reachable = [n for n in nodes if n.name in facts]
+        for node in reachable:
+            self.asked[node.name] = questions(self.environment, facts[node.name].os_id, facts[node.name].os_codename)
+        self.told("reading clocks")
+        readings = self._each(reachable, lambda node: _read_clock(self.group.of(node)))
+        self.told("asking each node")
+        probes = self._each(reachable, lambda node: self._ask(node))
+        return Chart(
+            self.environment,
+            tuple(_patient(node, facts[node.name], probes[node.name], readings[node.name]) for node in reachable),
+            errors,
+            {name: seen for name, seen in readings.items() if isinstance(seen, clocks.Reading)},
+            time.time(),
+        )
+
+    def _ask(self, node: Node) -> Probe | str:
+        asked = self.asked[node.name]
+        code, output = self.group.of(node).root(probe_script(self.environment, node, asked), TIMEOUT)
+        text = output.decode("utf-8", "replace")
+        try:
+            return parse_probe(text, asked)
+        except FormError as error:
+            return f"its answer has not the form that it must have: {error}"
+        except Exception as error:  # whatever it is, it came of what this node said
+            return f"exit code {code}: {forms.text(masked_tail((text.strip().splitlines() or [str(error)])[-1], 100))}"
+
+    def _wires(self, chart: Chart) -> list[matrix.Result]:
+        members = {p.name: member(self.environment, p) for p in chart.patients}
+        nodes = [p.node for p in chart.patients]
+        todo = matrix.tests(self.environment, members)
+        nonce = f"kubefab-{secrets.token_hex(6)}"
+        udp = sorted({rule.first for rule in ports.required(self.environment) if rule.protocol == ports.UDP})
+        try:
+            started = self._each(nodes, lambda node: self._root(node, wires.listen_script(members[node.name], udp, self.tools)))
+            listening = {
+                name: wires.parse_listen(seen) if isinstance(seen, str) else wires.Listening(refused=f"{name} did not answer ({seen.message})")
+                for name, seen in started.items()
+            }
+            with ThreadPoolExecutor(1) as pool:
+                outside = pool.submit(self._outside, nodes)
+                sent = self._each(
+                    nodes,
+                    lambda node: self._root(node, wires.try_script(members[node.name], [t for t in todo if t.source == node.name], members, nonce)),
+                )
+                seen_outside = outside.result()
+        finally:
+            gathered = self._each(nodes, lambda node: self._root(node, wires.gather_script()))
+        tried = {name: wires.parse_try(text) for name, text in sent.items() if isinstance(text, str)}
+        arrived = {name: got for name, text in gathered.items() if isinstance(text, str) and (got := wires.parse_gather(text, nonce)) is not None}
+        results = [matrix.judge(test, members, listening, tried, arrived) for test in todo]
+        return results + [_judge_outside(node, port, seen, listening) for (node, port), seen in seen_outside.items()]
+
+    def _root(self, node: Node, text: str) -> str:
+        _, output = self.group.of(node).root(text, wires.TIMEOUT)
+        return output.decode("utf-8", "replace")
+
+    def _outside(self, nodes: Sequence[Node]) -> dict[tuple[str, int], str]:
+        """The operator's own way to the ports that are for them; not through a bastion, which is not theirs."""
+        if self.environment.settings.simulated:
+            return {}  # their addresses exist only in the model
+        wanted = [
+            (node, rule.first)
+            for rule in ports.required(self.environment)
+            if rule.source == ports.ADMIN and rule.purpose != "SSH"
+            for node in nodes
+            if not node.jump and (node.control_plane or rule.target != ports.CONTROL)
+        ]
+        if not wanted:
+            return {}
+        with ThreadPoolExecutor(min(len(wanted), 32)) as pool:
+            seen = pool.map(lambda item: _knock(item[0].host, item[1]), wanted)
+            return {(node.name, port): what for (node, port), what in zip(wanted, seen, strict=True)}
+
+
+def member(environment: Environment, patient: Patient) -> wires.Member:
+    """How the pair tests see a node."""
+    node, links = patient.node, patient.facts.links
+    vxlan = links.get("flannel.1")
+    overlay = next((a.split("/")[0] for a in vxlan.addresses if ":" not in a), "") if vxlan else ""
+    carrier = next((link for link in links.values() if any(a.split("/")[0] == node.address for a in link.addresses)), None)
+    offered = sorted(
+        {
+            rule.first
+            for rule in ports.required(environment)
+            if rule.protocol == ports.TCP
+            and rule.purpose != "SSH"
+            and (node.control_plane or rule.target != ports.CONTROL)
+            and not (node.control_plane and rule.target == ports.WORKERS)
+        }
+    )
+    return wires.Member(
+        node,
+        overlay=overlay,
+        mtu=carrier.mtu if carrier and carrier.mtu else 1500,
+        overlay_mtu=vxlan.mtu if vxlan else 0,
+        tcp=tuple(offered),
+        held=frozenset({8472}) if vxlan else frozenset(),
+    )
+
+
+def _patient(node: Node, facts: NodeFacts, answer: Probe | str | KubefabError, clock: clocks.Reading | KubefabError) -> Patient:
+    cut = list(answer.cut) if isinstance(answer, Probe) else []
+    if not isinstance(answer, Probe):
+        why = _why(node, answer) if isinstance(answer, KubefabError) else answer
+        cut.append(f"all but the common facts, as the doctor's own questions were not answered ({why})")
+    if isinstance(clock, KubefabError):
+        cut.append(f"its clock ({_why(node, clock)})")
+    return Patient(node, facts, answer if isinstance(answer, Probe) else None, tuple(cut))
+
+
+def _why(node: Node, error: KubefabError) -> str:
+    return error.message.removeprefix(f"{node.name}: ")
+
+
+def _read_clock(connection: Connection) -> clocks.Reading:
+    readings = []
+    for _ in range(ASKED_AGAIN):
+        before = time.time()
+        _, output = connection.root(clocks.SCRIPT, 15)
+        after = time.time()
+        with suppress(ValueError):
+            readings.append(clocks.reading(before, after, clocks.parse_clock(output.decode("utf-8", "replace"))))
+    found = clocks.best(readings)
+    if found is None:
+        raise KubefabError(f"{connection.node.name}: `date` printed no time")
+    return found
+
+
+def _knock(host: str, port: int) -> str:
+    try:
+        socket.create_connection((host, port), OUTSIDE_TIMEOUT).close()
+    except TimeoutError:
+        return "dropped"
+    except ConnectionRefusedError:
+        return "refused"
+    except OSError as error:
+        return error.strerror or str(error)
+    return "open"
+
+
+def _judge_outside(name_port: str, port: int, seen: str, listening: Mapping[str, wires.Listening]) -> matrix.Result:
+    there = listening.get(name_port, wires.Listening())
+    if seen == "open":
+        return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.OPEN)
+    if seen == "refused" and not there.offers("tcp", port):
+        return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.UNTESTED, there.refused or f"no listener tool on {name_port}")
+    detail = {"dropped": "no answer: dropped on the way", "refused": "refused, although something listens there"}.get(seen, seen)
+    return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.CLOSED, detail)
+
+
+def _firewalls(chart: Chart) -> dict[str, str]:
+    found = {}
+    for patient in chart.patients:
+        services = patient.probe.services if patient.probe else frozenset()
+        found[patient.name] = "firewalld" if "firewalld" in services else "ufw" if "ufw-rules" in services else ""
+    return found

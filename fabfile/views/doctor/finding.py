@@ -1,0 +1,60 @@
+"""What the doctor says: a finding has a stable code, a severity, the nodes, what was seen, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...text.forms import text
+from ...text.masking import mask
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+ORDER = (ERROR, WARNING, NOTE)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found. Codes are for scripts and never change their meaning: KF-<topic>-<what>.
+
+    An error is something with which a bootstrap fails or a cluster does not work; a warning is something that will
+    bite later; a note is something that could not be looked at, or is only worth knowing.
+    """
+
+    code: str
+    severity: str
+    nodes: tuple[str, ...]
+    evidence: str
+    remedy: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """JSON values, masked."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "nodes": list(self.nodes),
+            "evidence": mask(self.evidence),
+            "remedy": mask(self.remedy),
+        }
+
+
+def guarded(check: Callable[[], Iterable[Finding]], what: str, nodes: tuple[str, ...]) -> Iterator[Finding]:
+    """The findings of one check. In place of one that fails over what a node said: that it was not examined; all other checks go on."""
+    try:
+        yield from check()
+    except Exception as error:
+        yield Finding("KF-DOC-PARTIAL", NOTE, nodes, f"not examined: {what} ({type(error).__name__}: {text(str(error), 100)})")
+
+
+def merged(findings: Iterable[Finding], order: Sequence[str]) -> list[Finding]:
+    """Worst first; the same finding on several nodes is told once, its nodes in inventory order."""
+    together: dict[tuple[str, str, str, str], list[str]] = {}
+    for found in findings:
+        names = together.setdefault((found.severity, found.code, found.evidence, found.remedy), [])
+        names.extend(name for name in found.nodes if name not in names)
+    place = {name: index for index, name in enumerate(order)}
+    result = [
+        Finding(code, severity, tuple(sorted(names, key=lambda n: place.get(n, len(place)))), evidence, remedy)
+        for (severity, code, evidence, remedy), names in together.items()
+    ]
+    return sorted(result, key=lambda f: (ORDER.index(f.severity), f.code, [place.get(n, 0) for n in f.nodes]))

@@ -1,0 +1,400 @@
+"""The doctor's own reading script, beside the observing one: what only a doctor asks, in one exec a node.
+
+It only reads; its one temporary folder goes with it.  The registry's login is in the script, which travels as a 0600
+file that deletes itself, and reaches curl through its standard input: never a command line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ...inventory import Environment, Node
+from ...inventory.images import full
+from ...recipes.kubeadm import recipe_for
+from ...text import forms
+
+TIMEOUT = 75.0  # seconds for the whole script; each question in it has its own limit
+FOLDERS = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/var/log")
+
+_SCRIPT = r"""
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+has() { command -v "$1" >/dev/null 2>&1; }
+dates() { openssl x509 -noout -startdate -enddate "$@" 2>/dev/null | cut -d= -f2 | tr '\n' '|'; }
+umask 077
+d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
+ask() { # name, url, more arguments: one line, what curl saw
+  local name=$1 url=$2; shift 2
+  if ! has curl; then echo "$name - - curl is not installed" >"$d/http.$name"; return; fi
+  local seen; seen=$(curl -sS -o /dev/null --connect-timeout 4 --max-time 8 -w '%{http_code} %{time_total}' "$@" "$url" 2>"$d/err.$name")
+  echo "$name ${seen:-000 0} $(tr '\n' ' ' <"$d/err.$name")" >"$d/http.$name"
+}
+login() { # the private registry, with credentials on standard input
+  printf '%s' "$registry_ca" >"$d/ca"
+  local ca=(); [ -s "$d/ca" ] && ca=(--cacert "$d/ca")
+  # without these, a registry hides OCI images behind 404
+  local accept="Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
+  accept="$accept, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+  printf '%s' "$registry_curl" | ask "$1" "$2" -K - -H "$accept" "${ca[@]}"
+}
+set -f # an address is no pattern
+n=0; for u in $urls; do n=$((n+1)); ask "source.$n" "$u" -L -I & done
+n=0; for u in $registries; do n=$((n+1)); ask "registry.$n" "$u" -I & done
+if [ -n "$registry" ]; then login private "https://$registry/v2/" & login canary "$canary" & fi
+for h in $names; do { timeout 20 getent ahosts "$h" >"$d/dns.$h" 2>&1 || echo FAILED >"$d/dns.$h"; } & done
+set +f
+if [ -n "$key_url" ] && has curl && has gpg; then
+  { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key" 2>/dev/null; } &
+fi
+if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubeadm; then
+  { set -o pipefail; timeout 15 kubeadm token list -o json 2>/dev/null | sed -E 's/"([a-z0-9]{6})\.[a-z0-9]{16}"/"\1"/' >"$d/tokens" ||
+      echo 'bootstrap tokens: `kubeadm token list` failed' >"$d/cut"; } &
+fi
+echo '@@ links'; ip -j addr 2>/dev/null
+echo '@@ routes'; ip -o route 2>/dev/null
+echo '@@ toward'; ip -o route get "$toward" 2>/dev/null
+echo '@@ vxlan'; ip -d link show flannel.1 2>/dev/null
+echo '@@ subnet'; cat /run/flannel/subnet.env 2>/dev/null
+echo '@@ disk'; for f in $folders; do p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done
+  echo "$f $(df -Pk "$p" | awk 'NR==2{print $2, $4}') $(df -Pi "$p" 2>/dev/null | awk 'NR==2{print $2, $4}')"; done
+echo '@@ memory'; grep -E '^(MemTotal|MemAvailable):' /proc/meminfo
+echo '@@ modules'; for m in overlay br_netfilter vxlan nf_conntrack; do
+  if [ -d /sys/module/$m ] || grep -qw $m /proc/filesystems || modprobe -n -q $m 2>/dev/null
+  then echo "$m yes"; else echo "$m no"; fi; done
+echo '@@ config'; for f in /proc/config.gz /boot/config-$(uname -r) /lib/modules/$(uname -r)/config; do test -r "$f" && echo "$f"; done
+echo '@@ time'; if has timedatectl; then timeout 5 timedatectl show -p NTP -p NTPSynchronized 2>/dev/null; fi
+for u in systemd-timesyncd chrony chronyd ntp ntpd; do systemctl is-active -q $u 2>/dev/null && echo "service=$u"; done
+echo '@@ services'; for u in firewalld ufw nm-cloud-setup.timer; do systemctl is-active -q $u 2>/dev/null && echo "$u"; done
+has ufw && ufw status 2>/dev/null | grep -q '^Status: active' && echo ufw-rules
+echo '@@ selinux'; has getenforce && getenforce 2>/dev/null
+echo '@@ sockets'; has ss && ss -Hlntup 2>/dev/null
+echo '@@ lock'; for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do
+  [ -e $f ] || continue; i=$(stat -c %i $f)
+  awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks
+done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done
+echo '@@ certs'
+if has openssl; then
+  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
+    [ -e "$f" ] && echo "$f $(dates -in "$f")"
+  done
+  for f in /etc/kubernetes/*.conf; do
+    c=$(sed -n 's/^ *client-certificate-data: *//p' "$f" 2>/dev/null | head -n 1)
+    [ -n "$c" ] && echo "$f $(echo "$c" | base64 -d 2>/dev/null | dates)"
+  done
+fi
+echo '@@ containerd'
+if has containerd; then echo "version=$(containerd --version 2>/dev/null | awk '{print $3}')"; fi
+if [ -S /run/containerd/containerd.sock ]; then
+  if has crictl; then
+    timeout 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock version >/dev/null 2>"$d/cri" && echo ok >"$d/cri"
+    echo "cri=$(tail -n 1 "$d/cri")"
+  fi
+  timeout 8 containerd config dump 2>/dev/null | grep -E '^ *(SystemdCgroup|disabled_plugins|sandbox|config_path) *=' | tr -d "\"' "
+fi
+echo '@@ keyrings'
+if has gpg; then for f in $keyrings; do
+  [ -e "$f" ] && gpg --homedir "$d" --batch --show-keys --with-colons "$f" 2>/dev/null | sed "s|^|$f |"; done; fi
+echo '@@ tools'; for t in curl openssl gpg conntrack socat python3 perl nc ping nft iptables ethtool; do has $t && echo $t; done
+wait
+echo '@@ http'; cat "$d"/http.* 2>/dev/null
+echo '@@ dns'; for h in $names; do echo "$h $(head -n 1 "$d/dns.$h" 2>/dev/null)"; done
+echo '@@ key'; cat "$d/key" 2>/dev/null
+echo '@@ tokens'; cat "$d/tokens" 2>/dev/null
+echo
+echo '@@ cut'; cat "$d/cut" 2>/dev/null
+for f in /etc/kubernetes/pki/ca.crt; do [ ! -e $f ] || has openssl || echo 'certificates: openssl is not installed'; done
+[ ! -S /run/containerd/containerd.sock ] || has crictl || echo "containerd's CRI: crictl is not installed"
+[ -z "$key_url" ] || [ -s "$d/key" ] || ! has curl || if has gpg; then echo 'the signing key that the repository offers: not fetched'
+  else echo 'signing keys: gpg is not installed'; fi
+has ss || echo 'which program holds a port: ss is not installed'
+echo '@@ end'
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What curl saw: the HTTP code (0: no answer), seconds, and its error text."""
+
+    code: int
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder's file system, in KiB and inodes (0: it has no such notion)."""
+
+    size_kib: int
+    free_kib: int
+    inodes: int = 0
+    free_inodes: int = 0
+
+
+@dataclass(frozen=True)
+class Dated:
+    """What has an end: a certificate (`where` its file), a repository's signing key (its URL or file), a bootstrap token (nowhere).
+
+    Times are seconds since 1970. `ends` 0: a key or token without an end, a certificate that could not be read.
+    """
+
+    where: str
+    ends: float
+    id: str = ""
+    begins: float = 0.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One node as the doctor's script saw it."""
+
+    macs: Mapping[str, str] = field(default_factory=dict)
+    routes: tuple[str, ...] = ()
+    toward: str = ""
+    vxlan: str = ""
+    subnet: Mapping[str, str] = field(default_factory=dict)
+    disks: Mapping[str, Disk] = field(default_factory=dict)
+    memory_kib: int = 0
+    available_kib: int = 0
+    modules: Mapping[str, bool] = field(default_factory=dict)
+    kernel_config: str = ""
+    time: Mapping[str, str] = field(default_factory=dict)
+    services: frozenset[str] = frozenset()
+    selinux: str = ""
+    sockets: tuple[str, ...] = ()
+    lock: str = ""
+    certificates: tuple[Dated, ...] = ()
+    containerd: Mapping[str, str] = field(default_factory=dict)
+    keys: tuple[Dated, ...] = ()
+    tools: frozenset[str] = frozenset()
+    http: Mapping[str, Answer] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    tokens: tuple[Dated, ...] = ()
+    cut: tuple[str, ...] = ()  # what could not be looked at, and why
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What to ask of one environment's nodes: the same for all of them."""
+
+    sources: Mapping[str, str]
+    registries: Mapping[str, str]
+    names: tuple[str, ...]
+    key_url: str
+    canary: str = ""
+
+
+def questions(environment: Environment, os_id: str, codename: str) -> Questions:
+    """The addresses that a bootstrap of this environment will ask, for a node of this system."""
+    settings, recipe = environment.settings, recipe_for(environment)
+    if settings.manual:
+        old = {"key": settings.legacy_key_url, "packages": settings.legacy_packages_url, "manifests": settings.manifests_url}
+        return Questions(old, {}, tuple(sorted({_host(url) for url in old.values()})), "")
+    base = f"{settings.packages_url}/core:/stable:/v{recipe.minor}"
+    if os_id in ("debian", "ubuntu"):
+        key = f"{base}/deb/Release.key"
+        sources = {"packages": f"{base}/deb/InRelease", "containerd": f"{settings.containerd_url}/linux/{os_id}/dists/{codename}/InRelease"}
+    else:
+        key = f"{base}/rpm/repodata/repomd.xml.key"
+        sources = {
+            "packages": f"{base}/rpm/repodata/repomd.xml",
+            "containerd": f"{settings.containerd_url}/linux/{'rhel' if os_id == 'rhel' else 'centos'}/gpg",
+        }
+    images = (*recipe.worker_images, settings.influxdb_image, settings.telegraf_image, recipe.dashboard_image)
+    mirrored = set(settings.registry_mirrors) | ({settings.registry} if settings.registry else set())
+    upstream = {host for image in images if image and (host := full(image).split("/", 1)[0]) not in mirrored}
+    registries = {host: f"https://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/" for host in sorted(upstream)}
+    canary = ""
+    if settings.registry:
+        path, tag = recipe.canary.split("/", 1)[1].rsplit(":", 1)
+        canary = f"https://{settings.registry}/v2/{path}/manifests/{tag}"
+    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | ({_host(f"//{settings.registry}")} if settings.registry else set())
+    return Questions(sources, registries, tuple(sorted(h for h in hosts if re.search("[a-z]", h))), key, canary)
+
+
+def _host(url: str) -> str:
+    return url.split("//", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
+
+
+KEYRINGS = (
+    "/etc/apt/keyrings/kubefab-kubernetes.gpg",
+    "/etc/apt/keyrings/kubefab-containerd.gpg",
+    "/etc/pki/rpm-gpg/kubefab-kubernetes",
+    "/etc/pki/rpm-gpg/kubefab-containerd",
+)
+
+
+def _in_curls_quotes(text: str) -> str:
+    """A text as it stands in double quotes in curl's configuration; a line break in it would begin an option (curl(1), --config)."""
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\v", "\\v")):
+        text = text.replace(plain, escaped)
+    return text
+
+
+def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
+    """The script for one node. It may hold the registry's login: send it as a script, never as an argument."""
+    settings = environment.settings
+    curl = ""
+    if settings.registry_user:
+        curl = f'user = "{_in_curls_quotes(settings.registry_login)}"\n'
+    values = {
+        "control_plane": "yes" if node.control_plane else "",
+        "toward": environment.control_plane.address,
+        "folders": " ".join(FOLDERS),
+        "urls": " ".join(asked.sources.values()),
+        "registries": " ".join(asked.registries.values()),
+        "names": " ".join(asked.names),
+        "registry": settings.registry,
+        "registry_curl": curl,
+        "registry_ca": Path(settings.registry_ca).read_text() if settings.registry_ca else "",
+        "canary": asked.canary,
+        "key_url": asked.key_url,
+        "keyrings": " ".join(KEYRINGS),
+    }
+    head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
+    return f'# kubefab: doctor\nmain() {{\nrm -f -- "$0"\n{head}\n{_SCRIPT}}}\nmain\n'
+
+
+def parse_probe(output: str, asked: Questions) -> Probe:
+    """Read the script's output. Raises FormError for what has not its form, ValueError when it is cut short."""
+    said = forms.Answer(output, "doctor's")
+    memory = {words[0]: forms.number(words[1], words[0]) for words in said.words("memory", 2) if words[0] in ("MemTotal:", "MemAvailable:")}
+    config, selinux = said.lines("config"), said.lines("selinux")
+    return Probe(
+        macs=_macs(said.whole("links")),
+        routes=tuple(_route(line) for line in said.lines("routes")),
+        toward=" ".join(_route(line) for line in said.lines("toward")),
+        vxlan=forms.text(" ".join(said.lines("vxlan"))),
+        subnet=_subnet(said.pairs("subnet")),
+        disks={words[0]: Disk(*(_count(word) for word in words[1:5])) for words in said.words("disk", 3) if words[0] in FOLDERS},
+        memory_kib=memory.get("MemTotal:", 0),
+        available_kib=memory.get("MemAvailable:", 0),
+        modules={words[0]: words[1] == "yes" for words in said.words("modules", 2) if words[0] in MODULES},
+        kernel_config=forms.text(config[0]) if config else "",
+        time={key: forms.text(value, 40) for key, value in said.pairs("time").items()},
+        services=frozenset(said.lines("services")),
+        selinux=forms.text(selinux[0], 40) if selinux else "",
+        sockets=tuple(forms.text(line) for line in said.lines("sockets")),
+        lock=forms.text(", ".join(said.lines("lock"))),
+        certificates=tuple(_certificate(line) for line in said.lines("certs")),
+        containerd={key: forms.text(value) for key, value in said.pairs("containerd").items()},
+        keys=(*_keys(said.lines("keyrings")), *_keys([f"{asked.key_url} {line}" for line in said.lines("key")])),
+        tools=frozenset(said.lines("tools")),
+        http=_answers(said.lines("http"), asked),
+        names={words[0]: forms.text(" ".join(words[1:2]), 60) for words in said.words("dns") if words[0] in asked.names},
+        tokens=_tokens(said.whole("tokens")),
+        cut=tuple(forms.text(line) for line in said.lines("cut")),
+    )
+
+
+MODULES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
+_ROUTE_WORD = r"[A-Za-z0-9._:/@+~-]*"  # of `ip -o route`: what a remedy may quote
+
+
+def _count(told: str) -> int:
+    """A number of df, which prints - where a file system has no such notion."""
+    return forms.number(told, "disk") if told != "-" else 0
+
+
+def _route(line: str) -> str:
+    """A route as `ip -o route` prints it, in words that are no shell's: the flags of its cache (`cache <local>`) and the like are left out."""
+    return " ".join(word for word in line.split()[:40] if forms.has(word, _ROUTE_WORD, 100))
+
+
+def _subnet(told: Mapping[str, str]) -> dict[str, str]:
+    """flannel's subnet.env, of which a file that is being written may hold half: such a value is left out."""
+    mtu, subnet = told.get("FLANNEL_MTU", ""), told.get("FLANNEL_SUBNET", "")
+    found = {"FLANNEL_MTU": mtu} if forms.has(mtu, "[0-9]{1,9}") else {}
+    try:
+        return found | {"FLANNEL_SUBNET": forms.interface(subnet)}
+    except forms.FormError:
+        return found
+
+
+_MACS = forms.many(forms.record({"ifname": forms.string, "link_type": forms.string, "address": forms.string}))
+
+
+def _macs(told: str) -> dict[str, str]:
+    """MAC addresses of Ethernet interfaces, by name; those that a cluster makes on every node are left out."""
+    if not told.strip():
+        return {}
+    made = ("cni", "flannel", "veth", "docker", "br-", "kube", "cali")
+    return {
+        link["ifname"]: link["address"]
+        for link in _MACS(forms.data(told, "interfaces"), "interfaces")
+        if link.get("link_type") == "ether"
+        and forms.has(link.get("address", ""), "[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+        and forms.has(link.get("ifname", ""), forms.LINK, 15)
+        and not link["ifname"].startswith(made)
+    }
+
+
+def seconds_of(text: str) -> float:
+    """Seconds since 1970 of an ISO time in UTC, as openssl and kubeadm print it; 0 when it is none."""
+    try:
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace(" +", "+"))
+    except ValueError:
+        try:
+            moment = datetime.strptime(text.strip().removesuffix(" GMT") + " +0000", "%b %d %H:%M:%S %Y %z")
+        except ValueError:
+            return 0.0
+    return min(max(0.0, moment.timestamp()), forms.LATEST)
+
+
+def _certificate(line: str) -> Dated:
+    path, _, rest = line.partition(" ")
+    dates = [seconds_of(text) for text in rest.strip("|").split("|")] if rest else []
+    begins, ends = [*dates, 0.0, 0.0][:2]
+    return Dated(forms.text(path, 200), ends, begins=begins)
+
+
+def _keys(lines: list[str]) -> list[Dated]:
+    """`gpg --with-colons`: field 5 of a pub record is the key's id, field 7 its expiry in seconds since 1970."""
+    found = []
+    for line in lines:
+        where, _, record = line.partition(" ")
+        cells = record.split(":")
+        if cells[0] == "pub" and len(cells) > 6:
+            found.append(Dated(where, forms.seconds(cells[6] or "0", "key's end"), forms.word(cells[4], "key's id", "[0-9A-F]{8,64}", "a key's id")))
+    return found
+
+
+def _answers(lines: list[str], asked: Questions) -> dict[str, Answer]:
+    names = {f"source.{n}": f"source {name}" for n, name in enumerate(asked.sources, 1)}
+    names |= {f"registry.{n}": f"registry {name}" for n, name in enumerate(asked.registries, 1)}
+    found = {}
+    for line in lines:
+        words = line.split(maxsplit=3)
+        if len(words) < 3:
+            continue
+        code = int(words[1]) if forms.has(words[1], "[0-9]{1,3}") else 0
+        spent = float(words[2]) if forms.has(words[2], "[0-9]{1,5}([.][0-9]{1,9})?") else 0.0
+        found[names.get(words[0], words[0])] = Answer(code, spent, forms.text(words[3]) if len(words) > 3 else "")
+    return found
+
+
+def _tokens(text: str) -> tuple[Dated, ...]:
+    """`kubeadm token list -o json` prints one object after another."""
+    decoder, at, found = json.JSONDecoder(), 0, []
+    text = text.strip()
+    while at < len(text):
+        try:
+            _, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            break
+        found.append(_token(_TOKEN(forms.data(text[at:end], "token"), "token")))
+        at = end + len(text[end:]) - len(text[end:].lstrip())
+    return tuple(found)
+
+
+_TOKEN = forms.record({"token!": forms.string, "expires": forms.string})
+
+
+def _token(item: dict[str, Any]) -> Dated:
+    return Dated("", seconds_of(item.get("expires", "")), forms.word(item["token"].split(".")[0], "token's id", "[a-z0-9]{6}", "a token's id"))

@@ -1,0 +1,80 @@
+"""The doctor's report for people: findings worst first, the matrix where a wire is cut, one line when all is well."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ...text.cleaning import listed
+from ...text.masking import mask
+from ...text.screen import verdict
+from .examine import Report
+from .finding import ERROR, NOTE, WARNING
+from .matrix import CLOSED, OPEN, UNTESTED, YOU, grid
+
+_MARKS = {ERROR: ("✗", "bold red"), WARNING: ("!", "yellow"), NOTE: ("·", "dim")}
+WORDS = 8  # nodes; above, the table shows one letter a cell
+
+
+def show(console: Console, report: Report, *, matrix: bool = False) -> None:
+    """Print it."""
+    for found in report.findings:
+        mark, style = _MARKS[found.severity]
+        console.print(Text.assemble((f"{mark} {found.code}", style), f"  {listed(found.nodes, 8)}"), soft_wrap=True)
+        _indented(console, Text(mask(found.evidence), "dim" if found.severity == NOTE else ""), 4)
+        if found.remedy:
+            _indented(console, Text.assemble(("→ ", "cyan"), mask(found.remedy)), 4)
+    closed = [r for r in report.results if r.state == CLOSED]
+    if report.results and (closed or matrix):
+        console.print()
+        console.print(_table(report))
+    _closing(console, report)
+
+
+def _indented(console: Console, text: Text, columns: int) -> None:
+    """Wrapped within the terminal; in a pipe a line stays a line."""
+    if console.is_terminal:
+        console.print(Padding(text, (0, 0, 0, columns)))
+    else:
+        console.print(Text(" " * columns).append_text(text), soft_wrap=True)
+
+
+def _table(report: Report) -> Table:
+    reached = {r.target for r in report.results} | {r.source for r in report.results}
+    targets = [name for name in report.nodes if name in reached]
+    names = ([YOU] if any(r.source == YOU for r in report.results) else []) + targets
+    cells = grid(names, report.results)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    wide = len(targets) <= WORDS
+    table.add_column("from ↓ to →", no_wrap=True)
+    for index, name in enumerate(targets, 1):
+        table.add_column(name if wide else str(index), justify="center", no_wrap=not wide)
+    for index, (name, row) in enumerate(zip(names, cells, strict=True), 0 if names[:1] == [YOU] else 1):
+        label = name if wide or name == YOU else f"{index} {name}"
+        table.add_row(label, *(_cell(cell, wide) for cell in row))
+    return table
+
+
+def _cell(cell: str, wide: bool) -> Text:
+    style = {"ok": "green", "?": "yellow", "": ""}.get(cell, "bold red")
+    if wide or len(cell) < 2:
+        return Text(cell, style)
+    if cell == "ok":
+        return Text("·", style)
+    parts = cell.split()
+    letter = "M" if parts == ["MTU"] else "U" if parts == ["8472"] else "T" if len(parts) == 1 else "X"
+    return Text(letter, style)
+
+
+def _closing(console: Console, report: Report) -> None:
+    counts = {severity: sum(f.severity == severity for f in report.findings) for severity in (ERROR, WARNING, NOTE)}
+    states = {state: sum(r.state == state for r in report.results) for state in (OPEN, CLOSED, UNTESTED)}
+    nodes = f"{len(report.nodes)} node{'s' * (len(report.nodes) != 1)}"
+    wires = ""
+    if report.results:
+        wires = f", {states[OPEN]} of {len(report.results)} tests between them open"
+    told = [f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
+    what = ", ".join(told) or "nothing wrong"
+    console.print(verdict(report.healthy, f"{report.environment.name}: {what} on {nodes}{wires} ({report.seconds:.1f} s)"), soft_wrap=True)

@@ -1,0 +1,74 @@
+"""How each node is, phase by phase: from the same phases that would change it. Works on half-built and absent clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..context import Context
+from ..errors import KubefabError
+from ..identity import recall
+from ..inventory import Environment, Node
+from ..nodes.facts import NodeFacts
+from ..phases import BOOTSTRAP, for_release
+from ..recipes.kubeadm import recipe_for
+from ..steps import Stop
+
+DONE, TO_DO, BROKEN, UNREACHABLE, WAITING = "done", "to do", "broken", "unreachable", "waiting"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One phase on one node."""
+
+    phase: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node."""
+
+    node: Node
+    cells: tuple[Cell, ...]
+    ready: bool | None
+    reason: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        return bool(self.cells) and all(cell.state == DONE for cell in self.cells) and self.ready is not False
+
+
+def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> Sequence[Row]:
+    """A row a node, from what was observed; unreachable nodes have their reason."""
+    recipe, record = recipe_for(environment), recall(environment)
+    seen = observed.get(environment.control_plane.name)
+    control = seen if isinstance(seen, NodeFacts) else None
+    rows = []
+    for node in environment.nodes:
+        facts = observed.get(node.name)
+        if not isinstance(facts, NodeFacts):
+            rows.append(Row(node, (), None, facts.message if facts else "not asked"))
+            continue
+        cells = []
+        for phase in for_release(environment, BOOTSTRAP):
+            if node.role not in phase.roles:
+                continue
+            if phase.name == "join" and not (control and control.initialised):
+                cells.append(Cell(phase.name, WAITING if not facts.joined else BROKEN, "the API does not answer"))
+                continue
+            if phase.name in ("network", "addons") and not (control and control.initialised):
+                cells.append(Cell(phase.name, WAITING, "the API does not answer"))
+                continue
+            actions = list(phase.run(Context(environment, node, facts, recipe, control=control, record=record)))
+            stops = [a for a in actions if isinstance(a, Stop)]
+            if stops:
+                cells.append(Cell(phase.name, BROKEN, stops[0].reason))
+            elif actions:
+                cells.append(Cell(phase.name, TO_DO, getattr(actions[0], "title", "")))
+            else:
+                cells.append(Cell(phase.name, DONE))
+        ready = control.node_ready(facts.hostname) if control and control.initialised else None
+        rows.append(Row(node, tuple(cells), ready))
+    return rows

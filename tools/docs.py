@@ -1,0 +1,93 @@
+"""The generated parts of the documentation: `python -m tools.docs` writes them, `--check` only compares.
+
+A part stands between `<!-- name:begin -->` and `<!-- name:end -->`; its text comes from the code that it describes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fabfile.inventory import PROJECT
+from fabfile.inventory.settings import KEYS
+from fabfile.legacy import commands as manual
+from fabfile.legacy import coverage
+from fabfile.tables import ports
+from tools import korean
+
+FILES = ("README.md", "docs/README.ko.md")
+
+
+def settings_table() -> str:
+    """Every key of hosts.env: meaning and default."""
+    rows = ["| key | meaning | default |", "|---|---|---|"]
+    for key, spec in KEYS.items():
+        about = f"{spec.metadata['about']}{' (secret)' if spec.metadata['secret'] else ''}".replace("|", "\\|")
+        rows.append(f"| `{key}` | {about} | {_default(spec.default)} |")
+    return "\n".join(rows)
+
+
+def _default(value: Any) -> str:
+    if value is True or value is False:
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{one}`" for one in value)
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    if isinstance(value, str | int) or hasattr(value, "prefixlen"):
+        return f"`{value}`" if str(value) else ""
+    return ""  # None, no words, a factory: nothing set
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "ports": ports.table,
+    "coverage": coverage.table,
+    "differences": manual.differences_table,
+}
+
+
+def _korean(make: Callable[[], str]) -> Callable[[], str]:
+    return lambda: korean.translated(make())
+
+
+BLOCKS |= {f"{name}-ko": _korean(make) for name, make in tuple(BLOCKS.items())}
+
+
+def rendered(text: str) -> str:
+    """The text with every part that we know written anew. Raises ValueError for a begin without its end."""
+    for name, make in BLOCKS.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if text.count(begin) != text.count(end):
+            raise ValueError(f"{begin} and {end} do not match")
+        whole = f"{begin}\n{make()}\n{end}".replace("\\", "\\\\")  # for re.sub, which reads backslashes
+        text = re.sub(f"{begin}.*?{end}", whole, text, flags=re.S)
+    return text
+
+
+def stale(files: tuple[str, ...] = FILES, *, write: bool = False, project: Path = PROJECT) -> list[str]:
+    """The files whose generated parts differ from the code; with `write` they are brought up to date."""
+    found = []
+    for name in files:
+        path = project / name
+        if path.exists() and (text := path.read_text(encoding="utf-8")) != (fresh := rendered(text)):
+            found.append(name)
+            if write:
+                path.write_text(fresh, encoding="utf-8")
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """0, or with `--check` 1 when something is stale."""
+    check = "--check" in arguments
+    names = stale(write=not check)
+    for name in names:
+        print(f"{name}: {'stale: run `python -m tools.docs`' if check else 'written'}")
+    return 1 if check and names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
