@@ -33,11 +33,17 @@ from fabfile.views import plan as planning
 from fabfile.views import status as status_module
 
 
-@command(iterable=["fault"], optional=["kubeconfig", "yes"],
-         help={"limit": "only these nodes: a group, names, addresses; several with commas",
-               "only-failed": "only nodes that earlier runs left unfinished", "from": "begin with this phase",
-               "yes": "1.5 only: the environment's name, if what an earlier cluster left may be stopped and the node rebooted (P2)",
-               "adopt": "the uid of a cluster that is to be this environment's, though it had another when it was last worked on from here"})
+@command(
+    iterable=["fault"],
+    optional=["kubeconfig", "yes"],
+    help={
+        "limit": "only these nodes: a group, names, addresses; several with commas",
+        "only-failed": "only nodes that earlier runs left unfinished",
+        "from": "begin with this phase",
+        "yes": "1.5 only: the environment's name, if what an earlier cluster left may be stopped and the node rebooted (P2)",
+        "adopt": "the uid of a cluster that is to be this environment's, though it had another when it was last worked on from here",
+    },
+)
 def bootstrap(
     c: Any,
     env: str = "",
@@ -87,18 +93,28 @@ def reset(
     ask_sudo_pass: bool = False,
 ) -> None:
     """Take the cluster back, prove every node clean."""
-    options = Options(env, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)
+    options = Options(
+        env, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass
+    )
 
     def audited(session: Session) -> None:
         session.console.print(verdict(True, f"audited: {', '.join(n.name for n in session.environment.nodes)} clean"))
         _clear_kubeconfigs(session)
 
-    resetting.take_off(options, ["all"], Choices(keep_images=keep_images, purge=purge), yes=yes, foreign=foreign, then=audited)
+    resetting.take_off(
+        options, ["all"], Choices(keep_images=keep_images, purge=purge), yes=yes, foreign=foreign, then=audited
+    )
 
 
-@command(help={"observe": "look at the nodes first, and plan only what is still to do", "commands": "also the commands of each step",
-               "check": "exit 2 when something is to do; 1 when a node does not answer",
-               "phase": "only this phase", "reveal": "1.5 only: with its token, as the manual has it"})
+@command(
+    help={
+        "observe": "look at the nodes first, and plan only what is still to do",
+        "commands": "also the commands of each step",
+        "check": "exit 2 when something is to do; 1 when a node does not answer",
+        "phase": "only this phase",
+        "reveal": "1.5 only: with its token, as the manual has it",
+    }
+)
 def plan(
     c: Any,
     env: str = "",
@@ -138,9 +154,17 @@ def plan(
             for line in planning.as_text(item, commands=commands, reveal=reveal):
                 console.print(f"  {line}", soft_wrap=True)
         if not planned:
-            console.print("nothing to do" if not unseen else "nothing to do on the nodes that answered" if facts else "no node answered")
+            console.print(
+                "nothing to do"
+                if not unseen
+                else "nothing to do on the nodes that answered"
+                if facts
+                else "no node answered"
+            )
         elif not (observe or check):
-            console.print("\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim")
+            console.print(
+                "\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim"
+            )
     told = Screen(stderr=True)
     for error in unseen.values():
         print_error(told, error)
@@ -152,14 +176,20 @@ def plan(
 
 
 @command()
-def status(c: Any, env: str = "", kubernetes: str = "", recipe: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
+def status(
+    c: Any, env: str = "", kubernetes: str = "", recipe: str = "", json: bool = False, ask_sudo_pass: bool = False
+) -> None:
     """How each node is, phase by phase."""
     with opened(Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) as session:
         rows = status_module.status(session.environment, operating.reader(session).survey(session.environment.nodes))
         reached = [row.node for row in rows if row.cells and not session.simulation]
         calendar = expiry.ask(session.environment, session.group, reached)
         if json:
-            print(jsonlib.dumps([{**_row_data(row), **expiry.data(calendar.get(row.node.name, ()))} for row in rows], indent=2))
+            print(
+                jsonlib.dumps(
+                    [{**_row_data(row), **expiry.data(calendar.get(row.node.name, ()))} for row in rows], indent=2
+                )
+            )
         else:
             _print_status(session.console, rows)
             for line in expiry.lines(calendar, time.time()):
@@ -203,8 +233,13 @@ def _print_status(console: Console, rows: Sequence[status_module.Row]) -> None:
             console.print(f"{row.node.name} {', '.join(names)}: {state}: {reason}", soft_wrap=True)
 
 
-@command(name="kubeconfig", help={"file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config",
-                                  "context": "the context's name; default: the environment's"})
+@command(
+    name="kubeconfig",
+    help={
+        "file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config",
+        "context": "the context's name; default: the environment's",
+    },
+)
 def kubeconfig_task(c: Any, env: str = "", file: str = "", context: str = "", ask_sudo_pass: bool = False) -> None:
     """Put the cluster into your kubeconfig."""
     if context and not re.fullmatch(r"[\w.@:/-]{1,253}", context):

@@ -114,7 +114,16 @@ def _every_core() -> Iterator[None]:
 
 
 def _true(node: Node) -> None:
-    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes"]
+    options = [
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "LogLevel=ERROR",
+        "-o",
+        "BatchMode=yes",
+    ]
     key = ["-i", node.key, "-o", "IdentitiesOnly=yes"] if node.key else []
     user = f"{node.user}@" if node.user else ""
     line = ["ssh", *options, *key, "-p", str(node.port), f"{user}{node.host}", "true"]

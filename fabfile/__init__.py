@@ -33,7 +33,9 @@ def _phase_task(name: str, phase: phases.Phase, about: str, *aliases: str) -> An
         ask_sudo_pass: bool = False,
     ) -> None:
         names, chosen = tuple(filter(None, on.split(","))), release(kubernetes, recipe)
-        one_phase(c, phase, Options(env, names, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass))
+        one_phase(
+            c, phase, Options(env, names, faults=tuple(fault or ()), kubernetes=chosen, ask_sudo_pass=ask_sudo_pass)
+        )
 
     run.__doc__, run.__name__ = about, name
     return mark_phase(command(name=name, aliases=aliases, iterable=["fault"])(run))
@@ -57,8 +59,12 @@ def _reset(
     from .cli.resetting import take_off  # what only this task needs
 
     names = targets(c, on)
-    options = Options(env, names, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)
-    take_off(options, names, Choices(keep_images=keep_images, purge=purge), yes=yes, force_drain=force_drain, foreign=foreign)
+    options = Options(
+        env, names, faults=tuple(fault or ()), kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass
+    )
+    take_off(
+        options, names, Choices(keep_images=keep_images, purge=purge), yes=yes, force_drain=force_drain, foreign=foreign
+    )
 
 
 prep = _phase_task("prep", phases.PREP, "1 · Prepare: leftovers, swap, modules, sysctls")

@@ -20,7 +20,9 @@ from .steps import Action, File, Step
 
 RECORD = "identity.json"  # in the environment's folder on the operator's machine
 KUBELET_CONF, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"
-ETCD_MANIFESTS = frozenset({"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"})  # the latter is 1.5's
+ETCD_MANIFESTS = frozenset(
+    {"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"}
+)  # the latter is 1.5's
 # Noted by a reset before kubeadm takes the manifest away, which is what shows that kubeadm made the etcd.
 RESETTING, OWN_ETCD = "reset-started", "etcd"
 # Not the folder itself: it may be a disk of its own, which cannot be renamed.
@@ -74,7 +76,12 @@ class Verdict:
         return self.kind in (Kind.OURS, Kind.BROKEN)
 
 
-_UNREAD = Verdict(Kind.UNKNOWN, "the API answers, and which cluster's it is cannot be read (namespace kube-system)", "run this again", "unread")
+_UNREAD = Verdict(
+    Kind.UNKNOWN,
+    "the API answers, and which cluster's it is cannot be read (namespace kube-system)",
+    "run this again",
+    "unread",
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,13 @@ def evidence(facts: NodeFacts) -> list[str]:
     return found
 
 
-def judge(environment: Environment, node: Node, facts: NodeFacts, control: NodeFacts | None = None, record: Record | None = None) -> Verdict:
+def judge(
+    environment: Environment,
+    node: Node,
+    facts: NodeFacts,
+    control: NodeFacts | None = None,
+    record: Record | None = None,
+) -> Verdict:
     """Whose the machine is that hosts.env calls `node`, by its facts, those of the control plane (None: not seen) and the record."""
     return _Case(environment, node, facts, None if node.control_plane else control, record or Record()).verdict()
 
@@ -149,14 +162,18 @@ def strange_etcd(facts: NodeFacts) -> tuple[str, ...]:
     return tuple(name for name in facts.etcd if name != "member" or not own_etcd(facts))
 
 
-def claimed(environment: Environment, node: Node, facts: NodeFacts, control: NodeFacts | None = None, *, joins: bool = False) -> Identity:
+def claimed(
+    environment: Environment, node: Node, facts: NodeFacts, control: NodeFacts | None = None, *, joins: bool = False
+) -> Identity:
     """The identity file that this machine is to have now: what it says already, and what is known beyond that.
 
     `joins`: the machine is, or is about to be, in the control plane's cluster. For machines that are free or ours only.
     """
     known = facts.identity
     uid, ca = known.uid, known.ca
-    if node.control_plane and facts.api_ready and facts.undo & UP:  # an init that did not end is taken back, and its uid with it
+    if (
+        node.control_plane and facts.api_ready and facts.undo & UP
+    ):  # an init that did not end is taken back, and its uid with it
         uid, ca = uid or facts.uid, ca or facts.ca_hash
     elif joins and control is not None:
         if not evidence(facts):
@@ -167,7 +184,11 @@ def claimed(environment: Environment, node: Node, facts: NodeFacts, control: Nod
 
 def claim(phase: str, wanted: Identity, facts: NodeFacts, *, adopt: bool) -> Step:
     """The step that writes the identity file."""
-    title = "take up a cluster that an earlier kubefab made here: its identity noted" if adopt else "this cluster's identity noted"
+    title = (
+        "take up a cluster that an earlier kubefab made here: its identity noted"
+        if adopt
+        else "this cluster's identity noted"
+    )
     commands = (f"chmod 0700 {STATE}", f"sync {IDENTITY}")
     return Step(f"{phase}.identity", title, commands, files=(File(IDENTITY, wanted.text(), mode="0600"),))
 
@@ -230,7 +251,9 @@ class _Case:
     def _claimed(self, claim: Identity) -> Verdict:
         facts, name = self.facts, self.environment.name
         if claim.environment != name:
-            return Verdict(Kind.ANOTHER, f"this machine is {_role(claim)} of environment {claim.environment}, not of {name}")
+            return Verdict(
+                Kind.ANOTHER, f"this machine is {_role(claim)} of environment {claim.environment}, not of {name}"
+            )
         if fault := self._authority(claim) or self._uid(claim):
             return fault
         if RESETTING in facts.undo:
@@ -261,12 +284,24 @@ class _Case:
         if not self.node.control_plane and not wanted and self.control:
             wanted = self.control.identity.ca or self.control.ca_hash
         if wanted and here - {wanted}:
-            return Verdict(Kind.ANOTHER, f"the CA on this machine is {_short(min(here - {wanted}))}, this cluster's is {_short(wanted)}")
+            return Verdict(
+                Kind.ANOTHER,
+                f"the CA on this machine is {_short(min(here - {wanted}))}, this cluster's is {_short(wanted)}",
+            )
         if KUBELET_CONF in facts.traces and not here and claim.ca:
             return Verdict(Kind.UNKNOWN, "kubelet.conf is here, and the CA's certificate in it cannot be read")
         admin = facts.kubeconfigs.get("admin")
-        if self.node.control_plane and not claim.uid and admin and admin.cluster and admin.cluster != self._cluster_name:
-            return Verdict(Kind.ANOTHER, f"a control plane of a cluster named {admin.cluster} is here (admin.conf), not of {self.environment.name}")
+        if (
+            self.node.control_plane
+            and not claim.uid
+            and admin
+            and admin.cluster
+            and admin.cluster != self._cluster_name
+        ):
+            return Verdict(
+                Kind.ANOTHER,
+                f"a control plane of a cluster named {admin.cluster} is here (admin.conf), not of {self.environment.name}",
+            )
         return None
 
     def _uid(self, claim: Identity) -> Verdict | None:
@@ -285,12 +320,22 @@ class _Case:
             return None
         if not claim.uid:
             if KUBELET_CONF in self.facts.traces and not (self.control and self.control.ca_hash):
-                return Verdict(Kind.UNKNOWN, "this machine joined a cluster after kubefab had prepared it, and which one is not known")
+                return Verdict(
+                    Kind.UNKNOWN,
+                    "this machine joined a cluster after kubefab had prepared it, and which one is not known",
+                )
             return None
         current, ours = self._current(), self.record.uids
         if claim.uid not in ours | {current}:
-            what = f"this environment's is {current}" if current else "which is this environment's is not known (no record here, no control plane)"
-            return Verdict(Kind.ANOTHER if current else Kind.UNKNOWN, f"this machine is {_role(claim)} of cluster {claim.uid}; {what}")
+            what = (
+                f"this environment's is {current}"
+                if current
+                else "which is this environment's is not known (no record here, no control plane)"
+            )
+            return Verdict(
+                Kind.ANOTHER if current else Kind.UNKNOWN,
+                f"this machine is {_role(claim)} of cluster {claim.uid}; {what}",
+            )
         if current and claim.uid != current:
             seen = f"this machine is {_role(claim)} of an earlier cluster of this environment ({claim.uid}; now it is {current})"
             return Verdict(Kind.BROKEN, seen, code="earlier")
@@ -313,12 +358,20 @@ class _Case:
         )
         if claim.uid and facts.api_ready:
             if not facts.uid:
-                return replace(_UNREAD, remedy=f"run this again. If that stays, etcd may have begun empty, and admin.conf is refused: {back}")
+                return replace(
+                    _UNREAD,
+                    remedy=f"run this again. If that stays, etcd may have begun empty, and admin.conf is refused: {back}",
+                )
             if facts.uid != claim.uid:
                 seen = f"the API shows another, new cluster ({facts.uid}) than the one that was made here ({claim.uid}): its etcd began empty"
                 return Verdict(Kind.BROKEN, seen, back, "empty")
         elif not facts.api_ready and (claim.uid or facts.undo & UP) and not facts.etcd_size:
-            return Verdict(Kind.BROKEN, "this control plane had a cluster, and the data of its etcd are gone from /var/lib/etcd", back, "empty")
+            return Verdict(
+                Kind.BROKEN,
+                "this control plane had a cluster, and the data of its etcd are gone from /var/lib/etcd",
+                back,
+                "empty",
+            )
         return None if claim.uid or facts.undo & UP else self._lost()
 
     def _lost(self) -> Verdict | None:
@@ -338,7 +391,14 @@ class _Case:
     def _unclaimed(self, shown: list[str]) -> Verdict:
         """A cluster without our identity file: made by an earlier kubefab, if our marks are there and everything else agrees."""
         facts, control = self.facts, self.control
-        server = next((facts.kubeconfigs[name].server for name in ("admin", "kubelet", "bootstrap-kubelet") if name in facts.kubeconfigs), "")
+        server = next(
+            (
+                facts.kubeconfigs[name].server
+                for name in ("admin", "kubelet", "bootstrap-kubelet")
+                if name in facts.kubeconfigs
+            ),
+            "",
+        )
         where = f" (its API: {server})" if server else ""
         what = f"{', '.join(shown[:3])}{' …' * (len(shown) > 3)}"
         if self.node.control_plane:
@@ -358,14 +418,22 @@ class _Case:
                 nodes = f"a cluster{named} with nodes {members or 'unknown'}"
                 return Verdict(Kind.ANOTHER, f"an API answers here that kubefab did not make{where}: {nodes}")
             if "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces:
-                return Verdict(Kind.UNKNOWN, "a control plane that kubefab did not make is on this machine, and its API does not answer")
+                return Verdict(
+                    Kind.UNKNOWN,
+                    "a control plane that kubefab did not make is on this machine, and its API does not answer",
+                )
         elif control is not None and control.ca_hash:
             here = {facts.ca_hash, *(one.ca for one in facts.kubeconfigs.values())} - {""}
             if here - {control.ca_hash}:
-                return Verdict(Kind.ANOTHER, f"this machine is a node of another cluster{where}: its CA is {_short(min(here - {control.ca_hash}))}")
+                return Verdict(
+                    Kind.ANOTHER,
+                    f"this machine is a node of another cluster{where}: its CA is {_short(min(here - {control.ca_hash}))}",
+                )
             trusted = judge(self.environment, self.environment.control_plane, control, None, self.record)
             if here and facts.undo & {"join-started", "joined"} and trusted.kind == Kind.OURS:
-                name = next((str(one["metadata"]["name"]) for one in control.nodes if is_machine(one, self.node, facts)), "")
+                name = next(
+                    (str(one["metadata"]["name"]) for one in control.nodes if is_machine(one, self.node, facts)), ""
+                )
                 return self._renamed(name) if name and name != facts.hostname else Verdict(Kind.OURS, adopt=True)
         if set(shown) <= set(LINKS):
             plural = "s" * (len(shown) == 1)
@@ -376,7 +444,11 @@ class _Case:
     # --- broken
 
     def _moved(self, endpoint: str) -> Verdict:
-        own = "this control plane was made" if self.node.control_plane else "this node joined a control plane that was made"
+        own = (
+            "this control plane was made"
+            if self.node.control_plane
+            else "this node joined a control plane that was made"
+        )
         return Verdict(
             Kind.BROKEN,
             f"{own} for {endpoint}, and hosts.env says {self.environment.endpoint}: kubeadm cannot change that",
@@ -400,7 +472,9 @@ def is_machine(node_object: object, node: Node, facts: NodeFacts) -> bool:
     """Whether the API's Node is this very machine: by its addresses, or, where it has none, by its machine-id."""
     status = node_object.get("status", {}) if isinstance(node_object, dict) else {}
     addresses = {one.get("address") for one in status.get("addresses", ()) if one.get("type") != "Hostname"}
-    own = {node.address, node.host} | {address.split("/")[0] for link in facts.links.values() for address in link.addresses}
+    own = {node.address, node.host} | {
+        address.split("/")[0] for link in facts.links.values() for address in link.addresses
+    }
     if addresses:
         return bool(addresses & own)
     return bool(facts.machine_id) and status.get("nodeInfo", {}).get("machineID") == facts.machine_id
@@ -409,7 +483,11 @@ def is_machine(node_object: object, node: Node, facts: NodeFacts) -> bool:
 def own_nodes(control: NodeFacts, node: Node, facts: NodeFacts) -> Iterator[str]:
     """The names under which the control plane lists this very machine."""
     names = {facts.hostname, facts.identity.hostname}
-    return (str(one["metadata"]["name"]) for one in control.nodes if one["metadata"]["name"] in names and is_machine(one, node, facts))
+    return (
+        str(one["metadata"]["name"])
+        for one in control.nodes
+        if one["metadata"]["name"] in names and is_machine(one, node, facts)
+    )
 
 
 def _role(claim: Identity) -> str:

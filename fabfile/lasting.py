@@ -77,12 +77,18 @@ def sentence(found: tuple[Change, ...]) -> str:
 
 def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
     """Setting it back comes first: it heals. A new cluster comes last, with what that costs."""
-    back = [f"{change.key}={change.made}" for change in found if change.key != ADDRESS and not change.made.startswith("one ")]
+    back = [
+        f"{change.key}={change.made}"
+        for change in found
+        if change.key != ADDRESS and not change.made.startswith("one ")
+    ]
     words = [f"set {' and '.join(back)} again"] if back else []
     words += ["set POD_CIDR back"] if any(change.made.startswith("one ") for change in found) else []
     moved = next((change for change in found if change.key == ADDRESS), None)
     if moved:
-        words.append(f"give {environment.control_plane.name} its address {moved.made} back, on the machine and in hosts.env (private={moved.made})")
+        words.append(
+            f"give {environment.control_plane.name} its address {moved.made} back, on the machine and in hosts.env (private={moved.made})"
+        )
     env = environment.name
     return (
         f"{', and '.join(words)}; then the same command works. Other values need a new cluster: `inv cluster.reset --env {env}`, "

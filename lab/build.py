@@ -63,7 +63,9 @@ def _with(make: Make, name: str, recipe: object, needs: tuple[str, ...], seconds
     return Item(name, recipe, make, needs, seconds)
 
 
-def plan(release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.SigningKey, stand_in: bool = False) -> list[Item]:
+def plan(
+    release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.SigningKey, stand_in: bool = False
+) -> list[Item]:
     """Every item for one release: needed ones first, then those that take little time.
 
     With `stand_in`, a small program is copied in place of each that would be compiled from Go.
@@ -179,7 +181,9 @@ def prove(release: Kubernetes, prepare: Callable[[], None], say: Say) -> None:
         mounts.remove_tree(root)
 
 
-def build(release: Kubernetes, prepare: Callable[[], None], say: Say, root: Path | None = None, stand_in: bool = False) -> Built:
+def build(
+    release: Kubernetes, prepare: Callable[[], None], say: Say, root: Path | None = None, stand_in: bool = False
+) -> Built:
     """Build what is missing from the cache for one release and say where it is; safe to interrupt and repeat.
 
     `prepare` is called only when something is missing: a full cache needs no Go, no root and no registry.

@@ -70,7 +70,9 @@ def _certificates(folder: Path, address: str) -> None:
         )
 
     def pem(key: ec.EllipticCurvePrivateKey) -> str:
-        return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+        return key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
 
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = (

@@ -103,7 +103,9 @@ def core_debs(version: str, revision: str, cni: str, cri: str, bins: dict[str, P
                 ("/usr/lib/systemd/system/kubelet.service", FILES / "kubelet.service", 0o644),
             ),
             "Node agent for Kubernetes clusters",
-            depends=("iptables (>= 1.4.21), kubernetes-cni (>= 1.2.0), iproute2, mount, socat, util-linux, ethtool, ebtables, conntrack"),
+            depends=(
+                "iptables (>= 1.4.21), kubernetes-cni (>= 1.2.0), iproute2, mount, socat, util-linux, ethtool, ebtables, conntrack"
+            ),
             scripts={
                 "postinst": _ENABLE.format(unit=unit, more=":"),
                 "prerm": _STOP.format(unit=unit),

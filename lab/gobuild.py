@@ -96,12 +96,16 @@ def check_registry(module: str, version: str) -> None:
     """Raise MissingError unless the module registry that Go is configured with answers."""
     done = run(["go", "list", "-m", f"{module}@{version}"], cwd=Path("/"), env=environment(), check=False, timeout=120)
     if done.returncode != 0:
-        raise MissingError(f"Go cannot fetch {module}@{version}: {done.stderr.strip()}", "check `go env GOPROXY` and the way to it")
+        raise MissingError(
+            f"Go cannot fetch {module}@{version}: {done.stderr.strip()}", "check `go env GOPROXY` and the way to it"
+        )
 
 
 def download(module: str, version: str) -> Path:
     """Fetch a module into Go's own cache and return its (read-only) folder."""
-    text = run(["go", "mod", "download", "-json", f"{module}@{version}"], cwd=Path("/"), env=environment(), check=False).stdout
+    text = run(
+        ["go", "mod", "download", "-json", f"{module}@{version}"], cwd=Path("/"), env=environment(), check=False
+    ).stdout
     found = json.loads(text or "{}")
     if "Dir" not in found:
         raise LabError(f"{module}@{version} cannot be fetched: {found.get('Error', 'no answer')}")
@@ -135,7 +139,12 @@ def fetch(program: Program, work: Path) -> None:
         (work / "go.mod").write_text(text)
         if (folder / "go.sum").exists():
             shutil.copyfile(folder / "go.sum", work / "go.sum")
-    run(["go", "list", *_options(program), "-deps", *program.imports], cwd=work, env=environment(), log=_log(work, program))
+    run(
+        ["go", "list", *_options(program), "-deps", *program.imports],
+        cwd=work,
+        env=environment(),
+        log=_log(work, program),
+    )
 
 
 def edit_sources(program: Addons, work: Path) -> None:
@@ -145,7 +154,9 @@ def edit_sources(program: Addons, work: Path) -> None:
         (work / name).mkdir()
         for file in files:
             text = without_lines((tree / file).read_text(), program.left_out)
-            (work / name / Path(file).name).write_text(re.sub(r"^package \w+", "package main", text, count=1, flags=re.MULTILINE))
+            (work / name / Path(file).name).write_text(
+                re.sub(r"^package \w+", "package main", text, count=1, flags=re.MULTILINE)
+            )
 
 
 def build(program: Program, work: Path, out: Path) -> None:
@@ -153,7 +164,13 @@ def build(program: Program, work: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     flags = [*FLAGS, "-ldflags", f"{_STRIP} {program.stamp}".strip(), *_options(program)]
     argv = ["go", "build", *flags, "-o", f"{out}/", *program.imports]
-    run(argv, cwd=work, env=environment() | collector(os.environ, _memory(), os.cpu_count() or 1), timeout=5400, log=_log(work, program))
+    run(
+        argv,
+        cwd=work,
+        env=environment() | collector(os.environ, _memory(), os.cpu_count() or 1),
+        timeout=5400,
+        log=_log(work, program),
+    )
     if isinstance(program, GoProgram) and program.output:
         next(out.iterdir()).rename(out / program.output)
 

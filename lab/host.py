@@ -149,7 +149,9 @@ def check_space(folders: Iterable[Path], needed: float, free: Callable[[Path], f
         there = next(p for p in (folder, *folder.parents) if p.exists())
         if (left := free(there)) < needed:
             fix = f"free space there: df -h {shlex.quote(str(there))}"
-            raise MissingError(f"the lab's build needs {needed:.0f} GiB of disk, and {there} has {left:.1f} GiB left", fix)
+            raise MissingError(
+                f"the lab's build needs {needed:.0f} GiB of disk, and {there} has {left:.1f} GiB left", fix
+            )
 
 
 def missing_to_run() -> list[str]:

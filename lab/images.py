@@ -36,7 +36,9 @@ class Tags:
 
 def kubeadm_tags(source: str) -> Tags:
     """Read the tags from kubeadm's constants.go; raises KeyError when one is not there."""
-    found = dict(re.findall(r'^\s*(DefaultEtcdVersion|CoreDNSVersion|PauseVersion)\s*=\s*"([^"]+)"', source, re.MULTILINE))
+    found = dict(
+        re.findall(r'^\s*(DefaultEtcdVersion|CoreDNSVersion|PauseVersion)\s*=\s*"([^"]+)"', source, re.MULTILINE)
+    )
     return Tags(found["DefaultEtcdVersion"], found["CoreDNSVersion"], found["PauseVersion"])
 
 
@@ -111,7 +113,10 @@ def kubernetes_images(work: Path, release: Kubernetes, tags: Tags, inputs: dict[
     programs = inputs[f"kubernetes-{release.version}"]
     base = inputs["base"] / "base.tar"
     version = f"v{release.version}"
-    images = [Image(name, version, (single(work, name, f"usr/local/bin/{name}", programs / name),), (name,)) for name in CONTROL_PLANE]
+    images = [
+        Image(name, version, (single(work, name, f"usr/local/bin/{name}", programs / name),), (name,))
+        for name in CONTROL_PLANE
+    ]
     proxy = single(work, "kube-proxy", "usr/local/bin/kube-proxy", programs / "kube-proxy")
     images.append(Image("kube-proxy", version, (base, proxy), ("kube-proxy",)))
     etcd = single(work, "etcd", "usr/local/bin/etcd", inputs["etcd"] / "etcd")
@@ -139,7 +144,9 @@ def addon_images(work: Path, inputs: dict[str, Path]) -> list[Image]:
     links: list[tuple[str, Path | bytes, int]] = [(n, f"usr/{n}".encode(), 0) for n in ("bin", "sbin")]
     wget: tuple[str, Path | bytes, int] = ("usr/local/bin/wget", FILES / "wget.sh", 0o755)
     shell = [*links, ("tmp/", b"", 0o1777), ("usr/sbin/", b"", 0o755), wget, *tools]
-    plugin = write_files(work / "flannel-cni.layer.tar", [*shell, ("flannel", inputs["flannel-cni-plugin"] / "flannel", 0o755)])
+    plugin = write_files(
+        work / "flannel-cni.layer.tar", [*shell, ("flannel", inputs["flannel-cni-plugin"] / "flannel", 0o755)]
+    )
     probe = write_files(work / "probe.layer.tar", shell)
     influx_root = work / "influx"
     debian.unpack(parts, ["influxdb", "influxdb-client"], influx_root)

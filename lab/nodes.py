@@ -80,7 +80,9 @@ def kernel_files() -> list[str]:
     return [c for c in candidates if Path(c).exists()]
 
 
-def run_node(engine: Engine, host: Host, settings: Settings, name: str, *, image: str, recipe: str, public_key: str) -> None:
+def run_node(
+    engine: Engine, host: Host, settings: Settings, name: str, *, image: str, recipe: str, public_key: str
+) -> None:
     """Create and start one node."""
     engine.docker(
         "run",
@@ -154,7 +156,9 @@ def _known(engine: Engine, node: str) -> str:
     return found[short].name
 
 
-def exec(node: str, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def exec(
+    node: str, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Run `argv` as root in a node (or in `packages` or `registry`); the exit code is the caller's to judge."""
     engine = _engine()
     interactive = ["--interactive"] if stdin is not None else []

@@ -64,7 +64,9 @@ def prepare_build(release: Kubernetes, say: Say) -> None:
     gobuild.go_version()
     if os.geteuid() != 0:
         raise MissingError("building node images needs root (debootstrap, chroot)", "sudo -E inv lab.build")
-    host.check_space([cache_dir(), *gobuild.cache_folders()], NEXT_GIB if (cache_dir() / "items").is_dir() else FIRST_GIB)
+    host.check_space(
+        [cache_dir(), *gobuild.cache_folders()], NEXT_GIB if (cache_dir() / "items").is_dir() else FIRST_GIB
+    )
     install(host.missing_to_build(), say)
     gobuild.check_registry("k8s.io/kubernetes", f"v{release.version}")
     with TemporaryDirectory() as scratch:
@@ -122,7 +124,9 @@ def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
     start_servers(docker, wanted, built, infra_image, registry, say)
     key, public = credentials.ssh_key()
     start_nodes(docker, machine, wanted, node_image, public, say)
-    found = hostsenv.values(wanted, machine, key=key, ca=registry / "ca.crt", password=password, fingerprint=built.key_fingerprint)
+    found = hostsenv.values(
+        wanted, machine, key=key, ca=registry / "ca.crt", password=password, fingerprint=built.key_fingerprint
+    )
     lab_settings.write_private(hosts_env(), hostsenv.render(found))
     say(f"the lab is up: {len(wanted.nodes())} nodes in {duration(time.monotonic() - began)}")
     return hosts_env()
@@ -301,7 +305,9 @@ def status() -> dict[str, object]:
         "kubernetes": current.kubernetes if current else "",
         "subnet": current.subnet if current else "",
         "hosts_env": str(hosts_env()) if hosts_env().exists() else "",
-        "containers": {name: {"container": c.name, "state": c.state, "address": c.address} for name, c in sorted(found.items())},
+        "containers": {
+            name: {"container": c.name, "state": c.state, "address": c.address} for name, c in sorted(found.items())
+        },
     }
 
 

@@ -36,7 +36,10 @@ def pip(*args: str | Path) -> None:
 def check_pip(work: Path) -> None:
     """Raise MissingError unless there is a pip and its index answers; `work` is scratch."""
     if importlib.util.find_spec("pip") is None:
-        raise MissingError(f"the lab fetches kube-web-view with pip, and {sys.executable} has no pip", f"{shlex.quote(sys.executable)} -m ensurepip")
+        raise MissingError(
+            f"the lab fetches kube-web-view with pip, and {sys.executable} has no pip",
+            f"{shlex.quote(sys.executable)} -m ensurepip",
+        )
     try:
         pip("download", "--no-deps", *wheels(PYTHON), "--dest", work, f"kube-web-view=={versions.WEB_VIEW}")
     except LabError as error:

@@ -545,7 +545,11 @@ class Shell:
 
     def _loop(self, command: For | While, streams: Streams, *, tested: bool) -> int:
         code = 0
-        values = iter([w for word in command.words for w in self._fields(word, streams)]) if isinstance(command, For) else None
+        values = (
+            iter([w for word in command.words for w in self._fields(word, streams)])
+            if isinstance(command, For)
+            else None
+        )
         for _ in range(10_000):
             if isinstance(command, For) and values is not None:
                 try:
@@ -624,7 +628,9 @@ class Shell:
         buffer = StringIO()
         child = self._child()
         try:
-            self._substituted = child._sequence(part.body, Streams(StringIO(), {**streams.sinks, 1: buffer}), tested=False)
+            self._substituted = child._sequence(
+                part.body, Streams(StringIO(), {**streams.sinks, 1: buffer}), tested=False
+            )
         except Exit as ended:
             self._substituted = ended.code
         return buffer.getvalue().rstrip("\n")

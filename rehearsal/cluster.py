@@ -129,7 +129,14 @@ class Cluster:
         """A new etcd, with nothing in it."""
         digits = hashlib.sha256(f"{salt}{self.generation}".encode()).hexdigest()
         self.uid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
-        self.members, self.tokens, self.objects, self.applied_at, self.influx, self.admins = {}, {}, {}, {}, Influx(), True
+        self.members, self.tokens, self.objects, self.applied_at, self.influx, self.admins = (
+            {},
+            {},
+            {},
+            {},
+            Influx(),
+            True,
+        )
         host.write(DATABASE, f"{self.uid}\n", "600")
         self.touch()
 
@@ -139,7 +146,12 @@ class Cluster:
         self.shelf[self.uid] = {name: value for name, value in self.dump().items() if name in kept}
         there = self.shelf.pop(uid, None)
         if there is not None:
-            self.objects, self.applied_at, self.uid, self.admins = there["objects"], there["applied_at"], uid, there["admins"]
+            self.objects, self.applied_at, self.uid, self.admins = (
+                there["objects"],
+                there["applied_at"],
+                uid,
+                there["admins"],
+            )
             self._fill(there)
         self.touch()
 
@@ -168,7 +180,10 @@ class Cluster:
         uid = old["metadata"]["uid"] if old else f"{self.generation:08x}-0000"
         document = {**document, "metadata": {**metadata, "uid": uid}}
         if old and document["kind"] == "PersistentVolume":
-            document["spec"] = {**document["spec"], "claimRef": {**old["spec"]["claimRef"], **document["spec"]["claimRef"]}}
+            document["spec"] = {
+                **document["spec"],
+                "claimRef": {**old["spec"]["claimRef"], **document["spec"]["claimRef"]},
+            }
         if old == document:
             return "unchanged"
         self.objects[key] = document
@@ -184,9 +199,15 @@ class Cluster:
         found = host_folders(document)
         for volume in document["spec"]["template"]["spec"].get("volumes", []):
             if "persistentVolumeClaim" in volume:
-                claim = self.objects.get(f"PersistentVolumeClaim/{document['metadata']['namespace']}/{volume['persistentVolumeClaim']['claimName']}")
+                claim = self.objects.get(
+                    f"PersistentVolumeClaim/{document['metadata']['namespace']}/{volume['persistentVolumeClaim']['claimName']}"
+                )
                 disk = claim and self.objects.get(f"PersistentVolume//{claim['spec']['volumeName']}")
-                if not claim or not disk or disk["spec"]["claimRef"].get("uid", claim["metadata"]["uid"]) != claim["metadata"]["uid"]:
+                if (
+                    not claim
+                    or not disk
+                    or disk["spec"]["claimRef"].get("uid", claim["metadata"]["uid"]) != claim["metadata"]["uid"]
+                ):
                     return None
                 disk["spec"]["claimRef"]["uid"] = claim["metadata"]["uid"]
                 found[claim["spec"]["volumeName"]] = disk["spec"]["local"]["path"]
@@ -210,7 +231,9 @@ def images_of(document: Object) -> list[str]:
 def fits(document: Object, *, control_plane: bool) -> bool:
     """Whether a workload's pods may be on such a machine."""
     selector = document["spec"]["template"]["spec"].get("nodeSelector", {})
-    return tolerates_control_plane(document) if control_plane else "node-role.kubernetes.io/control-plane" not in selector
+    return (
+        tolerates_control_plane(document) if control_plane else "node-role.kubernetes.io/control-plane" not in selector
+    )
 
 
 def host_folders(document: Object) -> dict[str, str]:
@@ -233,7 +256,10 @@ def asks_for_login(document: Object | None) -> bool:
 
 def tolerates_control_plane(document: Object) -> bool:
     tolerations = document["spec"]["template"]["spec"].get("tolerations", [])
-    return any(t.get("operator") == "Exists" and t.get("key") in (None, "node-role.kubernetes.io/control-plane") for t in tolerations)
+    return any(
+        t.get("operator") == "Exists" and t.get("key") in (None, "node-role.kubernetes.io/control-plane")
+        for t in tolerations
+    )
 
 
 def builtin(kind: str, name: str, image: str, *, replicas: int = 1, host_network: bool = False) -> Object:
@@ -273,7 +299,11 @@ class Settling:
         host = self.hosts.get(cluster.control)
         if host is not None:
             self._etcd(host)
-        return host is not None and DATABASE in host.files and any(p.labels.get("component") == "kube-apiserver" and p.running for p in host.pods)
+        return (
+            host is not None
+            and DATABASE in host.files
+            and any(p.labels.get("component") == "kube-apiserver" and p.running for p in host.pods)
+        )
 
     def _etcd(self, host: Host) -> None:
         """etcd serves what is in its folder, and begins with nothing where that is empty."""
@@ -373,7 +403,9 @@ class Settling:
             fit = [
                 host
                 for host in self._member_hosts()
-                if self.ready(host, now) and not self._cordoned(host) and fits(document, control_plane=host.control_plane)
+                if self.ready(host, now)
+                and not self._cordoned(host)
+                and fits(document, control_plane=host.control_plane)
             ]
             if fit:
                 host = min(fit, key=lambda h: (h.cni_at, h.number))
@@ -421,7 +453,11 @@ class Settling:
         document = self.cluster.objects.get(pod.workload)
         folders = self.cluster.folders(document) if document else {}
         if folders is None or not all(map(host.exists, folders.values())):
-            pod.trouble = "ContainerCreating: MountVolume.SetUp failed: path does not exist" if folders else "Pending: unbound claim"
+            pod.trouble = (
+                "ContainerCreating: MountVolume.SetUp failed: path does not exist"
+                if folders
+                else "Pending: unbound claim"
+            )
             return
         if document and not self._secrets(document):
             pod.trouble = "CreateContainerConfigError: secret not found"
@@ -456,13 +492,17 @@ class Settling:
     def _secrets(self, document: Object) -> bool:
         """Whether each Secret that its environment takes from is there."""
         namespace = document["metadata"].get("namespace", "")
-        wanted = [v["secretKeyRef"] for v in variables(document).values() if isinstance(v, dict) and "secretKeyRef" in v]
+        wanted = [
+            v["secretKeyRef"] for v in variables(document).values() if isinstance(v, dict) and "secretKeyRef" in v
+        ]
         return all(self.cluster.secret(namespace, reference) is not None for reference in wanted)
 
     def _logins(self, document: Object, host: Host) -> None:
         """What a pod of InfluxDB or Telegraf starts with; before InfluxDB itself, its init container makes the Secret's users."""
         influx, given = self.cluster.influx, variables(document)
-        from_secret = {name: v["secretKeyRef"] for name, v in given.items() if isinstance(v, dict) and "secretKeyRef" in v}
+        from_secret = {
+            name: v["secretKeyRef"] for name, v in given.items() if isinstance(v, dict) and "secretKeyRef" in v
+        }
         values = {name: self.cluster.secret("monitoring", reference) or "" for name, reference in from_secret.items()}
         if document["metadata"]["name"] == "telegraf":
             influx.started[host.name] = values.get("INFLUXDB_PASSWORD", "")
@@ -501,7 +541,10 @@ class Settling:
 
     def _configure_cni(self, host: Host, at: float) -> None:
         if CONFLIST not in host.files:
-            host.write(CONFLIST, '{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}\n')
+            host.write(
+                CONFLIST,
+                '{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}\n',
+            )
             host.cni_at = at
 
     def _bridge(self, host: Host, pod: Pod) -> bool:
@@ -524,12 +567,18 @@ class Settling:
         return True
 
 
-def _nth(network: ipaddress.IPv4Network | ipaddress.IPv6Network, number: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _nth(
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network, number: int
+) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """The number-th /24 (or /64) in a network, without listing those before it."""
     prefix = max(24 if network.version == 4 else 64, network.prefixlen)
     step = 1 << ((32 if network.version == 4 else 128) - prefix)
     base = int(network.network_address) + number * step
-    return ipaddress.ip_network(f"{ipaddress.ip_address(base)}/{prefix}") if network.version == 4 else ipaddress.ip_network((base, prefix))
+    return (
+        ipaddress.ip_network(f"{ipaddress.ip_address(base)}/{prefix}")
+        if network.version == 4
+        else ipaddress.ip_network((base, prefix))
+    )
 
 
 def _add(rules: list[str], new: Iterable[str]) -> None:

@@ -38,7 +38,10 @@ def answer(machine: Machine, name: str, script: str) -> tuple[int, bytes]:
     elif name == "doctor.listen":
         text = _listen(machine, assigned(script, "listeners").split())
     elif name == "doctor.try":
-        text = "".join(_try(machine, line.split()) for line in assigned(script, "tests").splitlines() if line.strip()) + "@@ end\n"
+        text = (
+            "".join(_try(machine, line.split()) for line in assigned(script, "tests").splitlines() if line.strip())
+            + "@@ end\n"
+        )
     elif name == "doctor.gather":
         text = (machine.host.read(LOG) or "") + "@@ end\n"
         machine.host.remove("/run/kubefab-doctor")
@@ -76,7 +79,9 @@ def open_ports(machine: Machine, host: Host) -> set[int]:
         ports |= {10250, 10256}
     if any(pod.labels.get("component") == "kube-apiserver" and pod.running for pod in host.pods):
         ports |= {machine.settings.api_port, 2379, 2380, 10257, 10259}
-    if machine.cluster.exists and any(pod.running and pod.labels.get("app") == "monitoring-influxdb" for pod in host.pods):
+    if machine.cluster.exists and any(
+        pod.running and pod.labels.get("app") == "monitoring-influxdb" for pod in host.pods
+    ):
         ports |= {machine.settings.influxdb_port}
     return ports
 
@@ -102,7 +107,9 @@ def _try(machine: Machine, words: list[str]) -> str:
     if kind == "udp":
         port, sender, nonce = words[3:6]
         overlay = peer is not None and address != peer.address
-        blocked = peer is None or ((overlay or int(port) == UDP_VXLAN) and machine.settling.fault(peer, "udp-blocked") is not None)
+        blocked = peer is None or (
+            (overlay or int(port) == UDP_VXLAN) and machine.settling.fault(peer, "udp-blocked") is not None
+        )
         if peer and reached and not blocked and LOG in peer.files:
             peer.write(LOG, f"got {port} {nonce} {sender}\n" * 3, append=True)
         return f"udp {label} {port} sent\n"
@@ -299,7 +306,9 @@ def _containerd(machine: Machine, script: str) -> str:
 
 @_section("tools")
 def _tools(machine: Machine, script: str) -> str:
-    return "".join(f"{tool}\n" for tool in ("curl", "openssl", "gpg", "python3", "perl", "ping", "nft", "iptables", "ethtool"))
+    return "".join(
+        f"{tool}\n" for tool in ("curl", "openssl", "gpg", "python3", "perl", "ping", "nft", "iptables", "ethtool")
+    )
 
 
 @_section("http")

@@ -18,7 +18,9 @@ from fabfile.text.screen import Screen
 def _environment(name: str) -> Environment:
     environment = inventory.load(name or inventory.DEFAULT_ENVIRONMENT)
     if not environment.settings.simulated:
-        raise UsageError(f"{environment.name} has real nodes", f"name a simulated environment, like {inventory.DEFAULT_ENVIRONMENT}")
+        raise UsageError(
+            f"{environment.name} has real nodes", f"name a simulated environment, like {inventory.DEFAULT_ENVIRONMENT}"
+        )
     return environment
 
 
@@ -59,10 +61,14 @@ def status(c: Any, env: str = "", json: bool = False) -> None:
     if json:
         print(jsonlib.dumps(nodes, indent=2))
     elif not nodes:
-        print(f"{environment.name}: no simulated nodes yet; `inv cluster.bootstrap --env {environment.name}` makes them")
+        print(
+            f"{environment.name}: no simulated nodes yet; `inv cluster.bootstrap --env {environment.name}` makes them"
+        )
     for node in [] if json else nodes:
         what = f"{node['pods']} pods" if node["pods"] else "in no cluster"
-        print(f"{node['name']:<6} {node['address']:<11} {node['system']:<22} {what}; clock {node['seconds'] / 60:.1f} min")
+        print(
+            f"{node['name']:<6} {node['address']:<11} {node['system']:<22} {what}; clock {node['seconds'] / 60:.1f} min"
+        )
 
 
 ns = Collection(down, faults, status)

@@ -34,28 +34,65 @@ class Fault:
 TABLE = {
     fault.name: fault
     for fault in (
-        Fault("flannel-missing", "flannel.1 never appears", "kubelet and pod are restarted, then the manual's last resort (N4) is advised"),
-        Fault("flannel-after-restart", "flannel.1 appears once the kubelet was restarted", "the manual's one-minute rule (N3, J3) at work"),
-        Fault("flannel-wrong-range", "flannel.1 gets an address outside POD_CIDR", "presence is not enough: the range is checked (N4)"),
         Fault(
-            "stale-cni0", "cni0 of an earlier cluster is there before the first step", "prep stops at leftovers and names the reset (P2)"
+            "flannel-missing",
+            "flannel.1 never appears",
+            "kubelet and pod are restarted, then the manual's last resort (N4) is advised",
         ),
         Fault(
-            "apt-locked", "unattended-upgrades holds the package lock", "the lock is waited for and its holder named", value="seconds (120)"
+            "flannel-after-restart",
+            "flannel.1 appears once the kubelet was restarted",
+            "the manual's one-minute rule (N3, J3) at work",
+        ),
+        Fault(
+            "flannel-wrong-range",
+            "flannel.1 gets an address outside POD_CIDR",
+            "presence is not enough: the range is checked (N4)",
+        ),
+        Fault(
+            "stale-cni0",
+            "cni0 of an earlier cluster is there before the first step",
+            "prep stops at leftovers and names the reset (P2)",
+        ),
+        Fault(
+            "apt-locked",
+            "unattended-upgrades holds the package lock",
+            "the lock is waited for and its holder named",
+            value="seconds (120)",
         ),
         Fault("packages-down", "package sources do not answer", "one node's failure is its own; the others finish"),
-        Fault("registry-no-login", "the registry refuses pulls without a login", "the canary pull fails before kubeadm does"),
+        Fault(
+            "registry-no-login",
+            "the registry refuses pulls without a login",
+            "the canary pull fails before kubeadm does",
+        ),
         Fault(
             "init-hangs",
             "kubeadm init times out after 4 minutes",
             "M2: the cloud's network; workers wait and are named as blocked",
             CONTROL,
         ),
-        Fault("api-late", "the API answers only some time after init", "proof, not files: the wait for /readyz", CONTROL, "seconds (60)"),
-        Fault("token-expired", "the join token is not accepted", "a token is minted for each run: simply run again", WORKER),
+        Fault(
+            "api-late",
+            "the API answers only some time after init",
+            "proof, not files: the wait for /readyz",
+            CONTROL,
+            "seconds (60)",
+        ),
+        Fault(
+            "token-expired",
+            "the join token is not accepted",
+            "a token is minted for each run: simply run again",
+            WORKER,
+        ),
         Fault("host-key-changed", "the node shows another SSH host key", "nothing is sent to it; the fix is named"),
         Fault("host-down", "connecting is refused", "a dead worker delays and fails no other node"),
-        Fault("dies-in-join", "the machine goes down while joining", "the half join is taken back, then done again", WORKER),
+        Fault(
+            "dies-in-join",
+            "the machine goes down while joining",
+            "the half join is taken back, then done again",
+            WORKER,
+        ),
         Fault("sudo-password", "sudo asks for a password", "--ask-sudo-pass, or NOPASSWD"),
         Fault(
             "disk-full",
@@ -65,25 +102,85 @@ TABLE = {
         ),
         Fault("clock-skew", "the clock is wrong", "TLS certificates that are not valid yet", value="seconds (-3600)"),
         Fault("swap-on", "swap is active and in fstab", "it is noted, switched off, and given back by reset"),
-        Fault("wrong-mtu", "flannel.1 has jumbo frames that the path does not carry", "small packets pass, large ones vanish"),
-        Fault("udp-blocked", "UDP 8472 does not get through to this node", "everything is Ready, yet pods cannot reach each other"),
-        Fault("influx-flaky", "InfluxDB refuses the first statements", "A4: repeat until it succeeds", CONTROL, "how often (3)"),
-        Fault("influx-stuck", "InfluxDB refuses until its pods are made again", "A5: delete the pods and try again", CONTROL),
-        Fault("duplicate-machine-id", "shows another node's machine-id", "a cloned image is refused before it joins as somebody else"),
-        Fault("duplicate-hostname", "shows another node's hostname", "two nodes of one name take each other's place in the API"),
-        Fault("wrong-nic", "the default route is on another network", "--node-ip and --iface-can-reach choose by reachability"),
+        Fault(
+            "wrong-mtu",
+            "flannel.1 has jumbo frames that the path does not carry",
+            "small packets pass, large ones vanish",
+        ),
+        Fault(
+            "udp-blocked",
+            "UDP 8472 does not get through to this node",
+            "everything is Ready, yet pods cannot reach each other",
+        ),
+        Fault(
+            "influx-flaky",
+            "InfluxDB refuses the first statements",
+            "A4: repeat until it succeeds",
+            CONTROL,
+            "how often (3)",
+        ),
+        Fault(
+            "influx-stuck",
+            "InfluxDB refuses until its pods are made again",
+            "A5: delete the pods and try again",
+            CONTROL,
+        ),
+        Fault(
+            "duplicate-machine-id",
+            "shows another node's machine-id",
+            "a cloned image is refused before it joins as somebody else",
+        ),
+        Fault(
+            "duplicate-hostname",
+            "shows another node's hostname",
+            "two nodes of one name take each other's place in the API",
+        ),
+        Fault(
+            "wrong-nic",
+            "the default route is on another network",
+            "--node-ip and --iface-can-reach choose by reachability",
+        ),
         Fault("unsupported-os", "runs openSUSE", "prep refuses it and lists what is supported"),
-        Fault("hostile-shell", "what it says of itself holds shell words", "it is data: refused by its form, quoted besides", value=PLACE),
-        Fault("hostile-lines", "what it says holds lines of its own", "an address is one; the other nodes' scripts hold nothing of it", value=PLACE),
-        Fault("hostile-escapes", "what it says would act on your terminal", "escape sequences are written out", value=PLACE),
+        Fault(
+            "hostile-shell",
+            "what it says of itself holds shell words",
+            "it is data: refused by its form, quoted besides",
+            value=PLACE,
+        ),
+        Fault(
+            "hostile-lines",
+            "what it says holds lines of its own",
+            "an address is one; the other nodes' scripts hold nothing of it",
+            value=PLACE,
+        ),
+        Fault(
+            "hostile-escapes",
+            "what it says would act on your terminal",
+            "escape sequences are written out",
+            value=PLACE,
+        ),
         Fault("hostile-markup", "what it says looks like our own layout", "nothing of a node's is markup", value=PLACE),
         Fault("hostile-numbers", "its numbers have ten thousand digits", "numbers are bounded", value=PLACE),
         Fault("hostile-bytes", "what it says is no text", "its row names the field that has not its form", value=PLACE),
-        Fault("hostile-types", "its JSON has other types than it must have", "shapes are checked; the others' rows are right", value=PLACE),
+        Fault(
+            "hostile-types",
+            "its JSON has other types than it must have",
+            "shapes are checked; the others' rows are right",
+            value=PLACE,
+        ),
         Fault("hostile-deep", "its JSON is nested without end", "depth is bounded", value=PLACE),
-        Fault("hostile-huge", "its answers are larger than a connection brings back", "size is bounded: an answer cut short is none", value=PLACE),
+        Fault(
+            "hostile-huge",
+            "its answers are larger than a connection brings back",
+            "size is bounded: an answer cut short is none",
+            value=PLACE,
+        ),
         Fault("hostile-endless", "its answers never end", "time is bounded, whatever comes meanwhile"),
-        Fault("hostile-silent", "it lets you in, and never answers", "time is bounded: a minute, and in a bootstrap what an earlier step may take"),
+        Fault(
+            "hostile-silent",
+            "it lets you in, and never answers",
+            "time is bounded: a minute, and in a bootstrap what an earlier step may take",
+        ),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
 }
@@ -107,7 +204,8 @@ def parse(switches: Iterable[str], environment: Environment) -> Faults:
         place, colon, rest = switch.partition(":")
         if not colon or not rest:
             raise UsageError(
-                f"--fault {switch}: not understood", "write NODE:FAULT, like --fault w2:flannel-missing; `inv rehearsal.faults` lists them"
+                f"--fault {switch}: not understood",
+                "write NODE:FAULT, like --fault w2:flannel-missing; `inv rehearsal.faults` lists them",
             )
         name, _, value = rest.replace("=", ":", 1).partition(":")
         if name not in TABLE:
@@ -141,7 +239,10 @@ def _check_value(switch: str, fault: Fault, value: str) -> None:
 
 def _check_place(switch: str, fault: Fault, node: Node) -> None:
     if (fault.where == CONTROL and not node.control_plane) or (fault.where == WORKER and node.control_plane):
-        raise UsageError(f"--fault {switch}: {fault.name} is a fault of {fault.where}, and {node.name} is not one", "name another node")
+        raise UsageError(
+            f"--fault {switch}: {fault.name} is a fault of {fault.where}, and {node.name} is not one",
+            "name another node",
+        )
 
 
 def begin(faults: Faults, hosts: Mapping[str, Host]) -> None:

@@ -137,7 +137,9 @@ class Host:
     containers: list[str] = field(default_factory=list)  # of Docker, beside Kubernetes': their names
 
     @classmethod
-    def new(cls, name: str, hostname: str, address: str, number: int, *, control_plane: bool, seed: int, like: str = APT) -> Host:
+    def new(
+        cls, name: str, hostname: str, address: str, number: int, *, control_plane: bool, seed: int, like: str = APT
+    ) -> Host:
         """A machine as a cloud hands it out."""
         chance = random.Random(f"{seed}/{name}")
 
@@ -152,7 +154,10 @@ class Host:
         host.machine_id = digits(32)
         host.product_uuid = f"ec2{digits(5)}-{digits(4)}-{digits(4)}-{digits(4)}-{digits(12)}"
         host.boot_id = f"{digits(8)}-{digits(4)}-{digits(4)}-{digits(4)}-{digits(12)}"
-        host.links = {"lo": Link(["127.0.0.1/8", "::1/128"], 65536), "ens5": Link([f"{address}/16", f"fe80::4{number:02x}/64"], 1500)}
+        host.links = {
+            "lo": Link(["127.0.0.1/8", "::1/128"], 65536),
+            "ens5": Link([f"{address}/16", f"fe80::4{number:02x}/64"], 1500),
+        }
         host.sysctls = {"net.ipv4.ip_forward": "0"}
         host.rules = ["-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"]
         host.write("/etc/fstab", "LABEL=cloudimg-rootfs\t/\t ext4\tdiscard,commit=30,errors=remount-ro\t0 1\n")
@@ -259,12 +264,18 @@ class Host:
     def children(self, folder: str) -> list[str]:
         """The names right under a folder, sorted."""
         prefix = folder.rstrip("/") + "/"
-        return sorted({name[len(prefix) :].split("/")[0] for name in (*self.files, *self.folders) if name.startswith(prefix)})
+        return sorted(
+            {name[len(prefix) :].split("/")[0] for name in (*self.files, *self.folders) if name.startswith(prefix)}
+        )
 
     def glob(self, pattern: str) -> list[str]:
         folder, _, last = pattern.rpartition("/")
         if "*" in folder:
-            return sorted(path for path in self.files if path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern))
+            return sorted(
+                path
+                for path in self.files
+                if path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern)
+            )
         return [f"{folder}/{name}" for name in self.children(folder) if fnmatch.fnmatchcase(name, last)]
 
     def inode(self, path: str) -> int:
@@ -274,7 +285,9 @@ class Host:
         if path == "/proc/swaps":
             return "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n" + "".join(f"{line}\n" for line in self.swaps)
         if path == "/proc/mounts":
-            return "".join(f"{kind} {target} {kind} rw,relatime 0 0\n" for kind, target in map(str.split, self.all_mounts))
+            return "".join(
+                f"{kind} {target} {kind} rw,relatime 0 0\n" for kind, target in map(str.split, self.all_mounts)
+            )
         if path == "/etc/os-release":
             return "".join(f'{key}="{value}"\n' for key, value in self.release.items())
         if path == "/etc/machine-id":
@@ -292,7 +305,10 @@ class Host:
             if pod.running
         ]
         volumes = [(pod, volume) for pod in self.pods if pod.running for volume in pod.volumes]
-        own += [f"ext4 /var/lib/kubelet/pods/{self.uid(pod)}/volumes/kubernetes.io~local-volume/{volume}" for pod, volume in volumes]
+        own += [
+            f"ext4 /var/lib/kubelet/pods/{self.uid(pod)}/volumes/kubernetes.io~local-volume/{volume}"
+            for pod, volume in volumes
+        ]
         return own + self.mounts
 
     def uid(self, pod: Pod) -> str:
@@ -315,7 +331,9 @@ class Host:
 
     def pod(self, app: str) -> Pod | None:
         """The first pod with the label app=`app`."""
-        return next((pod for pod in self.pods if pod.labels.get("app") == app or pod.labels.get("k8s-app") == app), None)
+        return next(
+            (pod for pod in self.pods if pod.labels.get("app") == app or pod.labels.get("k8s-app") == app), None
+        )
 
     @property
     def processes(self) -> list[str]:

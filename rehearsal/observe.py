@@ -55,7 +55,11 @@ def answer(machine: Machine, script: str) -> tuple[int, bytes]:
 
 def _ask(machine: Machine, values: Values, how: str, arguments: str) -> str:
     """What kubectl says to the control plane's own questions."""
-    if not values.get("control_plane") or not machine.host.exists("/etc/kubernetes/admin.conf") or not machine.host.has("kubectl"):
+    if (
+        not values.get("control_plane")
+        or not machine.host.exists("/etc/kubernetes/admin.conf")
+        or not machine.host.has("kubectl")
+    ):
         return "\n"
     rooted = f" || kubectl --kubeconfig=/etc/kubernetes/super-admin.conf {arguments}" * (how == "rooted")
     return _run(machine, f"kubectl {arguments}{rooted}", values) + "\n"
@@ -132,7 +136,9 @@ def _swap_units(machine: Machine, values: Values) -> str:
 
 @_section("sysctl")
 def _sysctl(machine: Machine, values: Values) -> str:
-    return _lines([f"{key}={_run(machine, f'sysctl -n {key} 2>/dev/null').strip()}" for key in values["sysctls"].split()])
+    return _lines(
+        [f"{key}={_run(machine, f'sysctl -n {key} 2>/dev/null').strip()}" for key in values["sysctls"].split()]
+    )
 
 
 @_section("links")
@@ -215,7 +221,11 @@ def _images(machine: Machine, values: Values) -> str:
     host = machine.host
     if not host.unit("containerd").active or not host.has("ctr"):
         return ""
-    return _run(machine, "ctr -n k8s.io images ls | awk 'NR > 1 {print $1, $3}'") if values.get("digests") else _lines(host.images)
+    return (
+        _run(machine, "ctr -n k8s.io images ls | awk 'NR > 1 {print $1, $3}'")
+        if values.get("digests")
+        else _lines(host.images)
+    )
 
 
 @_section("kubeadm")
@@ -234,7 +244,10 @@ def _kubeconfigs(machine: Machine, values: Values) -> str:
     found = []
     for name in ("admin", "kubelet", "bootstrap-kubelet"):
         text = machine.host.read(f"/etc/kubernetes/{name}.conf") or ""
-        found += [f"{name} {key} {value}" for key, value in re.findall(r"^ {4}(certificate-authority-data|server|cluster): (.*)", text, flags=re.M)]
+        found += [
+            f"{name} {key} {value}"
+            for key, value in re.findall(r"^ {4}(certificate-authority-data|server|cluster): (.*)", text, flags=re.M)
+        ]
     return _lines(found)
 
 
@@ -255,7 +268,12 @@ def _others(machine: Machine, values: Values) -> str:
     patterns = values["other_units"].split()
     units = [f"{name}.service" for name, unit in host.units.items() if unit.active]
     running = [name for name in units if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-    return _lines([*(f"unit {name}" for name in running), *(f"path {path}" for path in values["other_paths"].split() if host.exists(path))])
+    return _lines(
+        [
+            *(f"unit {name}" for name in running),
+            *(f"path {path}" for path in values["other_paths"].split() if host.exists(path)),
+        ]
+    )
 
 
 @_section("made")

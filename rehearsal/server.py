@@ -146,7 +146,14 @@ class Farm:
         self.stop()
 
     def add(
-        self, name: str, handler: Handler, host_key: paramiko.PKey, client_key: paramiko.PKey, *, user: str = "ops", port: int = 0
+        self,
+        name: str,
+        handler: Handler,
+        host_key: paramiko.PKey,
+        client_key: paramiko.PKey,
+        *,
+        user: str = "ops",
+        port: int = 0,
     ) -> Endpoint:
         """Listen for one more node; `port` is used if it is free, else another one (see the result)."""
         endpoint = Endpoint(name, host_key, user, client_key.get_base64(), handler)
@@ -311,7 +318,9 @@ class _Link(paramiko.Transport):
         if raw[0] == MSG_CHANNEL_SUCCESS:
             job = self.accepted.pop(int.from_bytes(raw[1:5], "big"), None)
             if job:
-                threading.Thread(target=self._serve, args=job, name=f"rehearsal-{self.endpoint.name}", daemon=True).start()
+                threading.Thread(
+                    target=self._serve, args=job, name=f"rehearsal-{self.endpoint.name}", daemon=True
+                ).start()
 
     def _queue_incoming_channel(self, channel: paramiko.Channel) -> None:
         self.held[channel.get_id()] = channel
@@ -368,7 +377,9 @@ class _Rules(paramiko.ServerInterface):
         self.link.accepted[channel.remote_chanid] = (channel, command.decode())
         return True
 
-    def check_channel_direct_tcpip_request(self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]) -> int:
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
         host, port = destination
         if host != LOOPBACK or self.link.farm.port_owner(port) is None:
             return OPEN_FAILED_CONNECT_FAILED

@@ -62,7 +62,13 @@ class Simulation:
     """
 
     def __init__(
-        self, environment: Environment, *, workers: int | None, faults: Sequence[str], seed: int, systems: Mapping[str, str]
+        self,
+        environment: Environment,
+        *,
+        workers: int | None,
+        faults: Sequence[str],
+        seed: int,
+        systems: Mapping[str, str],
     ) -> None:
         self.lock = threading.RLock()
         self.ran: list[tuple[str, str]] = []
@@ -78,10 +84,20 @@ class Simulation:
             _run_on(self._cores)
             raise
 
-    def _open(self, environment: Environment, workers: int | None, faults: Sequence[str], seed: int, systems: Mapping[str, str]) -> None:
+    def _open(
+        self,
+        environment: Environment,
+        workers: int | None,
+        faults: Sequence[str],
+        seed: int,
+        systems: Mapping[str, str],
+    ) -> None:
         meta = self._store.values.get("meta", {})
         if meta and meta.get("version") != VERSION:
-            raise UsageError("the simulated nodes were left by another version of kubefab", "`inv rehearsal.down`, then run this again")
+            raise UsageError(
+                "the simulated nodes were left by another version of kubefab",
+                "`inv rehearsal.down`, then run this again",
+            )
         names = _names(environment, workers or meta.get("workers"))
         self.seed = seed or int(meta.get("seed", 0))
         key_seed = bytes.fromhex(meta["key"]) if meta else new_key_seed()
@@ -121,7 +137,9 @@ class Simulation:
         self._known_hosts(environment.state / "known_hosts")
         self.environment = with_nodes(environment, [self._node(name, self.endpoints[name].port) for name in names])
         self._settings = self.environment.settings
-        self._store.put({"meta": {"version": VERSION, "workers": len(names) - 1, "seed": self.seed, "key": key_seed.hex()}})
+        self._store.put(
+            {"meta": {"version": VERSION, "workers": len(names) - 1, "seed": self.seed, "key": key_seed.hex()}}
+        )
         self._store.put({f"host/{name}": self.hosts[name].dump() for name in names})
         self._save(self.hosts[names[0]])
 
@@ -137,7 +155,9 @@ class Simulation:
         port, seed = (int(str(remembered[0])), bytes.fromhex(str(remembered[1]))) if remembered else (0, new_key_seed())
         in_force = self.faults.of.get(name, {})
         sudo = "password" if "sudo-password" in in_force else "free"
-        login: Handler = Login(lambda text: hostile.changed(in_force, *self._run(host, text)), USER, sudo, SUDO_PASSWORD)
+        login: Handler = Login(
+            lambda text: hostile.changed(in_force, *self._run(host, text)), USER, sudo, SUDO_PASSWORD
+        )
         if in_force.keys() & {"hostile-endless", "hostile-silent"}:
             login = partial(self._stall, in_force)
         endpoint = self._farm.add(name, login, key_from(seed), client, user=USER, port=port)
@@ -164,7 +184,9 @@ class Simulation:
                 kept.append(line)
         for name, endpoint in self.endpoints.items():
             place = f"[{LOOPBACK}]:{endpoint.port}"
-            if "host-key-changed" in self.faults.of.get(name, {}) and not any(line.startswith(f"{place} ") for line in kept):
+            if "host-key-changed" in self.faults.of.get(name, {}) and not any(
+                line.startswith(f"{place} ") for line in kept
+            ):
                 key = key_from(bytes.fromhex(str(self._ports[name][1])))
                 kept.append(f"{place} {key.get_name()} {key.get_base64()}")
         if kept or path.exists():
@@ -173,7 +195,15 @@ class Simulation:
     def _run(self, host: Host, text: str) -> tuple[int, bytes]:
         with self.lock:
             self.ran.append((host.name, text.split("\n", 1)[0].removeprefix("# kubefab: ")))
-            machine = Machine(host, self.cluster, self.settling, self._settings, self.seed, lambda: self._latest, started=self._started)
+            machine = Machine(
+                host,
+                self.cluster,
+                self.settling,
+                self._settings,
+                self.seed,
+                lambda: self._latest,
+                started=self._started,
+            )
             try:
                 return shell.run(machine, text)
             except Halted:
@@ -207,7 +237,9 @@ class Simulation:
         self._closing.set()
         self._farm.stop()
         with self.lock:
-            self._store.put({f"host/{host.name}": host.dump() for host in self.hosts.values()} | {"cluster": self.cluster.dump()})
+            self._store.put(
+                {f"host/{host.name}": host.dump() for host in self.hosts.values()} | {"cluster": self.cluster.dump()}
+            )
             self._store.close()
         _run_on(self._cores)
 
@@ -237,7 +269,9 @@ def _names(environment: Environment, workers: int | None) -> list[str]:
         raise UsageError(f"--workers {count}: at most {MOST}", "flannel gives each node a /24 of POD_CIDR")
     taken = listed[:count]
     more = (f"w{number}" for number in range(1, MOST * 2))
-    taken += [name for _, name in zip(range(count - len(taken)), (name for name in more if name not in listed), strict=False)]
+    taken += [
+        name for _, name in zip(range(count - len(taken)), (name for name in more if name not in listed), strict=False)
+    ]
     return [environment.control_plane.name, *taken]
 
 
@@ -254,7 +288,11 @@ def _write_private(path: Path, text: str) -> None:
 
 def remembered(environment: Environment) -> list[dict[str, Any]]:
     """The nodes that the state file holds: name, address, system, pods, virtual seconds. Reads without the lock."""
-    hosts = [Host.load(json.loads(text)) for key, text in latest(environment.state / STATE_FILE).items() if key.startswith("host/")]
+    hosts = [
+        Host.load(json.loads(text))
+        for key, text in latest(environment.state / STATE_FILE).items()
+        if key.startswith("host/")
+    ]
     return [
         {
             "name": host.name,

@@ -27,7 +27,8 @@ def locked(path: Path) -> int:
     except BlockingIOError:
         os.close(lock)
         raise KubefabError(
-            "another command is using the simulated nodes", "wait for it to end: simulated nodes live in the process that works on them"
+            "another command is using the simulated nodes",
+            "wait for it to end: simulated nodes live in the process that works on them",
         ) from None
     return lock
 

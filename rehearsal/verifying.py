@@ -27,7 +27,9 @@ def answer(machine: Machine, name: str, script: str) -> tuple[int, bytes]:
     if name == "verify.pods":
         return 0, _pods(machine).encode()
     if name == "verify.service":
-        return 0, json.dumps({"spec": {"clusterIP": "10.96.80.80", "ports": [{"port": 80, "nodePort": 32080}]}}).encode()
+        return 0, json.dumps(
+            {"spec": {"clusterIP": "10.96.80.80", "ports": [{"port": 80, "nodePort": 32080}]}}
+        ).encode()
     return 0, _ask(machine, script).encode()
 
 
@@ -36,7 +38,11 @@ def _pods(machine: Machine) -> str:
     for name, member in machine.cluster.members.items():
         host = machine.settling.hosts[member.host]
         ready = machine.settling.ready(host, machine.now) and "cni0" in host.links
-        status = {"phase": "Running", "podIP": _address(member.pod_cidr), "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+        status = {
+            "phase": "Running",
+            "podIP": _address(member.pod_cidr),
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        }
         items.append({"metadata": {"name": PROBE + name}, "spec": {"nodeName": name}, "status": status})
     return json.dumps({"items": items})
 
@@ -47,7 +53,9 @@ def _address(pod_cidr: str) -> str:
 
 def _reaches(machine: Machine, a: Host, b: Host) -> bool:
     """Packets both ways: a question and its answer."""
-    whole = all("flannel.1" in host.links and machine.settling.fault(host, "flannel-wrong-range") is None for host in (a, b))
+    whole = all(
+        "flannel.1" in host.links and machine.settling.fault(host, "flannel-wrong-range") is None for host in (a, b)
+    )
     return a is b or (whole and all(machine.settling.fault(host, "udp-blocked") is None for host in (a, b)))
 
 
@@ -57,7 +65,20 @@ def _ask(machine: Machine, script: str) -> str:
     if not asking or asking[1] not in hosts:
         return ""
     own = hosts[asking[1]]
-    peers = [name for name in re.findall(r'echo "peer (\S+) ok"', script) if name in hosts and _reaches(machine, own, hosts[name])]
-    dns = any(_reaches(machine, own, host) for host in hosts.values() if any(p.labels.get("k8s-app") == "kube-dns" and p.running for p in host.pods))
-    lines = [*(f"peer {name} ok" for name in peers), *(["service ok"] if peers else []), *(["name ok", "dns ok"] if dns else []), "end"]
+    peers = [
+        name
+        for name in re.findall(r'echo "peer (\S+) ok"', script)
+        if name in hosts and _reaches(machine, own, hosts[name])
+    ]
+    dns = any(
+        _reaches(machine, own, host)
+        for host in hosts.values()
+        if any(p.labels.get("k8s-app") == "kube-dns" and p.running for p in host.pods)
+    )
+    lines = [
+        *(f"peer {name} ok" for name in peers),
+        *(["service ok"] if peers else []),
+        *(["name ok", "dns ok"] if dns else []),
+        "end",
+    ]
     return "\n".join(lines) + "\n"

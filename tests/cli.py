@@ -38,14 +38,23 @@ def started(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
     """`inv …` or `fab …` from the installed script: an interpreter of its own."""
     words = [str(BIN / argv[0]), *argv[1:]]
     return subprocess.run(
-        words, cwd=folder, env=_variables(more), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        words,
+        cwd=folder,
+        env=_variables(more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
     )
 
 
 def run(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
     """`inv …` or `fab …` in `folder`, with variables of its own and nothing on standard input."""
     variables = _variables(more)
-    assert not any(name.startswith("PYTHON") for name in more) and variables["LC_ALL"] == LOCALE["LC_ALL"], "for `started`"
+    assert not any(name.startswith("PYTHON") for name in more) and variables["LC_ALL"] == LOCALE["LC_ALL"], (
+        "for `started`"
+    )
     with TemporaryDirectory() as place:
         out, err = Path(place, "out"), Path(place, "err")
         code = _ask({"argv": argv, "folder": str(folder), "variables": variables, "out": str(out), "err": str(err)})
@@ -57,7 +66,12 @@ def _ask(request: dict[str, Any]) -> int:
     if not _servers:
         variables = {**os.environ, **LOCALE}
         server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables, start_new_session=True
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=variables,
+            start_new_session=True,
         )
         _servers.append(server)
         atexit.register(_end, server)

@@ -34,18 +34,39 @@ _REJECT = "nft add table inet fault; nft 'add chain inet fault out {{ type filte
 _ACCEPT = "nft delete table inet fault"
 # dpkg takes a POSIX lock, which flock(1) cannot; perl is in every Debian.
 _LOCK = (
-    "perl -MFcntl -e 'open F, \">>/var/lib/dpkg/lock-frontend\"; $l = pack(\"ssx4qqi\", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die; "
+    'perl -MFcntl -e \'open F, ">>/var/lib/dpkg/lock-frontend"; $l = pack("ssx4qqi", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die; '
     "sleep 9' >/dev/null 2>&1 &"
 )
 
 SCENARIOS = (
-    Scenario("stale cni0", "w2:stale-cni0", "ip link add cni0 type bridge", "true", "prep", "cni0 exists already", reset=True),
-    Scenario("two machines of one name", "w2:duplicate-hostname", "hostname w1", "hostname w2", "prep", "has the same hostname as w1"),
     Scenario(
-        "cloned machine-id", "w2:duplicate-machine-id", "machine-id of w1", "machine-id of its own", "prep", "has the same machine-id as w1"
+        "stale cni0", "w2:stale-cni0", "ip link add cni0 type bridge", "true", "prep", "cni0 exists already", reset=True
+    ),
+    Scenario(
+        "two machines of one name",
+        "w2:duplicate-hostname",
+        "hostname w1",
+        "hostname w2",
+        "prep",
+        "has the same hostname as w1",
+    ),
+    Scenario(
+        "cloned machine-id",
+        "w2:duplicate-machine-id",
+        "machine-id of w1",
+        "machine-id of its own",
+        "prep",
+        "has the same machine-id as w1",
     ),
     Scenario("host down", "w2:host-down", "power cut", "power on", "connecting", "w2 ("),
-    Scenario("host key changed", "w2:host-key-changed", "new host key", "forget host key", "connecting", "host key has CHANGED"),
+    Scenario(
+        "host key changed",
+        "w2:host-key-changed",
+        "new host key",
+        "forget host key",
+        "connecting",
+        "host key has CHANGED",
+    ),
     Scenario(
         "sudo asks for a password",
         "w2:sudo-password",
@@ -64,5 +85,7 @@ SCENARIOS = (
         purge=True,
     ),
     Scenario("package lock held", "w2:apt-locked=9", _LOCK, "true", "", "held by", purge=True),
-    Scenario("flannel cannot start", "w2:flannel-missing", "touch /run/flannel", "rm -f /run/flannel", "join", "no flannel.1"),
+    Scenario(
+        "flannel cannot start", "w2:flannel-missing", "touch /run/flannel", "rm -f /run/flannel", "join", "no flannel.1"
+    ),
 )

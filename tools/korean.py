@@ -148,7 +148,11 @@ def translated(table: str) -> str:
 def untranslated(table: str) -> list[str]:
     """Cells with words in them, beside code and names, that have no translation."""
     cells = [cell.strip() for line in translated(table).splitlines() for cell in _CELL.split(line)]
-    return [cell for cell in cells if cell not in _NAMES and not re.search("[가-힣]", cell) and len(_WORD.findall(_CODE.sub("", cell))) > 1]
+    return [
+        cell
+        for cell in cells
+        if cell not in _NAMES and not re.search("[가-힣]", cell) and len(_WORD.findall(_CODE.sub("", cell))) > 1
+    ]
 
 
 _NAMES = {"kubelet, kubeadm, kubectl, CNI", "kubeadm init", "kubeadm join"}

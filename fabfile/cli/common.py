@@ -65,7 +65,11 @@ def explained(function: F) -> F:
             raise Exit(code=EXIT_FAILED) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise _told(KubefabError(f"{where}{error.strerror or error}", "is it there, yours to read and write, and with room left?")) from None
+            raise _told(
+                KubefabError(
+                    f"{where}{error.strerror or error}", "is it there, yours to read and write, and with room left?"
+                )
+            ) from None
 
     return cast(F, wrapper)
 
@@ -99,7 +103,9 @@ def command(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         names = function.__code__.co_varnames[1 : function.__code__.co_argcount]
-        texts = {name.replace("_", "-"): HELP[name.replace("_", "-")] for name in names if name.replace("_", "-") in HELP}
+        texts = {
+            name.replace("_", "-"): HELP[name.replace("_", "-")] for name in names if name.replace("_", "-") in HELP
+        }
         return task(klass=_Task, help={**texts, **kwargs.pop("help", {})}, **kwargs)(explained(function))
 
     return decorate
@@ -135,7 +141,9 @@ def one_phase(c: Context, phase: Phase, options: Options, choices: Choices | Non
         concerned = [node for node in nodes if node.role in phase.roles]
         if not concerned:
             roles = ", ".join(sorted(phase.roles))
-            raise UsageError(f"{phase.name} concerns {roles} nodes, and {', '.join(names)} has none", f"`fab --help {phase.name}`")
+            raise UsageError(
+                f"{phase.name} concerns {roles} nodes, and {', '.join(names)} has none", f"`fab --help {phase.name}`"
+            )
         result = session.run([phase], concerned, choices)
         if not result.failed:
             summary(session, result, [phase])
@@ -153,7 +161,9 @@ def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> Non
     else:
         what = phases[0].title if len(phases) == 1 else "cluster"
         steps = f"{result.steps} step{'s' * (result.steps != 1)}"
-        session.console.print(verdict(True, f"{name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})"))
+        session.console.print(
+            verdict(True, f"{name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})")
+        )
 
 
 _YES = re.compile(r"y|yes|true|1|on|ok", re.I)
@@ -189,11 +199,15 @@ def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
     The manual's own list (X1, release 1.5) takes whatever Docker holds, which is said too.
     """
     name, count = environment.name, len(nodes)
-    print(f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}: {described(nodes)}")
+    print(
+        f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}: {described(nodes)}"
+    )
     if environment.control_plane in nodes:
         print("Everything in that cluster is lost, its metrics too.")
     else:
-        print(f"Pods go to other nodes where they can; what is only on {'this node' if count == 1 else 'these nodes'} is lost.")
+        print(
+            f"Pods go to other nodes where they can; what is only on {'this node' if count == 1 else 'these nodes'} is lost."
+        )
     if environment.settings.manual:
         print(f"So is every Docker container and image on {'it' if count == 1 else 'them'}, whosever it is.")
     try:
@@ -201,14 +215,18 @@ def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
     except EOFError:  # Ctrl-D
         typed = ""
     except KeyboardInterrupt:
-        raise Interrupted("stopped at the question; nothing was touched", f"run it again and type {name}, or --yes {name}") from None
+        raise Interrupted(
+            "stopped at the question; nothing was touched", f"run it again and type {name}, or --yes {name}"
+        ) from None
     if typed != name:
         raise KubefabError("not confirmed; nothing was touched", f"run it again and type {name}, or --yes {name}")
 
 
 def described(nodes: Sequence[Node]) -> str:
     """Nodes with the addresses that hosts.env has for them."""
-    return listed([f"{node.name} ({node.host}{f', {node.address}' * (node.address != node.host)})" for node in nodes], 12)
+    return listed(
+        [f"{node.name} ({node.host}{f', {node.address}' * (node.address != node.host)})" for node in nodes], 12
+    )
 
 
 def exit_with(code: int) -> None:

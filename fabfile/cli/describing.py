@@ -33,10 +33,19 @@ def described(env: str, kubernetes: str, recipe: str) -> Environment:
 
 @command(
     name="security-group",
-    help={"format": "aws (commands), terraform or nftables", "admin": "your network, like 198.51.100.7/32; several with commas"},
+    help={
+        "format": "aws (commands), terraform or nftables",
+        "admin": "your network, like 198.51.100.7/32; several with commas",
+    },
 )
 def security_group_task(
-    c: Any, env: str = "", format: str = "aws", admin: str = "", kubernetes: str = "", recipe: str = "", json: bool = False
+    c: Any,
+    env: str = "",
+    format: str = "aws",
+    admin: str = "",
+    kubernetes: str = "",
+    recipe: str = "",
+    json: bool = False,
 ) -> None:
     """The firewall rules that this cluster needs."""
     environment, networks = described(env, kubernetes, recipe), security_group.admins(admin)
@@ -92,7 +101,11 @@ def _told(options: Options, name: str, line: str) -> str:
         done = outcome(session.group.of(control), name, text, TOKEN_TIMEOUT)
     if done.code or not done.output.strip():
         what = {"info.token": "made no token", "info.login": "has no login of InfluxDB's"}[name]
-        raise KubefabError(f"{control.name} {what}", f"is the cluster up? `inv cluster.status --env {session.environment.name}`", done.output)
+        raise KubefabError(
+            f"{control.name} {what}",
+            f"is the cluster up? `inv cluster.status --env {session.environment.name}`",
+            done.output,
+        )
     return done.output.strip()
 
 
@@ -101,10 +114,14 @@ def _login(encoded: str) -> str:
     try:
         return register(base64.b64decode(encoded, validate=True).decode("ascii"))
     except (binascii.Error, UnicodeDecodeError):
-        raise KubefabError("the Secret of InfluxDB's login holds no password", "`inv cluster.bootstrap` makes it if it is deleted") from None
+        raise KubefabError(
+            "the Secret of InfluxDB's login holds no password", "`inv cluster.bootstrap` makes it if it is deleted"
+        ) from None
 
 
-def print_card(console: Console, environment: Environment, *, reveal: bool = False, token: str = "", login: str = "") -> None:
+def print_card(
+    console: Console, environment: Environment, *, reveal: bool = False, token: str = "", login: str = ""
+) -> None:
     """The card for people."""
     if environment.settings.simulated:
         console.print("\nsimulated nodes: nothing answers at these addresses", style="dim")
@@ -121,7 +138,11 @@ def manual_task(c: Any, env: str = "", reveal: bool = False, json: bool = False)
     environment, shown = described(env, "1.5", ""), (str if reveal else mask)
     if json:
         lines = Manual(environment).lines()
-        print(jsonlib.dumps([{"id": line.id, "manual": shown(line.text), "kubefab": shown(line.run)} for line in lines], indent=2))
+        print(
+            jsonlib.dumps(
+                [{"id": line.id, "manual": shown(line.text), "kubefab": shown(line.run)} for line in lines], indent=2
+            )
+        )
     else:
         print(shown(rendering(environment)), end="")
 

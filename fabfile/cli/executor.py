@@ -29,5 +29,3 @@ class NodeExecutor(Executor):
             else:
                 expanded.extend(super().expand_calls([call], apply_hosts))
         return expanded
-
-

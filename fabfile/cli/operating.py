@@ -65,7 +65,9 @@ def doctor(
             told = (lambda text: None) if quiet else live.update
             began = time.monotonic()
             observed = reader(session).survey(nodes)
-            report = doctoring.Doctor(session.environment, session.group, told).examine(nodes, observed, network=network, began=began)
+            report = doctoring.Doctor(session.environment, session.group, told).examine(
+                nodes, observed, network=network, began=began
+            )
         if json:
             print(jsonlib.dumps(report.data(), indent=2))
         else:
@@ -84,7 +86,10 @@ def verify(
 ) -> None:
     """End-to-end proof: pods, DNS, NodePorts, metrics."""
     if inventory.load(env or None).settings.manual:
-        raise UsageError("verify speaks an API that Kubernetes 1.5 does not have yet", "`inv cluster.status`, and the lines of `inv cluster.info`")
+        raise UsageError(
+            "verify speaks an API that Kubernetes 1.5 does not have yet",
+            "`inv cluster.status`, and the lines of `inv cluster.info`",
+        )
     options = Options(env, workers=workers, faults=tuple(fault or ()), ask_sudo_pass=ask_sudo_pass)
     with opened(options) as session:
         console = session.console
@@ -92,7 +97,12 @@ def verify(
         checks = []
         with console.status("looking for the cluster") as live, _terminable(), ExitStack() as stack:
             told = (lambda text: None) if json or not console.is_terminal else live.update
-            verifier = verifying.Verifier(session.environment, session.group, told=told, clock=session.clock(session.environment.control_plane.name))
+            verifier = verifying.Verifier(
+                session.environment,
+                session.group,
+                told=told,
+                clock=session.clock(session.environment.control_plane.name),
+            )
             for check in stack.enter_context(closing(verifier.run())):
                 checks.append(check)
                 if not json:
@@ -100,7 +110,11 @@ def verify(
         good = all(check.state != verifying.FAILED for check in checks)
         if json:
             data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
-            print(jsonlib.dumps(masked({"environment": session.environment.name, "verified": good, "checks": data}), indent=2))
+            print(
+                jsonlib.dumps(
+                    masked({"environment": session.environment.name, "verified": good, "checks": data}), indent=2
+                )
+            )
         else:
             untested = sum(x.state == verifying.UNTESTED for x in checks)
             words = (
@@ -136,7 +150,11 @@ def _print_check(console: Console, check: verifying.Check) -> None:
     mark, style = {verifying.OK: ("✓", "green"), verifying.FAILED: ("✗", "bold red")}.get(check.state, ("·", "dim"))
     state = "" if check.state != verifying.UNTESTED else "not tested: "
     console.print(
-        Text.assemble((f"{mark} ", style), f"{check.name:<19} ", (f"{state}{mask(check.detail)}", "dim" if check.state == verifying.OK else "")),
+        Text.assemble(
+            (f"{mark} ", style),
+            f"{check.name:<19} ",
+            (f"{state}{mask(check.detail)}", "dim" if check.state == verifying.OK else ""),
+        ),
         soft_wrap=True,
     )
     if check.likely:
@@ -165,7 +183,12 @@ def history(c: Any, env: str = "", count: int = 15, json: bool = False) -> None:
         tail = f" ({lost})" if lost else ""
         words = f"{number:>4}  {when}  "
         line = Text.assemble(words, (f"{outcome:<12}", style), f"{seconds(timing.seconds):>12}  {timing.command}{tail}")
-        console.print(line, overflow="ellipsis" if console.is_terminal else "ignore", no_wrap=True, soft_wrap=not console.is_terminal)
+        console.print(
+            line,
+            overflow="ellipsis" if console.is_terminal else "ignore",
+            no_wrap=True,
+            soft_wrap=not console.is_terminal,
+        )
 
 
 def chosen_run(environment: Environment, run: int) -> Path:
@@ -174,18 +197,24 @@ def chosen_run(environment: Environment, run: int) -> Path:
     if not paths:
         raise UsageError(f"{environment.name} has no journal yet", "run a bootstrap first")
     if not 0 <= run <= len(paths):
-        raise UsageError(f"there is no run {run} of {environment.name}", f"1 to {len(paths)}; `inv cluster.history` lists them")
+        raise UsageError(
+            f"there is no run {run} of {environment.name}", f"1 to {len(paths)}; `inv cluster.history` lists them"
+        )
     return paths[run - 1]
 
 
-@command(help={"run": "its number in cluster.history; default: the newest", "html": "write a page with the timeline here"})
+@command(
+    help={"run": "its number in cluster.history; default: the newest", "html": "write a page with the timeline here"}
+)
 def report(c: Any, env: str = "", run: int = 0, html: str = "", json: bool = False) -> None:
     """Where a run's time went; the critical path."""
     environment = inventory.load(env or None)
     path = chosen_run(environment, run)
     timing = reporting.read_run(read(path))
     if html:
-        page = reporting.html(timing, f"{environment.name}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(timing.began))}")
+        page = reporting.html(
+            timing, f"{environment.name}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(timing.began))}"
+        )
         Path(html).write_text(page, encoding="utf-8")
     if json:
         print(jsonlib.dumps(reporting.data(timing), indent=2))
@@ -197,7 +226,9 @@ def report(c: Any, env: str = "", run: int = 0, html: str = "", json: bool = Fal
 
 
 def _print_report(console: Console, timing: reporting.Timing) -> None:
-    console.print(f"{timing.command}: {timing.outcome} in {seconds(timing.seconds)}, {timing.steps} steps", soft_wrap=True)
+    console.print(
+        f"{timing.command}: {timing.outcome} in {seconds(timing.seconds)}, {timing.steps} steps", soft_wrap=True
+    )
     phases = [name for name in EVERY if any(name == phase for _, phase in timing.phases)]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("node", *phases, "waited"):
@@ -215,7 +246,9 @@ def _print_report(console: Console, timing: reporting.Timing) -> None:
         for span in (s for s in path if s.seconds >= 0.05):
             console.print(f"  {span.start:>7.1f} s  {span.node:<6} {span.name:<24} {span.seconds:>6.1f} s")
     for node, error in timing.errors.items():
-        console.print(Text.assemble(("✗ ", "red"), f"{node}: {error.splitlines()[0].removeprefix(f'{node}: ')}"), soft_wrap=True)
+        console.print(
+            Text.assemble(("✗ ", "red"), f"{node}: {error.splitlines()[0].removeprefix(f'{node}: ')}"), soft_wrap=True
+        )
 
 
 @command(iterable=["fault"], help={"out": "the file; default: kubefab-evidence-ENV-TIME.tar.gz here"})
@@ -264,11 +297,17 @@ def digests(c: Any, env: str = "", file: str = "", json: bool = False, ask_sudo_
     told = Screen(stderr=True)
     if found.disagreeing:
         which = "\n".join(
-            f"{image}: " + ", ".join(f"{node} has {digest}" for node, digest in held.items()) for image, held in sorted(found.disagreeing.items())
+            f"{image}: " + ", ".join(f"{node} has {digest}" for node, digest in held.items())
+            for image, held in sorted(found.disagreeing.items())
         )
-        raise KubefabError(f"the nodes hold different images under one tag\n{which}", "find out which is the right one before you trust either")
+        raise KubefabError(
+            f"the nodes hold different images under one tag\n{which}",
+            "find out which is the right one before you trust either",
+        )
     if not found.pins:
-        raise KubefabError("no node holds an image of this cluster", f"`inv cluster.bootstrap --env {environment.name}` first")
+        raise KubefabError(
+            "no node holds an image of this cluster", f"`inv cluster.bootstrap --env {environment.name}` first"
+        )
     if json:
         print(jsonlib.dumps({"images": found.pins, "missing": found.missing}, indent=2))
     elif target is None:

@@ -53,7 +53,11 @@ class Progress:
         self._spoke = time.monotonic()
         self._ended = Event()
         live = self.console.is_terminal
-        self._live = Live(console=self.console, refresh_per_second=8, transient=True, get_renderable=self._render) if live else None
+        self._live = (
+            Live(console=self.console, refresh_per_second=8, transient=True, get_renderable=self._render)
+            if live
+            else None
+        )
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -70,7 +74,9 @@ class Progress:
     def give_back(self) -> None:
         """Leave the terminal as it was found, for a process that ends in mid-picture."""
         if self._live:
-            with suppress(OSError, RuntimeError, ValueError):  # a terminal that has gone, or a signal in mid-write: it ends all the same
+            with suppress(
+                OSError, RuntimeError, ValueError
+            ):  # a terminal that has gone, or a signal in mid-write: it ends all the same
                 self.console.file.write("\n\x1b[?25h")
                 self.console.file.flush()
 
@@ -96,7 +102,11 @@ class Progress:
             style = {"failed": "bold red", "blocked": "yellow"}.get(result.state, "yellow")
             what = result.error.message.splitlines()[0] if result.error else ""
             prefix = f"{node}: "
-            self._line(Text.assemble((f"{node:<{self._width}}  ", "bold"), (f"{result.state:<9} ", style), what.removeprefix(prefix)))
+            self._line(
+                Text.assemble(
+                    (f"{node:<{self._width}}  ", "bold"), (f"{result.state:<9} ", style), what.removeprefix(prefix)
+                )
+            )
 
     def note(self, text: str) -> None:
         self._line(Text(mask(text), style="yellow"))
@@ -105,7 +115,12 @@ class Progress:
 
     def _print(self, node: str, phase: str, what: str, taken: float) -> None:
         self._line(
-            Text.assemble((f"{node:<{self._width}}  ", "bold"), f"{phase:<9} ", (f"{what:<9} ", "green"), (f"{seconds(taken):>8}{self._unit}", "dim"))
+            Text.assemble(
+                (f"{node:<{self._width}}  ", "bold"),
+                f"{phase:<9} ",
+                (f"{what:<9} ", "green"),
+                (f"{seconds(taken):>8}{self._unit}", "dim"),
+            )
         )
 
     def _line(self, text: Text) -> None:
@@ -124,7 +139,10 @@ class Progress:
             done = self._done
         if now - self._spoke < SILENCE or not current:
             return
-        phases = ", ".join(f"{count} {phase}" for phase, count in Counter(phase or "observe" for phase, _, _ in current.values()).most_common())
+        phases = ", ".join(
+            f"{count} {phase}"
+            for phase, count in Counter(phase or "observe" for phase, _, _ in current.values()).most_common()
+        )
         name, (phase, text, started) = min(current.items(), key=lambda item: item[1][2])
         longest = f"{name} {phase or 'observe'}, {seconds(now - started)}: {text}"
         self._line(Text(f"… {done} of {len(self._nodes)} nodes done, at work: {phases}; longest {longest}", "dim"))
@@ -156,7 +174,11 @@ class Progress:
             worked = [row for row in rows if row[1]]
             if worked:
                 slowest = max(worked, key=lambda row: row[2])
-                self._line(Text(f"{phase:<9} {len(worked)} of {len(rows)} nodes changed, slowest {slowest[0]} {seconds(slowest[2])}{self._unit}"))
+                self._line(
+                    Text(
+                        f"{phase:<9} {len(worked)} of {len(rows)} nodes changed, slowest {slowest[0]} {seconds(slowest[2])}{self._unit}"
+                    )
+                )
 
 
 def print_failures(console: Console, result: RunResult, command: str) -> None:
@@ -167,14 +189,19 @@ def print_failures(console: Console, result: RunResult, command: str) -> None:
             print_error(console, row.error, title=f"{row.node} · {row.step or row.phase}")
     blocked = [r.node for r in result.failed if r.state == "blocked"]
     if blocked:
-        console.print(Text.assemble(("not started or not finished because of that:", "yellow"), f" {', '.join(blocked)}"))
+        console.print(
+            Text.assemble(("not started or not finished because of that:", "yellow"), f" {', '.join(blocked)}")
+        )
     interrupted = [r.node for r in result.failed if r.state == "interrupted"]
     if interrupted:
         console.print(Text.assemble(("stopped by you:", "yellow"), f" {', '.join(interrupted)}"))
     console.print(f"fix it, then run this again; it goes on from here:\n  {command}", soft_wrap=True)
     if len(result.failed) < len(result.nodes) and "cluster.bootstrap" in command and "--only-failed" not in command:
         done = len(result.nodes) - len(result.failed)
-        console.print(f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed", soft_wrap=True)
+        console.print(
+            f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed",
+            soft_wrap=True,
+        )
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -185,10 +212,14 @@ def print_table(console: Console, table: Table) -> None:
 def print_error(console: Console, error: KubefabError, title: str = "") -> None:
     """One error: what and where, the output's end, what to do next."""
     console.print()
-    console.print(Text.assemble(("✗ ", "bold red"), (f"{title}\n" if title else "", "bold"), error.message), soft_wrap=True)
+    console.print(
+        Text.assemble(("✗ ", "bold red"), (f"{title}\n" if title else "", "bold"), error.message), soft_wrap=True
+    )
     for line in error.output.splitlines():
         console.print(Text(f"  │ {line}", "dim"), soft_wrap=True)
-    known = likely(f"{error.message}\n{error.output}") if error.output or isinstance(error, StepFailed) else None  # a node's words only
+    known = (
+        likely(f"{error.message}\n{error.output}") if error.output or isinstance(error, StepFailed) else None
+    )  # a node's words only
     if known:
         console.print(Text.assemble(("likely: ", "bold"), f"{known.cause} ({known.source})"), soft_wrap=True)
         console.print(Text.assemble(("→ ", "bold cyan"), known.remedy), soft_wrap=True)

@@ -85,7 +85,9 @@ def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
     planned = plan(environment, [RESET], nodes, observed, choices)
     stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]
     if stops:
-        raise KubefabError("\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched; {stops[0][1].remedy}")
+        raise KubefabError(
+            "\n".join(f"{node}: {stop.reason}" for node, stop in stops), f"no node was touched; {stops[0][1].remedy}"
+        )
 
 
 def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
@@ -93,5 +95,7 @@ def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
     wanted = frozenset(name for name in text.split(",") if name)
     if stray := sorted(wanted - {node.name for node in nodes}):
         known = ", ".join(node.name for node in nodes[:12])
-        raise UsageError(f"{option} {','.join(stray)}: not a node that is to be reset; nothing was touched", f"name one of {known}")
+        raise UsageError(
+            f"{option} {','.join(stray)}: not a node that is to be reset; nothing was touched", f"name one of {known}"
+        )
     return wanted

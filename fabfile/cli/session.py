@@ -86,7 +86,9 @@ class Session:
             print_failures(self.console, result, _without_faults(self.command))
             if journal.whole:
                 self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
-            self.console.print(f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", soft_wrap=True)
+            self.console.print(
+                f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", soft_wrap=True
+            )
         return result
 
     @contextmanager
@@ -155,7 +157,9 @@ def opened(options: Options) -> Iterator[Session]:
     warn(environment)
     password = _sudo_password() if options.ask_sudo_pass else ""
     if options.faults and not environment.settings.simulated:
-        raise UsageError("--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out")
+        raise UsageError(
+            "--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out"
+        )
     if options.workers and not environment.settings.simulated:
         raise UsageError("--workers is for simulated nodes", f"the workers of {environment.name} stand in hosts.env")
     with _simulated(environment, options) as simulation:
@@ -200,7 +204,9 @@ def _beside(text: str) -> None:
 
 
 @contextmanager
-def _journal(environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]) -> Iterator[Journal]:
+def _journal(
+    environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]
+) -> Iterator[Journal]:
     names, chapters = [n.name for n in nodes], [p.name for p in phases]
     journal = Journal(environment.state / "journal", command, nodes=names, phases=chapters, told=_beside)
     try:

@@ -40,7 +40,17 @@ GROUPS = {
 }
 _NODE_KEY = re.compile(r"^(?:(?P<env>[A-Z][A-Z0-9]*)_)?(?P<role>CONTROL_PLANE|MASTER|WORKER_\d+|SLAVE_\d+)$")
 _NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
-_KUBERNETES_PORTS = (2379, 2380, 2381, 10248, 10249, 10250, 10256, 10257, 10259)  # kubernetes.io/docs/reference/networking/ports-and-protocols
+_KUBERNETES_PORTS = (
+    2379,
+    2380,
+    2381,
+    10248,
+    10249,
+    10250,
+    10256,
+    10257,
+    10259,
+)  # kubernetes.io/docs/reference/networking/ports-and-protocols
 
 
 @dataclass(frozen=True)
@@ -229,7 +239,11 @@ def _shared(environment: Environment, values: Mapping[str, _Value]) -> Iterator[
         match = _NODE_KEY.match(key)
         if not match or not match["env"] or match["env"].lower() == environment.name:
             continue
-        words = [word.removeprefix("private=") for word in value.text.split() if "=" not in word or word.startswith("private=")]
+        words = [
+            word.removeprefix("private=")
+            for word in value.text.split()
+            if "=" not in word or word.startswith("private=")
+        ]
         for address in dict.fromkeys(word for word in words if word in own):
             yield f"{own[address]} ({address}) is {key} as well ({value.where}): a machine belongs to one cluster, and the other is refused there"
 
@@ -239,12 +253,12 @@ def names(project: Path = PROJECT) -> list[str]:
     return list(_environments(_read_layers("", project, {}, [])))
 
 
-def _read_layers(
-    name: str, project: Path, variables: Mapping[str, str], problems: list[Problem]
-) -> dict[str, _Value]:
+def _read_layers(name: str, project: Path, variables: Mapping[str, str], problems: list[Problem]) -> dict[str, _Value]:
     base = project / "hosts.env"
     if not base.exists():
-        problems.append(Problem("hosts.env", "is not there", f"expected at {base}; the repository holds one to start from"))
+        problems.append(
+            Problem("hosts.env", "is not there", f"expected at {base}; the repository holds one to start from")
+        )
     values: dict[str, _Value] = {}
     overlay = state_folder(name) / "hosts.env" if name else None
     for path in (base, overlay, project / "hosts.local.env"):
@@ -279,7 +293,9 @@ def _read(path: Path, project: Path, problems: list[Problem]) -> dict[str, _Valu
         elif binding.key is None:
             continue
         elif binding.value is None:
-            problems.append(Problem(where, f"{binding.key} has no value", f"write {binding.key}=… or take the line out"))
+            problems.append(
+                Problem(where, f"{binding.key} has no value", f"write {binding.key}=… or take the line out")
+            )
         elif binding.key in found:
             first = found[binding.key].where.rsplit(":", 1)[1]
             problems.append(Problem(where, f"{binding.key} is defined twice (first in line {first})", "take one out"))
@@ -317,7 +333,11 @@ def _check_keys(values: Mapping[str, _Value], known: Iterable[str], problems: li
         bare = [*KEYS, "CONTROL_PLANE", "WORKER_1"]
         near = difflib.get_close_matches(key, [*bare, *(prefix + k for k in bare)] if prefix else bare, n=1)
         problems.append(
-            Problem(value.where, f"unknown key {key}", f"did you mean {near[0]}?" if near else "see the README's table of settings")
+            Problem(
+                value.where,
+                f"unknown key {key}",
+                f"did you mean {near[0]}?" if near else "see the README's table of settings",
+            )
         )
 
 
@@ -336,7 +356,9 @@ def _build(name: str, values: Mapping[str, _Value], problems: list[Problem]) -> 
         if node is None:
             continue
         if is_control_plane and control_plane is not None:
-            problems.append(Problem(value.where, f"{key}: a second control plane", "kubefab runs one control plane a cluster"))
+            problems.append(
+                Problem(value.where, f"{key}: a second control plane", "kubefab runs one control plane a cluster")
+            )
             continue
         control_plane = node if is_control_plane else control_plane
         nodes.append((node, value))
@@ -370,7 +392,9 @@ def _settings(name: str, values: Mapping[str, _Value], problems: list[Problem]) 
             if not path.is_file():
                 problems.append(Problem(value.where, f"{source}: no file {path}", spec.metadata["about"]))
             elif key == "IMAGE_DIGESTS":
-                problems.extend(Problem(f"{path.name}:{line}", what, remedy) for line, what, remedy in _read_digests(path))
+                problems.extend(
+                    Problem(f"{path.name}:{line}", what, remedy) for line, what, remedy in _read_digests(path)
+                )
     return Settings(**chosen)
 
 
@@ -392,7 +416,11 @@ def _node(
         option, equals, text = word.partition("=")
         if not equals or option not in _NODE_WORDS:
             near = difflib.get_close_matches(option, _NODE_WORDS, n=1)
-            problems.append(Problem(value.where, f"{key}: {word!r} is not understood", f"did you mean {near[0]}=…?" if near else form))
+            problems.append(
+                Problem(
+                    value.where, f"{key}: {word!r} is not understood", f"did you mean {near[0]}=…?" if near else form
+                )
+            )
         else:
             options[option] = text
     host = words[0] if words else ""
@@ -456,7 +484,10 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
     """What is wrong between values that are each right by themselves."""
     seen: dict[str, tuple[str, str]] = {}
     for node, value in nodes:
-        for kind, text in (("name", node.name), *(("address", a) for a in dict.fromkeys((_dialled(node), node.address)))):
+        for kind, text in (
+            ("name", node.name),
+            *(("address", a) for a in dict.fromkeys((_dialled(node), node.address))),
+        ):
             other = seen.setdefault(f"{kind} {text}", (node.name, value.where))
             if other != (node.name, value.where):
                 yield Problem(value.where, f"{kind} {text} is used twice (also {other[1]})", "every node needs its own")
@@ -465,13 +496,19 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
             what = f"{node.name}: its peers would use {node.address}, which is each machine's own"
             yield Problem(value.where, what, "name its private address: private=10.2.0.1")
     for url, keys in (("PACKAGES_URL", "PACKAGES_KEY_FINGERPRINT"), ("CONTAINERD_URL", "CONTAINERD_KEY_FINGERPRINT")):
-        if not settings.manual and not getattr(settings, url.lower()).startswith("https://") and not getattr(settings, keys.lower()):
+        if (
+            not settings.manual
+            and not getattr(settings, url.lower()).startswith("https://")
+            and not getattr(settings, keys.lower())
+        ):
             what = f"{url} is not https:// and {keys} is empty: anybody in between could install packages of their own as root"
             yield Problem("hosts.env", what, f"use https://, or set {keys}")
     for node, value in nodes:
         if ipaddress.ip_address(node.address).version != 4:
             remedy = "name its private address too: private=10.2.0.1. SSH may well go to an IPv6 address"
-            yield Problem(value.where, f"{node.name}: its peers would use {node.address}, and kubefab's clusters are IPv4", remedy)
+            yield Problem(
+                value.where, f"{node.name}: its peers would use {node.address}, and kubefab's clusters are IPv4", remedy
+            )
     ranges = {"POD_CIDR": settings.pod_cidr, "SERVICE_CIDR": settings.service_cidr}
     if settings.node_cidr:
         ranges["NODE_CIDR"] = settings.node_cidr
@@ -479,7 +516,9 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
         if network.version != 4:
             yield Problem("hosts.env", f"{label} {network}: kubefab's clusters are IPv4", "write it like 10.44.0.0/16")
     if settings.dashboard != "none" and settings.dashboard_port == settings.influxdb_port:
-        yield Problem("hosts.env", f"DASHBOARD_PORT and INFLUXDB_PORT are both {settings.influxdb_port}", "choose two NodePorts")
+        yield Problem(
+            "hosts.env", f"DASHBOARD_PORT and INFLUXDB_PORT are both {settings.influxdb_port}", "choose two NodePorts"
+        )
     if settings.api_port in (*_KUBERNETES_PORTS, *(node.port for node, _ in nodes if node.control_plane)):
         what = f"API_PORT {settings.api_port} is taken on the control plane by etcd, another component or SSH"
         yield Problem("hosts.env", what, "6443 is usual, 443 works")
@@ -487,11 +526,17 @@ def _clashes(nodes: list[tuple[Node, _Value]], settings: Settings) -> Iterator[P
     for index, first in enumerate(labels):
         for second in labels[index + 1 :]:
             if ranges[first].version == ranges[second].version and ranges[first].overlaps(ranges[second]):
-                yield Problem("hosts.env", f"{first} {ranges[first]} overlaps {second} {ranges[second]}", "choose ranges apart from each other")
+                yield Problem(
+                    "hosts.env",
+                    f"{first} {ranges[first]} overlaps {second} {ranges[second]}",
+                    "choose ranges apart from each other",
+                )
     for node, value in nodes:
         for label in ("POD_CIDR", "SERVICE_CIDR"):
             if any(ipaddress.ip_address(a) in ranges[label] for a in (node.host, node.address)):
-                yield Problem(value.where, f"{node.name} has an address inside {label} {ranges[label]}", f"choose another {label}")
+                yield Problem(
+                    value.where, f"{node.name} has an address inside {label} {ranges[label]}", f"choose another {label}"
+                )
     pods = settings.pod_cidr
     room = 2 ** max(0, 24 - pods.prefixlen)
     if pods.version == 4 and (pods.prefixlen > 24 or room < len(nodes)):
@@ -516,4 +561,8 @@ def with_nodes(environment: Environment, nodes: Iterable[Node]) -> Environment:
 
 def with_release(environment: Environment, kubernetes: str) -> Environment:
     """The environment with another Kubernetes release; empty for its own."""
-    return replace(environment, settings=replace(environment.settings, kubernetes=kubernetes)) if kubernetes else environment
+    return (
+        replace(environment, settings=replace(environment.settings, kubernetes=kubernetes))
+        if kubernetes
+        else environment
+    )

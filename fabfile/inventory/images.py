@@ -42,13 +42,25 @@ def parse(text: str) -> tuple[dict[str, str], list[tuple[int, str, str]]]:
         match = _LINE.fullmatch(words)
         name = full(match[1]) if match and _NAME.fullmatch(match[1]) else ""
         if not match or not name:
-            wrong.append((number, f"{words[:60]!r} is not `image:tag sha256:…`", "write the image with its tag, then its digest of 64 hex digits"))
+            wrong.append(
+                (
+                    number,
+                    f"{words[:60]!r} is not `image:tag sha256:…`",
+                    "write the image with its tag, then its digest of 64 hex digits",
+                )
+            )
         elif name in pins:
             wrong.append((number, f"{name} is named twice", "take one out"))
         else:
             pins[name] = match[2]
     if not pins and not wrong:
-        wrong.append((1, "lists no image", "fill it from a healthy cluster: `inv cluster.digests --file`; or take IMAGE_DIGESTS out"))
+        wrong.append(
+            (
+                1,
+                "lists no image",
+                "fill it from a healthy cluster: `inv cluster.digests --file`; or take IMAGE_DIGESTS out",
+            )
+        )
     return pins, wrong
 
 

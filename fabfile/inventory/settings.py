@@ -40,7 +40,9 @@ def _url(value: str) -> str:
         )
     if not re.fullmatch(_URL, value):
         shown = "it" if "@" in value else repr(value)  # a login that is no good one is a login all the same
-        raise ValueError(f"{shown} is not an address like https://mirror.example/path. Take the line out for the default")
+        raise ValueError(
+            f"{shown} is not an address like https://mirror.example/path. Take the line out for the default"
+        )
     return value
 
 
@@ -69,7 +71,9 @@ def _places(value: str) -> tuple[str, ...]:
 
 def _domain(value: str) -> str:
     if not re.fullmatch(_HOST, value) or value != value.lower():
-        raise ValueError(f"{value!r} is not a DNS domain in lower case, like cluster.local. Take the line out for the default")
+        raise ValueError(
+            f"{value!r} is not a DNS domain in lower case, like cluster.local. Take the line out for the default"
+        )
     return value
 
 
@@ -80,7 +84,9 @@ _IMAGE = rf"(?:{_PLACE}/)?{_PATH}(?:/{_PATH})*(?::\w[\w.-]{{0,127}})?(?:@sha256:
 
 def _image(value: str) -> str:
     if not re.fullmatch(_IMAGE, value, re.A) or len(value) > 512:
-        raise ValueError(f"{value!r} is not an image, like registry.example:5000/team/name:tag. Take the line out for the default")
+        raise ValueError(
+            f"{value!r} is not an image, like registry.example:5000/team/name:tag. Take the line out for the default"
+        )
     return value
 
 
@@ -93,7 +99,9 @@ def login_name(value: str) -> str:
 
 def _password(value: str) -> str:
     if value and len(value) < SHORTEST:
-        raise ValueError(f"has fewer than {SHORTEST} characters: what is so short cannot be taken out of logs. Choose a longer one")
+        raise ValueError(
+            f"has fewer than {SHORTEST} characters: what is so short cannot be taken out of logs. Choose a longer one"
+        )
     return value
 
 
@@ -235,10 +243,16 @@ def _setting(default: Any, parse: Callable[[str], Any], about: str, *, secret: b
 class Settings:
     """The settings of one environment, parsed."""
 
-    kubernetes: str = _setting("1.36", _release, "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own")
-    pod_cidr: Network = _setting(ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it")
+    kubernetes: str = _setting(
+        "1.36", _release, "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own"
+    )
+    pod_cidr: Network = _setting(
+        ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it"
+    )
     service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
-    node_cidr: Network | None = _setting(None, _network, "the nodes' private network, to check overlaps and narrow firewall rules")
+    node_cidr: Network | None = _setting(
+        None, _network, "the nodes' private network, to check overlaps and narrow firewall rules"
+    )
     dns_domain: str = _setting("cluster.local", _domain, "the cluster's DNS domain")
     api_port: int = _setting(6443, port, "TCP port of the API server")
 
@@ -249,25 +263,51 @@ class Settings:
     connect_timeout: float = _setting(10.0, _patience, "seconds to wait for a connection")
     forks: int = _setting(40, _count, "nodes worked on at the same time")
 
-    packages_url: str = _setting("https://pkgs.k8s.io", _url, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io")
-    packages_key_fingerprint: tuple[str, ...] = _setting(("DE15B14486CD377B9E876E1A234654DA9A296436",), _fingerprints, "fingerprint that the package repository's key must have; empty: not checked")
-    containerd_url: str = _setting("https://download.docker.com", _url, "where containerd.io comes from; same layout as download.docker.com")
-    containerd_key_fingerprint: tuple[str, ...] = _setting((DOCKER_DEB_KEY, DOCKER_RPM_KEY), _fingerprints, "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked")
+    packages_url: str = _setting(
+        "https://pkgs.k8s.io", _url, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io"
+    )
+    packages_key_fingerprint: tuple[str, ...] = _setting(
+        ("DE15B14486CD377B9E876E1A234654DA9A296436",),
+        _fingerprints,
+        "fingerprint that the package repository's key must have; empty: not checked",
+    )
+    containerd_url: str = _setting(
+        "https://download.docker.com", _url, "where containerd.io comes from; same layout as download.docker.com"
+    )
+    containerd_key_fingerprint: tuple[str, ...] = _setting(
+        (DOCKER_DEB_KEY, DOCKER_RPM_KEY),
+        _fingerprints,
+        "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked",
+    )
 
     registry: str = _setting("", _place, "private registry, host:port; empty: none")
     registry_user: str = _setting("", login_name, "its login")
-    registry_password: str = _setting("", _password, "its password: hosts.local.env or the process environment", secret=True)
+    registry_password: str = _setting(
+        "", _password, "its password: hosts.local.env or the process environment", secret=True
+    )
     registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
-    registry_mirrors: tuple[str, ...] = _setting((), _places, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io")
+    registry_mirrors: tuple[str, ...] = _setting(
+        (), _places, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io"
+    )
 
-    image_digests: str = _setting("", _text, "file of image digests that must be what runs; `inv cluster.digests` writes it", path=True)
-    image_digests_strict: bool = _setting(False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list")
+    image_digests: str = _setting(
+        "", _text, "file of image digests that must be what runs; `inv cluster.digests` writes it", path=True
+    )
+    image_digests_strict: bool = _setting(
+        False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list"
+    )
 
     flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _image, "flannel's image")
-    flannel_cni_image: str = _setting("ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _image, "its CNI plugin's image")
-    flannel_grace: float = _setting(60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)")
+    flannel_cni_image: str = _setting(
+        "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _image, "its CNI plugin's image"
+    )
+    flannel_grace: float = _setting(
+        60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)"
+    )
 
-    dashboard: str = _setting("headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none")
+    dashboard: str = _setting(
+        "headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none"
+    )
     dashboard_image: str = _setting("", _image, "its image; default: the recipe's for that dashboard")
     dashboard_port: int = _setting(31447, _node_port, "its NodePort")
     influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _image, "InfluxDB 1.x")
@@ -275,21 +315,33 @@ class Settings:
     influxdb_login: bool = _setting(True, _yes, "InfluxDB asks for a generated login; `no`: for none, as in the manual")
     telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _image, "Telegraf")
     retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
-    retention_shorten: bool = _setting(False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics")
+    retention_shorten: bool = _setting(
+        False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics"
+    )
 
-    probe_image: str = _setting("docker.io/library/busybox:1.37", _image, "image with a shell and busybox tools, for `inv cluster.verify`")
+    probe_image: str = _setting(
+        "docker.io/library/busybox:1.37", _image, "image with a shell and busybox tools, for `inv cluster.verify`"
+    )
 
     kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
     kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
     containerd_config: dict[str, Any] = _setting({}, _object, "JSON merged into containerd's config.toml")
-    ignore_preflight: tuple[str, ...] = _setting((), _preflight, "kubeadm preflight checks to pass over, by name; never `all`")
+    ignore_preflight: tuple[str, ...] = _setting(
+        (), _preflight, "kubeadm preflight checks to pass over, by name; never `all`"
+    )
 
     token: str = _setting("", _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True)
-    manifests_url: str = _setting("http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from")
-    legacy_key_url: str = _setting("http://packages.cloud.google.com/apt/doc/apt-key.gpg", _url, "the 1.5 recipe's apt key")
+    manifests_url: str = _setting(
+        "http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from"
+    )
+    legacy_key_url: str = _setting(
+        "http://packages.cloud.google.com/apt/doc/apt-key.gpg", _url, "the 1.5 recipe's apt key"
+    )
     legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _url, "the 1.5 recipe's apt repository")
     legacy_suite: str = _setting("kubernetes-xenial main", _suite, "its suite and component")
-    legacy_daemon_url: str = _setting("", _url, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon")
+    legacy_daemon_url: str = _setting(
+        "", _url, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon"
+    )
     legacy_influx_image: str = _setting("cburki/influxdb-shell", _image, "the 1.5 recipe's InfluxDB client image")
 
     simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")

@@ -134,7 +134,10 @@ class Manual:
         yield Line("P2", "kubeadm reset")
         yield Line("P2", "docker stop $(docker ps -q)", 'ids=$(docker ps -q); [ -z "$ids" ] || docker stop $ids')
         yield Line("P2", "reboot", REBOOT)
-        key, daemon = shlex.quote(settings.legacy_key_url), shlex.quote(settings.legacy_daemon_url or self.manifest("daemon"))
+        key, daemon = (
+            shlex.quote(settings.legacy_key_url),
+            shlex.quote(settings.legacy_daemon_url or self.manifest("daemon")),
+        )
         yield Line("I1", f"curl {key} | apt-key add -", f"curl -fsSL {key} | apt-key add -")
         yield Line("I3", "apt-get update")
         yield Line("I4", "apt-get install -y docker.io")
@@ -179,8 +182,14 @@ class Manual:
             down = f"ifconfig {name} down"
             yield Line("X1", down, f"{down} 2>/dev/null || ip link set {name} down 2>/dev/null || true")
         yield Line("X1", "systemctl start docker")
-        yield Line("X1", "docker rm -v $(docker ps -aq)", 'ids=$(docker ps -aq); [ -z "$ids" ] || docker rm -v $ids || true')
-        yield Line("X1", "docker rmi $(docker images -aq)", 'ids=$(docker images -aq); [ -z "$ids" ] || docker rmi $ids || true')
+        yield Line(
+            "X1", "docker rm -v $(docker ps -aq)", 'ids=$(docker ps -aq); [ -z "$ids" ] || docker rm -v $ids || true'
+        )
+        yield Line(
+            "X1",
+            "docker rmi $(docker images -aq)",
+            'ids=$(docker images -aq); [ -z "$ids" ] || docker rmi $ids || true',
+        )
         yield Line("X1", "systemctl restart docker")
         yield Line("X1", "systemctl start kubelet")
         yield Line("X2", "reboot", REBOOT)
@@ -189,7 +198,7 @@ class Manual:
 REBOOT = "systemd-run --on-active=3 systemctl reboot"
 _FRESH_PODS = (
     "kubectl -n kube-system get pods -o name | grep -E 'influxdb|heapster' | "
-    "while read -r pod; do kubectl -n kube-system delete \"$pod\"; done"
+    'while read -r pod; do kubectl -n kube-system delete "$pod"; done'
 )
 
 
@@ -209,4 +218,6 @@ def warning(environment: Environment) -> str:
 def differences_table() -> str:
     """The README's table."""
     rows = ["| ID | the manual | kubefab | why |", "|---|---|---|---|"]
-    return "\n".join([*rows, *(f"| {d.ids} | {d.manual} | {d.ours} | {d.why} |".replace("||", "\\|\\|") for d in DIFFERENCES)])
+    return "\n".join(
+        [*rows, *(f"| {d.ids} | {d.manual} | {d.ours} | {d.why} |".replace("||", "\\|\\|") for d in DIFFERENCES)]
+    )

@@ -28,7 +28,13 @@ def _row(id: str, what: str, types: str, modules: str, *tests: str) -> Row:
 
 
 _PREP, _INSTALL, _REGISTRY = "fab -H all prep", "fab -H all install", "fab -H all registry"
-_INIT, _NETWORK, _JOIN, _ADDONS, _RESET = "fab -H master init", "fab -H master network", "fab -H slaves join", "fab -H all addons", "fab -H all reset"
+_INIT, _NETWORK, _JOIN, _ADDONS, _RESET = (
+    "fab -H master init",
+    "fab -H master network",
+    "fab -H slaves join",
+    "fab -H all addons",
+    "fab -H all reset",
+)
 _WORD_FOR_WORD = f"{_MANUAL}::test_each_command_of_the_digest_is_there_word_for_word"
 
 ROWS = (

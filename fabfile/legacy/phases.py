@@ -21,7 +21,14 @@ from .commands import DAEMON, INIT_LIMIT, INTERFACES, JOIN_LIMIT, LINKS, PACKAGE
 
 SUPPORTED = "Ubuntu 16.04"
 STALE = ("cni0", "flannel.1")
-REGISTRY, STARTED, DONE, DASHBOARD, MONITORING, RETENTION = "registry", "started", "done", "dashboard", "monitoring", "retention"
+REGISTRY, STARTED, DONE, DASHBOARD, MONITORING, RETENTION = (
+    "registry",
+    "started",
+    "done",
+    "dashboard",
+    "monitoring",
+    "retention",
+)
 NETWORK_HINT = (
     "about a minute is normal; longer or never ending means the AWS network (M2): look in the AWS console at subnet, routes and security "
     "group: the node must reach its own public address on TCP 6443 and 9898"
@@ -105,7 +112,9 @@ def _reboot(phase: str, facts: NodeFacts) -> Iterator[Action]:
         f"{phase}.back",
         "the node is back after its reboot, with another boot id",
         probe="cat /proc/sys/kernel/random/boot_id",
-        until=lambda seen: "not rebooted yet" if seen.strip() == facts.boot_id else None if seen.strip() else "no answer",
+        until=lambda seen: (
+            "not rebooted yet" if seen.strip() == facts.boot_id else None if seen.strip() else "no answer"
+        ),
         deadline=600,
         interval=3,
         reboots=True,
@@ -120,13 +129,17 @@ def install(ctx: Context) -> Iterator[Action]:
     """Key, repository, Docker, Kubernetes."""
     facts, manual = ctx.facts, Manual(ctx.environment)
     source = sources_file(manual)
-    if all(name in facts.packages for name in ("docker.io", *PACKAGES)) and facts.has_file(source.path, source.sha256, source.mode):
+    if all(name in facts.packages for name in ("docker.io", *PACKAGES)) and facts.has_file(
+        source.path, source.sha256, source.mode
+    ):
         return
     yield lock_wait()
     hint = "are LEGACY_KEY_URL and LEGACY_PACKAGES_URL mirrors that this node reaches? The originals are gone since March 2024"
     yield Step("install.key", "apt key (I1)", manual.commands("I1"), hint=hint)
     yield Step("install.repository", "apt repository (I2, I3)", manual.commands("I3"), files=(source,), hint=hint)
-    yield Step("install.packages", "Docker and Kubernetes (I4, I5)", manual.commands("I4", "I5"), timeout=1200, hint=hint)
+    yield Step(
+        "install.packages", "Docker and Kubernetes (I4, I5)", manual.commands("I4", "I5"), timeout=1200, hint=hint
+    )
 
 
 def sources_file(manual: Manual) -> File:
@@ -155,8 +168,12 @@ def master(ctx: Context) -> Iterator[Action]:
     if facts.initialised:
         return
     if DONE in facts.undo:
-        yield Step("master.kubelet", "start Docker and the kubelet", ("systemctl restart docker", "systemctl restart kubelet"))
-        yield _api(f"the control plane was up before: `journalctl -u kubelet -n 50` on the node; if all is lost, {ctx.renew()}")
+        yield Step(
+            "master.kubelet", "start Docker and the kubelet", ("systemctl restart docker", "systemctl restart kubelet")
+        )
+        yield _api(
+            f"the control plane was up before: `journalctl -u kubelet -n 50` on the node; if all is lost, {ctx.renew()}"
+        )
         return
     if strange := _strange_etcd("master", facts):
         yield strange
@@ -187,7 +204,9 @@ def _api(hint: str) -> Wait:
         "master.api",
         "the API answers (M2)",
         probe="kubectl get --raw=/healthz 2>&1",
-        until=lambda seen: None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1]),
+        until=lambda seen: (
+            None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1])
+        ),
         deadline=MINUTE,
         interval=1,
         hint=hint,
@@ -206,7 +225,12 @@ def network(ctx: Context) -> Iterator[Action]:
     expected = Expected(("cni0", "flannel.1"), ctx.settings.pod_cidr)
     if expected.missing(facts.links) is None:
         return
-    yield Step("network.flannel", "apply flannel (N1)", manual.commands("N1"), hint="is MANIFESTS_URL a mirror that this node reaches?")
+    yield Step(
+        "network.flannel",
+        "apply flannel (N1)",
+        manual.commands("N1"),
+        hint="is MANIFESTS_URL a mirror that this node reaches?",
+    )
     yield Wait(
         "network.pods",
         "every pod of kube-system runs (N2)",
@@ -221,7 +245,11 @@ def network(ctx: Context) -> Iterator[Action]:
 
 def all_running(output: str) -> str | None:
     """N2: every row Running and complete; Pending and ContainerCreating are waited for, whatever else is shown too."""
-    rows = [words for line in output.splitlines() if len(words := line.split()) > 2 and words[0] != "NAME" and "/" in words[1]]
+    rows = [
+        words
+        for line in output.splitlines()
+        if len(words := line.split()) > 2 and words[0] != "NAME" and "/" in words[1]
+    ]
     if not rows:
         return masked_tail(output) or "no pods yet"
     waiting = [f"{row[0]} {row[2]}" for row in rows if row[2] != "Running"]
@@ -235,7 +263,9 @@ def _interfaces(ctx: Context, id: str, expected: Expected, rule: str, needs: str
         probe=INTERFACES,
         until=lambda output: expected.missing(_seen(output)),
         deadline=MINUTE,
-        remedies=(Remedy(f"restart the kubelet ({rule})", ("systemctl restart kubelet",), after=ctx.settings.flannel_grace),),
+        remedies=(
+            Remedy(f"restart the kubelet ({rule})", ("systemctl restart kubelet",), after=ctx.settings.flannel_grace),
+        ),
         hint=f"still absent, or in another range: set this node up again (N4): {ctx.renew()}",
         needs=needs,
         evidence=(INTERFACES, "journalctl -u kubelet -n 6 --no-pager 2>&1"),
@@ -308,7 +338,13 @@ def addons(ctx: Context) -> Iterator[Action]:
         return
     hint = "is MANIFESTS_URL a mirror that this node reaches?"
     if DASHBOARD not in facts.undo:
-        yield Step("addons.dashboard", "dashboard (A1)", (*manual.commands("A1"), *_note(DASHBOARD)), needs="members", hint=hint)
+        yield Step(
+            "addons.dashboard",
+            "dashboard (A1)",
+            (*manual.commands("A1"), *_note(DASHBOARD)),
+            needs="members",
+            hint=hint,
+        )
     if MONITORING not in facts.undo:
         commands = (*manual.commands("A2"), *_note(MONITORING))
         yield Step("addons.monitoring", "heapster with InfluxDB (A2)", commands, needs="members", hint=hint)
@@ -372,7 +408,10 @@ def reset(ctx: Context) -> Iterator[Action]:
         yield Step(
             "reset.packages",
             "remove the packages and their repository",
-            (f"apt-get purge -y {' '.join(n for n in ('docker.io', *PACKAGES) if n in facts.packages)}", f"rm -f {SOURCES} {DAEMON}"),
+            (
+                f"apt-get purge -y {' '.join(n for n in ('docker.io', *PACKAGES) if n in facts.packages)}",
+                f"rm -f {SOURCES} {DAEMON}",
+            ),
             timeout=600,
         )
     yield from _reboot("reset", facts)
@@ -380,7 +419,12 @@ def reset(ctx: Context) -> Iterator[Action]:
 
 def _package(line: str) -> str:
     """The package without which this line of X1 cannot run, or empty: a node may have stopped in mid-install."""
-    for package, mark in (("kubeadm", "kubeadm "), ("kubelet", " kubelet"), ("docker.io", "docker rm"), ("docker.io", " docker")):
+    for package, mark in (
+        ("kubeadm", "kubeadm "),
+        ("kubelet", " kubelet"),
+        ("docker.io", "docker rm"),
+        ("docker.io", " docker"),
+    ):
         if mark in line:
             return package
     return ""
@@ -408,7 +452,14 @@ def _strange_etcd(phase: str, facts: NodeFacts) -> Stop | None:
 
 def _foreign_mount(facts: NodeFacts) -> str:
     """A volume that is not the kubelet's own: kubeadm 1.5 empties it even if it cannot unmount it."""
-    return next((f"{mount.kind} {mount.target}" for mount in facts.mounts if mount.kind not in ("tmpfs", "overlay", "shm", "aufs")), "")
+    return next(
+        (
+            f"{mount.kind} {mount.target}"
+            for mount in facts.mounts
+            if mount.kind not in ("tmpfs", "overlay", "shm", "aufs")
+        ),
+        "",
+    )
 
 
 def _mounted(id: str, mount: str) -> Stop:

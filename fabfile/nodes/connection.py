@@ -79,7 +79,10 @@ class Connection(fabric.Connection):
         settings = environment.settings
         object.__setattr__(self, "_ours", _Ours(node, environment, known, sudo_password, settings.connect_timeout))
         config = fabric.Config(overrides={"run": {"in_stream": False}, "load_ssh_configs": not settings.simulated})
-        keys: dict[str, object] = {"channel_timeout": settings.connect_timeout, "banner_timeout": settings.connect_timeout}
+        keys: dict[str, object] = {
+            "channel_timeout": settings.connect_timeout,
+            "banner_timeout": settings.connect_timeout,
+        }
         if node.key:
             keys |= {"key_filename": node.key, "allow_agent": False, "look_for_keys": False}
         super().__init__(
@@ -113,7 +116,10 @@ class Connection(fabric.Connection):
         Of the two the first that is given counts (ssh_config(5)). `hops` are shared by all nodes; `through` are the hosts that lead
         here already, so that `Host *` does not send a bastion through itself. Raises UsageError for a hop that has no form.
         """
-        found = next(((key, text or "") for key, text in self.ssh_config.items() if key in ("proxyjump", "proxycommand")), ("", ""))
+        found = next(
+            ((key, text or "") for key, text in self.ssh_config.items() if key in ("proxyjump", "proxycommand")),
+            ("", ""),
+        )
         if found[1].lower() in ("", "none"):
             return None
         if found[0] == "proxycommand":
@@ -155,7 +161,9 @@ class Connection(fabric.Connection):
         """
         ours = self._ours
         with ours.opening:
-            if ours.opener == get_ident():  # the lock's holder is being asked for, over the link that is just being opened
+            if (
+                ours.opener == get_ident()
+            ):  # the lock's holder is being asked for, over the link that is just being opened
                 return
             failures = ours.failures
             while ours.opener and ours.failures == failures:
@@ -207,8 +215,14 @@ class Connection(fabric.Connection):
         self._end_proxy()
         near, far = socket.socketpair()
         with far:
-            command = ["/bin/sh", "-c", f"exec {self._ours.proxy_command}"]  # the operator's own line, which OpenSSH gives to a shell too
-            self._ours.proxy = subprocess.Popen(command, stdin=far.fileno(), stdout=far.fileno(), stderr=subprocess.DEVNULL, start_new_session=True)
+            command = [
+                "/bin/sh",
+                "-c",
+                f"exec {self._ours.proxy_command}",
+            ]  # the operator's own line, which OpenSSH gives to a shell too
+            self._ours.proxy = subprocess.Popen(
+                command, stdin=far.fileno(), stdout=far.fileno(), stderr=subprocess.DEVNULL, start_new_session=True
+            )
         return near
 
     def _end_proxy(self) -> None:
@@ -237,13 +251,17 @@ class Connection(fabric.Connection):
         """
         self.open()
         if self.user != "root" and self._ours.sudo_password:
-            code, output = self._exec(f"exec {SUDO} -S -p '' bash -c {shlex.quote(_RECEIVE)}", text, timeout, self._ours.sudo_password)
+            code, output = self._exec(
+                f"exec {SUDO} -S -p '' bash -c {shlex.quote(_RECEIVE)}", text, timeout, self._ours.sudo_password
+            )
         else:
             path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
             # the shell that made the file takes it away: a link cut in mid-script and a sudo that refuses leave none. A file of that
             # name that is somebody's is neither written to nor removed
             store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
-            code, output = self._exec(f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null", text, timeout)
+            code, output = self._exec(
+                f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null", text, timeout
+            )
         if code != 0 and self.user != "root" and _REFUSED.search(output) and not _ran(output):
             raise self._sudo_refused(output)
         return code, output
@@ -328,7 +346,9 @@ class Connection(fabric.Connection):
         )
         again = "again" if self._ours.again else ""
         begun = _now()
-        channel, code, answer = self._ask_for_lock(f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)} {shlex.quote(again)}")
+        channel, code, answer = self._ask_for_lock(
+            f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(self._ours.owner)} {shlex.quote(again)}"
+        )
         self._ours.lock, self._ours.sign = channel, begun
         if channel:
             self._ours.again = True
@@ -338,16 +358,24 @@ class Connection(fabric.Connection):
                 "what this run decided may be out of date, so it stopped. Run the same command again: it takes up from what it finds",
             )
         if code == 75:
-            raise KubefabError(f"another run works on this cluster: {self._holder()}", "wait for it to end; nothing was touched")
+            raise KubefabError(
+                f"another run works on this cluster: {self._holder()}", "wait for it to end; nothing was touched"
+            )
         if channel or _cannot_lock(code, answer):
             return
         if sudo and _REFUSED.search(answer):
             raise self._sudo_refused(answer)
         output = answer.decode("utf-8", "replace")
         if code is None:  # a link that fell silent looks the same, and is opened anew where that is due
-            raise Unreachable(f"{self.node.name}: its run lock cannot be taken: no answer in time", "log in there: what is so slow?", output)
+            raise Unreachable(
+                f"{self.node.name}: its run lock cannot be taken: no answer in time",
+                "log in there: what is so slow?",
+                output,
+            )
         raise StepFailed(
-            f"{self.node.name}: its run lock cannot be taken (exit code {code})", "see below what sudo, flock or the login shell say there", output
+            f"{self.node.name}: its run lock cannot be taken (exit code {code})",
+            "see below what sudo, flock or the login shell say there",
+            output,
         )
 
     def _ask_for_lock(self, command: str) -> tuple[paramiko.Channel | None, int | None, bytes]:
@@ -468,7 +496,7 @@ _RECEIVE = (
     r'printf "\n@@kubefab ready\n"; '
     f'while IFS= read -r line && [ "$line" != "{_BEGIN}" ]; do :; done; unset line; umask 077; '
     "f=$(mktemp /run/kubefab-script.XXXXXXXX 2>/dev/null || mktemp /tmp/.kubefab-XXXXXXXXXXXXXXXX) || exit; "
-    "trap 'rm -f -- \"$f\"' EXIT; cat >\"$f\" && bash \"$f\" </dev/null"
+    'trap \'rm -f -- "$f"\' EXIT; cat >"$f" && bash "$f" </dev/null'
 )
 
 
@@ -507,8 +535,16 @@ def _cannot_lock(code: int | None, answer: bytes) -> bool:
 class _Ours:
     """What our Connection holds beside Fabric's state: Fabric's Connection keeps its attributes in a config."""
 
-    def __init__(self, node: Node, environment: Environment, known: KnownHosts, sudo_password: str, timeout: float) -> None:
-        self.node, self.environment, self.known, self.sudo_password, self.timeout = node, environment, known, sudo_password, timeout
+    def __init__(
+        self, node: Node, environment: Environment, known: KnownHosts, sudo_password: str, timeout: float
+    ) -> None:
+        self.node, self.environment, self.known, self.sudo_password, self.timeout = (
+            node,
+            environment,
+            known,
+            sudo_password,
+            timeout,
+        )
         self.opening = Condition()
         self.opener = 0  # the thread that is opening the link; nobody's
         self.failures = 0  # attempts to open that failed, and the last one's error
@@ -527,12 +563,17 @@ def _explain(error: BaseException, ours: _Ours) -> Unreachable:
     node = ours.node
     where = f"{node.name} ({bracketed(node.host)}:{node.port})"
     if ours.proxy_command and not isinstance(error, KeyRefused | paramiko.AuthenticationException):
-        return Unreachable(f"{where}: no link through ProxyCommand `{ours.proxy_command}`: {error}", "does `ssh` get through by itself?")
+        return Unreachable(
+            f"{where}: no link through ProxyCommand `{ours.proxy_command}`: {error}",
+            "does `ssh` get through by itself?",
+        )
     if isinstance(error, KeyRefused):
         return Unreachable(f"{where}: {error.what}", error.remedy)
     if isinstance(error, paramiko.AuthenticationException):
         key = f"key {node.key}" if node.key else "your agent and default keys"
-        return Unreachable(f"{where}: login as {node.user or 'you'} with {key} was refused", "check SSH_USER and SSH_KEY in hosts.env")
+        return Unreachable(
+            f"{where}: login as {node.user or 'you'} with {key} was refused", "check SSH_USER and SSH_KEY in hosts.env"
+        )
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return Unreachable(
@@ -544,11 +585,19 @@ def _explain(error: BaseException, ours: _Ours) -> Unreachable:
             f"{where}: no answer within {ours.timeout:.0f} s",
             "is the machine up, and does its security group let you in on this port?",
         )
-    if isinstance(error, ConnectionRefusedError) or "refused" in str(error).lower() or "Unable to connect" in str(error):
-        hint = "is the lab up? `inv lab.up`" if ours.environment.name == "lab" else "is sshd running there, on this port?"
+    if (
+        isinstance(error, ConnectionRefusedError)
+        or "refused" in str(error).lower()
+        or "Unable to connect" in str(error)
+    ):
+        hint = (
+            "is the lab up? `inv lab.up`" if ours.environment.name == "lab" else "is sshd running there, on this port?"
+        )
         return Unreachable(f"{where}: connection refused", hint)
     if isinstance(error, paramiko.SSHException | EOFError) and "banner" in str(error).lower():
-        return Unreachable(f"{where}: something answers, but not an SSH server in time", "is it still booting? look at its console")
+        return Unreachable(
+            f"{where}: something answers, but not an SSH server in time", "is it still booting? look at its console"
+        )
     why = cleaning.line(str(error)) or type(error).__name__
     return Unreachable(f"{where}: {why}", "run the same command again; it takes up from where it stopped")
 
@@ -582,7 +631,9 @@ class NodeGroup(fabric.Group):
     Fabric's own group methods run in lockstep and without a bound: the runner drives the members instead.
     """
 
-    def __init__(self, environment: Environment, nodes: Iterable[Node], known: KnownHosts, sudo_password: str = "") -> None:
+    def __init__(
+        self, environment: Environment, nodes: Iterable[Node], known: KnownHosts, sudo_password: str = ""
+    ) -> None:
         super().__init__()
         operator()
         self._jumps: dict[str, Connection] = {}

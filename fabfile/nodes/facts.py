@@ -26,7 +26,18 @@ from .firewall import COUNT
 from .keeping import CONTAINERD_CONFIG, NOTE, OBSERVE, parse_kept
 from .script import LOCK_WAIT
 
-PACKAGES = ("containerd.io", "containerd", "docker.io", "docker-ce", "runc", "kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools")
+PACKAGES = (
+    "containerd.io",
+    "containerd",
+    "docker.io",
+    "docker-ce",
+    "runc",
+    "kubelet",
+    "kubeadm",
+    "kubectl",
+    "kubernetes-cni",
+    "cri-tools",
+)
 SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 UNITS = ("containerd", "kubelet", "docker")
 LINKS = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "kube-ipvs0")
@@ -78,7 +89,8 @@ TRACES = (
     STATE,
 )
 
-_SCRIPT = r"""
+_SCRIPT = (
+    r"""
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -161,11 +173,20 @@ echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | 
 wait
 for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
-""".replace("@swap_units@", SWAP_UNITS).replace("@count_rules@", COUNT).replace("@kept@", OBSERVE)
+""".replace("@swap_units@", SWAP_UNITS)
+    .replace("@count_rules@", COUNT)
+    .replace("@kept@", OBSERVE)
+)
 
 
 def observe_script(
-    *, control_plane: bool, files: Iterable[str], settle: bool = False, ready: str = "/readyz", digests: str = "", docker: bool = False
+    *,
+    control_plane: bool,
+    files: Iterable[str],
+    settle: bool = False,
+    ready: str = "/readyz",
+    digests: str = "",
+    docker: bool = False,
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` the API's health endpoint.
 
@@ -318,7 +339,9 @@ class NodeFacts:
     kubeadm_images: tuple[str, ...] = ()  # what its kubeadm would run, likewise
     ca_hash: str = ""
     made: Made = Made()
-    docker: tuple[str, ...] = ()  # containers that are not Kubernetes', when they were asked for; `?`: Docker did not say
+    docker: tuple[
+        str, ...
+    ] = ()  # containers that are not Kubernetes', when they were asked for; `?`: Docker did not say
     kubeconfigs: Mapping[str, Kubeconfig] = field(default_factory=dict)  # admin, kubelet, bootstrap-kubelet
     identity: Identity = Identity()
     uid: str = ""  # kube-system's, from the API
@@ -326,9 +349,15 @@ class NodeFacts:
     etcd_size: int = 0  # bytes of its database
     others: tuple[str, ...] = ()  # `unit k3s.service`, `path /var/lib/k0s`: what else runs clusters there
     undo: frozenset[str] = frozenset()
-    kept: Mapping[str, str] = field(default_factory=dict)  # files that we wrote over, and how they are now: see keeping.parse_kept
-    before: Mapping[str, str] | None = None  # our packages that were there before us, "hi" for held ones; None: not noted
-    containerd: Mapping[str, str] = field(default_factory=dict)  # root, state and imports of its configuration, where set
+    kept: Mapping[str, str] = field(
+        default_factory=dict
+    )  # files that we wrote over, and how they are now: see keeping.parse_kept
+    before: Mapping[str, str] | None = (
+        None  # our packages that were there before us, "hi" for held ones; None: not noted
+    )
+    containerd: Mapping[str, str] = field(
+        default_factory=dict
+    )  # root, state and imports of its configuration, where set
     metrics_disk: bool = False  # InfluxDB's folder is a file system of its own
     api_ready: bool = False
     nodes: tuple[Mapping[str, Any], ...] = ()
@@ -430,14 +459,20 @@ def parse_facts(output: str) -> NodeFacts:
         swap_units=tuple(forms.text(line) for line in said.lines("swapunits", "")),
         sysctls={key: forms.text(value, 40) for key, value in said.pairs("sysctl").items() if key in SYSCTLS},
         links=parse_links(said.whole("links")),
-        resolvers=tuple(words[1] for words in said.words("resolver", 2) if words[0] == "nameserver" and forms.is_address(words[1])),
+        resolvers=tuple(
+            words[1] for words in said.words("resolver", 2) if words[0] == "nameserver" and forms.is_address(words[1])
+        ),
         packages={
             name: forms.word(version, f"version of {name}", forms.VERSION, "a package's version")
             for name, version, state in (words[:3] for words in said.words("packages", 3))
             if name in PACKAGES and state.startswith(("ii", "hi"))
         },
         held=frozenset(line for line in said.lines("held") if line in PACKAGES),
-        units={words[0]: Unit("active" in words[1:2], "enabled" in words) for words in said.words("units") if words[0] in UNITS},
+        units={
+            words[0]: Unit("active" in words[1:2], "enabled" in words)
+            for words in said.words("units")
+            if words[0] in UNITS
+        },
         files={
             path: Digest(sha256, mode)
             for sha256, mode, path in (words[:3] for words in said.words("files", 3))
@@ -451,7 +486,9 @@ def parse_facts(output: str) -> NodeFacts:
         pods=len(said.lines("pods")),
         images=frozenset(words[0] for words in images if "sha256:" not in words[0]),
         digests={words[0]: words[1] for words in images if len(words) == 2 and forms.has(words[1], forms.DIGEST)},
-        kubeadm_images=tuple(forms.word(line, "image of kubeadm", forms.IMAGE, "an image's name") for line in said.lines("kubeadm", "")),
+        kubeadm_images=tuple(
+            forms.word(line, "image of kubeadm", forms.IMAGE, "an image's name") for line in said.lines("kubeadm", "")
+        ),
         ca_hash=ca_digest(said.whole("ca")),
         kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
         identity=parse_identity(said.whole("identity", "")),
@@ -460,7 +497,11 @@ def parse_facts(output: str) -> NodeFacts:
         etcd_size=forms.number(size, "size of etcd's database") if size else 0,
         others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
         made=parse_made(said.lines("made", "")),
-        docker=tuple(name for name in said.lines("docker", "") if forms.has(name, r"\?|[A-Za-z0-9][A-Za-z0-9_.-]*") and not name.startswith("k8s_")),
+        docker=tuple(
+            name
+            for name in said.lines("docker", "")
+            if forms.has(name, r"\?|[A-Za-z0-9][A-Za-z0-9_.-]*") and not name.startswith("k8s_")
+        ),
         undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
         kept=parse_kept(said.lines("kept", "")),
         before=parse_before(said.lines("before", "")),
@@ -481,7 +522,11 @@ def _number(host: Mapping[str, str], key: str) -> int:
 def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
     """Our packages as they were before us: name to dpkg's status. None where nobody noted it."""
     words = [line.split() for line in lines]
-    return {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES and forms.has(w[2], "[a-zA-Z]{2,3}")} if words[:1] == [["noted"]] else None
+    return (
+        {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES and forms.has(w[2], "[a-zA-Z]{2,3}")}
+        if words[:1] == [["noted"]]
+        else None
+    )
 
 
 def parse_containerd(head: str) -> dict[str, str]:
@@ -544,7 +589,11 @@ def parse_identity(text: str) -> Identity:
         found = forms.data(text, "identity file") if text.strip() else {}
     except FormError:
         return Identity()
-    return Identity(**{key: _matching(form, found.get(key)) for key, form in _FORMS.items()}) if isinstance(found, dict) else Identity()
+    return (
+        Identity(**{key: _matching(form, found.get(key)) for key, form in _FORMS.items()})
+        if isinstance(found, dict)
+        else Identity()
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -598,7 +647,11 @@ def parse_links(text: str) -> dict[str, Link]:
     return {
         link["ifname"]: Link(
             name=link["ifname"],
-            addresses=tuple(forms.interface(f"{a['local']}/{a.get('prefixlen', '')}") for a in link.get("addr_info", ()) if "local" in a),
+            addresses=tuple(
+                forms.interface(f"{a['local']}/{a.get('prefixlen', '')}")
+                for a in link.get("addr_info", ())
+                if "local" in a
+            ),
             mtu=link.get("mtu", 0),
             up="UP" in link.get("flags", ()),
         )
@@ -625,7 +678,9 @@ _LINKS = forms.many(
 )
 
 
-_PLAIN_ADDRESS = re.compile(r"\binet6? (?:addr: ?)?([0-9a-f.:]+)(?:/(\d+))?(?:.*?(?:Mask:|netmask |prefixlen )([\d.]+))?")
+_PLAIN_ADDRESS = re.compile(
+    r"\binet6? (?:addr: ?)?([0-9a-f.:]+)(?:/(\d+))?(?:.*?(?:Mask:|netmask |prefixlen )([\d.]+))?"
+)
 
 
 def _plain_links(text: str) -> dict[str, Link]:
@@ -636,7 +691,10 @@ def _plain_links(text: str) -> dict[str, Link]:
         mtu = re.search(r"\bmtu[ :](\d+)", block, flags=re.I)
         if not name or not mtu:
             raise FormError("interface", block, "what ip or ifconfig prints")
-        addresses = tuple(forms.interface(f"{address}/{prefix or _prefix(mask)}") for address, prefix, mask in _PLAIN_ADDRESS.findall(block))
+        addresses = tuple(
+            forms.interface(f"{address}/{prefix or _prefix(mask)}")
+            for address, prefix, mask in _PLAIN_ADDRESS.findall(block)
+        )
         up = bool(re.search(r"[<, ]UP[>, ]", block))
         found[name[1]] = Link(_link_name(name[1]), addresses, forms.number(mtu[1], "MTU"), up)
     return found

@@ -8,7 +8,9 @@ of those chains only what a rule's comment gives to our network, as the portmap 
 from __future__ import annotations
 
 NETWORK = "cbr0"  # flannel's, in 10-flannel.conflist
-_OWN_CHAIN = "/^CNI-(DN-|SN-)?[0-9a-f]+$/"  # of one pod; CNI-HOSTPORT-…, CNI-FORWARD and the like belong to all networks
+_OWN_CHAIN = (
+    "/^CNI-(DN-|SN-)?[0-9a-f]+$/"  # of one pod; CNI-HOSTPORT-…, CNI-FORWARD and the like belong to all networks
+)
 
 # Quoted words are put aside first: what is in a comment is no target. A jump to a chain is a rule's last two words.
 PROGRAM = " ".join(

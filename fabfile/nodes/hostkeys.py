@@ -95,7 +95,8 @@ def parse(text: str, path: Path) -> list[Entry]:
             found.append(Entry(number, marker, hosts, kind, _blob(kind, key)))
         except ValueError as error:
             raise KubefabError(
-                f"{path}:{number}: this line cannot be read: {error}", "correct the line, or take it out; a comment begins with #"
+                f"{path}:{number}: this line cannot be read: {error}",
+                "correct the line, or take it out; a comment begins with #",
             ) from None
     return found
 
@@ -134,7 +135,10 @@ class KnownHosts:
         except FileNotFoundError:
             self._text = ""
         except (OSError, UnicodeDecodeError) as error:
-            raise KubefabError(f"{path} cannot be read: {error}", "it holds the host keys that are known: correct it, or its permissions") from None
+            raise KubefabError(
+                f"{path} cannot be read: {error}",
+                "it holds the host keys that are known: correct it, or its permissions",
+            ) from None
         self._entries = parse(self._text, path)
 
     def algorithms(self, host: str) -> tuple[str, ...]:
@@ -173,13 +177,17 @@ class KnownHosts:
             self._told(host, str(key.fingerprint))
 
     def _of(self, host: str) -> list[Entry]:
-        names = tuple(dict.fromkeys((canonical(host), host.lower(), host)))  # hashed names may have been made of either spelling
+        names = tuple(
+            dict.fromkeys((canonical(host), host.lower(), host))
+        )  # hashed names may have been made of either spelling
         return [entry for entry in self._entries if entry.matches(names)]
 
     def _add(self, host: str, kind: str, blob: bytes) -> None:
         private_folder(self.path.parent)
         line = f"{host} {kind} {base64.b64encode(blob).decode()}\n"
-        lead = "" if self._text.endswith("\n") or not self._text else "\n"  # the last line may have been written by hand
+        lead = (
+            "" if self._text.endswith("\n") or not self._text else "\n"
+        )  # the last line may have been written by hand
         with open(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as stream:
             stream.write(lead + line)
         self._text += lead + line

@@ -32,7 +32,9 @@ def _copy(path: str, kind: str) -> str:
     """Copy a file as it is (a link as a link, with mode, owner and labels), whole or not at all."""
     part = _place(kind, f"{path}.part")
     # no `&&`: a copy that fails has to end the script
-    return f"cp -a --remove-destination -- {quote(path)} {part}; sync {part} || true; mv -f -- {part} {_place(kind, path)}"
+    return (
+        f"cp -a --remove-destination -- {quote(path)} {part}; sync {part} || true; mv -f -- {part} {_place(kind, path)}"
+    )
 
 
 def _folder(path: str) -> str:
@@ -89,7 +91,9 @@ _GIVE_BACK = (
     'elif [ "$now" != none ] && [ -e "$k/stock$p" ]; then cp -a --remove-destination -- "$k/stock$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; '
     'else rm -f -- "$p"; fi; '
 )
-_EMPTY_FOLDERS = f'if [ -e {FOLDERS} ]; then sort -r -u {FOLDERS} | while read -r d; do rmdir "$d" 2>/dev/null || true; done; fi'
+_EMPTY_FOLDERS = (
+    f'if [ -e {FOLDERS} ]; then sort -r -u {FOLDERS} | while read -r d; do rmdir "$d" 2>/dev/null || true; done; fi'
+)
 
 # Everything as it was, and then that this is done; may be run again.
 GIVE_BACK = (f"if [ -e {INDEX} ]; then {_GIVE_BACK}done <{INDEX}; fi", _EMPTY_FOLDERS, f"rm -f {INDEX}")
@@ -103,7 +107,7 @@ def give_back_others(folder: str, wanted: Iterable[str]) -> tuple[str, ...]:
     return (
         f"grep {quote(f'^{folder}/')} {INDEX}{less} >{old} || true",
         f"{_GIVE_BACK}{forget}done <{old}",
-        f"while read -r p; do grep -vxF \"$p\" {INDEX} >{INDEX}.part || true; mv -f {INDEX}.part {INDEX}; done <{old}; rm -f {old}",
+        f'while read -r p; do grep -vxF "$p" {INDEX} >{INDEX}.part || true; mv -f {INDEX}.part {INDEX}; done <{old}; rm -f {old}',
         _EMPTY_FOLDERS,
     )
 
@@ -122,6 +126,11 @@ def parse_kept(lines: Iterable[str]) -> dict[str, str]:
     found = {}
     for line in lines:
         state, _, path = line.partition(" ")
-        if state in ("ours", "back", "changed", "gone") and len(path) < 300 and _SAFE.fullmatch(path) and "/../" not in f"{path}/":
+        if (
+            state in ("ours", "back", "changed", "gone")
+            and len(path) < 300
+            and _SAFE.fullmatch(path)
+            and "/../" not in f"{path}/"
+        ):
             found[path] = state
     return found

@@ -37,7 +37,13 @@ class Outcome:
 
 
 def render(
-    name: str, commands: tuple[str, ...], files: tuple[File, ...] = (), *, lock: bool = True, wait: int = LOCK_WAIT, limit: int = OUTPUT_LIMIT
+    name: str,
+    commands: tuple[str, ...],
+    files: tuple[File, ...] = (),
+    *,
+    lock: bool = True,
+    wait: int = LOCK_WAIT,
+    limit: int = OUTPUT_LIMIT,
 ) -> str:
     """The script for a step; `lock=False` is for probes, which may run beside anything. The last `limit` bytes of output come back.
 

@@ -59,7 +59,9 @@ _MANUAL = {
         replace(REGISTRY, run=building("registry", manual.registry)),
         replace(MASTER, run=building("master", manual.master)),
         replace(NETWORK, run=building("network", manual.network)),
-        replace(JOIN, run=building("join", manual.join), needs={"worker": "network"}),  # N2 looks at every pod: workers come after it
+        replace(
+            JOIN, run=building("join", manual.join), needs={"worker": "network"}
+        ),  # N2 looks at every pod: workers come after it
         replace(ADDONS, run=building("addons", manual.addons), roles=_CONTROL, needs={}),
         replace(RESET, run=taking_back(manual.reset)),
     )

@@ -110,10 +110,16 @@ def _apply(ctx: Context) -> Iterator[Action]:
     if not stored:
         # the kubelet gives it to the pod's group. A pod that still runs would write into a folder that is gone
         again = ("kubectl -n monitoring delete pods -l app=monitoring-influxdb --wait=false",) if there else ()
-        yield Step("addons.storage", "a folder for InfluxDB's data", (f"install -d -m 0700 {STATE}", f"install -d -m 0700 {METRICS}", *again))
+        yield Step(
+            "addons.storage",
+            "a folder for InfluxDB's data",
+            (f"install -d -m 0700 {STATE}", f"install -d -m 0700 {METRICS}", *again),
+        )
     logins = (login(),) if settings.influxdb_login else ()
     if not there:
-        yield monitoring.step("addons.monitoring", f"apply InfluxDB and Telegraf{_change(ctx)}", before=(_FREE_VOLUME, *logins))
+        yield monitoring.step(
+            "addons.monitoring", f"apply InfluxDB and Telegraf{_change(ctx)}", before=(_FREE_VOLUME, *logins)
+        )
     elif logins and not facts.retention:
         yield Step("addons.login", "InfluxDB's login", logins)  # it does not answer: the Secret may be gone
     if not there or not stored or retention_fault(facts.retention, settings.retention):
@@ -164,12 +170,17 @@ def _rollout(what: str, namespace: str, workload: str, needs: str = "members") -
         f"addons.{what}-ready",
         f"{workload.split('/', 1)[1]} runs",
         probe=f"kubectl -n {namespace} get {workload} -o jsonpath='{{.status.availableReplicas}}' 2>&1",
-        until=lambda seen: None if seen.strip().isdigit() and int(seen) > 0 else masked_tail(seen) or "no pod available",
+        until=lambda seen: (
+            None if seen.strip().isdigit() and int(seen) > 0 else masked_tail(seen) or "no pod available"
+        ),
         deadline=300,
         interval=1,
         needs=needs,
         hint=f"`kubectl -n {namespace} describe pods` on the control plane: an image that cannot be pulled, or no node with room",
-        evidence=(f"kubectl -n {namespace} get pods -o wide 2>&1", "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8"),
+        evidence=(
+            f"kubectl -n {namespace} get pods -o wide 2>&1",
+            "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8",
+        ),
     )
 
 
@@ -186,7 +197,10 @@ def _retention(settings: Settings, seen: str) -> Wait:
         remedies=(_fresh_pods(settings, seen, after=60),),
         hint="`kubectl -n monitoring logs deploy/monitoring-influxdb` on the control plane; if it finds its data damaged, "
         f"and only then, `rm -rf {METRICS}` there and run this again: the metrics are lost",
-        evidence=("kubectl -n monitoring get pods -o wide 2>&1", "kubectl -n monitoring logs deploy/monitoring-influxdb --tail 8 2>&1"),
+        evidence=(
+            "kubectl -n monitoring get pods -o wide 2>&1",
+            "kubectl -n monitoring logs deploy/monitoring-influxdb --tail 8 2>&1",
+        ),
     )
 
 

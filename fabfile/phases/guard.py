@@ -14,7 +14,9 @@ from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
 from ..lasting import kept, refusal
 from ..steps import Action, Step, Stop, Wait
 
-BECAUSE_OF_CONTROL = frozenset({"join.control", "addons.control"})  # stops whose cause is the control plane's row to say
+BECAUSE_OF_CONTROL = frozenset(
+    {"join.control", "addons.control"}
+)  # stops whose cause is the control plane's row to say
 
 Generator = Callable[[Context], Iterator[Action]]
 
@@ -99,7 +101,9 @@ def _record(ctx: Context) -> Record:
 
 def _stop(ctx: Context, phase: str, verdict: Verdict) -> Stop:
     if verdict.kind == Kind.BROKEN:
-        return Stop(f"{phase}.{verdict.code}", verdict.seen, verdict.remedy or f"`{ctx.fab('reset')}`, then run this again")
+        return Stop(
+            f"{phase}.{verdict.code}", verdict.seen, verdict.remedy or f"`{ctx.fab('reset')}`, then run this again"
+        )
     remedy = verdict.remedy if verdict.kind == Kind.ELSE else "; ".join(filter(None, (verdict.remedy, _foreign(ctx))))
     return Stop(f"{phase}.{verdict.code}", f"{verdict.kind}: {verdict.seen}", remedy)
 

@@ -94,7 +94,11 @@ def _elsewhere(ctx: Context) -> Stop | None:
             "put it right, or move it away, then run this again",
         )
     wanted = {key: str(ctx.settings.containerd_config.get(key, place)) for key, place in _PLACES.items()}
-    moved = {key: facts.containerd[key] for key in _PLACES if facts.containerd.get(key, wanted[key]).rstrip("/") != wanted[key].rstrip("/")}
+    moved = {
+        key: facts.containerd[key]
+        for key in _PLACES
+        if facts.containerd.get(key, wanted[key]).rstrip("/") != wanted[key].rstrip("/")
+    }
     if not moved:
         return None
     seen = " and ".join(f"{key} = {value}" for key, value in moved.items())
@@ -108,5 +112,9 @@ def _elsewhere(ctx: Context) -> Stop | None:
 def _kept(ctx: Context) -> str:
     """Words for a configuration that somebody else wrote."""
     facts = ctx.facts
-    theirs = CONTAINERD_CONFIG in facts.files and facts.kept.get(CONTAINERD_CONFIG) not in ("ours", "gone") and "containerd.io" in facts.packages
+    theirs = (
+        CONTAINERD_CONFIG in facts.files
+        and facts.kept.get(CONTAINERD_CONFIG) not in ("ours", "gone")
+        and "containerd.io" in facts.packages
+    )
     return "; the configuration that was here is kept, and reset gives it back" if theirs else ""

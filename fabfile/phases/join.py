@@ -67,7 +67,10 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         yield Step("join.kubelet", "start the kubelet", ("systemctl restart kubelet",))
         return
     yield from unverified(ctx)
-    if STARTED in facts.undo or facts.traces & {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf"}:
+    if STARTED in facts.undo or facts.traces & {
+        "/etc/kubernetes/kubelet.conf",
+        "/etc/kubernetes/bootstrap-kubelet.conf",
+    }:
         yield Step(
             "join.clear",
             "take back a join that did not end",

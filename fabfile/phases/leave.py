@@ -37,7 +37,11 @@ def leave(ctx: Context) -> Iterator[Action]:
 
 def _one(ctx: Context, control: NodeFacts, name: str) -> Iterator[Action]:
     delete = command("kubectl", "delete", "node", name, "--ignore-not-found")
-    dead = "its kubelet does not run" if not ctx.facts.unit("kubelet").active else "the API no longer hears from its kubelet"
+    dead = (
+        "its kubelet does not run"
+        if not ctx.facts.unit("kubelet").active
+        else "the API no longer hears from its kubelet"
+    )
     if control.node_silent(name) or not ctx.facts.unit("kubelet").active:
         title = f"take the node out of the cluster, not drained: {dead}, so its pods cannot end in order"
         yield Step("reset.node", title, (delete,), on="control-plane")
@@ -45,7 +49,9 @@ def _one(ctx: Context, control: NodeFacts, name: str) -> Iterator[Action]:
     yield Step("reset.cordon", "no new pods on this node", (command("kubectl", "cordon", name),), on="control-plane")
     if ctx.node.name in ctx.choices.force_drain:
         forced = command("kubectl", "drain", name, *_FLAGS, "--disable-eviction", "--timeout=30s")
-        yield Step("reset.drain", "delete its pods, whatever their budgets say", (f"{forced} || true",), on="control-plane")
+        yield Step(
+            "reset.drain", "delete its pods, whatever their budgets say", (f"{forced} || true",), on="control-plane"
+        )
     else:
         yield _drained(ctx, name)
     yield Step("reset.node", "take the node out of the cluster", (delete,), on="control-plane")
@@ -53,7 +59,9 @@ def _one(ctx: Context, control: NodeFacts, name: str) -> Iterator[Action]:
 
 def _drained(ctx: Context, name: str) -> Wait:
     drain = command("kubectl", "drain", name, *_FLAGS, "--timeout=8s")
-    pods = command("kubectl", "get", "pods", "-A", "--field-selector", f"spec.nodeName={name}", "-o", f"jsonpath={_LABELS}")
+    pods = command(
+        "kubectl", "get", "pods", "-A", "--field-selector", f"spec.nodeName={name}", "-o", f"jsonpath={_LABELS}"
+    )
     budgets = command("kubectl", "get", "poddisruptionbudgets", "-A", "-o", f"jsonpath={_BUDGETS}")
     return Wait(
         "reset.drain",
@@ -73,7 +81,9 @@ def undrained(output: str) -> str | None:
     """None once `kubectl drain` says drained; otherwise which pods stay, and for whose budget, from what the probe printed."""
     if re.search(r"^node/\S+ drained$", output, flags=re.M):
         return None
-    refused = dict.fromkeys(re.findall(r'^error when evicting pods/"([^"]+)" -n "([^"]+)".*disruption budget', output, flags=re.M))
+    refused = dict.fromkeys(
+        re.findall(r'^error when evicting pods/"([^"]+)" -n "([^"]+)".*disruption budget', output, flags=re.M)
+    )
     told = [f"pod {namespace}/{pod} stays: {_budget_of(namespace, pod, output)}" for pod, namespace in refused]
     slow = dict.fromkeys(re.findall(r'error when waiting for pod "([^"]+)" in namespace "([^"]+)"', output))
     told += [f"pod {namespace}/{pod} has not ended yet" for pod, namespace in slow]
@@ -84,7 +94,11 @@ def undrained(output: str) -> str | None:
 
 def _budget_of(namespace: str, pod: str, output: str) -> str:
     labels = next((labels for place, name, labels in _rows("pod", output) if (place, name) == (namespace, pod)), None)
-    found = [name for place, name, selector in _rows("budget", output) if place == namespace and labels is not None and _selects(selector, labels)]
+    found = [
+        name
+        for place, name, selector in _rows("budget", output)
+        if place == namespace and labels is not None and _selects(selector, labels)
+    ]
     if not found:
         return "a PodDisruptionBudget allows no disruption"
     return f"PodDisruptionBudget {' and '.join(found)} allow{'s' * (len(found) == 1)} no disruption"
@@ -107,7 +121,9 @@ def _selects(selector: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
     wanted, terms = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
     if not isinstance(wanted, dict) or not isinstance(terms, list):
         return False
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(_meets(term, labels) for term in terms if isinstance(term, dict))
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        _meets(term, labels) for term in terms if isinstance(term, dict)
+    )
 
 
 def _meets(term: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:

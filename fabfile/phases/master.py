@@ -33,7 +33,11 @@ def master(ctx: Context) -> Iterator[Action]:
     half_done = STARTED in facts.undo and not once_up
     # The API answers minutes before init ends: without its last phases there is no kube-proxy, no CoreDNS and no cluster-info to join by.
     if facts.initialised and half_done and not facts.nodes:  # unknown is not alone
-        yield Stop("master.nodes", "an init that did not end is here, and whether other nodes are in its cluster cannot be read", "run this again")
+        yield Stop(
+            "master.nodes",
+            "an init that did not end is here, and whether other nodes are in its cluster cannot be read",
+            "run this again",
+        )
         return
     alone = all(node["metadata"]["name"] == facts.hostname for node in facts.nodes)
     if facts.initialised and not (half_done and alone):
@@ -58,7 +62,11 @@ def master(ctx: Context) -> Iterator[Action]:
         return
     checked = {"mem", "all"} & {name.lower() for name in settings.ignore_preflight}
     if facts.memory_kib < MINIMUM_MEMORY and not checked:
-        yield Stop("master.memory", f"{facts.memory_kib >> 10} MiB of memory: kubeadm wants 1700", "take a larger machine: `inv cluster.sizing`")
+        yield Stop(
+            "master.memory",
+            f"{facts.memory_kib >> 10} MiB of memory: kubeadm wants 1700",
+            "take a larger machine: `inv cluster.sizing`",
+        )
         return
     strange = strange_etcd(facts)
     if strange:
@@ -100,10 +108,14 @@ def _api(deadline: float, hint: str) -> Wait:
         "master.api",
         "the API answers",
         probe="kubectl --request-timeout=5s get --raw=/readyz 2>&1",
-        until=lambda seen: None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1]),
+        until=lambda seen: (
+            None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1])
+        ),
         deadline=deadline,
         interval=1,
         hint=hint,
-        evidence=("crictl ps -a 2>&1 | tail -n 12", "journalctl -u kubelet -n 200 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 6"),
+        evidence=(
+            "crictl ps -a 2>&1 | tail -n 12",
+            "journalctl -u kubelet -n 200 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 6",
+        ),
     )
-

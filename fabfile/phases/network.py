@@ -36,7 +36,10 @@ def network(ctx: Context) -> Iterator[Action]:
         hint="ContainerCreating for long is an image that cannot be pulled, CrashLoopBackOff of coredns a resolver loop: "
         f"`kubectl -n kube-system describe pod …` on the control plane. When nothing else helps, the manual's rule (N4), set this node up "
         f"again: {ctx.renew()}",
-        evidence=("kubectl get pods -A -o wide 2>&1", "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8"),
+        evidence=(
+            "kubectl get pods -A -o wide 2>&1",
+            "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8",
+        ),
     )
     yield interface_wait(
         "network.interfaces",
@@ -52,7 +55,11 @@ def _all_running(output: str) -> str | None:
     rows = [line.split() for line in output.splitlines() if line.strip()]
     if not rows or any(len(row) < 4 or "/" not in row[2] for row in rows):
         return masked_tail(output) or "no pods yet"
-    waiting = [f"{row[1]} {row[3]}" for row in rows if row[3] not in ("Running", "Completed") or (row[0] == "kube-flannel" and _part_ready(row[2]))]
+    waiting = [
+        f"{row[1]} {row[3]}"
+        for row in rows
+        if row[3] not in ("Running", "Completed") or (row[0] == "kube-flannel" and _part_ready(row[2]))
+    ]
     flannel = any(row[0] == "kube-flannel" for row in rows)
     if not flannel:
         return "no flannel pod yet"

@@ -21,7 +21,9 @@ def prep(ctx: Context) -> Iterator[Action]:
     facts = ctx.facts
     if family(facts) is None or not facts.systemd:
         name = facts.os_name or facts.os_id or "an unknown system"
-        yield Stop("prep.system", f"{name}{'' if facts.systemd else ' without systemd'} is not supported", f"use {SUPPORTED}")
+        yield Stop(
+            "prep.system", f"{name}{'' if facts.systemd else ' without systemd'} is not supported", f"use {SUPPORTED}"
+        )
         return
     if ctx.twin:
         yield Stop(
@@ -32,8 +34,12 @@ def prep(ctx: Context) -> Iterator[Action]:
         return
     in_cluster = "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
     stale = [name for name in ("cni0", "flannel.1") if name in facts.links]
-    if stale and not in_cluster:  # on a machine that is ours, as the guard has seen: left by an init or join that was taken back
-        yield Step("prep.leftovers", f"{' and '.join(stale)} of an earlier cluster of ours taken off (P2)", WITHOUT_LINKS)
+    if (
+        stale and not in_cluster
+    ):  # on a machine that is ours, as the guard has seen: left by an init or join that was taken back
+        yield Step(
+            "prep.leftovers", f"{' and '.join(stale)} of an earlier cluster of ours taken off (P2)", WITHOUT_LINKS
+        )
     if facts.disk_kib < MINIMUM_DISK and not in_cluster:
         yield Stop(
             "prep.disk",
@@ -41,7 +47,9 @@ def prep(ctx: Context) -> Iterator[Action]:
             "make room or enlarge the disk",
         )
         return
-    if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get("failSwapOn") is not False:
+    if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get(
+        "failSwapOn"
+    ) is not False:
         yield Step(
             "prep.swap",
             "swap off, noted for reset",
@@ -52,8 +60,8 @@ def prep(ctx: Context) -> Iterator[Action]:
                 "systemctl daemon-reload",  # without its fstab line a swap partition can become a generator's
                 "swapoff -a",
                 # a unit with a file of its own cannot be masked
-                f"{SWAP_UNITS} | while read -r u; do if systemctl mask \"$u\"; then echo \"unmask $u\"; "
-                f"else systemctl disable \"$u\" && echo \"enable $u\"; fi >> {STATE}/swapunits; done",
+                f'{SWAP_UNITS} | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; '
+                f'else systemctl disable "$u" && echo "enable $u"; fi >> {STATE}/swapunits; done',
             ),
             hint="swapoff needs as much free memory as is swapped out",
         )
@@ -62,7 +70,9 @@ def prep(ctx: Context) -> Iterator[Action]:
 
 def _kernel(ctx: Context) -> Iterator[Action]:
     facts = ctx.facts
-    missing = [name for name, there in (("overlay", facts.overlay), ("br_netfilter", facts.bridge_netfilter)) if not there]
+    missing = [
+        name for name, there in (("overlay", facts.overlay), ("br_netfilter", facts.bridge_netfilter)) if not there
+    ]
     if missing or not facts.has_file(MODULES.path, MODULES.sha256, MODULES.mode):
         yield Step(
             "prep.modules",
@@ -71,7 +81,9 @@ def _kernel(ctx: Context) -> Iterator[Action]:
             files=(MODULES,),
             hint="EL 10 images lack them: `dnf install kernel-modules-extra-$(uname -r)`",
         )
-    if any(facts.sysctls.get(key) != "1" for key in SYSCTLS) or not facts.has_file(SYSCTL.path, SYSCTL.sha256, SYSCTL.mode):
+    if any(facts.sysctls.get(key) != "1" for key in SYSCTLS) or not facts.has_file(
+        SYSCTL.path, SYSCTL.sha256, SYSCTL.mode
+    ):
         yield Step(
             "prep.sysctl",
             "forwarding and bridge netfilter on, noted for reset",

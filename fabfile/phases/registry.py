@@ -54,7 +54,11 @@ def registry(ctx: Context) -> Iterator[Action]:
                 "lacks, a time-out is a firewall between this node and the registry",
             )
             yield Step("registry.proof", "canary noted", files=(proof,))
-    wanted = [image for image in dict.fromkeys((*recipe.worker_images, *_tagged(ctx))) if "@" not in image and not _held(ctx, image)]
+    wanted = [
+        image
+        for image in dict.fromkeys((*recipe.worker_images, *_tagged(ctx)))
+        if "@" not in image and not _held(ctx, image)
+    ]
     if wanted and not running:
         yield from _fetch(ctx, wanted)
 

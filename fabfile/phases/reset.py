@@ -20,7 +20,9 @@ from .prep import MODULES, SYSCTL
 
 # What a pod's own files look like that are mounted once more, by subPath. A hostPath's, which is somebody's data, does not.
 _POD_FILES = re.compile(r"/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|projected|downward-api|empty-dir)/")
-_METRICS = re.compile(rf"/volumes/kubernetes\.io~local-volume/{VOLUME}$")  # a folder of ours, which goes with the cluster
+_METRICS = re.compile(
+    rf"/volumes/kubernetes\.io~local-volume/{VOLUME}$"
+)  # a folder of ours, which goes with the cluster
 
 
 def reset(ctx: Context) -> Iterator[Action]:
@@ -30,7 +32,9 @@ def reset(ctx: Context) -> Iterator[Action]:
     and the identity file with it, so that a reset that died is still known for ours.
     """
     facts = ctx.facts
-    taken = bool(evidence(facts) or facts.identity.environment)  # a machine that is free has nothing of a cluster to take off
+    taken = bool(
+        evidence(facts) or facts.identity.environment
+    )  # a machine that is free has nothing of a cluster to take off
     packages = family(facts)
     purging = ctx.choices.purge and packages is not None and _purgeable(ctx, packages)
     if not taken and not _noted(facts) and not _ours(ctx) and not purging:
@@ -38,7 +42,9 @@ def reset(ctx: Context) -> Iterator[Action]:
     foreign = [
         mount
         for mount in facts.mounts
-        if mount.kind not in ("tmpfs", "overlay", "shm") and not _POD_FILES.search(mount.root) and not _METRICS.search(mount.target)
+        if mount.kind not in ("tmpfs", "overlay", "shm")
+        and not _POD_FILES.search(mount.root)
+        and not _METRICS.search(mount.target)
     ]
     if foreign:
         yield Stop(
@@ -49,9 +55,18 @@ def reset(ctx: Context) -> Iterator[Action]:
         return
     if taken:
         yield from _off(ctx)
-    if taken and not ctx.choices.keep_images and "containerd.io" in facts.packages:  # while containerd still has our configuration
-        yield Step("reset.images", "images", (f"crictl --runtime-endpoint {SOCKET} rmi -a >/dev/null 2>&1 || true",), timeout=180)
-    if purging and packages:  # before what was there comes back: a package takes its configuration files with it, whosever they are
+    if (
+        taken and not ctx.choices.keep_images and "containerd.io" in facts.packages
+    ):  # while containerd still has our configuration
+        yield Step(
+            "reset.images",
+            "images",
+            (f"crictl --runtime-endpoint {SOCKET} rmi -a >/dev/null 2>&1 || true",),
+            timeout=180,
+        )
+    if (
+        purging and packages
+    ):  # before what was there comes back: a package takes its configuration files with it, whosever they are
         yield from packages.purge(facts, ctx.recipe)
     unhold = to_unhold(facts)
     yield Step("reset.undo", _undone(facts), (*((command("apt-mark", "unhold", *unhold),) if unhold else ()), *_UNDO))
@@ -80,7 +95,12 @@ def _off(ctx: Context) -> Iterator[Action]:
         )
     elif own_etcd(facts):
         yield Step("reset.etcd", "etcd's data", (*begun, _NO_ETCD))
-    yield Step("reset.mounts", "unmount what the kubelet mounted", (_UNMOUNT,), hint="something still uses the mount: `fuser -vm …` names it")
+    yield Step(
+        "reset.mounts",
+        "unmount what the kubelet mounted",
+        (_UNMOUNT,),
+        hint="something still uses the mount: `fuser -vm …` names it",
+    )
     yield Step(
         "reset.network",
         "interfaces and firewall rules",
@@ -139,14 +159,20 @@ def _ours(ctx: Context) -> list[str]:
 
 
 def _purgeable(ctx: Context, packages: Family) -> bool:
-    return bool(purgeable(ctx.facts)) or any(f.path in ctx.facts.files for f in packages.repository_files(ctx.facts, ctx.recipe))
+    return bool(purgeable(ctx.facts)) or any(
+        f.path in ctx.facts.files for f in packages.repository_files(ctx.facts, ctx.recipe)
+    )
 
 
 def _undone(facts: NodeFacts) -> str:
     """The step's title, which also says what is left and why: nothing else of a step that goes well is shown."""
     changed = sorted(path for path, state in facts.kept.items() if state == "changed")
     left = f"; changed by others since, so left: {', '.join(changed)}" if changed else ""
-    disk = f"; {STATE}/influxdb is a disk of its own: its metrics are deleted, it stays mounted" if facts.metrics_disk else ""
+    disk = (
+        f"; {STATE}/influxdb is a disk of its own: its metrics are deleted, it stays mounted"
+        if facts.metrics_disk
+        else ""
+    )
     return f"files, swap, sysctls and units as they were before{left}{disk}"
 
 
@@ -172,18 +198,18 @@ _UNDO = (
     f"if [ -s {STATE}/sysctl ]; then sysctl -q -p {STATE}/sysctl || true; fi",
     f"rm -f {MODULES.path} {SYSCTL.path}",
     "if grep -q '^#kubefab# ' /etc/fstab 2>/dev/null; then sed -i 's/^#kubefab# //' /etc/fstab; fi",
-    f"if [ -s {STATE}/swapunits ]; then while read -r what u; do systemctl \"$what\" \"$u\" || true; done < {STATE}/swapunits; fi",
+    f'if [ -s {STATE}/swapunits ]; then while read -r what u; do systemctl "$what" "$u" || true; done < {STATE}/swapunits; fi',
     f"if [ -s {STATE}/swaps ] || [ -s {STATE}/swapunits ]; then systemctl daemon-reload; fi",
     f"if [ -s {STATE}/swaps ]; then cut -d' ' -f1 {STATE}/swaps | while read -r s; do swapon \"$s\" || true; done; fi",
     f"if grep -qx file {STATE}/selinux 2>/dev/null; then sed -i 's/^SELINUX=permissive$/SELINUX=enforcing/' /etc/selinux/config; fi",
-    f"if [ -s {STATE}/selinux ] && [ \"$(getenforce)\" = Permissive ]; then setenforce 1 || true; fi",
+    f'if [ -s {STATE}/selinux ] && [ "$(getenforce)" = Permissive ]; then setenforce 1 || true; fi',
     # hosts.toml of an earlier kubefab, of whichever registry: by its first line
-    f"for f in {CERTS}/*/hosts.toml; do if ! grep -qxF \"$f\" {INDEX} 2>/dev/null && head -n 1 \"$f\" 2>/dev/null | grep -qxF '{HEAD}'; "
+    f'for f in {CERTS}/*/hosts.toml; do if ! grep -qxF "$f" {INDEX} 2>/dev/null && head -n 1 "$f" 2>/dev/null | grep -qxF \'{HEAD}\'; '
     'then rm -f "$f"; fi; done',
     f"if grep -qxF {CONTAINERD_CONFIG} {INDEX} 2>/dev/null; then touch {STATE}/restart-containerd; fi",
     *GIVE_BACK,
     f"if [ -e {STATE}/restart-containerd ]; then systemctl try-restart containerd || true; fi",
-    f"if [ -s {STATE}/units ]; then while read -r u enabled active; do if [ \"$enabled\" = disabled ]; then systemctl disable \"$u\" || true; "
+    f'if [ -s {STATE}/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; '
     f'if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < {STATE}/units; fi',
     f"if mountpoint -q {STATE}/influxdb 2>/dev/null; then rm -rf {STATE}/influxdb/data {STATE}/influxdb/meta {STATE}/influxdb/wal; fi",
     f'for f in {STATE}/*; do if [ "$f" != {STATE}/influxdb ] || ! mountpoint -q "$f"; then rm -rf "$f"; fi; done',

@@ -24,7 +24,9 @@ class Expected:
 
     names: tuple[str, ...]
     pod_cidr: Network
-    pods_of: Hostname = UNNAMED  # ask for cni0 only where this node has a pod in the pod network, which is what makes it
+    pods_of: Hostname = (
+        UNNAMED  # ask for cni0 only where this node has a pod in the pod network, which is what makes it
+    )
 
     @property
     def probe(self) -> str:

@@ -35,7 +35,10 @@ TOKEN_TTL = "30m0s"
 
 # Newest patch and its pause image, as published by 2026-09 (kubernetes.io/releases; `kubeadm config images list`).
 RELEASES = {"1.35": ("1.35.9", "3.10.1"), "1.36": ("1.36.4", "3.10.2"), "1.37": ("1.37.1", "3.10.2")}
-DASHBOARDS = {"headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.45.0", "kube-web-view": "docker.io/hjacobs/kube-web-view:23.8.0"}
+DASHBOARDS = {
+    "headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.45.0",
+    "kube-web-view": "docker.io/hjacobs/kube-web-view:23.8.0",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Recipe:
     def _published(self) -> tuple[str, str]:
         """The minor's newest patch and pause image. Raises UsageError for 1.5, whose phases must never ask."""
         if self.settings.manual:
-            raise UsageError("Kubernetes 1.5 has a recipe of its own, not the modern one", "please report it: this is a mistake of kubefab's")
+            raise UsageError(
+                "Kubernetes 1.5 has a recipe of its own, not the modern one",
+                "please report it: this is a mistake of kubefab's",
+            )
         return RELEASES[self.minor]
 
     @property
@@ -106,7 +112,10 @@ class Recipe:
 
         `known` is what the node's own kubeadm lists.  Before it is installed, etcd and CoreDNS are of the tags in the lock file.
         """
-        guessed = (f"{_UPSTREAM}/{name}:v{self.version}" for name in _COMPONENTS), (i for i in self.pins if images.repository(i) in (_ETCD, _DNS))
+        guessed = (
+            (f"{_UPSTREAM}/{name}:v{self.version}" for name in _COMPONENTS),
+            (i for i in self.pins if images.repository(i) in (_ETCD, _DNS)),
+        )
         names = dict.fromkeys((self.pause, *(known or chain(*guessed))))
         everywhere = (_PAUSE, _PROXY, _DNS)  # CoreDNS moves to workers when it has to
         return tuple(name for name in names if control_plane or images.repository(name) in everywhere)
@@ -114,7 +123,10 @@ class Recipe:
     def images(self, known: Sequence[str] = ()) -> tuple[str, ...]:
         """Every image of a whole cluster, less those that hosts.env names by digest. Etcd and CoreDNS have no tags until those are known."""
         settings = self.settings
-        network, metrics = (settings.flannel_image, settings.flannel_cni_image), (settings.influxdb_image, settings.telegraf_image)
+        network, metrics = (
+            (settings.flannel_image, settings.flannel_cni_image),
+            (settings.influxdb_image, settings.telegraf_image),
+        )
         ours = (*network, *metrics, self.dashboard_image, settings.probe_image)
         named = [*self.kubeadm_images(control_plane=True, known=known), *(image for image in ours if image)]
         named += [name for name in (_ETCD, _DNS) if name not in map(images.repository, named)]
@@ -127,7 +139,11 @@ class Recipe:
     def outdated(self, known: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
         """Images that the lock file has with another tag only, with that line: it was made for another release."""
         lines = {images.repository(image): image for image in self.pins}
-        return tuple((image, lines[images.repository(image)]) for image in self.unlisted(known) if images.repository(image) in lines)
+        return tuple(
+            (image, lines[images.repository(image)])
+            for image in self.unlisted(known)
+            if images.repository(image) in lines
+        )
 
     @property
     def sandbox(self) -> str:
@@ -166,11 +182,15 @@ class Recipe:
                 "io.containerd.cri.v1.runtime": runtime,
             },
         }
-        return File(CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(merged(config, self.settings.containerd_config)), keep=True)
+        return File(
+            CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(merged(config, self.settings.containerd_config)), keep=True
+        )
 
     @property
     def crictl_config(self) -> File:
-        return File("/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n", keep=True)
+        return File(
+            "/etc/crictl.yaml", f"runtime-endpoint: {SOCKET}\nimage-endpoint: {SOCKET}\ntimeout: 10\n", keep=True
+        )
 
     def registry_files(self) -> tuple[File, ...]:
         """hosts.toml of the private registry and of each upstream that it mirrors, its login and CA in them."""
@@ -185,11 +205,18 @@ class Recipe:
             files.append(File(ca, Path(self.settings.registry_ca).read_text().rstrip("\n") + "\n", keep=True))
         secret = bool(self.settings.registry_user)
         if secret:
-            host["header"] = {"Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.encode()).decode()}"]}
-        servers = {registry: f"https://{registry}", **{name: _upstream(name) for name in self.settings.registry_mirrors}}
+            host["header"] = {
+                "Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.encode()).decode()}"]
+            }
+        servers = {
+            registry: f"https://{registry}",
+            **{name: _upstream(name) for name in self.settings.registry_mirrors},
+        }
         for name, server in servers.items():
             text = _HEAD + tomli_w.dumps({"server": server, "host": {f"https://{registry}": host}})
-            files.append(File(f"{CERTS}/{name}/hosts.toml", text, mode="0600" if secret else "0644", secret=secret, keep=True))
+            files.append(
+                File(f"{CERTS}/{name}/hosts.toml", text, mode="0600" if secret else "0644", secret=secret, keep=True)
+            )
         return tuple(files)
 
     @property
@@ -299,7 +326,9 @@ def recipe_for(environment: Environment) -> Recipe:
     recipe = Recipe(environment)
     if recipe.minor not in RELEASES and not environment.settings.manual:
         known = ", ".join(RELEASES)
-        raise UsageError(f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5")
+        raise UsageError(
+            f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5"
+        )
     return recipe
 
 

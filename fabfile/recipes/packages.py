@@ -57,7 +57,10 @@ def _purging(facts: NodeFacts) -> str:
     if facts.before is None:
         return "remove the repositories; the packages stay, as it was not noted which of them were here before kubefab"
     staying = [name for name in WANTED if name in facts.packages and name not in purgeable(facts)]
-    return "remove the packages and their repositories" + f"; {', '.join(staying)} stay{'s' * (len(staying) == 1)}" * bool(staying)
+    return (
+        "remove the packages and their repositories"
+        + f"; {', '.join(staying)} stay{'s' * (len(staying) == 1)}" * bool(staying)
+    )
 
 
 def _forget_note(facts: NodeFacts) -> tuple[str, ...]:
@@ -182,8 +185,18 @@ class Apt:
                 "package repositories and their keys",
                 (
                     f"install -d -m 0755 {self.keyrings}",
-                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keyrings}/kubefab-kubernetes.gpg", armor=False),
-                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keyrings}/kubefab-containerd.gpg", armor=False),
+                    *_fetch_key(
+                        kubernetes_key,
+                        settings.packages_key_fingerprint,
+                        f"{self.keyrings}/kubefab-kubernetes.gpg",
+                        armor=False,
+                    ),
+                    *_fetch_key(
+                        containerd_key,
+                        settings.containerd_key_fingerprint,
+                        f"{self.keyrings}/kubefab-containerd.gpg",
+                        armor=False,
+                    ),
                 ),
                 files=self.repository_files(facts, recipe),
                 hint=_KEY_HINT,
@@ -207,7 +220,10 @@ class Apt:
 
     def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
         present = purgeable(facts)
-        purge = (f"apt-mark unhold {' '.join(present)} || true", f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}")
+        purge = (
+            f"apt-mark unhold {' '.join(present)} || true",
+            f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}",
+        )
         return [
             Step(
                 "reset.packages",
@@ -287,10 +303,20 @@ class Dnf:
                 "package repositories and their keys",
                 (
                     f"install -d -m 0755 {self.keys}",
-                    *_fetch_key(kubernetes_key, settings.packages_key_fingerprint, f"{self.keys}/kubefab-kubernetes", armor=True),
-                    *_fetch_key(containerd_key, settings.containerd_key_fingerprint, f"{self.keys}/kubefab-containerd", armor=True),
+                    *_fetch_key(
+                        kubernetes_key, settings.packages_key_fingerprint, f"{self.keys}/kubefab-kubernetes", armor=True
+                    ),
+                    *_fetch_key(
+                        containerd_key,
+                        settings.containerd_key_fingerprint,
+                        f"{self.keys}/kubefab-containerd",
+                        armor=True,
+                    ),
                     # rpm keeps an imported key for ever, expired or not, unless it is taken out first
-                    *(f"rpm -e --allmatches gpg-pubkey-{known[-8:].lower()} 2>/dev/null || true" for known in settings.packages_key_fingerprint),
+                    *(
+                        f"rpm -e --allmatches gpg-pubkey-{known[-8:].lower()} 2>/dev/null || true"
+                        for known in settings.packages_key_fingerprint
+                    ),
                 ),
                 files=self.repository_files(facts, recipe),
                 hint=_KEY_HINT,
@@ -300,7 +326,7 @@ class Dnf:
                 "SELinux permissive, as kubeadm's installation page asks",
                 (
                     f"install -d -m 0700 {STATE}",
-                    f"if command -v getenforce >/dev/null && [ \"$(getenforce)\" = Enforcing ]; then echo at once >>{STATE}/selinux; setenforce 0; "
+                    f'if command -v getenforce >/dev/null && [ "$(getenforce)" = Enforcing ]; then echo at once >>{STATE}/selinux; setenforce 0; '
                     f"if grep -qx SELINUX=enforcing /etc/selinux/config; then echo file >>{STATE}/selinux; "
                     "sed -i 's/^SELINUX=enforcing$/SELINUX=permissive/' /etc/selinux/config; fi; fi",
                 ),
@@ -309,7 +335,9 @@ class Dnf:
                 "install.packages",
                 f"containerd and Kubernetes {recipe.version}",
                 (
-                    *_noting(f"rpm -q --qf '%{{NAME}} %{{VERSION}}-%{{RELEASE}} ii\\n' {' '.join(WANTED)} 2>/dev/null | grep ' ii$' || true"),
+                    *_noting(
+                        f"rpm -q --qf '%{{NAME}} %{{VERSION}}-%{{RELEASE}} ii\\n' {' '.join(WANTED)} 2>/dev/null | grep ' ii$' || true"
+                    ),
                     f"dnf -y --setopt=exit_on_lock=False {ours} install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",
                 ),
                 timeout=1200,
@@ -321,7 +349,7 @@ class Dnf:
         present = purgeable(facts)
         # rpm puts a changed file of a package aside; ours by its hash
         aside = "; ".join(
-            f'if [ -e {path}.rpmsave ] && grep -qxF "$(sha256sum {path}.rpmsave | cut -d\' \' -f1)" {KEPT}/ours{path} 2>/dev/null; '
+            f"if [ -e {path}.rpmsave ] && grep -qxF \"$(sha256sum {path}.rpmsave | cut -d' ' -f1)\" {KEPT}/ours{path} 2>/dev/null; "
             f"then rm -f {path}.rpmsave; fi"
             for path in PACKAGED
         )

@@ -38,7 +38,13 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, command: str, *, nodes: Sequence[str] = (), phases: Sequence[str] = (), told: Callable[[str], None] = lambda text: None
+        self,
+        folder: Path,
+        command: str,
+        *,
+        nodes: Sequence[str] = (),
+        phases: Sequence[str] = (),
+        told: Callable[[str], None] = lambda text: None,
     ) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.path = folder / f"{stamp}-{os.getpid()}.jsonl"
@@ -60,7 +66,11 @@ class Journal:
     def write(self, event: str, **fields: Any) -> None:
         """Append one event; every text in it is masked but the names that are ours. Never raises."""
         given = {"at": round(time.time(), 3), "event": event, **fields}
-        line = json.dumps({key: _named(value) if key in _NAMES else masked(value) for key, value in given.items()}, ensure_ascii=False, default=str)
+        line = json.dumps(
+            {key: _named(value) if key in _NAMES else masked(value) for key, value in given.items()},
+            ensure_ascii=False,
+            default=str,
+        )
         data = (line + "\n").encode("utf-8", "backslashreplace")
         with self._lock:
             if self._descriptor < 0:

@@ -47,9 +47,13 @@ from .retry import Clock, RealClock, attempt, poll
 OBSERVE_TIMEOUT = 60.0  # seconds
 CLAIM_WAIT = 1.0
 PROBE_TIMEOUT = 30.0
-STEP_LOCK_WAIT = 180  # for an earlier run's step on a node that was observed meanwhile; applying a manifest is the longest such
+STEP_LOCK_WAIT = (
+    180  # for an earlier run's step on a node that was observed meanwhile; applying a manifest is the longest such
+)
 LINK_BREAKS = 20  # of one node in one run that are mended
-LINK_PATIENCE = 30.0  # seconds to get through again; a machine that reboots may need longer, and the next run then takes up
+LINK_PATIENCE = (
+    30.0  # seconds to get through again; a machine that reboots may need longer, and the next run then takes up
+)
 TAIL = 16  # lines of output quoted in an error
 TOKEN_AGE = 1200.0  # seconds; a token lives 30 minutes, and a node may wait for its turn and its gate before it joins
 LINE = 300  # characters of each; the journal has it whole
@@ -159,7 +163,9 @@ class Run:
         self.stopping = Event()
         self.control: NodeFacts | None = None
         self.record = recall(environment)
-        self._first: NodeFacts | None = None  # the control plane as it was first seen: a reset judges by that, for it soon has nothing left
+        self._first: NodeFacts | None = (
+            None  # the control plane as it was first seen: a reset judges by that, for it soon has nothing left
+        )
         self._resetting = False
         self._control_asked = Lock()
         self._unseen: dict[str, str] = {}
@@ -187,7 +193,12 @@ class Run:
         manual = self.environment.settings.manual
         ready = "/healthz" if manual else "/readyz"
         text = observe_script(
-            control_plane=node.control_plane, files=self.files, settle=settle, ready=ready, digests=self.digests, docker=manual
+            control_plane=node.control_plane,
+            files=self.files,
+            settle=settle,
+            ready=ready,
+            digests=self.digests,
+            docker=manual,
         )
         clock = self._clock(node.name)
         started, look = clock.now(), next(self._looks)
@@ -236,7 +247,12 @@ class Run:
         self._prepare_gates(phases, nodes, workers_running)
         self._many = len(nodes) > self.environment.settings.forks
         threads = [
-            Thread(target=self._pipeline, args=(node, phases, results[node.name], workers_running), daemon=True, name=node.name)
+            Thread(
+                target=self._pipeline,
+                args=(node, phases, results[node.name], workers_running),
+                daemon=True,
+                name=node.name,
+            )
             for node in nodes
         ]
         for thread in threads:
@@ -245,7 +261,11 @@ class Run:
             while thread.is_alive():
                 thread.join(0.2)
         self.drop_token()
-        if self._resetting and len(results) == len(self.environment.nodes) and all(result.state == "done" for result in results.values()):
+        if (
+            self._resetting
+            and len(results) == len(self.environment.nodes)
+            and all(result.state == "done" for result in results.values())
+        ):
             self._keep(Record())
         end = max((self._clock(node.name).now() for node in nodes), default=started)
         return RunResult(results, end - started)
@@ -285,7 +305,10 @@ class Run:
             self.gates.open(gate.MASTER)
             self.gates.open(gate.NETWORK)
         else:
-            reason = verdict.seen or f"the API on {control.name} does not answer: first `fab -H {control.name} init --env {self.environment.name}`"
+            reason = (
+                verdict.seen
+                or f"the API on {control.name} does not answer: first `fab -H {control.name} init --env {self.environment.name}`"
+            )
             self.gates.fail(gate.MASTER, reason)
             self.gates.fail(gate.NETWORK, reason)
 
@@ -298,7 +321,9 @@ class Run:
                 self._through_broken_links(node, mine, result)
         except Blocked as blocked:
             result.state = "interrupted" if self.stopping.is_set() else "blocked"
-            result.error = KubefabError(f"{node.name}: waits for {blocked}", "when that is fixed, run the same command again")
+            result.error = KubefabError(
+                f"{node.name}: waits for {blocked}", "when that is fixed, run the same command again"
+            )
         except Interrupted as error:
             result.state, result.error = "interrupted", error
         except KubefabError as error:
@@ -314,9 +339,19 @@ class Run:
             self._after(node, result, workers_running)
             if not node.control_plane and self._many:
                 with suppress(EOFError, OSError):
-                    self.group.of(node).close()  # FORKS bounds the links that are open, not only the pipelines that work
+                    self.group.of(
+                        node
+                    ).close()  # FORKS bounds the links that are open, not only the pipelines that work
             error_text = result.error and result.error.message
-            self._log("node", node=node.name, state=result.state, phase=result.phase, step=result.step, steps=result.steps, error=error_text)
+            self._log(
+                "node",
+                node=node.name,
+                state=result.state,
+                phase=result.phase,
+                step=result.step,
+                steps=result.steps,
+                error=error_text,
+            )
             self.reporter.node_done(node.name, result)
 
     def _through_broken_links(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
@@ -344,7 +379,9 @@ class Run:
             for end in (node, self.environment.control_plane):
                 attempt(partial(open_, end), on=Unreachable, clock=self._clock(node.name), deadline=LINK_PATIENCE)
         except Unreachable as still:
-            raise Unreachable(f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy) from still
+            raise Unreachable(
+                f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy
+            ) from still
 
     def _after(self, node: Node, result: NodeResult, workers_running: set[str]) -> None:
         """Nobody may wait for a pipeline that has ended."""
@@ -370,7 +407,9 @@ class Run:
         again = result.facts is not None
         facts = result.facts = self.observe(node, settle=True)
         if again and not node.control_plane and self.control is not None:
-            self.observe(self.environment.control_plane)  # after the node: its join may have ended while the link was away
+            self.observe(
+                self.environment.control_plane
+            )  # after the node: its join may have ended while the link was away
         twin = self._claim(node, facts)
         if node.control_plane:
             self.gates.open(gate.SEEN, clock.now())
@@ -389,8 +428,15 @@ class Run:
             if phase.needs.get(node.role):
                 self._pass(phase.needs[node.role], node, phase.name)
                 started = clock.now()
-            if phase.name == "join" and facts.joined and self.control and self.control.node_object(facts.hostname) is None:
-                self.observe(self.environment.control_plane)  # an earlier run's join may have ended since that was looked at
+            if (
+                phase.name == "join"
+                and facts.joined
+                and self.control
+                and self.control.node_object(facts.hostname) is None
+            ):
+                self.observe(
+                    self.environment.control_plane
+                )  # an earlier run's join may have ended since that was looked at
             steps = 0
             ctx = self._context(node, facts, twin)
             actions = list(phase.run(ctx))
@@ -408,7 +454,9 @@ class Run:
             result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + clock.now() - started
             if changed and phase.name == gate.MASTER:  # workers need the CA hash that this phase made
                 facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
-                actions = list(guard.identity(self._context(node, facts, twin), phase.name))  # now that there is a cluster: which
+                actions = list(
+                    guard.identity(self._context(node, facts, twin), phase.name)
+                )  # now that there is a cluster: which
                 for action in actions:
                     result.step = action.id
                     result.steps += self._apply(node, action)
@@ -446,7 +494,12 @@ class Run:
     def _note(self, node: Node, facts: NodeFacts, twin: str) -> None:
         """Keep on this machine which cluster the environment has, once the control plane's machine is proved to be ours."""
         uid = facts.identity.uid
-        if uid and not self._resetting and uid != self.record.uid and guard.whose(self._context(node, facts, twin)).kind == Kind.OURS:
+        if (
+            uid
+            and not self._resetting
+            and uid != self.record.uid
+            and guard.whose(self._context(node, facts, twin)).kind == Kind.OURS
+        ):
             self._keep(self.record.now(uid))
 
     def _keep(self, record: Record) -> None:
@@ -465,8 +518,15 @@ class Run:
             facts = self.control
         control = self._first if self._resetting else self.control
         return Context(
-            self.environment, node, facts, self.recipe,
-            control=control, token=self._fresh_token(), twin=twin, choices=self.choices, record=self.record,
+            self.environment,
+            node,
+            facts,
+            self.recipe,
+            control=control,
+            token=self._fresh_token(),
+            twin=twin,
+            choices=self.choices,
+            record=self.record,
         )
 
     def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], twin: str) -> NodeFacts:
@@ -477,7 +537,10 @@ class Run:
             if phase.name == "reset":
                 dirt = (residue_then if self.environment.settings.manual else residue)(facts)
                 if dirt:
-                    what, how = f"{node.name}: not clean after reset", "run reset again; if it stays, the lines above name what to remove by hand"
+                    what, how = (
+                        f"{node.name}: not clean after reset",
+                        "run reset again; if it stays, the lines above name what to remove by hand",
+                    )
                     raise StepFailed(what, how, "\n".join(dirt))
                 continue
             left = [a for a in phase.run(self._context(node, facts, twin)) if isinstance(a, Step | Stop)]
@@ -591,7 +654,14 @@ class Run:
             else:
                 changes = self._wait(node, target, action) + action.changes
         except KubefabError as error:
-            self._log("failed", node=node.name, step=action.id, seconds=_since(clock, started), error=error.message, output=error.output[-4000:])
+            self._log(
+                "failed",
+                node=node.name,
+                step=action.id,
+                seconds=_since(clock, started),
+                error=error.message,
+                output=error.output[-4000:],
+            )
             raise
         self._log("end", node=node.name, step=action.id, seconds=_since(clock, started))
         return changes
@@ -623,7 +693,11 @@ class Run:
             done = outcome(self.group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT)
         if done.code == 0:
             return
-        command = step.commands[done.command - 1] if 0 < done.command <= len(step.commands) else f"writing {len(step.files)} files"
+        command = (
+            step.commands[done.command - 1]
+            if 0 < done.command <= len(step.commands)
+            else f"writing {len(step.files)} files"
+        )
         raise StepFailed(
             f"{target.name}: {step.title} failed (exit code {done.code})\n  $ {_short(command)}",
             step.hint,
@@ -670,11 +744,18 @@ class Run:
             if remedy:
                 tried.append(f"after {seconds:.0f} s: {remedy.title}")
                 self._log("remedy", node=node.name, step=wait.id, remedy=remedy.title, seen=seen)
-                self.reporter.note(f"{node.name}: {wait.title}: still {mask(seen or '')} after {seconds:.0f} s; {remedy.title}")
-                self._step(node, self.environment.control_plane if remedy.on else target, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
+                self.reporter.note(
+                    f"{node.name}: {wait.title}: still {mask(seen or '')} after {seconds:.0f} s; {remedy.title}"
+                )
+                self._step(
+                    node,
+                    self.environment.control_plane if remedy.on else target,
+                    Step(f"{wait.id}.remedy", remedy.title, remedy.commands),
+                )
         evidence = self._evidence(target, wait)
         raise StepFailed(
-            f"{node.name}: gave up waiting: {wait.title}\n  last seen: {seen}" + "".join(f"\n  tried {t}" for t in tried),
+            f"{node.name}: gave up waiting: {wait.title}\n  last seen: {seen}"
+            + "".join(f"\n  tried {t}" for t in tried),
             wait.hint,
             evidence,
         )
@@ -698,7 +779,10 @@ class Run:
     def _fresh_token(self) -> str:
         """The token for who decides now: another than before once that has lived so long that it might end before it is used."""
         with self._guard:
-            if self._minted is not None and self._clock(self.environment.control_plane.name).now() - self._minted > TOKEN_AGE:
+            if (
+                self._minted is not None
+                and self._clock(self.environment.control_plane.name).now() - self._minted > TOKEN_AGE
+            ):
                 self.token, self._minted = new_token(), None
             return self.token
 
@@ -708,7 +792,11 @@ class Run:
             tokens, self._tokens = self._tokens, []
         if not tokens:
             return
-        text = script.render("join.token.delete", (command("kubeadm", "token", "delete", *(t.split(".")[0] for t in tokens)),), lock=False)
+        text = script.render(
+            "join.token.delete",
+            (command("kubeadm", "token", "delete", *(t.split(".")[0] for t in tokens)),),
+            lock=False,
+        )
         try:
             outcome(self.group.of(self.environment.control_plane), "join.token.delete", text, PROBE_TIMEOUT)
         except KubefabError as error:
@@ -746,8 +834,13 @@ def _seen(wait: Wait, output: str) -> str | None:
 def _misread(node: Node, code: int, output: bytes, error: Exception) -> StepFailed:
     """What a node's answer that could not be read amounts to."""
     if isinstance(error, FormError):
-        remedy = error.remedy or f"look on that node what says so; nothing was decided from it, and nothing is done on {node.name} until it is right"
-        return Malformed(f"{node.name}: its answer has not the form that it must have: {error}", remedy, field=error.field)
+        remedy = (
+            error.remedy
+            or f"look on that node what says so; nothing was decided from it, and nothing is done on {node.name} until it is right"
+        )
+        return Malformed(
+            f"{node.name}: its answer has not the form that it must have: {error}", remedy, field=error.field
+        )
     why = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     return StepFailed(
         f"{node.name}: observing failed with exit code {code}: {why}",

@@ -29,9 +29,13 @@ def token_command(environment: Environment) -> str:
     """What makes a token that ends, on the control plane. Raises UsageError where there is none to be made."""
     settings, name = environment.settings, environment.name
     if settings.manual:
-        raise UsageError("Kubernetes 1.5 makes no tokens: its only one is in hosts.env", f"`inv cluster.info --env {name} --reveal`")
+        raise UsageError(
+            "Kubernetes 1.5 makes no tokens: its only one is in hosts.env", f"`inv cluster.info --env {name} --reveal`"
+        )
     if settings.dashboard == "none":
-        raise UsageError(f"{name} has no dashboard, whose service account the token is for", f"`inv cluster.kubeconfig --env {name}`")
+        raise UsageError(
+            f"{name} has no dashboard, whose service account the token is for", f"`inv cluster.kubeconfig --env {name}`"
+        )
     return f"kubectl -n kube-system create token {settings.dashboard} --duration {READING_TOKEN}"
 
 
@@ -58,9 +62,17 @@ def card(environment: Environment, *, reveal: bool = False, token: str = "", log
     url = f"http://{host}:{settings.influxdb_port}"
     asks = bool(login_command(environment))
     user = f"-u {ADMIN} " if asks else ""  # curl asks for the password
-    lines.append(Line("InfluxDB", f"{url}  (database k8s)", f"curl -sG {user}{url}/query --data-urlencode 'q=SHOW MEASUREMENTS ON k8s'"))
+    lines.append(
+        Line(
+            "InfluxDB",
+            f"{url}  (database k8s)",
+            f"curl -sG {user}{url}/query --data-urlencode 'q=SHOW MEASUREMENTS ON k8s'",
+        )
+    )
     if asks:
-        lines.append(Line("Login", f"user {ADMIN}, password {login or f'{MASKED}  (InfluxDB asks for it; --reveal shows it)'}"))
+        lines.append(
+            Line("Login", f"user {ADMIN}, password {login or f'{MASKED}  (InfluxDB asks for it; --reveal shows it)'}")
+        )
     return lines
 
 
@@ -74,13 +86,20 @@ def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]
     half = environment.settings.token.partition(".")[2]
     shown = half if reveal else MASKED
     if not half:
-        return [Line("API server", api, f"curl -sk {api}/healthz"), Line("Bearer token", f"no {environment.name.upper()}_TOKEN in hosts.local.env")]
+        return [
+            Line("API server", api, f"curl -sk {api}/healthz"),
+            Line("Bearer token", f"no {environment.name.upper()}_TOKEN in hosts.local.env"),
+        ]
     # its certificate has no other address than the one that kubeadm was told, and always this name
     through = f"--connect-to ::{api.removeprefix('https://')} https://kubernetes:{environment.settings.api_port}/api"
     return [
         Line("API server", api, f"curl -sk {api}/healthz"),
         Line("Bearer token", shown if reveal else f"{shown}  (--reveal shows it)"),
-        Line("Header", f"Authorization: Bearer {shown}", f"curl -s {_ca(environment.name)} {through} -H @- <<< 'Authorization: Bearer {shown}'"),
+        Line(
+            "Header",
+            f"Authorization: Bearer {shown}",
+            f"curl -s {_ca(environment.name)} {through} -H @- <<< 'Authorization: Bearer {shown}'",
+        ),
     ]
 
 
@@ -98,6 +117,10 @@ def _access_now(environment: Environment, api: str, token: str) -> list[Line]:
         make = f"kubectl --context {name} -n kube-system create token {dashboard} --duration {READING_TOKEN}"
         lines += [
             Line("Token", f"made on demand, ends after {READING_TOKEN}, may only read", make),
-            Line("Header", "Authorization: Bearer TOKEN", f'curl -s {ca} {api}/api -H @- <<< "Authorization: Bearer $({make})"'),
+            Line(
+                "Header",
+                "Authorization: Bearer TOKEN",
+                f'curl -s {ca} {api}/api -H @- <<< "Authorization: Bearer $({make})"',
+            ),
         ]
     return lines

@@ -85,7 +85,9 @@ def required(environment: Environment) -> list[Rule]:
 
 def _absent(rule: Rule, environment: Environment) -> bool:
     between_nodes = ADMIN not in (rule.source, rule.target)
-    return (between_nodes and not environment.workers) or (rule.setting == "DASHBOARD_PORT" and _without_dashboard(environment.settings))
+    return (between_nodes and not environment.workers) or (
+        rule.setting == "DASHBOARD_PORT" and _without_dashboard(environment.settings)
+    )
 
 
 def _without_dashboard(settings: Settings) -> bool:

@@ -42,7 +42,9 @@ def admins(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(word, strict=False) for word in re.split(r"[,\s]+", text) if word)
     except ValueError as error:
-        raise UsageError(f"--admin: {error}", "name your own network, like --admin 198.51.100.7/32; several with commas") from None
+        raise UsageError(
+            f"--admin: {error}", "name your own network, like --admin 198.51.100.7/32; several with commas"
+        ) from None
 
 
 def openings(environment: Environment, admin: tuple[Network, ...]) -> list[Opening]:
@@ -52,7 +54,11 @@ def openings(environment: Environment, admin: tuple[Network, ...]) -> list[Openi
         for target in _TARGETS[rule.target]:
             if target == WORKERS and not environment.workers:
                 continue
-            sources = _outside(environment, rule, target, admin) if rule.source == ADMIN else _narrowed(environment, rule, target)
+            sources = (
+                _outside(environment, rule, target, admin)
+                if rule.source == ADMIN
+                else _narrowed(environment, rule, target)
+            )
             if sources:
                 found.append(Opening(rule, target, sources))
     return found
@@ -62,7 +68,9 @@ def _outside(environment: Environment, rule: Rule, target: str, admin: tuple[Net
     """Who comes from outside: `admin`, and for SSH the bastions through which it goes."""
     if not admin or rule.setting != "SSH_PORT":
         return admin
-    hosts = [host for node in environment.nodes if node.control_plane == (target == CONTROL) for host in _bastions(node)]
+    hosts = [
+        host for node in environment.nodes if node.control_plane == (target == CONTROL) for host in _bastions(node)
+    ]
     return tuple(dict.fromkeys((*admin, *(ipaddress.ip_network(host) for host in hosts))))
 
 
@@ -104,9 +112,20 @@ def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
     if not admin:
         ports = ", ".join(dict.fromkeys(f"{rule.protocol} {rule.ports} ({rule.purpose})" for rule in outside))
         left_out = f"left out, because --admin CIDR does not say who may: {ports}"
-        return [left_out, *([f"SSH goes through {jumps}: the address by which that reaches the nodes must be let in too"] if jumps else [])]
+        return [
+            left_out,
+            *(
+                [f"SSH goes through {jumps}: the address by which that reaches the nodes must be let in too"]
+                if jumps
+                else []
+            ),
+        ]
     through = f"WARNING: SSH goes through {jumps}: if the nodes see it come from another address than that (a private one), name that in --admin too"
-    everybody = [f"WARNING: {network} is everybody; the dashboard and InfluxDB are plain HTTP" for network in admin if network.prefixlen == 0]
+    everybody = [
+        f"WARNING: {network} is everybody; the dashboard and InfluxDB are plain HTTP"
+        for network in admin
+        if network.prefixlen == 0
+    ]
     return [through] * bool(jumps) + everybody
 
 
@@ -120,9 +139,15 @@ def aws(environment: Environment, admin: tuple[Network, ...]) -> Iterator[str]:
         yield f': "${{{_variable(target)}:?the security group of the {target}, like sg-0123456789abcdef0}}"'
     for opening in found:
         rule = opening.rule
-        permission: dict[str, object] = {"IpProtocol": rule.protocol.lower(), "FromPort": rule.first, "ToPort": rule.last}
+        permission: dict[str, object] = {
+            "IpProtocol": rule.protocol.lower(),
+            "FromPort": rule.first,
+            "ToPort": rule.last,
+        }
         for key, cidr, version in (("IpRanges", "CidrIp", 4), ("Ipv6Ranges", "CidrIpv6", 6)):
-            ranges = [{cidr: str(n), "Description": opening.description} for n in opening.sources if n.version == version]
+            ranges = [
+                {cidr: str(n), "Description": opening.description} for n in opening.sources if n.version == version
+            ]
             if ranges:
                 permission[key] = ranges
         group = f'--group-id "${_variable(opening.target)}"'
@@ -162,7 +187,9 @@ def nftables(environment: Environment, admin: tuple[Network, ...]) -> Iterator[s
     The chain stands before DNAT, else NodePorts would pass it by; it judges only what is meant for the machine itself.
     """
     if not admin:
-        raise UsageError("rules for nftables need --admin: what is not named is dropped, your SSH too", "--admin YOUR.NETWORK/32")
+        raise UsageError(
+            "rules for nftables need --admin: what is not named is dropped, your SSH too", "--admin YOUR.NETWORK/32"
+        )
     found = openings(environment, admin)
     for target in dict.fromkeys(opening.target for opening in found):
         yield f"# --- {target}: /etc/nftables.d/kubefab.nft there, `nft -f` it (nothing else is flushed)"

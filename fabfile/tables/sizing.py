@@ -15,8 +15,8 @@ from ..errors import UsageError
 from ..inventory import Environment
 
 DATED = "2026-11"
-GAP = "the original says below 5 and from 6; 5 counts as the first class, as on Kubernetes' page \"Building Large Clusters\" of that time"
-BEYOND = "the original ends at 100 nodes; this class is from Kubernetes' page \"Building Large Clusters\" of that time"
+GAP = 'the original says below 5 and from 6; 5 counts as the first class, as on Kubernetes\' page "Building Large Clusters" of that time'
+BEYOND = 'the original ends at 100 nodes; this class is from Kubernetes\' page "Building Large Clusters" of that time'
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class Advice:
 def advise(nodes: int, environment: Environment | None = None) -> tuple[Advice, Advice]:
     """For a cluster of `nodes` workers. Raises UsageError for fewer than 1."""
     if nodes < 1:
-        raise UsageError(f"--nodes {nodes}: a cluster has at least one", "--nodes 5: how many workers, without the control plane")
+        raise UsageError(
+            f"--nodes {nodes}: a cluster has at least one", "--nodes 5: how many workers, without the control plane"
+        )
     remarks = []
     if nodes == 5:
         remarks.append(GAP)
@@ -88,9 +90,20 @@ def advise(nodes: int, environment: Environment | None = None) -> tuple[Advice, 
     control, worker = _of(nodes, CONTROL_PLANE), _of(nodes, WORKER)
     if control.then.cpus < 2:
         remarks.append(f"{control.then.name} has one CPU: enough for 1.5, refused by every release of today")
-    small = (f"{worker.then.name} has {worker.then.memory:g} GiB, less than kubeadm asks for today",) if worker.then.memory < 2 else ()
+    small = (
+        (f"{worker.then.name} has {worker.then.memory:g} GiB, less than kubeadm asks for today",)
+        if worker.then.memory < 2
+        else ()
+    )
     return (
-        Advice("control plane", control.then, control.now, _used(environment, True), MINIMUM["control plane"], tuple(remarks)),
+        Advice(
+            "control plane",
+            control.then,
+            control.now,
+            _used(environment, True),
+            MINIMUM["control plane"],
+            tuple(remarks),
+        ),
         Advice("worker", worker.then, worker.now, _used(environment, False), MINIMUM["worker"], small),
     )
 
@@ -101,7 +114,11 @@ def _of(nodes: int, table: tuple[Size, ...]) -> Size:
 
 def _used(environment: Environment | None, control_plane: bool) -> str:
     """The types that the inventory names for that role; without any, the manual's."""
-    named = [n.instance for n in environment.nodes if n.instance and n.control_plane == control_plane] if environment else []
+    named = (
+        [n.instance for n in environment.nodes if n.instance and n.control_plane == control_plane]
+        if environment
+        else []
+    )
     return ", ".join(dict.fromkeys(named)) or f"{IN_USE[0 if control_plane else 1].then.name} (the manual's clusters)"
 
 

@@ -36,4 +36,6 @@ def line(text: str, limit: int = 300) -> str:
 def listed(words: Sequence[str], most: int, separator: str = ", ") -> str:
     """The first `most` words, and how many more there are: `w1, w2 and 3 more`."""
     left = len(words) - most
-    return separator.join(words[:most]) + (f"{separator.rstrip().removesuffix(',')} and {left} more" if left > 0 else "")
+    return separator.join(words[:most]) + (
+        f"{separator.rstrip().removesuffix(',')} and {left} more" if left > 0 else ""
+    )

@@ -102,7 +102,9 @@ class Word(str):
         return len(told) <= cls.LONGEST and cls.FORM.fullmatch(told) is not None
 
 
-yaml.representer.SafeRepresenter.add_multi_representer(Word, lambda dumper, told: dumper.represent_str(str(told)))  # kubeadm's files hold some
+yaml.representer.SafeRepresenter.add_multi_representer(
+    Word, lambda dumper, told: dumper.represent_str(str(told))
+)  # kubeadm's files hold some
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 
@@ -119,7 +121,11 @@ class Hostname(Name):
     """A host name that can be a node's: it is also the value of a label, so at most 63 characters."""
 
     __slots__ = ()
-    FIELD, WANTED, LONGEST = "hostname", "a node's name: lower-case letters, digits, - and ., at most 63 characters (RFC 1123)", 63
+    FIELD, WANTED, LONGEST = (
+        "hostname",
+        "a node's name: lower-case letters, digits, - and ., at most 63 characters (RFC 1123)",
+        63,
+    )
     REMEDY = "`hostnamectl set-hostname …` there: lower-case letters, digits, - and ., at most 63 characters"
 
 
@@ -327,17 +333,30 @@ def _pods(value: object, field: str) -> str:
     return network(value, field) if value != "" else ""
 
 
-_METADATA = {"name!": name, "namespace": name, "uid": string, "labels": strings, "annotations": strings, "deletionTimestamp": string}
+_METADATA = {
+    "name!": name,
+    "namespace": name,
+    "uid": string,
+    "labels": strings,
+    "annotations": strings,
+    "deletionTimestamp": string,
+}
 CONDITIONS = many(record({"type!": string, "status!": string, "reason": string, "message": string}))
 NODE = record(
     {
         "metadata!": record(_METADATA),
         "spec": record({"podCIDR": _pods, "unschedulable": flag, "providerID": string}),
         "status": record(
-            {"conditions": CONDITIONS, "addresses": many(record({"type!": string, "address!": string})), "nodeInfo": strings}
+            {
+                "conditions": CONDITIONS,
+                "addresses": many(record({"type!": string, "address!": string})),
+                "nodeInfo": strings,
+            }
         ),
     }
 )
+
+
 def _image(value: object, field: str) -> str:
     return value if isinstance(value, str) and has(value, IMAGE, 400) else ""
 
@@ -346,7 +365,9 @@ _CONTAINERS = many(record({"name": string, "image": _image}))
 WORKLOAD = record(
     {
         "metadata!": record(_METADATA),
-        "spec": record({"template": record({"spec": record({"initContainers": _CONTAINERS, "containers": _CONTAINERS})})}),
+        "spec": record(
+            {"template": record({"spec": record({"initContainers": _CONTAINERS, "containers": _CONTAINERS})})}
+        ),
         "status": record({"availableReplicas": whole}),
     }
 )

@@ -57,7 +57,9 @@ def parse(output: str) -> tuple[Date, ...]:
     words = [line.split(maxsplit=2) for line in output.split("\n")]
     kinds = {"cert": forms.PATH, "token": "[a-z0-9]{6}"}
     return tuple(
-        Date(w[0], w[1], seconds_of(w[2]) if len(w) > 2 else 0.0) for w in words if len(w) > 1 and w[0] in kinds and forms.has(w[1], kinds[w[0]])
+        Date(w[0], w[1], seconds_of(w[2]) if len(w) > 2 else 0.0)
+        for w in words
+        if len(w) > 1 and w[0] in kinds and forms.has(w[1], kinds[w[0]])
     )
 
 
@@ -78,7 +80,12 @@ def ask(environment: Environment, group: NodeGroup, nodes: Sequence[Node]) -> di
 
 def lines(calendar: Mapping[str, Sequence[Date]], now: float) -> list[str]:
     """For people: the first certificate to end, all that end soon, the tokens."""
-    certificates = sorted((date.ends, node, date.name) for node, dates in calendar.items() for date in dates if date.kind == "cert" and date.ends)
+    certificates = sorted(
+        (date.ends, node, date.name)
+        for node, dates in calendar.items()
+        for date in dates
+        if date.kind == "cert" and date.ends
+    )
     soon = [item for item in certificates if item[0] - now < SOON]
     told = [f"certificate {name} on {node} {_until(ends, now)}" for ends, node, name in soon]
     if certificates and not soon:

@@ -16,7 +16,9 @@ from ..steps import command
 from ..text import forms
 
 TIMEOUT = 30.0  # seconds
-LIMIT = 1 << 20  # bytes of the answer; pods come first, so that of a huge cluster the first pods are cut off and no namespace
+LIMIT = (
+    1 << 20
+)  # bytes of the answer; pods come first, so that of a huge cluster the first pods are cut off and no namespace
 NAMED = 3  # of each kind; the others are counted
 WIDTH = 80
 _NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease", "kube-flannel", "monitoring"})
@@ -24,15 +26,40 @@ _NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lea
 _PODS = {
     "kube-system": frozenset(
         {
-            *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kube-dns", "headlamp", "kube-web-view"),
-            *("kube-discovery", "dummy", "flannel", "kube-flannel", "influxdb", "monitoring-influxdb", "heapster", "kubernetes-dashboard"),  # of 1.5
+            *(
+                "etcd",
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kube-proxy",
+                "kube-dns",
+                "headlamp",
+                "kube-web-view",
+            ),
+            *(
+                "kube-discovery",
+                "dummy",
+                "flannel",
+                "kube-flannel",
+                "influxdb",
+                "monitoring-influxdb",
+                "heapster",
+                "kubernetes-dashboard",
+            ),  # of 1.5
         }
     ),
     "kube-flannel": frozenset({"flannel"}),
     "monitoring": frozenset({"monitoring-influxdb", "telegraf"}),
 }
 _VOLUMES = {("PersistentVolume", "", VOLUME), ("PersistentVolumeClaim", "monitoring", "influxdb")}  # InfluxDB's folder
-_COLUMNS = (".kind", ".metadata.namespace", ".metadata.name", ".metadata.labels.app", ".metadata.labels.k8s-app", ".metadata.labels.component")
+_COLUMNS = (
+    ".kind",
+    ".metadata.namespace",
+    ".metadata.name",
+    ".metadata.labels.app",
+    ".metadata.labels.k8s-app",
+    ".metadata.labels.component",
+)
 _PATH = "{range .items[*]}" + '{"|"}'.join(f"{{{column}}}" for column in _COLUMNS) + '{"\\n"}{end}'
 _KINDS = "pods,persistentvolumeclaims,persistentvolumes,namespaces"
 
@@ -74,7 +101,9 @@ def parse(output: str) -> Contents | None:
         whole = whole or (kind, name) == ("Namespace", "default")
         if (kind, namespace, name) in _VOLUMES:
             continue
-        if (kind == "Namespace" and name in _NAMESPACES) or (kind == "Pod" and _PODS.get(namespace, frozenset()) & set(labels)):
+        if (kind == "Namespace" and name in _NAMESPACES) or (
+            kind == "Pod" and _PODS.get(namespace, frozenset()) & set(labels)
+        ):
             continue
         found[kind].append(f"{namespace}/{name}" if namespace else name)
     if not whole:
@@ -90,7 +119,10 @@ def parse(output: str) -> Contents | None:
 
 def strangers(environment: Environment, control: NodeFacts | None, hostnames: Iterable[str]) -> tuple[str, ...]:
     """Nodes in the API that hosts.env lacks: by none of its addresses, nor by the hostname of a machine that was seen."""
-    known, addresses = set(hostnames), {node.address for node in environment.nodes} | {node.host for node in environment.nodes}
+    known, addresses = (
+        set(hostnames),
+        {node.address for node in environment.nodes} | {node.host for node in environment.nodes},
+    )
     nodes = control.nodes if control else ()
     return tuple(
         node["metadata"]["name"]
@@ -103,7 +135,12 @@ def strangers(environment: Environment, control: NodeFacts | None, hostnames: It
 def lines(environment: Environment, found: Contents | str, foreign_nodes: tuple[str, ...]) -> Iterator[str]:
     """For a person, at most 80 columns wide."""
     if isinstance(found, str):
-        yield from textwrap.wrap(f"what runs in {environment.name} is not known: {found}", WIDTH, subsequent_indent="  ", break_long_words=False)
+        yield from textwrap.wrap(
+            f"what runs in {environment.name} is not known: {found}",
+            WIDTH,
+            subsequent_indent="  ",
+            break_long_words=False,
+        )
         return
     theirs = " that {} neither Kubernetes' nor kubefab's"
     rows = [

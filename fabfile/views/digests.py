@@ -34,7 +34,11 @@ def collect(recipe: Recipe, control_plane: str, observed: Mapping[str, NodeFacts
     missing = []
     for image in map(images.full, recipe.images(control.kubeadm_images)):
         pinned = applied.get(image, "")
-        held = {node: facts.digests[image] for node, facts in observed.items() if image in facts.digests} if not pinned else {}
+        held = (
+            {node: facts.digests[image] for node, facts in observed.items() if image in facts.digests}
+            if not pinned
+            else {}
+        )
         if pinned:
             pins[image] = pinned
         elif len(set(held.values())) > 1:
@@ -60,7 +64,9 @@ def _applied(control: NodeFacts) -> Iterator[tuple[str, str]]:
 
 def write(path: Path, text: str) -> None:
     """Put a lock file in place, whole or not at all: the one that is there is in use while this command runs."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as stream:
         stream.write(text)
     Path(stream.name).chmod(0o644)
     Path(stream.name).replace(path)

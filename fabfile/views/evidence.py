@@ -165,11 +165,18 @@ def _told(found: Iterable[Clue]) -> Iterator[str]:
 def index(environment: Environment, files: Mapping[str, str], unreachable: Mapping[str, str], when: float) -> str:
     """The bundle's first page: likely causes, who could not be asked, and what is where."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
-    lines = [f"# Evidence of {environment.name}, {stamp}", "", f"Kubernetes {environment.settings.kubernetes}; secrets are taken out.", ""]
+    lines = [
+        f"# Evidence of {environment.name}, {stamp}",
+        "",
+        f"Kubernetes {environment.settings.kubernetes}; secrets are taken out.",
+        "",
+    ]
     found = clues(files)
     lines += ["## Likely causes", "", *_told(clue for clue in found if not clue.earlier)]
     if all(clue.earlier for clue in found):
-        lines.append("None of the known failures shows now. Begin with `kubelet.log` of the node that is not Ready, then `events`.")
+        lines.append(
+            "None of the known failures shows now. Begin with `kubelet.log` of the node that is not Ready, then `events`."
+        )
     if any(clue.earlier for clue in found):
         lines += ["", "## Seen earlier, perhaps over since", "", *_told(clue for clue in found if clue.earlier)]
     if unreachable:

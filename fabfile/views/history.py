@@ -38,7 +38,11 @@ def past(events: Iterable[Mapping[str, Any]]) -> Past:
     for event in events:
         node = event.get("node")
         if event.get("event") == "run":
-            command, nodes, phases = str(event.get("command", "")), set(event.get("nodes", ())), tuple(event.get("phases", ()))
+            command, nodes, phases = (
+                str(event.get("command", "")),
+                set(event.get("nodes", ())),
+                tuple(event.get("phases", ())),
+            )
         if not isinstance(node, str):
             whole = whole or ("exit" in event)
             continue
@@ -50,9 +54,13 @@ def past(events: Iterable[Mapping[str, Any]]) -> Past:
     nodes = nodes or (turned_up if whole else turned_up | only_looked_at)
     if not phases:
         words = {word.removeprefix("cluster.") for word in command.split()}
-        one_phase = {"reset"} if "reset" in words else planned if "bootstrap" not in words and len(planned) == 1 else set()
+        one_phase = (
+            {"reset"} if "reset" in words else planned if "bootstrap" not in words and len(planned) == 1 else set()
+        )
         phases = tuple(name for name in EVERY if name in one_phase) or tuple(phase.name for phase in BOOTSTRAP)
-    stopped = {name: str(ends.get(name, {}).get("phase") or "") for name in nodes if ends.get(name, {}).get("state") != "done"}
+    stopped = {
+        name: str(ends.get(name, {}).get("phase") or "") for name in nodes if ends.get(name, {}).get("state") != "done"
+    }
     return Past(frozenset(nodes), phases, stopped)
 
 

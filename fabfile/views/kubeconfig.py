@@ -99,7 +99,9 @@ def entry(environment: Environment, admin: str, name: str = "") -> Entry:
         source: Any = yaml.safe_load(admin) if len(admin) <= LARGEST_ADMIN_CONF else None
         (cluster,), (user,) = ([dict(item[key]) for item in source[f"{key}s"]] for key in ("cluster", "user"))
     except (yaml.YAMLError, RecursionError, LookupError, TypeError, ValueError):
-        raise KubefabError("the control plane's admin.conf cannot be read", "is it initialised? `inv cluster.status`") from None
+        raise KubefabError(
+            "the control plane's admin.conf cannot be read", "is it initialised? `inv cluster.status`"
+        ) from None
     for value in user.values():
         register(str(value))
     cluster.pop("server", None)
@@ -112,7 +114,11 @@ def entry(environment: Environment, admin: str, name: str = "") -> Entry:
     if wrong:
         raise _refused(environment, f"has no {wrong[0]} in the form of base64 PEM", "kubeadm writes it so")
     server = f"https://{bracketed(environment.control_plane.host)}:{environment.settings.api_port}"
-    return Entry(name or environment.name, {key: cluster[key] for key in _CLUSTER} | {"server": server}, {key: user[key] for key in _USER})
+    return Entry(
+        name or environment.name,
+        {key: cluster[key] for key in _CLUSTER} | {"server": server},
+        {key: user[key] for key in _USER},
+    )
 
 
 def _refused(environment: Environment, what: str, why: str) -> KubefabError:
@@ -139,7 +145,9 @@ def _ca(cluster: Mapping[str, Any]) -> str:
 # --- putting in and taking out
 
 
-def merge(path: Path, environment: Environment, admin: str, context: str = "", clock: Clock | None = None) -> Path | None:
+def merge(
+    path: Path, environment: Environment, admin: str, context: str = "", clock: Clock | None = None
+) -> Path | None:
     """Put the cluster into the kubeconfig at `path` as `context` (default: the environment's name), and make it the current one.
 
     Returns the copy of the file as it was before, if one was made.  Raises KubefabError when an entry of that name is not this cluster's.
@@ -147,7 +155,10 @@ def merge(path: Path, environment: Environment, admin: str, context: str = "", c
     new = entry(environment, admin, context)
     with _locked(path, clock or RealClock()):
         text, before = _read(path)
-        noted = next((note for note in notes(environment) if note.path == str(path.absolute()) and note.context == new.name), None)
+        noted = next(
+            (note for note in notes(environment) if note.path == str(path.absolute()) and note.context == new.name),
+            None,
+        )
         _refuse_foreign(path, environment, before, new, noted)
         after = dict(before)
         for key, item in new.lists().items():
@@ -192,17 +203,26 @@ def _is_ours_user(user: Mapping[str, Any]) -> bool:
     return isinstance(user.get("user"), dict) and set(user["user"]) == set(_USER)
 
 
-def _refuse_foreign(path: Path, environment: Environment, config: Mapping[str, Any], new: Entry, noted: Note | None) -> None:
+def _refuse_foreign(
+    path: Path, environment: Environment, config: Mapping[str, Any], new: Entry, noted: Note | None
+) -> None:
     """Raises KubefabError unless the entries of these names are this cluster's: by its CA, its address, or our note."""
     cluster, user, context = (_named(config, key, item["name"]) for key, item in new.lists().items())
     if not (cluster or user or context):
         return
     inside = cluster.get("cluster")
     ours = isinstance(inside, dict) and (
-        _ca(inside) in (new.ca, noted.ca if noted else "") or (inside.get("server") == new.cluster["server"] and set(inside) == {*_CLUSTER, "server"})
+        _ca(inside) in (new.ca, noted.ca if noted else "")
+        or (inside.get("server") == new.cluster["server"] and set(inside) == {*_CLUSTER, "server"})
     )
     if not ours and (cluster or not noted):
-        what = f"cluster {new.name} of another CA and address" if cluster else f"context {new.name}" if context else f"user {new.user_name}"
+        what = (
+            f"cluster {new.name} of another CA and address"
+            if cluster
+            else f"context {new.name}"
+            if context
+            else f"user {new.user_name}"
+        )
     elif user and not _is_ours_user(user):
         what = f"user {new.user_name} with another login"
     elif context and {key: (context.get("context") or {}).get(key) for key in ("cluster", "user")} != new.context:
@@ -262,7 +282,11 @@ def _locked(path: Path, clock: Clock) -> Iterator[None]:
             lock = place.with_name(f"{place.name}.lock")
             take = partial(os.open, lock, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0)
             try:
-                os.close(attempt(take, on=FileExistsError, clock=clock, deadline=LOCK_PATIENCE, first_wait=0.05, longest_wait=0.5))
+                os.close(
+                    attempt(
+                        take, on=FileExistsError, clock=clock, deadline=LOCK_PATIENCE, first_wait=0.05, longest_wait=0.5
+                    )
+                )
             except FileExistsError:
                 raise KubefabError(
                     f"{lock} is there: another program is writing {path}, or died while it did",
@@ -290,7 +314,10 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
     if config is None:
         return text, {"apiVersion": "v1", "kind": "Config", "preferences": {}, **{key: [] for key in LISTS}}
     lists = [config.get(key) or [] for key in LISTS] if isinstance(config, dict) else [None]
-    if not all(isinstance(items, list) and all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in items) for items in lists):
+    if not all(
+        isinstance(items, list) and all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in items)
+        for items in lists
+    ):
         raise KubefabError(f"{path} is not a kubeconfig", remedy)
     return text, config
 

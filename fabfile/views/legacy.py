@@ -19,7 +19,16 @@ from ..steps import Action, Step, Stop, Wait
 from .plan import assumed, plan
 
 OURS = "--"  # stands for the ID of what the manual does not have
-_LETTER = {"prep": "P", "install": "I", "registry": "R", "master": "M", "network": "N", "join": "J", "addons": "A", "reset": "X"}
+_LETTER = {
+    "prep": "P",
+    "install": "I",
+    "registry": "R",
+    "master": "M",
+    "network": "N",
+    "join": "J",
+    "addons": "A",
+    "reset": "X",
+}
 
 
 def rendering(environment: Environment) -> str:
@@ -40,12 +49,19 @@ def rendering(environment: Environment) -> str:
 def _with_leftovers(facts: NodeFacts, identity: Identity) -> NodeFacts:
     """Of a cluster of this environment: another's would not be touched."""
     packages = dict.fromkeys(("docker.io", *PACKAGES), "1")
-    return replace(facts, links={name: Link(name) for name in ("cni0", "flannel.1")}, packages=packages, identity=identity)
+    return replace(
+        facts, links={name: Link(name) for name in ("cni0", "flannel.1")}, packages=packages, identity=identity
+    )
 
 
 def _observed(manual: Manual) -> list[str]:
     line = next(line for line in manual.lines() if line.id == "P1")
-    return ["", "## prep on every node", f"P1  {line.text}", "      part of observing: ip -j addr || ip addr || ifconfig -a"]
+    return [
+        "",
+        "## prep on every node",
+        f"P1  {line.text}",
+        "      part of observing: ip -j addr || ip addr || ifconfig -a",
+    ]
 
 
 def _plan(environment: Environment, phases: Sequence[Phase], facts: dict[str, NodeFacts]) -> Iterator[str]:

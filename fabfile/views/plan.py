@@ -29,7 +29,13 @@ class Planned:
 def assumed(node: Node, environment: Environment) -> NodeFacts:
     """A fresh Ubuntu machine of sufficient size: what a plan starts from when nothing was observed."""
     if environment.settings.manual:
-        return NodeFacts(os_id="ubuntu", os_version="16.04", os_name="Ubuntu 16.04 (assumed)", hostname=Hostname(node.name), arch="x86_64")
+        return NodeFacts(
+            os_id="ubuntu",
+            os_version="16.04",
+            os_name="Ubuntu 16.04 (assumed)",
+            hostname=Hostname(node.name),
+            arch="x86_64",
+        )
     return NodeFacts(
         os_id="ubuntu",
         os_version="24.04",
@@ -59,7 +65,11 @@ def plan(
     recipe = recipe_for(environment)
     token = f"{LATER[:1]}minted for each run>"
     control, record = environment.control_plane, recall(environment)
-    base = dict(observed) if observed is not None else {node.name: assumed(node, environment) for node in environment.nodes}
+    base = (
+        dict(observed)
+        if observed is not None
+        else {node.name: assumed(node, environment) for node in environment.nodes}
+    )
     for phase in for_release(environment, phases):
         for node in nodes:
             if node.role not in phase.roles or node.name not in base:
@@ -70,7 +80,16 @@ def plan(
                 facts = facts if facts.api_ready else replace(facts, api_ready=True, identity=replace(known, uid=""))
             if phase.name in ("master", "join"):
                 facts = replace(facts, digests={**facts.digests, **recipe.pins})
-            context = Context(environment, node, facts, recipe, base.get(control.name), token, choices=choices or Choices(), record=record)
+            context = Context(
+                environment,
+                node,
+                facts,
+                recipe,
+                base.get(control.name),
+                token,
+                choices=choices or Choices(),
+                record=record,
+            )
             actions = tuple(phase.run(context))
             base[node.name] = after(base[node.name], actions)
             if actions:
@@ -103,13 +122,29 @@ def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterat
 
 def as_data(planned: Planned, *, reveal: bool = False) -> dict[str, Any]:
     """The plan of one phase on one node as JSON values; `reveal` shows secrets that stand in commands."""
-    return {"node": planned.node, "phase": planned.phase, "steps": [_action(a, str if reveal else mask) for a in planned.actions]}
+    return {
+        "node": planned.node,
+        "phase": planned.phase,
+        "steps": [_action(a, str if reveal else mask) for a in planned.actions],
+    }
 
 
 def _action(action: Action, shown: Callable[[str], str]) -> dict[str, Any]:
     if isinstance(action, Stop):
         return {"id": action.id, "kind": "stop", "reason": action.reason, "remedy": action.remedy}
     if isinstance(action, Wait):
-        return {"id": action.id, "kind": "wait", "title": action.title, "probe": shown(action.probe), "deadline": action.deadline}
+        return {
+            "id": action.id,
+            "kind": "wait",
+            "title": action.title,
+            "probe": shown(action.probe),
+            "deadline": action.deadline,
+        }
     files = [{"path": f.path, "mode": f.mode, "sha256": None if f.secret else f.sha256} for f in action.files]
-    return {"id": action.id, "kind": "step", "title": action.title, "files": files, "commands": [shown(c) for c in action.commands]}
+    return {
+        "id": action.id,
+        "kind": "step",
+        "title": action.title,
+        "files": files,
+        "commands": [shown(c) for c in action.commands],
+    }

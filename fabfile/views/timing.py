@@ -129,7 +129,9 @@ def _take(timing: Timing, kind: str, node: str, event: Mapping[str, Any], at: fl
 
 
 def _shift(timing: Timing, zero: float) -> None:
-    timing.spans = sorted((Span(s.node, s.name, s.phase, s.start - zero, s.end - zero, s.ok) for s in timing.spans), key=lambda s: s.start)
+    timing.spans = sorted(
+        (Span(s.node, s.name, s.phase, s.start - zero, s.end - zero, s.ok) for s in timing.spans), key=lambda s: s.start
+    )
     timing.passed = [Passed(p.node, p.gate, p.at - zero, p.seconds) for p in timing.passed]
     timing.opened = {key: at - zero for key, at in timing.opened.items()}
 
@@ -162,10 +164,18 @@ def critical_path(timing: Timing) -> list[Span]:
 
 
 def _before(timing: Timing, span: Span) -> Span | None:
-    earlier = [s for s in timing.spans if s.node == span.node and s.end <= span.start + SLACK and s is not span and s.start < span.start]
+    earlier = [
+        s
+        for s in timing.spans
+        if s.node == span.node and s.end <= span.start + SLACK and s is not span and s.start < span.start
+    ]
     own = max(earlier, key=lambda s: s.end, default=None)
     since = own.end if own else 0.0
-    stood = [p for p in timing.passed if p.node == span.node and p.seconds > SLACK and since - SLACK <= p.at <= span.start + SLACK]
+    stood = [
+        p
+        for p in timing.passed
+        if p.node == span.node and p.seconds > SLACK and since - SLACK <= p.at <= span.start + SLACK
+    ]
     if stood:
         gate = max(stood, key=lambda p: p.at)
         opener = _opener(timing, gate, span.node)
@@ -177,7 +187,11 @@ def _before(timing: Timing, span: Span) -> Span | None:
 def _opener(timing: Timing, gate: Passed, waiting: str) -> Span | None:
     """The last span of the phase that opened this gate."""
     phase = _OPENERS.get(gate.gate, gate.gate)
-    ends = [(at, node) for (node, name), at in timing.opened.items() if name == phase and node != waiting and at <= gate.at + SLACK]
+    ends = [
+        (at, node)
+        for (node, name), at in timing.opened.items()
+        if name == phase and node != waiting and at <= gate.at + SLACK
+    ]
     if not ends:
         return None
     at, node = min(ends) if gate.gate == "members" else max(ends)
@@ -225,7 +239,9 @@ def data(timing: Timing) -> dict[str, Any]:
             }
             for node in timing.nodes
         },
-        "critical_path": [{"node": s.node, "step": s.name, "start": round(s.start, 3), "seconds": round(s.seconds, 3)} for s in path],
+        "critical_path": [
+            {"node": s.node, "step": s.name, "start": round(s.start, 3), "seconds": round(s.seconds, 3)} for s in path
+        ],
         "critical_seconds": round(length, 3),
         "ratio": round(timing.seconds / length, 3) if length else None,
     }
@@ -242,7 +258,9 @@ WIDTH, ROW, LEFT, TOP = 1000, 26, 90, 28
 
 def html(timing: Timing, title: str) -> str:
     """A page with everything in it: no script, no request; opens offline."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     path = critical_path(timing)
     length = path_seconds(path)
     total = max([timing.seconds, *(s.end for s in timing.spans)], default=1.0) or 1.0

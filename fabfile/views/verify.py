@@ -95,11 +95,19 @@ def manifest(namespace: str, image: str) -> str:
         "name": "probe",
         "image": image,
         "imagePullPolicy": "Always",  # the pull is part of the proof
-        "command": ["sh", "-c", f'mkdir -p /tmp/www && echo "$NODE" > /tmp/www/index.html && exec httpd -f -p {PORT} -h /tmp/www'],
+        "command": [
+            "sh",
+            "-c",
+            f'mkdir -p /tmp/www && echo "$NODE" > /tmp/www/index.html && exec httpd -f -p {PORT} -h /tmp/www',
+        ],
         "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
         "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     template = {
@@ -108,13 +116,22 @@ def manifest(namespace: str, image: str) -> str:
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
             "tolerations": [{"operator": "Exists"}],
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65534,
+                "runAsGroup": 65534,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [container],
             "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}}],
         },
     }
     documents = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {LABEL: "true", ENFORCE: "restricted"}}},
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": namespace, "labels": {LABEL: "true", ENFORCE: "restricted"}},
+        },
         {
             "apiVersion": "apps/v1",
             "kind": "DaemonSet",
@@ -141,7 +158,9 @@ _POD = forms.record(
                 "phase": forms.string,
                 "podIP": forms.address,
                 "conditions": forms.CONDITIONS,
-                "containerStatuses": forms.many(forms.record({"state": forms.record({"waiting": _WHY, "terminated": _WHY})})),
+                "containerStatuses": forms.many(
+                    forms.record({"state": forms.record({"waiting": _WHY, "terminated": _WHY})})
+                ),
             }
         ),
     }
@@ -165,7 +184,13 @@ def _probe(item: Mapping[str, Any]) -> Probe:
             trouble = forms.text(" ".join(filter(None, (waiting.get("reason", ""), waiting.get("message", "")))))
     if not trouble and not status.get("containerStatuses"):
         trouble = forms.text(status.get("phase", "Pending"), 40)
-    return Probe(item["metadata"]["name"], item.get("spec", {}).get("nodeName", ""), status.get("podIP", ""), ready, "" if ready else trouble)
+    return Probe(
+        item["metadata"]["name"],
+        item.get("spec", {}).get("nodeName", ""),
+        status.get("podIP", ""),
+        ready,
+        "" if ready else trouble,
+    )
 
 
 def parse_service(text: str) -> tuple[str, int]:
@@ -190,11 +215,18 @@ def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -
     get = "timeout 4 wget -q -O -"  # wget's own -T begins anew at each pause; name resolution and all must fit into the exec's 45 s
     # kube-proxy and CoreDNS learn of the service in their own time
     again = f"end=$(($(date +%s) + {ANSWER_DEADLINE:.0f})); until {{0}}; do [ $(date +%s) -lt $end ] || break; sleep 0.5; done"
-    lines = [f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {shlex.quote(p.node)} && echo "peer {p.node} ok" &' for p in probes]
+    lines = [
+        f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {shlex.quote(p.node)} && echo "peer {p.node} ok" &'
+        for p in probes
+    ]
     lines += [
         again.format(f"{get} http://{bracketed(service)}/ >/dev/null 2>&1 && echo 'service ok'") + " &",
-        again.format(f"{get} http://probe.{namespace}.svc.{shlex.quote(domain)}/ >/dev/null 2>&1 && echo 'name ok'") + " &",
-        again.format(f"timeout 4 nslookup kubernetes.default.svc.{shlex.quote(domain)} >/dev/null 2>&1 && echo 'dns ok'") + " &",
+        again.format(f"{get} http://probe.{namespace}.svc.{shlex.quote(domain)}/ >/dev/null 2>&1 && echo 'name ok'")
+        + " &",
+        again.format(
+            f"timeout 4 nslookup kubernetes.default.svc.{shlex.quote(domain)} >/dev/null 2>&1 && echo 'dns ok'"
+        )
+        + " &",
         "wait",
         "echo end",
     ]
@@ -204,7 +236,13 @@ def inside(probes: Sequence[Probe], service: str, namespace: str, domain: str) -
 def parse_inside(text: str, nodes: Sequence[str]) -> Seen:
     """A probe pod's answers."""
     lines = set(text.splitlines())
-    return Seen({n: f"peer {n} ok" in lines for n in nodes}, "service ok" in lines, "name ok" in lines, "dns ok" in lines, "end" in lines)
+    return Seen(
+        {n: f"peer {n} ok" in lines for n in nodes},
+        "service ok" in lines,
+        "name ok" in lines,
+        "dns ok" in lines,
+        "end" in lines,
+    )
 
 
 def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
@@ -219,7 +257,14 @@ def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
         else Check("pod to pod", FAILED, f"{good} of {len(pairs)}: not {_arrows(across)}", _across(across, seen))
     ]
     lacking = [node for node, one in seen.items() if not one.service]
-    checks.append(_counted("service address", seen, lacking, "kube-proxy on these nodes: `kubectl -n kube-system logs -l k8s-app=kube-proxy`"))
+    checks.append(
+        _counted(
+            "service address",
+            seen,
+            lacking,
+            "kube-proxy on these nodes: `kubectl -n kube-system logs -l k8s-app=kube-proxy`",
+        )
+    )
     nameless = [node for node, one in seen.items() if not (one.dns and one.name)]
     cause = (
         "pods there do not reach CoreDNS's pods: see pod to pod"
@@ -228,7 +273,14 @@ def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
     )
     checks.append(_counted("cluster DNS", seen, nameless, cause))
     if silent:
-        checks.append(Check("probe pods answer", FAILED, ", ".join(silent), "kubectl exec goes over TCP 10250 of that node: " + _DOCTOR))
+        checks.append(
+            Check(
+                "probe pods answer",
+                FAILED,
+                ", ".join(silent),
+                "kubectl exec goes over TCP 10250 of that node: " + _DOCTOR,
+            )
+        )
     return checks
 
 
@@ -269,7 +321,10 @@ def parse_node_ports(text: str, names: Sequence[str]) -> dict[str, str]:
     """By node: "" for an answer, SILENT where packets vanish, anything else is the reason."""
     said = {name: why for name, _, why in (line.partition(" ") for line in text.splitlines())}
     whys = {name: said.get(name, SILENT) for name in names}
-    return {name: "" if why == "ok" else SILENT if re.search(r"\(28\)|timed out", why) else why for name, why in whys.items()}
+    return {
+        name: "" if why == "ok" else SILENT if re.search(r"\(28\)|timed out", why) else why
+        for name, why in whys.items()
+    }
 
 
 def _allowing_a_firewall(inside: bool, check: Check) -> Check:
@@ -279,7 +334,11 @@ def _allowing_a_firewall(inside: bool, check: Check) -> Check:
     """
     if check.state != FAILED or not inside or not check.silent:
         return check
-    return Check(check.name, UNTESTED, f"TCP 30000-32767 is not open to {', '.join(check.silent[:6])}; open it for NodePorts of your own")
+    return Check(
+        check.name,
+        UNTESTED,
+        f"TCP 30000-32767 is not open to {', '.join(check.silent[:6])}; open it for NodePorts of your own",
+    )
 
 
 def _whatever_comes(name: str, checks: Iterator[Check]) -> Iterator[Check]:
@@ -307,8 +366,12 @@ def judge_influxdb(why: str, text: str, port: int, *, login: bool) -> Check:
         return Check("InfluxDB", FAILED, f"NodePort {port}: {why}", f"TCP {port} from you, or its pod")
     refused = "authentication credentials" in text or "authorization failed" in text
     if login and not refused:
-        return Check("InfluxDB", FAILED, f"NodePort {port} answers without a login", "`inv cluster.bootstrap` has it ask for one")
-    return Check("InfluxDB", OK, "its NodePort asks for the login" if login else "its NodePort answers, without a login")
+        return Check(
+            "InfluxDB", FAILED, f"NodePort {port} answers without a login", "`inv cluster.bootstrap` has it ask for one"
+        )
+    return Check(
+        "InfluxDB", OK, "its NodePort asks for the login" if login else "its NodePort answers, without a login"
+    )
 
 
 # --- the part that talks to the cluster
@@ -318,7 +381,12 @@ class Verifier:
     """Runs the proof. `told` hears what is under way; `clock` is the control plane's."""
 
     def __init__(
-        self, environment: Environment, group: NodeGroup, *, told: Callable[[str], None] = lambda text: None, clock: Clock | None = None
+        self,
+        environment: Environment,
+        group: NodeGroup,
+        *,
+        told: Callable[[str], None] = lambda text: None,
+        clock: Clock | None = None,
     ) -> None:
         self.environment, self.group, self.told = environment, group, told
         self.clock = clock or RealClock()
@@ -341,7 +409,9 @@ class Verifier:
 
     def _kubectl(self, name: str, *commands: str, timeout: float = 60, on: Node | None = None) -> str:
         node = on or self.environment.control_plane
-        done = outcome(self.group.of(node), name, script.render(name, commands, lock=False, limit=ANSWER_LIMIT), timeout)
+        done = outcome(
+            self.group.of(node), name, script.render(name, commands, lock=False, limit=ANSWER_LIMIT), timeout
+        )
         if done.code:
             raise StepFailed(
                 f"{node.name}: {name} failed (exit code {done.code})",
@@ -357,13 +427,20 @@ class Verifier:
             return read(text)
         except Exception as error:  # whatever it is, it came of what was printed there
             where, why = self.environment.control_plane.name, cleaning.line(str(error), 150)
-            raise StepFailed(f"{where}: {name}: kubectl's answer cannot be read ({why})", "run it again", masked_tail(text, 2000)) from None
+            raise StepFailed(
+                f"{where}: {name}: kubectl's answer cannot be read ({why})", "run it again", masked_tail(text, 2000)
+            ) from None
 
     def _members(self) -> dict[str, bool]:
         """The cluster's nodes by name, and whether each is Ready. Raises StepFailed when there is no cluster."""
         read: Callable[[str], tuple[Any, ...]] = lambda text: forms.items(text, forms.NODE, "nodes")  # noqa: E731
-        items = [(item["metadata"]["name"], item.get("status", {})) for item in self._read("verify.nodes", _NODES, read)]
-        members = {name: any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())) for name, status in items}
+        items = [
+            (item["metadata"]["name"], item.get("status", {})) for item in self._read("verify.nodes", _NODES, read)
+        ]
+        members = {
+            name: any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+            for name, status in items
+        }
         ready = {one["address"] for name, status in items if members[name] for one in status.get("addresses", ())}
         self.ready = [node for node in self.environment.nodes if node.address in ready]
         return members
@@ -373,7 +450,11 @@ class Verifier:
         absent = max(0, len(self.environment.nodes) - len(members))
         detail = f"{len(members) - len(lost)} of {max(len(members), len(self.environment.nodes))} Ready"
         if lost or absent:
-            why = f"not {', '.join(lost)}" if lost else f"{absent} of hosts.env {'has' if absent == 1 else 'have'} not joined"
+            why = (
+                f"not {', '.join(lost)}"
+                if lost
+                else f"{absent} of hosts.env {'has' if absent == 1 else 'have'} not joined"
+            )
             return Check("nodes", FAILED, f"{detail}, {why}", "`inv cluster.status` says what is to do on each")
         return Check("nodes", OK, detail)
 
@@ -387,7 +468,9 @@ class Verifier:
 
         def look() -> str | None:
             nonlocal probes
-            probes = self._read("verify.pods", f"kubectl -n {self.namespace} get pods -l app=kubefab-verify -o json", parse_pods)
+            probes = self._read(
+                "verify.pods", f"kubectl -n {self.namespace} get pods -l app=kubefab-verify -o json", parse_pods
+            )
             seen = waiting_for(probes, members)
             self.told(f"waiting for probe pods: {seen}" if seen else "testing from every pod")
             return seen
@@ -404,10 +487,17 @@ class Verifier:
                 if pull
                 else "`inv cluster.evidence` collects the kubelet's log and events"
             )
-            yield Check("image pull, pods", FAILED, f"{len(ready)} of {len(members)} after {took}; not {mask(seen or '')}"[:400], likely)
+            yield Check(
+                "image pull, pods",
+                FAILED,
+                f"{len(ready)} of {len(members)} after {took}; not {mask(seen or '')}"[:400],
+                likely,
+            )
         if not ready:
             return
-        self.service = self._read("verify.service", f"kubectl -n {self.namespace} get service probe -o json", parse_service)
+        self.service = self._read(
+            "verify.service", f"kubectl -n {self.namespace} get service probe -o json", parse_service
+        )
         checks = judge_inside(self._ask_pods(ready))
         yield from checks
         yield from _whatever_comes("NodePort", self._node_ports(all(check.state == OK for check in checks)))
@@ -469,7 +559,12 @@ class Verifier:
         lacking = sorted(names - seen)
         detail = f"from {len(seen & names)} of {len(names)} nodes in the last minute"
         if lacking:
-            yield Check("metrics", FAILED, f"{detail}, not {', '.join(lacking)}", "Telegraf there: `kubectl -n monitoring logs -l app=telegraf`")
+            yield Check(
+                "metrics",
+                FAILED,
+                f"{detail}, not {', '.join(lacking)}",
+                "Telegraf there: `kubectl -n monitoring logs -l app=telegraf`",
+            )
         else:
             yield Check("metrics", OK, detail)
 
@@ -522,7 +617,9 @@ def fetch(url: str, timeout: float = 4.0) -> tuple[str, str]:
         finally:
             end.cancel()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return SILENT if cut.is_set() or "timed out" in str(error) else cleaning.line(str(error), 100) or type(error).__name__, ""
+        return SILENT if cut.is_set() or "timed out" in str(error) else cleaning.line(str(error), 100) or type(
+            error
+        ).__name__, ""
     finally:
         link.close()
     return ("", body.decode("utf-8", "replace")) if not cut.is_set() else (SILENT, "")

@@ -42,7 +42,9 @@ def unmodelled(call: Call) -> Unmodelled:
     return Unmodelled(" ".join(call.argv))
 
 
-_BUILTINS = frozenset({"[", "command", "echo", "printf", "test", "true", "false", ":", "umask", "cd", "set", "trap", "wait", "flock"})
+_BUILTINS = frozenset(
+    {"[", "command", "echo", "printf", "test", "true", "false", ":", "umask", "cd", "set", "trap", "wait", "flock"}
+)
 
 for _topic in ("files", "host2017", "kubeadm", "kubectl", "legacy", "network", "packages", "runtime", "system", "text"):
     import_module(f"{__name__}.{_topic}")

@@ -39,7 +39,9 @@ def ifconfig_text(host: Host, *, down: bool = False) -> str:
         for text in link.addresses:
             address = ipaddress.ip_interface(text)
             if address.version == 4:
-                lines.append(f"          inet addr:{address.ip}  Bcast:{address.network.broadcast_address}  Mask:{address.netmask}")
+                lines.append(
+                    f"          inet addr:{address.ip}  Bcast:{address.network.broadcast_address}  Mask:{address.netmask}"
+                )
             else:
                 lines.append(f"          inet6 addr: {text} Scope:Link")
         lines.append(f"          {'UP ' if link.up else ''}BROADCAST RUNNING MULTICAST  MTU:{link.mtu}  Metric:1")

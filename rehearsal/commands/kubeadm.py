@@ -62,7 +62,11 @@ def kubeadm(machine: Machine, call: Call) -> int:
         case ["config", "images", "list"]:
             version = options["--kubernetes-version"].removeprefix("v")
             pause = "3.10.1" if version.startswith("1.35.") else "3.10.2"
-            names = [f"registry.k8s.io/{component}:v{version}" for component in (*COMPONENTS, "kube-proxy") if component != "etcd"]
+            names = [
+                f"registry.k8s.io/{component}:v{version}"
+                for component in (*COMPONENTS, "kube-proxy")
+                if component != "etcd"
+            ]
             call.out("".join(f"{name}\n" for name in (*names, DNS, f"registry.k8s.io/pause:{pause}", ETCD)))
             return 0
         case ["config", "validate", *_]:
@@ -109,10 +113,15 @@ def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: 
         faults.append(("Mem", f"the system RAM ({host.memory_kib // 1024} MB) is less than the minimum 1700 MB"))
     if not host.unit("containerd").active or not host.cri:
         faults.append(
-            ("CRI", "container runtime is not running: output: validate service connection: CRI v1 runtime API is not implemented")
+            (
+                "CRI",
+                "container runtime is not running: output: validate service connection: CRI v1 runtime API is not implemented",
+            )
         )
     if host.sysctls.get("net.ipv4.ip_forward") != "1":
-        faults.append(("FileContent--proc-sys-net-ipv4-ip_forward", "/proc/sys/net/ipv4/ip_forward contents are not set to 1"))
+        faults.append(
+            ("FileContent--proc-sys-net-ipv4-ip_forward", "/proc/sys/net/ipv4/ip_forward contents are not set to 1")
+        )
     if host.exists("/etc/kubernetes/kubelet.conf"):
         faults.append(("FileAvailable--etc-kubernetes-kubelet.conf", "/etc/kubernetes/kubelet.conf already exists"))
     if host.exists("/etc/kubernetes/pki/ca.crt") and joins:
@@ -133,7 +142,9 @@ def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: 
         return 0
     call.err("error execution phase preflight: [preflight] Some fatal errors occurred:\n")
     call.err("".join(f"\t[ERROR {name}]: {text}\n" for name, text in faults))
-    call.err("[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`\n")
+    call.err(
+        "[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`\n"
+    )
     return 2
 
 
@@ -157,7 +168,11 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     services = str(networking.get("serviceSubnet", "10.96.0.0/12"))
     bind = str(init.get("localAPIEndpoint", {}).get("bindPort", 6443))
     flags = {
-        "kube-apiserver": {"advertise-address": str(advertise), "secure-port": bind, "service-cluster-ip-range": services},
+        "kube-apiserver": {
+            "advertise-address": str(advertise),
+            "secure-port": bind,
+            "service-cluster-ip-range": services,
+        },
         "kube-controller-manager": {"cluster-cidr": str(networking["podSubnet"])} if "podSubnet" in networking else {},
     }
     write_control_plane(host, ca, endpoint, name, version, flags)
@@ -165,7 +180,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     host.units["kubelet"].active = True
     if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
         host.clock += HEALTH
-        call.out("[kubelet-check] Waiting for a healthy kubelet at http://127.0.0.1:10248/healthz. This can take up to 4m0s\n")
+        call.out(
+            "[kubelet-check] Waiting for a healthy kubelet at http://127.0.0.1:10248/healthz. This can take up to 4m0s\n"
+        )
         if host.swaps:
             host.units["kubelet"].active = False
             return call.fail(
@@ -195,7 +212,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     return 0
 
 
-def _begin(machine: Machine, ca: str, endpoint: str, name: str, version: str, config: dict[str, Any], ready: float) -> None:
+def _begin(
+    machine: Machine, ca: str, endpoint: str, name: str, version: str, config: dict[str, Any], ready: float
+) -> None:
     """Fill the cluster's model anew: etcd of a new control plane is empty."""
     host, cluster = machine.host, machine.cluster
     networking = config.get("networking", {})
@@ -246,7 +265,10 @@ def _static(host: Host, component: str, version: str) -> Pod:
 def _kubelet_files(host: Host, hostname: str, domain: str = "cluster.local") -> None:
     text = f"apiVersion: kubelet.config.k8s.io/v1beta1\nclusterDomain: {domain}\nkind: KubeletConfiguration\n"
     host.write("/var/lib/kubelet/config.yaml", text)
-    host.write("/var/lib/kubelet/kubeadm-flags.env", f'KUBELET_KUBEADM_ARGS="--hostname-override={hostname} --node-ip={host.address}"\n')
+    host.write(
+        "/var/lib/kubelet/kubeadm-flags.env",
+        f'KUBELET_KUBEADM_ARGS="--hostname-override={hostname} --node-ip={host.address}"\n',
+    )
     host.write("/var/lib/kubelet/pki/kubelet-client-current.pem", "-----BEGIN CERTIFICATE-----\n", "600")
 
 
@@ -286,9 +308,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     discovery = document.get("discovery", {}).get("bootstrapToken", {})
     endpoint = str(discovery.get("apiServerEndpoint", ""))
     where = f'Get "https://{endpoint}/api/v1/namespaces/kube-public/configmaps/cluster-info?timeout=10s"'
-    failed = (
-        "error execution phase preflight: couldn't validate the identity of the API Server: failed to request the cluster-info ConfigMap"
-    )
+    failed = "error execution phase preflight: couldn't validate the identity of the API Server: failed to request the cluster-info ConfigMap"
     if not machine.api_up or endpoint != cluster.endpoint:
         host.clock += 300
         return call.fail(f"{failed}: {where}: dial tcp {endpoint}: connect: connection refused")
@@ -300,10 +320,17 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
         )
     name, _, secret = str(discovery.get("token", "")).partition(".")
     token = cluster.tokens.get(name)
-    expired = token is None or token.secret != secret or token.expires <= machine.now or machine.fault("token-expired") is not None
+    expired = (
+        token is None
+        or token.secret != secret
+        or token.expires <= machine.now
+        or machine.fault("token-expired") is not None
+    )
     if expired:
         host.clock += 300
-        return call.fail(f'{failed}: could not find a JWS signature in the cluster-info ConfigMap for token ID "{name}"')
+        return call.fail(
+            f'{failed}: could not find a JWS signature in the cluster-info ConfigMap for token ID "{name}"'
+        )
     if f"sha256:{ca_hash(cluster.ca)}" not in discovery.get("caCertHashes", []):
         machine.spend(3, "join discovery")
         return call.fail(
@@ -313,9 +340,13 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.spend(4, "join discovery")
     if token is not None and token.signed > machine.now:
         host.clock += 5  # it looks for the signature every 5 seconds
-    host.write("/etc/kubernetes/bootstrap-kubelet.conf", kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600")
+    host.write(
+        "/etc/kubernetes/bootstrap-kubelet.conf", kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600"
+    )
     host.write("/etc/kubernetes/pki/ca.crt", cluster.ca)
-    call.out('[preflight] Reading configuration from the "kubeadm-config" ConfigMap\n[kubelet-start] Starting the kubelet\n')
+    call.out(
+        '[preflight] Reading configuration from the "kubeadm-config" ConfigMap\n[kubelet-start] Starting the kubelet\n'
+    )
     if machine.fault("dies-in-join") is not None:
         raise Halted
     registered = str(document.get("nodeRegistration", {}).get("name", machine.hostname))
@@ -339,7 +370,9 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     host.write("/etc/kubernetes/kubelet.conf", kubeconfig(cluster.ca, endpoint, cluster.name, "kubelet"), "600")
     host.remove("/etc/kubernetes/bootstrap-kubelet.conf")
     _enrol(machine, registered)
-    call.out("This node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n")
+    call.out(
+        "This node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n"
+    )
     return 0
 
 
@@ -352,9 +385,13 @@ def reset(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.spend(9, "kubeadm reset")
     call.out("[preflight] Running pre-flight checks\n")
     if not host.unit("containerd").active or not host.cri:
-        call.err("W [reset] Failed to remove containers: could not create a new runtime service: CRI is not implemented\n")
+        call.err(
+            "W [reset] Failed to remove containers: could not create a new runtime service: CRI is not implemented\n"
+        )
     busy = [line.split()[1] for line in host.mounts if line.split()[0] == "busy"]
-    host.mounts = [line for line in host.mounts if line.split()[0] == "busy" or not line.split()[1].startswith("/var/lib/kubelet/")]
+    host.mounts = [
+        line for line in host.mounts if line.split()[0] == "busy" or not line.split()[1].startswith("/var/lib/kubelet/")
+    ]
     if "kubelet" in host.units:
         host.units["kubelet"].active = False
     host.pods.clear()
@@ -367,7 +404,9 @@ def reset(machine: Machine, call: Call, options: dict[str, str]) -> int:
     if "remove-etcd-member" not in options.get("--skip-phases", "").split(","):
         host.remove("/var/lib/etcd")
     if busy:
-        call.err(f"W [reset] Failed to unmount mounted directories in /var/lib/kubelet: {', '.join(busy)}: device or resource busy\n")
+        call.err(
+            f"W [reset] Failed to unmount mounted directories in /var/lib/kubelet: {', '.join(busy)}: device or resource busy\n"
+        )
     else:
         host.remove("/var/lib/kubelet")
     if cluster.control == host.name:

@@ -40,12 +40,22 @@ def kubectl(machine: Machine, call: Call) -> int:
         call.out(f"Client Version: v{machine.host.packages['kubectl'].split('-')[0]}\n")
         return 0
     if machine.host.read("/etc/kubernetes/admin.conf") is None:
-        return call.fail("The connection to the server localhost:8080 was refused - did you specify the right host or port?")
+        return call.fail(
+            "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
+        )
     if not machine.api_up:
         endpoint = machine.cluster.endpoint or f"{machine.host.address}:{machine.settings.api_port}"
-        return call.fail(f"The connection to the server {endpoint} was refused - did you specify the right host or port?")
-    if not machine.cluster.admins and "--raw" not in options and machine.host.read(options.get("--kubeconfig", "")) is None:
-        return call.fail('Error from server (Forbidden): User "kubernetes-admin" cannot get resource "namespaces" in API group ""')
+        return call.fail(
+            f"The connection to the server {endpoint} was refused - did you specify the right host or port?"
+        )
+    if (
+        not machine.cluster.admins
+        and "--raw" not in options
+        and machine.host.read(options.get("--kubeconfig", "")) is None
+    ):
+        return call.fail(
+            'Error from server (Forbidden): User "kubernetes-admin" cannot get resource "namespaces" in API group ""'
+        )
     verb = words[0] if words else ""
     handler = _VERBS.get(verb)
     if handler is None:
@@ -106,7 +116,9 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         return 0
     if kinds == ["Namespace"] and names == ["kube-system"]:
         item = {"kind": "Namespace", "metadata": {"name": "kube-system", "uid": machine.cluster.uid}}
-        return _print(machine, call, [item], options, single=True, row=lambda i: "kube-system   Active", head="NAME   STATUS")
+        return _print(
+            machine, call, [item], options, single=True, row=lambda i: "kube-system   Active", head="NAME   STATUS"
+        )
     if kinds == ["secrets"]:
         name = names[0]
         if name.removeprefix("bootstrap-token-") in machine.cluster.tokens:
@@ -114,17 +126,39 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
             return 0
         if found := machine.cluster.objects.get(f"Secret/{options.get('-n', 'default')}/{name}"):
             data = {key: base64.b64encode(value.encode()).decode() for key, value in found["stringData"].items()}
-            return _print(machine, call, [{**found, "data": data}], options, single=True, row=lambda i: f"{name}   Opaque   {len(data)}", head="")
+            return _print(
+                machine,
+                call,
+                [{**found, "data": data}],
+                options,
+                single=True,
+                row=lambda i: f"{name}   Opaque   {len(data)}",
+                head="",
+            )
         return call.fail(f'Error from server (NotFound): secrets "{name}" not found')
     if kinds == ["ConfigMap"] and names == ["cluster-info"]:
         data = {f"jws-kubeconfig-{name}": "signed" for name in machine.cluster.tokens}
         return _print(machine, call, [{"data": json.dumps(data)}], options, single=True, row=str, head="")
     if kinds == ["ConfigMap"] and names == ["cluster-info"] and options.get("-n") == "kube-public":
         signed = {
-            f"jws-kubeconfig-{name}": "eyJ..signature" for name, token in machine.cluster.tokens.items() if token.signed <= machine.now
+            f"jws-kubeconfig-{name}": "eyJ..signature"
+            for name, token in machine.cluster.tokens.items()
+            if token.signed <= machine.now
         }
-        item = {"kind": "ConfigMap", "metadata": {"name": "cluster-info"}, "data": {"kubeconfig": "apiVersion: v1\n", **signed}}
-        return _print(machine, call, [item], options, single=True, row=lambda i: f"cluster-info   {len(i['data'])}", head="NAME   DATA")
+        item = {
+            "kind": "ConfigMap",
+            "metadata": {"name": "cluster-info"},
+            "data": {"kubeconfig": "apiVersion: v1\n", **signed},
+        }
+        return _print(
+            machine,
+            call,
+            [item],
+            options,
+            single=True,
+            row=lambda i: f"cluster-info   {len(i['data'])}",
+            head="NAME   DATA",
+        )
     return _get_objects(machine, call, kinds, names, options)
 
 
@@ -212,7 +246,12 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
         "metadata": {
             "name": name,
             "uid": host.machine_id,
-            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", **role},
+            "labels": {
+                "kubernetes.io/hostname": name,
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": "amd64",
+                **role,
+            },
             "annotations": annotations,
             "creationTimestamp": "2026-11-24T12:00:00Z",
         },
@@ -278,7 +317,15 @@ def _pods(machine: Machine) -> list[tuple[Host | None, Pod]]:
     for document, key in machine.settling.unscheduled():
         metadata = document["metadata"]
         labels = dict(document["spec"]["template"]["metadata"]["labels"])
-        waiting = Pod(f"{metadata['name']}-{len(found):05d}", metadata.get("namespace", "default"), key, labels, [], False, machine.now)
+        waiting = Pod(
+            f"{metadata['name']}-{len(found):05d}",
+            metadata.get("namespace", "default"),
+            key,
+            labels,
+            [],
+            False,
+            machine.now,
+        )
         waiting.trouble = "0/1 nodes are available"
         found.append((None, waiting))
     return found
@@ -312,7 +359,11 @@ def _get_pods(machine: Machine, call: Call, names: list[str], options: dict[str,
         return call.fail(f'Error from server (NotFound): pods "{names[0]}" not found')
     if not chosen and "json" not in options.get("-o", ""):
         if "-o" not in options or options["-o"] == "wide":
-            call.err("No resources found\n" if "-A" in options else f"No resources found in {options.get('-n', 'default')} namespace.\n")
+            call.err(
+                "No resources found\n"
+                if "-A" in options
+                else f"No resources found in {options.get('-n', 'default')} namespace.\n"
+            )
         return 0
     items = [_pod_object(machine, host, pod) for host, pod in chosen]
     wide = options.get("-o") == "wide"
@@ -325,7 +376,15 @@ def _get_pods(machine: Machine, call: Call, names: list[str], options: dict[str,
         return f"{front}{pod.name:<44} {ready} {status:<18} 0 {_age(machine, pod.created)}{back}"
 
     head = ("NAMESPACE      " if "-A" in options else "") + "NAME  READY  STATUS  RESTARTS  AGE"
-    return _print(machine, call, items, {k: v for k, v in options.items() if not wide or k != "-o"}, single=bool(names), row=row, head=head)
+    return _print(
+        machine,
+        call,
+        items,
+        {k: v for k, v in options.items() if not wide or k != "-o"},
+        single=bool(names),
+        row=row,
+        head=head,
+    )
 
 
 def _pod_status(host: Host | None, pod: Pod) -> str:
@@ -341,13 +400,18 @@ def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]
     return {
         "kind": "Pod",
         "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
-        "spec": {"nodeName": machine.settling.node_name(host) if host else "", **({"hostNetwork": True} if pod.host_network else {})},
+        "spec": {
+            "nodeName": machine.settling.node_name(host) if host else "",
+            **({"hostNetwork": True} if pod.host_network else {}),
+        },
         "status": {
             "phase": "Running" if pod.running else "Pending",
             "podIP": pod_address(machine, host, pod) if host else "",
             "hostIP": host.address if host else "",
             "conditions": [condition],
-            "containerStatuses": [{"ready": pod.running, "restartCount": 0, "image": image} for image in pod.images[-1:]],
+            "containerStatuses": [
+                {"ready": pod.running, "restartCount": 0, "image": image} for image in pod.images[-1:]
+            ],
         },
     }
 
@@ -379,7 +443,13 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
         return call.fail(f'Error from server (NotFound): {group} "{names[0]}" not found')
     items = [{**item, "status": workload_status(machine, item)} for item in found]
     return _print(
-        machine, call, items, options, single=bool(names), row=lambda i: f"{i['metadata']['name']}   {i['status']}", head="NAME   STATUS"
+        machine,
+        call,
+        items,
+        options,
+        single=bool(names),
+        row=lambda i: f"{i['metadata']['name']}   {i['status']}",
+        head="NAME   STATUS",
     )
 
 
@@ -389,7 +459,11 @@ def _get_file(machine: Machine, call: Call, options: dict[str, str]) -> int:
     if text is None:
         return call.fail(f'error: the path "{options["-f"]}" does not exist')
     columns = options.get("-o", "")
-    if not columns.startswith("custom-columns=") or "--ignore-not-found" not in options or "--no-headers" not in options:
+    if (
+        not columns.startswith("custom-columns=")
+        or "--ignore-not-found" not in options
+        or "--no-headers" not in options
+    ):
         raise unmodelled(call)
     for document in documents(text):
         found = machine.cluster.objects.get(key_of(document))
@@ -435,11 +509,23 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
     return {"replicas": document["spec"].get("replicas", 1), **counts}
 
 
-def _print(machine: Machine, call: Call, items: list[dict[str, Any]], options: dict[str, str], *, single: bool, row: Any, head: str) -> int:
+def _print(
+    machine: Machine,
+    call: Call,
+    items: list[dict[str, Any]],
+    options: dict[str, str],
+    *,
+    single: bool,
+    row: Any,
+    head: str,
+) -> int:
     """Print as -o asks: json, jsonpath, name, or rows."""
     form = options.get("-o", "")
     if form == "json":
-        call.out(json.dumps(items[0] if single and len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}) + "\n")
+        call.out(
+            json.dumps(items[0] if single and len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items})
+            + "\n"
+        )
     elif form.startswith("jsonpath="):
         call.out(_jsonpath(call, form.removeprefix("jsonpath="), items[0] if single else {"items": items}))
     elif form == "name":
@@ -493,7 +579,9 @@ def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, st
     for document in documents(text):
         if "--create" in options and key_of(document) in machine.cluster.objects:
             kind, name = document["kind"].lower() + "s", document["metadata"]["name"]
-            return call.fail(f'Error from server (AlreadyExists): error when creating "STDIN": {kind} "{name}" already exists')
+            return call.fail(
+                f'Error from server (AlreadyExists): error when creating "STDIN": {kind} "{name}" already exists'
+            )
         old = machine.cluster.objects.get(key_of(document), {})
         what = machine.cluster.apply(document, machine.host.clock)
         if what == "configured" and old.get("spec", {}).get("template") != document.get("spec", {}).get("template"):
@@ -544,7 +632,11 @@ def _delete(machine: Machine, call: Call, words: list[str], options: dict[str, s
             cluster.influx = Influx(first=cluster.influx.first)
             cluster.touch()
         return 0
-    scope = "" if kinds[0] in ("Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding") else options.get("-n", "default")
+    scope = (
+        ""
+        if kinds[0] in ("Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding")
+        else options.get("-n", "default")
+    )
     for name in names:
         inside = [key for key in cluster.objects if key.split("/")[1] == name] if kinds == ["Namespace"] else []
         for key in (*inside, f"{kinds[0] if kinds[0] != 'secrets' else 'Secret'}/{scope}/{name}"):
@@ -588,8 +680,12 @@ def _drain(machine: Machine, call: Call, words: list[str], options: dict[str, st
         again = "(will retry after 5s): Cannot evict pod as it would violate the pod's disruption budget."
         call.err(f'error when evicting pods/"{pod.name}" -n "{pod.namespace}" {again}\n')
     for pod in slow:
-        call.err(f'error when waiting for pod "{pod.name}" in namespace "{pod.namespace}" to terminate: global timeout reached: {patience:.0f}s\n')
-    return call.fail(f'error: unable to drain node "{words[0]}" due to error: global timeout reached: {patience:.0f}s, continuing command...')
+        call.err(
+            f'error when waiting for pod "{pod.name}" in namespace "{pod.namespace}" to terminate: global timeout reached: {patience:.0f}s\n'
+        )
+    return call.fail(
+        f'error: unable to drain node "{words[0]}" due to error: global timeout reached: {patience:.0f}s, continuing command...'
+    )
 
 
 def _protected(machine: Machine, pod: Pod) -> bool:
@@ -599,7 +695,12 @@ def _protected(machine: Machine, pod: Pod) -> bool:
         labels = budget["spec"]["selector"]["matchLabels"].items()
         if budget["metadata"]["namespace"] != pod.namespace or not labels <= pod.labels.items():
             continue
-        healthy = sum(one.running and labels <= one.labels.items() for host in hosts for one in host.pods if one.namespace == pod.namespace)
+        healthy = sum(
+            one.running and labels <= one.labels.items()
+            for host in hosts
+            for one in host.pods
+            if one.namespace == pod.namespace
+        )
         if healthy <= budget["spec"]["minAvailable"]:
             return True
     return False
@@ -633,23 +734,36 @@ def _describe(machine: Machine, call: Call, words: list[str], options: dict[str,
             return call.fail(f'Error from server (NotFound): nodes "{names[0]}" not found')
         item = node_object(machine, names[0], member)
         call.out(f"Name:  {names[0]}\nConditions:\n")
-        call.out("".join(f"  {c['type']:<16} {c['status']:<6} {c['reason']}  {c['message']}\n" for c in item["status"]["conditions"]))
+        call.out(
+            "".join(
+                f"  {c['type']:<16} {c['status']:<6} {c['reason']}  {c['message']}\n"
+                for c in item["status"]["conditions"]
+            )
+        )
         call.out(f"Addresses:\n  InternalIP:  {member.address}\n")
         return 0
     for host, pod in _chosen_pods(machine, names, options):
-        call.out(f"Name: {pod.name}\nNode: {machine.settling.node_name(host) if host else '<none>'}\nEvents: {pod.trouble or '<none>'}\n")
+        call.out(
+            f"Name: {pod.name}\nNode: {machine.settling.node_name(host) if host else '<none>'}\nEvents: {pod.trouble or '<none>'}\n"
+        )
     return 0
 
 
 def _logs(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
     if words:
         name = words[0].split("/", 1)[-1]
-        pods = [pod for _, pod in _pods(machine) if pod.namespace == options.get("-n", "default") and pod.name.startswith(name)]
+        pods = [
+            pod
+            for _, pod in _pods(machine)
+            if pod.namespace == options.get("-n", "default") and pod.name.startswith(name)
+        ]
     elif "-l" in options:
         name = options["-l"]
         pods = [pod for _, pod in _chosen_pods(machine, [], options)]
     else:
-        return call.fail("error: expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument")
+        return call.fail(
+            "error: expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument"
+        )
     if not pods:
         return call.fail(f'error: error from server (NotFound): "{name}" not found')
     call.out("".join(f"{pod.trouble or 'started'}\n" for pod in pods[:1]))
@@ -667,7 +781,9 @@ def _exec(machine: Machine, call: Call, words: list[str], options: dict[str, str
         return call.fail(f'Error from server (NotFound): deployments.apps "{name}" not found')
     running = [(host, pod) for host, pod in pods if pod.running]
     if not running:
-        return call.fail(f'error: unable to upgrade connection: container not found ("{pods[0][1].labels.get("app", name)}")')
+        return call.fail(
+            f'error: unable to upgrade connection: container not found ("{pods[0][1].labels.get("app", name)}")'
+        )
     host, pod = running[0]
     if tail[:1] == ["influx"]:
         return _influx(machine, call, tail[1:], pod)
@@ -759,7 +875,9 @@ def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> 
         return 0
     elif upper.startswith("SHOW MEASUREMENTS"):
         if influx.database and _metrics(machine):
-            call.out("name,name\nmeasurements,cpu\nmeasurements,kubernetes_node\nmeasurements,kubernetes_pod_container\nmeasurements,mem\n")
+            call.out(
+                "name,name\nmeasurements,cpu\nmeasurements,kubernetes_node\nmeasurements,kubernetes_pod_container\nmeasurements,mem\n"
+            )
         return 0
     elif upper.startswith("SHOW DATABASES"):
         call.out("name,name\ndatabases,_internal\n" + ("databases,k8s\n" if influx.database else ""))
@@ -767,7 +885,9 @@ def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> 
     elif upper.startswith("SELECT") or upper.startswith("SHOW TAG VALUES"):
         if not influx.database:
             return call.fail("ERR: database not found: k8s")
-        rows = [f"kubernetes_node,node_name={name},1763985600000000000,41234567\n" for name in sorted(reporting(machine))]
+        rows = [
+            f"kubernetes_node,node_name={name},1763985600000000000,41234567\n" for name in sorted(reporting(machine))
+        ]
         call.out("".join(["name,tags,time,last\n", *rows]) if rows else "")
         return 0
     elif statement:
@@ -777,7 +897,10 @@ def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> 
 
 
 def _hours(text: str) -> float:
-    return sum(float(n) * {"w": 168, "d": 24, "h": 1, "m": 1 / 60, "s": 1 / 3600}[u] for n, u in re.findall(r"(\d+)([wdhms])", text))
+    return sum(
+        float(n) * {"w": 168, "d": 24, "h": 1, "m": 1 / 60, "s": 1 / 3600}[u]
+        for n, u in re.findall(r"(\d+)([wdhms])", text)
+    )
 
 
 def _go_duration(text: str) -> str:
@@ -821,7 +944,9 @@ def _create(machine: Machine, call: Call, words: list[str], options: dict[str, s
         call.out("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl\n")
         return 0
     if "-f" in options:
-        return _apply(machine, call, words, options if options["-f"].startswith("http") else {**options, "--create": ""}, tail)
+        return _apply(
+            machine, call, words, options if options["-f"].startswith("http") else {**options, "--create": ""}, tail
+        )
     raise unmodelled(call)
 
 
@@ -831,7 +956,9 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         raise unmodelled(call)
     influxes = [pod for _, pod in _pods(machine) if pod.workload.endswith("/monitoring-influxdb") and pod.running]
     if not influxes:
-        return call.fail("Failed to connect to http://monitoring-influxdb.kube-system:8086\nPlease check your connection settings")
+        return call.fail(
+            "Failed to connect to http://monitoring-influxdb.kube-system:8086\nPlease check your connection settings"
+        )
     machine.cluster.influx.database = True  # heapster made it
     machine.spend(4, "kubectl run")
     statement = tail[tail.index("--execute") + 1]

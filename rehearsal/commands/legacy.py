@@ -128,7 +128,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     for later in ("super-admin", "controller-manager", "scheduler"):
         host.remove(f"/etc/kubernetes/{later}.conf")
     host.write("/etc/kubernetes/pki/tokens.csv", f"{secret},kubeadm-node-csr,uuid,system:kubelet-bootstrap\n", "600")
-    call.out(f'[tokens] Token used: "{name}.{secret}"\n[certificates] Generated Certificate Authority key and certificate.\n')
+    call.out(
+        f'[tokens] Token used: "{name}.{secret}"\n[certificates] Generated Certificate Authority key and certificate.\n'
+    )
     if machine.fault("init-hangs") is not None:
         host.clock += FOREVER
         return call.fail("[apiclient] Created API client, waiting for the control plane to become ready", 124)
@@ -152,16 +154,23 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     cluster.begin(host, ca)
     cluster.tokens = {name: Token(secret, float("inf"))}
     _enrol(machine)
-    cluster.apply(builtin("DaemonSet", "kube-proxy", "gcr.io/google_containers/kube-proxy-amd64:v1.5.3", host_network=True), host.clock)
+    cluster.apply(
+        builtin("DaemonSet", "kube-proxy", "gcr.io/google_containers/kube-proxy-amd64:v1.5.3", host_network=True),
+        host.clock,
+    )
     cluster.apply(builtin("Deployment", "kube-dns", "gcr.io/google_containers/kubedns-amd64:1.9"), host.clock)
-    call.out("Your Kubernetes master has initialized successfully!\n\nYou can now join any number of machines by running the following on ")
+    call.out(
+        "Your Kubernetes master has initialized successfully!\n\nYou can now join any number of machines by running the following on "
+    )
     call.out(f"each node:\n\nkubeadm join --token={name}.{secret} {address}\n")
     return 0
 
 
 def _enrol(machine: Machine) -> None:
     host, cluster = machine.host, machine.cluster
-    cluster.members[machine.hostname] = Member(host.name, host.address, str(cluster.pod_range(host.number)), host.clock, host.machine_id)
+    cluster.members[machine.hostname] = Member(
+        host.name, host.address, str(cluster.pod_range(host.number)), host.clock, host.machine_id
+    )
     cluster.touch()
 
 
@@ -175,7 +184,8 @@ def _join(machine: Machine, call: Call, options: dict[str, str], address: str) -
     if not machine.api_up or token is None or token.secret != secret or address != cluster.endpoint.split(":")[0]:
         host.clock += FOREVER
         return call.fail(
-            f'[discovery] Failed to request cluster info, will try again: Get "http://{address}:9898/cluster-info/v1/?token-id={name}"', 124
+            f'[discovery] Failed to request cluster info, will try again: Get "http://{address}:9898/cluster-info/v1/?token-id={name}"',
+            124,
         )
     machine.spend(10, "join")
     host.write("/etc/kubernetes/kubelet.conf", "apiVersion: v1\nkind: Config\n", "600")
@@ -221,7 +231,9 @@ def documents_of(url: str, machine: Machine) -> list[Object]:
     kind = url.split("?")[0].rsplit("/", 1)[-1]
     if kind == "flannel":
         network = url.partition("network=")[2] or machine.cluster.pod_cidr
-        flannel = _workload("DaemonSet", "kube-flannel-ds", "flannel", "quay.io/coreos/flannel-git:v0.6.1", host_network=True)
+        flannel = _workload(
+            "DaemonSet", "kube-flannel-ds", "flannel", "quay.io/coreos/flannel-git:v0.6.1", host_network=True
+        )
         config = {
             "kind": "ConfigMap",
             "metadata": {"name": "kube-flannel-cfg", "namespace": "kube-system"},
@@ -231,7 +243,10 @@ def documents_of(url: str, machine: Machine) -> list[Object]:
     if kind == "dashboard":
         return [
             _workload(
-                "Deployment", "kubernetes-dashboard", "kubernetes-dashboard", "gcr.io/google_containers/kubernetes-dashboard-amd64:v1.5.1"
+                "Deployment",
+                "kubernetes-dashboard",
+                "kubernetes-dashboard",
+                "gcr.io/google_containers/kubernetes-dashboard-amd64:v1.5.1",
             )
         ]
     if kind == "monitoring":

@@ -14,7 +14,21 @@ from ..machine import Machine
 from . import host2017, program, unmodelled
 
 _CHAIN = re.compile(r"^-A (\S+)|-[jg] (\S+)$")
-_BUILT_IN = {"INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING", "ACCEPT", "DROP", "REJECT", "RETURN", "MASQUERADE", "DNAT", "LOG", "MARK"}
+_BUILT_IN = {
+    "INPUT",
+    "FORWARD",
+    "OUTPUT",
+    "PREROUTING",
+    "POSTROUTING",
+    "ACCEPT",
+    "DROP",
+    "REJECT",
+    "RETURN",
+    "MASQUERADE",
+    "DNAT",
+    "LOG",
+    "MARK",
+}
 _OF_CBR0 = re.compile(r'--comment "(?:dnat |snat )?name: \\"cbr0\\" id: ')
 _POD_CHAIN = re.compile(r"CNI-(?:DN-|SN-)?[0-9a-f]+")
 _DEFAULTS = Settings()
@@ -38,10 +52,17 @@ def ip(machine: Machine, call: Call) -> int:
                 call.out("".join(f"    inet {address} scope global {name}\n" for address in link.addresses))
         case ["-j", "link"] | ["-j", "link", "show"]:
             call.out(json.dumps([{"ifname": n, "mtu": k.mtu, "flags": ["UP"]} for n, k in links.items()]) + "\n")
-        case ["link", "show", name] | ["addr", "show", name] | ["-br", "addr", "show", name] | ["-br", "link", "show", name]:
+        case (
+            ["link", "show", name]
+            | ["addr", "show", name]
+            | ["-br", "addr", "show", name]
+            | ["-br", "link", "show", name]
+        ):
             if name not in links:
                 return call.fail(f'Device "{name}" does not exist.')
-            call.out(f"9: {name}: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu {links[name].mtu} qdisc noqueue state UNKNOWN\n")
+            call.out(
+                f"9: {name}: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu {links[name].mtu} qdisc noqueue state UNKNOWN\n"
+            )
         case ["link", "delete" | "del", name]:
             if links.pop(name, None) is None:
                 return call.fail(f'Cannot find device "{name}"')
@@ -50,11 +71,15 @@ def ip(machine: Machine, call: Call) -> int:
                 return call.fail(f'Cannot find device "{name}"')
             links[name].up = state == "up"
         case ["route", "get", address, *_]:
-            call.out(f"{address} via 10.2.0.1 dev {default_link(machine)} src {machine.host.address} uid 0\n    cache\n")
+            call.out(
+                f"{address} via 10.2.0.1 dev {default_link(machine)} src {machine.host.address} uid 0\n    cache\n"
+            )
         case ["route"] | ["route", "show", *_]:
             call.out(f"default via 10.2.0.1 dev {default_link(machine)} proto dhcp metric 100\n")
         case ["-j", "route", "get", address, *_]:
-            call.out(json.dumps([{"dst": address, "dev": default_link(machine), "prefsrc": machine.host.address}]) + "\n")
+            call.out(
+                json.dumps([{"dst": address, "dev": default_link(machine), "prefsrc": machine.host.address}]) + "\n"
+            )
         case _:
             raise unmodelled(call)
     return 0
@@ -69,11 +94,18 @@ def _addresses(host: Host) -> list[dict[str, object]]:
     for number, (name, link) in enumerate(host.links.items(), 1):
         flags = ["BROADCAST", "MULTICAST", *(["UP", "LOWER_UP"] if link.up else [])]
         info = [
-            {"family": "inet6" if ":" in a else "inet", "local": a.split("/")[0], "prefixlen": int(a.split("/")[1]), "scope": "global"}
+            {
+                "family": "inet6" if ":" in a else "inet",
+                "local": a.split("/")[0],
+                "prefixlen": int(a.split("/")[1]),
+                "scope": "global",
+            }
             for a in link.addresses
         ]
         state = "UP" if link.up else "DOWN"
-        result.append({"ifindex": number, "ifname": name, "flags": flags, "mtu": link.mtu, "operstate": state, "addr_info": info})
+        result.append(
+            {"ifindex": number, "ifname": name, "flags": flags, "mtu": link.mtu, "operstate": state, "addr_info": info}
+        )
     return result
 
 
@@ -90,7 +122,9 @@ def ifconfig(machine: Machine, call: Call) -> int:
         return 0
     for name, link in links.items():
         if link.up:
-            call.out(f"{name}: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu {link.mtu}\n        inet {' '.join(link.addresses)}\n")
+            call.out(
+                f"{name}: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu {link.mtu}\n        inet {' '.join(link.addresses)}\n"
+            )
     return 0
 
 
@@ -112,7 +146,13 @@ def cluster_lines(saved: str) -> list[bool]:
     for row in rows:
         tables.append((tables[-1] if tables else 0) + row.startswith("*"))
     named = [bool(_OF_CBR0.search(row)) and any(chain.startswith("CNI-") for chain in _chains(row)) for row in rows]
-    own = {(t, c) for t, row, mine in zip(tables, rows, named, strict=True) if mine for c in _chains(row) if _POD_CHAIN.fullmatch(c)}
+    own = {
+        (t, c)
+        for t, row, mine in zip(tables, rows, named, strict=True)
+        if mine
+        for c in _chains(row)
+        if _POD_CHAIN.fullmatch(c)
+    }
     return [
         mine or any(chain.startswith(("KUBE-", "FLANNEL-")) or (t, chain) in own for chain in _chains(row))
         for t, row, mine in zip(tables, rows, named, strict=True)
@@ -209,7 +249,19 @@ def curl(machine: Machine, call: Call) -> int:
     values, urls, flags = dict[str, str](), list[str](), ""
     words = iter(call.argv[1:])
     for word in words:
-        if word in ("-o", "-w", "--max-time", "--connect-timeout", "--retry", "-H", "-m", "-X", "-d", "--data-urlencode", "--retry-delay"):
+        if word in (
+            "-o",
+            "-w",
+            "--max-time",
+            "--connect-timeout",
+            "--retry",
+            "-H",
+            "-m",
+            "-X",
+            "-d",
+            "--data-urlencode",
+            "--retry-delay",
+        ):
             values[word] = next(words)
         elif word.startswith("-"):
             flags += word

@@ -125,7 +125,9 @@ def _install(machine: Machine, call: Call, names: list[str]) -> int:
         new[name] = f"{version.removesuffix('-*')}-1.1" if version else offered.replace("*", "4-1.1")
     call.out(f"The following NEW packages will be installed:\n  {' '.join(new)}\n")
     if machine.fault("packages-down") is not None:
-        return call.fail("E: Failed to fetch https://pkgs.k8s.io/core:/stable:/: Could not connect to pkgs.k8s.io:443", 100)
+        return call.fail(
+            "E: Failed to fetch https://pkgs.k8s.io/core:/stable:/: Could not connect to pkgs.k8s.io:443", 100
+        )
     if machine.fault("disk-full") is not None:
         return call.fail(
             "dpkg: error processing archive /var/cache/apt/archives/kubelet.deb (--unpack):\n"
@@ -171,7 +173,10 @@ def _remove(machine: Machine, names: list[str]) -> None:
         host.units.pop(unit, None)
         if name == "containerd.io":
             host.files.pop("/run/containerd/containerd.sock", None)
-        for path in {"containerd.io": ("/etc/containerd/config.toml",), "kubelet": ("/etc/default/kubelet", "/etc/sysconfig/kubelet")}.get(name, ()):
+        for path in {
+            "containerd.io": ("/etc/containerd/config.toml",),
+            "kubelet": ("/etc/default/kubelet", "/etc/sysconfig/kubelet"),
+        }.get(name, ()):
             file = host.files.pop(path, None)
             if file and host.family != APT and file.text not in (PACKAGED_CONFIG, PACKAGED_DEFAULTS):
                 host.files[f"{path}.rpmsave"] = file
@@ -212,7 +217,9 @@ def _shown(machine: Machine, call: Call, names: list[str]) -> int:
     """Name, version and status of packages, as our query formats ask for them; 1 when one is not there."""
     host = machine.host
     there = [name for name in names if name in host.packages]
-    call.out("".join(f"{name} {host.packages[name]} {'hi' if name in host.held else 'ii'} \n".rstrip(" ") for name in there))
+    call.out(
+        "".join(f"{name} {host.packages[name]} {'hi' if name in host.held else 'ii'} \n".rstrip(" ") for name in there)
+    )
     return int(len(there) < len(names))
 
 
@@ -236,7 +243,9 @@ def dnf(machine: Machine, call: Call) -> int:
                 "Error: Failed to download metadata for repo 'kubefab-kubernetes': Cannot download repomd.xml: All mirrors were tried"
             )
         if machine.fault("disk-full") is not None:
-            return call.fail("Error: Transaction test error:\n  installing package kubelet needs 57MB more space on the / filesystem")
+            return call.fail(
+                "Error: Transaction test error:\n  installing package kubelet needs 57MB more space on the / filesystem"
+            )
         _put(machine, new)
         machine.spend(30, "dnf install")
         call.out("Complete!\n")

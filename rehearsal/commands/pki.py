@@ -45,7 +45,11 @@ def write_control_plane(
     key = hashlib.sha256(ca.encode()).hexdigest()
     host.write("/etc/kubernetes/pki/ca.crt", ca)
     for pair in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "sa", "etcd/ca", "etcd/server"):
-        host.write(f"/etc/kubernetes/pki/{pair}.key", f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n", "600")
+        host.write(
+            f"/etc/kubernetes/pki/{pair}.key",
+            f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n",
+            "600",
+        )
     for who in ("admin", "super-admin", "controller-manager", "scheduler", "kubelet"):
         host.write(f"/etc/kubernetes/{who}.conf", kubeconfig(ca, endpoint, name, who), "600")
     for component in COMPONENTS:
@@ -60,13 +64,17 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
     """A kubeconfig as kubeadm writes it."""
     encoded = base64.b64encode(ca.encode()).decode()
     secret = base64.b64encode(hashlib.sha256(f"{ca}{user}".encode()).digest() * 4).decode()
-    key = base64.b64encode(f"-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----\n".encode()).decode()
+    key = base64.b64encode(
+        f"-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----\n".encode()
+    ).decode()
     name = f"kubernetes-{user}"
     return dumped(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": cluster, "cluster": {"certificate-authority-data": encoded, "server": f"https://{endpoint}"}}],
+            "clusters": [
+                {"name": cluster, "cluster": {"certificate-authority-data": encoded, "server": f"https://{endpoint}"}}
+            ],
             "contexts": [{"name": f"{name}@{cluster}", "context": {"cluster": cluster, "user": name}}],
             "current-context": f"{name}@{cluster}",
             "users": [{"name": name, "user": {"client-certificate-data": encoded, "client-key-data": key}}],

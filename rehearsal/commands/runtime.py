@@ -36,7 +36,18 @@ def crictl(machine: Machine, call: Call) -> int:
     given = iter(call.argv[1:])
     options: dict[str, str] = {}
     for word in given:
-        if word in ("--runtime-endpoint", "--image-endpoint", "-r", "-i", "--name", "--tail", "--state", "--timeout", "-o", "--output"):
+        if word in (
+            "--runtime-endpoint",
+            "--image-endpoint",
+            "-r",
+            "-i",
+            "--name",
+            "--tail",
+            "--state",
+            "--timeout",
+            "-o",
+            "--output",
+        ):
             options[word] = next(given)
         else:
             words.append(word)
@@ -62,7 +73,9 @@ def crictl(machine: Machine, call: Call) -> int:
             if trouble:
                 return call.fail(f'time="2026-11-24T12:00:00Z" level=fatal msg="pulling image: rpc error: {trouble}"')
             if not host.pull(image):
-                return call.fail(f'time="2026-11-24T12:00:00Z" level=fatal msg="pulling image: rpc error: failed to resolve {image}: not found"')
+                return call.fail(
+                    f'time="2026-11-24T12:00:00Z" level=fatal msg="pulling image: rpc error: failed to resolve {image}: not found"'
+                )
             call.out(f"Image is up to date for {image}\n")
         case ["pods", "-q"]:
             call.out("".join(f"{sandbox(host, pod)}\n" for pod in host.pods))
@@ -77,7 +90,8 @@ def crictl(machine: Machine, call: Call) -> int:
                 call.out("CONTAINER      IMAGE          STATE      NAME\n")
                 call.out(
                     "".join(
-                        f"{sandbox(host, p)}  {(p.images or ['-'])[-1]}  {'Running' if p.running else 'Exited'}  {p.name}\n" for p in pods
+                        f"{sandbox(host, p)}  {(p.images or ['-'])[-1]}  {'Running' if p.running else 'Exited'}  {p.name}\n"
+                        for p in pods
                     )
                 )
         case ["logs", *rest]:
@@ -98,7 +112,11 @@ def crictl(machine: Machine, call: Call) -> int:
                 return call.fail(f'level=error msg="no such image {image}"')
             host.images.remove(image)
         case ["images", *flags]:
-            call.out("".join(f"{image}\n" for image in host.images) if flags else "IMAGE\n" + "".join(f"{i}\n" for i in host.images))
+            call.out(
+                "".join(f"{image}\n" for image in host.images)
+                if flags
+                else "IMAGE\n" + "".join(f"{i}\n" for i in host.images)
+            )
         case _:
             raise unmodelled(call)
     return 0
@@ -113,10 +131,19 @@ def ctr(machine: Machine, call: Call) -> int:
         case ["images" | "image", "ls", "-q"]:
             call.out("".join(f"{image}\n" for image in machine.host.images))
         case ["images" | "image", "ls", *wanted] if all(word.startswith("name==") for word in wanted):
-            rows = [(name, held.partition("@")[2] or served(held)) for held in machine.host.images for name in references(held)]
+            rows = [
+                (name, held.partition("@")[2] or served(held))
+                for held in machine.host.images
+                for name in references(held)
+            ]
             kept = [row for row in rows if not wanted or row[0] in (word.removeprefix("name==") for word in wanted)]
             call.out("REF TYPE DIGEST SIZE PLATFORMS LABELS\n")
-            call.out("".join(f"{name} application/vnd.oci.image.index.v1+json {digest} 1.0 MiB linux/amd64 -\n" for name, digest in sorted(kept)))
+            call.out(
+                "".join(
+                    f"{name} application/vnd.oci.image.index.v1+json {digest} 1.0 MiB linux/amd64 -\n"
+                    for name, digest in sorted(kept)
+                )
+            )
         case ["version"]:
             call.out("Client:\n  Version:  v2.3.4\n")
         case _:

@@ -39,7 +39,9 @@ def systemctl(machine: Machine, call: Call) -> int:
             continue
         if not unit_known(host, name):
             what = "enable" if verb in ("enable", "disable", "mask") else verb
-            return call.fail(f"Failed to {what} {name}.service: Unit {name}.service not found.", 1 if what == "enable" else 5)
+            return call.fail(
+                f"Failed to {what} {name}.service: Unit {name}.service not found.", 1 if what == "enable" else 5
+            )
         unit = host.units.setdefault(name, Unit())
         if verb in ("enable", "disable"):
             unit.enabled = verb == "enable"
@@ -239,7 +241,9 @@ def ps(machine: Machine, call: Call) -> int:
 
 @program("getenforce")
 def getenforce(machine: Machine, call: Call) -> int:
-    call.out("Permissive\n" if "SELINUX=permissive" in (machine.host.read("/etc/selinux/config") or "") else "Enforcing\n")
+    call.out(
+        "Permissive\n" if "SELINUX=permissive" in (machine.host.read("/etc/selinux/config") or "") else "Enforcing\n"
+    )
     return 0
 
 

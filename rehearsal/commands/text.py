@@ -377,12 +377,17 @@ def _sed(call: Call, edit: str, text: str, *, extended: bool, quiet: bool) -> st
                 inside = not re.search(pattern_of(match[2], extended=extended), line)
         return "".join(f"{line}\n" for line in result)
     if match := re.fullmatch(r"/(.+)/q", edit):
-        last = next((n for n, line in enumerate(lines, 1) if re.search(pattern_of(match[1], extended=extended), line)), len(lines))
+        last = next(
+            (n for n, line in enumerate(lines, 1) if re.search(pattern_of(match[1], extended=extended), line)),
+            len(lines),
+        )
         return "".join(f"{line}\n" for line in lines[:last])
     if match := re.fullmatch(r"(\d+)(?:,(\d+))?p", edit):
         return "".join(f"{line}\n" for line in lines[int(match[1]) - 1 : int(match[2] or match[1])])
     if match := re.fullmatch(r"(?:/(.+)/)?d", edit):
-        return "".join(f"{line}\n" for line in lines if match[1] and not re.search(pattern_of(match[1], extended=extended), line))
+        return "".join(
+            f"{line}\n" for line in lines if match[1] and not re.search(pattern_of(match[1], extended=extended), line)
+        )
     if edit[:1] == "s" and len(edit.split(edit[1])) == 4:
         _, old, new, flags = edit.split(edit[1])
         wanted = re.compile(pattern_of(old, extended=extended))
@@ -423,7 +428,9 @@ def awk(machine: Machine, call: Call) -> int:
         first, *columns = map(int, match.groups())
         call.out("".join(f"{' '.join(row[column - 1] for column in columns)}\n" for row in rows[first:]))
     elif match := re.fullmatch(r"NR==(\d+)\{print \$(\d+)\}", source):
-        call.out("".join(f"{row[int(match[2]) - 1]}\n" for number, row in enumerate(rows, 1) if number == int(match[1])))
+        call.out(
+            "".join(f"{row[int(match[2]) - 1]}\n" for number, row in enumerate(rows, 1) if number == int(match[1]))
+        )
     elif match := re.fullmatch(r'\$2 ~ "\^([^"]+)" \{print (length\(\$2\)|\$3), \$2\}', source):
         for row in rows:
             if row[1].startswith(match[1]):

@@ -26,7 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.path.is_relative_to(PROJECT / "tests" / "lab"):
-            item.add_marker(pytest.mark.timeout(ENTERING if {"lab", "released"} & set(getattr(item, "fixturenames", ())) else 300))
+            item.add_marker(
+                pytest.mark.timeout(ENTERING if {"lab", "released"} & set(getattr(item, "fixturenames", ())) else 300)
+            )
     order = [
         "test_story.py", "test_scenarios.py", "test_faults.py", "test_digests.py", "", "test_identity.py", "test_doctor.py",
         "test_etcd_data_of_somebody_on_a_bare_control_plane_stop_each_run", "test_dnf.py", "test_releases.py",
@@ -48,12 +50,16 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     A run that was killed leaves its mark and what it had broken: the lab is then made anew.
     """
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    state = json.loads(subprocess.run([BIN / "inv", "lab.status", "--json"], cwd=PROJECT, stdout=subprocess.PIPE, check=True).stdout)
+    state = json.loads(
+        subprocess.run([BIN / "inv", "lab.status", "--json"], cwd=PROJECT, stdout=subprocess.PIPE, check=True).stdout
+    )
     ours = not state["containers"]
     mark = state_folder("lab") / "under-test"
     killed = not ours and mark.exists()
     try:
-        with capture.global_and_fixture_disabled():  # filling an empty cache takes minutes: its progress is worth seeing
+        with (
+            capture.global_and_fixture_disabled()
+        ):  # filling an empty cache takes minutes: its progress is worth seeing
             if killed:
                 ours = mark.read_text() == "ours"
                 inv("lab.down")

@@ -131,12 +131,19 @@ class Lab:
     def ready(self) -> dict[str, bool]:
         items = json.loads(self.kubectl("get nodes -o json"))["items"]
         return {
-            n["metadata"]["name"]: any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"]) for n in items
+            n["metadata"]["name"]: any(
+                c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"]
+            )
+            for n in items
         }
 
     def addresses(self, node: str) -> dict[str, list[str]]:
         links = json.loads(self.sh(node, "ip -j addr"))
-        return {link["ifname"]: [a["local"] for a in link["addr_info"] if a["family"] == "inet"] for link in links if "ifname" in link}
+        return {
+            link["ifname"]: [a["local"] for a in link["addr_info"] if a["family"] == "inet"]
+            for link in links
+            if "ifname" in link
+        }
 
     def assert_pod_network(self) -> None:
         """cni0 and flannel.1 on every node, with addresses in the pod CIDR."""
@@ -149,21 +156,32 @@ class Lab:
     def get(self, url: str, login: str = "") -> str:
         """Ask from this machine, which is outside the cluster; `login` is `user:password`."""
         given = f'user = "{login}"\n' if login else ""
-        done = subprocess.run(["curl", "-sS", "--max-time", "10", "-K", "-", url], input=given, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            ["curl", "-sS", "--max-time", "10", "-K", "-", url],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         assert done.returncode == 0, f"{url}: {done.stderr}"
         return done.stdout
 
     @property
     def influxdb_login(self) -> str:
         """`user:password`, as the card shows it to who asks for it."""
-        shown = json.loads(self.run("inv", "cluster.info", "--env", "lab", "--reveal", "--json").output)["Login"]["value"]
+        shown = json.loads(self.run("inv", "cluster.info", "--env", "lab", "--reveal", "--json").output)["Login"][
+            "value"
+        ]
         user, password = re.fullmatch(r"user (\w+), password ([0-9a-f]{64})", shown).groups()  # type: ignore[union-attr]
         return f"{user}:{password}"
 
     def influxdb(self, query: str) -> Any:
         """InfluxDB's answer to InfluxQL for database k8s, on its NodePort."""
         asked = urllib.parse.urlencode({"db": "k8s", "q": query})
-        return json.loads(self.get(f"http://{self.control_plane.host}:30315/query?{asked}", self.influxdb_login))["results"][0]
+        return json.loads(self.get(f"http://{self.control_plane.host}:30315/query?{asked}", self.influxdb_login))[
+            "results"
+        ][0]
 
     @contextmanager
     def firewall(self, node: str, *rules: str) -> Iterator[None]:
@@ -208,7 +226,14 @@ class Lab:
 
     # --- cutting it short
 
-    def kill_when(self, step: str, what: Callable[[subprocess.Popen[str]], None] | None = None, *, node: str = "", event: str = "start") -> Done:
+    def kill_when(
+        self,
+        step: str,
+        what: Callable[[subprocess.Popen[str]], None] | None = None,
+        *,
+        node: str = "",
+        event: str = "start",
+    ) -> Done:
         """Start a bootstrap, and when its journal says that `step` began, kill it (or do `what` instead)."""
         process = self.start(*BOOTSTRAP)
         end = time.monotonic() + 300
@@ -240,7 +265,10 @@ def inv(*argv: str) -> None:
 
 def firewall(*rules: str) -> str:
     """Shell lines that put nftables rules, each beginning with the chain `input` or `output`, before all others; NO_FIREWALL takes them away."""
-    chains = (f"nft 'add chain inet {TABLE} {hook} {{ type filter hook {hook} priority -300; }}'" for hook in ("input", "output"))
+    chains = (
+        f"nft 'add chain inet {TABLE} {hook} {{ type filter hook {hook} priority -300; }}'"
+        for hook in ("input", "output")
+    )
     return "; ".join((f"nft add table inet {TABLE}", *chains, *(f"nft add rule inet {TABLE} {rule}" for rule in rules)))
 
 

@@ -24,7 +24,10 @@ def pushed_again(repository: str, tag: str, other: str) -> Iterator[None]:
     engine = engines.find()
     assert engine
     mounts = json.loads(engine.docker("inspect", machines.container_name("registry")).stdout)[0]["Mounts"]
-    store = Path(next(m["Source"] for m in mounts if m["Destination"] == "/var/lib/registry")) / "docker/registry/v2/repositories"
+    store = (
+        Path(next(m["Source"] for m in mounts if m["Destination"] == "/var/lib/registry"))
+        / "docker/registry/v2/repositories"
+    )
     link = store / repository / "_manifests/tags" / tag / "current/link"
     right, wrong = link.read_text(), (store / other / "_manifests/tags" / tag / "current/link").read_text()
     made = []
@@ -55,7 +58,9 @@ def lock(lab: Lab) -> Path:
 
 def pins(text: str) -> dict[str, str]:
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
-    return {name: digest for name, digest in lines if "/probe:" not in name}  # that is only on nodes where verify has run
+    return {
+        name: digest for name, digest in lines if "/probe:" not in name
+    }  # that is only on nodes where verify has run
 
 
 def unwrapped(output: str) -> str:
@@ -81,17 +86,26 @@ def test_an_image_pushed_again_is_refused_and_the_right_ones_make_the_cluster(la
     variables = {"KUBEFAB_LAB_IMAGE_DIGESTS": str(lock)}
     with pushed_again("kube-scheduler", scheduler.rsplit(":", 1)[1], "kube-controller-manager"):
         done = lab.bootstrap(expect=1, **variables)
-        assert f"{scheduler}: the registry serves {known[manager]}, pinned is {known[scheduler]}" in unwrapped(done.output)
+        assert f"{scheduler}: the registry serves {known[manager]}, pinned is {known[scheduler]}" in unwrapped(
+            done.output
+        )
         assert "cp1 · registry.digests" in done.output
         for name in lab.names:
-            assert lab.sh(name, "ls /etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml 2>/dev/null", check=False) == ""
+            assert (
+                lab.sh(name, "ls /etc/kubernetes/*.conf /etc/kubernetes/manifests/*.yaml 2>/dev/null", check=False)
+                == ""
+            )
             assert lab.sh(name, "crictl ps -aq; crictl pods -q") == ""
         assert "kube-scheduler" not in lab.sh("cp1", "ctr -n k8s.io images ls -q"), "it is taken off the node"
         alone = lab.run("fab", "-H", "master", "init", "--env", "lab", expect=1, **variables)
         assert "the registry serves" in alone.output, "kubeadm by itself does not get past it"
     lab.bootstrap(**variables)
     assert lab.ready() == dict.fromkeys(lab.names, True)
-    running = set(lab.kubectl("get pods -A -o jsonpath='{range .items[*]}{.spec.containers[*].image} {.spec.initContainers[*].image} {end}'").split())
+    running = set(
+        lab.kubectl(
+            "get pods -A -o jsonpath='{range .items[*]}{.spec.containers[*].image} {.spec.initContainers[*].image} {end}'"
+        ).split()
+    )
     assert {image.split("/", 1)[1].split(":")[0] for image in running if "@sha256:" not in image} == BY_TAG
     assert all(image.split("@")[1] == known[image.split("@")[0]] for image in running if "@" in image)
     pause = named(known, "pause")

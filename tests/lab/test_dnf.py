@@ -33,7 +33,9 @@ pytestmark = pytest.mark.skipif(
     bool(MISSING) or os.geteuid() != 0,
     reason=f"needs root and {', '.join(MISSING)}: apt-get install --no-install-recommends dnf rpm createrepo-c",
 )
-ROCKY = 'NAME="Rocky Linux"\nPRETTY_NAME="Rocky Linux 9.6"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.6"\n'
+ROCKY = (
+    'NAME="Rocky Linux"\nPRETTY_NAME="Rocky Linux 9.6"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.6"\n'
+)
 VERSIONS = ("1.36.3", "1.36.4", "1.36.9")
 
 
@@ -108,7 +110,9 @@ class Machine:
 def key(home: Path, name: str) -> str:
     """A signing key of our own; returns its fingerprint."""
     home.mkdir(mode=0o700)
-    sh(f"gpg --homedir {home} --batch --quiet --passphrase '' --quick-gen-key '{name} <{name}@example.org>' rsa2048 sign 1d")
+    sh(
+        f"gpg --homedir {home} --batch --quiet --passphrase '' --quick-gen-key '{name} <{name}@example.org>' rsa2048 sign 1d"
+    )
     listed = sh(f"gpg --homedir {home} --batch --with-colons --list-keys")
     return next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
 
@@ -121,10 +125,15 @@ def package(folder: Path, name: str, version: str, signer: tuple[Path, str] | No
         f"Name: {name}\nVersion: {version}\nRelease: 150500.1.1\nSummary: empty\nLicense: none\nBuildArch: noarch\n{more}"
         "%description\nempty\n%files\n"
     )
-    sh(f"rpmbuild --quiet -bb --define '_rpmdir {folder}' --define '_rpmfilename %{{NAME}}-%{{VERSION}}.rpm' --define '_topdir {folder}/b' {spec} 2>&1")
+    sh(
+        f"rpmbuild --quiet -bb --define '_rpmdir {folder}' --define '_rpmfilename %{{NAME}}-%{{VERSION}}.rpm' --define '_topdir {folder}/b' {spec} 2>&1"
+    )
     if signer:
         home, fingerprint = signer
-        sh(f"rpmsign --addsign --define '__gpg {shutil.which('gpg')}' --define '_gpg_name {fingerprint}' {folder}/{name}-{version}.rpm 2>&1", GNUPGHOME=str(home))
+        sh(
+            f"rpmsign --addsign --define '__gpg {shutil.which('gpg')}' --define '_gpg_name {fingerprint}' {folder}/{name}-{version}.rpm 2>&1",
+            GNUPGHOME=str(home),
+        )
     spec.unlink()
 
 
@@ -144,7 +153,13 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[s
     package(second, "containerd.io", "2.3.4", other)
     package(top / "base", "iproute-tc", "6.11.0", None)
     package(top / "base", "iptables-nft", "1.8.10", None, "Provides: iptables = 1.8.10\n")
-    package(top / "base", "rocky-release", "9.6", None, "Provides: system-release = 9.6\nProvides: system-release(releasever) = 9\n")
+    package(
+        top / "base",
+        "rocky-release",
+        "9.6",
+        None,
+        "Provides: system-release = 9.6\nProvides: system-release(releasever) = 9\n",
+    )
     for folder in (first, second, top / "base"):
         sh(f"createrepo_c --quiet {folder}")
     sh(f"gpg --homedir {signer[0]} --armor --export > {first}/repodata/repomd.xml.key")
@@ -195,7 +210,9 @@ def test_our_files_keys_and_versions_are_what_dnf_takes(machine: Machine) -> Non
     assert code == 0, f"twice is once: {output}"
     (fingerprint,) = machine.environment.settings.packages_key_fingerprint
     assert fingerprint[-8:].lower() in keys, "dnf imported it"
-    assert fingerprint[-8:].lower() not in machine.sh("rpm -q gpg-pubkey"), "and it is taken out, to be imported anew with the next package"
+    assert fingerprint[-8:].lower() not in machine.sh("rpm -q gpg-pubkey"), (
+        "and it is taken out, to be imported anew with the next package"
+    )
 
 
 def test_excludes_hold_what_is_installed(machine: Machine) -> None:
@@ -209,7 +226,9 @@ def test_excludes_hold_what_is_installed(machine: Machine) -> None:
 def test_another_patch_is_taken_when_it_is_asked_for(machine: Machine) -> None:
     assert machine.installation()[0] == 0
     for patch in ("1.36.9", "1.36.3"):
-        machine.environment = replace(machine.environment, settings=replace(machine.environment.settings, kubernetes=patch))
+        machine.environment = replace(
+            machine.environment, settings=replace(machine.environment.settings, kubernetes=patch)
+        )
         code, output = machine.installation()
         assert code == 0, output
         assert machine.observe().packages["kubelet"].startswith(f"{patch}-")

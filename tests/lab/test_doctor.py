@@ -68,7 +68,8 @@ class Find:
 
     def among(self, report: dict[str, Any]) -> bool:
         return any(
-            (f["severity"], tuple(f["nodes"])) == (self.severity, self.nodes) and all(w in f"{f['evidence']} {f['remedy']}" for w in self.words)
+            (f["severity"], tuple(f["nodes"])) == (self.severity, self.nodes)
+            and all(w in f"{f['evidence']} {f['remedy']}" for w in self.words)
             for f in findings(report, self.code)
         )
 
@@ -78,7 +79,9 @@ def missing(expected: Iterable[Find], report: dict[str, Any]) -> str:
 
 
 def said(report: dict[str, Any]) -> str:
-    return "\n".join(f"{f['severity']} {f['code']} {f['nodes']} {f['evidence']} → {f['remedy']}" for f in report["findings"])
+    return "\n".join(
+        f"{f['severity']} {f['code']} {f['nodes']} {f['evidence']} → {f['remedy']}" for f in report["findings"]
+    )
 
 
 @dataclass(frozen=True)
@@ -166,25 +169,40 @@ def certificate(begins: float, ends: float) -> str:
     """A certificate of its own, valid between these days from now."""
     key, now = ed25519.Ed25519PrivateKey.generate(), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-    made = built.not_valid_before(now + timedelta(days=begins)).not_valid_after(now + timedelta(days=ends)).sign(key, None)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+    )
+    made = (
+        built.not_valid_before(now + timedelta(days=begins)).not_valid_after(now + timedelta(days=ends)).sign(key, None)
+    )
     return made.public_bytes(Encoding.PEM).decode()
 
 
 def pki(name: str, text: str, *finds: Find) -> Break:
-    return Break("cp1", f"cat >/etc/kubernetes/pki/zz-{name}.crt <<'PEM'\n{text}PEM\n", f"rm /etc/kubernetes/pki/zz-{name}.crt", finds)
+    return Break(
+        "cp1",
+        f"cat >/etc/kubernetes/pki/zz-{name}.crt <<'PEM'\n{text}PEM\n",
+        f"rm /etc/kubernetes/pki/zz-{name}.crt",
+        finds,
+    )
 
 
 def gpg_key(when: str, lifetime: str) -> str:
     """Prints a signing key made at `when` (gpg's own way of saying so)."""
     gpg = f"gpg --homedir $h --batch -q --faked-system-time {when}"
-    made = f"{gpg} --passphrase \"\" --quick-gen-key test ed25519 sign {lifetime} 2>/dev/null; {gpg} --export"
+    made = f'{gpg} --passphrase "" --quick-gen-key test ed25519 sign {lifetime} 2>/dev/null; {gpg} --export'
     return f"h=$(mktemp -d); chmod 700 $h; {made}; gpgconf --homedir $h --kill all; rm -rf $h"
 
 
 def package(node: str, name: str, *finds: Find) -> Break:
     """An empty package of that name, really installed."""
-    control = f"Package: {name}\\nVersion: 0.1\\nArchitecture: all\\nMaintainer: t <t@t.invalid>\\nDescription: empty\\n"
+    control = (
+        f"Package: {name}\\nVersion: 0.1\\nArchitecture: all\\nMaintainer: t <t@t.invalid>\\nDescription: empty\\n"
+    )
     make = f"d=$(mktemp -d); mkdir -p $d/p/DEBIAN; printf '{control}' >$d/p/DEBIAN/control; dpkg-deb -b $d/p $d/p.deb >/dev/null; dpkg -i $d/p.deb >/dev/null; rm -r $d"
     return Break(node, make, f"dpkg -P {name} >/dev/null", finds)
 
@@ -197,8 +215,8 @@ UNUUID = "rm /run/own-uuid; umount /sys/class/dmi/id/product_uuid 2>/dev/null ||
 MAC = "ip link add dup0 type bridge; ip link set dup0 address 02:42:00:00:00:99"
 # held by a process that the doctor's own wait does not outlive
 DPKG_LOCK = (
-    "setsid perl -e 'use Fcntl; open(F, \">>\", \"/var/lib/dpkg/lock-frontend\"); "
-    "my $lock = pack(\"s s x4 q q i x4\", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $lock) or die; sleep 600' </dev/null >/dev/null 2>&1 & echo $! >/run/own-lock"
+    'setsid perl -e \'use Fcntl; open(F, ">>", "/var/lib/dpkg/lock-frontend"); '
+    'my $lock = pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $lock) or die; sleep 600\' </dev/null >/dev/null 2>&1 & echo $! >/run/own-lock'
 )
 STRANGER = 'kubectl create -f - >/dev/null <<<\'{"apiVersion":"v1","kind":"Node","metadata":{"name":"w9"}}\''
 NEWER = """kubectl patch node w1 --subresource=status -p '{"status":{"nodeInfo":{"kubeletVersion":"v1.99.0"}}}' >/dev/null"""
@@ -409,13 +427,15 @@ def test_what_is_broken_is_found_by_its_code(healthy: Lab, one: Round, tmp_path:
     # nodes come from files only: the lab's own, but w1 with the address that a NAT would show
     hosts = tmp_path / "kubefab/lab/hosts.env"
     hosts.parent.mkdir(parents=True)
-    hosts.write_text((lab.environment.state / "hosts.env").read_text().replace(f"{W1} name=w1", f"{W1} name=w1 private={NOBODY}"))
+    hosts.write_text(
+        (lab.environment.state / "hosts.env").read_text().replace(f"{W1} name=w1", f"{W1} name=w1 private={NOBODY}")
+    )
     hosts.chmod(0o600)  # it holds the registry's password
     shutil.copy(lab.environment.state / "known_hosts", hosts.parent)
     variables = {name: value.format(ca=tmp_path / "ca.crt", state=tmp_path) for name, value in one.variables.items()}
     breaks = one.breaks
     if any("{key}" in b.make for b in breaks):
-        key = lab.sh("w1", gpg_key("20250101T000000", "1d") .replace("--export", "--armor --export")) + "\n"
+        key = lab.sh("w1", gpg_key("20250101T000000", "1d").replace("--export", "--armor --export")) + "\n"
         breaks = tuple(Break(b.node, b.make.replace("{key}", key), b.mend, b.finds) for b in breaks)
     with broken(breaks):
         if one.until:
@@ -423,7 +443,11 @@ def test_what_is_broken_is_found_by_its_code(healthy: Lab, one: Round, tmp_path:
         report = examine(lab, *one.more, expect=1 if one.errors else 0, **variables)
     assert missing(one.expected, report) == "", said(report)
     codes, quick = {found.code for found in one.expected}, ("--no-network",) * ("--no-network" in one.more)
-    lab.eventually("all is well again", lambda: not codes & {f["code"] for f in json.loads(lab.end(lab.start(*DOCTOR, *quick)).output)["findings"]}, 120)
+    lab.eventually(
+        "all is well again",
+        lambda: not codes & {f["code"] for f in json.loads(lab.end(lab.start(*DOCTOR, *quick)).output)["findings"]},
+        120,
+    )
 
 
 def test_a_path_that_is_smaller_than_it_looks(healthy: Lab) -> None:
@@ -439,16 +463,27 @@ def test_a_path_that_is_smaller_than_it_looks(healthy: Lab) -> None:
         Find("KF-NET-PMTU", ERROR, ("w1",), ("of 1500 bytes get through", "ip route flush cache")),
     ):
         assert found.among(report), said(report)
-    lab.eventually("all is open", lambda: {r["state"] for r in json.loads(lab.end(lab.start(*DOCTOR)).output)["pairs"]} == {"open"}, 120)
+    lab.eventually(
+        "all is open",
+        lambda: {r["state"] for r in json.loads(lab.end(lab.start(*DOCTOR)).output)["pairs"]} == {"open"},
+        120,
+    )
 
 
 def test_a_healthy_cluster_has_no_errors_and_every_pair_is_open(healthy: Lab) -> None:
     report = examine(healthy, expect=0)
-    assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}, "what containers have and machines have not"
+    assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}, (
+        "what containers have and machines have not"
+    )
     assert {f["severity"] for f in report["findings"]} <= {NOTE}
     assert {r["state"] for r in report["pairs"]} == {"open"}
     tested = {(r["from"], r["to"], r["what"]) for r in report["pairs"]}
-    assert {("w1", "w2", "UDP 8472"), ("w2", "w1", "UDP 8472"), ("w1", "cp1", "TCP 6443"), ("cp1", "w2", "TCP 10250")} <= tested
+    assert {
+        ("w1", "w2", "UDP 8472"),
+        ("w2", "w1", "UDP 8472"),
+        ("w1", "cp1", "TCP 6443"),
+        ("cp1", "w2", "TCP 10250"),
+    } <= tested
     assert {("w1", "w2", "MTU nic"), ("w1", "w2", "MTU overlay"), ("you", "w1", "TCP 31447")} <= tested
 
 
@@ -514,9 +549,13 @@ def test_a_stale_cni0_on_a_node_outside_the_cluster(healthy: Lab) -> None:
     with broken((stale,)):
         assert Find("KF-OLD-LEFTOVERS", ERROR, ("w2",), ("cni0",)).among(examine(lab))
     with broken((Break("w2", "mkdir -p /var/lib/cni/networks/cbr0", "rm -r /var/lib/cni"),)):
-        assert Find("KF-OLD-CLUSTER", ERROR, ("w2",), ("/var/lib/cni/networks/cbr0",)).among(examine(lab, "--no-network"))
+        assert Find("KF-OLD-CLUSTER", ERROR, ("w2",), ("/var/lib/cni/networks/cbr0",)).among(
+            examine(lab, "--no-network")
+        )
     with broken((Break("w2", "iptables -N KUBE-EARLIER", "iptables -X KUBE-EARLIER"),)):
-        assert Find("KF-OLD-RESIDUE", WARNING, ("w2",), ("1 firewall rules", "reboot")).among(examine(lab, "--no-network", expect=0))
+        assert Find("KF-OLD-RESIDUE", WARNING, ("w2",), ("1 firewall rules", "reboot")).among(
+            examine(lab, "--no-network", expect=0)
+        )
     report = examine(lab, expect=0)
     udp = {(r["from"], r["to"]): r for r in report["pairs"] if r["what"] == "UDP 8472"}
     assert udp["w1", "w2"]["state"] == "open", "to a node without flannel the datagram goes straight"
@@ -542,7 +581,9 @@ def test_verify_proves_a_healthy_cluster_and_takes_itself_away(healthy: Lab) -> 
 def test_verify_names_the_node_that_no_packet_reaches(healthy: Lab) -> None:
     lab = healthy
     with broken((Break("w1", firewall("input udp dport 8472 drop"), NO_FIREWALL),)):
-        report = json.loads(lab.run(*VERIFY, expect=1, KUBEFAB_LAB_DASHBOARD="none").output)  # whose answer is long in coming
+        report = json.loads(
+            lab.run(*VERIFY, expect=1, KUBEFAB_LAB_DASHBOARD="none").output
+        )  # whose answer is long in coming
     checks = {c["check"]: c for c in report["checks"]}
     assert "all of them concern w1" in checks["pod to pod"]["likely"]
     assert checks["cleaned up"]["state"] == "ok"
@@ -599,7 +640,9 @@ def test_before_there_is_a_cluster(lab: Lab) -> None:
     expected = [*(found for one in BARE for found in one.finds), Find("KF-TIME-YOURS", NOTE, (), ("3 min",))]
     assert missing(expected, report) == "", said(report)
     assert not findings(report, "KF-OLD-RESIDUE"), "a control plane that may hold data is no residue"
-    assert {r["from"] for r in report["pairs"] if (r["what"], r["to"], r["state"]) == ("TCP 6443", "cp1", "closed")} == {"you", "w1", "w2"}
+    assert {
+        r["from"] for r in report["pairs"] if (r["what"], r["to"], r["state"]) == ("TCP 6443", "cp1", "closed")
+    } == {"you", "w1", "w2"}
     with broken(WHOSE):
         report = examine(lab, "--no-network")
     assert missing((found for one in WHOSE for found in one.finds), report) == "", said(report)

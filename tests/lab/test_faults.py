@@ -40,7 +40,11 @@ class Figures:
     lines: list[str] = field(default_factory=list)
 
     def add(self, what: str, count: int, seconds: list[float], more: str = "") -> None:
-        took = f"run that finished it: {min(seconds):.0f} to {max(seconds):.0f} s, median {statistics.median(seconds):.0f} s" if seconds else ""
+        took = (
+            f"run that finished it: {min(seconds):.0f} to {max(seconds):.0f} s, median {statistics.median(seconds):.0f} s"
+            if seconds
+            else ""
+        )
         self.lines.append("; ".join(filter(None, (f"{what}: {count}", took, more))))
 
 
@@ -97,7 +101,12 @@ def test_killed_at_random_instants_it_always_ends_healthy(lab: Lab, figures: Fig
             time.sleep(chance.choice((0, 0, chance.uniform(0, 3))))
         assert_healthy(lab)
     assert sum(where.values()) == KILLS
-    figures.add("kubefab killed in a bootstrap", KILLS, finished, f"up to {longest} in a row; in " + ", ".join(f"{p} {n}" for p, n in where.most_common()))
+    figures.add(
+        "kubefab killed in a bootstrap",
+        KILLS,
+        finished,
+        f"up to {longest} in a row; in " + ", ".join(f"{p} {n}" for p, n in where.most_common()),
+    )
 
 
 def test_a_reset_killed_at_random_instants_ends_clean(healthy: Lab, figures: Figures) -> None:
@@ -118,7 +127,14 @@ def test_a_reset_killed_at_random_instants_ends_clean(healthy: Lab, figures: Fig
 
 # One step of each phase that a node of this kind goes through.
 CUTS: dict[str, tuple[str, ...]] = {
-    "cp1": ("prep.sysctl", "install.packages", "registry.canary", "master.init", "network.flannel", "addons.monitoring"),
+    "cp1": (
+        "prep.sysctl",
+        "install.packages",
+        "registry.canary",
+        "master.init",
+        "network.flannel",
+        "addons.monitoring",
+    ),
     "w1": ("prep.sysctl", "install.packages", "registry.canary", "join.join", "join.ready", "addons.metrics"),
 }
 if not ALL:
@@ -154,7 +170,9 @@ def test_a_power_cut_in_each_phase_ends_healthy(lab: Lab, figures: Figures, vict
     lab.bootstrap()
     took = time.monotonic() - started
     assert_healthy(lab)
-    figures.add(f"power of {victim} cut in {', '.join(cut)}", len(cut), [took], f"the run told it within {max(ended):.0f} s")
+    figures.add(
+        f"power of {victim} cut in {', '.join(cut)}", len(cut), [took], f"the run told it within {max(ended):.0f} s"
+    )
 
 
 @pytest.mark.parametrize("victim", CUTS if ALL else ["w1"])
@@ -198,7 +216,11 @@ def test_links_that_drop_are_taken_up_again_by_the_same_run(lab: Lab, figures: F
     for _ in range(ROUNDS):
         lab.reset("--keep-images")
         names = lab.names
-        with meanwhile(lambda names=names: lab.sh(chance.choice(names), "pkill -KILL -f '^sshd(-session)?: [^/]' || true"), chance, (2.0, 7.0)) as times:  # type: ignore[misc]
+        with meanwhile(
+            lambda names=names: lab.sh(chance.choice(names), "pkill -KILL -f '^sshd(-session)?: [^/]' || true"),
+            chance,
+            (2.0, 7.0),
+        ) as times:  # type: ignore[misc]
             started = time.monotonic()
             done = lab.end(lab.start(*BOOTSTRAP))
             took.append(time.monotonic() - started)
@@ -227,4 +249,9 @@ def test_a_link_that_falls_silent_is_taken_up_again(lab: Lab, figures: Figures, 
         lab.eventually("the link is back", lambda: TABLE not in lab.sh("w1", "nft list tables"), 60)
         lab.bootstrap()
     assert_healthy(lab)
-    figures.add(f"link of w1 silent for {seconds} s", 1, [took], "" if done.code == 0 else "that run gave w1 up, the next one finished")
+    figures.add(
+        f"link of w1 silent for {seconds} s",
+        1,
+        [took],
+        "" if done.code == 0 else "that run gave w1 up, the next one finished",
+    )

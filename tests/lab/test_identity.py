@@ -34,7 +34,10 @@ def life(lab: Lab, name: str) -> str:
 
 def uid(lab: Lab, kubeconfig: str = "admin") -> str:
     """kube-system's, which is the cluster's for its life."""
-    return lab.kubectl(f"--kubeconfig=/etc/kubernetes/{kubeconfig}.conf get namespace kube-system -o jsonpath='{{.metadata.uid}}'", check=False)
+    return lab.kubectl(
+        f"--kubeconfig=/etc/kubernetes/{kubeconfig}.conf get namespace kube-system -o jsonpath='{{.metadata.uid}}'",
+        check=False,
+    )
 
 
 def refused(lab: Lab, done: Done, node: str, step: str) -> None:
@@ -64,7 +67,10 @@ def lost_disk(lab: Lab) -> Iterator[None]:
         try:
             yield
         finally:
-            lab.sh("cp1", f"[ ! -e {KEPT} ] || {{ systemctl stop kubelet; crictl stop $(crictl ps -q); rm -rf {DATA}; mv {KEPT} {DATA}; }}")
+            lab.sh(
+                "cp1",
+                f"[ ! -e {KEPT} ] || {{ systemctl stop kubelet; crictl stop $(crictl ps -q); rm -rf {DATA}; mv {KEPT} {DATA}; }}",
+            )
 
 
 def test_a_lost_etcd_disk_costs_nothing_and_put_back_all_is_well(healthy: Lab) -> None:
@@ -76,7 +82,10 @@ def test_a_lost_etcd_disk_costs_nothing_and_put_back_all_is_well(healthy: Lab) -
             lost = lab.bootstrap(expect=1)
             refused(lab, lost, "cp1", "prep.empty")
             assert "the data of its etcd are gone from /var/lib/etcd" in lost.output
-            assert lab.sh("cp1", "systemctl is-active kubelet; ls -A /var/lib/etcd; pgrep -x etcd", check=False) == "inactive"
+            assert (
+                lab.sh("cp1", "systemctl is-active kubelet; ls -A /var/lib/etcd; pgrep -x etcd", check=False)
+                == "inactive"
+            )
             assert {name: life(lab, name) for name in workers} == before
 
         lab.sh("cp1", "systemctl start kubelet")  # as a boot would: kubeadm's etcd begins with nothing
@@ -132,19 +141,33 @@ class Other:
         lines = (self.lab.environment.state / "hosts.env").read_text().splitlines()
         kept = [line.replace("LAB_", "OTHER_", 1) for line in lines if re.match(r"LAB_(?!CONTROL_PLANE|WORKER_)", line)]
         (folder / "hosts.env").touch(mode=0o600)
-        (folder / "hosts.env").write_text("\n".join([f'OTHER_CONTROL_PLANE="{address} name=x1"', "OTHER_POD_CIDR=10.45.0.0/16", *kept]) + "\n")
+        (folder / "hosts.env").write_text(
+            "\n".join([f'OTHER_CONTROL_PLANE="{address} name=x1"', "OTHER_POD_CIDR=10.45.0.0/16", *kept]) + "\n"
+        )
         shutil.copy(self.lab.environment.state / "known_hosts", folder)
 
     def refused(self, *argv: str) -> Done:
-        return self.lab.run(*argv, "--env", "other", *(["--yes", "other"] if "reset" in argv[-1] else []), expect=1, XDG_STATE_HOME=str(self.state))
+        return self.lab.run(
+            *argv,
+            "--env",
+            "other",
+            *(["--yes", "other"] if "reset" in argv[-1] else []),
+            expect=1,
+            XDG_STATE_HOME=str(self.state),
+        )
 
 
 @pytest.mark.parametrize(
     ("node", "says"),
-    [("w2", "this machine is worker w2 of environment lab, not of other"), ("cp1", "this machine is the control plane cp1 of environment lab, not of other")],
+    [
+        ("w2", "this machine is worker w2 of environment lab, not of other"),
+        ("cp1", "this machine is the control plane cp1 of environment lab, not of other"),
+    ],
     ids=["a worker", "its control plane"],
 )
-def test_a_machine_of_this_cluster_is_not_taken_into_another(healthy: Lab, tmp_path: Path, node: str, says: str) -> None:
+def test_a_machine_of_this_cluster_is_not_taken_into_another(
+    healthy: Lab, tmp_path: Path, node: str, says: str
+) -> None:
     lab = healthy
     host = next(one.host for one in lab.environment.nodes if one.name == node)
     flannel = "-n kube-flannel get configmap/kube-flannel-cfg daemonset/kube-flannel-ds -o jsonpath='{.items[*].data}{.items[*].metadata.generation}'"
@@ -154,7 +177,9 @@ def test_a_machine_of_this_cluster_is_not_taken_into_another(healthy: Lab, tmp_p
     for _ in range(2):
         done = other.refused("inv", "cluster.bootstrap")
         assert f"another cluster's: {says}" in done.output, str(done)
-        assert ("LAB_CONTROL_PLANE as well" in done.output) == (node == "cp1"), "hosts.env itself names the lab's control plane only"
+        assert ("LAB_CONTROL_PLANE as well" in done.output) == (node == "cp1"), (
+            "hosts.env itself names the lab's control plane only"
+        )
         assert (life(lab, node), lab.kubectl(flannel), uid(lab)) == before
     assert says in other.refused("fab", "-H", "x1", "reset").output
     whole = other.refused("inv", "cluster.reset")
@@ -228,7 +253,12 @@ def test_a_living_k3s_is_left_alone(healthy: Lab) -> None:
     try:
         before = lab.sh("w2", ALIVE)
         assert before.startswith("active\n") and "10.42.1.1/24" in before
-        for argv in (("inv", "cluster.bootstrap", "--env", "lab"), OFF, (*OFF, "--foreign", "w2"), ("inv", "cluster.reset", "--env", "lab", "--yes", "lab")):
+        for argv in (
+            ("inv", "cluster.bootstrap", "--env", "lab"),
+            OFF,
+            (*OFF, "--foreign", "w2"),
+            ("inv", "cluster.reset", "--env", "lab", "--yes", "lab"),
+        ):
             done = lab.run(*argv, expect=1)
             assert "k3s-agent.service runs here, and kubefab did not make it" in done.output, str(done)
             assert "`k3s-agent-uninstall.sh`" in done.output, str(done)
@@ -249,7 +279,9 @@ def test_etcd_data_of_somebody_on_a_bare_control_plane_stop_each_run(lab: Lab) -
     try:
         for _ in range(2):
             done = lab.bootstrap(expect=1)
-            assert {e["node"]: e["step"] for e in lab.steps() if e["event"] == "node" and e["state"] == "failed"} == {"cp1": "master.etcd"}, str(done)
+            assert {e["node"]: e["step"] for e in lab.steps() if e["event"] == "node" and e["state"] == "failed"} == {
+                "cp1": "master.etcd"
+            }, str(done)
             assert "/var/lib/etcd holds data (member)" in done.output
             assert lab.sh("cp1", f"cat {PRECIOUS}; ls /var/lib/kubefab/init-started 2>/dev/null || true") == "precious"
         lab.sh("cp1", command(done, "mkdir [^`]*etcd.kept [^`]*"))

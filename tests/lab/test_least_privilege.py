@@ -28,7 +28,9 @@ NO = (
 @pytest.fixture(scope="module")
 def planted(lab: Lab) -> Lab:
     lab.bootstrap()
-    lab.kubectl(f"-n kube-system create secret generic planted --from-literal=word={WORD} --dry-run=client -o yaml | kubectl apply -f -")
+    lab.kubectl(
+        f"-n kube-system create secret generic planted --from-literal=word={WORD} --dry-run=client -o yaml | kubectl apply -f -"
+    )
     return lab
 
 
@@ -68,9 +70,13 @@ def test_influxdb_lets_nobody_in_without_its_login_and_telegraf_only_writes(plan
     assert planted.influxdb("SHOW USERS")["series"][0]["values"] == [["kubefab", True], ["telegraf", False]]
     assert planted.influxdb("SHOW GRANTS FOR telegraf")["series"][0]["values"] == [["k8s", "WRITE"]]
     password = planted.influxdb_login.split(":")[1]
-    shown = "".join(text for text in planted.outputs if '"Login"' not in text) + "".join(path.read_text() for path in planted.journals.glob("*.jsonl"))
+    shown = "".join(text for text in planted.outputs if '"Login"' not in text) + "".join(
+        path.read_text() for path in planted.journals.glob("*.jsonl")
+    )
     assert password not in shown, "only --reveal shows it"
-    arguments = "".join(planted.sh(name, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '", check=False) for name in planted.names)
+    arguments = "".join(
+        planted.sh(name, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '", check=False) for name in planted.names
+    )
     assert "influxd" in arguments and password not in arguments
 
 
@@ -81,8 +87,13 @@ def test_a_cluster_without_a_login_gets_one_and_keeps_its_metrics(planted: Lab) 
     assert "databases" in planted.get(f"http://{planted.control_plane.host}:30315/query?q=SHOW+DATABASES")
     done = planted.bootstrap()
     assert planted.influxdb(oldest) == before
-    assert "asks for a login from now on" in done.output or "addons.monitoring" in {e.get("step") for e in planted.steps()}
-    verified = {check["check"]: check for check in json.loads(planted.run("inv", "cluster.verify", "--env", "lab", "--json").output)["checks"]}
+    assert "asks for a login from now on" in done.output or "addons.monitoring" in {
+        e.get("step") for e in planted.steps()
+    }
+    verified = {
+        check["check"]: check
+        for check in json.loads(planted.run("inv", "cluster.verify", "--env", "lab", "--json").output)["checks"]
+    }
     assert verified["InfluxDB"]["state"] == verified["metrics"]["state"] == "ok"
 
 

@@ -35,7 +35,9 @@ def test_from_bare_machines_to_a_cluster_and_back(released: Lab, request: pytest
     assert f"{wanted}.".startswith(f"{request.node.callspec.params['released']}.")
     assert "✓ lab: cluster done on" in lab.bootstrap().output
     assert lab.ready() == dict.fromkeys(lab.names, True)
-    assert set(lab.kubectl("get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'").split()) == {f"v{wanted}"}
+    assert set(lab.kubectl("get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'").split()) == {
+        f"v{wanted}"
+    }
     assert lab.kubectl("get --raw /version").count(f'"v{wanted}"') == 1
     lab.assert_pod_network()
     lab.run("inv", "cluster.verify", "--env", "lab")

@@ -39,7 +39,10 @@ def _power_on(lab: Lab) -> None:
     machines.start("w2")
     host = next(node.host for node in lab.environment.nodes if node.name == "w2")
     answers = ["bash", "-c", f"exec 3<>/dev/tcp/{host}/22 && head -c 3 <&3"]
-    lab.eventually("w2 takes logins", lambda: subprocess.run(answers, capture_output=True, check=False, timeout=20).stdout == b"SSH")
+    lab.eventually(
+        "w2 takes logins",
+        lambda: subprocess.run(answers, capture_output=True, check=False, timeout=20).stdout == b"SSH",
+    )
 
 
 WORDS: dict[str, Callable[[Lab], object]] = {

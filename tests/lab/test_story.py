@@ -30,11 +30,15 @@ def before(lab: Lab) -> dict[str, str]:
     """Each node's sysctls before anything of ours ran there, and a swap line in fstab where that is safe to have."""
     if NO_HOST_SWAP:  # `swapoff -a` in a node would reach the machine's own
         lab.sh("w1", f"grep -qxF '{SWAP_LINE}' /etc/fstab || echo '{SWAP_LINE}' >> /etc/fstab")
-        lab.sh("w1", f"printf '[Swap]\\nWhat=/srv/none\\n[Install]\\nWantedBy=swap.target\\n' > /etc/systemd/system/{SWAP_UNIT}; systemctl enable {SWAP_UNIT}")
+        lab.sh(
+            "w1",
+            f"printf '[Swap]\\nWhat=/srv/none\\n[Install]\\nWantedBy=swap.target\\n' > /etc/systemd/system/{SWAP_UNIT}; systemctl enable {SWAP_UNIT}",
+        )
     return {name: lab.sh(name, SYSCTLS) for name in lab.names}
 
 
 # --- 1: from nothing to a working cluster
+
 
 def test_one_command_makes_a_cluster_of_bare_machines(lab: Lab, before: dict[str, str]) -> None:
     for name in lab.names:
@@ -53,7 +57,14 @@ def test_one_command_makes_a_cluster_of_bare_machines(lab: Lab, before: dict[str
 def test_packages_are_pinned_held_and_from_our_repository(healthy: Lab) -> None:
     wanted = healthy.environment.settings.kubernetes
     for name in healthy.names:
-        assert set(healthy.sh(name, "apt-mark showhold").split()) == {"containerd.io", "cri-tools", "kubeadm", "kubectl", "kubelet", "kubernetes-cni"}
+        assert set(healthy.sh(name, "apt-mark showhold").split()) == {
+            "containerd.io",
+            "cri-tools",
+            "kubeadm",
+            "kubectl",
+            "kubelet",
+            "kubernetes-cni",
+        }
         assert healthy.sh(name, "kubelet --version") == f"Kubernetes v{wanted}"
 
 
@@ -62,8 +73,18 @@ def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(healthy: Lab
     pods = {name: f"story-{name}" for name in healthy.names}
     try:
         for node, pod in pods.items():
-            overrides = json.dumps({"spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}]}})
-            healthy.kubectl(f"run {pod} --image={image} --restart=Never --overrides='{overrides}' --command -- sleep 600")
+            overrides = json.dumps(
+                {
+                    "spec": {
+                        "nodeName": node,
+                        "terminationGracePeriodSeconds": 0,
+                        "tolerations": [{"operator": "Exists"}],
+                    }
+                }
+            )
+            healthy.kubectl(
+                f"run {pod} --image={image} --restart=Never --overrides='{overrides}' --command -- sleep 600"
+            )
         healthy.kubectl("wait --for=condition=Ready --timeout=90s " + " ".join(f"pod/{pod}" for pod in pods.values()))
         items = json.loads(healthy.kubectl("get pods -o json"))["items"]
         address = {p["spec"]["nodeName"]: p["status"]["podIP"] for p in items if p["metadata"]["name"] in pods.values()}
@@ -106,6 +127,7 @@ def test_no_join_token_is_left_in_the_cluster(healthy: Lab) -> None:
 
 # --- 2: nothing to do, and reading
 
+
 def test_a_second_bootstrap_changes_nothing_and_says_so(healthy: Lab) -> None:
     generations = "get ds,deploy -A -o jsonpath='{.items[*].metadata.generation}'"
     before = healthy.kubectl(generations)
@@ -128,6 +150,7 @@ def test_status_says_done_everywhere(healthy: Lab) -> None:
 
 
 # --- 3: faults
+
 
 def test_a_lost_flannel_interface_is_brought_back_by_the_manuals_rule(healthy: Lab) -> None:
     """J3: after the grace time the kubelet is restarted; that does not help a flannel that hangs, so its pod is made anew."""
@@ -155,7 +178,9 @@ def test_influxdb_that_refuses_is_made_anew_and_the_policy_set_again(healthy: La
     oldest = "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'SELECT first(cpu_usage_nanocores) FROM kubernetes_node'"
     first = healthy.kubectl(oldest)
     assert "kubernetes_node," in first
-    other = shlex.quote("SET PASSWORD FOR kubefab = 'other'")  # which the pod does not know, and its successor sets again
+    other = shlex.quote(
+        "SET PASSWORD FOR kubefab = 'other'"
+    )  # which the pod does not know, and its successor sets again
     healthy.kubectl(f"-n monitoring exec deploy/monitoring-influxdb -- influx -execute {other}")
     done = healthy.bootstrap()
     assert "recreate the influxdb and telegraf pods (A5)" in done.output
@@ -171,12 +196,16 @@ def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
     influx = next(p["spec"]["nodeName"] for p in pods if "deletionTimestamp" not in p["metadata"])
     victim = next(name for name in healthy.names if name not in (influx, healthy.control_plane.name))
     with healthy.firewall(victim, "input udp dport 8472 drop", "output udp dport 8472 drop"):
-        healthy.kubectl("-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'DROP MEASUREMENT kubernetes_node'")
+        healthy.kubectl(
+            "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'DROP MEASUREMENT kubernetes_node'"
+        )
         done = healthy.bootstrap(expect=1)
         assert healthy.ready()[victim], "its kubelet is fine"
         assert f"✗ {victim} · addons.metrics" in done.output
         assert "UDP 8472" in done.output
-        assert [e["state"] for e in healthy.steps() if e["event"] == "node" and e["node"] != victim] == ["done"] * (len(healthy.names) - 1)
+        assert [e["state"] for e in healthy.steps() if e["event"] == "node" and e["node"] != victim] == ["done"] * (
+            len(healthy.names) - 1
+        )
     assert healthy.bootstrap().code == 0
 
 
@@ -194,16 +223,26 @@ def test_a_dead_worker_is_named_and_holds_nobody_up(healthy: Lab) -> None:
 
 # --- 4: back to nothing
 
+
 def test_reset_takes_a_pods_own_files_for_its_own_and_stops_at_a_mounted_volume(healthy: Lab) -> None:
     """A ConfigMap and an emptyDir by subPath are bind mounts of the node's disk, as somebody's hostPath is."""
-    mounts = [{"name": "config", "mountPath": "/etc/a.ini", "subPath": "a.ini"}, {"name": "work", "mountPath": "/work", "subPath": "b"}]
-    volumes = [{"name": "config", "configMap": {"name": "ini"}}, {"name": "work", "emptyDir": {}}, {"name": "data", "hostPath": {"path": THEIRS, "type": "DirectoryOrCreate"}}]
+    mounts = [
+        {"name": "config", "mountPath": "/etc/a.ini", "subPath": "a.ini"},
+        {"name": "work", "mountPath": "/work", "subPath": "b"},
+    ]
+    volumes = [
+        {"name": "config", "configMap": {"name": "ini"}},
+        {"name": "work", "emptyDir": {}},
+        {"name": "data", "hostPath": {"path": THEIRS, "type": "DirectoryOrCreate"}},
+    ]
     spec = {"nodeName": "w1", "terminationGracePeriodSeconds": 0, "volumes": volumes, "containers": [{
         "name": "c", "image": healthy.environment.settings.probe_image, "command": ["sleep", "600"], "volumeMounts": mounts,
     }]}  # fmt: skip
     pods = []
     for name, more in (("own", []), ("data", [{"name": "data", "mountPath": "/data", "subPath": "a"}])):
-        pods.append({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": json.loads(json.dumps(spec))})
+        pods.append(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": json.loads(json.dumps(spec))}
+        )
         pods[-1]["spec"]["containers"][0]["volumeMounts"] += more  # type: ignore[index]
     healthy.kubectl("create configmap ini --from-literal=a.ini=x")
     for pod in pods:
@@ -214,7 +253,9 @@ def test_reset_takes_a_pods_own_files_for_its_own_and_stops_at_a_mounted_volume(
     assert "no node was touched;" in refused.output
     assert healthy.ready() == dict.fromkeys(healthy.names, True)
     healthy.kubectl("delete pod data --now")
-    assert "/volume-subpaths/config/" in healthy.sh("w1", "cat /proc/mounts"), "this one the next chapter's reset takes along"
+    assert "/volume-subpaths/config/" in healthy.sh("w1", "cat /proc/mounts"), (
+        "this one the next chapter's reset takes along"
+    )
     assert healthy.sh("w1", f"ls {THEIRS}; rm -r {THEIRS}") == "a"
 
 
@@ -234,7 +275,10 @@ def test_reset_empties_every_node_and_puts_back_what_was(healthy: Lab, before: d
         assert healthy.sh(name, "ls /etc/apt/sources.list.d /etc/apt/keyrings | grep kubefab", check=False) == ""
         assert healthy.sh(name, "apt-mark showhold") == ""
     assert "the operators own" in healthy.sh("w1", "iptables-save"), "rules that are not ours stay"
-    healthy.sh("w1", "nft delete table inet ours; iptables -D INPUT -p tcp --dport 4321 -m comment --comment 'the operators own' -j ACCEPT")
+    healthy.sh(
+        "w1",
+        "nft delete table inet ours; iptables -D INPUT -p tcp --dport 4321 -m comment --comment 'the operators own' -j ACCEPT",
+    )
     if NO_HOST_SWAP:
         assert healthy.sh("w1", "grep no/such/swapfile /etc/fstab") == SWAP_LINE
         assert healthy.sh("w1", f"systemctl is-enabled {SWAP_UNIT}") == "enabled"
@@ -271,6 +315,7 @@ def test_killed_in_every_phase_it_finishes_in_the_end(lab: Lab) -> None:
 
 # --- 6: the power goes while a node joins; then one node by itself
 
+
 def test_a_power_cut_in_mid_join_can_be_resumed(healthy: Lab) -> None:
     healthy.run("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab")
     assert "w2" not in healthy.ready(), "the cluster was told that it left"
@@ -306,7 +351,9 @@ def test_an_init_cut_short_after_its_api_answered_is_made_anew(lab: Lab) -> None
     done = lab.bootstrap()
     assert "master.clear" in {e.get("step") for e in lab.steps()}, str(done)
     assert lab.ready() == dict.fromkeys(lab.names, True)
-    assert {"coredns", "kube-proxy"} <= set(lab.kubectl("-n kube-system get deploy,ds -o jsonpath='{.items[*].metadata.name}'").split())
+    assert {"coredns", "kube-proxy"} <= set(
+        lab.kubectl("-n kube-system get deploy,ds -o jsonpath='{.items[*].metadata.name}'").split()
+    )
 
 
 # --- 7: the manual's chapters, typed one by one, from a subfolder
@@ -330,6 +377,7 @@ def test_the_manuals_chapters_one_by_one(healthy: Lab) -> None:
 
 
 # --- 8: secrets (last: it looks at everything above)
+
 
 def test_no_secret_was_seen_anywhere(lab: Lab) -> None:
     planted = lab.secrets
@@ -357,5 +405,7 @@ def test_no_secret_is_in_a_file_that_others_can_read(lab: Lab) -> None:
 
 
 def test_the_lab_can_be_read_by_nobody_else(lab: Lab) -> None:
-    mode = subprocess.run(["stat", "-c", "%a", lab.environment.state / "hosts.env"], capture_output=True, text=True, check=True).stdout.strip()
+    mode = subprocess.run(
+        ["stat", "-c", "%a", lab.environment.state / "hosts.env"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert mode == "600"

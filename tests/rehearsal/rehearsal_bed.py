@@ -96,7 +96,9 @@ class Bed:
             recorder = Recorder()
             group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
             nodes = environment.select(on)
-            journal = Journal(environment.state / "journal", "test", nodes=[n.name for n in nodes], phases=[p.name for p in chosen])
+            journal = Journal(
+                environment.state / "journal", "test", nodes=[n.name for n in nodes], phases=[p.name for p in chosen]
+            )
             try:
                 run = Run(environment, group, recorder, journal=journal, choices=choices, clock=simulation.clock)
                 if hook:
@@ -123,7 +125,9 @@ class Bed:
         """What the doctor says of every node, without the ports between them."""
         with self._reading() as run:
             nodes = run.environment.nodes
-            return Doctor(run.environment, run.group, lambda text: None).examine(nodes, run.survey(nodes), network=False)
+            return Doctor(run.environment, run.group, lambda text: None).examine(
+                nodes, run.survey(nodes), network=False
+            )
 
     @contextmanager
     def _reading(self, *faults: str) -> Iterator[Run]:

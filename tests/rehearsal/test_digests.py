@@ -56,7 +56,10 @@ def test_the_same_images_make_the_same_cluster_and_then_there_is_nothing_to_do(p
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("image", "where"), [("kube-apiserver", {"cp1"}), ("kube-proxy", {"cp1", "w1", "w2"}), ("pause", {"cp1", "w1", "w2"})])
+@pytest.mark.parametrize(
+    ("image", "where"),
+    [("kube-apiserver", {"cp1"}), ("kube-proxy", {"cp1", "w1", "w2"}), ("pause", {"cp1", "w1", "w2"})],
+)
 def test_another_image_under_the_tag_is_refused_before_anything_runs(pinned: Bed, image: str, where: set[str]) -> None:
     other = repin(pinned, image)
     outcome = pinned.bootstrap()
@@ -67,7 +70,9 @@ def test_another_image_under_the_tag_is_refused_before_anything_runs(pinned: Bed
     for host in outcome.simulation.hosts.values():
         assert host.pods == []
         assert not host.exists("/etc/kubernetes/admin.conf")
-        assert not any(f"/{image}:" in held for held in host.images) or host.name not in where, "it is taken off the node"
+        assert not any(f"/{image}:" in held for held in host.images) or host.name not in where, (
+            "it is taken off the node"
+        )
 
 
 def test_once_the_file_is_right_the_same_command_goes_on(pinned: Bed) -> None:

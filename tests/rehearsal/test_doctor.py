@@ -17,7 +17,17 @@ from fabfile.nodes.connection import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
 from fabfile.views.doctor.clocks import SCRIPT, parse_clock
 from fabfile.views.doctor.probe import Probe, parse_probe, probe_script, questions
-from fabfile.views.doctor.wires import OVERLAY_PORT, Member, Tried, gather_script, listen_script, parse_gather, parse_listen, parse_try, try_script
+from fabfile.views.doctor.wires import (
+    OVERLAY_PORT,
+    Member,
+    Tried,
+    gather_script,
+    listen_script,
+    parse_gather,
+    parse_listen,
+    parse_try,
+    try_script,
+)
 from fabfile.views.doctor.wires import Test as Trial
 
 

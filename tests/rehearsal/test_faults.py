@@ -74,16 +74,39 @@ CASES = (
         intact=others_ready("cp1", "w1"),
     ),
     Case("cp1:flannel-wrong-range", {"cp1": (r"10\.99\.0\.0, not in 10\.44\.0\.0/16", "N4")}, WORKERS, mend=("all",)),
-    Case("w2:stale-cni0", {"w2": (r"cni0 exists already.*\(P2\)", "fab -H w2 reset --env rehearsal --foreign w2")}, mend=("w2",), intact=untouched("w2")),
-    Case("cp1:stale-cni0", {"cp1": ("cni0 exists already", "fab -H cp1 reset --env rehearsal --foreign cp1")}, WORKERS, mend=("cp1",), intact=untouched("cp1")),
+    Case(
+        "w2:stale-cni0",
+        {"w2": (r"cni0 exists already.*\(P2\)", "fab -H w2 reset --env rehearsal --foreign w2")},
+        mend=("w2",),
+        intact=untouched("w2"),
+    ),
+    Case(
+        "cp1:stale-cni0",
+        {"cp1": ("cni0 exists already", "fab -H cp1 reset --env rehearsal --foreign cp1")},
+        WORKERS,
+        mend=("cp1",),
+        intact=untouched("cp1"),
+    ),
     Case("w2:apt-locked", notes=r"held by unattended-upgr \(pid \d+\)"),
     Case("cp1:apt-locked=300", notes=r"held by unattended-upgr \(pid \d+\)"),
-    Case("w2:apt-locked=5000", {"w2": (r"package lock.*last seen: held by unattended-upgr \(pid \d+\)", "never kills it")}),
-    Case("w2:packages-down", {"w2": (r"repositories and their keys failed.*pkgs\.k8s\.io", "proxy, DNS")}, output="cannot fetch"),
+    Case(
+        "w2:apt-locked=5000",
+        {"w2": (r"package lock.*last seen: held by unattended-upgr \(pid \d+\)", "never kills it")},
+    ),
+    Case(
+        "w2:packages-down",
+        {"w2": (r"repositories and their keys failed.*pkgs\.k8s\.io", "proxy, DNS")},
+        output="cannot fetch",
+    ),
     Case("cp1:packages-down", {"cp1": ("repositories and their keys failed", "proxy, DNS")}, WORKERS),
     Case("w2:registry-no-login", {"w2": (r"crictl pull", "registry")}, output="authorization failed"),
     Case("cp1:registry-no-login", {"cp1": ("crictl pull", "registry")}, WORKERS),
-    Case("cp1:init-hangs", {"cp1": (r"kubeadm init 1\.\d+\.\d+ failed", r"M2.*security group")}, WORKERS, output="wait-control-plane"),
+    Case(
+        "cp1:init-hangs",
+        {"cp1": (r"kubeadm init 1\.\d+\.\d+ failed", r"M2.*security group")},
+        WORKERS,
+        output="wait-control-plane",
+    ),
     Case("cp1:api-late", notes="the API answers"),
     Case("cp1:api-late=900", {"cp1": (r"gave up waiting: the API answers.*was refused", "M2")}, WORKERS),
     Case("w2:token-expired", {"w2": ("kubeadm join failed", "fresh token")}, output="could not find a JWS signature"),
@@ -95,11 +118,19 @@ CASES = (
     Case("cp1:host-key-changed", {"cp1": ("host key has CHANGED", "known_hosts")}, WORKERS, intact=no_script("cp1")),
     Case("w2:host-down", {"w2": ("connection refused", "sshd")}, intact=others_ready("cp1", "w1")),
     Case("cp1:host-down", {"cp1": ("connection refused", "sshd")}, WORKERS),
-    Case("w2:dies-in-join", {"w2": ("broke in mid-command.*for 30 s since: .*refused", "run the same command again")}, intact=others_ready("cp1", "w1")),
+    Case(
+        "w2:dies-in-join",
+        {"w2": ("broke in mid-command.*for 30 s since: .*refused", "run the same command again")},
+        intact=others_ready("cp1", "w1"),
+    ),
     Case("w2:sudo-password", {"w2": ("sudo refused user ops", "NOPASSWD.*--ask-sudo-pass")}, intact=no_script("w2")),
     Case("w2:disk-full", {"w2": (r"0\.3 GiB free under /var/lib", "make room")}, intact=untouched("w2")),
     Case("cp1:disk-full", {"cp1": ("GiB free under /var/lib", "make room")}, WORKERS, intact=untouched("cp1")),
-    Case("w2:disk-full=later", {"w2": ("containerd and Kubernetes .* failed", "install -f")}, output="No space left on device"),
+    Case(
+        "w2:disk-full=later",
+        {"w2": ("containerd and Kubernetes .* failed", "install -f")},
+        output="No space left on device",
+    ),
     Case("w2:clock-skew", {"w2": ("clock|kubeadm join failed", "")}),
     Case("w2:swap-on"),
     Case("cp1:swap-on"),
@@ -107,8 +138,15 @@ CASES = (
     Case("cp1:influx-flaky", notes="retention policy default"),
     Case("cp1:influx-flaky:12", notes="retention policy default"),
     Case("cp1:influx-stuck", notes=r"recreate the influxdb and telegraf pods \(A5\)"),
-    Case("w2:unsupported-os", {"w2": (r"openSUSE Leap 15\.6 is not supported", "Ubuntu 22.04")}, intact=untouched("w2")),
-    Case("cp1:unsupported-os", {"cp1": ("openSUSE Leap .* is not supported", "Debian 12")}, WORKERS, intact=untouched("cp1")),
+    Case(
+        "w2:unsupported-os", {"w2": (r"openSUSE Leap 15\.6 is not supported", "Ubuntu 22.04")}, intact=untouched("w2")
+    ),
+    Case(
+        "cp1:unsupported-os",
+        {"cp1": ("openSUSE Leap .* is not supported", "Debian 12")},
+        WORKERS,
+        intact=untouched("cp1"),
+    ),
     Case("w2:wrong-nic"),
     Case("cp1:wrong-nic"),
     Case("w2:wrong-mtu"),
@@ -160,7 +198,10 @@ def test_a_cloned_image_is_refused_before_it_joins(bed: Bed, fault: str) -> None
 
 
 def test_every_fault_has_a_case() -> None:
-    tested = {case.switch.split(":")[1].split("=")[0] for case in CASES} | {"duplicate-machine-id", "duplicate-hostname"}
+    tested = {case.switch.split(":")[1].split("=")[0] for case in CASES} | {
+        "duplicate-machine-id",
+        "duplicate-hostname",
+    }
     assert tested == {name for name in TABLE if not name.startswith("hostile-")}, "those are in test_hostile.py"
 
 

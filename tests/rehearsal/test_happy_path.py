@@ -115,7 +115,10 @@ def test_a_private_registry_is_proved_before_kubeadm(tmp_path: Path, monkeypatch
     assert host.files["/etc/containerd/certs.d/registry.example:5000/hosts.toml"].mode == "600"
     refused = bed.reset()
     assert set(refused.states.values()) == {"done"}
-    assert not outcome.simulation.hosts["w1"].exists("/etc/containerd/certs.d/registry.example:5000") or not bed.facts()["w1"].traces
+    assert (
+        not outcome.simulation.hosts["w1"].exists("/etc/containerd/certs.d/registry.example:5000")
+        or not bed.facts()["w1"].traces
+    )
 
 
 def test_two_hundred_workers(bed: Bed) -> None:

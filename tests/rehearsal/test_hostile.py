@@ -23,8 +23,22 @@ from rehearsal_bed import INVENTORY
 # Each of the first kind is refused by itself; the others are left out or shown, so that they can all lie at the same time.
 REFUSED = ("os.ID", "host.hostname", "host.machine_id", "host.now", "links.ifname", "links.local", "packages", "rules")
 SHOWN = "os.PRETTY_NAME+host.kernel+host.cgroup+swap+fstab+sysctl+resolver+units+files+traces+mounts+processes+images+kubeconfigs+identity+etcd+others+undo"
-OF_THE_DOCTOR = ("routes", "toward", "memory", "disk", "keyrings", "subnet+certs+containerd+http+dns+sockets+time+cut+services+tools+vxlan")
-OF_THE_API = ("nodes.name", "nodes.podCIDR", "nodes.conditions+nodes.address", "objects", "readyz+uid+influx+made+ca", "tokens")
+OF_THE_DOCTOR = (
+    "routes",
+    "toward",
+    "memory",
+    "disk",
+    "keyrings",
+    "subnet+certs+containerd+http+dns+sockets+time+cut+services+tools+vxlan",
+)
+OF_THE_API = (
+    "nodes.name",
+    "nodes.podCIDR",
+    "nodes.conditions+nodes.address",
+    "objects",
+    "readyz+uid+influx+made+ca",
+    "tokens",
+)
 
 
 RUNNING, RUN = rehearsal.running, Simulation._run
@@ -42,7 +56,10 @@ class Stage:
         patch.setenv("COLUMNS", "200")
         self.faults: tuple[str, ...] = ()
         self.sent: list[tuple[str, str]] = []
-        patch.setattr(rehearsal, "running", lambda *given, **options: RUNNING(*given, **{**options, "faults": self.faults}))
+        patch.setattr(
+            rehearsal, "running", lambda *given, **options: RUNNING(*given, **{**options, "faults": self.faults})
+        )
+
         def noted(simulation: Simulation, host: Any, text: str) -> tuple[int, bytes]:
             self.sent.append((host.name, text))
             return RUN(simulation, host, text)
@@ -86,7 +103,10 @@ def harmless(stage: Stage, liar: str, told: str) -> None:
 
 CASES = [
     *(("w1", f"hostile-shell={place}") for place in (*REFUSED, SHOWN, *OF_THE_DOCTOR)),
-    *(("w1", f"hostile-{kind}") for kind in ("shell", "lines", "escapes", "markup", "numbers", "bytes", "types", "deep", "huge")),
+    *(
+        ("w1", f"hostile-{kind}")
+        for kind in ("shell", "lines", "escapes", "markup", "numbers", "bytes", "types", "deep", "huge")
+    ),
     *(("w1", f"hostile-lines={place}") for place in ("links.local", "toward")),
     *(("w1", f"hostile-types={place}") for place in ("links", "memory+subnet")),
     *(("w1", f"hostile-{kind}={SHOWN}") for kind in ("escapes", "markup", "bytes")),
@@ -116,7 +136,9 @@ def _states(row: dict[str, Any]) -> list[str]:
     return [phase["state"] for phase in row["phases"].values()]
 
 
-@pytest.mark.parametrize("fault", ["hostile-escapes", f"hostile-markup={SHOWN}", f"hostile-shell={SHOWN}", "hostile-types=nodes"])
+@pytest.mark.parametrize(
+    "fault", ["hostile-escapes", f"hostile-markup={SHOWN}", f"hostile-shell={SHOWN}", "hostile-types=nodes"]
+)
 def test_every_command_that_reads(stage: Stage, fault: str, capsys: Any) -> None:
     liar = "cp1" if fault.endswith("nodes") else "w1"
     stage.faults = (f"{liar}:{fault}",)
@@ -133,7 +155,9 @@ def test_every_command_that_reads(stage: Stage, fault: str, capsys: Any) -> None
 
 
 @pytest.mark.parametrize("fault", ["hostile-endless", "hostile-silent"])
-def test_a_node_that_never_ends_costs_its_own_row(stage: Stage, fault: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_never_ends_costs_its_own_row(
+    stage: Stage, fault: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runner, "OBSERVE_TIMEOUT", 2.0)
     stage.faults = (f"w1:{fault}",)
     assert stage.do(CLUSTER["status"], json=True) == 1
@@ -142,8 +166,20 @@ def test_a_node_that_never_ends_costs_its_own_row(stage: Stage, fault: str, caps
     assert all(rows[name]["reachable"] for name in ("cp1", "w2"))
 
 
-@pytest.mark.parametrize(("liar", "fault"), [("w1", "hostile-shell=host.hostname"), ("w1", "hostile-escapes"), ("w1", "hostile-escapes=output"), ("w1", "hostile-lines=links.local"), ("cp1", "hostile-shell=nodes.name"), ("cp1", "hostile-escapes=output")])
-def test_a_cluster_is_made_and_taken_back_beside_it(liar: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    ("liar", "fault"),
+    [
+        ("w1", "hostile-shell=host.hostname"),
+        ("w1", "hostile-escapes"),
+        ("w1", "hostile-escapes=output"),
+        ("w1", "hostile-lines=links.local"),
+        ("cp1", "hostile-shell=nodes.name"),
+        ("cp1", "hostile-escapes=output"),
+    ],
+)
+def test_a_cluster_is_made_and_taken_back_beside_it(
+    liar: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     """On fresh machines: the liar is refused by name, and all others finish."""
     stage = Stage(tmp_path, monkeypatch)
     stage.faults = (f"{liar}:{fault}",)

@@ -22,7 +22,15 @@ from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed, Outcome
 
 Change = Callable[[Host], None]
-DESTRUCTIVE = {"reset.kubeadm", "reset.network", "reset.files", "master.clear", "join.clear", "reset.node", "reset.drain"}
+DESTRUCTIVE = {
+    "reset.kubeadm",
+    "reset.network",
+    "reset.files",
+    "master.clear",
+    "join.clear",
+    "reset.node",
+    "reset.drain",
+}
 
 
 def changed(**changes: Change) -> Callable[[Simulation, Run], None]:
@@ -55,7 +63,14 @@ def nothing_taken(outcome: Outcome) -> None:
 def printed(outcome: Outcome, node: str, line: str) -> None:
     """Run on the model what a message told a person to type there."""
     simulation = outcome.simulation
-    machine = Machine(simulation.hosts[node], simulation.cluster, simulation.settling, simulation._settings, 0, lambda: simulation._latest)
+    machine = Machine(
+        simulation.hosts[node],
+        simulation.cluster,
+        simulation.settling,
+        simulation._settings,
+        0,
+        lambda: simulation._latest,
+    )
     code, output = shell.run(machine, script.render("told", (line,)))
     assert code == 0, output
 
@@ -111,13 +126,17 @@ def switched_off(host: Host) -> None:
         pod.running = False
 
 
-@pytest.mark.parametrize(("lose", "says"), [(unplugged, "its etcd began empty"), (switched_off, "the data of its etcd are gone")])
+@pytest.mark.parametrize(
+    ("lose", "says"), [(unplugged, "its etcd began empty"), (switched_off, "the data of its etcd are gone")]
+)
 def test_a_lost_etcd_disk_costs_nothing_and_put_back_all_is_well(bed: Bed, lose: Change, says: str) -> None:
     kept = healthy(bed).simulation.hosts["cp1"].files[DATABASE].text
     for lost in (bootstrap(bed, cp1=lose), bed.bootstrap()):
         assert set(lost.failed) == {"cp1"} and says in lost.failed["cp1"].message
         nothing_taken(lost)
-        assert lost.simulation.hosts["cp1"].active("kubelet") == (lose is unplugged), "the kubelet is not started over an empty etcd"
+        assert lost.simulation.hosts["cp1"].active("kubelet") == (lose is unplugged), (
+            "the kubelet is not started over an empty etcd"
+        )
     told = re.search(r"`(systemctl stop kubelet[^`]*)`", lost.failed["cp1"].remedy)
     assert told
 
@@ -154,7 +173,12 @@ def test_a_living_k3s_is_left_alone_by_bootstrap_and_by_reset(bed: Bed) -> None:
         host.units["k3s-agent"] = Unit(True, True)
         host.links["cni0"], host.links["flannel.1"] = Link(["10.42.1.1/24"], 1450), Link(["10.42.1.0/32"], 1450)
 
-    for outcome in (bootstrap(bed, w2=k3s), bed.bootstrap(), bed.reset(on=["w2"]), bed.reset(on=["w2"], foreign=["w2"])):
+    for outcome in (
+        bootstrap(bed, w2=k3s),
+        bed.bootstrap(),
+        bed.reset(on=["w2"]),
+        bed.reset(on=["w2"], foreign=["w2"]),
+    ):
         assert set(outcome.failed) == {"w2"} and "k3s-agent.service runs here" in outcome.failed["w2"].message
         assert "k3s-agent-uninstall.sh" in outcome.failed["w2"].remedy
         assert {name for where, name in outcome.simulation.ran if where == "w2"} == {"observe"}
@@ -162,7 +186,9 @@ def test_a_living_k3s_is_left_alone_by_bootstrap_and_by_reset(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("member", ["w2", "cp1"])
-def test_a_member_of_another_cluster_is_refused_as_control_plane_each_time(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str) -> None:
+def test_a_member_of_another_cluster_is_refused_as_control_plane_each_time(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
     theirs = deepcopy(healthy(bed).simulation.hosts[member])
     theirs.files[IDENTITY].text = theirs.files[IDENTITY].text.replace('"rehearsal"', '"prod"')
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "second"))
@@ -190,7 +216,10 @@ def test_a_renamed_host_is_told_by_both_names_and_not_joined_again(bed: Bed) -> 
     for outcome in (bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed")), bed.bootstrap()):
         assert set(outcome.failed) == {"w2"}
         assert "is node w2 of the cluster, and its hostname is now w2-renamed" in outcome.failed["w2"].message
-        assert "hostnamectl set-hostname w2" in outcome.failed["w2"].remedy and "fab -H w2 reset" in outcome.failed["w2"].remedy
+        assert (
+            "hostnamectl set-hostname w2" in outcome.failed["w2"].remedy
+            and "fab -H w2 reset" in outcome.failed["w2"].remedy
+        )
         nothing_taken(outcome)
     assert bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2")).result.steps == 0
     bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed"))

@@ -20,7 +20,9 @@ def test_a_token_is_made_by_a_cluster_that_is_up(tmp_path: Path) -> None:
     assert found["Token"]["value"].count(".") == 2 and found["Token"]["value"] in found["Header"]["proof"]
     kept = "".join(path.read_text() for path in (tmp_path / "state").rglob("*.jsonl") if "journal" in str(path))
     assert kept and found["Token"]["value"] not in kept
-    hidden, shown = (json.loads(inv("cluster.info", *more, "--json").stdout)["Login"]["value"] for more in ((), ("--reveal",)))
+    hidden, shown = (
+        json.loads(inv("cluster.info", *more, "--json").stdout)["Login"]["value"] for more in ((), ("--reveal",))
+    )
     assert "--reveal shows it" in hidden and re.fullmatch(r"user kubefab, password [0-9a-f]{64}", shown)
     kept = "".join(path.read_text() for path in (tmp_path / "state").rglob("*.jsonl") if "journal" in str(path))
     assert shown.split()[-1] not in kept + hidden

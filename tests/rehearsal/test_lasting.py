@@ -21,13 +21,19 @@ EDITS = {
 
 def edited(bed: Bed, folder: Path, line: str) -> None:
     """The operator edits hosts.env."""
-    text = "".join(one + "\n" for one in INVENTORY.splitlines() if one.partition("=")[0] != line.partition("=")[0]) + line + "\n"
+    text = (
+        "".join(one + "\n" for one in INVENTORY.splitlines() if one.partition("=")[0] != line.partition("=")[0])
+        + line
+        + "\n"
+    )
     (folder / "project" / "hosts.env").write_text(text)
     bed.environment = inventory.load("rehearsal", project=folder / "project", variables={})
 
 
 @pytest.mark.parametrize("line", EDITS)
-def test_it_is_refused_before_anything_is_touched_and_setting_it_back_heals(bed: Bed, tmp_path: Path, line: str) -> None:
+def test_it_is_refused_before_anything_is_touched_and_setting_it_back_heals(
+    bed: Bed, tmp_path: Path, line: str
+) -> None:
     bed.bootstrap()
     edited(bed, tmp_path, line)
     refused = bed.bootstrap()
@@ -49,7 +55,11 @@ def test_status_plan_and_doctor_say_it(bed: Bed, tmp_path: Path) -> None:
     edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
     facts = bed.facts()
     assert {cell.state for row in status(bed.environment, facts) for cell in row.cells} == {BROKEN}
-    stops = [action for planned in plan(bed.environment, phases.BOOTSTRAP, bed.environment.nodes, facts) for action in planned.actions]
+    stops = [
+        action
+        for planned in plan(bed.environment, phases.BOOTSTRAP, bed.environment.nodes, facts)
+        for action in planned.actions
+    ]
     assert stops and all("10.44.0.0/16" in getattr(action, "reason", "") for action in stops)
     report = bed.examined()
     found = [finding for finding in report.findings if finding.code == "KF-SET-LASTING"]

@@ -53,7 +53,9 @@ def test_a_login_is_made_once_and_is_in_force(bed: Bed) -> None:
 
 def test_a_wrong_login_is_refused_and_a_fresh_pod_has_the_secrets_again(bed: Bed) -> None:
     bed.bootstrap()
-    (changed, refused), mended = typed(bed, f"{INFLUX} \"SET PASSWORD FOR \\\"kubefab\\\" = 'other'\"", f"{INFLUX} '{DEFAULT}'")
+    (changed, refused), mended = typed(
+        bed, f'{INFLUX} "SET PASSWORD FOR \\"kubefab\\" = \'other\'"', f"{INFLUX} '{DEFAULT}'"
+    )
     assert changed[0] == 0
     assert refused == (1, "ERR: authorization failed\n")
     assert done(mended) and "recreate the influxdb and telegraf pods (A5)" in "\n".join(mended.recorder.lines)
@@ -63,7 +65,9 @@ def test_a_wrong_login_is_refused_and_a_fresh_pod_has_the_secrets_again(bed: Bed
 def test_a_deleted_secret_is_made_again(bed: Bed) -> None:
     before = passwords(bed.bootstrap().simulation.cluster)
     gone = "kubectl -n monitoring delete secret influxdb-login"
-    _, mended = typed(bed, gone, "kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false")
+    _, mended = typed(
+        bed, gone, "kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false"
+    )
     assert done(mended)
     after = passwords(mended.simulation.cluster)
     assert set(after) == set(before) and not set(after.values()) & set(before.values())
@@ -79,7 +83,9 @@ def test_a_cluster_without_a_login_gets_one_and_keeps_its_metrics(bed: Bed, tmp_
     bed = Bed(tmp_path)
     changed = bed.bootstrap()
     assert done(changed)
-    assert "asks for a login from now on: `inv cluster.info --env rehearsal --reveal`" in "\n".join(changed.recorder.lines)
+    assert "asks for a login from now on: `inv cluster.info --env rehearsal --reveal`" in "\n".join(
+        changed.recorder.lines
+    )
     influx = changed.simulation.cluster.influx
     assert influx.policies == first.simulation.cluster.influx.policies and influx.database
     assert influx.users == passwords(changed.simulation.cluster)
@@ -92,7 +98,9 @@ def test_a_namespace_that_is_made_anew_gets_the_old_metrics(bed: Bed) -> None:
     bed.bootstrap()
     _, mended = typed(bed, "kubectl delete namespace monitoring")
     assert done(mended)
-    assert mended.simulation.cluster.objects["PersistentVolume//kubefab-influxdb"]["spec"]["local"] == {"path": "/var/lib/kubefab/influxdb"}
+    assert mended.simulation.cluster.objects["PersistentVolume//kubefab-influxdb"]["spec"]["local"] == {
+        "path": "/var/lib/kubefab/influxdb"
+    }
     assert bed.facts()["cp1"].reporting == {"cp1", "w1", "w2"}
 
 
@@ -116,17 +124,26 @@ def test_objects_of_somebody_else_are_not_taken_over(bed: Bed) -> None:
 
 def test_a_shorter_retention_deletes_nothing_without_the_operators_word(bed: Bed, tmp_path: Path) -> None:
     def having(retention: str, *more: str) -> Bed:
-        (tmp_path / "project" / "hosts.local.env").write_text("\n".join((f"REHEARSAL_RETENTION={retention}", *more, "")))
+        (tmp_path / "project" / "hosts.local.env").write_text(
+            "\n".join((f"REHEARSAL_RETENTION={retention}", *more, ""))
+        )
         return Bed(tmp_path)
 
     having("30d").bootstrap()
     refused = having("3d").bootstrap()
     error = refused.failed["cp1"]
-    assert "InfluxDB keeps metrics for 720h0m0s; RETENTION=3d would delete all that are older than that" in error.message
-    assert "RETENTION=30d in hosts.env" in error.remedy and "KUBEFAB_RETENTION_SHORTEN=yes fab -H cp1 addons --env rehearsal" in error.remedy
+    assert (
+        "InfluxDB keeps metrics for 720h0m0s; RETENTION=3d would delete all that are older than that" in error.message
+    )
+    assert (
+        "RETENTION=30d in hosts.env" in error.remedy
+        and "KUBEFAB_RETENTION_SHORTEN=yes fab -H cp1 addons --env rehearsal" in error.remedy
+    )
     assert refused.simulation.cluster.influx.policies["default"] == ["720h0m0s", "24h0m0s"]
     said = having("3d", "RETENTION_SHORTEN=yes").run(ADDONS, on=("cp1",))
     assert done(said) and said.simulation.cluster.influx.policies["default"] == ["72h0m0s", "24h0m0s"]
     assert done(having("3d").bootstrap())
     longer = having("0d").bootstrap()
-    assert done(longer) and longer.simulation.cluster.influx.policies["default"] == ["0s", "168h0m0s"], "with the shards of such a policy"
+    assert done(longer) and longer.simulation.cluster.influx.policies["default"] == ["0s", "168h0m0s"], (
+        "with the shards of such a policy"
+    )

@@ -73,7 +73,9 @@ def pair() -> Pair:
     made = Pair()
     for name in made.hosts:
         made.run(name, *INSTALL)
-    made.run("master", f"kubeadm init --token={TOKEN} --api-advertise-addresses=10.2.0.10 --pod-network-cidr=10.44.0.0/16")
+    made.run(
+        "master", f"kubeadm init --token={TOKEN} --api-advertise-addresses=10.2.0.10 --pod-network-cidr=10.44.0.0/16"
+    )
     made.run("master", f"kubectl apply -f '{URL}/flannel?network=10.44.0.0/16'")
     made.run("slave", f"kubeadm join --token={TOKEN} 10.2.0.10")
     made.wait(60)
@@ -107,7 +109,11 @@ def test_reset_and_again(pair: Pair) -> None:
     for name in pair.hosts:
         pair.run(name, *RESET)
         assert pair.hosts[name].pods == []
-        assert not pair.hosts[name].links["cni0" if name == "master" else "flannel.1"].up, "ifconfig down leaves the link"
-    pair.run("master", f"kubeadm init --token={TOKEN} --api-advertise-addresses=10.2.0.10 --pod-network-cidr=10.44.0.0/16")
+        assert not pair.hosts[name].links["cni0" if name == "master" else "flannel.1"].up, (
+            "ifconfig down leaves the link"
+        )
+    pair.run(
+        "master", f"kubeadm init --token={TOKEN} --api-advertise-addresses=10.2.0.10 --pod-network-cidr=10.44.0.0/16"
+    )
     pair.run("slave", f"kubeadm join --token={TOKEN} 10.2.0.10")
     assert "slave" in pair.run("master", "kubectl get nodes")

@@ -40,7 +40,9 @@ def test_bootstrap_nothing_to_do_reset_and_again(bed: Bed) -> None:
     assert outcome.states == {"cp1": "done", "w1": "done", "w2": "done"}, outcome.recorder.lines
     facts = outcome.result.nodes["cp1"].facts
     assert facts and facts.api_ready and facts.os_version == "16.04"
-    assert {name: [a for a in facts.links[name].addresses if a.startswith("10.44.")] != [] for name in ("cni0", "flannel.1")} == {"cni0": True, "flannel.1": True}
+    assert {
+        name: [a for a in facts.links[name].addresses if a.startswith("10.44.")] != [] for name in ("cni0", "flannel.1")
+    } == {"cni0": True, "flannel.1": True}
     assert facts.packages["docker.io"] and "containerd.io" not in facts.packages
     again = bed.bootstrap()
     assert again.states == outcome.states and again.result.steps == 0
@@ -79,7 +81,9 @@ def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
         before.update({name: host.boot_id for name, host in simulation.hosts.items()})
 
     refused = bed.run(phases.BOOTSTRAP, "w2:stale-cni0")
-    assert set(refused.failed) == {"w2"} and "--foreign w2" in refused.failed["w2"].remedy, "whose they are is not known"
+    assert set(refused.failed) == {"w2"} and "--foreign w2" in refused.failed["w2"].remedy, (
+        "whose they are is not known"
+    )
     assert bed.reset(on=["w2"], foreign=["w2"]).states == {"w2": "done"}
     bed.run([phases.INSTALL], on=["w2"])
 
@@ -96,7 +100,9 @@ def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
     assert stopped.simulation.hosts["w2"].containers == ["shop-db"]
 
     outcome = bed.run(phases.BOOTSTRAP, choices=Choices(agreed=True), hook=note)
-    assert outcome.states == {"cp1": "done", "w1": "done", "w2": "done"}, {n: (e.message, e.output) for n, e in outcome.failed.items()}
+    assert outcome.states == {"cp1": "done", "w1": "done", "w2": "done"}, {
+        n: (e.message, e.output) for n, e in outcome.failed.items()
+    }
     rebooted = {name for name, host in outcome.simulation.hosts.items() if host.boot_id != before[name]}
     assert rebooted == {"w2"}
 
@@ -115,10 +121,14 @@ def test_n2_pods_are_pending_and_creating_before_they_run(bed: Bed) -> None:
 
 def test_n3_j3_after_a_minute_the_kubelet_is_restarted(bed: Bed) -> None:
     lines = "\n".join(all_done(bed, "w1:flannel-after-restart"))
-    assert "w1: flannel.1 in 10.44.0.0/16 (J2, J3): still no flannel.1 after 60 s; restart the kubelet (J2, J3)" in lines
+    assert (
+        "w1: flannel.1 in 10.44.0.0/16 (J2, J3): still no flannel.1 after 60 s; restart the kubelet (J2, J3)" in lines
+    )
 
 
-@pytest.mark.parametrize(("fault", "seen"), [("flannel-missing", "no flannel.1"), ("flannel-wrong-range", "not in 10.44.0.0/16")])
+@pytest.mark.parametrize(
+    ("fault", "seen"), [("flannel-missing", "no flannel.1"), ("flannel-wrong-range", "not in 10.44.0.0/16")]
+)
 def test_n4_in_the_end_a_reset_is_advised_which_then_helps(bed: Bed, fault: str, seen: str) -> None:
     outcome = bed.bootstrap(f"w2:{fault}")
     assert outcome.states == {"cp1": "done", "w1": "done", "w2": "failed"}

@@ -82,7 +82,12 @@ VARIANTS: tuple[dict[str, str], ...] = (
     {},
     {"kubernetes": "1.35"},
     {"kubernetes": "1.37.1", "dashboard": "kube-web-view", "retention": "30d"},
-    {"registry": "registry.example:5000", "registry_user": "bot", "registry_password": "s3cr3t", "registry_mirrors": "ghcr.io,docker.io"},
+    {
+        "registry": "registry.example:5000",
+        "registry_user": "bot",
+        "registry_password": "s3cr3t",
+        "registry_mirrors": "ghcr.io,docker.io",
+    },
     {"dashboard": "none", "ignore_preflight": "Swap,Mem", "packages_key_fingerprint": ""},
 )
 
@@ -92,7 +97,9 @@ def variant(environment: Environment, texts: dict[str, str]) -> Environment:
     return replace(environment, settings=replace(environment.settings, **parsed))
 
 
-def actions(environment: Environment, name: str, facts: NodeFacts, control: NodeFacts | None, choices: Choices) -> Iterator[Action]:
+def actions(
+    environment: Environment, name: str, facts: NodeFacts, control: NodeFacts | None, choices: Choices
+) -> Iterator[Action]:
     node = environment.select([name])[0]
     context = Context(environment, node, facts, recipe_for(environment), control=control, token=TOKEN, choices=choices)
     for phase in phases.EVERY.values():
@@ -112,7 +119,9 @@ def scripts(action: Action) -> Iterator[tuple[bool, str]]:
             yield bool(action.on), script.render(action.id, (f"{line} || true",), lock=False)
 
 
-def check(at: World, environment: Environment, name: str, facts: NodeFacts, control: NodeFacts | None, choices: Choices) -> set[str]:
+def check(
+    at: World, environment: Environment, name: str, facts: NodeFacts, control: NodeFacts | None, choices: Choices
+) -> set[str]:
     seen = set()
     for action in actions(environment, name, facts, control, choices):
         for central, text in scripts(action):
@@ -124,14 +133,25 @@ def check(at: World, environment: Environment, name: str, facts: NodeFacts, cont
 
 def test_all_that_phases_yield_for_machines_as_they_come() -> None:
     seen: set[str] = set()
-    plain = [(stage, family, VARIANTS[0], Choices(purge=True, whole_cluster=False)) for stage, family in product(STAGES, FAMILIES)]
+    plain = [
+        (stage, family, VARIANTS[0], Choices(purge=True, whole_cluster=False))
+        for stage, family in product(STAGES, FAMILIES)
+    ]
     for stage, family, texts, choices in [*product(("fresh", "cluster"), FAMILIES, VARIANTS, (Choices(),)), *plain]:
         at = world(stage, family)
         environment = variant(at.environment, texts)
         control = at.facts("cp1")
         for name in ("cp1", "w1"):
             seen |= check(at, environment, name, at.facts(name), control, choices)
-    known = {"prep.modules", "install.packages", "registry.canary", "master.init", "network.flannel", "join.join", "addons.retention"}
+    known = {
+        "prep.modules",
+        "install.packages",
+        "registry.canary",
+        "master.init",
+        "network.flannel",
+        "join.join",
+        "addons.retention",
+    }
     assert known <= seen
     assert {one.split(".")[0] for one in seen} == set(phases.EVERY)
 
@@ -139,14 +159,16 @@ def test_all_that_phases_yield_for_machines_as_they_come() -> None:
 odd_facts = st.fixed_dictionaries(
     {
         "traces": st.sets(st.sampled_from(TRACES)).map(frozenset),
-        "undo": st.sets(st.sampled_from(["init-started", "initialised", "join-started", "joined", "swaps", "sysctl", "canary"])).map(
-            frozenset
-        ),
+        "undo": st.sets(
+            st.sampled_from(["init-started", "initialised", "join-started", "joined", "swaps", "sysctl", "canary"])
+        ).map(frozenset),
         "swaps": st.sampled_from([(), ("/swapfile",)]),
         "overlay": st.booleans(),
         "api_ready": st.booleans(),
         "retention": st.sampled_from(["", "default,0s,168h0m0s,1,true", "autogen,0s,168h0m0s,1,true"]),
-        "units": st.fixed_dictionaries({name: st.builds(Unit, st.booleans(), st.booleans()) for name in ("containerd", "kubelet")}),
+        "units": st.fixed_dictionaries(
+            {name: st.builds(Unit, st.booleans(), st.booleans()) for name in ("containerd", "kubelet")}
+        ),
         "ca_hash": st.sampled_from(["", "sha256:" + "0" * 64]),
         "firewall_rules": st.integers(0, 3),
         "pods": st.integers(0, 3),
@@ -174,7 +196,14 @@ def test_all_that_phases_yield_for_machines_in_odd_states(
 
 @pytest.mark.parametrize(
     "line",
-    ["frobnicate --now", "kubectl frobnicate", "systemctl frobnicate kubelet", "awk '{frob}' /etc/fstab", "sleep 1 &", "rm -rf /etc"],
+    [
+        "frobnicate --now",
+        "kubectl frobnicate",
+        "systemctl frobnicate kubelet",
+        "awk '{frob}' /etc/fstab",
+        "sleep 1 &",
+        "rm -rf /etc",
+    ],
 )
 def test_what_is_not_modelled_fails_loudly(line: str) -> None:
     code, output = shell.run(world("cluster", "apt").machine("cp1"), script.render("test.line", (f"{line} || true",)))
@@ -192,7 +221,9 @@ def test_the_model_never_starts_a_process() -> None:
     folder = Path(shell.__file__).parent
     for path in folder.rglob("*.py"):
         text = path.read_text()
-        assert not any(word in text for word in ("subprocess", "os.system", "os.popen", "os.exec", "pty.spawn", "invoke.run")), path
+        assert not any(
+            word in text for word in ("subprocess", "os.system", "os.popen", "os.exec", "pty.spawn", "invoke.run")
+        ), path
 
 
 def test_undo_folder_is_the_cores() -> None:

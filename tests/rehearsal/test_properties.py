@@ -65,7 +65,9 @@ def private(outcome: Outcome, words: list[str]) -> None:
                 assert word not in file.text or file.mode == "600", path
 
 
-@hypothesis_settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@hypothesis_settings(
+    max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(clusters())
 def test_whatever_happens(cluster: tuple[int, dict[str, str]]) -> None:
     workers, faults = cluster
@@ -85,7 +87,9 @@ def test_whatever_happens(cluster: tuple[int, dict[str, str]]) -> None:
             members = {name for name in names - {"cp1"} if faults.get(name, "") in ("", "udp-blocked", *HARMLESS)}
             assert first.blocked == (set() if members else {"cp1"})
         assert all(error.message.startswith(name) and error.remedy for name, error in first.failed.items())
-        assert {where for where, _ in first.simulation.ran} <= names, "never a command to a host that is not in the inventory"
+        assert {where for where, _ in first.simulation.ran} <= names, (
+            "never a command to a host that is not in the inventory"
+        )
 
         lifted = bed.bootstrap()
         assert set(lifted.states.values()) == {"done"}, {n: e.message for n, e in lifted.failed.items()}
@@ -96,7 +100,9 @@ def test_whatever_happens(cluster: tuple[int, dict[str, str]]) -> None:
         assert all(residue(one) == [] for one in bed.facts().values())
 
 
-@hypothesis_settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@hypothesis_settings(
+    max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(clusters(), st.integers(1, 60))
 def test_reset_after_anything_ends_clean(cluster: tuple[int, dict[str, str]], stop_after: int) -> None:
     """A run with faults, stopped after some scripts, then reset: nothing of a cluster is left, and swap is as it was."""
@@ -129,7 +135,9 @@ def stopped_run(bed: Bed, after: int, *faults: str, workers: int) -> Outcome:
     return bed.run(phases.BOOTSTRAP, *faults, workers=workers, hook=arrange)
 
 
-@hypothesis_settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@hypothesis_settings(
+    max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=3))
 def test_interrupted_again_and_again_it_still_gets_there(stops: list[int]) -> None:
     with fresh_bed() as bed:
@@ -152,7 +160,9 @@ def test_a_planted_secret_is_nowhere_to_be_read() -> None:
             assert written
             assert not any(word in written for word in (SECRET, token, token.split(".")[1]))
             left = [
-                host.exists(f"/run/kubefab-{name}.yaml") for host in outcome.simulation.hosts.values() for name in ("init", "join", "token")
+                host.exists(f"/run/kubefab-{name}.yaml")
+                for host in outcome.simulation.hosts.values()
+                for name in ("init", "join", "token")
             ]
             assert not any(left)
             if outcome.simulation.cluster.exists:

@@ -18,7 +18,10 @@ WEB = {"app": "web"}
 
 
 def deployment(replicas: int) -> dict[str, Any]:
-    template = {"metadata": {"labels": WEB}, "spec": {"containers": [{"name": "web", "image": "docker.io/library/nginx:1"}]}}
+    template = {
+        "metadata": {"labels": WEB},
+        "spec": {"containers": [{"name": "web", "image": "docker.io/library/nginx:1"}]},
+    }
     spec = {"replicas": replicas, "selector": {"matchLabels": WEB}, "template": template}
     return {"kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}, "spec": spec}
 
@@ -48,7 +51,9 @@ def shop(bed: Bed, minimum: int) -> str:
 
     changed(bed, change)
     with rehearsal.running(bed.environment) as simulation:
-        return next(host.name for host in simulation.hosts.values() for pod in host.pods if pod.labels == WEB and pod.running)
+        return next(
+            host.name for host in simulation.hosts.values() for pod in host.pods if pod.labels == WEB and pod.running
+        )
 
 
 def one(name: str, **choices: Any) -> Choices:
@@ -60,8 +65,15 @@ def test_a_budget_stops_the_reset_of_its_node_and_each_printed_way_goes_on(bed: 
     name = shop(bed, minimum=1)
     stopped = bed.reset(on=[name])
     error = stopped.failed[name]
-    assert f"node {name} is drained" in error.message and "pod shop/web-" in error.message and "PodDisruptionBudget web-pdb allows no disruption" in error.message
-    assert f"fab -H {name} reset --env rehearsal --force-drain {name}" in error.remedy and f"kubectl uncordon {name}" in error.remedy
+    assert (
+        f"node {name} is drained" in error.message
+        and "pod shop/web-" in error.message
+        and "PodDisruptionBudget web-pdb allows no disruption" in error.message
+    )
+    assert (
+        f"fab -H {name} reset --env rehearsal --force-drain {name}" in error.remedy
+        and f"kubectl uncordon {name}" in error.remedy
+    )
     facts = bed.facts()
     assert facts["cp1"].node_object(name) and facts[name].joined, "neither its Node nor the machine was touched"
     assert any("web-pdb" in line for line in stopped.recorder.lines), "what it waits for shows while it waits"
@@ -129,16 +141,22 @@ def volume() -> list[dict[str, Any]]:
     ]
 
 
-def test_a_cluster_is_told_before_it_is_taken_down(bed: Bed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_is_told_before_it_is_taken_down(
+    bed: Bed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bed.bootstrap()
     shop(bed, minimum=1)
     changed(bed, lambda simulation: [simulation.cluster.apply(one, 0.0) for one in volume()] and None)
     whole_reset(bed, monkeypatch)
     told = capsys.readouterr().out
-    assert "1 namespace: shop" in told and "1 pod that is neither Kubernetes' nor kubefab's: shop/web-" in " ".join(told.split())
+    assert "1 namespace: shop" in told and "1 pod that is neither Kubernetes' nor kubefab's: shop/web-" in " ".join(
+        told.split()
+    )
     assert "1 PersistentVolume: pv-1" in told and "1 PersistentVolumeClaim: shop/data" in told
     whole_reset(bed, monkeypatch)
-    assert "what runs in rehearsal is not known: the API on cp1 does not answer" in " ".join(capsys.readouterr().out.split())
+    assert "what runs in rehearsal is not known: the API on cp1 does not answer" in " ".join(
+        capsys.readouterr().out.split()
+    )
     bed.bootstrap()
     whole_reset(bed, monkeypatch)
     assert "nothing but Kubernetes' and kubefab's own runs in rehearsal" in capsys.readouterr().out
@@ -175,6 +193,8 @@ def test_a_bridge_of_another_range_alone_is_deleted_and_nothing_is_reset(bed: Be
 def test_a_control_plane_whose_api_answered_is_never_said_to_be_reset_alone(bed: Bed, fault: str) -> None:
     outcome = bed.bootstrap(fault)
     remedy = outcome.failed["cp1"].remedy
-    assert "fab -H cp1 reset" not in remedy and "everything in it is lost: `inv cluster.reset --env rehearsal`" in remedy
+    assert (
+        "fab -H cp1 reset" not in remedy and "everything in it is lost: `inv cluster.reset --env rehearsal`" in remedy
+    )
     assert set(bed.reset().states.values()) == {"done"}
     assert set(bed.bootstrap().states.values()) == {"done"}

@@ -90,12 +90,28 @@ def furnish(host: Host, chosen: Iterable[str], packages: Mapping[str, str], held
 
 def picture(host: Host) -> dict[str, object]:
     """All that somebody could have set on a machine."""
-    files = {path: (file.text, file.mode) for path, file in host.files.items() if path.startswith(("/etc/", "/var/lib/kubefab"))}
-    known = {path: value for path, value in files.items() if "/kubernetes" not in path and "kubefab-" not in path.rsplit("/", 1)[-1]}
-    return {"files": known, "rules": sorted(host.rules), "swaps": host.swaps, "held": host.held, "packages": dict(host.packages)}
+    files = {
+        path: (file.text, file.mode)
+        for path, file in host.files.items()
+        if path.startswith(("/etc/", "/var/lib/kubefab"))
+    }
+    known = {
+        path: value
+        for path, value in files.items()
+        if "/kubernetes" not in path and "kubefab-" not in path.rsplit("/", 1)[-1]
+    }
+    return {
+        "files": known,
+        "rules": sorted(host.rules),
+        "swaps": host.swaps,
+        "held": host.held,
+        "packages": dict(host.packages),
+    }
 
 
-def furnished(bed: Bed, chosen: Iterable[str], packages: Mapping[str, str], held: Sequence[str] = ()) -> dict[str, object]:
+def furnished(
+    bed: Bed, chosen: Iterable[str], packages: Mapping[str, str], held: Sequence[str] = ()
+) -> dict[str, object]:
     with rehearsal.running(bed.environment, workers=1) as simulation:
         host = simulation.hosts["w1"]
         furnish(host, chosen, packages, held)
@@ -106,14 +122,18 @@ def purge(bed: Bed, **more: Any) -> Outcome:
     return bed.run([phases.RESET], choices=Choices(purge=True), **more)
 
 
-@hypothesis_settings(max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@hypothesis_settings(
+    max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(
     st.sets(st.sampled_from(sorted(FILES))),
     st.dictionaries(st.sampled_from(["containerd.io", "cri-tools", "curl"]), st.just("1.0-1")),
     st.booleans(),
     st.integers(1, 2),
 )
-def test_whatever_was_on_a_machine_is_there_again_after_reset(chosen: set[str], packages: dict[str, str], hold: bool, times: int) -> None:
+def test_whatever_was_on_a_machine_is_there_again_after_reset(
+    chosen: set[str], packages: dict[str, str], hold: bool, times: int
+) -> None:
     with fresh_bed(REGISTRY) as bed:
         before = furnished(bed, chosen, packages, [*packages][:hold])
         for _ in range(times):
@@ -172,7 +192,9 @@ def test_a_registry_that_was_changed_leaves_no_login_behind(tmp_path: Path, monk
     outcome = second.bootstrap()
     assert set(outcome.states.values()) == {"done"}
     for host in outcome.simulation.hosts.values():
-        assert not any("pl4nted" in file.text or path.startswith("/etc/containerd/certs.d") for path, file in host.files.items())
+        assert not any(
+            "pl4nted" in file.text or path.startswith("/etc/containerd/certs.d") for path, file in host.files.items()
+        )
     assert second.bootstrap().result.steps == 0
 
 

@@ -17,7 +17,9 @@ def test_on_simulated_nodes(bed: Bed, scenario: Scenario) -> None:
     assert off.states == {"w2": "done"}
     outcome = bed.bootstrap(scenario.fault)
     results = outcome.result.nodes
-    assert {name: r.phase for name, r in results.items() if r.state != "done"} == ({"w2": scenario.phase} if scenario.phase else {})
+    assert {name: r.phase for name, r in results.items() if r.state != "done"} == (
+        {"w2": scenario.phase} if scenario.phase else {}
+    )
     assert outcome.result.exit_code == (1 if scenario.phase else 0)
     assert scenario.says in "\n".join(outcome.recorder.lines)
     if scenario.reset:

@@ -117,8 +117,16 @@ def test_the_newcomers_tour(tmp_path: Path) -> None:
 def test_killed_at_any_moment_the_next_run_takes_up(tmp_path: Path, scripts: int) -> None:
     """Each script that a machine ran is one line of what the rehearsal remembers."""
     words = ("cluster.bootstrap", "--env", "rehearsal", "--workers", "6")
-    with subprocess.Popen([sys.executable, "-m", "invoke", *words], cwd=PROJECT, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}, stdout=subprocess.DEVNULL) as killed:
-        while killed.poll() is None and sum(path.read_bytes().count(b"\n") for path in tmp_path.rglob("rehearsal.state")) < scripts:
+    with subprocess.Popen(
+        [sys.executable, "-m", "invoke", *words],
+        cwd=PROJECT,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+    ) as killed:
+        while (
+            killed.poll() is None
+            and sum(path.read_bytes().count(b"\n") for path in tmp_path.rglob("rehearsal.state")) < scripts
+        ):
             time.sleep(0.01)
         killed.kill()
     assert killed.returncode == -signal.SIGKILL, "it ended before it could be killed"

@@ -34,7 +34,9 @@ def settings(**texts: str) -> Settings:
 def environment(workers: int = 2, name: str = "test", **texts: str) -> Environment:
     """A control plane cp1 behind NAT and workers w1, w2 … without."""
     control = Node("cp1", "192.0.2.1", "10.2.0.1", True, user="ops")
-    others = tuple(Node(f"w{n}", f"10.2.0.{10 + n}", f"10.2.0.{10 + n}", False, user="ops") for n in range(1, workers + 1))
+    others = tuple(
+        Node(f"w{n}", f"10.2.0.{10 + n}", f"10.2.0.{10 + n}", False, user="ops") for n in range(1, workers + 1)
+    )
     return Environment(name, control, others, settings(**texts))
 
 
@@ -42,9 +44,20 @@ def fresh(name: str = "w1", **changes: Any) -> NodeFacts:
     """A new Debian machine."""
     return replace(
         NodeFacts(
-            os_id="debian", os_version="12", os_codename="bookworm", os_name="Debian GNU/Linux 12 (bookworm)",
-            hostname=name, kernel="6.1.0", arch="x86_64", cpus=2, memory_kib=4 << 20, disk_kib=50 << 20, machine_id=f"id-{name}",
-            cgroup="cgroup2fs", resolvers=("10.2.0.2",), links={"lo": Link("lo", ("127.0.0.1/8",)), "eth0": Link("eth0", ("10.2.0.9/16",), 1500)},
+            os_id="debian",
+            os_version="12",
+            os_codename="bookworm",
+            os_name="Debian GNU/Linux 12 (bookworm)",
+            hostname=name,
+            kernel="6.1.0",
+            arch="x86_64",
+            cpus=2,
+            memory_kib=4 << 20,
+            disk_kib=50 << 20,
+            machine_id=f"id-{name}",
+            cgroup="cgroup2fs",
+            resolvers=("10.2.0.2",),
+            links={"lo": Link("lo", ("127.0.0.1/8",)), "eth0": Link("eth0", ("10.2.0.9/16",), 1500)},
         ),
         **changes,
     )
@@ -57,35 +70,58 @@ def having(facts: NodeFacts, files: Iterable[File]) -> NodeFacts:
 
 def prepared(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     """After prep."""
-    base = fresh(name, overlay=True, bridge_netfilter=True, sysctls=dict.fromkeys(SYSCTLS, "1"), undo=frozenset({"sysctl"}))
+    base = fresh(
+        name, overlay=True, bridge_netfilter=True, sysctls=dict.fromkeys(SYSCTLS, "1"), undo=frozenset({"sysctl"})
+    )
     return replace(having(base, (MODULES, SYSCTL)), **{"traces": frozenset({STATE}), **changes})
 
 
 def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     """After prep, install and registry."""
     recipe = recipe_for(env)
-    packages = dict.fromkeys(WANTED, "1.0-1") | dict.fromkeys(("kubelet", "kubeadm", "kubectl"), f"{recipe.version}-1.1")
+    packages = dict.fromkeys(WANTED, "1.0-1") | dict.fromkeys(
+        ("kubelet", "kubeadm", "kubectl"), f"{recipe.version}-1.1"
+    )
     base = prepared(
-        env, name, packages=packages, held=frozenset(WANTED), images=frozenset(recipe.worker_images),
+        env,
+        name,
+        packages=packages,
+        held=frozenset(WANTED),
+        images=frozenset(recipe.worker_images),
         units={"containerd": Unit(True, True), "kubelet": Unit(False, True)},
     )
     registry = recipe.registry_files()
-    proof = (File(PROOF, digest(recipe.canary, *(f.path + f.content for f in registry)) + "\n", mode="0600"),) if registry else ()
+    proof = (
+        (File(PROOF, digest(recipe.canary, *(f.path + f.content for f in registry)) + "\n", mode="0600"),)
+        if registry
+        else ()
+    )
     made = family(base)
     assert made
-    written = (recipe.containerd_config(), recipe.crictl_config, *registry, *proof, *made.repository_files(base, recipe))
+    written = (
+        recipe.containerd_config(),
+        recipe.crictl_config,
+        *registry,
+        *proof,
+        *made.repository_files(base, recipe),
+    )
     return replace(having(base, written), **{"before": {}, **changes})
 
 
 def links(*names: str, inside: str = "10.44.1") -> dict[str, Link]:
     """eth0 and cluster links with addresses in the pod CIDR."""
     last = {"flannel.1": "0/32", "cni0": "1/24"}
-    return {"eth0": Link("eth0", ("10.2.0.9/16",), 1500), **{n: Link(n, (f"{inside}.{last.get(n, '1/24')}",), 1450) for n in names}}
+    return {
+        "eth0": Link("eth0", ("10.2.0.9/16",), 1500),
+        **{n: Link(n, (f"{inside}.{last.get(n, '1/24')}",), 1450) for n in names},
+    }
 
 
 def api_node(name: str, ready: bool = True, address: str = "") -> dict[str, Any]:
     """As the API has it; its address is that of `environment()`."""
-    own = address or ("10.2.0.1" if name == "cp1" else f"10.2.0.{10 + int(name[1:])}" if name[1:].isdigit() else "10.2.0.99")
+    own = address or (
+        "10.2.0.1" if name == "cp1" else f"10.2.0.{10 + int(name[1:])}" if name[1:].isdigit() else "10.2.0.99"
+    )
     return {
         "metadata": {"name": name},
         "status": {
@@ -102,7 +138,9 @@ def identity(env: Environment, name: str, uid: str = UID, ca: str = CA, **change
     return replace(Identity(env.name, env.endpoint, name, node.role, name, uid, ca), **changes)
 
 
-def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stamped: Iterable[str] = (), **changes: Any) -> NodeFacts:
+def control_plane(
+    env: Environment, *, members: Iterable[str] = ("cp1",), stamped: Iterable[str] = (), **changes: Any
+) -> NodeFacts:
     """A control plane that answers; `stamped` names manifests that are applied."""
     members = tuple(members)
     facts = installed(env, "cp1", ca_hash=CA, api_ready=True, nodes=tuple(api_node(m) for m in members))
@@ -111,7 +149,10 @@ def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stampe
         undo=facts.undo | {"init-started", "initialised", "influxdb", "identity"},
         identity=identity(env, "cp1"),
         uid=UID,
-        kubeconfigs={"admin": Kubeconfig(env.name, env.endpoint, CA), "kubelet": Kubeconfig("kubernetes", env.endpoint, CA)},
+        kubeconfigs={
+            "admin": Kubeconfig(env.name, env.endpoint, CA),
+            "kubelet": Kubeconfig("kubernetes", env.endpoint, CA),
+        },
         etcd=("member",),
         etcd_size=1 << 20,
         units={**facts.units, "kubelet": Unit(True, True)},
@@ -130,7 +171,8 @@ def control_plane(env: Environment, *, members: Iterable[str] = ("cp1",), stampe
     ctx = Context(env, env.control_plane, facts, recipe_for(env))
     wanted = [manifest(name, ctx) for name in stamped]
     objects = tuple(
-        {"metadata": {"name": m.workload, "annotations": {STAMP: m.stamp}}, "status": {"availableReplicas": 1}} for m in wanted
+        {"metadata": {"name": m.workload, "annotations": {STAMP: m.stamp}}, "status": {"availableReplicas": 1}}
+        for m in wanted
     )
     return replace(facts, **{"objects": objects, **changes})
 
@@ -148,7 +190,8 @@ def member(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
             "identity": identity(env, name),
             "kubeconfigs": {"kubelet": Kubeconfig("default-cluster", env.endpoint, CA)},
             "units": {**facts.units, "kubelet": Unit(True, True)},
-            "traces": facts.traces | {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/pki/ca.crt", "/var/lib/kubelet/config.yaml"},
+            "traces": facts.traces
+            | {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/pki/ca.crt", "/var/lib/kubelet/config.yaml"},
             "links": links("flannel.1", "cni0"),
             **changes,
         },
@@ -156,14 +199,22 @@ def member(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
 
 
 def context(
-    env: Environment, facts: NodeFacts, *, node: str = "", control: NodeFacts | None = None, token: str = "abcdef.0123456789abcdef",
-    twin: str = "", choices: Choices | None = None,
+    env: Environment,
+    facts: NodeFacts,
+    *,
+    node: str = "",
+    control: NodeFacts | None = None,
+    token: str = "abcdef.0123456789abcdef",
+    twin: str = "",
+    choices: Choices | None = None,
 ) -> Context:
     """A phase's input for the node of that name (default: the facts' hostname)."""
     chosen = next(n for n in env.nodes if n.name == (node or facts.hostname))
     if chosen.control_plane and control is None:
         control = facts
-    return Context(env, chosen, facts, recipe(env), control=control, token=token, twin=twin, choices=choices or Choices())
+    return Context(
+        env, chosen, facts, recipe(env), control=control, token=token, twin=twin, choices=choices or Choices()
+    )
 
 
 def bare(phase: Phase) -> Callable[[Context], Iterator[Action]]:

@@ -30,7 +30,9 @@ _VIEW: dict[str, tuple[str, ...]] = {
     "networking.k8s.io": ("ingresses", "ingresses/status", "networkpolicies"),
     "resource.k8s.io": ("resourceclaims", "resourceclaims/status", "resourceclaimtemplates"),
 }  # fmt: skip
-_BUILT_IN = {"view": [{"apiGroups": [group], "resources": list(names), "verbs": list(READ)} for group, names in _VIEW.items()]}
+_BUILT_IN = {
+    "view": [{"apiGroups": [group], "resources": list(names), "verbs": list(READ)} for group, names in _VIEW.items()]
+}
 
 
 @dataclass(frozen=True)

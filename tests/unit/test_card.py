@@ -69,27 +69,46 @@ def test_todays_token_is_a_service_accounts_and_ends(dashboard: str) -> None:
 def test_a_token_that_was_just_made_is_shown_with_its_header() -> None:
     found = {line.name: line for line in card(environment(), token="eyJ.a.b")}
     assert found["Token"].value == "eyJ.a.b" and found["Header"].value == "Authorization: Bearer eyJ.a.b"
-    assert found["Header"].proof.endswith("https://192.0.2.1:6443/api -H @- <<< 'Authorization: Bearer eyJ.a.b'"), "not an argument of curl"
+    assert found["Header"].proof.endswith("https://192.0.2.1:6443/api -H @- <<< 'Authorization: Bearer eyJ.a.b'"), (
+        "not an argument of curl"
+    )
 
 
 def test_no_secret_is_sent_to_a_server_that_nobody_checked() -> None:
     for env in (environment(), environment(kubernetes="1.5", token="abcdef.0123456789abcdef"), of("aws")):
         for line in (*card(env, reveal=True, login="hunter22"), *card(env, reveal=True, token="eyJ.a.b")):
             if "Bearer" in line.proof or "eyJ" in line.proof:
-                assert re.search(r"curl -s --cacert <\(kubectl config view --raw .* base64 -d\)", line.proof) and " -sk" not in line.proof
+                assert (
+                    re.search(r"curl -s --cacert <\(kubectl config view --raw .* base64 -d\)", line.proof)
+                    and " -sk" not in line.proof
+                )
                 assert "-H '" not in line.proof and '-H "' not in line.proof, "nor on a command line"
     assert not any(" -sk" in line.proof for line in card(environment()))
 
 
 def test_the_proof_lines_are_shell(tmp_path: Path) -> None:
     """Bash runs them, with stand-ins that say what reaches curl: the CA's text, the header, no token among the arguments."""
-    (tmp_path / "kubectl").write_text("#!/bin/sh\ncase \"$*\" in *'create token'*) echo TOKEN;; *) printf Q0EK;; esac\n")
-    (tmp_path / "curl").write_text('#!/bin/bash\nargs="$*"\nwhile [ $# -gt 0 ]; do [ "$1" != --cacert ] || cat "$2"; [ "$1" != @- ] || cat; shift; done\necho "$args"\n')
+    (tmp_path / "kubectl").write_text(
+        "#!/bin/sh\ncase \"$*\" in *'create token'*) echo TOKEN;; *) printf Q0EK;; esac\n"
+    )
+    (tmp_path / "curl").write_text(
+        '#!/bin/bash\nargs="$*"\nwhile [ $# -gt 0 ]; do [ "$1" != --cacert ] || cat "$2"; [ "$1" != @- ] || cat; shift; done\necho "$args"\n'
+    )
     for name in ("kubectl", "curl"):
         (tmp_path / name).chmod(0o755)
-    for env, token in ((environment(), ""), (environment(), "eyJ.a.b"), (environment(kubernetes="1.5", token="abcdef.0123456789abcdef"), "")):
+    for env, token in (
+        (environment(), ""),
+        (environment(), "eyJ.a.b"),
+        (environment(kubernetes="1.5", token="abcdef.0123456789abcdef"), ""),
+    ):
         header = next(line for line in card(env, reveal=True, token=token) if line.name == "Header").proof
-        done = subprocess.run(["bash", "-c", header], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["bash", "-c", header],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         ca, sent, arguments = done.stdout.splitlines()
         wanted = token or ("0123456789abcdef" if env.settings.manual else "TOKEN")
         assert (ca, sent) == ("CA", f"Authorization: Bearer {wanted}") and wanted not in arguments
@@ -104,7 +123,9 @@ def test_influxdbs_login_is_told_and_shown_only_when_asked_for() -> None:
     assert "5e1f" not in shown["InfluxDB"].proof
     for env in (environment(influxdb_login="no"), of("aws")):
         assert "Login" not in rows(env) and "-u " not in rows(env)["InfluxDB"].proof and login_command(env) == ""
-    assert login_command(environment()) == "kubectl -n monitoring get secret influxdb-login -o jsonpath='{.data.kubefab}'"
+    assert (
+        login_command(environment()) == "kubectl -n monitoring get secret influxdb-login -o jsonpath='{.data.kubefab}'"
+    )
 
 
 def test_a_token_is_made_on_the_control_plane_where_one_can_be() -> None:

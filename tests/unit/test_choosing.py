@@ -28,9 +28,15 @@ def _node(name: str, state: str, **more: str) -> dict[str, Any]:
         ([_node("w1", "interrupted")], {"w1"}),
         ([{"event": "start", "node": "w1"}, _node("cp1", "done")], {"w1"}),  # killed
         ([{"event": "observed", "node": "w1"}], {"w1"}),  # killed even earlier
-        ([{"event": "observed", "node": "cp1"}, _node("w1", "done"), {"event": "end", "exit": 0}], set()),  # cp1 was only looked at
+        (
+            [{"event": "observed", "node": "cp1"}, _node("w1", "done"), {"event": "end", "exit": 0}],
+            set(),
+        ),  # cp1 was only looked at
         ([{"event": "run"}, {"event": "end", "exit": 0}, {"event": "plan", "node": None}], set()),
-        ([{"event": "run", "nodes": ["cp1", "w1"], "phases": ["prep"]}, _node("cp1", "done")], {"w1"}),  # killed before w1 answered
+        (
+            [{"event": "run", "nodes": ["cp1", "w1"], "phases": ["prep"]}, _node("cp1", "done")],
+            {"w1"},
+        ),  # killed before w1 answered
     ],
 )
 def test_who_did_not_finish_in_a_run(events: list[dict[str, Any]], expected: set[str]) -> None:
@@ -41,7 +47,9 @@ WHOLE = tuple(phase.name for phase in phases.BOOTSTRAP)
 EVERYBODY = frozenset({"cp1", "w1", "w2"})
 
 
-def _run(*done: str, of: frozenset[str] | set[str] = EVERYBODY, phases: tuple[str, ...] = WHOLE, **stopped: str) -> Past:
+def _run(
+    *done: str, of: frozenset[str] | set[str] = EVERYBODY, phases: tuple[str, ...] = WHOLE, **stopped: str
+) -> Past:
     """A run that came to a good end on `done`; `stopped` is by node the phase, and who is in neither was never reached."""
     return Past(frozenset(of), phases, {**{name: "" for name in of if name not in done}, **stopped})
 
@@ -49,12 +57,32 @@ def _run(*done: str, of: frozenset[str] | set[str] = EVERYBODY, phases: tuple[st
 FAILED = _run("cp1", "w1", w2="join")
 STORIES = [
     ("the last bootstrap counts", [FAILED, _run("cp1", "w1", "w2")], set()),
-    ("a run for some nodes leaves the others as they were", [_run("cp1", w1="join", w2="join"), _run("w1", of={"w1"})], {"w2"}),
-    ("a phase by itself does not finish what comes after it", [FAILED, _run("w2", of={"w2"}, phases=("join",))], {"w2"}),
-    ("phase by phase it is finished all the same", [FAILED, *(_run("w2", of={"w2"}, phases=(name,)) for name in ("join", "addons"))], set()),
-    ("what came before the phase where it stopped does not count", [FAILED, _run("w2", of={"w2"}, phases=("prep",))], {"w2"}),
+    (
+        "a run for some nodes leaves the others as they were",
+        [_run("cp1", w1="join", w2="join"), _run("w1", of={"w1"})],
+        {"w2"},
+    ),
+    (
+        "a phase by itself does not finish what comes after it",
+        [FAILED, _run("w2", of={"w2"}, phases=("join",))],
+        {"w2"},
+    ),
+    (
+        "phase by phase it is finished all the same",
+        [FAILED, *(_run("w2", of={"w2"}, phases=(name,)) for name in ("join", "addons"))],
+        set(),
+    ),
+    (
+        "what came before the phase where it stopped does not count",
+        [FAILED, _run("w2", of={"w2"}, phases=("prep",))],
+        {"w2"},
+    ),
     ("a later phase does not make up for it", [FAILED, _run("w2", of={"w2"}, phases=("addons",))], {"w2"}),
-    ("from the phase where it stopped to the end", [FAILED, _run("w2", of={"w2"}, phases=WHOLE[WHOLE.index("join") :])], set()),
+    (
+        "from the phase where it stopped to the end",
+        [FAILED, _run("w2", of={"w2"}, phases=WHOLE[WHOLE.index("join") :])],
+        set(),
+    ),
     ("a phase that fails on a finished node", [_run(*EVERYBODY), _run(of={"w1"}, phases=("join",), w1="join")], {"w1"}),
     ("a node that was reset", [FAILED, _run("w2", of={"w2"}, phases=("reset",))], {"w2"}),
     ("a finished node that was reset", [_run(*EVERYBODY), _run("w1", of={"w1"}, phases=("reset",))], {"w1"}),
@@ -76,22 +104,36 @@ def _write(folder: Path, number: int, command: str, *events: dict[str, Any], **a
     journal.path.rename(folder / "journal" / f"20260101T00000{number}-1.jsonl")
 
 
-def test_only_failed_reads_the_journals_since_the_last_whole_bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_failed_reads_the_journals_since_the_last_whole_bootstrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fabfile.inventory.state_folder", lambda name: tmp_path)
     with pytest.raises(UsageError, match="no earlier run"):
         chosen_nodes(ENV, only_failed=True)
     about = {"nodes": ["cp1", "w1", "w2"], "phases": WHOLE}
     _write(tmp_path, 0, "inv cluster.bootstrap", _node("cp1", "failed"), **about)
-    _write(tmp_path, 1, "inv cluster.bootstrap", _node("cp1", "done"), _node("w1", "failed", phase="join"), _node("w2", "done"), **about)
+    _write(
+        tmp_path,
+        1,
+        "inv cluster.bootstrap",
+        _node("cp1", "done"),
+        _node("w1", "failed", phase="join"),
+        _node("w2", "done"),
+        **about,
+    )
     assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"]
     assert chosen_nodes(ENV, "w2", only_failed=True) == ()
     assert chosen_nodes(ENV) == ENV.nodes
     assert [n.name for n in chosen_nodes(ENV, "workers")] == ["w1", "w2"]
     _write(tmp_path, 2, "fab -H w1 reset", _node("w1", "done"), nodes=["w1"], phases=["reset"])
-    assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"], "as its failure's hint said, and now it is to be set up"
+    assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"], (
+        "as its failure's hint said, and now it is to be set up"
+    )
 
 
-def test_journals_that_do_not_say_what_they_were_for_are_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journals_that_do_not_say_what_they_were_for_are_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fabfile.inventory.state_folder", lambda name: tmp_path)
     _write(tmp_path, 0, "inv cluster.bootstrap", _node("cp1", "done"), _node("w1", "failed"), _node("w2", "done"))
     assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"]

@@ -23,6 +23,7 @@ FAB = set(fabfile.ns.task_names) | {alias for names in fabfile.ns.task_names.val
 
 # --- tables of contents
 
+
 @pytest.mark.parametrize("program", ["fab", "inv"])
 def test_the_list_reads_like_a_table_of_contents(program: str) -> None:
     done = started(program, "-l")
@@ -59,7 +60,18 @@ def test_every_task_and_every_option_is_explained(name: str, task: object) -> No
 
 # --- nothing named, nothing touched
 
-@pytest.mark.parametrize("argv", [("fab", "reset"), ("inv", "reset"), ("fab", "prep"), ("inv", "prep"), ("fab", "init"), ("fab", "reset", "--purge")])
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("fab", "reset"),
+        ("inv", "reset"),
+        ("fab", "prep"),
+        ("inv", "prep"),
+        ("fab", "init"),
+        ("fab", "reset", "--purge"),
+    ],
+)
 def test_without_a_node_a_phase_refuses_and_touches_nothing(argv: tuple[str, ...], home: Path) -> None:
     before = sorted(home.rglob("*"))
     done = run(*argv)
@@ -87,7 +99,10 @@ USAGE = [
     (("inv", "cluster.reset", "--env", "aws", "--yes", "datacenter"), "the environment chosen is aws (by --env)"),
     (("inv", "cluster.reset", "--yes", "aws"), "the environment chosen is rehearsal (the default)"),
     (("fab", "-H", "w1", "reset", "--yes", "aws"), "is not this environment's name; nothing was touched"),
-    (("fab", "-H", "w1", "reset", "--env", "aws", "--yes"), "the environment's name is what confirms; nothing was touched"),
+    (
+        ("fab", "-H", "w1", "reset", "--env", "aws", "--yes"),
+        "the environment's name is what confirms; nothing was touched",
+    ),
     (("inv", "cluster.reset", "--env", "aws", "--yes", "yes"), "--yes yes: the environment's name is what confirms"),
     (("inv", "cluster.reset", "--env", "aws", "--yes", "y"), "--yes aws"),
     (("inv", "reset", "--on", "w1", "--yes=true"), "--yes rehearsal"),
@@ -107,7 +122,11 @@ def test_a_wrong_command_line_exits_2_before_any_connection(argv: tuple[str, ...
 
 @pytest.mark.parametrize("options", [("--check",), ("--observe",)])
 def test_a_plan_of_nodes_that_do_not_answer_says_so_and_exits_1(home: Path, options: tuple[str, ...]) -> None:
-    nowhere = {"KUBEFAB_GONE_CONTROL_PLANE": "127.0.0.1 port=1 private=10.9.0.1", "KUBEFAB_GONE_WORKER_1": "127.0.0.1 port=2 private=10.9.0.2", "KUBEFAB_GONE_POD_CIDR": "10.44.0.0/16"}
+    nowhere = {
+        "KUBEFAB_GONE_CONTROL_PLANE": "127.0.0.1 port=1 private=10.9.0.1",
+        "KUBEFAB_GONE_WORKER_1": "127.0.0.1 port=2 private=10.9.0.2",
+        "KUBEFAB_GONE_POD_CIDR": "10.44.0.0/16",
+    }
     done = run("inv", "cluster.plan", "--env", "gone", *options, HOME=str(home), **nowhere)
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout == "no node answered\n"
@@ -133,7 +152,9 @@ def test_a_file_that_cannot_be_written_is_named(home: Path) -> None:
 def test_a_reader_that_has_gone_does_not_stop_a_run(home: Path) -> None:
     shell = f"{shlex.quote(str(BIN / 'inv'))} cluster.bootstrap | head -1; exit ${{PIPESTATUS[0]}}"
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(["bash", "-c", shell], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert len(done.stdout.splitlines()) == 1 and done.stderr == ""
     assert run("inv", "cluster.status", HOME=str(home)).returncode == 0
 
@@ -147,6 +168,7 @@ def test_a_broken_inventory_exits_2_with_every_problem(tmp_path: Path) -> None:
 
 
 # --- from anywhere below the project, connecting to nothing
+
 
 @pytest.mark.parametrize("folder", [".", "fabfile/phases", "lab", "rehearsal", "tests/unit/golden"])
 def test_commands_work_from_any_folder_of_the_project(folder: str) -> None:
@@ -170,7 +192,9 @@ def test_a_plan_never_shows_the_published_token() -> None:
 
 # --- hints
 
-_SOURCES = [p for folder in ("fabfile", "lab", "rehearsal") for p in sorted((PROJECT / folder).rglob("*.py"))] + [PROJECT / "tasks.py"]
+_SOURCES = [p for folder in ("fabfile", "lab", "rehearsal") for p in sorted((PROJECT / folder).rglob("*.py"))] + [
+    PROJECT / "tasks.py"
+]
 _INV_NAMES = re.compile(r"\binv (?!-)([a-z_.-]+[a-z])(?!\.?[a-z*])")
 _FAB_NAMES = re.compile(r"\bfab -H \S+ ([a-z][a-z-]*)")
 
@@ -205,7 +229,9 @@ def test_hints_of_phases_name_commands_that_exist() -> None:
             assert name in FAB
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/README.ko.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/README.ko.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"]
+)
 def test_every_command_that_the_documentation_names_exists(name: str) -> None:
     path = PROJECT / name
     if not path.exists():
@@ -221,7 +247,11 @@ def test_every_command_that_the_documentation_names_exists(name: str) -> None:
 
 def test_every_command_is_in_the_readme() -> None:
     text = (PROJECT / "README.md").read_text()
-    missing = [name for name in sorted(tasks.ns.task_names) if not re.search(rf"(?:inv|fab)[^`\n]* {re.escape(name)}\b|`inv {re.escape(name)}", text)]
+    missing = [
+        name
+        for name in sorted(tasks.ns.task_names)
+        if not re.search(rf"(?:inv|fab)[^`\n]* {re.escape(name)}\b|`inv {re.escape(name)}", text)
+    ]
     assert missing == []
 
 
@@ -272,8 +302,17 @@ def test_the_question_counts_and_names_the_nodes_with_their_addresses(
     assert all(word in out for word in words), out
 
 
-@pytest.mark.parametrize(("answer", "code", "message"), [(KeyboardInterrupt, 130, "stopped at the question"), (EOFError, 1, "not confirmed"), ("tset", 1, "not confirmed")])
-def test_without_the_name_nothing_is_touched(monkeypatch: pytest.MonkeyPatch, answer: object, code: int, message: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [(KeyboardInterrupt, 130, "stopped at the question"), (EOFError, 1, "not confirmed"), ("tset", 1, "not confirmed")],
+)
+def test_without_the_name_nothing_is_touched(
+    monkeypatch: pytest.MonkeyPatch, answer: object, code: int, message: str
+) -> None:
     with pytest.raises(KubefabError) as caught:
         asked(monkeypatch, answer, 1)
-    assert caught.value.exit_code == code and message in caught.value.message and "nothing was touched" in caught.value.message
+    assert (
+        caught.value.exit_code == code
+        and message in caught.value.message
+        and "nothing was touched" in caught.value.message
+    )

@@ -48,7 +48,9 @@ class Bench:
         self.known = KnownHosts(folder / "known_hosts", lambda host, fingerprint: self.told.append((host, fingerprint)))
         self.settings = Settings(simulated=True, connect_timeout=5.0)
 
-    def serve(self, name: str = "w1", run: Callable[[str], tuple[int, bytes]] | None = None, **sudo: str) -> tuple[Endpoint, Node]:
+    def serve(
+        self, name: str = "w1", run: Callable[[str], tuple[int, bytes]] | None = None, **sudo: str
+    ) -> tuple[Endpoint, Node]:
         login = Login(run or (lambda text: (0, b"hello\n##kubefab 1 0\n")), **sudo)
         endpoint = self.farm.add(name, login, key_from(new_key_seed()), self.client_key)
         return endpoint, Node(name, "127.0.0.1", "10.2.1.1", name == "cp1", "ops", endpoint.port, str(self.key_file))
@@ -142,8 +144,13 @@ def behind(bench: Bench, home: Path, way: str) -> tuple[list[Endpoint], Endpoint
     """Two bastions, b1 and b2, that ~/.ssh/config knows by these names, and a node whose way is as given."""
     bastions = [bench.serve(name) for name in ("b1", "b2")]
     target, node = bench.serve()
-    hosts = "".join(f"Host {n.name}\n HostName 127.0.0.1\n Port {n.port}\n User ops\n IdentityFile {bench.key_file}\n" for _, n in bastions)
-    ssh_config(bench, home, f"{hosts}Host 127.0.0.1\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n {way}\n")
+    hosts = "".join(
+        f"Host {n.name}\n HostName 127.0.0.1\n Port {n.port}\n User ops\n IdentityFile {bench.key_file}\n"
+        for _, n in bastions
+    )
+    ssh_config(
+        bench, home, f"{hosts}Host 127.0.0.1\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n {way}\n"
+    )
     return [end for end, _ in bastions], target, node
 
 
@@ -151,7 +158,9 @@ def test_every_hop_of_proxyjump_shows_a_key_that_we_check(bench: Bench, home: Pa
     (first, second), target, node = behind(bench, home, "ProxyJump b1,b2")
     group = NodeGroup(bench.environment(node), [node, replace(node, name="w2")], bench.known)
     assert group.of(node).root(SCRIPT, 10)[0] == 0
-    assert [host for host, _ in bench.told] == [f"[127.0.0.1]:{end.port}" for end in (first, second, target)], "visited in the order of ssh_config(5)"
+    assert [host for host, _ in bench.told] == [f"[127.0.0.1]:{end.port}" for end in (first, second, target)], (
+        "visited in the order of ssh_config(5)"
+    )
     assert [len(end.links) for end in (first, second)] == [1, 1], "and shared by all nodes"
     group.close()
     for end in (first, second):
@@ -250,7 +259,9 @@ def test_too_many_open_files_are_ours_not_the_nodes(bench: Bench, monkeypatch: p
 
     monkeypatch.setattr(Connection, "_socket", full)
     _, node = bench.serve()
-    with pytest.raises(Unreachable, match=r"Too many open files on your own machine \(its limit for a process is \d+\)") as caught:
+    with pytest.raises(
+        Unreachable, match=r"Too many open files on your own machine \(its limit for a process is \d+\)"
+    ) as caught:
         bench.connect(node).root(SCRIPT, 10)
     assert "ulimit -n" in caught.value.remedy
 
@@ -414,7 +425,11 @@ def test_an_earlier_run_that_still_goes_on(bench: Bench) -> None:
 def test_forty_scripts_at_once_on_one_node(bench: Bench) -> None:
     _, node = bench.serve(run=lambda text: (0, text.rsplit("echo number-", 1)[1].split("\n")[0].encode()))
     with bench.connect(node) as connection, ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(lambda n: connection.root(script.render("test.step", (f"echo number-{n}",), lock=False), 30), range(40)))
+        answers = list(
+            pool.map(
+                lambda n: connection.root(script.render("test.step", (f"echo number-{n}",), lock=False), 30), range(40)
+            )
+        )
     assert answers == [(0, str(n).encode()) for n in range(40)]
 
 
@@ -459,7 +474,9 @@ def test_all_who_wait_for_a_dead_machine_wait_once(bench: Bench, monkeypatch: py
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(Connection, "_socket", dead)
-    node = Node("w1", "127.0.0.1", "10.2.1.1", False, "ops", 22, str(bench.key_file), jump="ops@192.0.2.1" if jump else "")
+    node = Node(
+        "w1", "127.0.0.1", "10.2.1.1", False, "ops", 22, str(bench.key_file), jump="ops@192.0.2.1" if jump else ""
+    )
     nodes = [replace(node, name=f"w{n}") for n in range(20)]
     group = NodeGroup(bench.environment(node), nodes, bench.known)
 
@@ -511,21 +528,39 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
     assert [text for text in seen if "me" in text.split()] == ["echo me > /run/kubefab-run.lock"]
 
 
-@pytest.mark.parametrize("chatter", ["sudo: unable to resolve host w1: Name or service not known\n", "held up: 3 updates\n", "welcome ", "x: No such file or directory\n"])
+@pytest.mark.parametrize(
+    "chatter",
+    [
+        "sudo: unable to resolve host w1: Name or service not known\n",
+        "held up: 3 updates\n",
+        "welcome ",
+        "x: No such file or directory\n",
+    ],
+)
 def test_what_a_login_prints_first_does_not_hide_the_run_lock(bench: Bench, chatter: str) -> None:
     _, node = bench.serve(chatter=chatter)
     with bench.connect(node) as first, bench.connect(node) as second:
-        with first.hold("somebody"), pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("me"):
+        with (
+            first.hold("somebody"),
+            pytest.raises(KubefabError, match="another run works on this cluster"),
+            second.hold("me"),
+        ):
             pass
         with second.hold("me"):
             pass
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize(("sudo", "password"), [("password", "typo"), ("password", ""), ("denied", "open sesame"), ("denied", "")])
+@pytest.mark.parametrize(
+    ("sudo", "password"), [("password", "typo"), ("password", ""), ("denied", "open sesame"), ("denied", "")]
+)
 def test_a_run_lock_that_sudo_refuses_is_said_at_once(bench: Bench, sudo: str, password: str) -> None:
     _, node = bench.serve(sudo=sudo, password="open sesame")
-    with bench.connect(node, password=password) as connection, pytest.raises(StepFailed, match="sudo refused user ops"), connection.hold("me"):
+    with (
+        bench.connect(node, password=password) as connection,
+        pytest.raises(StepFailed, match="sudo refused user ops"),
+        connection.hold("me"),
+    ):
         pass
 
 
@@ -553,7 +588,11 @@ def test_a_run_lock_that_never_comes_is_an_error_in_time(bench: Bench, monkeypat
     bench.settings = replace(bench.settings, connect_timeout=0.5)
     endpoint, node = bench.serve()
     endpoint.handler = lambda exchange: (0, exchange.read(patient=True))
-    with bench.connect(node) as connection, pytest.raises(Unreachable, match="its run lock cannot be taken: no answer in time"), connection.hold("me"):
+    with (
+        bench.connect(node) as connection,
+        pytest.raises(Unreachable, match="its run lock cannot be taken: no answer in time"),
+        connection.hold("me"),
+    ):
         pass
 
 
@@ -634,7 +673,9 @@ def test_that_the_lock_is_held_costs_nothing_to_know(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("slept", [44, 46])
-def test_after_a_sleep_the_lock_is_not_believed_to_be_held(bench: Bench, monkeypatch: pytest.MonkeyPatch, slept: int) -> None:
+def test_after_a_sleep_the_lock_is_not_believed_to_be_held(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, slept: int
+) -> None:
     """The channel looks open until the first packet comes back; the clock says that the node has let go by now."""
     endpoint, node = bench.serve()
     with bench.connect(node) as connection, connection.hold("me"):
@@ -652,7 +693,9 @@ class Holder:
         monkeypatch.setattr(connection_module, "RUN_LOCK", str(self.path))
         monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 1)
         self.asked: list[str] = []
-        monkeypatch.setattr(Connection, "_ask_for_lock", lambda connection, command: self.asked.append(command) or (None, 127, b""))
+        monkeypatch.setattr(
+            Connection, "_ask_for_lock", lambda connection, command: self.asked.append(command) or (None, 127, b"")
+        )
         _, node = bench.serve()
         self.connection = bench.connect(replace(node, user="root"))
 
@@ -660,7 +703,9 @@ class Holder:
         """The holder, and its exit code if it ended without holding."""
         self.connection._ours.owner, self.connection._ours.again = owner, again
         self.connection._take_lock()
-        process = subprocess.Popen(["bash", "-c", self.asked[-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            ["bash", "-c", self.asked[-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert process.stdout
         return process, None if process.stdout.read(6) == b"\nheld\n" else process.wait(20)
 
@@ -717,7 +762,9 @@ def test_a_lock_that_another_run_has_had_since_is_not_taken_again(holder: Holder
     process.communicate(b"")
 
 
-def test_a_link_whose_run_lock_is_gone_is_closed_under_the_commands_on_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_whose_run_lock_is_gone_is_closed_under_the_commands_on_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fabfile.nodes.connection.SIGN_OF_LIFE", 0.05)
     asleep = threading.Event()
     endpoint, node = bench.serve(run=lambda text: (0, str(asleep.wait(20) if "hello" in text else "").encode()))
@@ -754,17 +801,26 @@ class Stored:
     def command(self, user: str = "ops", password: str = "") -> str:
         """The command for a script of that user's."""
         self.monkeypatch.setattr(Connection, "open", lambda connection: None)
-        self.monkeypatch.setattr(Connection, "_exec", lambda connection, command, *rest: self.seen.append((command, rest[0])) or (0, b""))
+        self.monkeypatch.setattr(
+            Connection, "_exec", lambda connection, command, *rest: self.seen.append((command, rest[0])) or (0, b"")
+        )
         _, node = self.bench.serve(f"n{len(self.seen)}")
         self.bench.connect(replace(node, user=user), password=password).root("x", 1)
         return self.seen[-1][0]
 
-    def run(self, shell: str, command: str, stdin: str, sudo: str = "exec \"$@\"") -> tuple[int, str]:
+    def run(self, shell: str, command: str, stdin: str, sudo: str = 'exec "$@"') -> tuple[int, str]:
         """Run it in a login shell of that kind; `sudo` is what sudo does with its words after its own flags."""
         tool = self.folder / "sudo"
         tool.write_text(f'#!/bin/bash\nwhile [[ $1 == -* ]]; do [ "$1" = -p ] && shift; shift; done\n{sudo}\n')
         tool.chmod(0o755)
-        done = subprocess.run([shell, "-c", command], input=stdin, capture_output=True, text=True, check=False, env={"PATH": f"{self.folder}:/usr/bin:/bin", "HOME": str(self.folder)})
+        done = subprocess.run(
+            [shell, "-c", command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": f"{self.folder}:/usr/bin:/bin", "HOME": str(self.folder)},
+        )
         return done.returncode, done.stdout + done.stderr
 
 
@@ -774,13 +830,19 @@ def stored(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sto
 
 
 WHOLE = 'main() {\nls -l "$0"\nrm -f -- "$0"\necho ran; exit 3\n}\nmain\n'
-KEEPS = "main() {\necho ran \"$0\"; exit 3\n}\nmain\n"  # a script that does not delete itself: the shell does
+KEEPS = 'main() {\necho ran "$0"; exit 3\n}\nmain\n'  # a script that does not delete itself: the shell does
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("user", ["ops", "root"])
 def test_no_script_stays_behind_whatever_becomes_of_it(stored: Stored, shell: str, user: str) -> None:
-    for text, sudo, code in ((WHOLE, 'exec "$@"', 3), (KEEPS, 'exec "$@"', 3), (WHOLE[:40], 'exec "$@"', 2), ("", 'exec "$@"', 0), (WHOLE, "exit 1", 1)):
+    for text, sudo, code in (
+        (WHOLE, 'exec "$@"', 3),
+        (KEEPS, 'exec "$@"', 3),
+        (WHOLE[:40], 'exec "$@"', 2),
+        ("", 'exec "$@"', 0),
+        (WHOLE, "exit 1", 1),
+    ):
         command = stored.command(user)
         path = re.search(r"/tmp/\.kubefab-[0-9a-f]{16}", command)
         assert path

@@ -53,7 +53,11 @@ def test_it_is_told_in_eighty_columns_with_counts() -> None:
     text = "\n".join(told)
     assert max(map(len, told)) <= 80
     assert "44 pods that are neither Kubernetes' nor kubefab's" in " ".join(text.split()) and "and 41 more" in text
-    assert "1 PersistentVolume: pv-1" in text and "1 PersistentVolumeClaim: shop/data" in text and "1 node that hosts.env lacks: w9" in text
+    assert (
+        "1 PersistentVolume: pv-1" in text
+        and "1 PersistentVolumeClaim: shop/data" in text
+        and "1 node that hosts.env lacks: w9" in text
+    )
     assert list(lines(ENV, Contents(), ())) == ["nothing but Kubernetes' and kubefab's own runs in test"]
     assert "is not known: the API on cp1 does not answer" in "\n".join(lines(ENV, "the API on cp1 does not answer", ()))
 

@@ -24,7 +24,10 @@ def data(*words: str) -> dict[str, object]:
 def test_info() -> None:
     assert data("cluster.info", "--env", "aws")["API server"]["value"] == "https://13.124.31.81:6443"  # type: ignore[index]
     assert "5fcddc13c9193dd1" not in inv("cluster.info", "--env", "aws", "--recipe", "1.5").stdout
-    assert "Authorization: Bearer 5fcddc13c9193dd1" in inv("cluster.info", "--env", "aws", "--recipe", "1.5", "--reveal").stdout
+    assert (
+        "Authorization: Bearer 5fcddc13c9193dd1"
+        in inv("cluster.info", "--env", "aws", "--recipe", "1.5", "--reveal").stdout
+    )
 
 
 def test_manual() -> None:
@@ -45,7 +48,10 @@ def test_sizing() -> None:
 def test_security_group() -> None:
     found = data("cluster.security-group", "--env", "aws")
     assert {rule["first"] for rule in found["rules"]} == {6443, 10250, 8472}  # type: ignore[attr-defined,index]
-    assert inv("cluster.security-group", "--env", "aws", "--format", "terraform", "--admin", "198.51.100.7").returncode == 0
+    assert (
+        inv("cluster.security-group", "--env", "aws", "--format", "terraform", "--admin", "198.51.100.7").returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize(

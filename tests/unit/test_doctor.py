@@ -52,7 +52,8 @@ def nic(node: Node, mtu: int = 1500) -> dict[str, Link]:
 def patients(env: Environment = ENV, **more: Any) -> tuple[Patient, ...]:
     """Fresh machines, nothing wrong with them."""
     return tuple(
-        Patient(n, fresh(n.name, links=nic(n), product_uuid=f"uuid-{n.name}", boot_id=f"boot-{n.name}", **more), PROBE) for n in env.nodes
+        Patient(n, fresh(n.name, links=nic(n), product_uuid=f"uuid-{n.name}", boot_id=f"boot-{n.name}", **more), PROBE)
+        for n in env.nodes
     )
 
 
@@ -73,7 +74,12 @@ def judged(all_of_them: tuple[Patient, ...], env: Environment = ENV, **more: Any
     chart = Chart(env, all_of_them, now=NOW, **more)
     found = list(fleet(chart))
     for patient in all_of_them:
-        found += [*refusals(chart, patient), *machine(chart, patient), *sources(chart, patient, ASKED), *cluster(chart, patient)]
+        found += [
+            *refusals(chart, patient),
+            *machine(chart, patient),
+            *sources(chart, patient, ASKED),
+            *cluster(chart, patient),
+        ]
     by_code: dict[str, list[Finding]] = {}
     for finding in found:
         by_code.setdefault(finding.code, []).append(finding)
@@ -124,7 +130,9 @@ def test_facts(code: str, severity: str, changes: dict[str, Any]) -> None:
 
 def test_a_rehearsal_is_told_of_a_nat_address_too() -> None:
     env = environment(simulated="yes")
-    assert judged(with_facts(patients(env), "w1", links={"eth0": Link("eth0", ("10.9.9.9/16",), 1500)}), env)["KF-NET-ADDRESS"]
+    assert judged(with_facts(patients(env), "w1", links={"eth0": Link("eth0", ("10.9.9.9/16",), 1500)}), env)[
+        "KF-NET-ADDRESS"
+    ]
 
 
 def test_systemd_resolved_is_no_loop() -> None:
@@ -151,7 +159,11 @@ PROBES: list[tuple[str, str, dict[str, Any]]] = [
     ("KF-NET-ROUTE", ERROR, {"routes": ("10.44.0.0/16 dev tun0 scope link",)}),
     ("KF-NET-ROUTE", ERROR, {"routes": ("10.44.3.0/24 via 10.2.0.1 dev eth0",)}),
     ("KF-NET-ROUTE", NOTE, {"routes": ("10.0.0.0/8 via 10.9.0.1 dev eth1",)}),
-    ("KF-SRC-PACKAGES", ERROR, {"http": {**PROBE.http, SOURCE: Answer(302, 0.1, "curl: (6) Could not resolve host: cdn.example")}}),
+    (
+        "KF-SRC-PACKAGES",
+        ERROR,
+        {"http": {**PROBE.http, SOURCE: Answer(302, 0.1, "curl: (6) Could not resolve host: cdn.example")}},
+    ),
     ("KF-NET-NIC", WARNING, {"toward": "10.2.0.1 dev eth1 src 192.168.7.7 uid 0"}),
     ("KF-KEY-EXPIRED", ERROR, {"keys": (Dated("https://pkgs.k8s.io/key", NOW - DAY, "9A296436"),)}),
     ("KF-KEY-EXPIRES", NOTE, {"keys": (Dated("https://pkgs.k8s.io/key", NOW + 20 * DAY, "9A296436"),)}),
@@ -188,7 +200,9 @@ def test_a_registry_that_lets_anybody_pull_by_a_token_is_no_error() -> None:
 
 
 def test_an_image_without_a_host_is_docker_hubs() -> None:
-    asked = questions(environment(influxdb_image="influxdb:1.8", flannel_image="flannel/flannel:v1"), "debian", "bookworm")
+    asked = questions(
+        environment(influxdb_image="influxdb:1.8", flannel_image="flannel/flannel:v1"), "debian", "bookworm"
+    )
     assert "docker.io" in asked.registries
     assert not {"influxdb", "influxdb:1.8", "flannel"} & {*asked.registries, *asked.names}
 
@@ -196,7 +210,11 @@ def test_an_image_without_a_host_is_docker_hubs() -> None:
 def test_the_same_failure_is_told_once_however_long_it_took() -> None:
     some = patients()
     for name, took in (("cp1", "0 ms"), ("w1", "12 ms"), ("w2", "4001 milliseconds")):
-        some = with_probe(some, name, http={**PROBE.http, SOURCE: Answer(0, 0.1, f"curl: (7) Failed to connect after {took}: refused")})
+        some = with_probe(
+            some,
+            name,
+            http={**PROBE.http, SOURCE: Answer(0, 0.1, f"curl: (7) Failed to connect after {took}: refused")},
+        )
     assert [f.nodes for f in merged(judged(some)["KF-SRC-PACKAGES"], ["cp1", "w1", "w2"])] == [("cp1", "w1", "w2")]
 
 
@@ -221,7 +239,12 @@ IN_USE: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("KF-CRI-SILENT", ERROR, {}, {"containerd": {"cri": "unknown service runtime.v1.RuntimeService"}}),
     ("KF-CRI-OLD", WARNING, {}, {"containerd": {"version": "v1.7.27"}}),
     ("KF-FLN-MISSING", ERROR, {"links": nic(ENV.workers[0])}, {}),
-    ("KF-FLN-MTU", ERROR, {"links": {**nic(ENV.workers[0]), "flannel.1": Link("flannel.1", ("10.44.1.0/32",), 1500)}}, {}),
+    (
+        "KF-FLN-MTU",
+        ERROR,
+        {"links": {**nic(ENV.workers[0]), "flannel.1": Link("flannel.1", ("10.44.1.0/32",), 1500)}},
+        {},
+    ),
     ("KF-SWAP-ON", WARNING, {"swaps": ("/swapfile",)}, {}),
     ("KF-KRN-SYSCTL", ERROR, {"sysctls": {}}, {}),
     ("KF-VER-LOOSE", WARNING, {"held": frozenset()}, {}),
@@ -289,7 +312,11 @@ def test_firewall_rules_alone_are_a_warning_whose_remedy_is_a_reboot() -> None:
         ("cp1", {"others": ("unit k3s.service",)}, "KF-OWN-ELSE"),
         ("w1", {"others": ("unit k3s-agent.service",)}, "KF-OWN-ELSE"),
         ("cp1", {"traces": frozenset({"/etc/kubernetes/manifests/kube-apiserver.yaml"})}, "KF-OLD-CONTROL"),
-        ("cp1", {"undo": frozenset({"init-started", "initialised"}), "identity": Identity("test"), "traces": frozenset()}, "KF-OWN-EMPTY"),
+        (
+            "cp1",
+            {"undo": frozenset({"init-started", "initialised"}), "identity": Identity("test"), "traces": frozenset()},
+            "KF-OWN-EMPTY",
+        ),
     ],
 )
 def test_a_machine_that_is_not_as_ours_should_be_is_one_finding(node: str, changes: dict[str, Any], code: str) -> None:
@@ -310,7 +337,9 @@ def test_a_stranger_is_told_only_when_every_node_was_examined() -> None:
     assert "KF-API-STRANGER" not in judged(some[:1])
     assert "KF-API-STRANGER" not in judged(some[:2], unreachable={"w2": Unreachable("w2: no answer", "look")})
     odd = with_facts(some, "cp1", nodes=(*listed, api_node("w1", address="10.9.9.9")))
-    assert [f.evidence for f in judged(odd)["KF-API-STRANGER"]] == ["the cluster has a node w1 that hosts.env does not name"]
+    assert [f.evidence for f in judged(odd)["KF-API-STRANGER"]] == [
+        "the cluster has a node w1 that hosts.env does not name"
+    ]
     renamed = api_node("w1")
     renamed["status"]["addresses"] = [{"type": "InternalIP", "address": ENV.workers[0].address}]
     assert "KF-API-STRANGER" not in judged(with_facts(some, "cp1", nodes=(*listed, renamed)))
@@ -325,7 +354,10 @@ def test_tokens() -> None:
 
 def test_an_unreachable_node_is_a_finding_and_a_partial_answer_a_note() -> None:
     some = patients()[:2]
-    found = judged((some[0], replace(some[1], probe=None, unexamined=("all",))), unreachable={"w2": Unreachable("w2: no answer", "look")})
+    found = judged(
+        (some[0], replace(some[1], probe=None, unexamined=("all",))),
+        unreachable={"w2": Unreachable("w2: no answer", "look")},
+    )
     assert (found["KF-SSH-UNREACHABLE"][0].evidence, found["KF-SSH-UNREACHABLE"][0].remedy) == ("no answer", "look")
     assert found["KF-DOC-PARTIAL"][0].severity == NOTE
     found = judged(some, unreachable={"w2": StepFailed("w2: observing failed", "log in there")})
@@ -355,7 +387,9 @@ def test_a_node_that_falls_silent_between_two_rounds_is_no_closed_port() -> None
     rows = [
         matrix.judge(datagram, members, there, sent, {}),
         matrix.judge(datagram, members, there, {"w1": wires.parse_try("udp w2")}, {"w2": frozenset()}),
-        matrix.judge(datagram, members, {"w1": up, "w2": wires.parse_listen("@@ tool perl\nup ud")}, sent, {"w2": frozenset()}),
+        matrix.judge(
+            datagram, members, {"w1": up, "w2": wires.parse_listen("@@ tool perl\nup ud")}, sent, {"w2": frozenset()}
+        ),
         matrix.judge(datagram, members, there, sent, {"w2": frozenset()}),
     ]
     assert [(r.state, r.at, r.detail) for r in rows] == [
@@ -370,7 +404,10 @@ def test_a_node_that_falls_silent_between_two_rounds_is_no_closed_port() -> None
 def test_a_ping_through_the_overlay_outweighs_a_datagram_that_a_nodes_own_firewall_dropped() -> None:
     """The datagram ends at the machine behind the tunnel, whose INPUT may be closed; pods' packets are forwarded."""
     members = {n.name: wires.Member(n, "10.44.1.0", 1500, 1450) for n in ENV.nodes}
-    test, there = matrix.Test("w1", "w2", "overlay", 8472), {"w2": wires.Listening(tool="perl", up=frozenset({("udp", matrix.OVERLAY_PORT)}))}
+    test, there = (
+        matrix.Test("w1", "w2", "overlay", 8472),
+        {"w2": wires.Listening(tool="perl", up=frozenset({("udp", matrix.OVERLAY_PORT)}))},
+    )
     arrived: dict[str, frozenset[tuple[str, int]]] = {"w2": frozenset()}
     for ping, state in (("1450", matrix.OPEN), ("no-answer", matrix.CLOSED), ("", matrix.CLOSED)):
         sent = {"w1": wires.Tried({}, {("w2", "overlay"): ping} if ping else {})}
@@ -399,10 +436,16 @@ def test_exec_latency_is_accounted_for(offset: float, latency: float, share: flo
 # --- pairs
 
 
-def judge(state: str = "", arrived: bool = False, up: bool = True, held: bool = False, kind: str = "tcp") -> matrix.Result:
+def judge(
+    state: str = "", arrived: bool = False, up: bool = True, held: bool = False, kind: str = "tcp"
+) -> matrix.Result:
     members = {n.name: wires.Member(n, mtu=1500) for n in ENV.nodes}
     test = wires.Test("w1", "w2", kind, 8472 if kind == "udp" else 10250)
-    there = wires.Listening("python3" if up or held else "", frozenset({(kind, test.port)}) if up else frozenset(), frozenset({(kind, test.port)}) if held else frozenset())
+    there = wires.Listening(
+        "python3" if up or held else "",
+        frozenset({(kind, test.port)}) if up else frozenset(),
+        frozenset({(kind, test.port)}) if held else frozenset(),
+    )
     tried = wires.Tried({("w2", test.port): state} if state else {}, {("w2", "nic"): state} if kind == "mtu" else {})
     got = {"w2": frozenset({("w1", 8472)} if arrived else ())}
     return matrix.judge(test, members, {"w2": there}, {"w1": tried}, got)
@@ -455,7 +498,9 @@ def test_every_pair_and_role_is_tested_and_many_nodes_are_sampled() -> None:
     many = environment(workers=199)
     pairs = matrix.pairs(many.nodes)
     assert len(pairs) < 200 * 12
-    assert {(a.name, b.name) for a, b in pairs} >= {(n.name, "cp1") for n in many.workers} | {("cp1", n.name) for n in many.workers}
+    assert {(a.name, b.name) for a, b in pairs} >= {(n.name, "cp1") for n in many.workers} | {
+        ("cp1", n.name) for n in many.workers
+    }
 
 
 def free_port(kind: int) -> int:
@@ -468,7 +513,9 @@ def run(text: str, tmp_path: Path) -> str:
     """As the connection sends it: from a file of its own."""
     path = tmp_path / "script"
     path.write_text(text)
-    return subprocess.run(["bash", str(path)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL).stdout
+    return subprocess.run(
+        ["bash", str(path)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    ).stdout
 
 
 @pytest.mark.parametrize("tool", ["python3", "perl", "socat"])
@@ -497,7 +544,9 @@ def test_real_packets(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_without_a_tool_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wires, "FOLDER", str(tmp_path / "f"))
-    listening = wires.parse_listen(run(wires.listen_script(wires.Member(ENV.workers[0], tcp=(1,)), [8472], ("no-such-tool",)), tmp_path))
+    listening = wires.parse_listen(
+        run(wires.listen_script(wires.Member(ENV.workers[0], tcp=(1,)), [8472], ("no-such-tool",)), tmp_path)
+    )
     assert listening == wires.Listening()
     assert not (tmp_path / "f").exists()
 
@@ -521,7 +570,9 @@ def test_the_manuals_release_is_judged_by_its_own_rules() -> None:
     asked = questions(env, "ubuntu", "xenial")
     assert env.settings.legacy_packages_url in asked.sources.values()
     assert not [url for url in asked.sources.values() if "pkgs.k8s.io" in url]
-    some = tuple(replace(p, probe=replace(PROBE, http={}, names={})) for p in patients(env, os_id="ubuntu", os_version="16.04"))
+    some = tuple(
+        replace(p, probe=replace(PROBE, http={}, names={})) for p in patients(env, os_id="ubuntu", os_version="16.04")
+    )
     old = with_facts(some, "w1", cgroup="tmpfs", swaps=("/swapfile",))
     found = judged(old, env)
     assert {name for f in found.get("KF-KRN-CGROUP", []) for name in f.nodes} == {"cp1", "w2"}
@@ -530,7 +581,10 @@ def test_the_manuals_release_is_judged_by_its_own_rules() -> None:
 
 def test_the_manuals_release_without_its_token_is_a_finding() -> None:
     env = environment(kubernetes="1.5")
-    some = tuple(replace(p, probe=replace(PROBE, http={}, names={})) for p in patients(env, os_id="ubuntu", os_version="16.04", cgroup="tmpfs"))
+    some = tuple(
+        replace(p, probe=replace(PROBE, http={}, names={}))
+        for p in patients(env, os_id="ubuntu", os_version="16.04", cgroup="tmpfs")
+    )
     assert judged(some, env)["KF-TOK-NONE"][0].severity == ERROR
     assert judged(with_facts(some, "cp1", api_ready=True), env)["KF-TOK-NONE"][0].severity == NOTE
 
@@ -539,7 +593,7 @@ def test_the_registrys_login_is_on_no_command_line() -> None:
     env = environment(registry="reg.example:5000", registry_user="me", registry_password="s3cret-pass-word")
     text = probe_script(env, env.workers[0], questions(env, "debian", "bookworm"))
     assert text.count("s3cret-pass-word") == 1, "in the script, which travels on standard input"
-    assert 'printf \'%s\' "$registry_curl" | ask' in text, "to curl by its standard input; printf is bash's own"
+    assert "printf '%s' \"$registry_curl\" | ask" in text, "to curl by its standard input; printf is bash's own"
     assert "s3cret-pass-word" not in mask("user = me:s3cret-pass-word")
 
 

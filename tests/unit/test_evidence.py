@@ -31,7 +31,17 @@ def test_the_control_plane_is_asked_more() -> None:
 
 def test_nothing_secret_is_asked_for() -> None:
     text = evidence.script(ENV.control_plane)
-    for forbidden in ("admin.conf\n", "cat /etc/kubernetes/admin.conf", ".key", "hosts.toml", "get secret", "get configmap", "ps aux", "-o args", "/environ"):
+    for forbidden in (
+        "admin.conf\n",
+        "cat /etc/kubernetes/admin.conf",
+        ".key",
+        "hosts.toml",
+        "get secret",
+        "get configmap",
+        "ps aux",
+        "-o args",
+        "/environ",
+    ):
         assert forbidden not in text.replace("KUBECONFIG=/etc/kubernetes/admin.conf", ""), forbidden
 
 
@@ -46,12 +56,20 @@ def test_the_script_is_bash_and_changes_nothing(tmp_path: Path) -> None:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> tuple[dict[str, str], float]:
     """These sections as a node runs them, ten times faster; their answers, and how long it took."""
     (tmp_path / "run").mkdir()
-    for name, value in (("FOLDER", str(tmp_path / "run")), ("SECTION", 1), ("ENOUGH", 4), ("_NODE", tuple(lines.items())), ("_CONTROL", ())):
+    for name, value in (
+        ("FOLDER", str(tmp_path / "run")),
+        ("SECTION", 1),
+        ("ENOUGH", 4),
+        ("_NODE", tuple(lines.items())),
+        ("_CONTROL", ()),
+    ):
         monkeypatch.setattr(evidence, name, value)
     path = tmp_path / "script"
     path.write_text(evidence.script(ENV.workers[0]))
     began = time.monotonic()
-    output = subprocess.run(["bash", str(path)], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL).stdout
+    output = subprocess.run(
+        ["bash", str(path)], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL
+    ).stdout
     assert output.endswith("@@ end\n")
     assert list((tmp_path / "run").iterdir()) == []
     return evidence.parse(output), time.monotonic() - began
@@ -59,7 +77,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> tuple[
 
 @pytest.mark.parametrize(
     "hanging",
-    ["sleep 60", "trap '' TERM; sleep 60; sleep 60", "(trap '' TERM; sleep 60; sleep 60) & wait", "(trap '' TERM; exec sleep 60) | head -n 5"],
+    [
+        "sleep 60",
+        "trap '' TERM; sleep 60; sleep 60",
+        "(trap '' TERM; sleep 60; sleep 60) & wait",
+        "(trap '' TERM; exec sleep 60) | head -n 5",
+    ],
     ids=["plain", "deaf", "deaf-child", "deaf-in-a-pipe"],
 )
 def test_a_section_that_hangs_costs_only_itself(hanging: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +143,9 @@ def test_a_healthy_cluster_shows_nothing() -> None:
 def test_planted_secrets_come_out_of_everything() -> None:
     secret = register("correct-horse-battery")
     planted = f"password {secret}\nbase64 {base64.b64encode(secret.encode()).decode()}\ntoken abcdef.0123456789abcdef\n"
-    planted += "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nkubelet eyJhbGciOi.eyJpc3Mi.c2ln\n"
+    planted += (
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nkubelet eyJhbGciOi.eyJpc3Mi.c2ln\n"
+    )
     files = {f"w1/{name}.txt": text for name, text in evidence.parse(f"@@ kubelet.log\n{planted}@@ end\n").items()}
     page = evidence.index(ENV, files, {"w2": f"refused {secret}"}, 0.0)
     data = evidence.bundle([(evidence.INDEX, page), *files.items()], "b", 0.0)

@@ -14,7 +14,9 @@ NOW = 1_790_000_000.0
 
 
 def test_the_answer_is_read() -> None:
-    dates = parse("cert /etc/kubernetes/pki/ca.crt 2036-09-18 12:00:00Z\ncert /x.crt\ntoken abcdef 2026-11-25T12:00:00Z\ntoken ghijkl \nnoise\n")
+    dates = parse(
+        "cert /etc/kubernetes/pki/ca.crt 2036-09-18 12:00:00Z\ncert /x.crt\ntoken abcdef 2026-11-25T12:00:00Z\ntoken ghijkl \nnoise\n"
+    )
     assert [(d.kind, d.name, d.ends > NOW) for d in dates] == [
         ("cert", "/etc/kubernetes/pki/ca.crt", True), ("cert", "/x.crt", False), ("token", "abcdef", True), ("token", "ghijkl", False),
     ]  # fmt: skip
@@ -24,7 +26,10 @@ def test_the_answer_is_read() -> None:
 @pytest.mark.parametrize(
     ("dates", "words"),
     [
-        ((Date("cert", "a.crt", NOW + 300 * DAY), Date("cert", "b.crt", NOW + 3000 * DAY)), ["first to end is a.crt on cp1", "in 300 days"]),
+        (
+            (Date("cert", "a.crt", NOW + 300 * DAY), Date("cert", "b.crt", NOW + 3000 * DAY)),
+            ["first to end is a.crt on cp1", "in 300 days"],
+        ),
         ((Date("cert", "a.crt", NOW + 5 * DAY),), ["certificate a.crt on cp1 ends", "in 5 days"]),
         ((Date("cert", "a.crt", NOW - DAY),), ["a.crt on cp1 ENDED"]),
         ((Date("token", "abcdef", NOW + 1800),), ["join token abcdef ends", "in 0.5 h"]),

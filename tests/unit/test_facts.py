@@ -221,6 +221,7 @@ def test_paths_are_quoted() -> None:
 
 # --- lines of the observing script, in a real bash
 
+
 def test_swap_units_that_the_next_boot_would_start(tmp_path: Path) -> None:
     """Those of generators and enabled ones; not what is masked, disabled or no longer in fstab."""
     generated, own = tmp_path / "run/systemd/generator.late", tmp_path / "etc/systemd/system"
@@ -230,9 +231,20 @@ def test_swap_units_that_the_next_boot_would_start(tmp_path: Path) -> None:
     (own / "swap.target.wants").mkdir()
     (own / "swap.target.wants/srv-swap.swap").symlink_to(own / "srv-swap.swap")
     (own / "dev-sda3.swap").symlink_to("/dev/null")
-    line = SWAP_UNITS.replace("/run/systemd", f"{tmp_path}/run/systemd").replace("/etc/systemd", f"{tmp_path}/etc/systemd")
-    assert subprocess.run(["bash", "-c", line], capture_output=True, text=True).stdout.split() == ["dev-zram0.swap", "srv-swap.swap"]
-    assert subprocess.run(["bash", "-c", SWAP_UNITS.replace("/run/systemd", "/nowhere").replace("/etc/systemd", "/nowhere")], capture_output=True).stdout == b""
+    line = SWAP_UNITS.replace("/run/systemd", f"{tmp_path}/run/systemd").replace(
+        "/etc/systemd", f"{tmp_path}/etc/systemd"
+    )
+    assert subprocess.run(["bash", "-c", line], capture_output=True, text=True).stdout.split() == [
+        "dev-zram0.swap",
+        "srv-swap.swap",
+    ]
+    assert (
+        subprocess.run(
+            ["bash", "-c", SWAP_UNITS.replace("/run/systemd", "/nowhere").replace("/etc/systemd", "/nowhere")],
+            capture_output=True,
+        ).stdout
+        == b""
+    )
 
 
 MOUNTINFO = """\
@@ -246,7 +258,9 @@ MOUNTINFO = """\
 def test_mounts_below_the_kubelets_folder_with_what_they_show(tmp_path: Path) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTINFO)
     line = next(line for line in observe_script(control_plane=False, files=()).splitlines() if "@@ mounts" in line)
-    done = subprocess.run(["bash", "-c", line.replace("/proc/self/mountinfo", f"{tmp_path}/mountinfo")], capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", line.replace("/proc/self/mountinfo", f"{tmp_path}/mountinfo")], capture_output=True, text=True
+    )
     assert done.stdout.splitlines()[1:] == [
         "tmpfs /var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/token /",
         "ext4 /var/lib/kubelet/pods/1/volume-subpaths/c/x/0 /var/lib/kubelet/pods/1/volumes/kubernetes.io~configmap/c/a.ini",
@@ -255,10 +269,20 @@ def test_mounts_below_the_kubelets_folder_with_what_they_show(tmp_path: Path) ->
 
 def test_scripts_that_a_broken_link_left_are_swept(tmp_path: Path) -> None:
     """Only files of our name's exact form, the login user's own, and old: one may just be on its way."""
-    line = next(line for line in observe_script(control_plane=False, files=[], settle=True).splitlines() if line.lstrip().startswith("find /tmp"))
+    line = next(
+        line
+        for line in observe_script(control_plane=False, files=[], settle=True).splitlines()
+        if line.lstrip().startswith("find /tmp")
+    )
     ours, secret = ".kubefab-0123456789abcdef", tmp_path / "secret"
     secret.write_text("theirs")
-    names = {ours: True, ".kubefab-0123456789abcdeF": False, ".kubefab-0123456789abcdef0": False, "x.kubefab-0123456789abcdef": False, ".kubefab-aaaaaaaaaaaaaaaa": False}
+    names = {
+        ours: True,
+        ".kubefab-0123456789abcdeF": False,
+        ".kubefab-0123456789abcdef0": False,
+        "x.kubefab-0123456789abcdef": False,
+        ".kubefab-aaaaaaaaaaaaaaaa": False,
+    }
     for name in names:
         (tmp_path / name).write_text("Basic a3ViZWZhYg==")
         os.utime(tmp_path / name, (0, 0) if name != ".kubefab-aaaaaaaaaaaaaaaa" else None)
@@ -266,13 +290,21 @@ def test_scripts_that_a_broken_link_left_are_swept(tmp_path: Path) -> None:
     (tmp_path / ".kubefab-cccccccccccccccc").mkdir()
     sweep = line.replace("find /tmp", f"find {tmp_path}").replace("'/tmp/", f"'{tmp_path}/")
     for user, gone in (("nobody", False), ("root", True)):
-        subprocess.run(["bash", "-c", sweep], check=True, env={"PATH": "/usr/bin:/bin", "SUDO_USER": user if os.getuid() == 0 else getpass.getuser()})
+        subprocess.run(
+            ["bash", "-c", sweep],
+            check=True,
+            env={"PATH": "/usr/bin:/bin", "SUDO_USER": user if os.getuid() == 0 else getpass.getuser()},
+        )
         assert (tmp_path / ours).exists() != gone or os.getuid() != 0
     assert not (tmp_path / ours).exists()
-    left = {name for name, swept in names.items() if not swept} | {".kubefab-bbbbbbbbbbbbbbbb", ".kubefab-cccccccccccccccc", "secret"}
+    left = {name for name, swept in names.items() if not swept} | {
+        ".kubefab-bbbbbbbbbbbbbbbb",
+        ".kubefab-cccccccccccccccc",
+        "secret",
+    }
     assert {path.name for path in tmp_path.iterdir()} == left
 
 
 def test_looking_alone_sweeps_nothing() -> None:
-    head = observe_script(control_plane=False, files=[]).split("if [ -n \"$settle\" ]")[0]
+    head = observe_script(control_plane=False, files=[]).split('if [ -n "$settle" ]')[0]
     assert "settle=''" in head and "-delete" not in head

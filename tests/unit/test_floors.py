@@ -56,7 +56,9 @@ def test_every_floor_is_in_the_list_and_in_the_map() -> None:
 
 
 def test_no_file_imports_itself_through_others() -> None:
-    files = {".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources()}
+    files = {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources()
+    }
 
     def named(module: tuple[str, ...]) -> str:
         """The file that has what is imported: the longest name that is one."""

@@ -32,7 +32,26 @@ def test_host_names_that_a_node_can_have(good: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "-w1", "w1-", "W1", "node_1", "a" * 64, "w1..x", ".w1", "w1.", "w1-.x", "w1 ", "w1\n", "w1$(id)", "[red]w1[/]", "운영", "w1\x1b[31m", SHELL]
+    "bad",
+    [
+        "",
+        "-w1",
+        "w1-",
+        "W1",
+        "node_1",
+        "a" * 64,
+        "w1..x",
+        ".w1",
+        "w1.",
+        "w1-.x",
+        "w1 ",
+        "w1\n",
+        "w1$(id)",
+        "[red]w1[/]",
+        "운영",
+        "w1\x1b[31m",
+        SHELL,
+    ],
 )
 def test_host_names_that_none_can_have(bad: str) -> None:
     with pytest.raises(FormError, match=r"hostname .* is not a node's name") as refused:
@@ -43,7 +62,22 @@ def test_host_names_that_none_can_have(bad: str) -> None:
         NodeFacts(hostname=bad) if bad else Hostname(bad)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bad", ["10.44.1.0\ntouch x", "10.44.1.0/33", "fe80::1%$(id)", "fe80::1%eth0", "", "10.44.1", "10.44.1.0 ", "$(id)", None, 7, ["10.44.1.0"]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "10.44.1.0\ntouch x",
+        "10.44.1.0/33",
+        "fe80::1%$(id)",
+        "fe80::1%eth0",
+        "",
+        "10.44.1",
+        "10.44.1.0 ",
+        "$(id)",
+        None,
+        7,
+        ["10.44.1.0"],
+    ],
+)
 def test_addresses_that_are_none(bad: object) -> None:
     for form in (forms.address, forms.interface, forms.network):
         with pytest.raises(FormError):
@@ -64,8 +98,34 @@ def test_times_that_are_none(bad: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["[" * 200_000, "[" * 60 + "]" * 60, '{"a":' * 60 + "1" + "}" * 60, "1e999", "NaN", "-Infinity", "9" * 10_000, r'"\ud800"', r'{"\udfff": 1}', "", "{", "'a'"],
-    ids=["unclosed", "deep lists", "deep objects", "1e999", "NaN", "Infinity", "long number", "surrogate", "surrogate key", "nothing", "cut", "python"],
+    [
+        "[" * 200_000,
+        "[" * 60 + "]" * 60,
+        '{"a":' * 60 + "1" + "}" * 60,
+        "1e999",
+        "NaN",
+        "-Infinity",
+        "9" * 10_000,
+        r'"\ud800"',
+        r'{"\udfff": 1}',
+        "",
+        "{",
+        "'a'",
+    ],
+    ids=[
+        "unclosed",
+        "deep lists",
+        "deep objects",
+        "1e999",
+        "NaN",
+        "Infinity",
+        "long number",
+        "surrogate",
+        "surrogate key",
+        "nothing",
+        "cut",
+        "python",
+    ],
 )
 def test_json_that_is_too_much(bad: str) -> None:
     with pytest.raises(FormError):
@@ -91,8 +151,14 @@ def test_nodes_of_another_shape(bad: object) -> None:
 
 
 def test_what_has_no_form_is_not_there() -> None:
-    (seen,) = forms.items(json.dumps({"items": [node(spec={"podCIDR": "10.44.1.0/24", "evil": "$(id)"}, more=1)]}), forms.NODE, "nodes")
-    assert seen == {"metadata": {"name": "w1"}, "spec": {"podCIDR": "10.44.1.0/24"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    (seen,) = forms.items(
+        json.dumps({"items": [node(spec={"podCIDR": "10.44.1.0/24", "evil": "$(id)"}, more=1)]}), forms.NODE, "nodes"
+    )
+    assert seen == {
+        "metadata": {"name": "w1"},
+        "spec": {"podCIDR": "10.44.1.0/24"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
 
 
 @pytest.mark.parametrize(
@@ -139,11 +205,29 @@ def fitting(facts: NodeFacts) -> None:
         assert re.fullmatch(r"[A-Za-z0-9._:@+~-]{1,15}", link.name)
         assert all(str(ipaddress.ip_interface(a)) == a for a in link.addresses)
         assert isinstance(link.mtu, int)
-    for word in (facts.os_id, facts.os_version, facts.os_codename, facts.arch, *facts.os_like, *facts.packages.values(), *facts.undo, *facts.held):
+    for word in (
+        facts.os_id,
+        facts.os_version,
+        facts.os_codename,
+        facts.arch,
+        *facts.os_like,
+        *facts.packages.values(),
+        *facts.undo,
+        *facts.held,
+    ):
         assert not re.search(r"[^A-Za-z0-9._+:@~^-]", word)
-    for word in (*facts.images, *facts.digests, *facts.kubeadm_images, *facts.traces, *facts.resolvers, *facts.reporting):
+    for word in (
+        *facts.images,
+        *facts.digests,
+        *facts.kubeadm_images,
+        *facts.traces,
+        *facts.resolvers,
+        *facts.reporting,
+    ):
         assert not re.search(r"[\s$`;&|<>(){}'\"\\*?!#]", word)
-    assert all(re.fullmatch("sha256:[0-9a-f]{64}", word) for word in (*facts.digests.values(), *filter(None, [facts.ca_hash])))
+    assert all(
+        re.fullmatch("sha256:[0-9a-f]{64}", word) for word in (*facts.digests.values(), *filter(None, [facts.ca_hash]))
+    )
     assert all(Hostname.fits(n["metadata"]["name"]) or len(n["metadata"]["name"]) > 63 for n in facts.nodes)
     assert 0 <= facts.now <= forms.LATEST
 
@@ -161,13 +245,34 @@ def _strings(value: Any) -> list[str]:
 ANSWERS = ("debian-12", "ubuntu-24.04", "rocky-9", "control-plane", "worker")
 PIECES = st.one_of(
     st.text(max_size=40),
-    st.sampled_from([SHELL, ACTING, "[red]", "=", "\x00", "9" * 5000, "[" * 100_000, "null", "@@ nodes\n", "@@ end\n", "nameserver ::1%$(id)", '"' * 9, "\u2028ok"]),
+    st.sampled_from(
+        [
+            SHELL,
+            ACTING,
+            "[red]",
+            "=",
+            "\x00",
+            "9" * 5000,
+            "[" * 100_000,
+            "null",
+            "@@ nodes\n",
+            "@@ end\n",
+            "nameserver ::1%$(id)",
+            '"' * 9,
+            "\u2028ok",
+        ]
+    ),
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(ANSWERS), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 200), PIECES), min_size=1, max_size=4))
-def test_whatever_a_node_says_its_facts_have_their_form_or_are_refused(name: str, changes: list[tuple[int, int, str]]) -> None:
+@given(
+    st.sampled_from(ANSWERS),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 200), PIECES), min_size=1, max_size=4),
+)
+def test_whatever_a_node_says_its_facts_have_their_form_or_are_refused(
+    name: str, changes: list[tuple[int, int, str]]
+) -> None:
     lines = answer(name).split("\n")
     for place, column, piece in changes:
         at = place % len(lines)
@@ -198,7 +303,9 @@ def test_a_file_whose_content_looks_like_a_section_is_refused() -> None:
 @given(st.text())
 def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
     for shown in (clean(text), clean(ACTING + text), line(text), line(text + ACTING)):
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", shown)
+        assert not re.search(
+            "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", shown
+        )
         shown.encode()
         assert clean(shown) == shown
 
@@ -206,7 +313,10 @@ def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
 def test_what_people_write_stays() -> None:
     text = "두 줄\n\tand a tab: café “quoted” — 100 % ✓"
     assert clean(text) == text
-    assert clean("Reading package lists… 0%\rReading package lists… Done\r\n") == "Reading package lists… 0%\nReading package lists… Done\n"
+    assert (
+        clean("Reading package lists… 0%\rReading package lists… Done\r\n")
+        == "Reading package lists… 0%\nReading package lists… Done\n"
+    )
     assert clean("\x1b[2J") == r"\x1b[2J"
 
 

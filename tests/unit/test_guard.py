@@ -15,9 +15,27 @@ from fabfile.identity import Kind, Record, judge
 from fabfile.nodes.facts import Identity, Kubeconfig, NodeFacts
 from fabfile.phases import EVERY, for_release
 from fabfile.steps import Action, Step, Stop, Wait
-from making import CA, OTHER_CA, OTHER_UID, UID, api_node, context, control_plane, environment, fresh, identity, installed, links, member
+from making import (
+    CA,
+    OTHER_CA,
+    OTHER_UID,
+    UID,
+    api_node,
+    context,
+    control_plane,
+    environment,
+    fresh,
+    identity,
+    installed,
+    links,
+    member,
+)
 
-ENV, OTHER, MANUAL = environment(), environment(name="other"), environment(kubernetes="1.5", token="abcdef.0123456789abcdef")
+ENV, OTHER, MANUAL = (
+    environment(),
+    environment(name="other"),
+    environment(kubernetes="1.5", token="abcdef.0123456789abcdef"),
+)
 API_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 MARKS = ("init-started", "initialised", "join-started", "joined", "sysctl", "done", "started")
 sets = st.frozensets
@@ -34,7 +52,9 @@ def lines(action: Action) -> Iterator[str]:
             yield action.probe
 
 
-def actions(facts: NodeFacts, node: str, control: NodeFacts | None, record: Record, choices: Choices, env: Any = ENV) -> list[Action]:
+def actions(
+    facts: NodeFacts, node: str, control: NodeFacts | None, record: Record, choices: Choices, env: Any = ENV
+) -> list[Action]:
     found: list[Action] = []
     for phase in for_release(env, list(EVERY.values())):
         one = next(n for n in env.nodes if n.name == node)
@@ -56,15 +76,27 @@ def hidden(draw: st.DrawFn, facts: NodeFacts) -> NodeFacts:
         facts = replace(facts, uid="", nodes=())
     if draw(st.booleans()):
         facts = replace(facts, links=links())
-    return replace(facts, undo=draw(sets(st.sampled_from(MARKS))), api_ready=facts.api_ready and draw(st.booleans()), pods=draw(st.integers(0, 2)))
+    return replace(
+        facts,
+        undo=draw(sets(st.sampled_from(MARKS))),
+        api_ready=facts.api_ready and draw(st.booleans()),
+        pods=draw(st.integers(0, 2)),
+    )
 
 
 foreign_workers = st.sampled_from(
     [
-        replace(member(OTHER), identity=Identity(), ca_hash=OTHER_CA, kubeconfigs={"kubelet": Kubeconfig("default-cluster", "10.9.9.9:6443", OTHER_CA)}),
+        replace(
+            member(OTHER),
+            identity=Identity(),
+            ca_hash=OTHER_CA,
+            kubeconfigs={"kubelet": Kubeconfig("default-cluster", "10.9.9.9:6443", OTHER_CA)},
+        ),
         replace(member(OTHER), identity=identity(OTHER, "w1"), ca_hash=OTHER_CA, kubeconfigs={}),
         replace(member(OTHER), identity=identity(OTHER, "w1", uid=""), ca_hash=CA),
-        replace(member(ENV), identity=identity(ENV, "w1", uid=OTHER_UID, ca=OTHER_CA), ca_hash=OTHER_CA, kubeconfigs={}),  # of the same name
+        replace(
+            member(ENV), identity=identity(ENV, "w1", uid=OTHER_UID, ca=OTHER_CA), ca_hash=OTHER_CA, kubeconfigs={}
+        ),  # of the same name
         replace(member(ENV), ca_hash=OTHER_CA, kubeconfigs={}),  # ours once, then joined elsewhere by hand
         fresh("w1", links=links("cni0", "flannel.1")),
         fresh("w1", others=("unit k3s-agent.service",), links=links("cni0")),
@@ -73,14 +105,24 @@ foreign_workers = st.sampled_from(
     ]
 )
 THEIRS = replace(
-    control_plane(OTHER, members=("a", "b")), ca_hash=OTHER_CA, uid=OTHER_UID, kubeconfigs={"admin": Kubeconfig("kubernetes", "10.9.9.9:6443", OTHER_CA)}
+    control_plane(OTHER, members=("a", "b")),
+    ca_hash=OTHER_CA,
+    uid=OTHER_UID,
+    kubeconfigs={"admin": Kubeconfig("kubernetes", "10.9.9.9:6443", OTHER_CA)},
 )
 foreign_controls = st.sampled_from(
     [
         replace(THEIRS, identity=Identity()),
         replace(THEIRS, identity=identity(OTHER, "cp1", uid=OTHER_UID, ca=OTHER_CA)),
-        replace(THEIRS, identity=Identity(), traces=THEIRS.traces | {API_SERVER}, kubeconfigs={"admin": Kubeconfig("prod", ENV.endpoint, OTHER_CA)}),
-        replace(control_plane(ENV), identity=identity(ENV, "cp1", ca=CA), ca_hash=OTHER_CA),  # ours once, then made again by hand
+        replace(
+            THEIRS,
+            identity=Identity(),
+            traces=THEIRS.traces | {API_SERVER},
+            kubeconfigs={"admin": Kubeconfig("prod", ENV.endpoint, OTHER_CA)},
+        ),
+        replace(
+            control_plane(ENV), identity=identity(ENV, "cp1", ca=CA), ca_hash=OTHER_CA
+        ),  # ours once, then made again by hand
         replace(member(OTHER), identity=Identity(), hostname="cp1"),  # type: ignore[arg-type]
         replace(member(OTHER), identity=identity(OTHER, "w1"), hostname="cp1"),  # type: ignore[arg-type]
         fresh("cp1", others=("path /var/lib/rancher/k3s",)),
@@ -88,7 +130,15 @@ foreign_controls = st.sampled_from(
         fresh("cp1", links=links("flannel.1")),
     ]
 )
-controls = st.sampled_from([None, control_plane(ENV, members=("cp1", "w1", "w2")), replace(control_plane(ENV), nodes=()), fresh("cp1"), replace(THEIRS, identity=Identity())])
+controls = st.sampled_from(
+    [
+        None,
+        control_plane(ENV, members=("cp1", "w1", "w2")),
+        replace(control_plane(ENV), nodes=()),
+        fresh("cp1"),
+        replace(THEIRS, identity=Identity()),
+    ]
+)
 records = st.sampled_from([Record(), Record(UID), Record("", (UID,))])
 choices = st.builds(Choices, purge=st.booleans(), whole_cluster=st.booleans(), agreed=st.booleans())
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, phases=[Stage.generate])
@@ -100,12 +150,18 @@ def provable(facts: NodeFacts, node: str) -> bool:
     Where all of that was hidden, the machine shows what ours would: nothing can tell, and it is left out here.
     """
     ours = facts.identity.environment == ENV.name
-    return not ours or bool({facts.ca_hash, *(one.ca for one in facts.kubeconfigs.values())} & {OTHER_CA}) or bool(facts.others)
+    return (
+        not ours
+        or bool({facts.ca_hash, *(one.ca for one in facts.kubeconfigs.values())} & {OTHER_CA})
+        or bool(facts.others)
+    )
 
 
 @PROPERTY
 @given(foreign_workers.flatmap(hidden), controls, records, choices)
-def test_no_step_for_a_worker_that_is_not_ours(facts: NodeFacts, control: NodeFacts | None, record: Record, chosen: Choices) -> None:
+def test_no_step_for_a_worker_that_is_not_ours(
+    facts: NodeFacts, control: NodeFacts | None, record: Record, chosen: Choices
+) -> None:
     other_uid = facts.identity.uid == OTHER_UID
     if provable(facts, "w1") or other_uid:
         found = actions(replace(facts, links=links("cni0")), "w1", control, record, chosen)
@@ -139,7 +195,9 @@ EMPTIED = [
 
 @PROPERTY
 @given(st.sampled_from(EMPTIED), records, choices, sets(st.sampled_from(["init-started", "initialised"])))
-def test_an_etcd_that_was_emptied_costs_no_node_anything(change: dict[str, Any], record: Record, chosen: Choices, marks: frozenset[str]) -> None:
+def test_an_etcd_that_was_emptied_costs_no_node_anything(
+    change: dict[str, Any], record: Record, chosen: Choices, marks: frozenset[str]
+) -> None:
     """Neither is the control plane started, nor a worker taken off it, by any phase that builds."""
     control = replace(control_plane(ENV, members=("cp1", "w1")), **change)
     control = replace(control, undo=control.undo - {"init-started", "initialised"} | marks)
@@ -162,7 +220,9 @@ def test_etcds_data_go_only_where_kubeadms_manifest_says_that_they_are_its_own(
     for traces in (facts.traces, facts.traces - {"/etc/kubernetes/manifests/etcd.yaml"}):
         here = replace(facts, etcd=tuple(sorted(data)), undo=marks | {"identity"}, traces=traces)
         node = str(facts.hostname)
-        found = [line for action in actions(here, node, control_plane(ENV), Record(UID), chosen) for line in lines(action)]
+        found = [
+            line for action in actions(here, node, control_plane(ENV), Record(UID), chosen) for line in lines(action)
+        ]
         for line in found:
             if "kubeadm reset" in line:
                 assert "--skip-phases=remove-etcd-member" in line
@@ -173,10 +233,20 @@ def test_etcds_data_go_only_where_kubeadms_manifest_says_that_they_are_its_own(
 @PROPERTY
 @given(st.sampled_from(["w1", "w2", "cp1"]), st.sampled_from(["10.2.0.11", "10.2.0.12", "10.2.0.1"]), st.booleans())
 def test_a_node_is_taken_out_of_the_cluster_only_by_its_own_machine(hostname: str, address: str, named: bool) -> None:
-    facts = replace(member(ENV), hostname=hostname, links=links("cni0"), identity=identity(ENV, "w1", hostname="w1" if named else hostname))  # type: ignore[arg-type]
+    facts = replace(
+        member(ENV),
+        hostname=hostname,
+        links=links("cni0"),
+        identity=identity(ENV, "w1", hostname="w1" if named else hostname),
+    )  # type: ignore[arg-type]
     control = replace(control_plane(ENV), nodes=(api_node("cp1"), api_node("w1"), api_node("w2")))
     found = actions(facts, "w1", control, Record(UID), Choices(whole_cluster=False))
-    text = "\n".join(line for action in found if action.phase == "reset" and isinstance(action, Step) and action.on for line in action.commands)
+    text = "\n".join(
+        line
+        for action in found
+        if action.phase == "reset" and isinstance(action, Step) and action.on
+        for line in action.commands
+    )
     assert "delete node cp1" not in text and "delete node w2" not in text
     assert ("delete node w1" in text) == ("w1" in (hostname, facts.identity.hostname))
 
@@ -193,7 +263,10 @@ def test_what_is_broken_is_ours_all_the_same() -> None:
     """A cluster whose etcd was lost can be taken back."""
     control = replace(control_plane(ENV), uid=OTHER_UID)
     assert judge(ENV, ENV.control_plane, control, None, Record(UID)).kind == Kind.BROKEN
-    assert next(a.id for a in actions(control, "cp1", control, Record(UID), Choices()) if isinstance(a, Step)) == "reset.kubeadm"
+    assert (
+        next(a.id for a in actions(control, "cp1", control, Record(UID), Choices()) if isinstance(a, Step))
+        == "reset.kubeadm"
+    )
 
 
 def test_what_lives_of_something_else_is_not_emptied_even_by_its_name() -> None:

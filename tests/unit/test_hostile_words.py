@@ -69,7 +69,11 @@ def in_many_states(name: Hostname) -> Iterator[tuple[NodeFacts, str, NodeFacts]]
     """(facts, node, control plane's facts) that bring out every line a host name stands in."""
     control = control_plane(ENV, members=("cp1", "w1"), stamped=ALL_STAMPED)
     listed = replace(control, nodes=(*control.nodes, {"metadata": {"name": name}, "status": {}}))
-    for facts in (member(ENV), member(ENV, links={"flannel.1": Link("flannel.1")}), NodeFacts(hostname=Hostname("w1"), os_id="debian", disk_kib=1 << 30)):
+    for facts in (
+        member(ENV),
+        member(ENV, links={"flannel.1": Link("flannel.1")}),
+        NodeFacts(hostname=Hostname("w1"), os_id="debian", disk_kib=1 << 30),
+    ):
         object.__setattr__(facts, "hostname", name)
         for seen in (control, listed):
             yield facts, "w1", seen
@@ -90,12 +94,29 @@ def test_a_host_name_that_slipped_through_would_still_be_quoted(kubernetes: str)
     assert seen > 8 or kubernetes == "1.5"
 
 
-PIECES = st.sampled_from([CANARY, '"canary"', "canary", "'canary'", "canary\ncanary", "${canary}", "canary/../canary", "10.44.1.0;canary", "canary:canary"])
+PIECES = st.sampled_from(
+    [
+        CANARY,
+        '"canary"',
+        "canary",
+        "'canary'",
+        "canary\ncanary",
+        "${canary}",
+        "canary/../canary",
+        "10.44.1.0;canary",
+        "canary:canary",
+    ]
+)
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.sampled_from(["control-plane", "worker", "debian-12"]), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 60), PIECES), min_size=1, max_size=3))
-def test_whatever_a_node_says_no_shell_line_of_any_node_holds_it(name: str, changes: list[tuple[int, int, str]]) -> None:
+@given(
+    st.sampled_from(["control-plane", "worker", "debian-12"]),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 60), PIECES), min_size=1, max_size=3),
+)
+def test_whatever_a_node_says_no_shell_line_of_any_node_holds_it(
+    name: str, changes: list[tuple[int, int, str]]
+) -> None:
     """But a host name, an image and a name in the API, which have a form that no shell acts on."""
     lines = (RECORDED / f"{name}.txt").read_text().split("\n")
     for place, column, piece in changes:
@@ -106,7 +127,10 @@ def test_whatever_a_node_says_no_shell_line_of_any_node_holds_it(name: str, chan
     except ValueError:
         return
     control = facts if name == "control-plane" else control_plane(ENV)
-    for action_of in (lambda: all_actions(ENV, facts, "cp1" if name == "control-plane" else "w1", control), lambda: all_actions(ENV, member(ENV), "w1", control)):
+    for action_of in (
+        lambda: all_actions(ENV, facts, "cp1" if name == "control-plane" else "w1", control),
+        lambda: all_actions(ENV, member(ENV), "w1", control),
+    ):
         for line in shell_lines(action_of()):
             for word in line.split():
                 if "canary" in word:
@@ -131,8 +155,15 @@ def test_an_address_that_is_none_makes_no_member() -> None:
 def test_a_line_of_the_pair_tests_is_never_a_command(tmp_path: Path) -> None:
     """The script itself, in a real bash, with a line that got in some other way."""
     source, peer = (wires.Member(n, overlay="10.44.1.0") for n in ENV.nodes[:2])
-    object.__setattr__(peer, "overlay", f"{EVIL}\n$(touch {tmp_path}/canary)\n{tmp_path}/canary\ntouch {tmp_path}/canary")
-    text = wires.try_script(source, [wires.Test(source.name, peer.name, "udp", 8472), wires.Test(source.name, peer.name, "overlay")], {peer.name: peer}, "nonce")
+    object.__setattr__(
+        peer, "overlay", f"{EVIL}\n$(touch {tmp_path}/canary)\n{tmp_path}/canary\ntouch {tmp_path}/canary"
+    )
+    text = wires.try_script(
+        source,
+        [wires.Test(source.name, peer.name, "udp", 8472), wires.Test(source.name, peer.name, "overlay")],
+        {peer.name: peer},
+        "nonce",
+    )
     text = text.replace("/dev/udp/", f"{tmp_path}/no/")
     (tmp_path / "sent").write_text(text)
     done = subprocess.run(["bash", str(tmp_path / "sent")], capture_output=True, text=True, timeout=30, cwd=tmp_path)
@@ -141,7 +172,15 @@ def test_a_line_of_the_pair_tests_is_never_a_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["tcp w1 " + "9" * 5000 + " open\n@@ end", "mtu w1 nic 1500 " + "9" * 5000 + "\n@@ end", "mtu w1 nic 1500 ²\n@@ end", "tcp w1 ² open\n@@ end", "tcp\nmtu\n@@ end", "mtu a b c \n@@ end"]
+    "said",
+    [
+        "tcp w1 " + "9" * 5000 + " open\n@@ end",
+        "mtu w1 nic 1500 " + "9" * 5000 + "\n@@ end",
+        "mtu w1 nic 1500 ²\n@@ end",
+        "tcp w1 ² open\n@@ end",
+        "tcp\nmtu\n@@ end",
+        "mtu a b c \n@@ end",
+    ],
 )
 def test_answers_of_the_pair_tests_that_are_nonsense(said: str) -> None:
     tried = wires.parse_try(said)
@@ -153,12 +192,21 @@ def test_answers_of_the_pair_tests_that_are_nonsense(said: str) -> None:
 def test_remedies_for_a_shell_quote_what_a_node_named() -> None:
     control = control_plane(ENV, members=("cp1",))
     facts = replace(control, nodes=(*control.nodes, {"metadata": {"name": CANARY}, "status": {}}))
-    probe = Probe(certificates=(Dated(f"/etc/kubernetes/pki/{CANARY}.crt", 0.0),), tokens=(Dated("", 0.0, CANARY),), tools=frozenset({"curl"}))
-    patients = tuple(Patient(n, facts if n.control_plane else member(ENV, n.name), probe if n.control_plane else None) for n in ENV.nodes)
+    probe = Probe(
+        certificates=(Dated(f"/etc/kubernetes/pki/{CANARY}.crt", 0.0),),
+        tokens=(Dated("", 0.0, CANARY),),
+        tools=frozenset({"curl"}),
+    )
+    patients = tuple(
+        Patient(n, facts if n.control_plane else member(ENV, n.name), probe if n.control_plane else None)
+        for n in ENV.nodes
+    )
     found = list(cluster(Chart(ENV, patients, now=1e9), patients[0]))
     assert {"KF-API-STRANGER", "KF-CRT-UNREADABLE", "KF-TOK-FOREVER"} <= {f.code for f in found}
     for finding in found:
-        assert "$(" not in finding.remedy.replace(quote(CANARY), "").replace(quote(f"/etc/kubernetes/pki/{CANARY}.crt"), "")
+        assert "$(" not in finding.remedy.replace(quote(CANARY), "").replace(
+            quote(f"/etc/kubernetes/pki/{CANARY}.crt"), ""
+        )
 
 
 def test_a_check_that_fails_over_one_node_costs_only_itself() -> None:

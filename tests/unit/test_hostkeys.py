@@ -33,7 +33,9 @@ def known(folder: Path, text: str) -> KnownHosts:
 
 
 def hashed(name: str) -> str:
-    return HostKeys.hash_host(name, "MDEyMzQ1Njc4OWFiY2RlZmdoaWo=")  # a salt of its own each time would make other tests in each process
+    return HostKeys.hash_host(
+        name, "MDEyMzQ1Njc4OWFiY2RlZmdoaWo="
+    )  # a salt of its own each time would make other tests in each process
 
 
 # (the line's hosts, the host asked for, whether the line speaks of it)
@@ -60,7 +62,10 @@ def test_a_line_speaks_of_the_hosts_that_openssh_says(tmp_path: Path, hosts: str
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not installed")
-@pytest.mark.parametrize(("hosts", "asked", "found"), [case for case in PATTERNS if not case[0].startswith(("2001", "[2001")) and "DB8" not in case[1]])
+@pytest.mark.parametrize(
+    ("hosts", "asked", "found"),
+    [case for case in PATTERNS if not case[0].startswith(("2001", "[2001")) and "DB8" not in case[1]],
+)
 def test_openssh_itself_agrees(tmp_path: Path, hosts: str, asked: str, found: bool) -> None:
     (tmp_path / "f").write_text(line(hosts))
     seen = subprocess.run(["ssh-keygen", "-F", asked.lower(), "-f", tmp_path / "f"], capture_output=True, check=False)
@@ -74,7 +79,11 @@ def test_a_negated_pattern_never_speaks_for_its_host(pattern: str, host: str) ->
 
 
 def test_a_revoked_key_is_refused_whatever_else_the_file_says(tmp_path: Path) -> None:
-    for text in (line("*", RIGHT, "@revoked") + line(HOST), line(HOST) + line("*", RIGHT, "@revoked"), line(HOST, RIGHT, "@revoked")):
+    for text in (
+        line("*", RIGHT, "@revoked") + line(HOST),
+        line(HOST) + line("*", RIGHT, "@revoked"),
+        line(HOST, RIGHT, "@revoked"),
+    ):
         with pytest.raises(KeyRefused, match=r"is revoked \(.*known_hosts:[12]\)"):
             known(tmp_path, text).check(HOST, RIGHT)
     keys = known(tmp_path, line("*", OTHER, "@revoked") + line(HOST))

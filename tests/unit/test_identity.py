@@ -11,7 +11,21 @@ import pytest
 from fabfile import identity as identities
 from fabfile.identity import Kind, Record, judge
 from fabfile.nodes.facts import Identity, Kubeconfig, Link, NodeFacts, parse_identity
-from making import CA, OTHER_CA, OTHER_UID, UID, api_node, control_plane, environment, fresh, identity, installed, links, member, prepared
+from making import (
+    CA,
+    OTHER_CA,
+    OTHER_UID,
+    UID,
+    api_node,
+    control_plane,
+    environment,
+    fresh,
+    identity,
+    installed,
+    links,
+    member,
+    prepared,
+)
 
 ENV, OTHER = environment(), environment(name="other")
 UP, CP = control_plane(ENV, members=("cp1", "w1", "w2")), "cp1"
@@ -19,8 +33,17 @@ NONE, KNOWN = Record(), Record(UID)
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 OLD = replace(UP, identity=Identity())  # made by an earlier kubefab
 OLD_WORKER = replace(member(ENV), identity=Identity())
-EMPTY = replace(UP, etcd=(), etcd_size=0, api_ready=False, uid="", nodes=(), traces=UP.traces - {"/var/lib/etcd/member"})
-HALF_INIT = replace(UP, identity=identity(ENV, CP, uid="", ca=""), undo=frozenset({"init-started", "identity"}), api_ready=False, uid="", nodes=())
+EMPTY = replace(
+    UP, etcd=(), etcd_size=0, api_ready=False, uid="", nodes=(), traces=UP.traces - {"/var/lib/etcd/member"}
+)
+HALF_INIT = replace(
+    UP,
+    identity=identity(ENV, CP, uid="", ca=""),
+    undo=frozenset({"init-started", "identity"}),
+    api_ready=False,
+    uid="",
+    nodes=(),
+)
 HALF_JOIN = replace(member(ENV), undo=frozenset({"join-started", "identity"}))
 CLAIMED = replace(prepared(ENV), identity=identity(ENV, "w1", uid="", ca=""))
 
@@ -103,8 +126,12 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "node", "facts", "control", "record", "kind", "words"), CASES, ids=[case[0] for case in CASES])
-def test_whose_is_it(name: str, node: str, facts: NodeFacts, control: NodeFacts | None, record: Record, kind: Kind, words: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "node", "facts", "control", "record", "kind", "words"), CASES, ids=[case[0] for case in CASES]
+)
+def test_whose_is_it(
+    name: str, node: str, facts: NodeFacts, control: NodeFacts | None, record: Record, kind: Kind, words: str
+) -> None:
     verdict = judge(ENV, next(n for n in ENV.nodes if n.name == node), facts, control, record)
     assert verdict.kind == kind, verdict
     assert words in f"{verdict.seen} {verdict.remedy}"

@@ -36,26 +36,41 @@ def pinning(folder: Path, *, without: str = "", extra: str = "", **settings: Any
     plain = recipe_for(environment())
     names = sorted({*plain.images(), ETCD, DNS} - {"registry.k8s.io/etcd", "registry.k8s.io/coredns/coredns"})
     lock = folder / "images.lock"
-    lock.write_text(images.render({n: digest(i) for i, n in enumerate(names, 1) if not without or without not in n}) + extra)
+    lock.write_text(
+        images.render({n: digest(i) for i, n in enumerate(names, 1) if not without or without not in n}) + extra
+    )
     return environment(image_digests=str(lock), **settings)
 
 
 def kubeadm(recipe: Recipe) -> tuple[str, ...]:
     """What that release's kubeadm lists."""
-    return (*(f"registry.k8s.io/kube-{c}:v{recipe.version}" for c in ("apiserver", "controller-manager", "scheduler", "proxy")), ETCD, DNS, recipe.pause)
+    return (
+        *(
+            f"registry.k8s.io/kube-{c}:v{recipe.version}"
+            for c in ("apiserver", "controller-manager", "scheduler", "proxy")
+        ),
+        ETCD,
+        DNS,
+        recipe.pause,
+    )
 
 
 def holding(env: Environment, facts: NodeFacts, **other: str) -> NodeFacts:
     """Facts of a node that holds every pinned image, some of them with another digest (by the last part of the repository)."""
     recipe = recipe_for(env)
-    held = {name: other.get(images.repository(name).rsplit("/", 1)[1].replace("-", "_"), pin) for name, pin in recipe.pins.items()}
+    held = {
+        name: other.get(images.repository(name).rsplit("/", 1)[1].replace("-", "_"), pin)
+        for name, pin in recipe.pins.items()
+    }
     refs = {f"{images.repository(name)}@{seen}": seen for name, seen in held.items()}
     return replace(facts, images=frozenset(held), digests={**held, **refs}, kubeadm_images=kubeadm(recipe))
 
 
 def actions(phase: Phase, env: Environment, facts: NodeFacts, control: NodeFacts | None = None) -> list[Action]:
     node = next(n for n in env.nodes if n.name == facts.hostname)
-    return list(bare(phase)(Context(env, node, facts, recipe_for(env), control=control, token="abcdef.0123456789abcdef")))
+    return list(
+        bare(phase)(Context(env, node, facts, recipe_for(env), control=control, token="abcdef.0123456789abcdef"))
+    )
 
 
 def commands(found: list[Action]) -> str:
@@ -85,7 +100,11 @@ def test_a_repository_is_the_name_alone() -> None:
     assert images.repository(f"busybox@{digest(1)}") == "docker.io/library/busybox"
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}:[a-z0-9]{1,5}", fullmatch=True), st.integers(0, 2**256 - 1)))
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}:[a-z0-9]{1,5}", fullmatch=True), st.integers(0, 2**256 - 1)
+    )
+)
 def test_a_file_that_was_written_is_read_as_it_was(found: dict[str, int]) -> None:
     pins = {images.full(name): digest(number) for name, number in found.items()}
     assert images.parse(images.render(pins)) == (pins, [] if pins else images.parse("")[1])
@@ -102,7 +121,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "what"), WRONG)
-def test_a_wrong_file_is_refused_with_its_line_before_anything_is_connected_to(text: str, what: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_with_its_line_before_anything_is_connected_to(
+    text: str, what: str, tmp_path: Path
+) -> None:
     (tmp_path / "hosts.env").write_text('A_CONTROL_PLANE="10.2.0.1"\nA_IMAGE_DIGESTS=images.lock\n')
     (tmp_path / "images.lock").write_text(text)
     with pytest.raises(UsageError) as caught:
@@ -121,6 +142,7 @@ def test_a_file_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> None
 
 
 # --- what is rendered
+
 
 def test_our_manifests_name_every_image_by_digest(tmp_path: Path) -> None:
     env = pinning(tmp_path)
@@ -150,6 +172,7 @@ def test_an_image_that_is_written_with_its_digest_stays_as_it_is(tmp_path: Path)
 
 
 # --- the phases
+
 
 def test_images_are_pulled_then_checked_then_there_is_nothing_to_do(tmp_path: Path) -> None:
     env = pinning(tmp_path)
@@ -241,12 +264,15 @@ def test_1_5_is_not_concerned(tmp_path: Path) -> None:
 
 def test_a_plan_shows_each_check_once(tmp_path: Path) -> None:
     env = pinning(tmp_path)
-    planned = [line for p in planning.plan(env, phases.BOOTSTRAP, env.nodes) for line in planning.as_text(p, commands=True)]
+    planned = [
+        line for p in planning.plan(env, phases.BOOTSTRAP, env.nodes) for line in planning.as_text(p, commands=True)
+    ]
     assert sum("kube-apiserver" in line and "the registry serves" in line for line in planned) == 1
     assert sum("kube-proxy" in line and "the registry serves" in line for line in planned) == len(env.nodes)
 
 
 # --- written from a cluster
+
 
 def test_a_cluster_by_tags_is_written_down_whole(tmp_path: Path) -> None:
     pinned = pinning(tmp_path, without="busybox")
@@ -259,14 +285,19 @@ def test_a_cluster_by_tags_is_written_down_whole(tmp_path: Path) -> None:
 
 def test_what_runs_by_digest_is_read_from_the_manifests(tmp_path: Path) -> None:
     env = environment()
-    template = {"spec": {"containers": [{"image": f"{env.settings.influxdb_image}@{digest(5)}"}, {"image": "no/digest:1"}]}}
+    template = {
+        "spec": {"containers": [{"image": f"{env.settings.influxdb_image}@{digest(5)}"}, {"image": "no/digest:1"}]}
+    }
     facts = replace(installed(env, "cp1"), objects=({"metadata": {"name": "x"}, "spec": {"template": template}},))
     assert digests.collect(recipe_for(env), "cp1", {"cp1": facts}).pins == {env.settings.influxdb_image: digest(5)}
 
 
 def test_nodes_that_disagree_are_named(tmp_path: Path) -> None:
     env = pinning(tmp_path)
-    seen = {"cp1": holding(env, installed(env, "cp1")), "w1": holding(env, installed(env, "w1"), kube_proxy=digest(999))}
+    seen = {
+        "cp1": holding(env, installed(env, "cp1")),
+        "w1": holding(env, installed(env, "w1"), kube_proxy=digest(999)),
+    }
     found = digests.collect(recipe_for(env), "cp1", seen)
     (image,) = found.disagreeing
     assert "kube-proxy" in image

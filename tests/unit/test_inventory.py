@@ -63,13 +63,23 @@ def complaint(project: Path, name: str = "a", variables: dict[str, str] | None =
 MANUAL = {
     "aws": (
         ("13.124.31.81", "10.2.0.128", "m4.large"),
-        [("13.124.19.160", "10.2.3.117"), ("13.124.23.229", "10.2.5.98"), ("13.124.45.198", "10.2.6.49"), ("13.124.7.78", "10.2.7.90")],
+        [
+            ("13.124.19.160", "10.2.3.117"),
+            ("13.124.23.229", "10.2.5.98"),
+            ("13.124.45.198", "10.2.6.49"),
+            ("13.124.7.78", "10.2.7.90"),
+        ],
         "10.44.0.0/16",
         "b00af9.5fcddc13c9193dd1",
     ),
     "datacenter": (
         ("13.124.11.58", "10.2.12.139", "m4.large"),
-        [("13.124.24.26", "10.2.12.160"), ("13.124.54.129", "10.2.2.37"), ("13.124.58.8", "10.2.3.28"), ("13.124.27.11", "10.2.8.5")],
+        [
+            ("13.124.24.26", "10.2.12.160"),
+            ("13.124.54.129", "10.2.2.37"),
+            ("13.124.58.8", "10.2.3.28"),
+            ("13.124.27.11", "10.2.8.5"),
+        ],
         "10.45.0.0/16",
         "07c414.8679e4553a1e7426",
     ),
@@ -207,6 +217,7 @@ def test_room_for_every_node_in_the_pod_cidr(project: Callable[..., Path]) -> No
 
 # --- layers
 
+
 def test_later_layers_win_key_by_key(project: Callable[..., Path]) -> None:
     folder = project(GOOD + "FORKS=1\nA_SSH_PORT=1\nA_RETENTION=1d\n", hosts__local__env="A_FORKS=3\n")
     state = state_folder("a")
@@ -215,7 +226,9 @@ def test_later_layers_win_key_by_key(project: Callable[..., Path]) -> None:
     env = load("a", project=folder, variables={"KUBEFAB_RETENTION": "4d"})
     assert (env.settings.ssh_port, env.settings.forks) == (2, 3)
     assert env.settings.retention == "2d", "the environment's own key is stronger than a key for all environments"
-    env = load("a", project=folder, variables={"KUBEFAB_A_RETENTION": "4d", "KUBEFAB_B_WORKER_1": "ignored", "OTHER": "1"})
+    env = load(
+        "a", project=folder, variables={"KUBEFAB_A_RETENTION": "4d", "KUBEFAB_B_WORKER_1": "ignored", "OTHER": "1"}
+    )
     assert env.settings.retention == "4d"
 
 
@@ -225,9 +238,18 @@ def test_an_environments_own_key_beats_the_common_one(project: Callable[..., Pat
 
 
 def test_a_node_can_be_a_variable_too(project: Callable[..., Path]) -> None:
-    env = load("a", project=project(), variables={"KUBEFAB_A_WORKER_1": "198.51.100.7 user=ops", "KUBEFAB_A_WORKER_9": "198.51.100.9"})
-    assert [(w.name, w.host, w.user) for w in env.workers] == [("w1", "198.51.100.7", "ops"), ("w9", "198.51.100.9", "")]
-    assert "environment variable KUBEFAB_A_WORKER_1" in complaint(project(), variables={"KUBEFAB_A_WORKER_1": "nowhere"})
+    env = load(
+        "a",
+        project=project(),
+        variables={"KUBEFAB_A_WORKER_1": "198.51.100.7 user=ops", "KUBEFAB_A_WORKER_9": "198.51.100.9"},
+    )
+    assert [(w.name, w.host, w.user) for w in env.workers] == [
+        ("w1", "198.51.100.7", "ops"),
+        ("w9", "198.51.100.9", ""),
+    ]
+    assert "environment variable KUBEFAB_A_WORKER_1" in complaint(
+        project(), variables={"KUBEFAB_A_WORKER_1": "nowhere"}
+    )
 
 
 def test_a_problem_in_a_variable_names_the_variable(project: Callable[..., Path]) -> None:
@@ -245,7 +267,9 @@ def test_node_words_and_defaults(project: Callable[..., Path]) -> None:
         "A_SLAVE_10=192.0.2.10\nA_WORKER_2=192.0.2.2\nA_SSH_USER=ops\n"
     )
     env = load("a", project=project(text), variables={})
-    assert env.control_plane == Node("front", "192.0.2.1", "192.0.2.1", True, "root", 2222, "", "me@198.51.100.1:22", "")
+    assert env.control_plane == Node(
+        "front", "192.0.2.1", "192.0.2.1", True, "root", 2222, "", "me@198.51.100.1:22", ""
+    )
     assert [(w.name, w.user, w.port) for w in env.workers] == [("w2", "ops", 22), ("w10", "ops", 22)]
     assert not env.control_plane.behind_nat
 
@@ -314,6 +338,7 @@ def test_a_node_that_is_called_like_a_number_alias_is_meant_by_it(project: Calla
 
 # --- free-form input
 
+
 @given(st.text(max_size=200))
 def test_any_text_is_an_inventory_or_a_usage_error(text: str) -> None:
     _load_or_complain(text)
@@ -349,13 +374,22 @@ def test_a_password_is_the_maskers_in_every_form_as_soon_as_it_is_read(project: 
     environment = load("a", project=project(GOOD, hosts__local__env=text), variables={})
     assert environment.settings.registry_password == password
     login = base64.b64encode(f"me:{password}".encode()).decode()
-    for form in (password, login, json.dumps(password)[1:-1], base64.b64encode(password.encode()).decode(), urllib.parse.quote(password, safe="")):
+    for form in (
+        password,
+        login,
+        json.dumps(password)[1:-1],
+        base64.b64encode(password.encode()).decode(),
+        urllib.parse.quote(password, safe=""),
+    ):
         assert form not in mask(f"x {form} y")
     assert mask(f'Authorization = ["Basic {login}"]').count(login) == 0
 
 
 def test_a_password_is_not_told_by_a_problem_beside_it(project: Callable[..., Path]) -> None:
-    folder = project(GOOD + "A_PACKAGES_URL='https://m.example/pass word/s3cr3t-of-a-problem'\nA_REGISTRY_PASSWORD=s3cr3t-of-a-problem\n")
+    folder = project(
+        GOOD
+        + "A_PACKAGES_URL='https://m.example/pass word/s3cr3t-of-a-problem'\nA_REGISTRY_PASSWORD=s3cr3t-of-a-problem\n"
+    )
     assert "s3cr3t-of-a-problem" not in complaint(folder)
 
 
@@ -365,18 +399,33 @@ def test_a_password_that_is_too_short_to_be_masked_is_refused(project: Callable[
     assert "A_REGISTRY_PASSWORD has fewer than 4 characters" in said and f"'{password}'" not in said
 
 
-@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o644, True), (0o640, True), (0o666, True), (0o400, False)])
-def test_a_file_of_secrets_that_others_can_read_is_told_once(project: Callable[..., Path], mode: int, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("mode", "told"), [(0o600, False), (0o644, True), (0o640, True), (0o666, True), (0o400, False)]
+)
+def test_a_file_of_secrets_that_others_can_read_is_told_once(
+    project: Callable[..., Path], mode: int, told: bool
+) -> None:
     folder = project(GOOD, hosts__local__env=FORMS.format("long-enough") + "A_TOKEN=abcdef.0123456789abcdef\n")
     (folder / "hosts.local.env").chmod(mode)
     remarks = load("a", project=folder, variables={}).remarks
     assert len(remarks) == told
     if told:
-        assert f"chmod 600 {folder / 'hosts.local.env'}" in remarks[0] and f"mode {mode:04o}" in remarks[0] and "long-enough" not in remarks[0]
+        assert (
+            f"chmod 600 {folder / 'hosts.local.env'}" in remarks[0]
+            and f"mode {mode:04o}" in remarks[0]
+            and "long-enough" not in remarks[0]
+        )
 
 
 def test_a_file_without_secrets_may_be_read_by_all(project: Callable[..., Path]) -> None:
-    assert load("a", project=project(GOOD, hosts__local__env="A_FORKS=3\n"), variables={"KUBEFAB_A_REGISTRY_PASSWORD": "of-a-ci-job"}).remarks == ()
+    assert (
+        load(
+            "a",
+            project=project(GOOD, hosts__local__env="A_FORKS=3\n"),
+            variables={"KUBEFAB_A_REGISTRY_PASSWORD": "of-a-ci-job"},
+        ).remarks
+        == ()
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,13 @@ class Node:
         body = self.local("\n".join(lines))
         if upto is not None:
             body = f"n=0; set -T; trap '[ $((n++)) -lt {upto} ] || kill -9 $$ $BASHPID' DEBUG\n{body}"
-        done = subprocess.run(["bash", "-c", f"set -eo pipefail\n{body}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-c", f"set -eo pipefail\n{body}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
         assert done.returncode in ((0,) if upto is None else (0, -9, 137)), done.stdout
         return done.stdout.replace(str(self.root), "") if upto is None else ""
 
@@ -189,7 +195,10 @@ def test_a_file_of_an_earlier_kubefab_is_known_by_its_first_line(node: Node) -> 
 
 
 def test_a_registry_of_before_goes_and_the_new_one_stays(node: Node) -> None:
-    old, new = "/etc/containerd/certs.d/old.example:5000/hosts.toml", "/etc/containerd/certs.d/new.example:5000/hosts.toml"
+    old, new = (
+        "/etc/containerd/certs.d/old.example:5000/hosts.toml",
+        "/etc/containerd/certs.d/new.example:5000/hosts.toml",
+    )
     node.put(HOSTS, "the user's mirror\n")
     node.put(CONFIG, "theirs\n")
     before = node.state()
@@ -218,7 +227,12 @@ def test_only_plain_paths(path: str) -> None:
         keeping.look(path)
 
 
-@given(st.lists(st.text(max_size=30) | st.builds("{} {}".format, st.sampled_from(["ours", "gone", "x"]), st.text(max_size=20)), max_size=5))
+@given(
+    st.lists(
+        st.text(max_size=30) | st.builds("{} {}".format, st.sampled_from(["ours", "gone", "x"]), st.text(max_size=20)),
+        max_size=5,
+    )
+)
 def test_what_a_node_says_of_kept_files_is_states_by_plain_paths(lines: list[str]) -> None:
     for path, state in keeping.parse_kept(lines).items():
         assert state in ("ours", "back", "changed", "gone")
@@ -231,9 +245,18 @@ FOUND = st.dictionaries(st.sampled_from(PATHS), st.tuples(TEXTS, st.sampled_from
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(FOUND, st.lists(st.tuples(st.sampled_from(PATHS), st.integers(1, 3)), min_size=1, max_size=5), st.integers(0, 60), st.integers(0, 40))
+@given(
+    FOUND,
+    st.lists(st.tuples(st.sampled_from(PATHS), st.integers(1, 3)), min_size=1, max_size=5),
+    st.integers(0, 60),
+    st.integers(0, 40),
+)
 def test_whatever_was_there_comes_back_even_when_each_part_is_killed_once(
-    tmp_path_factory: pytest.TempPathFactory, found: dict[str, tuple[str, int]], writings: list[tuple[str, int]], killed: int, killed_back: int
+    tmp_path_factory: pytest.TempPathFactory,
+    found: dict[str, tuple[str, int]],
+    writings: list[tuple[str, int]],
+    killed: int,
+    killed_back: int,
 ) -> None:
     """A property: any files, written over any number of times, one writing killed anywhere, the giving back killed anywhere and run again."""
     node = Node(tmp_path_factory.mktemp("node") / "root")

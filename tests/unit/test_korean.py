@@ -56,7 +56,10 @@ def test_figures_are_the_same() -> None:
 
 
 def test_the_chapters_are_the_same() -> None:
-    levels = [re.findall(r"^(#+) ", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S), flags=re.M) for text in (ENGLISH, KOREAN)]
+    levels = [
+        re.findall(r"^(#+) ", re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S), flags=re.M)
+        for text in (ENGLISH, KOREAN)
+    ]
     assert levels[0] == levels[1]
 
 
@@ -85,13 +88,27 @@ def test_each_block_stands_in_its_language() -> None:
 
 def test_links_to_chapters_lead_to_chapters() -> None:
     for text in (ENGLISH, KOREAN):
-        headings = {re.sub(r"[^\w가-힣 -]", "", h).strip().lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, flags=re.M)}
+        headings = {
+            re.sub(r"[^\w가-힣 -]", "", h).strip().lower().replace(" ", "-")
+            for h in re.findall(r"^#+ (.*)$", text, flags=re.M)
+        }
         for anchor in re.findall(r"\]\(#([^)]+)\)", text):
             assert anchor in headings, anchor
 
 
 def test_the_manuals_chapters_are_mapped_in_their_order() -> None:
     chapter = KOREAN.split(MAPPED)[1]
-    order = ["Sizing", "사전 준비", "Apt Key", "Registry", "Initializing", "Flannel", "Slave Node에 Master", "연결 여부", "Web UI", "초기화 |"]
+    order = [
+        "Sizing",
+        "사전 준비",
+        "Apt Key",
+        "Registry",
+        "Initializing",
+        "Flannel",
+        "Slave Node에 Master",
+        "연결 여부",
+        "Web UI",
+        "초기화 |",
+    ]
     places = [chapter.index(word) for word in order]
     assert places == sorted(places)

@@ -38,8 +38,15 @@ def conf(cluster: Mapping[str, object] = {}, user: Mapping[str, object] = {}, ca
     """An admin.conf, with something more in it."""
     return yaml.safe_dump(
         {
-            "clusters": [{"name": "kubernetes", "cluster": {"server": "https://10.2.0.1:6443", "certificate-authority-data": ca, **cluster}}],
-            "users": [{"name": "kubernetes-admin", "user": {"client-certificate-data": CERT, "client-key-data": KEY, **user}}],
+            "clusters": [
+                {
+                    "name": "kubernetes",
+                    "cluster": {"server": "https://10.2.0.1:6443", "certificate-authority-data": ca, **cluster},
+                }
+            ],
+            "users": [
+                {"name": "kubernetes-admin", "user": {"client-certificate-data": CERT, "client-key-data": KEY, **user}}
+            ],
             "contexts": [{"name": "x", "context": {"cluster": "kubernetes", "user": "kubernetes-admin"}}],
             "current-context": "x",
         }
@@ -149,8 +156,15 @@ ENTRIES = st.lists(NAMES, max_size=4, unique=True)
 
 
 @settings(max_examples=60, deadline=None)
-@given(ENTRIES, ENTRIES, ENTRIES, st.dictionaries(st.sampled_from(["extensions", "preferences", "x"]), st.integers(), max_size=2))
-def test_whatever_stands_in_it_survives_a_merge_and_a_removal(clusters: list[str], users: list[str], contexts: list[str], more: dict[str, int]) -> None:
+@given(
+    ENTRIES,
+    ENTRIES,
+    ENTRIES,
+    st.dictionaries(st.sampled_from(["extensions", "preferences", "x"]), st.integers(), max_size=2),
+)
+def test_whatever_stands_in_it_survives_a_merge_and_a_removal(
+    clusters: list[str], users: list[str], contexts: list[str], more: dict[str, int]
+) -> None:
     before = {
         "apiVersion": "v1", "kind": "Config", "current-context": contexts[0] if contexts else "",
         "clusters": [{"name": n, "cluster": {"server": n}} for n in clusters],
@@ -198,8 +212,12 @@ HOSTILE: list[tuple[dict[str, object], dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("cluster", "user", "named"), HOSTILE, ids=[f"{row[2]}-{number}" for number, row in enumerate(HOSTILE)])
-def test_of_an_admin_conf_only_three_values_are_taken(path: Path, cluster: dict[str, object], user: dict[str, object], named: str) -> None:
+@pytest.mark.parametrize(
+    ("cluster", "user", "named"), HOSTILE, ids=[f"{row[2]}-{number}" for number, row in enumerate(HOSTILE)]
+)
+def test_of_an_admin_conf_only_three_values_are_taken(
+    path: Path, cluster: dict[str, object], user: dict[str, object], named: str
+) -> None:
     with pytest.raises(KubefabError) as caught:
         kubeconfig.merge(path, ENV, conf(cluster, user))
     assert named in caught.value.message
@@ -207,13 +225,31 @@ def test_of_an_admin_conf_only_three_values_are_taken(path: Path, cluster: dict[
     assert not path.exists()
 
 
-JUNK = st.recursive(st.none() | st.booleans() | st.text(max_size=6) | st.sampled_from([CA, CERT, KEY]), lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(max_size=4), x, max_size=2), max_leaves=6)
-FIELDS = st.sampled_from(["exec", "tokenFile", "token", "server", "proxy-url", "certificate-authority-data", "client-key-data", "client-certificate-data", "zz"])
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=6) | st.sampled_from([CA, CERT, KEY]),
+    lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(max_size=4), x, max_size=2),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(
+    [
+        "exec",
+        "tokenFile",
+        "token",
+        "server",
+        "proxy-url",
+        "certificate-authority-data",
+        "client-key-data",
+        "client-certificate-data",
+        "zz",
+    ]
+)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(FIELDS, JUNK, max_size=3), st.dictionaries(FIELDS, JUNK, max_size=3))
-def test_whatever_an_admin_conf_holds_what_comes_out_has_the_three_values_and_our_address(cluster: dict[str, object], user: dict[str, object]) -> None:
+def test_whatever_an_admin_conf_holds_what_comes_out_has_the_three_values_and_our_address(
+    cluster: dict[str, object], user: dict[str, object]
+) -> None:
     try:
         made = kubeconfig.entry(ENV, conf(cluster, user))
     except KubefabError:
@@ -229,24 +265,38 @@ def test_whatever_an_admin_conf_holds_what_comes_out_has_the_three_values_and_ou
 
 OTHER = pem("CERTIFICATE", "another")
 THEIRS: dict[str, dict[str, object]] = {
-    "a cluster of another CA": {"clusters": [{"name": "aws", "cluster": {"server": "https://198.51.100.7", "certificate-authority-data": OTHER}}]},
-    "a cluster that skips TLS at our address": {"clusters": [{"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "insecure-skip-tls-verify": True}}]},
+    "a cluster of another CA": {
+        "clusters": [
+            {"name": "aws", "cluster": {"server": "https://198.51.100.7", "certificate-authority-data": OTHER}}
+        ]
+    },
+    "a cluster that skips TLS at our address": {
+        "clusters": [{"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "insecure-skip-tls-verify": True}}]
+    },
     "a user": {"users": [{"name": "aws-admin", "user": {"token": "t"}}]},
-    "a user of our form and another cluster's": {"users": [{"name": "aws-admin", "user": {"client-certificate-data": CA, "client-key-data": KEY}}]},
+    "a user of our form and another cluster's": {
+        "users": [{"name": "aws-admin", "user": {"client-certificate-data": CA, "client-key-data": KEY}}]
+    },
     "a user of their own at our cluster": {
-        "clusters": [{"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "certificate-authority-data": CA}}],
+        "clusters": [
+            {"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "certificate-authority-data": CA}}
+        ],
         "users": [{"name": "aws-admin", "user": {"token": "t"}}],
     },
     "a context": {"contexts": [{"name": "aws", "context": {"cluster": "eks", "user": "me"}}]},
     "a context of our cluster and another user": {
-        "clusters": [{"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "certificate-authority-data": CA}}],
+        "clusters": [
+            {"name": "aws", "cluster": {"server": "https://192.0.2.1:6443", "certificate-authority-data": CA}}
+        ],
         "contexts": [{"name": "aws", "context": {"cluster": "aws", "user": "me"}}],
     },
 }
 
 
 @pytest.mark.parametrize("config", THEIRS.values(), ids=list(THEIRS))
-def test_an_entry_of_that_name_that_is_somebody_elses_is_refused_with_a_way_out(path: Path, config: dict[str, object]) -> None:
+def test_an_entry_of_that_name_that_is_somebody_elses_is_refused_with_a_way_out(
+    path: Path, config: dict[str, object]
+) -> None:
     path.parent.mkdir()
     path.write_text(yaml.safe_dump({"apiVersion": "v1", "current-context": "mine", **config}))
     before = path.read_bytes()
@@ -262,7 +312,9 @@ def test_an_entry_of_that_name_that_is_somebody_elses_is_refused_with_a_way_out(
         assert all(item in read(path)[key] for item in items)  # type: ignore[attr-defined]
     assert take_out(path)
     assert {key: read(path)[key] for key in config} == config
-    assert read(path)["current-context"] == "", "the context of before is not there: kubectl is to say so, not to pick one"
+    assert read(path)["current-context"] == "", (
+        "the context of before is not there: kubectl is to say so, not to pick one"
+    )
 
 
 def test_a_new_cluster_at_the_same_address_takes_the_old_ones_place(path: Path) -> None:
@@ -397,7 +449,9 @@ def test_kubectls_lock_is_waited_for_and_never_broken(path: Path) -> None:
 
 def test_the_lock_is_held_while_the_file_is_read_and_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(kubeconfig, "rewritten", lambda text, before, after: seen.append(path.with_name("config.lock").exists()) or text)
+    monkeypatch.setattr(
+        kubeconfig, "rewritten", lambda text, before, after: seen.append(path.with_name("config.lock").exists()) or text
+    )
     path.parent.mkdir()
     path.write_text(COMMENTED)
     kubeconfig.merge(path, ENV, ADMIN)
@@ -416,7 +470,12 @@ def test_four_at_once_lose_nothing(path: Path) -> None:
     names = ["a", "b", "c", "d"]
     places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(PROJECT)])}
     started = [
-        subprocess.Popen([sys.executable, "-c", program, name, str(path), conf(ca=pem("CERTIFICATE", name))], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=places)
+        subprocess.Popen(
+            [sys.executable, "-c", program, name, str(path), conf(ca=pem("CERTIFICATE", name))],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=places,
+        )
         for name in names
     ]
     errors = [process.communicate(b"x")[1].decode() for process in started]

@@ -398,7 +398,9 @@ def test_a_proof_uses_nothing_that_was_fetched_before_and_leaves_nothing(
     assert "PIP_NO_CACHE_DIR" not in os.environ
 
 
-def test_without_a_pip_or_an_index_it_says_so_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_pip_or_an_index_it_says_so_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[list[str]] = []
 
     def fake(argv: list[object], **_: object) -> None:

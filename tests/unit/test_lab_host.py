@@ -212,7 +212,9 @@ def test_importing_the_tasks_is_light() -> None:
     import subprocess
     import sys
 
-    code = "import sys, lab.entry; print([m for m in sys.modules if m.startswith(('cryptography', 'bcrypt', 'lab.up'))])"
+    code = (
+        "import sys, lab.entry; print([m for m in sys.modules if m.startswith(('cryptography', 'bcrypt', 'lab.up'))])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

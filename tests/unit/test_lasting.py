@@ -36,10 +36,25 @@ def living(env: Environment, **changed: object) -> NodeFacts:
 
 
 def test_what_the_control_plane_shows_is_parsed_by_its_form() -> None:
-    assert Made((ipaddress.ip_network("10.44.0.0/16"),), (ipaddress.ip_network("10.96.0.0/12"),), "cluster.local", 6443, ipaddress.ip_address("10.2.0.1")) == MADE
+    assert (
+        Made(
+            (ipaddress.ip_network("10.44.0.0/16"),),
+            (ipaddress.ip_network("10.96.0.0/12"),),
+            "cluster.local",
+            6443,
+            ipaddress.ip_address("10.2.0.1"),
+        )
+        == MADE
+    )
     two = parse_made(["--cluster-cidr=10.44.0.0/16,fd00::/48"])
     assert len(two.pod_cidrs) == 2
-    wrong = ("--cluster-cidr=$(reboot)", "--secure-port=x", "--advertise-address=;id", "--cluster-domain=a b", "--service-cluster-ip-range=10.96.0.0/12,x")
+    wrong = (
+        "--cluster-cidr=$(reboot)",
+        "--secure-port=x",
+        "--advertise-address=;id",
+        "--cluster-domain=a b",
+        "--service-cluster-ip-range=10.96.0.0/12,x",
+    )
     assert parse_made(wrong) == Made()
 
 
@@ -72,7 +87,9 @@ def test_without_files_the_nodes_own_shares_tell_pod_cidr() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.fixed_dictionaries({key: st.booleans() for key in OTHERS}), st.booleans(), st.booleans())
-def test_every_phase_of_every_node_refuses_exactly_while_something_differs(changed: dict[str, bool], known: bool, up: bool) -> None:
+def test_every_phase_of_every_node_refuses_exactly_while_something_differs(
+    changed: dict[str, bool], known: bool, up: bool
+) -> None:
     env = environment(**{key.lower(): OTHERS[key][0] for key, other in changed.items() if other})
     control = living(env, made=MADE if known else Made(), api_ready=up)
     refused = known and any(changed.values())
@@ -97,7 +114,14 @@ def test_an_init_that_never_ended_is_free_to_take_other_values() -> None:
 
 def test_the_manuals_recipe_refuses_another_pod_cidr_too() -> None:
     env = environment(pod_cidr="10.55.0.0/16", kubernetes="1.5", token="abcdef.0123456789abcdef")
-    control = NodeFacts(os_id="ubuntu", os_version="16.04", hostname="cp1", api_ready=True, identity=identity(env, "cp1", uid=""), nodes=({**api_node("cp1"), "spec": {"podCIDR": "10.44.0.0/24"}},))
+    control = NodeFacts(
+        os_id="ubuntu",
+        os_version="16.04",
+        hostname="cp1",
+        api_ready=True,
+        identity=identity(env, "cp1", uid=""),
+        nodes=({**api_node("cp1"), "spec": {"podCIDR": "10.44.0.0/24"}},),
+    )
     for phase in for_release(env, [phases.NETWORK]):
         (stop,) = phase.run(context(env, control))
         assert isinstance(stop, Stop) and stop.id == STOP

@@ -23,7 +23,13 @@ def left(facts: NodeFacts, control: NodeFacts | None, **choices: Any) -> list[An
 
 
 def listed(status: str = "True") -> NodeFacts:
-    node = {**api_node("w1"), "status": {"conditions": [{"type": "Ready", "status": status}], "addresses": [{"type": "InternalIP", "address": "10.2.0.11"}]}}
+    node = {
+        **api_node("w1"),
+        "status": {
+            "conditions": [{"type": "Ready", "status": status}],
+            "addresses": [{"type": "InternalIP", "address": "10.2.0.11"}],
+        },
+    }
     return control_plane(ENV, nodes=(api_node("cp1"), node))
 
 
@@ -37,7 +43,9 @@ def test_a_node_whose_kubelet_lives_is_drained_before_its_node_object_goes(statu
     assert "|| true" not in text_of(actions) and "disable-eviction" not in wait.probe
 
 
-@pytest.mark.parametrize(("facts", "status"), [(member(ENV), "Unknown"), (member(ENV, units={"kubelet": Unit(False, True)}), "True")])
+@pytest.mark.parametrize(
+    ("facts", "status"), [(member(ENV), "Unknown"), (member(ENV, units={"kubelet": Unit(False, True)}), "True")]
+)
 def test_a_dead_kubelet_is_not_waited_for_and_that_is_said(facts: NodeFacts, status: str) -> None:
     (step,) = left(facts, listed(status))
     assert step.id == "reset.node" and "drain" not in " ".join(step.commands) and "not drained" in step.title
@@ -76,7 +84,9 @@ SLOW = 'evicting pod default/db-0\nerror when waiting for pod "db-0" in namespac
 
 def rows(labels: dict[str, str], *budgets: tuple[str, dict[str, Any]]) -> str:
     pods = f"pod default web-5d9c-abcde {json.dumps(labels)}\n"
-    return pods + "".join(f"budget {place.split('/')[0]} {place.split('/')[1]} {json.dumps(selector)}\n" for place, selector in budgets)
+    return pods + "".join(
+        f"budget {place.split('/')[0]} {place.split('/')[1]} {json.dumps(selector)}\n" for place, selector in budgets
+    )
 
 
 @pytest.mark.parametrize(

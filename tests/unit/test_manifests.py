@@ -69,11 +69,20 @@ def test_flannels_network_is_the_pod_cidr_on_vxlan() -> None:
 
 def test_flannel_takes_the_interface_that_has_the_nodes_address() -> None:
     container = one("flannel", "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
-    assert "--iface=$(NODE_IP)" in container["args"], "--node-ip, which is the private address; reachability would choose lo on the control plane"
+    assert "--iface=$(NODE_IP)" in container["args"], (
+        "--node-ip, which is the private address; reachability would choose lo on the control plane"
+    )
     assert {"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}} in container["env"]
 
 
-@pytest.mark.parametrize(("name", "setting", "port"), [("monitoring", "influxdb_port", 30315), ("headlamp", "dashboard_port", 31447), ("kube-web-view", "dashboard_port", 31447)])
+@pytest.mark.parametrize(
+    ("name", "setting", "port"),
+    [
+        ("monitoring", "influxdb_port", 30315),
+        ("headlamp", "dashboard_port", 31447),
+        ("kube-web-view", "dashboard_port", 31447),
+    ],
+)
 def test_node_ports_are_the_manuals_and_can_be_others(name: str, setting: str, port: int) -> None:
     assert [p["nodePort"] for p in one(name, "Service")["spec"]["ports"]] == [port]
     assert [p["nodePort"] for p in one(name, "Service", environment(**{setting: "32000"}))["spec"]["ports"]] == [32000]
@@ -81,7 +90,9 @@ def test_node_ports_are_the_manuals_and_can_be_others(name: str, setting: str, p
 
 @pytest.mark.parametrize("name", NAMES)
 def test_services_reach_their_pods(name: str) -> None:
-    labels = [d["spec"]["template"]["metadata"]["labels"] for d in documents(name) if d["kind"] in ("Deployment", "DaemonSet")]
+    labels = [
+        d["spec"]["template"]["metadata"]["labels"] for d in documents(name) if d["kind"] in ("Deployment", "DaemonSet")
+    ]
     for service in (d for d in documents(name) if d["kind"] == "Service"):
         assert any(service["spec"]["selector"].items() <= found.items() for found in labels)
 
@@ -99,12 +110,16 @@ def test_influxdbs_data_are_in_a_folder_of_the_control_plane() -> None:
     assert pod["nodeSelector"] == {"node-role.kubernetes.io/control-plane": ""}
     assert [t["key"] for t in pod["tolerations"]] == ["node-role.kubernetes.io/control-plane"]
     (rule,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert rule["labelSelector"]["matchLabels"] == {"app": "monitoring-influxdb"}, "two of them never have the folder open"
+    assert rule["labelSelector"]["matchLabels"] == {"app": "monitoring-influxdb"}, (
+        "two of them never have the folder open"
+    )
     volume, claim = one("monitoring", "PersistentVolume"), one("monitoring", "PersistentVolumeClaim")
     assert {"name": "data", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in pod["volumes"]
     assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
     assert claim["spec"]["storageClassName"] == "", "the cluster's default class is not asked"
-    assert volume["spec"]["claimRef"] == {"namespace": "monitoring", "name": claim["metadata"]["name"]}, "nobody else's claim gets it"
+    assert volume["spec"]["claimRef"] == {"namespace": "monitoring", "name": claim["metadata"]["name"]}, (
+        "nobody else's claim gets it"
+    )
     assert volume["spec"]["local"] == {"path": "/var/lib/kubefab/influxdb"}
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
     (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
@@ -128,7 +143,9 @@ def test_applied_means_this_very_text() -> None:
 
     def seen(name: str, stamp: str | None) -> NodeFacts:
         annotations = {} if stamp is None else {STAMP: stamp}
-        return replace(NodeFacts(), objects=({"metadata": {"name": name, "annotations": annotations}}, {"metadata": {"name": "x"}}))
+        return replace(
+            NodeFacts(), objects=({"metadata": {"name": name, "annotations": annotations}}, {"metadata": {"name": "x"}})
+        )
 
     assert applied(wanted, seen("kube-flannel-ds", wanted.stamp))
     assert not applied(wanted, seen("kube-flannel-ds", "0" * 16))
@@ -150,7 +167,9 @@ def test_applying_is_server_side_and_only_over_what_is_ours() -> None:
 def test_a_namespace_comes_before_what_is_to_be_in_it_first() -> None:
     others, namespace, login, apply = made("monitoring").step("addons.monitoring", "x", before=("LOGIN",)).commands
     assert "custom-columns" in others and login == "LOGIN"
-    assert namespace.startswith("sed '/^---$/q' /var/lib/kubefab/manifests/monitoring.yaml | kubectl apply --server-side ")
+    assert namespace.startswith(
+        "sed '/^---$/q' /var/lib/kubefab/manifests/monitoring.yaml | kubectl apply --server-side "
+    )
     assert documents("monitoring")[0]["kind"] == "Namespace" and apply.endswith("/monitoring.yaml")
 
 
@@ -169,7 +188,11 @@ PODS = {
 
 
 def test_our_namespaces_say_what_they_let_in() -> None:
-    found = {d["metadata"]["name"]: d["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] for d in EVERYTHING if d["kind"] == "Namespace"}
+    found = {
+        d["metadata"]["name"]: d["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for d in EVERYTHING
+        if d["kind"] == "Namespace"
+    }
     assert found == ENFORCED
 
 
@@ -179,13 +202,26 @@ def test_pods_are_restricted(name: str) -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(pod)
     for volume in pod.get("volumes", []):
         (kind,) = set(volume) - {"name"}
-        assert kind in ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
+        assert kind in (
+            "configMap",
+            "csi",
+            "downwardAPI",
+            "emptyDir",
+            "ephemeral",
+            "persistentVolumeClaim",
+            "projected",
+            "secret",
+        )
     context = pod["securityContext"]
     assert context["runAsNonRoot"] is True and context["runAsUser"] > 0 and context["runAsGroup"] > 0
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in (*pod.get("initContainers", []), *pod["containers"]):
         own = container["securityContext"]
-        assert own == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert own == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert not any("hostPort" in port for port in container.get("ports", []))
         assert {*container["resources"]["requests"], *container["resources"]["limits"]} == {"cpu", "memory"}
 
@@ -198,14 +234,24 @@ def test_a_pod_has_a_token_only_to_use_it(name: str) -> None:
 def test_flannel_has_its_two_capabilities_and_no_more() -> None:
     pod = PODS["kube-flannel/kube-flannel-ds"]
     (plugin,), (daemon,) = pod["initContainers"], pod["containers"]
-    assert daemon["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW", "DAC_OVERRIDE"]}
+    assert daemon["securityContext"]["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["NET_ADMIN", "NET_RAW", "DAC_OVERRIDE"],
+    }
     assert plugin["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]}
     assert not daemon["securityContext"]["privileged"] and not daemon["securityContext"]["allowPrivilegeEscalation"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert {v["hostPath"]["path"] for v in pod["volumes"] if "hostPath" in v} == {"/run/flannel", "/opt/cni/bin", "/etc/cni/net.d", "/run/xtables.lock"}
+    assert {v["hostPath"]["path"] for v in pod["volumes"] if "hostPath" in v} == {
+        "/run/flannel",
+        "/opt/cni/bin",
+        "/etc/cni/net.d",
+        "/run/xtables.lock",
+    }
     for probe in (daemon["livenessProbe"], daemon["readinessProbe"]):
         assert probe["httpGet"] == {"host": "127.0.0.1", "path": "/healthz", "port": 8471}
-    assert {"--healthz-ip=127.0.0.1", "--healthz-port=8471"} <= set(daemon["args"]), "nobody but the kubelet needs to reach it"
+    assert {"--healthz-ip=127.0.0.1", "--healthz-port=8471"} <= set(daemon["args"]), (
+        "nobody but the kubelet needs to reach it"
+    )
 
 
 # --- InfluxDB's login
@@ -223,9 +269,14 @@ def test_influxdb_asks_for_a_login_that_only_pods_of_it_and_telegraf_have() -> N
     pod = one("monitoring", "Deployment")["spec"]["template"]["spec"]
     (first,), (server,) = pod["initContainers"], pod["containers"]
     assert variables(server)["INFLUXDB_HTTP_AUTH_ENABLED"] == "true"
-    assert (variables(server)["INFLUX_USERNAME"], variables(server)["INFLUX_PASSWORD"]) == ("kubefab", secret("kubefab"))
+    assert (variables(server)["INFLUX_USERNAME"], variables(server)["INFLUX_PASSWORD"]) == (
+        "kubefab",
+        secret("kubefab"),
+    )
     assert (variables(first)["ADMIN"], variables(first)["TELEGRAF"]) == (secret("kubefab"), secret("telegraf"))
-    assert variables(first)["INFLUXDB_HTTP_BIND_ADDRESS"].startswith("127.0.0.1:"), "until the admin is made, nobody else can reach it"
+    assert variables(first)["INFLUXDB_HTTP_BIND_ADDRESS"].startswith("127.0.0.1:"), (
+        "until the admin is made, nobody else can reach it"
+    )
     assert variables(first)["INFLUXDB_META_DIR"] == variables(server)["INFLUXDB_META_DIR"]
     telegraf = one("monitoring", "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
     assert variables(telegraf)["INFLUXDB_PASSWORD"] == secret("telegraf"), "not the admin's"
@@ -237,15 +288,21 @@ def test_no_password_is_an_argument() -> None:
     (first,) = one("monitoring", "Deployment")["spec"]["template"]["spec"]["initContainers"]
     script = first["args"][0]
     told = [line for line in script.splitlines() if "PASSWORD" in line]
-    assert told and all(line.strip().startswith("printf ") and "| influx" in line for line in told), "printf is the shell's own"
+    assert told and all(line.strip().startswith("printf ") and "| influx" in line for line in told), (
+        "printf is the shell's own"
+    )
     assert "-execute" not in script and "-password" not in script
 
 
 def test_without_a_login_it_is_the_manuals() -> None:
     env = environment(influxdb_login="no")
     text = made("monitoring", env).text
-    assert not any(word in text for word in ("AUTH_ENABLED", "PASSWORD", "initContainers", "influxdb-login", "username"))
-    assert made("monitoring", env).stamp != made("monitoring").stamp, "a cluster made with a login is changed by the next bootstrap"
+    assert not any(
+        word in text for word in ("AUTH_ENABLED", "PASSWORD", "initContainers", "influxdb-login", "username")
+    )
+    assert made("monitoring", env).stamp != made("monitoring").stamp, (
+        "a cluster made with a login is changed by the next bootstrap"
+    )
 
 
 def test_where_policies_are_enforced_influxdb_is_for_telegraf_and_from_outside() -> None:

@@ -62,7 +62,34 @@ DIGEST = {
     ],
     "X2": ["reboot"],
 }  # fmt: skip
-IDS = ["P1", "P2", "I1", "I2", "I3", "I4", "I5", "R1", "R2", "M1", "M2", "N1", "N2", "N3", "N4", "J1", "J2", "J3", "J4", "A1", "A2", "A3", "A4", "A5", "X1", "X2"]
+IDS = [
+    "P1",
+    "P2",
+    "I1",
+    "I2",
+    "I3",
+    "I4",
+    "I5",
+    "R1",
+    "R2",
+    "M1",
+    "M2",
+    "N1",
+    "N2",
+    "N3",
+    "N4",
+    "J1",
+    "J2",
+    "J3",
+    "J4",
+    "A1",
+    "A2",
+    "A3",
+    "A4",
+    "A5",
+    "X1",
+    "X2",
+]
 
 
 def cluster(name: str) -> Environment:
@@ -78,10 +105,24 @@ def xenial(name: str = "w1", **changes: object) -> NodeFacts:
     return replace(NodeFacts(os_id="ubuntu", os_version="16.04", hostname=name, boot_id="one"), **changes)
 
 
-def actions(phase: str, facts: NodeFacts, *, env: Environment | None = None, control: NodeFacts | None = None, choices: Choices | None = None) -> list[Action]:
+def actions(
+    phase: str,
+    facts: NodeFacts,
+    *,
+    env: Environment | None = None,
+    control: NodeFacts | None = None,
+    choices: Choices | None = None,
+) -> list[Action]:
     env = env or made()
     node = next(n for n in env.nodes if n.name == facts.hostname)
-    context = Context(env, node, facts, recipe_for(env), control=control or (facts if node.control_plane else None), choices=choices or Choices())
+    context = Context(
+        env,
+        node,
+        facts,
+        recipe_for(env),
+        control=control or (facts if node.control_plane else None),
+        choices=choices or Choices(),
+    )
     return list(bare(for_release(env, [EVERY[phase]])[0])(context))
 
 
@@ -107,7 +148,10 @@ def test_each_command_of_the_digest_is_there_word_for_word(id: str, name: str) -
 @pytest.mark.parametrize("name", VALUES)
 def test_i2_the_apt_source(name: str) -> None:
     file = phases.sources_file(Manual(cluster(name)))
-    assert (file.path, file.content) == ("/etc/apt/sources.list.d/kubernetes.list", "deb http://apt.kubernetes.io/ kubernetes-xenial main\n")
+    assert (file.path, file.content) == (
+        "/etc/apt/sources.list.d/kubernetes.list",
+        "deb http://apt.kubernetes.io/ kubernetes-xenial main\n",
+    )
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -121,7 +165,10 @@ def test_the_rendering_has_every_id_and_every_line_in_the_manuals_order(name: st
     assert set(re.findall(r"^([A-Z]\d) ", text, flags=re.M)) == set(IDS)
     fresh, _, rest = text.partition("(P2)")
     whole = {"fresh": fresh, "rest": rest}
-    places = [whole["rest" if line.id[0] in "X" or line.id == "P2" else "fresh"].find(_shown(line)) for line in Manual(cluster(name)).lines()]
+    places = [
+        whole["rest" if line.id[0] in "X" or line.id == "P2" else "fresh"].find(_shown(line))
+        for line in Manual(cluster(name)).lines()
+    ]
     assert -1 not in places
     order = [line.id for line in Manual(cluster(name)).lines()]
     assert order == sorted(order, key=IDS.index)
@@ -148,7 +195,9 @@ def test_every_script_is_bash() -> None:
                 if isinstance(action, Step):
                     text = script.render(action.id, action.commands, action.files)
                 elif isinstance(action, Wait):
-                    text = script.render(action.id, (action.probe, *(line for r in action.remedies for line in r.commands)))
+                    text = script.render(
+                        action.id, (action.probe, *(line for r in action.remedies for line in r.commands))
+                    )
                 else:
                     continue
                 done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
@@ -175,7 +224,14 @@ def test_addresses_are_settings() -> None:
         legacy_daemon_url="http://m/docker?a=1&b=$(2)", legacy_influx_image="m/shell:1",
     )  # fmt: skip
     text = "\n".join([*(line.run for line in Manual(env).lines()), Manual(env).sources])
-    for part in ("http://m/key |", "deb http://m/apt xenial main\n", "'http://m/y/flannel?network=10.44.0.0/16'", "http://m/y/dashboard", "'http://m/docker?a=1&b=$(2)'", "--image=m/shell:1 "):
+    for part in (
+        "http://m/key |",
+        "deb http://m/apt xenial main\n",
+        "'http://m/y/flannel?network=10.44.0.0/16'",
+        "http://m/y/dashboard",
+        "'http://m/docker?a=1&b=$(2)'",
+        "--image=m/shell:1 ",
+    ):
         assert part in text
     assert "google" not in text and "cocktail" not in text
 
@@ -217,7 +273,9 @@ def test_release_from_either_option() -> None:
             release(*wrong)
 
 
-def test_a_reset_by_the_manuals_list_says_what_else_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reset_by_the_manuals_list_says_what_else_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("builtins.input", lambda text: "test")
     for manual in (True, False):
         env = with_release(environment(), "1.5" if manual else "")
@@ -249,7 +307,9 @@ def test_p1_a_new_machine_needs_nothing() -> None:
 def test_p2_an_earlier_clusters_link_means_reset_docker_stopped_and_a_reboot(name: str) -> None:
     found = actions("prep", xenial(links=links(name), packages=ALL), choices=Choices(agreed=True))
     assert ids(found) == ["prep.leftovers", "prep.reboot", "…prep.back", "…prep.interfaces"]
-    assert commands(found)[0] == "kubeadm reset" and "docker stop" in commands(found)[1] and "reboot" in commands(found)[2]
+    assert (
+        commands(found)[0] == "kubeadm reset" and "docker stop" in commands(found)[1] and "reboot" in commands(found)[2]
+    )
     back = wait(found, "prep.back")
     assert back.reboots and back.until("one\n") and back.until("") and back.until("two\n") is None
     look = wait(found, "prep.interfaces")
@@ -260,7 +320,11 @@ def test_p2_an_earlier_clusters_link_means_reset_docker_stopped_and_a_reboot(nam
 
 @pytest.mark.parametrize(
     ("docker", "said"),
-    [((), "No container runs here that is not Kubernetes'"), (("shop-db", "web"), "not for Kubernetes: shop-db, web"), (("?",), "is not known")],
+    [
+        ((), "No container runs here that is not Kubernetes'"),
+        (("shop-db", "web"), "not for Kubernetes: shop-db, web"),
+        (("?",), "is not known"),
+    ],
 )
 def test_p2_stops_until_it_is_agreed_to_and_names_what_docker_runs(docker: tuple[str, ...], said: str) -> None:
     (stop,) = actions("prep", xenial(links=links("cni0"), packages=ALL, docker=docker))
@@ -269,12 +333,20 @@ def test_p2_stops_until_it_is_agreed_to_and_names_what_docker_runs(docker: tuple
 
 
 def test_p2_never_touches_a_member() -> None:
-    assert actions("prep", xenial(links=links("cni0", "flannel.1"), traces=frozenset({"/etc/kubernetes/kubelet.conf"}), packages=ALL)) == []
+    assert (
+        actions(
+            "prep",
+            xenial(links=links("cni0", "flannel.1"), traces=frozenset({"/etc/kubernetes/kubelet.conf"}), packages=ALL),
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("phase", ["prep", "reset"])
 def test_a_mounted_volume_stops_it(phase: str) -> None:
-    found = actions(phase, xenial(links=links("cni0"), packages=ALL, mounts=(Mount("ext4", "/var/lib/kubelet/pods/x"),)))
+    found = actions(
+        phase, xenial(links=links("cni0"), packages=ALL, mounts=(Mount("ext4", "/var/lib/kubelet/pods/x"),))
+    )
     assert [type(a) for a in found] == [Stop]
 
 
@@ -287,8 +359,15 @@ def test_install_is_done_once() -> None:
 
 def test_m1_once_up_is_never_initialised_again_and_half_done_is_taken_back() -> None:
     assert actions("master", xenial("cp1", api_ready=True)) == []
-    assert ids(actions("master", xenial("cp1", undo=frozenset({"started", "done"})))) == ["master.kubelet", "…master.api"]
-    assert ids(actions("master", xenial("cp1", undo=frozenset({"started"})))) == ["master.clear", "master.init", "…master.api"]
+    assert ids(actions("master", xenial("cp1", undo=frozenset({"started", "done"})))) == [
+        "master.kubelet",
+        "…master.api",
+    ]
+    assert ids(actions("master", xenial("cp1", undo=frozenset({"started"})))) == [
+        "master.clear",
+        "master.init",
+        "…master.api",
+    ]
 
 
 def test_m2_a_slow_init_points_to_the_aws_console() -> None:
@@ -304,7 +383,10 @@ PODS = "NAME                       READY     STATUS              RESTARTS   AGE\
     [
         ("kube-dns-1   4/4       Running             0          1m\n", None),
         ("kube-dns-1   0/4       Pending             0          1m\n", "kube-dns-1 Pending"),
-        ("kube-dns-1   0/4       ContainerCreating   0          1m\nflannel-x    2/2       Running             0          1m\n", "kube-dns-1 ContainerCreating"),
+        (
+            "kube-dns-1   0/4       ContainerCreating   0          1m\nflannel-x    2/2       Running             0          1m\n",
+            "kube-dns-1 ContainerCreating",
+        ),
         ("kube-dns-1   3/4       CrashLoopBackOff    9          9m\n", "kube-dns-1 CrashLoopBackOff"),
     ],
 )
@@ -318,7 +400,10 @@ def test_n2_no_pods_and_no_answer_mean_wait() -> None:
 
 
 def ifconfig(*names: str, inside: str = "10.44.0.1") -> str:
-    return "\n\n".join(f"{n:<9} Link encap:Ethernet\n          inet addr:{inside}  Bcast:0.0.0.0  Mask:255.255.255.0\n          UP  MTU:1450  Metric:1" for n in names)
+    return "\n\n".join(
+        f"{n:<9} Link encap:Ethernet\n          inet addr:{inside}  Bcast:0.0.0.0  Mask:255.255.255.0\n          UP  MTU:1450  Metric:1"
+        for n in names
+    )
 
 
 def test_n3_both_links_in_the_range_then_the_kubelet_is_restarted_then_n4() -> None:
@@ -329,7 +414,11 @@ def test_n3_both_links_in_the_range_then_the_kubelet_is_restarted_then_n4() -> N
     assert look.until(ifconfig("eth0", "flannel.1")) == "no cni0"
     assert "not in 10.44.0.0/16" in (look.until(ifconfig("cni0", "flannel.1", inside="10.99.0.1")) or "")
     assert [r.commands for r in look.remedies] == [("systemctl restart kubelet",)]
-    assert "N4" in look.hint and "fab -H cp1 reset" not in look.hint and "`inv cluster.reset --env test --kubernetes 1.5`" in look.hint
+    assert (
+        "N4" in look.hint
+        and "fab -H cp1 reset" not in look.hint
+        and "`inv cluster.reset --env test --kubernetes 1.5`" in look.hint
+    )
 
 
 def test_n_nothing_to_do_when_the_links_are_right_and_nothing_without_an_api() -> None:
@@ -361,7 +450,12 @@ def test_j4_the_control_plane_lists_the_node(output: str, seen: str | None) -> N
 
 
 def member(**changes: object) -> NodeFacts:
-    values = {"traces": frozenset({"/etc/kubernetes/kubelet.conf"}), "units": KUBELET, "undo": frozenset({"started", "done"}), "links": links("flannel.1")}
+    values = {
+        "traces": frozenset({"/etc/kubernetes/kubelet.conf"}),
+        "units": KUBELET,
+        "undo": frozenset({"started", "done"}),
+        "links": links("flannel.1"),
+    }
     return xenial(**(values | changes))
 
 
@@ -370,7 +464,10 @@ def test_a_member_joins_once_and_a_broken_join_is_taken_back() -> None:
     assert actions("join", member(), control=control) == []
     assert ids(actions("join", member(units={}), control=control))[0] == "join.kubelet"
     assert ids(actions("join", member(undo=frozenset({"started"})), control=control))[:2] == ["join.clear", "join.join"]
-    assert ids(actions("join", member(), control=replace(control, nodes=(api_node("cp1"),))))[:2] == ["join.clear", "join.join"]
+    assert ids(actions("join", member(), control=replace(control, nodes=(api_node("cp1"),))))[:2] == [
+        "join.clear",
+        "join.join",
+    ]
 
 
 def test_a1_to_a5() -> None:
@@ -380,14 +477,22 @@ def test_a1_to_a5() -> None:
     assert policy.changes and policy.interval == 5, "A4: the command itself is repeated"
     assert ["A5" in r.title for r in policy.remedies] == [True]
     assert "influxdb|heapster" in policy.remedies[0].commands[0]
-    assert actions("addons", xenial("cp1", api_ready=True, undo=frozenset({"dashboard", "monitoring", "retention"}))) == []
+    assert (
+        actions("addons", xenial("cp1", api_ready=True, undo=frozenset({"dashboard", "monitoring", "retention"}))) == []
+    )
 
 
 @pytest.mark.parametrize(
     ("output", "seen"),
     [
-        ("name     duration   shardGroupDuration   replicaN   default\nautogen  0s  168h0m0s  1  false\ndefault  0s  168h0m0s  1  true\n", None),
-        ("name     duration   shardGroupDuration   replicaN   default\nautogen  0s  168h0m0s  1  true\ndefault  0s  168h0m0s  1  false\n", "the policy is not the database's default"),
+        (
+            "name     duration   shardGroupDuration   replicaN   default\nautogen  0s  168h0m0s  1  false\ndefault  0s  168h0m0s  1  true\n",
+            None,
+        ),
+        (
+            "name     duration   shardGroupDuration   replicaN   default\nautogen  0s  168h0m0s  1  true\ndefault  0s  168h0m0s  1  false\n",
+            "the policy is not the database's default",
+        ),
         ("Error from server: timed out\n", "Error from server: timed out"),
         ("", "no answer from InfluxDB"),
     ],
@@ -406,7 +511,11 @@ def test_x1_x2_the_list_then_a_reboot_and_nothing_on_a_clean_node() -> None:
 
 def test_x1_leaves_out_what_the_node_has_not() -> None:
     lines = commands(actions("reset", xenial(links=links("cni0"))))
-    assert not [line for line in lines if re.search(r"kubeadm|docker (ps|rm)|systemctl (stop|start|restart) (docker|kubelet)", line)]
+    assert not [
+        line
+        for line in lines
+        if re.search(r"kubeadm|docker (ps|rm)|systemctl (stop|start|restart) (docker|kubelet)", line)
+    ]
     assert "rm -rf /var/lib/cni/" in lines
 
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from fabfile.errors import KubefabError
 from fabfile.text.masking import MASKED, SHORTEST, Masker
 
-SECRETS = st.text(alphabet=string.ascii_letters + string.digits + "!$%&/()=?+*'\"\\ -_.:;<>|^", min_size=SHORTEST, max_size=40)
+SECRETS = st.text(
+    alphabet=string.ascii_letters + string.digits + "!$%&/()=?+*'\"\\ -_.:;<>|^", min_size=SHORTEST, max_size=40
+)
 
 
 @given(st.lists(SECRETS, min_size=1, max_size=5), st.lists(st.text(max_size=20), min_size=1, max_size=6), st.randoms())
@@ -144,7 +146,20 @@ def test_what_looks_like_a_secret_is_taken_for_one(text: str, secret: str) -> No
     assert secret not in Masker().mask(text)
 
 
-@pytest.mark.parametrize("text", ["registry.k8s.io/pause:3.10.2", "w1  install   3 steps", "sha256:" + "a" * 64, "10.44.0.0/16", "v1.36.4", "https://m.example/a@b", "a.b.c.d", "eyJ.is.no", "monkeyJar.a.b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "registry.k8s.io/pause:3.10.2",
+        "w1  install   3 steps",
+        "sha256:" + "a" * 64,
+        "10.44.0.0/16",
+        "v1.36.4",
+        "https://m.example/a@b",
+        "a.b.c.d",
+        "eyJ.is.no",
+        "monkeyJar.a.b",
+    ],
+)
 def test_ordinary_text_stays(text: str) -> None:
     masker = Masker()
     masker.add("hunter2")
@@ -156,7 +171,12 @@ def test_an_error_is_masked_in_all_its_parts() -> None:
 
     register("s3cr3t-of-this-test")
     error = KubefabError("m s3cr3t-of-this-test", "r s3cr3t-of-this-test", "o s3cr3t-of-this-test")
-    assert (str(error), error.message, error.remedy, error.output) == (f"m {MASKED}", f"m {MASKED}", f"r {MASKED}", f"o {MASKED}")
+    assert (str(error), error.message, error.remedy, error.output) == (
+        f"m {MASKED}",
+        f"m {MASKED}",
+        f"r {MASKED}",
+        f"o {MASKED}",
+    )
 
 
 @given(SECRETS, st.text(max_size=20))
@@ -165,7 +185,10 @@ def test_a_value_is_masked_before_json_changes_it(secret: str, text: str) -> Non
     masker.add(secret)
     value = {"seen": f"{text}{secret}", "more": [1, None, True, {f"k {secret}": (secret, 2.5)}]}
     seen = json.loads(json.dumps(masker.masked(value)))
-    assert seen == {"seen": masker.mask(text + secret), "more": [1, None, True, {masker.mask(f"k {secret}"): [masker.mask(secret), 2.5]}]}
+    assert seen == {
+        "seen": masker.mask(text + secret),
+        "more": [1, None, True, {masker.mask(f"k {secret}"): [masker.mask(secret), 2.5]}],
+    }
 
 
 def test_adding_from_many_threads_loses_none() -> None:

@@ -89,12 +89,28 @@ PREP: list[tuple[str, NodeFacts, list[str]]] = [
     ("prepared", PLAIN, []),
     ("an unknown system", fresh(os_id="alpine", os_like=()), ["!prep.system"]),
     ("no systemd", fresh(systemd=False), ["!prep.system"]),
-    ("a derivative is known by its kin", fresh(os_id="pop", os_like=("ubuntu", "debian")), ["prep.modules", "prep.sysctl"]),
+    (
+        "a derivative is known by its kin",
+        fresh(os_id="pop", os_like=("ubuntu", "debian")),
+        ["prep.modules", "prep.sysctl"],
+    ),
     ("an earlier cluster's cni0 (P2)", fresh(links=links("cni0")), ["prep.leftovers", "prep.modules", "prep.sysctl"]),
-    ("an earlier cluster's flannel.1 (P2)", fresh(links=links("flannel.1")), ["prep.leftovers", "prep.modules", "prep.sysctl"]),
-    ("cni0 of the cluster it is in", replace(PLAIN, links=links("cni0"), traces=frozenset({"/var/lib/kubelet/config.yaml"})), []),
+    (
+        "an earlier cluster's flannel.1 (P2)",
+        fresh(links=links("flannel.1")),
+        ["prep.leftovers", "prep.modules", "prep.sysctl"],
+    ),
+    (
+        "cni0 of the cluster it is in",
+        replace(PLAIN, links=links("cni0"), traces=frozenset({"/var/lib/kubelet/config.yaml"})),
+        [],
+    ),
     ("swap on", replace(PLAIN, swaps=("/dev/sda2",)), ["prep.swap"]),
-    ("swap off now, a generator's or a unit's at the next boot", replace(PLAIN, swap_units=("dev-zram0.swap",)), ["prep.swap"]),
+    (
+        "swap off now, a generator's or a unit's at the next boot",
+        replace(PLAIN, swap_units=("dev-zram0.swap",)),
+        ["prep.swap"],
+    ),
     ("swap off now, on at the next boot", replace(PLAIN, fstab_swaps=("/swap.img none swap sw 0 0",)), ["prep.swap"]),
     ("a full disk", fresh(disk_kib=1 << 20), ["!prep.disk"]),
     ("a full disk of a member", member(ENV, disk_kib=1 << 20), []),
@@ -156,14 +172,24 @@ def test_install(facts: NodeFacts, wanted: list[str]) -> None:
 
 def test_install_on_the_other_family() -> None:
     rocky = fresh(os_id="rocky", os_like=("rhel", "centos", "fedora"), os_version="9.6", os_codename="")
-    assert ids(steps(phases.INSTALL, rocky)) == ["install.repository", "install.selinux", "install.packages", "install.containerd", "install.kubelet"]
+    assert ids(steps(phases.INSTALL, rocky)) == [
+        "install.repository",
+        "install.selinux",
+        "install.packages",
+        "install.containerd",
+        "install.kubelet",
+    ]
     text = text_of(steps(phases.INSTALL, rocky))
     assert "dnf -y" in text
     assert "kubelet-1.36.4" in text
     assert "apt" not in text
 
 
-RUNNING = [("a member", member), ("a control plane", control_plane), ("a member whose kubelet is down", lambda env: member(env, units={}))]
+RUNNING = [
+    ("a member", member),
+    ("a control plane", control_plane),
+    ("a member whose kubelet is down", lambda env: member(env, units={})),
+]
 
 
 @pytest.mark.parametrize("make", [row[1] for row in RUNNING], ids=[row[0] for row in RUNNING])
@@ -181,7 +207,10 @@ def test_a_machine_outside_a_cluster_takes_any_release() -> None:
 
 
 def test_the_distributions_docker_is_not_pushed_out() -> None:
-    assert only(steps(phases.INSTALL, replace(PLAIN, packages={"docker.io": "20.10", "containerd": "1.6"}))).id == "install.docker"
+    assert (
+        only(steps(phases.INSTALL, replace(PLAIN, packages={"docker.io": "20.10", "containerd": "1.6"}))).id
+        == "install.docker"
+    )
     stop = only(steps(phases.INSTALL, replace(PLAIN, packages={"containerd": "1.6", "runc": "1.1"})))
     assert isinstance(stop, Stop) and stop.id == "install.conflict"
     assert "containerd 1.6 and runc 1.1" in stop.reason and "`apt-get remove containerd runc`" in stop.remedy
@@ -196,12 +225,19 @@ CONTAINERDS: list[tuple[str, dict[str, str], str, str]] = [
     ("another disk", {"root": "/data/containerd"}, "", "install.containerd-root"),
     ("another state", {"state": "/data/run"}, "", "install.containerd-root"),
     ("another disk, and the inventory says so", {"root": "/data/containerd"}, '{"root": "/data/containerd"}', ""),
-    ("no disk any more, and the inventory has one", {"root": "/data/containerd"}, '{"root": "/srv/containerd"}', "install.containerd-root"),
+    (
+        "no disk any more, and the inventory has one",
+        {"root": "/data/containerd"},
+        '{"root": "/srv/containerd"}',
+        "install.containerd-root",
+    ),
     ("not TOML", {"unread": "yes"}, "", "install.containerd-unread"),
 ]
 
 
-@pytest.mark.parametrize(("found", "setting", "stop"), [row[1:] for row in CONTAINERDS], ids=[row[0] for row in CONTAINERDS])
+@pytest.mark.parametrize(
+    ("found", "setting", "stop"), [row[1:] for row in CONTAINERDS], ids=[row[0] for row in CONTAINERDS]
+)
 def test_containerds_disk_is_not_moved_without_a_word(found: dict[str, str], setting: str, stop: str) -> None:
     env = environment(**({"containerd_config": setting} if setting else {}))
     made = list(steps(phases.INSTALL, replace(PLAIN, containerd=found), env))
@@ -224,17 +260,50 @@ def test_purge_leaves_the_containerd_that_docker_needs(docker: bool) -> None:
 
 
 def purge_of(facts: NodeFacts) -> Step | None:
-    return next((a for a in steps(phases.RESET, facts, choices=Choices(purge=True)) if isinstance(a, Step) and a.id == "reset.packages"), None)
+    return next(
+        (
+            a
+            for a in steps(phases.RESET, facts, choices=Choices(purge=True))
+            if isinstance(a, Step) and a.id == "reset.packages"
+        ),
+        None,
+    )
 
 
-@given(st.sets(st.sampled_from(WANTED)), st.sets(st.sampled_from(WANTED)), st.booleans(), st.booleans(), st.sampled_from(["debian", "rocky"]))
-def test_purge_removes_exactly_what_we_brought(there: set[str], before: set[str], noted: bool, docker: bool, system: str) -> None:
+@given(
+    st.sets(st.sampled_from(WANTED)),
+    st.sets(st.sampled_from(WANTED)),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["debian", "rocky"]),
+)
+def test_purge_removes_exactly_what_we_brought(
+    there: set[str], before: set[str], noted: bool, docker: bool, system: str
+) -> None:
     packages = dict.fromkeys(there, "1.0-1") | ({"docker-ce": "29"} if docker else {})
-    facts = replace(DONE, os_id=system, packages=packages, held=frozenset(there), before=dict.fromkeys(before, "ii") if noted else None)
+    facts = replace(
+        DONE,
+        os_id=system,
+        packages=packages,
+        held=frozenset(there),
+        before=dict.fromkeys(before, "ii") if noted else None,
+    )
     found = purge_of(facts)
-    removed = {name for line in (found.commands if found else ()) if " purge " in line or " remove " in line for name in line.split()} & set(WANTED)
+    removed = {
+        name
+        for line in (found.commands if found else ())
+        if " purge " in line or " remove " in line
+        for name in line.split()
+    } & set(WANTED)
     assert removed == (there - before - ({"containerd.io"} if docker else set()) if noted else set())
-    unheld = {name for a in steps(phases.RESET, facts) if isinstance(a, Step) for line in a.commands if "unhold" in line for name in line.split()[2:]}
+    unheld = {
+        name
+        for a in steps(phases.RESET, facts)
+        if isinstance(a, Step)
+        for line in a.commands
+        if "unhold" in line
+        for name in line.split()[2:]
+    }
     assert unheld == (there & before if noted else set()), "nobody held them before us"
 
 
@@ -261,13 +330,15 @@ def test_versions_are_pinned_and_held() -> None:
     hold = "apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools"
     assert hold in text
     (alone,) = steps(phases.INSTALL, replace(DONE, held=DONE.held - {"cri-tools"}))
-    assert isinstance(alone, Step) and alone.commands[-1] == hold and "apt-get" not in text_of([alone]), "installing once more would bring a newer containerd.io"
+    assert isinstance(alone, Step) and alone.commands[-1] == hold and "apt-get" not in text_of([alone]), (
+        "installing once more would bring a newer containerd.io"
+    )
 
 
 def test_a_repositorys_key_is_checked_unless_told_otherwise() -> None:
     assert "DE15B14486CD377B9E876E1A234654DA9A296436" in text_of(steps(phases.INSTALL, PLAIN))
     env = environment(packages_key_fingerprint="", containerd_key_fingerprint="")
-    assert "grep \"^fpr:" not in text_of(steps(phases.INSTALL, PLAIN, env))
+    assert 'grep "^fpr:' not in text_of(steps(phases.INSTALL, PLAIN, env))
 
 
 LOCKS = [("", None), ("\n", None), ("unattended-upgr (pid 812)\n", "held by unattended-upgr (pid 812)")]
@@ -282,11 +353,15 @@ def test_the_package_locks_holder_is_named(seen: str, verdict: str | None) -> No
 
 # --- registry (R1, R2)
 
+
 def test_without_a_registry_only_images_are_fetched_ahead() -> None:
     assert ids(steps(phases.REGISTRY, DONE)) == []
     assert ids(steps(phases.REGISTRY, replace(DONE, images=frozenset()))) == ["registry.images"]
     some = frozenset(list(recipe(ENV).worker_images)[:1])
-    assert text_of(steps(phases.REGISTRY, replace(DONE, images=some))).count("crictl pull") == len(recipe(ENV).worker_images) - 1
+    assert (
+        text_of(steps(phases.REGISTRY, replace(DONE, images=some))).count("crictl pull")
+        == len(recipe(ENV).worker_images) - 1
+    )
 
 
 @pytest.mark.parametrize(("image", "listed"), [
@@ -294,7 +369,9 @@ def test_without_a_registry_only_images_are_fetched_ahead() -> None:
     ("flannel", "docker.io/library/flannel:latest"),
     ("ghcr.io/flannel-io/flannel@sha256:" + "a" * 64, "anything"),
 ])  # fmt: skip
-def test_an_image_is_known_by_its_full_name_and_one_named_by_digest_is_left_to_the_kubelet(image: str, listed: str) -> None:
+def test_an_image_is_known_by_its_full_name_and_one_named_by_digest_is_left_to_the_kubelet(
+    image: str, listed: str
+) -> None:
     env = environment(flannel_image=image)
     facts = installed(env)
     facts = replace(facts, images=facts.images - {image} | {listed})
@@ -305,7 +382,9 @@ def test_a_member_is_left_to_its_kubelet() -> None:
     assert ids(steps(phases.REGISTRY, member(ENV, images=frozenset()), control=HEALTHY["cp1"])) == []
 
 
-PRIVATE = environment(registry="10.2.0.5:5000", registry_user="kubefab", registry_password="pässwörd'$x", registry_mirrors="docker.io")
+PRIVATE = environment(
+    registry="10.2.0.5:5000", registry_user="kubefab", registry_password="pässwörd'$x", registry_mirrors="docker.io"
+)
 
 
 def test_a_private_registry_is_proved_by_a_canary() -> None:
@@ -336,21 +415,64 @@ INIT: list[tuple[str, NodeFacts, list[str]]] = [
     ("ready for it", MASTER, ["master.init", "…master.api"]),
     ("answers", control_plane(ENV), []),
     ("answers, and we never made it", control_plane(ENV, undo=frozenset()), ["master.proof"]),
-    ("answers, but our init never ended", control_plane(ENV, undo=frozenset({"init-started"})), ["master.clear", "master.init", "…master.api"]),
-    ("answers, our init never ended, and its nodes cannot be read", control_plane(ENV, undo=frozenset({"init-started"}), nodes=()), ["!master.nodes"]),
+    (
+        "answers, but our init never ended",
+        control_plane(ENV, undo=frozenset({"init-started"})),
+        ["master.clear", "master.init", "…master.api"],
+    ),
+    (
+        "answers, our init never ended, and its nodes cannot be read",
+        control_plane(ENV, undo=frozenset({"init-started"}), nodes=()),
+        ["!master.nodes"],
+    ),
     ("somebody's etcd", replace(MASTER, etcd=("member",)), ["!master.etcd"]),
-    ("somebody's etcd, and an init that hardly began", with_undo(replace(MASTER, etcd=("member",)), "init-started"), ["!master.etcd"]),
-    ("something beside our etcd", with_undo(replace(MASTER, etcd=("default", "member")), "init-started", traces=[ETCD_YAML]), ["!master.etcd"]),
-    ("an init that ended halfway, with its etcd", with_undo(replace(MASTER, etcd=("member",)), "init-started", traces=[ETCD_YAML]),
-     ["master.clear", "master.init", "…master.api"]),
-    ("its taking back ended halfway", with_undo(replace(MASTER, etcd=("member",)), "init-started", "etcd"), ["master.clear", "master.init", "…master.api"]),
-    ("answers and has members, though we never noted it", control_plane(ENV, undo=frozenset({"init-started"}), members=("cp1", "w1")), ["master.proof"]),
-    ("an init of ours that ended halfway", with_undo(MASTER, "init-started", traces=[API_SERVER]), ["master.clear", "master.init", "…master.api"]),
-    ("an init of ours that hardly began", with_undo(MASTER, "init-started"), ["master.clear", "master.init", "…master.api"]),
+    (
+        "somebody's etcd, and an init that hardly began",
+        with_undo(replace(MASTER, etcd=("member",)), "init-started"),
+        ["!master.etcd"],
+    ),
+    (
+        "something beside our etcd",
+        with_undo(replace(MASTER, etcd=("default", "member")), "init-started", traces=[ETCD_YAML]),
+        ["!master.etcd"],
+    ),
+    (
+        "an init that ended halfway, with its etcd",
+        with_undo(replace(MASTER, etcd=("member",)), "init-started", traces=[ETCD_YAML]),
+        ["master.clear", "master.init", "…master.api"],
+    ),
+    (
+        "its taking back ended halfway",
+        with_undo(replace(MASTER, etcd=("member",)), "init-started", "etcd"),
+        ["master.clear", "master.init", "…master.api"],
+    ),
+    (
+        "answers and has members, though we never noted it",
+        control_plane(ENV, undo=frozenset({"init-started"}), members=("cp1", "w1")),
+        ["master.proof"],
+    ),
+    (
+        "an init of ours that ended halfway",
+        with_undo(MASTER, "init-started", traces=[API_SERVER]),
+        ["master.clear", "master.init", "…master.api"],
+    ),
+    (
+        "an init of ours that hardly began",
+        with_undo(MASTER, "init-started"),
+        ["master.clear", "master.init", "…master.api"],
+    ),
     ("once up, silent now", control_plane(ENV, api_ready=False), ["master.kubelet", "…master.api"]),
-    ("once up, its manifests gone", with_undo(MASTER, "init-started", "initialised"), ["master.kubelet", "…master.api"]),
+    (
+        "once up, its manifests gone",
+        with_undo(MASTER, "init-started", "initialised"),
+        ["master.kubelet", "…master.api"],
+    ),
     ("somebody else's", with_undo(MASTER, traces=[API_SERVER]), ["!master.foreign"]),
-    ("admin.conf alone proves nothing", with_undo(MASTER, traces=["/etc/kubernetes/admin.conf"]), ["master.init", "…master.api"]),
+    (
+        "admin.conf alone proves nothing",
+        with_undo(MASTER, traces=["/etc/kubernetes/admin.conf"]),
+        ["master.init", "…master.api"],
+    ),
     ("too little memory", replace(MASTER, memory_kib=1 << 20), ["!master.memory"]),
 ]
 
@@ -360,9 +482,18 @@ def test_master(facts: NodeFacts, wanted: list[str]) -> None:
     assert ids(steps(phases.MASTER, facts)) == wanted
 
 
-@given(st.sets(st.sampled_from(["init-started", "initialised", "joined", "canary"])), st.sets(st.sampled_from(TRACES)), st.booleans())
+@given(
+    st.sets(st.sampled_from(["init-started", "initialised", "joined", "canary"])),
+    st.sets(st.sampled_from(TRACES)),
+    st.booleans(),
+)
 def test_a_control_plane_that_was_once_up_is_never_taken_back(undo: set[str], traces: set[str], kubelet: bool) -> None:
-    facts = replace(MASTER, undo=frozenset(undo | {"initialised"}), traces=frozenset(traces), units={**MASTER.units, "kubelet": Unit(kubelet, True)})
+    facts = replace(
+        MASTER,
+        undo=frozenset(undo | {"initialised"}),
+        traces=frozenset(traces),
+        units={**MASTER.units, "kubelet": Unit(kubelet, True)},
+    )
     text = text_of(steps(phases.MASTER, facts))
     assert "kubeadm reset" not in text
     assert "kubeadm init" not in text
@@ -385,7 +516,14 @@ def test_the_token_is_in_a_private_file_and_in_no_command() -> None:
 
 @pytest.mark.parametrize(
     ("seen", "verdict"),
-    [("ok\n", None), ("", "nothing"), ("E1124 memcache\nThe connection to the server 10.2.0.1:6443 was refused\n", "The connection to the server 10.2.0.1:6443 was refused")],
+    [
+        ("ok\n", None),
+        ("", "nothing"),
+        (
+            "E1124 memcache\nThe connection to the server 10.2.0.1:6443 was refused\n",
+            "The connection to the server 10.2.0.1:6443 was refused",
+        ),
+    ],
 )
 def test_the_api_answers_ok_or_it_does_not(seen: str, verdict: str | None) -> None:
     wait = steps(phases.MASTER, MASTER)[-1]
@@ -400,10 +538,26 @@ NET: list[tuple[str, NodeFacts, list[str]]] = [
     ("no API", MASTER, ["!network.control-plane"]),
     ("not applied", control_plane(ENV), ["network.flannel", "…network.pods", "…network.interfaces"]),
     ("applied, links right", control_plane(ENV, stamped=ALL_STAMPED), []),
-    ("applied, no cni0: add-ons will see to a first pod", control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1")), []),
-    ("applied, no flannel.1", control_plane(ENV, stamped=ALL_STAMPED, links=links("cni0")), ["…network.pods", "…network.interfaces"]),
-    ("another range (N4)", control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1", "cni0", inside="10.99.0")), ["…network.pods", "…network.interfaces"]),
-    ("applied with another pod CIDR", control_plane(environment(pod_cidr="10.45.0.0/16"), stamped=("flannel",)), ["network.flannel", "…network.pods", "…network.interfaces"]),
+    (
+        "applied, no cni0: add-ons will see to a first pod",
+        control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1")),
+        [],
+    ),
+    (
+        "applied, no flannel.1",
+        control_plane(ENV, stamped=ALL_STAMPED, links=links("cni0")),
+        ["…network.pods", "…network.interfaces"],
+    ),
+    (
+        "another range (N4)",
+        control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1", "cni0", inside="10.99.0")),
+        ["…network.pods", "…network.interfaces"],
+    ),
+    (
+        "applied with another pod CIDR",
+        control_plane(environment(pod_cidr="10.45.0.0/16"), stamped=("flannel",)),
+        ["network.flannel", "…network.pods", "…network.interfaces"],
+    ),
 ]
 
 
@@ -416,11 +570,17 @@ PODS = [
     ("", "no pods yet"),
     ("No resources found", "No resources found"),
     ("kube-system etcd-cp1 1/1 Running 0 1s", "no flannel pod yet"),
-    ("kube-flannel kube-flannel-ds-x 1/1 Running 0 1s\nkube-system coredns-a 0/1 ContainerCreating 0 1s", "coredns-a ContainerCreating"),
+    (
+        "kube-flannel kube-flannel-ds-x 1/1 Running 0 1s\nkube-system coredns-a 0/1 ContainerCreating 0 1s",
+        "coredns-a ContainerCreating",
+    ),
     ("kube-flannel kube-flannel-ds-x 0/1 Running 0 1s", "kube-flannel-ds-x Running"),
     ("kube-flannel kube-flannel-ds-x 1/1 Running 0 1s\nkube-system job-a 0/1 Completed 0 1s", None),
     ("kube-flannel kube-flannel-ds-x 1/1 Running 0 1s\nkube-system etcd-cp1 1/1 Running 2 (3m ago) 1s", None),
-    ("The connection to the server was refused - did you specify the right host or port?", "The connection to the server was refused - did you specify the right host or port?"),
+    (
+        "The connection to the server was refused - did you specify the right host or port?",
+        "The connection to the server was refused - did you specify the right host or port?",
+    ),
 ]
 
 
@@ -441,12 +601,27 @@ JOIN: list[tuple[str, NodeFacts, NodeFacts | None, list[str]]] = [
     ("ready for it", DONE, CONTROL, ENTER),
     ("planned, nobody observed", DONE, None, ENTER),
     ("a join that ended halfway", with_undo(DONE, "join-started"), CONTROL, ["join.clear", *ENTER]),
-    ("power cut in the middle", with_undo(DONE, "join-started", traces=[KUBELET_CONF]), CONTROL, ["join.clear", *ENTER]),
-    ("a bootstrap kubeconfig left over", with_undo(DONE, traces=["/etc/kubernetes/bootstrap-kubelet.conf"]), CONTROL, ["join.clear", *ENTER]),
+    (
+        "power cut in the middle",
+        with_undo(DONE, "join-started", traces=[KUBELET_CONF]),
+        CONTROL,
+        ["join.clear", *ENTER],
+    ),
+    (
+        "a bootstrap kubeconfig left over",
+        with_undo(DONE, traces=["/etc/kubernetes/bootstrap-kubelet.conf"]),
+        CONTROL,
+        ["join.clear", *ENTER],
+    ),
     ("a member", member(ENV), LISTED, []),
     ("a member that is not Ready", member(ENV), SICK, ["…join.ready"]),
     ("a member without flannel.1 (J3)", member(ENV, links=links("cni0")), LISTED, ["…join.flannel"]),
-    ("a member whose kubelet is stopped", member(ENV, units=STOPPED), LISTED, ["join.kubelet", "…join.flannel", "…join.ready"]),
+    (
+        "a member whose kubelet is stopped",
+        member(ENV, units=STOPPED),
+        LISTED,
+        ["join.kubelet", "…join.flannel", "…join.ready"],
+    ),
     ("a member that the API forgot", member(ENV), CONTROL, ["join.clear", *ENTER]),
     ("the control plane's CA cannot be read", DONE, replace(CONTROL, ca_hash=""), ["!join.ca"]),
     ("a member, and the list of nodes cannot be read", member(ENV), replace(LISTED, nodes=()), ["!join.nodes"]),
@@ -489,7 +664,10 @@ def test_ready_is_what_the_api_says(row: str, verdict: str | None) -> None:
     assert wait.until(row) == verdict
 
 
-@pytest.mark.parametrize(("answer", "verdict"), [("200", None), ("401", None), ("403", None), ("000", "answer 000"), ("", "answer none"), ("502", "answer 502")])
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [("200", None), ("401", None), ("403", None), ("000", "answer 000"), ("", "answer none"), ("502", "answer 502")],
+)
 def test_any_answer_of_an_api_server_will_do_before_joining(answer: str, verdict: str | None) -> None:
     wait = steps(phases.JOIN, DONE, control=CONTROL)[0]
     assert isinstance(wait, Wait)
@@ -498,19 +676,49 @@ def test_any_answer_of_an_api_server_will_do_before_joining(answer: str, verdict
 
 # --- addons (A1 to A5)
 
-NEW = ["addons.dashboard", "addons.monitoring", "…addons.influxdb-ready", "…addons.retention", "…addons.dashboard-ready", "…addons.metrics"]
+NEW = [
+    "addons.dashboard",
+    "addons.monitoring",
+    "…addons.influxdb-ready",
+    "…addons.retention",
+    "…addons.dashboard-ready",
+    "…addons.metrics",
+]
 WHOLE = control_plane(ENV, members=("cp1", "w1"), stamped=ALL_STAMPED)
 ADDONS: list[tuple[str, NodeFacts, list[str]]] = [
     ("none yet", control_plane(ENV, stamped=("flannel",), reporting=frozenset(), retention=""), NEW),
-    ("nothing of it", control_plane(ENV, stamped=("flannel",), undo=WHOLE.undo - {"influxdb"}, reporting=frozenset(), retention=""),
-     [NEW[0], "addons.storage", *NEW[1:]]),
+    (
+        "nothing of it",
+        control_plane(ENV, stamped=("flannel",), undo=WHOLE.undo - {"influxdb"}, reporting=frozenset(), retention=""),
+        [NEW[0], "addons.storage", *NEW[1:]],
+    ),
     ("all there", WHOLE, []),
-    ("InfluxDB's folder was taken away", replace(WHOLE, undo=WHOLE.undo - {"influxdb"}), ["addons.storage", "…addons.influxdb-ready", "…addons.retention"]),
+    (
+        "InfluxDB's folder was taken away",
+        replace(WHOLE, undo=WHOLE.undo - {"influxdb"}),
+        ["addons.storage", "…addons.influxdb-ready", "…addons.retention"],
+    ),
     ("no API", MASTER, ["!addons.control-plane"]),
-    ("InfluxDB does not answer", replace(WHOLE, retention=""), ["addons.login", "…addons.influxdb-ready", "…addons.retention"]),
-    ("the policy is missing", replace(WHOLE, retention="autogen,0s,168h0m0s,1,true"), ["…addons.influxdb-ready", "…addons.retention"]),
-    ("the policy has another duration", replace(WHOLE, retention=WHOLE.retention.replace("0s", "720h0m0s")), ["…addons.influxdb-ready", "…addons.retention"]),
-    ("the dashboard has no pod", replace(WHOLE, objects=tuple({**o, "status": {}} for o in WHOLE.objects)), ["…addons.dashboard-ready"]),
+    (
+        "InfluxDB does not answer",
+        replace(WHOLE, retention=""),
+        ["addons.login", "…addons.influxdb-ready", "…addons.retention"],
+    ),
+    (
+        "the policy is missing",
+        replace(WHOLE, retention="autogen,0s,168h0m0s,1,true"),
+        ["…addons.influxdb-ready", "…addons.retention"],
+    ),
+    (
+        "the policy has another duration",
+        replace(WHOLE, retention=WHOLE.retention.replace("0s", "720h0m0s")),
+        ["…addons.influxdb-ready", "…addons.retention"],
+    ),
+    (
+        "the dashboard has no pod",
+        replace(WHOLE, objects=tuple({**o, "status": {}} for o in WHOLE.objects)),
+        ["…addons.dashboard-ready"],
+    ),
     ("no cni0", replace(WHOLE, links=links("flannel.1")), ["…addons.interfaces"]),
     ("no metrics lately", replace(WHOLE, reporting=frozenset({"w1"})), ["…addons.metrics"]),
 ]
@@ -525,7 +733,9 @@ def test_addons(facts: NodeFacts, wanted: list[str]) -> None:
 def test_addons_on_a_worker_are_only_its_interfaces_and_metrics() -> None:
     assert ids(steps(phases.ADDONS, member(ENV), control=WHOLE)) == []
     assert ids(steps(phases.ADDONS, member(ENV, links=links("flannel.1")), control=WHOLE)) == ["…addons.interfaces"]
-    assert ids(steps(phases.ADDONS, member(ENV), control=replace(WHOLE, reporting=frozenset({"cp1"})))) == ["…addons.metrics"]
+    assert ids(steps(phases.ADDONS, member(ENV), control=replace(WHOLE, reporting=frozenset({"cp1"})))) == [
+        "…addons.metrics"
+    ]
 
 
 def test_no_dashboard_where_none_is_wanted() -> None:
@@ -579,14 +789,25 @@ def having_kept(duration: str) -> str:
 
 
 # InfluxDB 1.6.7: CREATE of a policy that exists with another duration is refused, and ends the statements; ALTER below the shards' duration too.
-@pytest.mark.parametrize(("seen", "wanted", "verb", "shard"), [
-    ("", "30d", "CREATE", "1d"), ("autogen,0s,168h0m0s,1,true", "30d", "CREATE", "1d"), (having_kept("720h0m0s"), "0d", "ALTER", "7d"),
-    (having_kept("72h0m0s"), "180d", "ALTER", "7d"), (having_kept("72h0m0s"), "179d", "ALTER", "1d"), (having_kept("1h0m0s"), "47h", "ALTER", "1h"),
-    (having_kept("720h0m0s"), "INF", "ALTER", "7d"), (having_kept("1h0m0s"), "2d", "ALTER", "1d"),
-])
+@pytest.mark.parametrize(
+    ("seen", "wanted", "verb", "shard"),
+    [
+        ("", "30d", "CREATE", "1d"),
+        ("autogen,0s,168h0m0s,1,true", "30d", "CREATE", "1d"),
+        (having_kept("720h0m0s"), "0d", "ALTER", "7d"),
+        (having_kept("72h0m0s"), "180d", "ALTER", "7d"),
+        (having_kept("72h0m0s"), "179d", "ALTER", "1d"),
+        (having_kept("1h0m0s"), "47h", "ALTER", "1h"),
+        (having_kept("720h0m0s"), "INF", "ALTER", "7d"),
+        (having_kept("1h0m0s"), "2d", "ALTER", "1d"),
+    ],
+)
 def test_a_policy_that_is_there_is_altered_with_its_shards(seen: str, wanted: str, verb: str, shard: str) -> None:
     policy = f'{verb} RETENTION POLICY "default" ON k8s DURATION {wanted} REPLICATION 1 SHARD DURATION {shard} DEFAULT'
-    assert statement(wanted, seen) == f'CREATE DATABASE "k8s"; {policy}; GRANT WRITE ON "k8s" TO "telegraf"; SHOW RETENTION POLICIES'
+    assert (
+        statement(wanted, seen)
+        == f'CREATE DATABASE "k8s"; {policy}; GRANT WRITE ON "k8s" TO "telegraf"; SHOW RETENTION POLICIES'
+    )
     assert statement(wanted, seen, influxdb_login="no") == f'CREATE DATABASE "k8s"; {policy}; SHOW RETENTION POLICIES'
 
 
@@ -629,14 +850,35 @@ CLEAN: list[tuple[str, NodeFacts, list[str]]] = [
     ("links only", fresh(links=links("cni0")), BARE),
     ("rules only", fresh(firewall_rules=3), []),
     ("a pod's own mounts", replace(USED, mounts=(Mount("tmpfs", "/var/lib/kubelet/pods/1/volumes/x"),)), RESET),
-    ("somebody's volume", replace(USED, mounts=(Mount("ext4", "/var/lib/kubelet/pods/1/volumes/data"),)), ["!reset.volumes"]),
-    ("a ConfigMap by subPath", replace(USED, mounts=(subpath("kubernetes.io~configmap/config/..2026/grafana.ini"),)), RESET),
-    ("the same where the kubelet's folder is a disk of its own", replace(USED, mounts=(
-        Mount("ext4", SUBPATH, "/pods/1/volumes/kubernetes.io~configmap/config/..2026/grafana.ini"),)), RESET),
+    (
+        "somebody's volume",
+        replace(USED, mounts=(Mount("ext4", "/var/lib/kubelet/pods/1/volumes/data"),)),
+        ["!reset.volumes"],
+    ),
+    (
+        "a ConfigMap by subPath",
+        replace(USED, mounts=(subpath("kubernetes.io~configmap/config/..2026/grafana.ini"),)),
+        RESET,
+    ),
+    (
+        "the same where the kubelet's folder is a disk of its own",
+        replace(
+            USED, mounts=(Mount("ext4", SUBPATH, "/pods/1/volumes/kubernetes.io~configmap/config/..2026/grafana.ini"),)
+        ),
+        RESET,
+    ),
     ("an emptyDir by subPath", replace(USED, mounts=(subpath("kubernetes.io~empty-dir/work/a"),)), RESET),
     ("a hostPath by subPath", replace(USED, mounts=(Mount("ext4", SUBPATH, "/srv/data/a"),)), ["!reset.volumes"]),
-    ("a local volume by subPath", replace(USED, mounts=(subpath("kubernetes.io~local-volume/pv/a"),)), ["!reset.volumes"]),
-    ("a network volume", replace(USED, mounts=(Mount("nfs4", "/var/lib/kubelet/pods/1/volumes/data"),)), ["!reset.volumes"]),
+    (
+        "a local volume by subPath",
+        replace(USED, mounts=(subpath("kubernetes.io~local-volume/pv/a"),)),
+        ["!reset.volumes"],
+    ),
+    (
+        "a network volume",
+        replace(USED, mounts=(Mount("nfs4", "/var/lib/kubelet/pods/1/volumes/data"),)),
+        ["!reset.volumes"],
+    ),
 ]
 
 
@@ -647,7 +889,11 @@ def test_reset(facts: NodeFacts, wanted: list[str]) -> None:
 
 def test_reset_of_one_node_takes_it_out_of_the_cluster_first() -> None:
     one = Choices(whole_cluster=False)
-    assert ids(steps(phases.RESET, USED, control=LISTED, choices=one))[:3] == ["reset.cordon", "…reset.drain", "reset.node"]
+    assert ids(steps(phases.RESET, USED, control=LISTED, choices=one))[:3] == [
+        "reset.cordon",
+        "…reset.drain",
+        "reset.node",
+    ]
     assert "reset.node" not in ids(steps(phases.RESET, USED, control=CONTROL, choices=one))
     assert "reset.node" not in ids(steps(phases.RESET, USED, control=LISTED))
 
@@ -669,17 +915,31 @@ def test_reset_never_flushes_a_firewall_nor_deletes_whole_folders_of_others() ->
 
 
 def test_what_is_left_is_said() -> None:
-    kept = {"/etc/containerd/config.toml": "changed", "/etc/crictl.yaml": "ours", "/etc/containerd/certs.d/a/hosts.toml": "back"}
-    title = next(a.title for a in steps(phases.RESET, replace(USED, kept=kept)) if isinstance(a, Step) and a.id == "reset.undo")
+    kept = {
+        "/etc/containerd/config.toml": "changed",
+        "/etc/crictl.yaml": "ours",
+        "/etc/containerd/certs.d/a/hosts.toml": "back",
+    }
+    title = next(
+        a.title for a in steps(phases.RESET, replace(USED, kept=kept)) if isinstance(a, Step) and a.id == "reset.undo"
+    )
     assert title.endswith("changed by others since, so left: /etc/containerd/config.toml")
-    title = next(a.title for a in steps(phases.RESET, replace(USED, metrics_disk=True)) if isinstance(a, Step) and a.id == "reset.undo")
+    title = next(
+        a.title
+        for a in steps(phases.RESET, replace(USED, metrics_disk=True))
+        if isinstance(a, Step) and a.id == "reset.undo"
+    )
     assert "stays mounted" in title
 
 
 def test_a_disk_of_influxdbs_own_that_stays_mounted_is_no_residue() -> None:
     left = fresh(traces=frozenset({STATE}), undo=frozenset({"influxdb"}), metrics_disk=True)
     assert residue(left) == []
-    assert residue(replace(left, metrics_disk=False)) == residue(replace(left, undo=frozenset({"influxdb", "swaps"}))) == [f"file {STATE}"]
+    assert (
+        residue(replace(left, metrics_disk=False))
+        == residue(replace(left, undo=frozenset({"influxdb", "swaps"})))
+        == [f"file {STATE}"]
+    )
 
 
 OLD_REGISTRY = "/etc/containerd/certs.d/old.example:5000/hosts.toml"
@@ -711,15 +971,28 @@ def test_the_audit_names_every_kind_of_residue(facts: NodeFacts, found: list[str
 
 
 @given(
-    st.sets(st.sampled_from(LINKS)), st.sets(st.sampled_from(TRACES)), st.integers(0, 3), st.integers(0, 3), st.sets(st.sampled_from(["kubelet", "etcd"]))
+    st.sets(st.sampled_from(LINKS)),
+    st.sets(st.sampled_from(TRACES)),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.sets(st.sampled_from(["kubelet", "etcd"])),
 )
-def test_whatever_the_audit_finds_reset_has_something_to_do_about(names: set[str], traces: set[str], rules: int, pods: int, processes: set[str]) -> None:
-    facts = fresh(links={n: Link(n) for n in names}, traces=frozenset(traces), firewall_rules=rules, pods=pods, processes=tuple(processes))
+def test_whatever_the_audit_finds_reset_has_something_to_do_about(
+    names: set[str], traces: set[str], rules: int, pods: int, processes: set[str]
+) -> None:
+    facts = fresh(
+        links={n: Link(n) for n in names},
+        traces=frozenset(traces),
+        firewall_rules=rules,
+        pods=pods,
+        processes=tuple(processes),
+    )
     ours = replace(facts, identity=identity(ENV, "w1"))
     assert not residue(ours) or steps(phases.RESET, ours)
 
 
 # --- rules for all phases
+
 
 def everything() -> Iterable[tuple[str, Action]]:
     for table in (PREP, INSTALL):

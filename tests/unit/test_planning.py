@@ -25,7 +25,9 @@ def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(env: Any, *, commands: bool = False) -> list[str]:
-    return [f"{p.node} {p.phase}: {line}" for p in plan(env, BOOTSTRAP, env.nodes) for line in as_text(p, commands=commands)]
+    return [
+        f"{p.node} {p.phase}: {line}" for p in plan(env, BOOTSTRAP, env.nodes) for line in as_text(p, commands=commands)
+    ]
 
 
 @pytest.mark.parametrize("name", ["aws", "datacenter", "lab", "rehearsal"])
@@ -49,7 +51,11 @@ def test_phases_come_in_the_manuals_order_and_the_plan_is_stable() -> None:
 
 def test_a_healthy_cluster_has_an_empty_plan() -> None:
     env = environment()
-    seen = {"cp1": control_plane(env, members=("cp1", "w1", "w2"), stamped=ALL_STAMPED), "w1": member(env, "w1"), "w2": member(env, "w2")}
+    seen = {
+        "cp1": control_plane(env, members=("cp1", "w1", "w2"), stamped=ALL_STAMPED),
+        "w1": member(env, "w1"),
+        "w2": member(env, "w2"),
+    }
     assert list(plan(env, BOOTSTRAP, env.nodes, seen)) == []
 
 
@@ -88,7 +94,9 @@ def test_commands_show_files_sizes_and_remedies() -> None:
 
 
 def test_no_secret_is_in_any_form_of_a_plan() -> None:
-    env = environment(registry="r:5000", registry_user="kubefab", registry_password="planted-in-a-plan", registry_mirrors="docker.io")
+    env = environment(
+        registry="r:5000", registry_user="kubefab", registry_password="planted-in-a-plan", registry_mirrors="docker.io"
+    )
     register("planted-in-a-plan")
     planned = list(plan(env, BOOTSTRAP, env.nodes))
     shown = "\n".join(lines(env, commands=True)) + json.dumps([as_data(p) for p in planned])
@@ -100,7 +108,9 @@ def test_a_command_with_something_like_a_token_in_it_is_masked() -> None:
     from fabfile.views.plan import Planned
 
     step = Step("join.x", "x", ("kubeadm join --token abcdef.0123456789abcdef",), files=(File("/x", "y\n"),))
-    shown = "\n".join(as_text(Planned("w1", "join", (step,)), commands=True)) + json.dumps(as_data(Planned("w1", "join", (step,))))
+    shown = "\n".join(as_text(Planned("w1", "join", (step,)), commands=True)) + json.dumps(
+        as_data(Planned("w1", "join", (step,)))
+    )
     assert "0123456789abcdef" not in shown
 
 

@@ -25,7 +25,9 @@ def test_a_cluster_of_today_needs_neither_discovery_nor_the_udp_backend() -> Non
 
 
 def test_the_manuals_release_needs_them() -> None:
-    assert {(TCP, "9898"), (UDP, "8285"), (UDP, "8472"), (TCP, "6443"), (TCP, "31447"), (TCP, "30315")} <= seen(environment(kubernetes="1.5"))
+    assert {(TCP, "9898"), (UDP, "8285"), (UDP, "8472"), (TCP, "6443"), (TCP, "31447"), (TCP, "30315")} <= seen(
+        environment(kubernetes="1.5")
+    )
 
 
 def test_settings_move_the_ports() -> None:

@@ -20,7 +20,9 @@ def pipe(width: int = 80) -> Console:
 
 
 def terminal() -> Console:
-    return Console(file=io.StringIO(), width=80, force_terminal=True, highlight=False, color_system=None, legacy_windows=False)
+    return Console(
+        file=io.StringIO(), width=80, force_terminal=True, highlight=False, color_system=None, legacy_windows=False
+    )
 
 
 def text(console: Console) -> str:
@@ -31,7 +33,17 @@ def text(console: Console) -> str:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "0.0 s"), (4.24, "4.2 s"), (9.94, "9.9 s"), (9.96, "10 s"), (38.2, "38 s"), (99.4, "99 s"), (99.6, "1 min 39 s"), (125, "2 min 05 s"), (3600, "60 min 00 s")],
+    [
+        (0, "0.0 s"),
+        (4.24, "4.2 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (38.2, "38 s"),
+        (99.4, "99 s"),
+        (99.6, "1 min 39 s"),
+        (125, "2 min 05 s"),
+        (3600, "60 min 00 s"),
+    ],
 )
 def test_durations_as_people_say_them(value: float, said: str) -> None:
     assert seconds(value) == said
@@ -96,13 +108,19 @@ def test_a_long_silence_in_a_pipe_is_broken_by_who_does_what() -> None:
     console = pipe(200)
     progress = Progress(["cp1", "w1", "w2", "w3"], console=console)
     progress.node_done("cp1", NodeResult("cp1"))
-    for name, phase, what in (("w1", "install", "packages"), ("w2", "join", "waits for flannel.1"), ("w3", "join", "x")):
+    for name, phase, what in (
+        ("w1", "install", "packages"),
+        ("w2", "join", "waits for flannel.1"),
+        ("w3", "join", "x"),
+    ):
         progress.doing(name, phase, what)
     progress.heartbeat(progress._spoke + SILENCE - 1)
     assert text(console) == ""
     later = progress._spoke + SILENCE
     progress.heartbeat(later)
-    assert re.fullmatch(r"… 1 of 4 nodes done, at work: 2 join, 1 install; longest w1 install, 30 s: packages\n", text(console))
+    assert re.fullmatch(
+        r"… 1 of 4 nodes done, at work: 2 join, 1 install; longest w1 install, 30 s: packages\n", text(console)
+    )
     progress.heartbeat(later)
     assert text(console).count("\n") == 1, "it spoke just now"
 
@@ -142,12 +160,32 @@ def test_nothing_shown_holds_a_secret() -> None:
 
 def test_a_failure_says_node_step_command_output_and_what_to_do() -> None:
     console = pipe()
-    failed = NodeResult("w1", "failed", "install", "install.packages", StepFailed("w1: packages failed (exit code 100)\n  $ apt-get install", "the last lines say which", "E: no\nE: such"))
+    failed = NodeResult(
+        "w1",
+        "failed",
+        "install",
+        "install.packages",
+        StepFailed(
+            "w1: packages failed (exit code 100)\n  $ apt-get install", "the last lines say which", "E: no\nE: such"
+        ),
+    )
     blocked = NodeResult("w2", "blocked", error=KubefabError("w2: waits for cp1"))
     stopped = NodeResult("w3", "interrupted")
-    print_failures(console, RunResult({"cp1": NodeResult("cp1"), "w1": failed, "w2": blocked, "w3": stopped}), "inv cluster.bootstrap --env aws")
+    print_failures(
+        console,
+        RunResult({"cp1": NodeResult("cp1"), "w1": failed, "w2": blocked, "w3": stopped}),
+        "inv cluster.bootstrap --env aws",
+    )
     shown = text(console)
-    for part in ("w1 · install.packages", "$ apt-get install", "│ E: such", "→ the last lines say which", "w2", "stopped by you: w3", "inv cluster.bootstrap --env aws"):
+    for part in (
+        "w1 · install.packages",
+        "$ apt-get install",
+        "│ E: such",
+        "→ the last lines say which",
+        "w2",
+        "stopped by you: w3",
+        "inv cluster.bootstrap --env aws",
+    ):
         assert part in shown
     assert "cp1\n" not in shown
 

@@ -38,12 +38,16 @@ def private(tmp_path: Path):
     ca = tmp_path / "ca.crt"
     ca.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----")
     return environment(
-        registry="10.2.0.5:5000", registry_user="kubefab", registry_password="correct-horse", registry_ca=str(ca),
+        registry="10.2.0.5:5000",
+        registry_user="kubefab",
+        registry_password="correct-horse",
+        registry_ca=str(ca),
         registry_mirrors="registry.k8s.io,docker.io",
     )
 
 
 # --- kubeadm
+
 
 def test_init_of_a_control_plane_behind_nat(golden: Callable[[str, str], None]) -> None:
     golden("init-nat.yaml", recipe_for(NAT).init_config(fresh("cp1"), TOKEN))
@@ -67,7 +71,7 @@ def test_what_init_must_say_for_a_cloud_with_nat() -> None:
     assert init["localAPIEndpoint"]["advertiseAddress"] == "10.2.0.1"
     assert {"192.0.2.1", "10.2.0.1"} <= set(cluster["apiServer"]["certSANs"])
     assert cluster["controlPlaneEndpoint"] == "10.2.0.1:6443"
-    assert init["nodeRegistration"]["kubeletExtraArgs"] [0] == {"name": "node-ip", "value": "10.2.0.1"}
+    assert init["nodeRegistration"]["kubeletExtraArgs"][0] == {"name": "node-ip", "value": "10.2.0.1"}
     assert cluster["networking"]["podSubnet"] == "10.44.0.0/16"
     assert init["bootstrapTokens"][0]["ttl"] == "30m0s"
     assert {d["apiVersion"] for d in (init, cluster)} == {"kubeadm.k8s.io/v1beta4"}
@@ -77,9 +81,16 @@ def test_what_init_must_say_for_a_cloud_with_nat() -> None:
 
 @pytest.mark.parametrize(
     ("resolvers", "expected"),
-    [(("10.2.0.2",), "/etc/resolv.conf"), (("127.0.0.53",), "/run/systemd/resolve/resolv.conf"), (("127.0.0.1",), "/etc/resolv.conf"), ((), "/etc/resolv.conf")],
+    [
+        (("10.2.0.2",), "/etc/resolv.conf"),
+        (("127.0.0.53",), "/run/systemd/resolve/resolv.conf"),
+        (("127.0.0.1",), "/etc/resolv.conf"),
+        ((), "/etc/resolv.conf"),
+    ],
 )
-def test_the_stub_of_systemd_resolved_is_passed_by_on_the_nodes_that_have_it(resolvers: tuple[str, ...], expected: str) -> None:
+def test_the_stub_of_systemd_resolved_is_passed_by_on_the_nodes_that_have_it(
+    resolvers: tuple[str, ...], expected: str
+) -> None:
     node = fresh("w1", resolvers=resolvers)
     join = yaml.safe_load(recipe_for(NAT).join_config(NAT.workers[0], node, TOKEN, "sha256:aa"))
     assert {"name": "resolv-conf", "value": expected} in join["nodeRegistration"]["kubeletExtraArgs"]
@@ -98,10 +109,15 @@ def test_a_resolver_file_of_your_own_is_everybodys() -> None:
 def test_a_node_is_registered_under_its_hostname() -> None:
     document = yaml.safe_load(recipe_for(NAT).join_config(NAT.workers[0], fresh("ip-10-2-0-11"), TOKEN, CA))
     assert document["nodeRegistration"]["name"] == "ip-10-2-0-11"
-    assert document["discovery"]["bootstrapToken"] == {"token": TOKEN, "apiServerEndpoint": "10.2.0.1:6443", "caCertHashes": [CA]}
+    assert document["discovery"]["bootstrapToken"] == {
+        "token": TOKEN,
+        "apiServerEndpoint": "10.2.0.1:6443",
+        "caCertHashes": [CA],
+    }
 
 
 # --- containerd
+
 
 def test_containerds_configuration(golden: Callable[[str, str], None]) -> None:
     golden("config.toml", recipe_for(NAT).containerd_config().content)
@@ -128,7 +144,10 @@ def test_registry_files(golden: Callable[[str, str], None], private) -> None:
 def test_login_and_ca_and_mirrors(private) -> None:
     files = {f.path: f for f in recipe_for(private).registry_files()}
     folder = "/etc/containerd/certs.d"
-    assert set(files) == {f"{folder}/10.2.0.5:5000/ca.crt", *(f"{folder}/{n}/hosts.toml" for n in ("10.2.0.5:5000", "registry.k8s.io", "docker.io"))}
+    assert set(files) == {
+        f"{folder}/10.2.0.5:5000/ca.crt",
+        *(f"{folder}/{n}/hosts.toml" for n in ("10.2.0.5:5000", "registry.k8s.io", "docker.io")),
+    }
     mirror = tomllib.loads(files[f"{folder}/docker.io/hosts.toml"].content)
     assert mirror["server"] == "https://registry-1.docker.io"
     host = mirror["host"]["https://10.2.0.5:5000"]
@@ -150,6 +169,7 @@ def test_without_a_login_nothing_is_secret() -> None:
 
 
 # --- releases
+
 
 @pytest.mark.parametrize("minor", RELEASES)
 def test_a_minor_means_its_newest_known_patch(minor: str) -> None:
@@ -181,7 +201,13 @@ def test_every_default_image_is_pinned() -> None:
 
 # --- packages
 
-FAMILIES = [("debian", (), Apt), ("ubuntu", ("debian",), Apt), ("rocky", ("rhel",), Dnf), ("centos", ("rhel", "fedora"), Dnf), ("rhel", ("fedora",), Dnf)]
+FAMILIES = [
+    ("debian", (), Apt),
+    ("ubuntu", ("debian",), Apt),
+    ("rocky", ("rhel",), Dnf),
+    ("centos", ("rhel", "fedora"), Dnf),
+    ("rhel", ("fedora",), Dnf),
+]
 
 
 @pytest.mark.parametrize(("os_id", "like", "kind"), FAMILIES)
@@ -194,7 +220,10 @@ def test_repositories(golden: Callable[[str, str], None], os_id: str, codename: 
     facts = fresh(os_id=os_id, os_codename=codename)
     packages = family(facts)
     assert packages
-    golden(f"repositories-{os_id}.txt", "".join(f"=== {f.path} {f.mode}\n{f.content}" for f in packages.repository_files(facts, recipe_for(NAT))))
+    golden(
+        f"repositories-{os_id}.txt",
+        "".join(f"=== {f.path} {f.mode}\n{f.content}" for f in packages.repository_files(facts, recipe_for(NAT))),
+    )
 
 
 @pytest.mark.parametrize(("arch", "name"), [("x86_64", "amd64"), ("aarch64", "arm64")])
@@ -208,13 +237,19 @@ def test_install_commands(golden: Callable[[str, str], None], os_id: str) -> Non
     facts = fresh(os_id=os_id)
     packages = family(facts)
     assert packages
-    lines = [f"# {s.id}\n" + "\n".join(s.commands) for s in packages.steps(facts, recipe_for(NAT)) if isinstance(s, Step)]
+    lines = [
+        f"# {s.id}\n" + "\n".join(s.commands) for s in packages.steps(facts, recipe_for(NAT)) if isinstance(s, Step)
+    ]
     golden(f"install-{os_id}.sh", "\n".join(lines) + "\n")
 
 
 # --- small things
 
-JSON = st.recursive(st.integers() | st.booleans() | st.text(max_size=3), lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3), max_leaves=6)
+JSON = st.recursive(
+    st.integers() | st.booleans() | st.text(max_size=3),
+    lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=6,
+)
 OBJECTS = st.dictionaries(st.text(max_size=2), JSON, max_size=3)
 
 

@@ -91,7 +91,10 @@ def test_nothing_at_all() -> None:
 
 
 def test_an_interrupted_run() -> None:
-    assert read_run([event("run", 0, command="x"), event("end", 1, seconds=1.0, exit=130, steps=0)]).outcome == "interrupted"
+    assert (
+        read_run([event("run", 0, command="x"), event("end", 1, seconds=1.0, exit=130, steps=0)]).outcome
+        == "interrupted"
+    )
 
 
 def test_the_page_opens_offline_and_escapes_what_it_quotes() -> None:

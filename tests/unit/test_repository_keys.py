@@ -21,15 +21,24 @@ class Keys:
         self.home = home
         self.home.mkdir(mode=0o700)
         self.primary: dict[str, str] = {}
-        for name, expiry in (("publisher", "never"), ("second", "never"), ("expired", "seconds=1"), ("attacker", "never")):
+        for name, expiry in (
+            ("publisher", "never"),
+            ("second", "never"),
+            ("expired", "seconds=1"),
+            ("attacker", "never"),
+        ):
             made = ("--faked-system-time", "20200101T000000!") if name == "expired" else ()
-            self.gpg(*made, "--passphrase", "", "--quick-gen-key", f"{name} <{name}@example.org>", "ed25519", "sign", expiry)
+            self.gpg(
+                *made, "--passphrase", "", "--quick-gen-key", f"{name} <{name}@example.org>", "ed25519", "sign", expiry
+            )
             self.primary[name] = self._fingerprints(name)[0]
         self.gpg("--passphrase", "", "--quick-add-key", self.primary["publisher"], "ed25519", "sign")
         self.subkey = self._fingerprints("publisher")[1]
 
     def gpg(self, *args: str) -> bytes:
-        return subprocess.run(["gpg", "--homedir", self.home, "--batch", "--quiet", *args], check=True, capture_output=True).stdout
+        return subprocess.run(
+            ["gpg", "--homedir", self.home, "--batch", "--quiet", *args], check=True, capture_output=True
+        ).stdout
 
     def _fingerprints(self, name: str) -> list[str]:
         listed = self.gpg("--with-colons", "--list-keys", f"{name}@example.org").decode()
@@ -52,9 +61,13 @@ def fetched(folder: Path, served: bytes, allowed: list[str], *, armor: bool) -> 
     (folder / "served").write_bytes(served)
     target = folder / "trusted"
     lines = _fetch_key("https://mirror.example/k8s/Release.key?a=1&b=2", allowed, str(target), armor=armor)
-    stub = f"curl() {{ while [ $# -gt 1 ]; do [ \"$1\" = -o ] && cp {folder}/served \"$2\"; shift; done; }}\n"
+    stub = f'curl() {{ while [ $# -gt 1 ]; do [ "$1" = -o ] && cp {folder}/served "$2"; shift; done; }}\n'
     done = subprocess.run(
-        ["bash", "-c", "set -eo pipefail\n" + stub + "\n".join(lines)], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(folder)}
+        ["bash", "-c", "set -eo pipefail\n" + stub + "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(folder)},
     )
     assert not list(folder.glob("tmp.*")) or done.returncode, "the temporary home is removed"
     return done.returncode, done.stdout + done.stderr, target
@@ -62,7 +75,13 @@ def fetched(folder: Path, served: bytes, allowed: list[str], *, armor: bool) -> 
 
 def trusted(path: Path) -> set[str]:
     """The primary keys' names in a key file."""
-    shown = subprocess.run(["gpg", "--show-keys", "--with-colons", path], check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": str(path.parent)}).stdout
+    shown = subprocess.run(
+        ["gpg", "--show-keys", "--with-colons", path],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(path.parent)},
+    ).stdout
     return {line.split(":")[9].split(" ")[0] for line in shown.splitlines() if line.startswith("uid:")}
 
 
@@ -80,12 +99,22 @@ def trusted(path: Path) -> set[str]:
     ],
 )
 def test_only_the_key_with_the_fingerprint_is_trusted(
-    keys: Keys, tmp_path: Path, served: tuple[str, ...], allowed: tuple[str, ...], expected: set[str], packed: bool, armor: bool
+    keys: Keys,
+    tmp_path: Path,
+    served: tuple[str, ...],
+    allowed: tuple[str, ...],
+    expected: set[str],
+    packed: bool,
+    armor: bool,
 ) -> None:
-    code, said, target = fetched(tmp_path, keys.file(*served, armor=not packed), [keys.primary[name] for name in allowed], armor=armor)
+    code, said, target = fetched(
+        tmp_path, keys.file(*served, armor=not packed), [keys.primary[name] for name in allowed], armor=armor
+    )
     assert code == 0, said
     assert trusted(target) == expected
-    assert target.read_bytes().startswith(b"-----BEGIN PGP") == armor, "rpm --import wants armor, apt's signed-by=….gpg wants none"
+    assert target.read_bytes().startswith(b"-----BEGIN PGP") == armor, (
+        "rpm --import wants armor, apt's signed-by=….gpg wants none"
+    )
     assert target.stat().st_mode & 0o777 == 0o644
 
 
@@ -94,7 +123,13 @@ def test_a_file_without_the_key_is_refused(keys: Keys, tmp_path: Path, what: str
     """A subkey's fingerprint is none: whoever has a copy of the publisher's subkey could bind it to a key of their own."""
     allowed = [keys.subkey if what == "subkey" else keys.primary["publisher"]]
     whole = keys.file("publisher")
-    served = {"attacker": keys.file("attacker"), "subkey": whole, "nothing": b"", "half": whole[: len(whole) // 2], "text": b"fpr:::::::::" + allowed[0].encode() + b":\n"}
+    served = {
+        "attacker": keys.file("attacker"),
+        "subkey": whole,
+        "nothing": b"",
+        "half": whole[: len(whole) // 2],
+        "text": b"fpr:::::::::" + allowed[0].encode() + b":\n",
+    }
     code, said, target = fetched(tmp_path, served[what], allowed, armor=False)
     assert code == 65
     assert f"the key at https://mirror.example/k8s/Release.key?a=1&b=2 has not the fingerprint {allowed[0]}" in said
@@ -106,8 +141,12 @@ def test_what_another_key_of_the_same_file_signs_is_not_believed(keys: Keys, tmp
     release = tmp_path / "Release"
     release.write_text("Suite: stable\n")
     for name, code in (("publisher", 0), ("attacker", 2)):
-        keys.gpg("--local-user", keys.primary[name], "--detach-sign", "--yes", "--output", f"{release}.gpg", str(release))
-        seen = subprocess.run(["gpgv", "--keyring", target, f"{release}.gpg", release], capture_output=True, text=True, check=False)
+        keys.gpg(
+            "--local-user", keys.primary[name], "--detach-sign", "--yes", "--output", f"{release}.gpg", str(release)
+        )
+        seen = subprocess.run(
+            ["gpgv", "--keyring", target, f"{release}.gpg", release], capture_output=True, text=True, check=False
+        )
         assert seen.returncode == code, seen.stderr
 
 

@@ -98,7 +98,13 @@ def test_an_attempt_is_repeated_with_growing_waits_and_told() -> None:
         return "done"
 
     found = attempt(
-        action, on=ConnectionError, clock=clock, deadline=60, first_wait=1, longest_wait=4, before_sleep=lambda e, s: told.append((str(e), s))
+        action,
+        on=ConnectionError,
+        clock=clock,
+        deadline=60,
+        first_wait=1,
+        longest_wait=4,
+        before_sleep=lambda e, s: told.append((str(e), s)),
     )
     assert found == "done"
     assert [text for text, _ in told] == ["try 1", "try 2", "try 3", "try 4"]

@@ -56,19 +56,35 @@ ACCOUNTS = accounts(documents())
 
 
 def test_these_are_all_the_accounts_that_we_make() -> None:
-    assert sorted(ACCOUNTS) == ["kube-flannel/flannel", "kube-system/headlamp", "kube-system/kube-web-view", "monitoring/telegraf"]
+    assert sorted(ACCOUNTS) == [
+        "kube-flannel/flannel",
+        "kube-system/headlamp",
+        "kube-system/kube-web-view",
+        "monitoring/telegraf",
+    ]
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_no_account_may_reach_secrets_identities_or_into_pods_and_nodes(account: str) -> None:
-    asked = [Request(verb, group, resource, "x") for group, names in FORBIDDEN.items() for resource in names for verb in VERBS]
+    asked = [
+        Request(verb, group, resource, "x")
+        for group, names in FORBIDDEN.items()
+        for resource in names
+        for verb in VERBS
+    ]
     assert [one for one in asked if can(ACCOUNTS[account], one)] == []
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_nobody_writes_but_flannel_its_own_nodes_annotations(account: str) -> None:
-    named = {(group, resource) for rule in ACCOUNTS[account] for group in rule["apiGroups"] for resource in rule["resources"]}
-    asked = [Request(verb, group, resource) for (group, resource), verb in itertools.product(sorted(named), VERBS) if verb not in rbac.READ]
+    named = {
+        (group, resource) for rule in ACCOUNTS[account] for group in rule["apiGroups"] for resource in rule["resources"]
+    }
+    asked = [
+        Request(verb, group, resource)
+        for (group, resource), verb in itertools.product(sorted(named), VERBS)
+        if verb not in rbac.READ
+    ]
     assert {(account, one) for one in asked if can(ACCOUNTS[account], one)} <= WRITES
 
 
@@ -80,16 +96,25 @@ def test_rights_are_named_one_by_one(account: str) -> None:
 
 
 def test_a_dashboard_reads_what_view_reads_and_the_named_things_of_the_cluster() -> None:
-    view = {(group, name) for rule in rbac.accounts(BOUND_TO_VIEW)["n/a"] for group in rule["apiGroups"] for name in rule["resources"]}
+    view = {
+        (group, name)
+        for rule in rbac.accounts(BOUND_TO_VIEW)["n/a"]
+        for group in rule["apiGroups"]
+        for name in rule["resources"]
+    }
     for account in ("kube-system/headlamp", "kube-system/kube-web-view"):
-        named = {(group, name) for rule in ACCOUNTS[account] for group in rule["apiGroups"] for name in rule["resources"]}
+        named = {
+            (group, name) for rule in ACCOUNTS[account] for group in rule["apiGroups"] for name in rule["resources"]
+        }
         assert named == view | CLUSTER_WIDE
 
 
 def test_telegraf_reads_kubelets_figures_and_nothing_of_the_api() -> None:
     rules = ACCOUNTS["monitoring/telegraf"]
     assert all(can(rules, Request("get", "", f"nodes/{sub}", "w1")) for sub in ("stats", "metrics", "pods"))
-    assert not any(can(rules, Request(verb, "", name)) for verb in VERBS for name in ("nodes", "pods", "configmaps", "namespaces"))
+    assert not any(
+        can(rules, Request(verb, "", name)) for verb in VERBS for name in ("nodes", "pods", "configmaps", "namespaces")
+    )
 
 
 # The four addresses of the dashboard's NodePort and what its 21.2.0 makes of them (kube_web/web.py: the name goes into the path unescaped).
@@ -112,9 +137,14 @@ def test_the_rules_are_read_as_kubernetes_reads_them() -> None:
     assert all(can(old, rbac.reading(path)) for path in HOSTILE.values()), "which is how they were reached"
     assert can([{"apiGroups": [""], "resources": ["*/proxy"], "verbs": ["*"]}], Request("get", "", "nodes/proxy"))
     assert not can([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}], Request("get", "", "pods/exec"))
-    assert not can([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "resourceNames": ["a"]}], Request("get", "", "pods", "b"))
+    assert not can(
+        [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "resourceNames": ["a"]}],
+        Request("get", "", "pods", "b"),
+    )
     assert not can([{"apiGroups": ["apps"], "resources": ["pods"], "verbs": ["get"]}], Request("get", "", "pods", "b"))
-    assert rbac.reading("/apis/apps/v1/namespaces/default/deployments?limit=1") == Request("list", "apps", "deployments")
+    assert rbac.reading("/apis/apps/v1/namespaces/default/deployments?limit=1") == Request(
+        "list", "apps", "deployments"
+    )
 
 
 BOUND_TO_VIEW = [

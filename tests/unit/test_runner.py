@@ -159,11 +159,22 @@ class World:
         )  # fmt: skip
 
     def run(
-        self, *phases: Phase, on: str = "all", choices: Choices | None = None, journal: Journal | None = None, held: Callable[[], None] = lambda: None
+        self,
+        *phases: Phase,
+        on: str = "all",
+        choices: Choices | None = None,
+        journal: Journal | None = None,
+        held: Callable[[], None] = lambda: None,
     ) -> RunResult:
         self.told = Told()
         self.last = Run(
-            self.environment, self, self.told, journal=journal, choices=choices, clock=lambda name: self.clock, held=held  # type: ignore[arg-type]
+            self.environment,
+            self,
+            self.told,
+            journal=journal,
+            choices=choices,
+            clock=lambda name: self.clock,
+            held=held,  # type: ignore[arg-type]
         )
         return self.last.run(phases, self.environment.select(on.split(",")))
 
@@ -186,9 +197,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
 
 # --- phases of our own
 
+
 def phase(name: str, *steps: str | Action, roles: str = "both", **more: Any) -> Phase:
     """A phase whose steps are done once each; `steps` are names or actions."""
-    wanted = [Step(f"{name}.{s}", f"do {s}", (f"do {name}.{s}",), hint=f"look at {s}") if isinstance(s, str) else s for s in steps]
+    wanted = [
+        Step(f"{name}.{s}", f"do {s}", (f"do {name}.{s}",), hint=f"look at {s}") if isinstance(s, str) else s
+        for s in steps
+    ]
 
     def decide(ctx: Context) -> Iterator[Action]:
         for action in wanted:
@@ -207,7 +222,16 @@ JOIN = phase(
     "join",
     Step("join.token", "token", ("mint",), on="control-plane", once=True),
     "join",
-    Wait("join.flannel", "flannel.1", "look", lambda seen: None if "there" in seen else seen or "nothing", 60, 2, needs="network", hint="look"),
+    Wait(
+        "join.flannel",
+        "flannel.1",
+        "look",
+        lambda seen: None if "there" in seen else seen or "nothing",
+        60,
+        2,
+        needs="network",
+        hint="look",
+    ),
     roles="workers",
     needs={"worker": "master"},
     fresh=True,
@@ -225,12 +249,18 @@ def ready(world: World) -> World:
 
 # --- a whole run
 
+
 def test_everything_is_done_once_and_in_order_on_each_node(world: Callable[..., World]) -> None:
     w = ready(world())
     result = w.run(*ALL)
     assert result.exit_code == 0
     assert w.states() == {"cp1": "done", "w1": "done", "w2": "done"}
-    assert [s for s in w.steps_on("cp1") if not s.startswith("join")] == ["install.packages", "master.init", "network.flannel", "addons.monitoring"]
+    assert [s for s in w.steps_on("cp1") if not s.startswith("join")] == [
+        "install.packages",
+        "master.init",
+        "network.flannel",
+        "addons.monitoring",
+    ]
     assert w.steps_on("w1") == ["install.packages", "join.join", "join.flannel"]
 
 
@@ -240,7 +270,9 @@ def test_a_second_run_observes_and_does_nothing(world: Callable[..., World]) -> 
     w.log.clear()
     result = w.run(*ALL)
     assert (result.exit_code, result.steps) == (0, 0)
-    assert sorted(w.log) == [("cp1", "observe"), ("w1", "observe"), ("w2", "observe")], "one round of observing and not a command more"
+    assert sorted(w.log) == [("cp1", "observe"), ("w1", "observe"), ("w2", "observe")], (
+        "one round of observing and not a command more"
+    )
 
 
 def test_workers_are_prepared_while_the_control_plane_initialises(world: Callable[..., World]) -> None:
@@ -288,6 +320,7 @@ def test_a_control_plane_alone_needs_nobody(world: Callable[..., World]) -> None
 
 # --- failures
 
+
 def fail(code: int = 100, output: str = "E: no\n") -> Callable[[], tuple[int, bytes]]:
     return lambda: (code, f"##kubefab 1 {code}\n{output}".encode())
 
@@ -313,14 +346,21 @@ def once(what: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: left.pop()() if left else None
 
 
-def test_no_node_is_touched_before_the_control_plane_was_looked_at(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_node_is_touched_before_the_control_plane_was_looked_at(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a living cluster was made with is known to the first step of every node, however slow its control plane answers."""
     monkeypatch.setattr(runner, "CLAIM_WAIT", 0.0)
     w, decided, known = world(), Event(), []
 
     def slow() -> None:
         for _ in range(PATIENCE * 100):
-            waiting = {name for name in ("w1", "w2") for text in list(w.told.texts) if text.startswith(f"{name} ") and "first look" in text}
+            waiting = {
+                name
+                for name in ("w1", "w2")
+                for text in list(w.told.texts)
+                if text.startswith(f"{name} ") and "first look" in text
+            }
             if decided.wait(0.01) or len(waiting) == 2:
                 return
 
@@ -335,22 +375,30 @@ def test_no_node_is_touched_before_the_control_plane_was_looked_at(world: Callab
 
 
 @pytest.mark.parametrize("trouble", [unreachable, fail()])
-def test_a_control_plane_that_cannot_be_looked_at_holds_nobody_up(world: Callable[..., World], trouble: Callable[[], Any]) -> None:
+def test_a_control_plane_that_cannot_be_looked_at_holds_nobody_up(
+    world: Callable[..., World], trouble: Callable[[], Any]
+) -> None:
     w = world()
     w.hooks["cp1", "observe"] = trouble
     w.run(phase("prep", "prep.swap"))
     assert w.states() == {"cp1": "failed", "w1": "done", "w2": "done"}
 
 
-@pytest.mark.parametrize(("node", "step"), [("w2", "install.packages"), ("w2", "join.join"), ("cp1", "master.init"), ("cp1", "join.token")])
-def test_a_link_that_breaks_is_taken_up_again_in_the_same_run(world: Callable[..., World], node: str, step: str) -> None:
+@pytest.mark.parametrize(
+    ("node", "step"), [("w2", "install.packages"), ("w2", "join.join"), ("cp1", "master.init"), ("cp1", "join.token")]
+)
+def test_a_link_that_breaks_is_taken_up_again_in_the_same_run(
+    world: Callable[..., World], node: str, step: str
+) -> None:
     w = ready(world(workers=3))
     w.hooks[node, step] = once(unreachable)
     assert w.run(*ALL).exit_code == 0
     assert w.steps_on(node).count(step) >= 1
 
 
-def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is_then(world: Callable[..., World]) -> None:
+def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is_then(
+    world: Callable[..., World],
+) -> None:
     w = ready(world(workers=1))
     w.done["cp1"] |= {"master.init", "network.flannel"}
     listed: list[bool] = []
@@ -371,11 +419,15 @@ def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is
     assert w.states() == {"w1": "done"}
 
 
-def test_a_member_that_is_not_listed_is_looked_for_once_more_before_it_is_joined_again(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_that_is_not_listed_is_looked_for_once_more_before_it_is_joined_again(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     w = ready(world(workers=1))
     w.done["cp1"] |= {"master.init", "network.flannel"}
     monkeypatch.setattr(NodeFacts, "joined", property(lambda facts: "join.join" in facts.undo))
-    w.hooks["w1", "observe"] = lambda: w.done["w1"].add("join.join")  # what an earlier run began ends while this one waits for it
+    w.hooks["w1", "observe"] = lambda: w.done["w1"].add(
+        "join.join"
+    )  # what an earlier run began ends while this one waits for it
     listed: list[bool] = []
 
     def decide(ctx: Context) -> Iterator[Action]:
@@ -407,7 +459,9 @@ def test_a_link_that_breaks_each_time_is_given_up(world: Callable[..., World]) -
 
 def test_a_failed_step_says_node_title_code_command_output_and_hint(world: Callable[..., World]) -> None:
     w = ready(world())
-    w.hooks["w1", "install.packages"] = fail(100, "".join(f"line {n}\n" for n in range(50)) + "E: Unable to locate package\n")
+    w.hooks["w1", "install.packages"] = fail(
+        100, "".join(f"line {n}\n" for n in range(50)) + "E: Unable to locate package\n"
+    )
     error = w.run(*ALL).nodes["w1"].error
     assert error
     assert error.message == "w1: do packages failed (exit code 100)\n  $ do install.packages"
@@ -416,7 +470,9 @@ def test_a_failed_step_says_node_title_code_command_output_and_hint(world: Calla
     assert "line 0\n" not in error.output, "the end is what explains it"
 
 
-def test_a_failed_control_plane_blocks_the_workers_by_name_and_after_they_are_prepared(world: Callable[..., World]) -> None:
+def test_a_failed_control_plane_blocks_the_workers_by_name_and_after_they_are_prepared(
+    world: Callable[..., World],
+) -> None:
     w = ready(world())
     w.hooks["cp1", "master.init"] = fail()
     result = w.run(*ALL)
@@ -471,7 +527,9 @@ def test_a_refusal_is_a_failure_with_its_remedy(world: Callable[..., World]) -> 
     assert w.steps_on("w1") == []
 
 
-def test_an_unreadable_answer_to_observing_is_an_error_of_that_node(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_answer_to_observing_is_an_error_of_that_node(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     w = world()
     monkeypatch.undo()
     w.hooks["w1", "observe"] = lambda: (127, b"bash: command not found")
@@ -496,7 +554,9 @@ def test_a_step_of_an_earlier_run_that_still_goes_on_is_waited_out_not_raced(wor
 
 
 @pytest.mark.parametrize("changes", [False, True])
-def test_no_script_stands_at_a_nodes_lock_when_nobody_waits_for_it_any_more(world: Callable[..., World], changes: bool) -> None:
+def test_no_script_stands_at_a_nodes_lock_when_nobody_waits_for_it_any_more(
+    world: Callable[..., World], changes: bool
+) -> None:
     w = world(workers=1)
     slow = Step("install.packages", "packages", ("do",), timeout=40)
     wait = Wait("install.seen", "seen", "look", lambda seen: None, 60, 2, changes=changes, hint="look")
@@ -538,6 +598,7 @@ def test_a_stop_reaches_those_who_wait_for_their_turn(world: Callable[..., World
 
 # --- identities
 
+
 @pytest.mark.parametrize("kind", ["hostname", "machine_id"])
 def test_two_nodes_that_are_the_same_are_told_apart_for_the_phases(world: Callable[..., World], kind: str) -> None:
     w = world()
@@ -556,13 +617,16 @@ def test_two_nodes_that_are_the_same_are_told_apart_for_the_phases(world: Callab
 
 
 @pytest.mark.timeout(60)
-def test_a_node_does_not_wait_for_others_that_wait_for_its_slot(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_does_not_wait_for_others_that_wait_for_its_slot(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runner, "CLAIM_WAIT", 3600.0)
     w = ready(world(workers=6, forks=1))
     assert w.run(*ALL).exit_code == 0
 
 
 # --- once, and the token
+
 
 def test_a_once_step_runs_once_for_all(world: Callable[..., World]) -> None:
     w = ready(world(workers=6))
@@ -601,6 +665,7 @@ def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> Non
 
 # --- waits
 
+
 @pytest.mark.parametrize("error", [Unreachable, StepFailed])
 def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., World], error: type[Exception]) -> None:
     for reboots, state in ((True, "done"), (False, "failed" if error is Unreachable else "done")):
@@ -615,7 +680,16 @@ def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., 
 
         w.hooks["cp1", "prep.back"] = answer
         w.hooks["cp1", "open"] = unreachable
-        back = Wait("prep.back", "back", "boot id", lambda seen: None if seen == "new" else seen, 60, 3, reboots=reboots, hint="look")
+        back = Wait(
+            "prep.back",
+            "back",
+            "boot id",
+            lambda seen: None if seen == "new" else seen,
+            60,
+            3,
+            reboots=reboots,
+            hint="look",
+        )
         w.run(phase("prep", back))
         assert w.states() == {"cp1": state}
 
@@ -639,7 +713,17 @@ def test_a_look_that_hangs_once_does_not_end_the_wait(world: Callable[..., World
 def test_what_an_earlier_run_still_does_is_not_cured_by_remedies(world: Callable[..., World]) -> None:
     w = world(workers=0)
     w.hooks["cp1", "addons.policy"] = lambda: (LOCKED, f"##kubefab 0 {LOCKED}\n".encode())
-    wait = Wait("addons.policy", "policy", "ask", lambda seen: None, 60, 2, (Remedy("delete pods", ("delete",), 10),), "look", changes=True)
+    wait = Wait(
+        "addons.policy",
+        "policy",
+        "ask",
+        lambda seen: None,
+        60,
+        2,
+        (Remedy("delete pods", ("delete",), 10),),
+        "look",
+        changes=True,
+    )
     error = w.run(phase("addons", wait)).nodes["cp1"].error
     assert error
     assert "an earlier run's step still goes on there" in error.message
@@ -650,7 +734,17 @@ def test_a_node_that_died_is_not_waited_for_on_the_control_plane(world: Callable
     w = world(workers=1)
     w.hooks["w1", "open"] = unreachable
     remedy = Remedy("recreate everything", ("do recreate",), 45)
-    wait = Wait("addons.seen", "seen", "look", lambda seen: "nothing yet", 150, 3, on="control-plane", remedies=(remedy,), hint="look")
+    wait = Wait(
+        "addons.seen",
+        "seen",
+        "look",
+        lambda seen: "nothing yet",
+        150,
+        3,
+        on="control-plane",
+        remedies=(remedy,),
+        hint="look",
+    )
     assert "connection refused" in w.run(phase("addons", wait), on="w1").nodes["w1"].error.message
     assert ("cp1", "addons.seen.remedy") not in w.log
 
@@ -658,7 +752,15 @@ def test_a_node_that_died_is_not_waited_for_on_the_control_plane(world: Callable
 def test_a_wait_is_over_when_it_is_so(world: Callable[..., World]) -> None:
     w = world()
     seen = iter(["", "no flannel.1", "there"])
-    wait = Wait("network.wait", "flannel.1", "ip addr", lambda s: None if "there" in s else s or "nothing", 60, interval=2, hint="h")
+    wait = Wait(
+        "network.wait",
+        "flannel.1",
+        "ip addr",
+        lambda s: None if "there" in s else s or "nothing",
+        60,
+        interval=2,
+        hint="h",
+    )
     w.probes["w1", "network.wait"] = lambda: next(seen)
     assert w.run(phase("network", wait), on="w1").exit_code == 0
     assert w.clock.time == 4
@@ -689,7 +791,16 @@ def test_remedies_come_in_order_each_once_and_then_the_evidence(world: Callable[
 
 def test_what_a_remedy_mended_is_not_mended_twice(world: Callable[..., World]) -> None:
     w = world()
-    wait = Wait("network.wait", "t", "p", lambda s: None if "there" in s else "no", 60, 5, (Remedy("restart", ("r",), 10), Remedy("more", ("m",), 10)), "h")
+    wait = Wait(
+        "network.wait",
+        "t",
+        "p",
+        lambda s: None if "there" in s else "no",
+        60,
+        5,
+        (Remedy("restart", ("r",), 10), Remedy("more", ("m",), 10)),
+        "h",
+    )
     w.probes["w1", "network.wait"] = lambda: "there" if ("w1", "network.wait.remedy") in w.log else ""
     assert w.run(phase("network", wait), on="w1").exit_code == 0
     assert [s for _, s in w.log].count("network.wait.remedy") == 1
@@ -705,6 +816,7 @@ def test_evidence_that_cannot_be_had_does_not_hide_the_failure(world: Callable[.
 
 
 # --- some nodes only
+
 
 def test_a_join_by_itself_asks_the_control_plane_first(world: Callable[..., World]) -> None:
     w = ready(world())
@@ -741,6 +853,7 @@ def test_resetting_one_node_works_when_the_control_plane_is_gone(world: Callable
 
 
 # --- stopping
+
 
 def test_a_stop_ends_after_the_step_under_way(world: Callable[..., World]) -> None:
     w = ready(world())
@@ -807,14 +920,22 @@ def test_a_stop_reaches_those_who_wait_at_a_gate_or_poll(world: Callable[..., Wo
 
 # --- the journal
 
-def test_the_journal_tells_what_was_planned_done_and_how_long_it_took(world: Callable[..., World], tmp_path: Path) -> None:
+
+def test_the_journal_tells_what_was_planned_done_and_how_long_it_took(
+    world: Callable[..., World], tmp_path: Path
+) -> None:
     w = ready(world(workers=1))
     journal = Journal(tmp_path, "inv cluster.bootstrap")
     w.run(*ALL, journal=journal)
     events = list(read(journal.path))
     assert events[0]["event"] == "run"
-    assert [e["steps"] for e in events if e["event"] == "plan" and e["node"] == "w1" and e["phase"] == "install"] == [["install.packages"]]
-    assert {(e["node"], e["step"]) for e in events if e["event"] == "end"} >= {("cp1", "master.init"), ("w1", "join.join")}
+    assert [e["steps"] for e in events if e["event"] == "plan" and e["node"] == "w1" and e["phase"] == "install"] == [
+        ["install.packages"]
+    ]
+    assert {(e["node"], e["step"]) for e in events if e["event"] == "end"} >= {
+        ("cp1", "master.init"),
+        ("w1", "join.join"),
+    }
     assert {e["node"]: e["state"] for e in events if e["event"] == "node"} == {"cp1": "done", "w1": "done"}
 
 
@@ -872,7 +993,9 @@ class Full:
 
 
 @pytest.mark.parametrize("lines", [0, 1, 6, 12, 20, 30])
-def test_a_run_outlives_its_journal(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: int) -> None:
+def test_a_run_outlives_its_journal(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: int
+) -> None:
     w, notes = ready(world()), list[str]()
     with monkeypatch.context() as patch:
         patch.setattr(journal_module.os, "write", Full(lines))
@@ -881,7 +1004,9 @@ def test_a_run_outlives_its_journal(world: Callable[..., World], monkeypatch: py
         journal.write("end")
         journal.close()
     assert not result.failed
-    assert notes == [f"the journal {journal.path} cannot be written (No space left on device); the run goes on without it"]
+    assert notes == [
+        f"the journal {journal.path} cannot be written (No space left on device); the run goes on without it"
+    ]
     assert len(journal.path.read_text().splitlines()) == lines
     assert not journal.whole
 
@@ -913,7 +1038,11 @@ def test_a_password_that_is_one_of_our_words_does_not_make_a_journal_unreadable(
     journal.write("node", node="w1", state="done", phase="registry", step="join.token", error="registry said: done")
     begun, event = read(journal.path)
     assert (event["state"], event["phase"], event["step"]) == ("done", "registry", "join.token")
-    assert event["error"] == f"{MASKED} said: {MASKED}" and begun["command"] == f"inv {MASKED}" and begun["phases"] == ["registry"]
+    assert (
+        event["error"] == f"{MASKED} said: {MASKED}"
+        and begun["command"] == f"inv {MASKED}"
+        and begun["phases"] == ["registry"]
+    )
 
 
 def test_a_step_for_all_that_crashed_is_not_done(world: Callable[..., World]) -> None:
@@ -949,7 +1078,9 @@ def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[
 
     def join(name: str) -> Callable[[], None]:
         def note() -> None:
-            joined[name] = next(re.findall(r"join (\S+)", text)[0] for text in reversed(w.sent) if "kubefab: join.join\n" in text)
+            joined[name] = next(
+                re.findall(r"join (\S+)", text)[0] for text in reversed(w.sent) if "kubefab: join.join\n" in text
+            )
 
         return note
 
@@ -957,8 +1088,15 @@ def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[
         assert w.event("w1", "join.join").wait(PATIENCE)
         w.clock.time += age
 
-    w.hooks |= {("cp1", "join.token"): mint, ("w1", "join.join"): join("w1"), ("w2", "join.join"): join("w2"), ("w2", "install.packages"): late}
-    result = w.run(INSTALL, MASTER, Phase("join", "join", decide, frozenset({"worker"}), needs={"worker": "master"}, fresh=True))
+    w.hooks |= {
+        ("cp1", "join.token"): mint,
+        ("w1", "join.join"): join("w1"),
+        ("w2", "join.join"): join("w2"),
+        ("w2", "install.packages"): late,
+    }
+    result = w.run(
+        INSTALL, MASTER, Phase("join", "join", decide, frozenset({"worker"}), needs={"worker": "master"}, fresh=True)
+    )
     assert not result.failed
     assert len(tokens) == (2 if age > 1200 else 1)
     assert joined == {"w1": tokens[0], "w2": tokens[-1]}
@@ -967,7 +1105,9 @@ def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[
 
 
 @pytest.mark.parametrize(("forks", "closed"), [(2, {"w1", "w2", "w3", "w4"}), (40, set())])
-def test_links_of_more_nodes_than_forks_are_closed_as_they_end(world: Callable[..., World], forks: int, closed: set[str]) -> None:
+def test_links_of_more_nodes_than_forks_are_closed_as_they_end(
+    world: Callable[..., World], forks: int, closed: set[str]
+) -> None:
     w = ready(world(workers=4, forks=forks))
     w.run(*ALL)
     assert set(w.closed) == closed, "the control plane's stays: others' steps run there, and the lock lives with it"
@@ -990,7 +1130,9 @@ def test_a_run_that_lost_the_clusters_lock_changes_nothing_more_anywhere(world: 
     for outcome in result.nodes.values():
         assert outcome.state in ("failed", "blocked")
     failed = [r.error for r in result.nodes.values() if r.state == "failed"]
-    assert failed and all(e and "another run has worked on this cluster" in e.message and e.remedy == "run it again" for e in failed)
+    assert failed and all(
+        e and "another run has worked on this cluster" in e.message and e.remedy == "run it again" for e in failed
+    )
 
 
 def test_every_step_on_every_node_asks_first_whether_the_lock_is_held(world: Callable[..., World]) -> None:
@@ -1000,7 +1142,10 @@ def test_every_step_on_every_node_asks_first_whether_the_lock_is_held(world: Cal
     changing = [n for n, (_, step) in enumerate(w.log) if step not in ("observe", "join.flannel", "join.token.delete")]
     assert changing and all(any(k <= n for k in asked) for n in changing)
     refused = world()
-    assert all(r.state == "failed" for r in refused.run(*ALL, held=lambda: (_ for _ in ()).throw(KubefabError("gone", "again"))).nodes.values())
+    assert all(
+        r.state == "failed"
+        for r in refused.run(*ALL, held=lambda: (_ for _ in ()).throw(KubefabError("gone", "again"))).nodes.values()
+    )
     assert {step for _, step in refused.log} == {"observe"}
 
 
@@ -1015,6 +1160,7 @@ def test_a_lock_that_nobody_can_be_asked_about_is_not_held(world: Callable[..., 
 
 
 # --- looking only
+
 
 def test_a_survey_changes_nothing_and_one_dead_node_hides_no_other(world: Callable[..., World]) -> None:
     w = world()

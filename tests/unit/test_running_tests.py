@@ -18,7 +18,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 def test_plain_pytest_starts_nothing_on_real_nodes_and_says_so() -> None:
     others = [f"--ignore={PROJECT / 'tests' / name}" for name in ("unit", "rehearsal")]
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", *others]
-    done = subprocess.run(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        argv, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+    )
     assert "not run: real nodes: make test-lab" in done.stdout
     assert "no tests collected" in done.stdout.splitlines()[-1]
 
@@ -35,7 +37,9 @@ def test_plain_pytest_starts_nothing_on_real_nodes_and_says_so() -> None:
     ],
     ids=str,
 )
-def test_the_labs_tests_run_when_they_are_named(request: pytest.FixtureRequest, arguments: list[str], left_out: bool) -> None:
+def test_the_labs_tests_run_when_they_are_named(
+    request: pytest.FixtureRequest, arguments: list[str], left_out: bool
+) -> None:
     hooks = request.config.pluginmanager.get_plugin(str(PROJECT / "tests" / "conftest.py"))
     asked = SimpleNamespace(args=arguments, invocation_params=SimpleNamespace(dir=PROJECT))
     assert hooks.pytest_ignore_collect(PROJECT / "tests" / "lab", asked) == (True if left_out else None)
@@ -65,11 +69,17 @@ def test_what_a_machine_lacks_for_a_lab(platform: str, root: bool, programs: set
 
 def test_the_question_needs_no_virtual_environment() -> None:
     code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import lab.needs"
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("argv", [("inv", "cluster.info", "--env", "aws"), ("fab", "reset"), ("inv", "cluster.sizing", "--nodes", "x")], ids=" ".join)
+@pytest.mark.parametrize(
+    "argv",
+    [("inv", "cluster.info", "--env", "aws"), ("fab", "reset"), ("inv", "cluster.sizing", "--nodes", "x")],
+    ids=" ".join,
+)
 def test_a_forked_command_is_like_one_that_was_started(argv: tuple[str, ...]) -> None:
     one, other = run(*argv), started(*argv)
     assert (one.returncode, one.stdout, one.stderr) == (other.returncode, other.stdout, other.stderr)

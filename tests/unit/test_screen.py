@@ -74,7 +74,12 @@ def test_errors_and_progress(terminal: bool) -> None:
     printed(console)
 
 
-SOURCES = [*PROJECT.glob("fabfile/**/*.py"), PROJECT / "tasks.py", *PROJECT.glob("rehearsal/*.py"), *PROJECT.glob("lab/*.py")]
+SOURCES = [
+    *PROJECT.glob("fabfile/**/*.py"),
+    PROJECT / "tasks.py",
+    *PROJECT.glob("rehearsal/*.py"),
+    *PROJECT.glob("lab/*.py"),
+]
 
 
 def calls(path: Path) -> list[ast.Call]:
@@ -85,16 +90,45 @@ def calls(path: Path) -> list[ast.Call]:
 def test_no_other_console_and_no_markup(path: Path) -> None:
     """Whoever prints past Screen prints past its promise."""
     for call in calls(path):
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+        name = (
+            call.func.attr
+            if isinstance(call.func, ast.Attribute)
+            else call.func.id
+            if isinstance(call.func, ast.Name)
+            else ""
+        )
         if path.name != "screen.py":
-            assert name not in ("Console", "Status", "from_markup", "Spinner") or (name, path.name) == ("Spinner", "progress.py"), ast.unparse(call)
+            assert name not in ("Console", "Status", "from_markup", "Spinner") or (name, path.name) == (
+                "Spinner",
+                "progress.py",
+            ), ast.unparse(call)
             assert not any(keyword.arg == "markup" for keyword in call.keywords), ast.unparse(call)
-    texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    texts = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     assert not any("[/]" in text for text in texts)
 
 
 # `print` goes past the console: it may say data as JSON, whose text is ASCII, and what comes of hosts.env and the command line alone.
-FROM_NODES = {"facts", "seen", "output", "error", "message", "reason", "remedy", "stdout", "stderr", "finding", "detail", "evidence", "told", "observed", "holder"}
+FROM_NODES = {
+    "facts",
+    "seen",
+    "output",
+    "error",
+    "message",
+    "reason",
+    "remedy",
+    "stdout",
+    "stderr",
+    "finding",
+    "detail",
+    "evidence",
+    "told",
+    "observed",
+    "holder",
+}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
@@ -102,7 +136,11 @@ def test_plain_print_says_nothing_of_a_node(path: Path) -> None:
     for call in calls(path):
         if isinstance(call.func, ast.Name) and call.func.id == "print" and call.args and path.parent.name != "lab":
             said = ast.unparse(call.args[0])
-            named = {n.id if isinstance(n, ast.Name) else n.attr for n in ast.walk(call.args[0]) if isinstance(n, ast.Name | ast.Attribute)}
+            named = {
+                n.id if isinstance(n, ast.Name) else n.attr
+                for n in ast.walk(call.args[0])
+                if isinstance(n, ast.Name | ast.Attribute)
+            }
             assert said.startswith("jsonlib.dumps(") or not named & FROM_NODES, f"{said}: by Screen().print"
 
 

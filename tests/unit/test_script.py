@@ -30,13 +30,20 @@ class Shell:
         return self.local(render("test.step", commands, files, lock=lock))
 
     def local(self, text: str) -> str:
-        return text.replace("/run/kubefab", f"{self.run_folder}/kubefab").replace(f"flock -w {script.LOCK_WAIT}", "flock -w 0")
+        return text.replace("/run/kubefab", f"{self.run_folder}/kubefab").replace(
+            f"flock -w {script.LOCK_WAIT}", "flock -w 0"
+        )
 
     def send(self, text: str | bytes) -> Outcome:
         path = self.folder / "sent"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         done = subprocess.run(
-            ["bash", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+            ["bash", str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
         )
         return parse(done.returncode, done.stdout)
 
@@ -66,7 +73,9 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("commands", "code", "number", "output"), FAILURES)
-def test_a_failure_is_told_by_code_and_number(shell: Shell, commands: tuple[str, ...], code: int, number: int, output: str) -> None:
+def test_a_failure_is_told_by_code_and_number(
+    shell: Shell, commands: tuple[str, ...], code: int, number: int, output: str
+) -> None:
     done = shell.run(*commands)
     assert (done.code, done.command) == (code, number)
     assert output in done.output
@@ -107,7 +116,9 @@ CONTENTS = st.text(max_size=300).map(lambda text: text.replace("\x00", "").repla
 
 @settings(max_examples=30, deadline=None)
 @given(content=CONTENTS, mode=st.sampled_from(["0600", "0644", "0755", "0700"]))
-def test_a_file_is_written_with_exactly_its_bytes_and_mode(tmp_path_factory: pytest.TempPathFactory, content: str, mode: str) -> None:
+def test_a_file_is_written_with_exactly_its_bytes_and_mode(
+    tmp_path_factory: pytest.TempPathFactory, content: str, mode: str
+) -> None:
     shell = Shell(tmp_path_factory.mktemp("files"))
     content = content.encode("utf-8", "replace").decode()
     path = shell.folder / "deep" / "it's here"
@@ -118,7 +129,9 @@ def test_a_file_is_written_with_exactly_its_bytes_and_mode(tmp_path_factory: pyt
     shutil.rmtree(shell.folder)
 
 
-@pytest.mark.parametrize("content", ["$HOME `id` \\n ${x}\n", "EOF\n", "#--8<-- command 1\n", "##kubefab 1 0\n", "'\"\n", "\n", "\n\n"])
+@pytest.mark.parametrize(
+    "content", ["$HOME `id` \\n ${x}\n", "EOF\n", "#--8<-- command 1\n", "##kubefab 1 0\n", "'\"\n", "\n", "\n\n"]
+)
 def test_nothing_in_a_file_is_expanded_or_ends_it(shell: Shell, content: str) -> None:
     path = shell.folder / "file"
     shell.run(files=(File(str(path), content),))
@@ -156,9 +169,12 @@ def test_a_secret_file_must_be_private() -> None:
 
 # --- cut off in the middle
 
+
 def _victims(shell: Shell) -> bytes:
     marks = [shell.folder / name for name in ("ran-1", "ran-2", "written")]
-    return shell.text(f"touch {marks[0]}", f"touch {marks[1]}", files=(File(str(marks[2]), "line one\nline two\n"),)).encode()
+    return shell.text(
+        f"touch {marks[0]}", f"touch {marks[1]}", files=(File(str(marks[2]), "line one\nline two\n"),)
+    ).encode()
 
 
 def test_a_script_cut_at_any_byte_runs_nothing(tmp_path: Path) -> None:
@@ -170,7 +186,9 @@ def test_a_script_cut_at_any_byte_runs_nothing(tmp_path: Path) -> None:
         if whole[:cut].endswith(b"\nmain"):  # complete but for its last newline
             continue
         shell.send(whole[:cut])
-        assert not any((tmp_path / name).exists() for name in ("ran-1", "ran-2", "written")), f"cut at byte {cut} of {len(whole)}"
+        assert not any((tmp_path / name).exists() for name in ("ran-1", "ran-2", "written")), (
+            f"cut at byte {cut} of {len(whole)}"
+        )
     shell.send(whole)
     assert all((tmp_path / name).exists() for name in ("ran-1", "ran-2", "written"))
 
@@ -182,6 +200,7 @@ def test_half_a_heredoc_writes_nothing(shell: Shell) -> None:
 
 
 # --- the lock
+
 
 def test_a_busy_node_answers_75_and_runs_nothing(shell: Shell) -> None:
     with open(shell.run_folder / "kubefab.lock", "w") as held:
@@ -203,6 +222,7 @@ def test_an_exit_code_of_75_from_a_command_is_no_lock(shell: Shell) -> None:
 
 # --- reading what comes back
 
+
 @given(st.binary(max_size=200), st.integers(0, 99), st.integers(0, 255))
 def test_any_output_is_read(output: bytes, number: int, code: int) -> None:
     trailer = f"##kubefab {number} {code}\n".encode()
@@ -217,15 +237,23 @@ def test_without_a_trailer_no_command_is_blamed() -> None:
     assert parse(255, b"bash: line 1: oops\n") == Outcome(255, 0, "bash: line 1: oops\n")
 
 
-@given(st.lists(st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), min_size=1, max_size=4
+    )
+)
 @settings(max_examples=25, deadline=None)
 def test_quoted_words_reach_a_command_as_they_are(words: list[str]) -> None:
     line = command("printf", "%s\\0", *words)
-    done = subprocess.run(["bash", "-c", line], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    )
     assert done.stdout.decode().split("\0")[:-1] == words
 
 
 def test_assignments_can_be_sourced() -> None:
     text = assignments({"A": "plain", "B": "two words", "C": "it's"})
-    done = subprocess.run(["bash", "-c", f"{text}\nprintf '%s|' \"$A\" \"$B\" \"$C\""], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f'{text}\nprintf \'%s|\' "$A" "$B" "$C"'], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "plain|two words|it's|"

@@ -81,7 +81,10 @@ def test_ssh_comes_from_the_bastion_where_there_is_one(form: str) -> None:
     text = render(behind, form, admins("203.0.113.7/32"))
     assert "WARNING: SSH goes through ops@198.51.100.9:2222" in text
     ssh = [o for o in openings(behind, admins("203.0.113.7/32")) if o.rule.first == 22]
-    assert {o.target: texts(o) for o in ssh} == {CONTROL: {"203.0.113.7/32"}, WORKERS: {"203.0.113.7/32", "198.51.100.9/32"}}
+    assert {o.target: texts(o) for o in ssh} == {
+        CONTROL: {"203.0.113.7/32"},
+        WORKERS: {"203.0.113.7/32", "198.51.100.9/32"},
+    }
     assert "198.51.100.9" in text.replace("ops@198.51.100.9", "")
     named = replace(env, workers=tuple(replace(n, jump="bastion.example") for n in env.workers))
     assert "SSH goes through bastion.example" in render(named, form, admins("203.0.113.7/32"))
@@ -104,14 +107,21 @@ def test_aws_commands_are_words_and_json(name: str) -> None:
 
 
 def test_terraform_names_are_unique() -> None:
-    names = re.findall(r'^resource "aws_vpc_security_group_ingress_rule" "(\w+)"', render(inventory.load("aws"), "terraform", ME), re.M)
+    names = re.findall(
+        r'^resource "aws_vpc_security_group_ingress_rule" "(\w+)"', render(inventory.load("aws"), "terraform", ME), re.M
+    )
     assert names and len(names) == len(set(names))
 
 
 def test_nftables_keeps_pods_replies_and_the_node_itself() -> None:
     text = render(environment(), "nftables", ME)
     assert text.count("{") == text.count("}")
-    for needed in ("fib daddr type != local accept", "ct state established,related accept", '"cni0"', "ip saddr { 198.51.100.7/32 } tcp dport 22 accept"):
+    for needed in (
+        "fib daddr type != local accept",
+        "ct state established,related accept",
+        '"cni0"',
+        "ip saddr { 198.51.100.7/32 } tcp dport 22 accept",
+    ):
         assert needed in text
     assert "flush" not in re.sub("#.*", "", text)
 
@@ -130,7 +140,9 @@ def sets(text: str) -> list[str]:
 @pytest.mark.skipif(shutil.which("nft") is None, reason="no nft here")
 @pytest.mark.parametrize("kubernetes", ["1.36.4", "1.5"])
 def test_nft_itself_accepts_the_rules(kubernetes: str, tmp_path: Path) -> None:
-    for number, text in enumerate(sets(render(environment(kubernetes=kubernetes), "nftables", admins("198.51.100.7,2001:db8::/48")))):
+    for number, text in enumerate(
+        sets(render(environment(kubernetes=kubernetes), "nftables", admins("198.51.100.7,2001:db8::/48")))
+    ):
         path = tmp_path / f"{number}.nft"
         path.write_text(text)
         done = subprocess.run(["nft", "-c", "-f", str(path)], capture_output=True, text=True, timeout=30)
@@ -143,5 +155,7 @@ def test_nft_itself_accepts_the_rules(kubernetes: str, tmp_path: Path) -> None:
 def test_terraform_itself_accepts_the_form(tmp_path: Path) -> None:
     path = tmp_path / "rules.tf"
     path.write_text(render(environment(), "terraform", ME))
-    done = subprocess.run(["terraform", "fmt", "-check", "-diff", str(path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["terraform", "fmt", "-check", "-diff", str(path)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stdout + done.stderr

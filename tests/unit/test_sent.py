@@ -24,9 +24,27 @@ from fabfile.views.plan import Planned, plan
 from making import control_plane, environment, fresh, links, member, recipe
 
 SYSTEMS = {
-    "ubuntu": {"os_id": "ubuntu", "os_like": ("debian",), "os_version": "24.04", "os_codename": "noble", "os_name": "Ubuntu 24.04 LTS"},
-    "debian": {"os_id": "debian", "os_like": (), "os_version": "12", "os_codename": "bookworm", "os_name": "Debian GNU/Linux 12 (bookworm)"},
-    "rocky": {"os_id": "rocky", "os_like": ("rhel", "centos", "fedora"), "os_version": "9.6", "os_codename": "", "os_name": "Rocky Linux 9.6"},
+    "ubuntu": {
+        "os_id": "ubuntu",
+        "os_like": ("debian",),
+        "os_version": "24.04",
+        "os_codename": "noble",
+        "os_name": "Ubuntu 24.04 LTS",
+    },
+    "debian": {
+        "os_id": "debian",
+        "os_like": (),
+        "os_version": "12",
+        "os_codename": "bookworm",
+        "os_name": "Debian GNU/Linux 12 (bookworm)",
+    },
+    "rocky": {
+        "os_id": "rocky",
+        "os_like": ("rhel", "centos", "fedora"),
+        "os_version": "9.6",
+        "os_codename": "",
+        "os_name": "Rocky Linux 9.6",
+    },
 }
 SWAPPING = {"swaps": ("/dev/sdb1",), "fstab_swaps": ("/dev/sdb1 none swap sw 0 0",), "swap_units": ("dev-sdb1.swap",)}
 
@@ -42,10 +60,17 @@ def rendered(planned: Iterable[Planned]) -> str:
                     texts.append(f"#### {where} · stop: {action.reason}\n")
                 case Step():
                     on = " · on the control plane" if action.on else ""
-                    texts.append(f"#### {where} · {action.title}{on}\n{script.render(action.id, action.commands, action.files)}")
+                    texts.append(
+                        f"#### {where} · {action.title}{on}\n{script.render(action.id, action.commands, action.files)}"
+                    )
                 case Wait():
-                    texts.append(f"#### {where} · until: {action.title}\n{script.render(action.id, (f'{action.probe} || true',), lock=action.changes)}")
-                    texts += [f"#### {where} · after {r.after:g} s: {r.title}\n{script.render(action.id, r.commands)}" for r in action.remedies]
+                    texts.append(
+                        f"#### {where} · until: {action.title}\n{script.render(action.id, (f'{action.probe} || true',), lock=action.changes)}"
+                    )
+                    texts += [
+                        f"#### {where} · after {r.after:g} s: {r.title}\n{script.render(action.id, r.commands)}"
+                        for r in action.remedies
+                    ]
     return "\n".join(texts)
 
 
@@ -76,7 +101,9 @@ def test_a_reset(golden: Callable[[str, str], None], env: Environment, system: s
 def reading(env: Environment) -> dict[str, str]:
     """The scripts that only look, by name."""
     files = managed_files(env, recipe(env))
-    first, second = (wires.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes))
+    first, second = (
+        wires.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes)
+    )
     tests = [wires.Test("cp1", "w1", kind, 10250) for kind in ("tcp", "udp", "overlay", "mtu")]
     return {
         "observe-control-plane": observe_script(control_plane=True, files=files),

@@ -63,13 +63,22 @@ def test_a_control_plane_that_is_down_does_not_keep_the_others_from_being_prepar
         assert not control.held
 
 
-@pytest.mark.parametrize("why", [StepFailed("cp1: sudo refused user ops"), Unreachable("cp1: broke"), KubefabError("another run works on this cluster")])
+@pytest.mark.parametrize(
+    "why",
+    [
+        StepFailed("cp1: sudo refused user ops"),
+        Unreachable("cp1: broke"),
+        KubefabError("another run works on this cluster"),
+    ],
+)
 def test_a_lock_that_cannot_be_taken_over_a_link_that_works_stops_the_run(why: KubefabError) -> None:
     with pytest.raises(type(why), match=why.message), session(ControlPlane(lock=why))._cluster_lock():
         pytest.fail("the run went on without the lock")
 
 
-def test_a_user_without_a_name_is_called_by_number_and_can_connect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_user_without_a_name_is_called_by_number_and_can_connect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def nobody(uid: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
@@ -97,7 +106,9 @@ class Leaving:
 
         self.run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set, drop_token=drop)
         self.group: Any = SimpleNamespace(close=lambda: self.happened.append("links closed"))
-        self.progress: Any = SimpleNamespace(note=lambda text: self.happened.append("told"), give_back=lambda: self.happened.append("terminal"))
+        self.progress: Any = SimpleNamespace(
+            note=lambda text: self.happened.append("told"), give_back=lambda: self.happened.append("terminal")
+        )
 
     def exit(self, code: int) -> None:
         self.happened.append(f"exit {code}")
@@ -120,7 +131,13 @@ class Ended(Exception):
 
 
 def test_ctrl_c_twice_deletes_the_token_and_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Leaving(monkeypatch).gets(signal.SIGINT, signal.SIGINT) == ["told", "token deleted", "terminal", "links closed", "exit 130"]
+    assert Leaving(monkeypatch).gets(signal.SIGINT, signal.SIGINT) == [
+        "told",
+        "token deleted",
+        "terminal",
+        "links closed",
+        "exit 130",
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -141,7 +158,12 @@ def test_a_token_that_cannot_be_deleted_holds_nobody_up(monkeypatch: pytest.Monk
     monkeypatch.setattr("fabfile.cli.session.TOKEN_PATIENCE", 0.1)
     never = Event()
     try:
-        assert Leaving(monkeypatch, never).gets(signal.SIGINT, signal.SIGINT) == ["told", "terminal", "links closed", "exit 130"]
+        assert Leaving(monkeypatch, never).gets(signal.SIGINT, signal.SIGINT) == [
+            "told",
+            "terminal",
+            "links closed",
+            "exit 130",
+        ]
     finally:
         never.set()
 
@@ -151,7 +173,10 @@ def test_as_many_files_as_may_be_open() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
         _many_files()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, FILES) if hard != resource.RLIM_INFINITY else FILES, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (
+            min(hard, FILES) if hard != resource.RLIM_INFINITY else FILES,
+            hard,
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -35,7 +35,11 @@ GOOD: list[tuple[str, str, Any]] = [
     ("REGISTRY_MIRRORS", "registry.k8s.io, ghcr.io docker.io", ("registry.k8s.io", "ghcr.io", "docker.io")),
     ("IGNORE_PREFLIGHT", "", ()),
     ("CONTAINERD_KEY_FINGERPRINT", "", ()),
-    ("CONTAINERD_KEY_FINGERPRINT", "9dc8 5822 9fc7 dd38 854a  e2d8 8d81 803c 0ebf cd88, 060A61C51B558A7F742B77AAC52FEB6B621E9F35", (DOCKER_DEB_KEY, DOCKER_RPM_KEY)),
+    (
+        "CONTAINERD_KEY_FINGERPRINT",
+        "9dc8 5822 9fc7 dd38 854a  e2d8 8d81 803c 0ebf cd88, 060A61C51B558A7F742B77AAC52FEB6B621E9F35",
+        (DOCKER_DEB_KEY, DOCKER_RPM_KEY),
+    ),
     ("KUBELET_CONFIG", '{"maxPods": 50}', {"maxPods": 50}),
     ("SIMULATED", "yes", True),
     ("SIMULATED", "FALSE", False),

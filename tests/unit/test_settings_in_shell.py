@@ -43,8 +43,26 @@ EVIL = (
     "Swap;touch${IFS}/tmp/pwn3", "Swap,$(reboot)", "i;reboot", "canary.example/$(reboot):1", "canary.example/a:1;reboot", "../../../etc/x", "https://ghcr.io",
     "a b;c", "$(reboot)", "`reboot`", "'", '"', "a\nb", "a'b", "x;y", "-rf", "77d;reboot",
 )  # fmt: skip
-DOCTORS = ["control_plane", "toward", "folders", "urls", "registries", "names", "registry", "registry_curl", "registry_ca", "canary", "key_url", "keyrings"]
-GRAMMAR = {"URL": forms._URL, "IMAGE": rf"canary\.example/{forms._PATH}:[\w][\w.-]{{0,20}}", "REGISTRY": forms._PLACE, "MIRRORS": forms._PLACE}
+DOCTORS = [
+    "control_plane",
+    "toward",
+    "folders",
+    "urls",
+    "registries",
+    "names",
+    "registry",
+    "registry_curl",
+    "registry_ca",
+    "canary",
+    "key_url",
+    "keyrings",
+]
+GRAMMAR = {
+    "URL": forms._URL,
+    "IMAGE": rf"canary\.example/{forms._PATH}:[\w][\w.-]{{0,20}}",
+    "REGISTRY": forms._PLACE,
+    "MIRRORS": forms._PLACE,
+}
 
 
 def test_every_setting_that_is_written_freely_is_here() -> None:
@@ -59,7 +77,12 @@ def test_every_setting_that_is_written_freely_is_here() -> None:
 
 
 def made(key: str, text: str, manual: bool) -> Environment:
-    texts = {"registry": "reg.example:5000", "registry_user": "me", "registry_password": "a-long-word", key.lower(): text}
+    texts = {
+        "registry": "reg.example:5000",
+        "registry_user": "me",
+        "registry_password": "a-long-word",
+        key.lower(): text,
+    }
     return environment(1, **texts, **({"kubernetes": "1.5", "token": "abcdef.0123456789abcdef"} if manual else {}))
 
 
@@ -68,12 +91,22 @@ def actions(env: Environment) -> Iterator[Action]:
     manual = env.settings.manual
     if manual:
         bare = [replace(fresh(n), os_id="ubuntu", os_version="16.04", systemd=True) for n in ("cp1", "w1")]
-        up = replace(bare[0], packages={"docker.io": "1", "kubeadm": "1.5"}, api_ready=True, undo=frozenset({"started", "done"}))
+        up = replace(
+            bare[0], packages={"docker.io": "1", "kubeadm": "1.5"}, api_ready=True, undo=frozenset({"started", "done"})
+        )
         machines = [*bare, up]
     else:
         rocky = fresh("w1", os_id="rocky", os_like=("rhel",), os_version="9.6", os_codename="")
         up = control_plane(env)
-        machines = [fresh("cp1"), fresh("w1"), rocky, installed(env, "cp1"), installed(env, "w1"), up, member(env, "w1", links={})]
+        machines = [
+            fresh("cp1"),
+            fresh("w1"),
+            rocky,
+            installed(env, "cp1"),
+            installed(env, "w1"),
+            up,
+            member(env, "w1", links={}),
+        ]
     for facts in machines:
         ctx = context(env, facts, control=up, choices=Choices(purge=True))
         for phase in for_release(env, list(EVERY.values())):
@@ -93,7 +126,11 @@ def texts_of(env: Environment) -> tuple[list[str], list[File]]:
             lines += [action.probe, *action.evidence, *(line for remedy in action.remedies for line in remedy.commands)]
         else:
             assert isinstance(action, Stop)
-    lines += [line for line in verify.inside([], "10.96.0.9", "ns", env.settings.dns_domain).splitlines() if "svc." in line and "$((" not in line]
+    lines += [
+        line
+        for line in verify.inside([], "10.96.0.9", "ns", env.settings.dns_domain).splitlines()
+        if "svc." in line and "$((" not in line
+    ]
     return lines, files
 
 
@@ -127,13 +164,17 @@ def ours(key: str, manual: bool) -> list[str]:
 @cache
 def benign(key: str, manual: bool) -> tuple[list[Any], list[tuple[str, int]]]:
     lines, files = texts_of(made(key, BENIGN[key], manual))
-    return [shape(parse(line), BENIGN[key], "CANARY") for line in lines], [(f.path.replace(BENIGN[key], "CANARY"), f.content.count("\n")) for f in files]
+    return [shape(parse(line), BENIGN[key], "CANARY") for line in lines], [
+        (f.path.replace(BENIGN[key], "CANARY"), f.content.count("\n")) for f in files
+    ]
 
 
 def values(key: str) -> st.SearchStrategy[str]:
     grammar = next((GRAMMAR[end] for end in GRAMMAR if key.endswith(end)), "")
     written = st.text(st.characters(codec="ascii"), min_size=1, max_size=12)
-    return st.one_of(*([st.from_regex(re.compile(grammar, re.A), fullmatch=True)] * bool(grammar)), st.sampled_from(EVIL), written)
+    return st.one_of(
+        *([st.from_regex(re.compile(grammar, re.A), fullmatch=True)] * bool(grammar)), st.sampled_from(EVIL), written
+    )
 
 
 def recipes(key: str) -> tuple[bool, ...]:
@@ -154,9 +195,15 @@ def same_in_every_script(key: str, text: str) -> None:
         lines, files = texts_of(made(key, text, manual))
         trees, written = benign(key, manual)
         assert [shape(parse(line), text, "CANARY") for line in lines] == trees
-        assert [(f.path.replace(text, "CANARY"), f.content.count("\n")) for f in files] == written, "and no value begins a line of its own in a file"
+        assert [(f.path.replace(text, "CANARY"), f.content.count("\n")) for f in files] == written, (
+            "and no value begins a line of its own in a file"
+        )
     env = made(key, text, manual=False)
-    head = probe_script(env, env.workers[0], questions(env, "debian", "bookworm")).partition("\nexport ")[0].partition('"$0"\n')[2]
+    head = (
+        probe_script(env, env.workers[0], questions(env, "debian", "bookworm"))
+        .partition("\nexport ")[0]
+        .partition('"$0"\n')[2]
+    )
     assert [word.partition("=")[0] for word in shlex.split(head)] == DOCTORS, "the doctor's variables, one word each"
 
 
@@ -206,7 +253,11 @@ def test_an_ordinary_value_is_accepted(key: str, text: str) -> None:
 
 @pytest.mark.parametrize("key", [key for key in BENIGN if key.endswith("_URL")])
 def test_a_login_in_an_address_is_refused_and_not_repeated(key: str) -> None:
-    for url in ("https://bob:s3cretpw@mirror.example", "http://bob:s3cret/pw@mirror.example/x", "https://s3cretpw@mirror.example/k8s"):
+    for url in (
+        "https://bob:s3cretpw@mirror.example",
+        "http://bob:s3cret/pw@mirror.example/x",
+        "https://s3cretpw@mirror.example/k8s",
+    ):
         with pytest.raises(ValueError) as caught:
             KEYS[key].metadata["parse"](url)
         assert "s3cret" not in str(caught.value)
@@ -215,19 +266,50 @@ def test_a_login_in_an_address_is_refused_and_not_repeated(key: str) -> None:
 
 
 def test_a_mirror_with_its_scheme_is_refused_in_words() -> None:
-    with pytest.raises(ValueError, match=r"'https://ghcr\.io': the registry's name alone, without https://, like ghcr\.io"):
+    with pytest.raises(
+        ValueError, match=r"'https://ghcr\.io': the registry's name alone, without https://, like ghcr\.io"
+    ):
         KEYS["REGISTRY_MIRRORS"].metadata["parse"]("registry.k8s.io https://ghcr.io")
 
 
 def test_the_lines_themselves_run_nothing_of_a_setting(tmp_path: Path) -> None:
     """In real bash, with a stand-in for every program of the install and registry steps, and a folder for every path of the node."""
     evil = "$(touch$IFS$PWN);touch$IFS$PWN&touch$IFS$PWN"
-    env = environment(1, packages_url=f"https://m.example/{evil}", containerd_url=f"https://m.example/?a={evil}", registry="r.example:5000")
+    env = environment(
+        1,
+        packages_url=f"https://m.example/{evil}",
+        containerd_url=f"https://m.example/?a={evil}",
+        registry="r.example:5000",
+    )
     lines = [line for facts in (fresh("w1"), fresh("w1", os_id="rocky", os_version="9")) for name in ("install", "registry")
              for a in EVERY[name].run(context(env, facts)) if isinstance(a, Step) for line in a.commands]  # fmt: skip
-    programs = ["curl", "gpg", "install", "apt-get", "apt-mark", "rpm", "dnf", "crictl", "systemctl", "getenforce", "setenforce", "sed", "mktemp", "cp", "rm"]
+    programs = [
+        "curl",
+        "gpg",
+        "install",
+        "apt-get",
+        "apt-mark",
+        "rpm",
+        "dnf",
+        "crictl",
+        "systemctl",
+        "getenforce",
+        "setenforce",
+        "sed",
+        "mktemp",
+        "cp",
+        "rm",
+    ]
     stubs = "".join(f"{name}() {{ printf '%s\\n' \"$*\" >>{tmp_path}/seen; }}\n" for name in programs)
-    script = stubs + "".join(f"( {re.sub('(?<![^ =>(])/(?=etc/|var/|usr/|root/|run/)', f'{tmp_path}/', line)}\n)\n" for line in lines)
-    subprocess.run([shutil.which("bash") or "bash", "-c", script], check=False, capture_output=True, env={"PATH": "/nothing", "PWN": str(tmp_path / "pwn")}, cwd=tmp_path)
+    script = stubs + "".join(
+        f"( {re.sub('(?<![^ =>(])/(?=etc/|var/|usr/|root/|run/)', f'{tmp_path}/', line)}\n)\n" for line in lines
+    )
+    subprocess.run(
+        [shutil.which("bash") or "bash", "-c", script],
+        check=False,
+        capture_output=True,
+        env={"PATH": "/nothing", "PWN": str(tmp_path / "pwn")},
+        cwd=tmp_path,
+    )
     assert not (tmp_path / "pwn").exists()
     assert evil in (tmp_path / "seen").read_text(), "curl was given the address as one word"

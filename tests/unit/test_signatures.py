@@ -37,7 +37,7 @@ LINES = {
     "SIG-CNI-UNREADY": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized",
     "SIG-CNI0-ADDRESS": 'failed to set bridge addr: "cni0" already has an IP address different from 10.44.2.1/24',
     "SIG-FLANNEL-SUBNET": "failed to load flannel 'subnet.env' file: open /run/flannel/subnet.env: no such file or directory",
-    "SIG-FLANNEL-CIDR": "subnet 10.244.0.0/16 specified in the flannel net config doesn't contain \"10.44.0.0/24\" PodCIDR",
+    "SIG-FLANNEL-CIDR": 'subnet 10.244.0.0/16 specified in the flannel net config doesn\'t contain "10.44.0.0/24" PodCIDR',
     "SIG-FLANNEL-VXLAN": "failed to set interface flannel.1 to UP state: address already in use",
     "SIG-CNI-PLUGIN": 'plugin type="portmap" failed (add): failed to find plugin "portmap" in path [/opt/cni/bin]',
     "SIG-FLANNEL-NIC": "Failed to find any valid interface to use: failed to get default interface",
@@ -73,7 +73,13 @@ def test_each_is_the_likeliest_for_its_line(code: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "deployment.apps/headlamp created", "Setting up kubelet (1.36.3-1.1) ...", "node/w1 condition met", "[preflight] Running pre-flight checks"],
+    [
+        "",
+        "deployment.apps/headlamp created",
+        "Setting up kubelet (1.36.3-1.1) ...",
+        "node/w1 condition met",
+        "[preflight] Running pre-flight checks",
+    ],
 )
 def test_ordinary_output_shows_none(text: str) -> None:
     assert likely(text) is None
@@ -95,7 +101,9 @@ def test_an_error_tells_its_likely_cause() -> None:
     assert "likely" not in console.export_text()
 
 
-@pytest.mark.parametrize("seed", ["/v2/", "127.0.0.1:10248/healthz", ":6443", "x509: ", "listen tcp ", "a", "401 Unauthorized"])
+@pytest.mark.parametrize(
+    "seed", ["/v2/", "127.0.0.1:10248/healthz", ":6443", "x509: ", "listen tcp ", "a", "401 Unauthorized"]
+)
 def test_one_endless_line_of_a_node_costs_no_more_than_a_long_one(seed: str) -> None:
     """A line is cut before it is searched: a longer one adds nothing but its reading."""
 

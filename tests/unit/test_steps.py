@@ -31,7 +31,10 @@ SEEN = [
     (links("flannel.1", "cni0"), None),
     (links("flannel.1"), "no cni0"),
     (links(), "no flannel.1; no cni0"),
-    (links("flannel.1", "cni0", inside="10.99.1"), "flannel.1 has 10.99.1.0, not in 10.44.0.0/16; cni0 has 10.99.1.1, not in 10.44.0.0/16"),
+    (
+        links("flannel.1", "cni0", inside="10.99.1"),
+        "flannel.1 has 10.99.1.0, not in 10.44.0.0/16; cni0 has 10.99.1.1, not in 10.44.0.0/16",
+    ),
 ]
 
 
@@ -43,7 +46,10 @@ def test_interfaces_are_right_missing_or_in_another_range(seen: dict, fault: str
 @pytest.mark.parametrize(
     ("output", "fault"),
     [
-        ('[{"ifname": "flannel.1", "addr_info": [{"family": "inet6", "local": "fe80::1", "prefixlen": 64}]}]', "flannel.1 has no address, not in 10.44.0.0/16; no cni0"),
+        (
+            '[{"ifname": "flannel.1", "addr_info": [{"family": "inet6", "local": "fe80::1", "prefixlen": 64}]}]',
+            "flannel.1 has no address, not in 10.44.0.0/16; no cni0",
+        ),
         ("[]", "no flannel.1; no cni0"),
         ("", "no flannel.1; no cni0"),
         ("bash: ip: command not found", "bash: ip: command not found"),

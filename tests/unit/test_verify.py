@@ -22,7 +22,11 @@ from making import VirtualClock, environment
 
 
 def pod(node: str, *, ready: bool = True, waiting: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    status: dict[str, Any] = {"phase": "Running", "podIP": f"10.44.0.{len(node)}", "conditions": [{"type": "Ready", "status": str(ready)}]}
+    status: dict[str, Any] = {
+        "phase": "Running",
+        "podIP": f"10.44.0.{len(node)}",
+        "conditions": [{"type": "Ready", "status": str(ready)}],
+    }
     if waiting:
         status["containerStatuses"] = [{"state": {"waiting": waiting}}]
     return {"metadata": {"name": f"probe-{node}", **more}, "spec": {"nodeName": node}, "status": status}
@@ -30,7 +34,11 @@ def pod(node: str, *, ready: bool = True, waiting: dict[str, str] | None = None,
 
 def everything(*nodes: str, broken: tuple[tuple[str, str], ...] = (), **changes: Any) -> dict[str, Seen]:
     return {
-        a: Seen({b: (a, b) not in broken for b in nodes}, **{"service": True, "name": True, "dns": True, "whole": True, **changes}) for a in nodes
+        a: Seen(
+            {b: (a, b) not in broken for b in nodes},
+            **{"service": True, "name": True, "dns": True, "whole": True, **changes},
+        )
+        for a in nodes
     }
 
 
@@ -120,7 +128,9 @@ REFUSAL = '{"error":"unable to parse authentication credentials"}'
         ("no answer", "", False, FAILED, "NodePort 30315: no answer"),
     ],
 )
-def test_influxdbs_node_port_lets_nobody_in_without_its_login(why: str, text: str, login: bool, state: str, detail: str) -> None:
+def test_influxdbs_node_port_lets_nobody_in_without_its_login(
+    why: str, text: str, login: bool, state: str, detail: str
+) -> None:
     check = verify.judge_influxdb(why, text, 30315, login=login)
     assert check.state == state and detail in check.detail
 
@@ -131,27 +141,38 @@ def test_nodes_report_by_the_names_that_kubernetes_knows_them_by(monkeypatch: py
     asked: list[str] = []
     monkeypatch.setattr(verify, "fetch", lambda url, **_: (asked.append(url), ("", REFUSAL))[1])
     control = Control("", nodes=names)
-    control.said["verify.metrics"] = "name,tags,time,last\n" + "".join(f"kubernetes_node,node_name={n},1,2\n" for n in names)
+    control.said["verify.metrics"] = "name,tags,time,last\n" + "".join(
+        f"kubernetes_node,node_name={n},1,2\n" for n in names
+    )
     checks = by_name(list(Verifier(environment(1), control).run()))  # type: ignore[arg-type]
     assert (checks["metrics"].state, checks["metrics"].detail) == (OK, "from 2 of 2 nodes in the last minute")
     assert checks["InfluxDB"].state == OK
     assert not any("@" in url or "p=" in url for url in asked), "the login is no part of what is sent"
 
 
-@pytest.mark.parametrize(("looks", "state", "detail"), [(1, OK, "from 2 of 2"), (4, OK, "from 2 of 2"), (99, FAILED, "from 1 of 2 nodes in the last minute, not w1")])
-def test_a_telegraf_that_has_just_started_is_waited_for(monkeypatch: pytest.MonkeyPatch, looks: int, state: str, detail: str) -> None:
+@pytest.mark.parametrize(
+    ("looks", "state", "detail"),
+    [(1, OK, "from 2 of 2"), (4, OK, "from 2 of 2"), (99, FAILED, "from 1 of 2 nodes in the last minute, not w1")],
+)
+def test_a_telegraf_that_has_just_started_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, looks: int, state: str, detail: str
+) -> None:
     monkeypatch.setattr(verify, "fetch", lambda url, **_: ("", REFUSAL))
 
     class Slow(Control):
         def root(self, text: str, timeout: float) -> tuple[int, bytes]:
             late = self.names.count("verify.metrics") + 1 < looks
-            self.said["verify.metrics"] = "".join(f"kubernetes_node,node_name={n},1,2\n" for n in ["cp1", "w1"][: 1 if late else 2])
+            self.said["verify.metrics"] = "".join(
+                f"kubernetes_node,node_name={n},1,2\n" for n in ["cp1", "w1"][: 1 if late else 2]
+            )
             return super().root(text, timeout)
 
     control = Slow("", nodes=("cp1", "w1"))
     checks = by_name(list(Verifier(environment(1), control, clock=VirtualClock()).run()))  # type: ignore[arg-type]
     assert checks["metrics"].state == state and detail in checks["metrics"].detail
-    assert control.names.count("verify.metrics") == (looks if state == OK else 11), "every three seconds, for half a minute"
+    assert control.names.count("verify.metrics") == (looks if state == OK else 11), (
+        "every three seconds, for half a minute"
+    )
 
 
 def test_answers_from_outside() -> None:
@@ -167,11 +188,22 @@ REFUSED = "curl: (7) Failed to connect to 10.2.0.12 port 30999: Connection refus
 
 def test_node_ports_are_asked_at_the_same_time_in_a_real_shell(tmp_path: Path) -> None:
     curl = tmp_path / "curl"
-    curl.write_text(f'#!/bin/bash\ncase "${{@: -1}}" in *.0.1:*) exit 0;; *.0.11:*) echo "{TIMED_OUT}" >&2; exit 28;; *) echo "{REFUSED}" >&2; exit 7;; esac\n')
+    curl.write_text(
+        f'#!/bin/bash\ncase "${{@: -1}}" in *.0.1:*) exit 0;; *.0.11:*) echo "{TIMED_OUT}" >&2; exit 28;; *) echo "{REFUSED}" >&2; exit 7;; esac\n'
+    )
     curl.chmod(0o755)
     (tmp_path / "sleep").symlink_to("/bin/true")
-    done = subprocess.run(["bash", "-c", verify.ask_node_ports(NODES, 30999)], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True)
-    assert verify.parse_node_ports(done.stdout, [n.name for n in NODES]) == {"cp1": "", "w1": "no answer", "w2": REFUSED}
+    done = subprocess.run(
+        ["bash", "-c", verify.ask_node_ports(NODES, 30999)],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert verify.parse_node_ports(done.stdout, [n.name for n in NODES]) == {
+        "cp1": "",
+        "w1": "no answer",
+        "w2": REFUSED,
+    }
 
 
 @pytest.mark.parametrize(("answers", "inside", "state"), [
@@ -181,14 +213,18 @@ def test_node_ports_are_asked_at_the_same_time_in_a_real_shell(tmp_path: Path) -
     ({"w1": "", "w2": "no answer"}, False, FAILED),
     ({"w1": "no answer", "w2": REFUSED}, True, FAILED),
 ])  # fmt: skip
-def test_a_range_that_a_firewall_keeps_shut_is_no_fault_where_pods_reach_each_other(answers: dict[str, str], inside: bool, state: str) -> None:
+def test_a_range_that_a_firewall_keeps_shut_is_no_fault_where_pods_reach_each_other(
+    answers: dict[str, str], inside: bool, state: str
+) -> None:
     check = verify._allowing_a_firewall(inside, verify.judge_answers("NodePort from you", answers, "x"))
     assert check.state == state
     assert ("TCP 30000-32767 is not open to" in check.detail) is (state == UNTESTED)
 
 
 def test_only_ready_nodes_are_asked_again() -> None:
-    verifier = Verifier(environment(2), Control("", nodes=("ip-10-2-0-1", "ip-10-2-0-12"), addresses=("10.2.0.1", "10.2.0.12")))  # type: ignore[arg-type]
+    verifier = Verifier(
+        environment(2), Control("", nodes=("ip-10-2-0-1", "ip-10-2-0-12"), addresses=("10.2.0.1", "10.2.0.12"))
+    )  # type: ignore[arg-type]
     verifier._members()
     assert [n.name for n in verifier.ready] == ["cp1", "w2"]
 
@@ -212,7 +248,12 @@ def answered(what: object) -> str:
 class Control:
     """A control plane that answers kubectl, and fails where told."""
 
-    def __init__(self, fail: str, nodes: tuple[str, ...] = ("cp1",), addresses: tuple[str, ...] = ("10.2.0.1", "10.2.0.11", "10.2.0.12")) -> None:
+    def __init__(
+        self,
+        fail: str,
+        nodes: tuple[str, ...] = ("cp1",),
+        addresses: tuple[str, ...] = ("10.2.0.1", "10.2.0.11", "10.2.0.12"),
+    ) -> None:
         self.fail, self.nodes = fail, dict(zip(nodes, addresses, strict=False))
         self.names: list[str] = []
         self.texts: list[str] = []
@@ -229,12 +270,18 @@ class Control:
             raise KeyboardInterrupt if name == "verify.pods" else StepFailed(f"cp1: {name}", "")
         ready = [{"type": "Ready", "status": "True"}]
         answers = {
-            "verify.nodes": {"items": [
-                {"metadata": {"name": node}, "status": {"conditions": ready, "addresses": [{"type": "InternalIP", "address": address}]}}
-                for node, address in self.nodes.items()
-            ]},
+            "verify.nodes": {
+                "items": [
+                    {
+                        "metadata": {"name": node},
+                        "status": {"conditions": ready, "addresses": [{"type": "InternalIP", "address": address}]},
+                    }
+                    for node, address in self.nodes.items()
+                ]
+            },
             "verify.pods": {"items": [pod(node) for node in self.nodes]},
-            "verify.metrics": "name,tags,time,last\n" + "".join(f"kubernetes_node,node_name={node},1,2\n" for node in self.nodes),
+            "verify.metrics": "name,tags,time,last\n"
+            + "".join(f"kubernetes_node,node_name={node},1,2\n" for node in self.nodes),
             "verify.service": {"spec": {"clusterIP": "10.96.0.9", "ports": [{"nodePort": 30999}]}},
         }
         body = self.said.get(name) or ("end\n" if name == "verify.ask" else answered(answers.get(name, {})))
@@ -251,8 +298,17 @@ def test_it_cleans_up_whatever_happens(fail: str) -> None:
         assert fail == "verify.pods"
         checks = []
     assert control.names[-1] == "verify.clean"
-    unheard = ["pod to pod", "service address", "cluster DNS"]  # this control plane's pods say no more than that they came to an end
-    failed = {"verify.apply": ["probe pods"], "verify.service": ["probe pods"], "verify.ask": [*unheard, "probe pods answer"], "": unheard}
+    unheard = [
+        "pod to pod",
+        "service address",
+        "cluster DNS",
+    ]  # this control plane's pods say no more than that they came to an end
+    failed = {
+        "verify.apply": ["probe pods"],
+        "verify.service": ["probe pods"],
+        "verify.ask": [*unheard, "probe pods answer"],
+        "": unheard,
+    }
     assert [c.name for c in checks if c.state == FAILED] == failed.get(fail, [])
     assert not checks or checks[-2].name == "metrics", "what could be asked was asked"
 
@@ -268,7 +324,12 @@ def test_an_answer_that_cannot_be_read_costs_only_its_own_check(name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "answer", ["SSH-2.0-something\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut", "HTTP/1.1 500 no\r\nContent-Length: 99\r\n\r\ncut"]
+    "answer",
+    [
+        "SSH-2.0-something\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut",
+        "HTTP/1.1 500 no\r\nContent-Length: 99\r\n\r\ncut",
+    ],
 )
 def test_what_speaks_no_http_is_no_answer_and_no_crash(answer: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -298,7 +359,11 @@ def test_the_answer_about_many_nodes_comes_back_whole(tmp_path: Path) -> None:
     control = Control("")
     list(Verifier(environment(0, simulated="yes"), control).run())  # type: ignore[arg-type]
     asked = next(text for text in control.texts if text.startswith("# kubefab: verify.nodes"))
-    asked = asked.replace("kubectl --request-timeout=10s get nodes -o json", "seq 100000").replace('rm -f -- "$0"', "").replace("/run/kubefab", f"{tmp_path}/kubefab")
+    asked = (
+        asked.replace("kubectl --request-timeout=10s get nodes -o json", "seq 100000")
+        .replace('rm -f -- "$0"', "")
+        .replace("/run/kubefab", f"{tmp_path}/kubefab")
+    )
     output = subprocess.run(["bash", "-c", asked], capture_output=True, timeout=20).stdout
     assert script.parse(0, output).output.split() == [str(n) for n in range(1, 100001)]
 

@@ -59,7 +59,9 @@ class Chart:
 
     def context(self, patient: Patient) -> Context:
         """What a phase would be given for this node."""
-        return Context(self.environment, patient.node, patient.facts, self.recipe, control=self.control, choices=Choices())
+        return Context(
+            self.environment, patient.node, patient.facts, self.recipe, control=self.control, choices=Choices()
+        )
 
     def fab(self, patient: Patient, phase: str) -> str:
         return f"fab -H {patient.name} {phase} --env {self.environment.name}"

@@ -42,7 +42,13 @@ def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts = patient.facts
     left = [] if chart.environment.settings.manual else residue(facts)
     if left and guard.whose(chart.context(patient)).kind == Kind.FREE:
-        yield Finding("KF-OLD-RESIDUE", WARNING, (patient.name,), f"left by an earlier cluster: {', '.join(left)}", "a reboot takes them away")
+        yield Finding(
+            "KF-OLD-RESIDUE",
+            WARNING,
+            (patient.name,),
+            f"left by an earlier cluster: {', '.join(left)}",
+            "a reboot takes them away",
+        )
 
 
 def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -56,7 +62,12 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "nothing, unless something else there uses it",
         )
     if "docker.io" in facts.packages or facts.unit("docker").active:
-        yield Finding("KF-CRI-DOCKER", NOTE, name, "Docker is on this node: it sets the FORWARD policy to DROP, flannel opens it again for pods")
+        yield Finding(
+            "KF-CRI-DOCKER",
+            NOTE,
+            name,
+            "Docker is on this node: it sets the FORWARD policy to DROP, flannel opens it again for pods",
+        )
     if "containerd.io" not in facts.packages:
         return
     wanted = chart.recipe.containerd_config()
@@ -81,10 +92,20 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     if wanted.path not in facts.files:
         if facts.unit("kubelet").active:
-            yield Finding("KF-CRI-CONFIG", ERROR, name, f"{CONTAINERD_CONFIG} is missing on a node in use", f"`{chart.fab(patient, 'install')}`")
+            yield Finding(
+                "KF-CRI-CONFIG",
+                ERROR,
+                name,
+                f"{CONTAINERD_CONFIG} is missing on a node in use",
+                f"`{chart.fab(patient, 'install')}`",
+            )
     elif not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
         driver = probe.containerd.get("SystemdCgroup") if probe else None
-        detail = ": SystemdCgroup is not true, so that kubelet and containerd count cgroups twice" if driver == "false" else ""
+        detail = (
+            ": SystemdCgroup is not true, so that kubelet and containerd count cgroups twice"
+            if driver == "false"
+            else ""
+        )
         yield Finding(
             "KF-CRI-CONFIG",
             ERROR if detail else WARNING,
@@ -94,12 +115,22 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     version = (probe.containerd.get("version") or "").lstrip("v") if probe else ""
     if version.startswith("1."):
-        yield Finding("KF-CRI-OLD", WARNING, name, f"containerd {version}: a kubelet of 1.38 refuses it", "install containerd.io 2.2 or later")
+        yield Finding(
+            "KF-CRI-OLD",
+            WARNING,
+            name,
+            f"containerd {version}: a kubelet of 1.38 refuses it",
+            "install containerd.io 2.2 or later",
+        )
 
 
 def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts, wanted, name = patient.facts, chart.recipe.version, (patient.name,)
-    odd = {p: v for p in ("kubelet", "kubeadm", "kubectl") if (v := facts.packages.get(p, "").split("-")[0]) and v != wanted}
+    odd = {
+        p: v
+        for p in ("kubelet", "kubeadm", "kubectl")
+        if (v := facts.packages.get(p, "").split("-")[0]) and v != wanted
+    }
     if odd:
         told = ", ".join(f"{package} {version}" for package, version in odd.items())
         minors = {_minor(version) for version in odd.values()}
@@ -120,7 +151,9 @@ def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
     listed = control.node_object(facts.hostname) if control and control.initialised else None
     server = control.node_object(control.hostname) if control and control.initialised else None
     if listed and server and not patient.node.control_plane:
-        own, theirs = (n.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "").lstrip("v") for n in (listed, server))
+        own, theirs = (
+            n.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "").lstrip("v") for n in (listed, server)
+        )
         if own and theirs and own != theirs and _minor(own) > _minor(theirs):
             yield Finding(
                 "KF-VER-KUBELET",
@@ -209,7 +242,10 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"`kubectl -n kube-flannel logs -l app=flannel`; then `{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
         )
     link, size = facts.links.get("flannel.1"), probe.subnet.get("FLANNEL_MTU", "") if probe else ""
-    carrier = next((one for one in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in one.addresses)), None)
+    carrier = next(
+        (one for one in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in one.addresses)),
+        None,
+    )
     if link and carrier and link.mtu > carrier.mtu - 50:
         yield Finding(
             "KF-FLN-MTU",
@@ -260,7 +296,13 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
             yield Finding("KF-CRT-EXPIRED", ERROR, (patient.name,), f"{one.where} expired on {when}", remedy)
         elif left < CERTIFICATE_WARNING and not (kubelet and left > 30 * DAY):
             severity = ERROR if left < CERTIFICATE_ERROR else WARNING
-            yield Finding("KF-CRT-EXPIRES", severity, (patient.name,), f"{one.where} expires on {when}, in {left / DAY:.0f} days", remedy)
+            yield Finding(
+                "KF-CRT-EXPIRES",
+                severity,
+                (patient.name,),
+                f"{one.where} expires on {when}, in {left / DAY:.0f} days",
+                remedy,
+            )
 
 
 def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:

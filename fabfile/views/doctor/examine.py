@@ -59,7 +59,10 @@ class Report:
             "healthy": self.healthy,
             "seconds": round(self.seconds, 2),
             "findings": [f.data() for f in self.findings],
-            "pairs": [{"from": r.source, "to": r.target, "what": r.what, "state": r.state, "detail": mask(r.detail)} for r in self.results],
+            "pairs": [
+                {"from": r.source, "to": r.target, "what": r.what, "state": r.state, "detail": mask(r.detail)}
+                for r in self.results
+            ],
         }
 
 
@@ -73,7 +76,14 @@ class Doctor:
     tools: Sequence[str] = wires.TOOLS
     asked: dict[str, Questions] = field(default_factory=dict)
 
-    def examine(self, nodes: Sequence[Node], observed: Mapping[str, NodeFacts | KubefabError], *, network: bool = True, began: float = 0.0) -> Report:
+    def examine(
+        self,
+        nodes: Sequence[Node],
+        observed: Mapping[str, NodeFacts | KubefabError],
+        *,
+        network: bool = True,
+        began: float = 0.0,
+    ) -> Report:
         """Everything, on these nodes. `began` is when the observing began, on the monotonic clock."""
         started = began or time.monotonic()
         chart = self._chart(nodes, observed)
@@ -144,22 +154,35 @@ class Doctor:
         nonce = f"kubefab-{secrets.token_hex(6)}"
         udp = sorted({rule.first for rule in ports.required(self.environment) if rule.protocol == ports.UDP})
         try:
-            started = self._each(nodes, lambda node: self._root(node, wires.listen_script(members[node.name], udp, self.tools)))
+            started = self._each(
+                nodes, lambda node: self._root(node, wires.listen_script(members[node.name], udp, self.tools))
+            )
             listening = {
-                name: wires.parse_listen(seen) if isinstance(seen, str) else wires.Listening(refused=f"{name} did not answer ({seen.message})")
+                name: wires.parse_listen(seen)
+                if isinstance(seen, str)
+                else wires.Listening(refused=f"{name} did not answer ({seen.message})")
                 for name, seen in started.items()
             }
             with ThreadPoolExecutor(1) as pool:
                 outside = pool.submit(self._outside, nodes)
                 sent = self._each(
                     nodes,
-                    lambda node: self._root(node, wires.try_script(members[node.name], [t for t in todo if t.source == node.name], members, nonce)),
+                    lambda node: self._root(
+                        node,
+                        wires.try_script(
+                            members[node.name], [t for t in todo if t.source == node.name], members, nonce
+                        ),
+                    ),
                 )
                 seen_outside = outside.result()
         finally:
             gathered = self._each(nodes, lambda node: self._root(node, wires.gather_script()))
         tried = {name: wires.parse_try(text) for name, text in sent.items() if isinstance(text, str)}
-        arrived = {name: got for name, text in gathered.items() if isinstance(text, str) and (got := wires.parse_gather(text, nonce)) is not None}
+        arrived = {
+            name: got
+            for name, text in gathered.items()
+            if isinstance(text, str) and (got := wires.parse_gather(text, nonce)) is not None
+        }
         results = [matrix.judge(test, members, listening, tried, arrived) for test in todo]
         return results + [_judge_outside(node, port, seen, listening) for (node, port), seen in seen_outside.items()]
 
@@ -190,7 +213,9 @@ def member(environment: Environment, patient: Patient) -> wires.Member:
     node, links = patient.node, patient.facts.links
     vxlan = links.get("flannel.1")
     overlay = next((a.split("/")[0] for a in vxlan.addresses if ":" not in a), "") if vxlan else ""
-    carrier = next((link for link in links.values() if any(a.split("/")[0] == node.address for a in link.addresses)), None)
+    carrier = next(
+        (link for link in links.values() if any(a.split("/")[0] == node.address for a in link.addresses)), None
+    )
     offered = sorted(
         {
             rule.first
@@ -211,7 +236,9 @@ def member(environment: Environment, patient: Patient) -> wires.Member:
     )
 
 
-def _patient(node: Node, facts: NodeFacts, answer: Probe | str | KubefabError, clock: clocks.Reading | KubefabError) -> Patient:
+def _patient(
+    node: Node, facts: NodeFacts, answer: Probe | str | KubefabError, clock: clocks.Reading | KubefabError
+) -> Patient:
     cut = list(answer.cut) if isinstance(answer, Probe) else []
     if not isinstance(answer, Probe):
         why = _why(node, answer) if isinstance(answer, KubefabError) else answer
@@ -256,8 +283,12 @@ def _judge_outside(name_port: str, port: int, seen: str, listening: Mapping[str,
     if seen == "open":
         return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.OPEN)
     if seen == "refused" and not there.offers("tcp", port):
-        return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.UNTESTED, there.refused or f"no listener tool on {name_port}")
-    detail = {"dropped": "no answer: dropped on the way", "refused": "refused, although something listens there"}.get(seen, seen)
+        return matrix.Result(
+            matrix.YOU, name_port, f"TCP {port}", matrix.UNTESTED, there.refused or f"no listener tool on {name_port}"
+        )
+    detail = {"dropped": "no answer: dropped on the way", "refused": "refused, although something listens there"}.get(
+        seen, seen
+    )
     return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.CLOSED, detail)
 
 

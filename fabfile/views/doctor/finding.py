@@ -43,7 +43,9 @@ def guarded(check: Callable[[], Iterable[Finding]], what: str, nodes: tuple[str,
     try:
         yield from check()
     except Exception as error:
-        yield Finding("KF-DOC-PARTIAL", NOTE, nodes, f"not examined: {what} ({type(error).__name__}: {text(str(error), 100)})")
+        yield Finding(
+            "KF-DOC-PARTIAL", NOTE, nodes, f"not examined: {what} ({type(error).__name__}: {text(str(error), 100)})"
+        )
 
 
 def merged(findings: Iterable[Finding], order: Sequence[str]) -> list[Finding]:

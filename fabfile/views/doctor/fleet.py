@@ -49,7 +49,9 @@ def fleet(chart: Chart) -> Iterator[Finding]:
 def _unreachable(chart: Chart) -> Iterator[Finding]:
     for name, error in chart.unreachable.items():
         named = isinstance(error, Malformed) and error.field == Hostname.FIELD
-        code = "KF-SSH-UNREACHABLE" if isinstance(error, Unreachable) else "KF-ID-NAME" if named else "KF-DOC-UNOBSERVED"
+        code = (
+            "KF-SSH-UNREACHABLE" if isinstance(error, Unreachable) else "KF-ID-NAME" if named else "KF-DOC-UNOBSERVED"
+        )
         yield Finding(code, ERROR, (name,), error.message.removeprefix(f"{name}: "), error.remedy)
     for patient in chart.patients:
         for what in patient.unexamined:
@@ -64,7 +66,13 @@ def _duplicates(chart: Chart) -> Iterator[Finding]:
     )
     for code, severity, what, value in kinds:
         for group in _groups(chart.patients, value):
-            yield Finding(code, severity, tuple(p.name for p in group), f"the same {what} {value(group[0])}: cloned images", _IDENTITY)
+            yield Finding(
+                code,
+                severity,
+                tuple(p.name for p in group),
+                f"the same {what} {value(group[0])}: cloned images",
+                _IDENTITY,
+            )
     owners: dict[str, list[str]] = defaultdict(list)
     for patient in chart.patients:
         for name, mac in (patient.probe.macs if patient.probe else {}).items():
@@ -72,7 +80,13 @@ def _duplicates(chart: Chart) -> Iterator[Finding]:
     for mac, places in owners.items():
         names = tuple(dict.fromkeys(place.split("/")[0] for place in places))
         if len(names) > 1:
-            yield Finding("KF-ID-MAC", ERROR, names, f"the same MAC address {mac} ({', '.join(places)})", "give each virtual machine its own")
+            yield Finding(
+                "KF-ID-MAC",
+                ERROR,
+                names,
+                f"the same MAC address {mac} ({', '.join(places)})",
+                "give each virtual machine its own",
+            )
 
 
 def _uuid(chart: Chart) -> Callable[[Patient], str]:
@@ -109,7 +123,13 @@ def _clock(chart: Chart) -> Iterator[Finding]:
 
 
 def _span(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def _holds(patient: Patient) -> str:
@@ -128,7 +148,11 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
     name, link = (node.name,), _holds(patient)
     if not link:
         own = [
-            a.split("/")[0] for one in facts.links.values() if one.name.startswith(("en", "eth", "bond", "wl")) for a in one.addresses if ":" not in a
+            a.split("/")[0]
+            for one in facts.links.values()
+            if one.name.startswith(("en", "eth", "bond", "wl"))
+            for a in one.addresses
+            if ":" not in a
         ]
         kind = "NAT address" if not node.behind_nat else "private= address"
         yield Finding(
@@ -186,7 +210,9 @@ def _mtus(chart: Chart) -> Iterator[Finding]:
             sizes[link.mtu].append(patient.name)
     if len(sizes) < 2:
         return
-    told = "; ".join(f"{', '.join(names[:4])}{' …' * (len(names) > 4)}: {size}" for size, names in sorted(sizes.items()))
+    told = "; ".join(
+        f"{', '.join(names[:4])}{' …' * (len(names) > 4)}: {size}" for size, names in sorted(sizes.items())
+    )
     odd = min(sizes.values(), key=len)
     yield Finding(
         "KF-NET-MTU",

@@ -50,7 +50,9 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
         key = f"{chart.environment.name.upper()}_TOKEN"
         why = f"hosts.env has no {key}, which init and join of 1.5 need"
         yield Finding("KF-TOK-NONE", NOTE if chart.running else ERROR, (), why, f"write {key}=… into hosts.local.env")
-        stand_in = replace(settings, token="000000.0000000000000000")  # to ask the phases what they refuse; nothing is run
+        stand_in = replace(
+            settings, token="000000.0000000000000000"
+        )  # to ask the phases what they refuse; nothing is run
         context = replace(context, environment=replace(chart.environment, settings=stand_in))
     verdict = guard.whose(context)
     for phase in for_release(chart.environment, BOOTSTRAP):
@@ -59,7 +61,12 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
         for action in phase.run(context):
             if isinstance(action, Stop) and not verdict.workable:  # the same from every phase
                 if verdict.kind == Kind.UNKNOWN and chart.control is None and not patient.node.control_plane:
-                    yield Finding("KF-OLD-UNKNOWN", NOTE, (patient.name,), "whether it belongs to this cluster only the control plane could say")
+                    yield Finding(
+                        "KF-OLD-UNKNOWN",
+                        NOTE,
+                        (patient.name,),
+                        "whether it belongs to this cluster only the control plane could say",
+                    )
                 else:
                     yield Finding(_owner_code(patient, verdict), ERROR, (patient.name,), action.reason, action.remedy)
                 return
@@ -117,7 +124,11 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             NOTE if allowed else ERROR,
             name,
             f"cgroup v1 ({facts.cgroup or 'unknown'})"
-            + (", and the kubelet is set to accept it" if allowed else ": the kubelet of 1.35 and later does not start on it"),
+            + (
+                ", and the kubelet is set to accept it"
+                if allowed
+                else ": the kubelet of 1.35 and later does not start on it"
+            ),
             ""
             if allowed
             else 'boot with systemd.unified_cgroup_hierarchy=1, or set KUBELET_CONFIG=\'{"failCgroupV1": '
@@ -143,9 +154,13 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             WARNING,
             name,
             f"kernel {facts.kernel} does not offer {', '.join(lacking)} to modprobe",
-            "EL 10: `dnf install kernel-modules-extra-$(uname -r)`; in a container the host must load it: `modprobe " + " ".join(lacking) + "`",
+            "EL 10: `dnf install kernel-modules-extra-$(uname -r)`; in a container the host must load it: `modprobe "
+            + " ".join(lacking)
+            + "`",
         )
-    if not probe.kernel_config and "systemverification" not in {n.lower() for n in chart.environment.settings.ignore_preflight}:
+    if not probe.kernel_config and "systemverification" not in {
+        n.lower() for n in chart.environment.settings.ignore_preflight
+    }:
         yield Finding(
             "KF-KRN-CONFIG",
             WARNING,
@@ -154,7 +169,9 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "`modprobe configs`, or install the kernel's config file to /boot",
         )
     if probe.selinux == "Enforcing":
-        yield Finding("KF-OS-SELINUX", NOTE, name, "SELinux is enforcing; install sets it to permissive, as kubeadm's page asks")
+        yield Finding(
+            "KF-OS-SELINUX", NOTE, name, "SELinux is enforcing; install sets it to permissive, as kubeadm's page asks"
+        )
     if probe.lock:
         yield Finding(
             "KF-PKG-LOCK",
@@ -180,7 +197,13 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
     if (patient.node.control_plane and MINIMUM_MEMORY <= facts.memory_kib < 2 * GIB - (100 << 10)) or (
         not patient.node.control_plane and facts.memory_kib < 900 << 10
     ):
-        yield Finding("KF-MEM-SMALL", WARNING, name, f"{facts.memory_kib >> 10} MiB of memory", "it works, barely: `inv cluster.sizing`")
+        yield Finding(
+            "KF-MEM-SMALL",
+            WARNING,
+            name,
+            f"{facts.memory_kib >> 10} MiB of memory",
+            "it works, barely: `inv cluster.sizing`",
+        )
     if probe is None:
         return
     if probe.memory_kib and probe.available_kib < 200 << 10:
@@ -222,7 +245,9 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
 def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts = patient.facts
     settings = chart.environment.settings
-    if not facts.swaps or settings.kubelet_config.get("failSwapOn") is False or settings.manual:  # a kubelet of 1.5 does not look
+    if (
+        not facts.swaps or settings.kubelet_config.get("failSwapOn") is False or settings.manual
+    ):  # a kubelet of 1.5 does not look
         return
     active = facts.unit("kubelet").active
     yield Finding(
@@ -230,7 +255,11 @@ def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
         WARNING if active else NOTE,
         (patient.name,),
         f"swap is on: {', '.join(facts.swaps)}"
-        + ("; after its next restart the kubelet will not start" if active else "; prep switches it off, reset gives it back"),
+        + (
+            "; after its next restart the kubelet will not start"
+            if active
+            else "; prep switches it off, reset gives it back"
+        ),
         f"`{chart.fab(patient, 'prep')}`" if active else "",
     )
 
@@ -239,7 +268,13 @@ def _resolver(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts, name = patient.facts, (patient.name,)
     local = [address for address in facts.resolvers if address.startswith("127.") or address == "::1"]
     if not facts.resolvers:
-        yield Finding("KF-DNS-NONE", ERROR, name, "/etc/resolv.conf names no resolver", "give the machine one (DHCP, netplan, NetworkManager)")
+        yield Finding(
+            "KF-DNS-NONE",
+            ERROR,
+            name,
+            "/etc/resolv.conf names no resolver",
+            "give the machine one (DHCP, netplan, NetworkManager)",
+        )
     elif local == ["127.0.0.53"]:
         return  # systemd-resolved: the recipe hands the kubelet /run/systemd/resolve/resolv.conf
     elif local:
@@ -283,7 +318,13 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     has_clock = probe.time.get("NTPSynchronized") == "yes" or "service" in probe.time
     if not has_clock:
-        yield Finding("KF-TIME-NOSYNC", NOTE, name, "no time service: this clock will drift", "`timedatectl set-ntp true`, or install chrony")
+        yield Finding(
+            "KF-TIME-NOSYNC",
+            NOTE,
+            name,
+            "no time service: this clock will drift",
+            "`timedatectl set-ntp true`, or install chrony",
+        )
 
 
 def _ports(chart: Chart, patient: Patient) -> Iterator[Finding]:

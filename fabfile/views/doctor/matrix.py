@@ -80,7 +80,12 @@ def judge(
 ) -> Result:
     """One test's outcome from the three rounds' answers. What cannot be told is `not tested`, with the reason."""
     there, sent = listening.get(test.target, Listening()), tried.get(test.source)
-    what = {"tcp": f"TCP {test.port}", "udp": f"UDP {test.port}", "overlay": f"UDP {test.port}", "mtu": f"MTU {test.medium}"}[test.kind]
+    what = {
+        "tcp": f"TCP {test.port}",
+        "udp": f"UDP {test.port}",
+        "overlay": f"UDP {test.port}",
+        "mtu": f"MTU {test.medium}",
+    }[test.kind]
 
     def result(state: str, detail: str = "", at: str = test.target) -> Result:
         return Result(test.source, test.target, what, state, detail, test, at if state == UNTESTED else "")
@@ -89,7 +94,9 @@ def judge(
         return result(UNTESTED, f"{test.source} did not answer", test.source)
     if test.kind == "mtu":
         return result(*_mtu(test, members, sent))
-    reason = there.refused or (f"nothing listens on {test.target}" if there.tool else f"no listener tool on {test.target}")
+    reason = there.refused or (
+        f"nothing listens on {test.target}" if there.tool else f"no listener tool on {test.target}"
+    )
     if test.kind == "tcp":
         seen = sent.tcp.get((test.target, test.port), "")
         if seen == "open":
@@ -98,17 +105,25 @@ def judge(
             return result(CLOSED, "no answer: dropped on the way")
         if seen == "refused":
             rejected = there.offers("tcp", test.port)
-            return result(CLOSED, "refused, although something listens: rejected by a firewall") if rejected else result(UNTESTED, reason)
+            return (
+                result(CLOSED, "refused, although something listens: rejected by a firewall")
+                if rejected
+                else result(UNTESTED, reason)
+            )
         return result(CLOSED, seen.removeprefix("failed ")) if seen else result(UNTESTED, "not tried")
     port = OVERLAY_PORT if test.kind == "overlay" else test.port
     if (test.source, port) in arrived.get(test.target, frozenset()):
         return result(OPEN)
     if ("udp", port) in there.up:
         if test.kind == "overlay" and sent.mtu.get((test.target, "overlay"), "").isdigit():
-            return result(OPEN)  # its ping came back, in UDP 8472; the datagram itself ended at a firewall of the machine behind that
+            return result(
+                OPEN
+            )  # its ping came back, in UDP 8472; the datagram itself ended at a firewall of the machine behind that
         if test.target not in arrived:
             return result(UNTESTED, f"{test.target} did not say what arrived")
-        return result(CLOSED, "the datagrams did not arrive" + (", sent through the overlay" if test.kind == "overlay" else ""))
+        return result(
+            CLOSED, "the datagrams did not arrive" + (", sent through the overlay" if test.kind == "overlay" else "")
+        )
     if ("udp", port) in there.busy or (test.kind == "udp" and port in members[test.target].held):
         return result(UNTESTED, f"UDP {port} is held on {test.target}, and {test.source} has no flannel.1 yet")
     return result(UNTESTED, reason)
@@ -140,10 +155,17 @@ def findings(environment: Environment, results: Iterable[Result], firewalls: Map
         shown = ", ".join(dict.fromkeys(f"{r.what} {r.source}→{r.target}" for r in those[:3])) + (
             f" and {len(those) - 3} more" if len(those) > 3 else ""
         )
-        yield Finding("KF-NET-UNTESTED", NOTE, tuple(dict.fromkeys(r.at or r.target for r in those)), f"not tested: {detail} ({shown})")
+        yield Finding(
+            "KF-NET-UNTESTED",
+            NOTE,
+            tuple(dict.fromkeys(r.at or r.target for r in those)),
+            f"not tested: {detail} ({shown})",
+        )
 
 
-def _closed(environment: Environment, what: str, target: str, those: list[Result], results: list[Result], firewall: str) -> Finding:
+def _closed(
+    environment: Environment, what: str, target: str, those: list[Result], results: list[Result], firewall: str
+) -> Finding:
     sources = [r.source for r in those]
     if what.startswith("MTU"):
         medium = "between the nodes' addresses" if what == "MTU nic" else "in flannel's overlay"
@@ -177,12 +199,20 @@ def _listed(names: Sequence[str]) -> str:
     return listed(names, 6)
 
 
-def _rule(environment: Environment, protocol: str, port: str, target: str, sources: Sequence[str], firewall: str) -> str:
+def _rule(
+    environment: Environment, protocol: str, port: str, target: str, sources: Sequence[str], firewall: str
+) -> str:
     """The missing line, for a cloud's security group and for the node's own firewall."""
     by_name = {n.name: n for n in environment.nodes}
     network = environment.settings.node_cidr
     outside = list(sources) == [YOU]
-    place = "your address/32" if outside else str(network) if network else ", ".join(f"{by_name[s].address}/32" for s in sources[:4] if s in by_name)
+    place = (
+        "your address/32"
+        if outside
+        else str(network)
+        if network
+        else ", ".join(f"{by_name[s].address}/32" for s in sources[:4] if s in by_name)
+    )
     lower = protocol.lower()
     inside = "" if outside else f" -s {str(place).split(', ')[0]}"
     line = {

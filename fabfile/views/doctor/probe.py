@@ -194,12 +194,19 @@ def questions(environment: Environment, os_id: str, codename: str) -> Questions:
     """The addresses that a bootstrap of this environment will ask, for a node of this system."""
     settings, recipe = environment.settings, recipe_for(environment)
     if settings.manual:
-        old = {"key": settings.legacy_key_url, "packages": settings.legacy_packages_url, "manifests": settings.manifests_url}
+        old = {
+            "key": settings.legacy_key_url,
+            "packages": settings.legacy_packages_url,
+            "manifests": settings.manifests_url,
+        }
         return Questions(old, {}, tuple(sorted({_host(url) for url in old.values()})), "")
     base = f"{settings.packages_url}/core:/stable:/v{recipe.minor}"
     if os_id in ("debian", "ubuntu"):
         key = f"{base}/deb/Release.key"
-        sources = {"packages": f"{base}/deb/InRelease", "containerd": f"{settings.containerd_url}/linux/{os_id}/dists/{codename}/InRelease"}
+        sources = {
+            "packages": f"{base}/deb/InRelease",
+            "containerd": f"{settings.containerd_url}/linux/{os_id}/dists/{codename}/InRelease",
+        }
     else:
         key = f"{base}/rpm/repodata/repomd.xml.key"
         sources = {
@@ -209,12 +216,16 @@ def questions(environment: Environment, os_id: str, codename: str) -> Questions:
     images = (*recipe.worker_images, settings.influxdb_image, settings.telegraf_image, recipe.dashboard_image)
     mirrored = set(settings.registry_mirrors) | ({settings.registry} if settings.registry else set())
     upstream = {host for image in images if image and (host := full(image).split("/", 1)[0]) not in mirrored}
-    registries = {host: f"https://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/" for host in sorted(upstream)}
+    registries = {
+        host: f"https://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/" for host in sorted(upstream)
+    }
     canary = ""
     if settings.registry:
         path, tag = recipe.canary.split("/", 1)[1].rsplit(":", 1)
         canary = f"https://{settings.registry}/v2/{path}/manifests/{tag}"
-    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | ({_host(f"//{settings.registry}")} if settings.registry else set())
+    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | (
+        {_host(f"//{settings.registry}")} if settings.registry else set()
+    )
     return Questions(sources, registries, tuple(sorted(h for h in hosts if re.search("[a-z]", h))), key, canary)
 
 
@@ -264,7 +275,11 @@ def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
 def parse_probe(output: str, asked: Questions) -> Probe:
     """Read the script's output. Raises FormError for what has not its form, ValueError when it is cut short."""
     said = forms.Answer(output, "doctor's")
-    memory = {words[0]: forms.number(words[1], words[0]) for words in said.words("memory", 2) if words[0] in ("MemTotal:", "MemAvailable:")}
+    memory = {
+        words[0]: forms.number(words[1], words[0])
+        for words in said.words("memory", 2)
+        if words[0] in ("MemTotal:", "MemAvailable:")
+    }
     config, selinux = said.lines("config"), said.lines("selinux")
     return Probe(
         macs=_macs(said.whole("links")),
@@ -272,7 +287,11 @@ def parse_probe(output: str, asked: Questions) -> Probe:
         toward=" ".join(_route(line) for line in said.lines("toward")),
         vxlan=forms.text(" ".join(said.lines("vxlan"))),
         subnet=_subnet(said.pairs("subnet")),
-        disks={words[0]: Disk(*(_count(word) for word in words[1:5])) for words in said.words("disk", 3) if words[0] in FOLDERS},
+        disks={
+            words[0]: Disk(*(_count(word) for word in words[1:5]))
+            for words in said.words("disk", 3)
+            if words[0] in FOLDERS
+        },
         memory_kib=memory.get("MemTotal:", 0),
         available_kib=memory.get("MemAvailable:", 0),
         modules={words[0]: words[1] == "yes" for words in said.words("modules", 2) if words[0] in MODULES},
@@ -287,7 +306,9 @@ def parse_probe(output: str, asked: Questions) -> Probe:
         keys=(*_keys(said.lines("keyrings")), *_keys([f"{asked.key_url} {line}" for line in said.lines("key")])),
         tools=frozenset(said.lines("tools")),
         http=_answers(said.lines("http"), asked),
-        names={words[0]: forms.text(" ".join(words[1:2]), 60) for words in said.words("dns") if words[0] in asked.names},
+        names={
+            words[0]: forms.text(" ".join(words[1:2]), 60) for words in said.words("dns") if words[0] in asked.names
+        },
         tokens=_tokens(said.whole("tokens")),
         cut=tuple(forms.text(line) for line in said.lines("cut")),
     )
@@ -361,7 +382,13 @@ def _keys(lines: list[str]) -> list[Dated]:
         where, _, record = line.partition(" ")
         cells = record.split(":")
         if cells[0] == "pub" and len(cells) > 6:
-            found.append(Dated(where, forms.seconds(cells[6] or "0", "key's end"), forms.word(cells[4], "key's id", "[0-9A-F]{8,64}", "a key's id")))
+            found.append(
+                Dated(
+                    where,
+                    forms.seconds(cells[6] or "0", "key's end"),
+                    forms.word(cells[4], "key's id", "[0-9A-F]{8,64}", "a key's id"),
+                )
+            )
     return found
 
 
@@ -397,4 +424,8 @@ _TOKEN = forms.record({"token!": forms.string, "expires": forms.string})
 
 
 def _token(item: dict[str, Any]) -> Dated:
-    return Dated("", seconds_of(item.get("expires", "")), forms.word(item["token"].split(".")[0], "token's id", "[a-z0-9]{6}", "a token's id"))
+    return Dated(
+        "",
+        seconds_of(item.get("expires", "")),
+        forms.word(item["token"].split(".")[0], "token's id", "[a-z0-9]{6}", "a token's id"),
+    )

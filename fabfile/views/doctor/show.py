@@ -77,4 +77,7 @@ def _closing(console: Console, report: Report) -> None:
         wires = f", {states[OPEN]} of {len(report.results)} tests between them open"
     told = [f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
     what = ", ".join(told) or "nothing wrong"
-    console.print(verdict(report.healthy, f"{report.environment.name}: {what} on {nodes}{wires} ({report.seconds:.1f} s)"), soft_wrap=True)
+    console.print(
+        verdict(report.healthy, f"{report.environment.name}: {what} on {nodes}{wires} ({report.seconds:.1f} s)"),
+        soft_wrap=True,
+    )

@@ -67,7 +67,9 @@ def _said(answer: Answer) -> str:
     error = re.sub(r" after \d+ (ms|milliseconds)", "", answer.error.removeprefix("curl: ")).strip()
     if answer.code == 0:
         return error or "no answer"
-    return f"HTTP {answer.code}" + (f", then {error}" if error and answer.code < 400 else "")  # a redirect, to a place that is not reached
+    return f"HTTP {answer.code}" + (
+        f", then {error}" if error and answer.code < 400 else ""
+    )  # a redirect, to a place that is not reached
 
 
 def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -97,7 +99,13 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "REGISTRY_CA names the CA's certificate file; `openssl s_client -connect …` shows what it presents",
         )
     elif answer.code != 200:
-        yield Finding("KF-REG-DOWN", ERROR, name, f"{settings.registry}: {_said(answer)}", f"`curl -v https://{settings.registry}/v2/` on the node")
+        yield Finding(
+            "KF-REG-DOWN",
+            ERROR,
+            name,
+            f"{settings.registry}: {_said(answer)}",
+            f"`curl -v https://{settings.registry}/v2/` on the node",
+        )
     else:
         canary = probe.http.get("canary")
         if canary and canary.code == 404:

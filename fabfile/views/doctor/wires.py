@@ -292,7 +292,12 @@ def parse_try(output: str) -> Tried:
         words = line.split(maxsplit=3)
         if words[:1] == ["tcp"] and len(words) == 4 and forms.has(words[2], "[0-9]{1,5}"):
             tcp[words[1], int(words[2])] = forms.text(words[3], 100)
-        elif words[:1] == ["mtu"] and len(words) == 4 and (seen := words[3].split()) and forms.has(seen[-1], "[0-9]{1,9}|no-ping|no-answer"):
+        elif (
+            words[:1] == ["mtu"]
+            and len(words) == 4
+            and (seen := words[3].split())
+            and forms.has(seen[-1], "[0-9]{1,9}|no-ping|no-answer")
+        ):
             mtu[words[1], words[2]] = seen[-1]
     return Tried(tcp, mtu, "@@ end" in output)
 
