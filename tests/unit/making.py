@@ -37,7 +37,7 @@ def environment(workers: int = 2, name: str = "test", **texts: str) -> Environme
     others = tuple(
         Node(f"w{n}", f"10.2.0.{10 + n}", f"10.2.0.{10 + n}", False, user="ops") for n in range(1, workers + 1)
     )
-    return Environment(name, control, others, settings(**texts))
+    return Environment(name, (control,), others, settings(**texts))
 
 
 def fresh(name: str = "w1", **changes: Any) -> NodeFacts:

@@ -56,7 +56,7 @@ class Bench:
         return endpoint, Node(name, "127.0.0.1", "10.2.1.1", name == "cp1", "ops", endpoint.port, str(self.key_file))
 
     def environment(self, node: Node) -> Environment:
-        return Environment("test", replace(node, control_plane=True), (), self.settings)
+        return Environment("test", (replace(node, control_plane=True),), (), self.settings)
 
     def connect(self, node: Node, *, password: str = "", gateway: Connection | None = None) -> Connection:
         return Connection(node, self.environment(node), self.known, password, gateway)

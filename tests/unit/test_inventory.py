@@ -9,6 +9,7 @@ import shutil
 import socket
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 
 from fabfile import inventory
 from fabfile.errors import UsageError
-from fabfile.inventory import Environment, Node, load, state_folder
+from fabfile.inventory import Environment, Node, load, state_folder, with_nodes
 from fabfile.text.masking import mask
 
+AWS = load("aws", variables={})
 GOOD = """\
 A_CONTROL_PLANE="192.0.2.1 private=10.2.0.1"
 A_WORKER_1=192.0.2.2
@@ -180,8 +182,15 @@ BAD_LINES = [
 def test_a_bad_line_is_named_with_a_remedy(project: Callable[..., Path], line: str, message: str) -> None:
     found = complaint(project(GOOD + line + "\n"))
     assert message in found
-    assert "hosts.env" in found
+    assert found.splitlines()[1].startswith("hosts.env:4: "), "the line that was written wrong, not a file alone"
     assert "    → " in found
+
+
+def test_a_range_that_is_too_narrow_is_named_by_its_line_and_a_default_by_its_environments(
+    project: Callable[..., Path],
+) -> None:
+    assert "hosts.env:3: POD_CIDR 10.44.0.0/28 has room" in complaint(project(GOOD.replace("/16", "/28")))
+    assert "hosts.env:1: API_PORT 6443 is taken" in complaint(project(GOOD.replace("10.2.0.1", "10.2.0.1 port=6443")))
 
 
 def test_all_problems_come_in_one_message_each_with_file_line_and_remedy(project: Callable[..., Path]) -> None:
@@ -286,9 +295,26 @@ def test_export_and_quotes_and_comments_are_dotenvs(project: Callable[..., Path]
     assert env.settings.kubelet_config == {"maxPods": 50}
 
 
+# --- the model has room for several control planes, the inventory not yet
+
+
+def test_groups_and_nodes_of_an_environment_with_two_control_planes() -> None:
+    second, *workers = AWS.workers
+    second = replace(second, name="cp2", control_plane=True)
+    both = with_nodes(AWS, [AWS.control_plane, *workers, second])
+    assert both.control_planes == (AWS.control_plane, second) and both.workers == tuple(workers)
+    assert [n.name for n in both.nodes] == ["cp1", "cp2", "w2", "w3", "w4"]
+    assert [n.name for n in both.select(["master"])] == ["cp1", "cp2"]
+    assert both.control_plane == AWS.control_plane and both.endpoint == AWS.endpoint
+
+
+def test_a_second_control_plane_is_refused_with_both_ways_out(project: Callable[..., Path]) -> None:
+    found = complaint(project(GOOD + "A_MASTER=192.0.2.9\n"))
+    assert "several control planes are not supported yet: take the line out, or make the node a worker" in found
+
+
 # --- select
 
-AWS = load("aws", variables={})
 SELECTIONS = [
     ("all", "cp1 w1 w2 w3 w4"),
     ("master", "cp1"),

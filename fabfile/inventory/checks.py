@@ -1,0 +1,180 @@
+"""What is wrong between values that are each right by themselves; and what the operator must know of the files."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from .layers import NODE_KEY, Problem, Value, source
+from .model import Environment, Node
+from .settings import KEYS, Network, Settings
+
+# kubernetes.io/docs/reference/networking/ports-and-protocols, and what the components listen to on loopback
+_KUBERNETES_PORTS = (2379, 2380, 2381, 10248, 10249, 10250, 10256, 10257, 10259)
+
+
+@dataclass(frozen=True)
+class _Inventory:
+    """What a check looks at: nodes with the values that they are from, and the settings."""
+
+    name: str
+    nodes: Sequence[tuple[Node, Value]]
+    settings: Settings
+    values: Mapping[str, Value]
+
+    @property
+    def ranges(self) -> dict[str, Network]:
+        """The cluster's networks by their keys, NODE_CIDR only if it is set."""
+        found = {key: getattr(self.settings, key.lower()) for key in ("POD_CIDR", "SERVICE_CIDR", "NODE_CIDR")}
+        return {key: network for key, network in found.items() if network is not None}
+
+    def where(self, *keys: str) -> str:
+        """File and line, or variable, of the first of these settings that is set; of the control plane where none is."""
+        places = [source(key, self.name, self.values)[1] for key in keys]
+        places += [self.values.get(f"{self.name.upper()}_{role}") for role in ("CONTROL_PLANE", "MASTER")]
+        return next(value.where for value in places if value)
+
+
+def contradictions(
+    name: str, nodes: Sequence[tuple[Node, Value]], settings: Settings, values: Mapping[str, Value]
+) -> Iterator[Problem]:
+    """What is wrong between the values of environment `name`, in the order of the list below."""
+    inventory = _Inventory(name, nodes, settings, values)
+    for check in _CHECKS:
+        yield from check(inventory)
+
+
+def _used_twice(inventory: _Inventory) -> Iterator[Problem]:
+    seen: dict[str, tuple[str, str]] = {}
+    for node, value in inventory.nodes:
+        addresses = dict.fromkeys((_dialled(node), node.address))
+        for what in (f"name {node.name}", *(f"address {address}" for address in addresses)):
+            name, where = seen.setdefault(what, (node.name, value.where))
+            if (name, where) != (node.name, value.where):
+                yield Problem(value.where, f"{what} is used twice (also {where})", "every node needs its own")
+
+
+def _loopback(inventory: _Inventory) -> Iterator[Problem]:
+    if inventory.settings.simulated or len(inventory.nodes) < 2:
+        return
+    for node, value in inventory.nodes:
+        if ipaddress.ip_address(node.address).is_loopback:
+            what = f"{node.name}: its peers would use {node.address}, which is each machine's own"
+            yield Problem(value.where, what, "name its private address: private=10.2.0.1")
+
+
+def _unprotected_packages(inventory: _Inventory) -> Iterator[Problem]:
+    settings = inventory.settings
+    if settings.manual:
+        return
+    for url, keys in (("PACKAGES_URL", "PACKAGES_KEY_FINGERPRINT"), ("CONTAINERD_URL", "CONTAINERD_KEY_FINGERPRINT")):
+        if not getattr(settings, url.lower()).startswith("https://") and not getattr(settings, keys.lower()):
+            what = f"{url} is not https:// and {keys} is empty: anybody in between could install packages of their own as root"
+            yield Problem(inventory.where(url, keys), what, f"use https://, or set {keys}")
+
+
+def _nodes_are_ipv4(inventory: _Inventory) -> Iterator[Problem]:
+    for node, value in inventory.nodes:
+        if ipaddress.ip_address(node.address).version != 4:
+            what = f"{node.name}: its peers would use {node.address}, and kubefab's clusters are IPv4"
+            remedy = "name its private address too: private=10.2.0.1. SSH may well go to an IPv6 address"
+            yield Problem(value.where, what, remedy)
+
+
+def _networks_are_ipv4(inventory: _Inventory) -> Iterator[Problem]:
+    for key, network in inventory.ranges.items():
+        if network.version != 4:
+            what = f"{key} {network}: kubefab's clusters are IPv4"
+            yield Problem(inventory.where(key), what, "write it like 10.44.0.0/16")
+
+
+def _one_node_port(inventory: _Inventory) -> Iterator[Problem]:
+    settings = inventory.settings
+    if settings.dashboard != "none" and settings.dashboard_port == settings.influxdb_port:
+        what = f"DASHBOARD_PORT and INFLUXDB_PORT are both {settings.influxdb_port}"
+        yield Problem(inventory.where("DASHBOARD_PORT", "INFLUXDB_PORT"), what, "choose two NodePorts")
+
+
+def _api_port_is_free(inventory: _Inventory) -> Iterator[Problem]:
+    taken = {*_KUBERNETES_PORTS, *(node.port for node, _ in inventory.nodes if node.control_plane)}
+    if (port := inventory.settings.api_port) in taken:
+        what = f"API_PORT {port} is taken on the control plane by etcd, another component or SSH"
+        yield Problem(inventory.where("API_PORT", "SSH_PORT"), what, "6443 is usual, 443 works")
+
+
+def _networks_are_apart(inventory: _Inventory) -> Iterator[Problem]:
+    for (first, one), (second, other) in combinations(inventory.ranges.items(), 2):
+        if one.version == other.version and one.overlaps(other):
+            what = f"{first} {one} overlaps {second} {other}"
+            yield Problem(inventory.where(second, first), what, "choose ranges apart from each other")
+
+
+def _nodes_are_outside(inventory: _Inventory) -> Iterator[Problem]:
+    for node, value in inventory.nodes:
+        for key in ("POD_CIDR", "SERVICE_CIDR"):
+            network = inventory.ranges[key]
+            if any(ipaddress.ip_address(address) in network for address in (node.host, node.address)):
+                yield Problem(
+                    value.where, f"{node.name} has an address inside {key} {network}", f"choose another {key}"
+                )
+
+
+def _room_for_nodes(inventory: _Inventory) -> Iterator[Problem]:
+    pods, count = inventory.settings.pod_cidr, len(inventory.nodes)
+    room = 2 ** max(0, 24 - pods.prefixlen)
+    if pods.version == 4 and (pods.prefixlen > 24 or room < count):
+        what = f"POD_CIDR {pods} has room for {room} nodes, the inventory has {count}"
+        yield Problem(inventory.where("POD_CIDR"), what, "flannel gives each node a /24: take a wider range")
+
+
+_CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
+    _used_twice,
+    _loopback,
+    _unprotected_packages,
+    _nodes_are_ipv4,
+    _networks_are_ipv4,
+    _one_node_port,
+    _api_port_is_free,
+    _networks_are_apart,
+    _nodes_are_outside,
+    _room_for_nodes,
+)
+
+
+def _dialled(node: Node) -> str:
+    """Simulated nodes share a loopback address and differ by port."""
+    return f"{node.host}:{node.port}" if ipaddress.ip_address(node.host).is_loopback else node.host
+
+
+def readable_secrets(name: str, values: Mapping[str, Value], project: Path) -> Iterator[str]:
+    """The first file with secrets that others on this machine can read. The repository's hosts.env is meant to hold none."""
+    for key, spec in KEYS.items():
+        value = values.get(f"{name.upper()}_{key}") or values.get(key)
+        if not spec.metadata["secret"] or not value or not value.text or value.file in (None, project / "hosts.env"):
+            continue
+        assert value.file
+        mode = value.file.stat().st_mode & 0o777
+        if mode & 0o077:
+            yield f"{value.where} holds {key}, and others on this machine can read that file (mode {mode:04o}): `chmod 600 {value.file}`"
+            return
+
+
+def in_two_environments(environment: Environment, values: Mapping[str, Value]) -> Iterator[str]:
+    """Machines that are in another environment too. Not refused, as two may take turns: what is on a machine says whose it is."""
+    if environment.settings.simulated:
+        return
+    own = {address: node.name for node in environment.nodes for address in (node.host, node.address)}
+    for key, value in values.items():
+        match = NODE_KEY.match(key)
+        if not match or not match["env"] or match["env"].lower() == environment.name:
+            continue
+        words = [
+            word.removeprefix("private=")
+            for word in value.text.split()
+            if "=" not in word or word.startswith("private=")
+        ]
+        for address in dict.fromkeys(word for word in words if word in own):
+            yield f"{own[address]} ({address}) is {key} as well ({value.where}): a machine belongs to one cluster, and the other is refused there"

@@ -1,0 +1,235 @@
+"""An environment's name in, a frozen `Environment` out, its files checked as a whole. Connects to nothing."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..text import masking
+from ..text.forms import Hostname
+from . import checks, images
+from .layers import NODE_KEY, Problem, Value, environments, read_layers, setting_name, source
+from .model import GROUPS, Environment, Node
+from .settings import KEYS, Settings, bastion, login_name, plain_word, port
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEFAULT_ENVIRONMENT = "rehearsal"
+_NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
+
+
+def load(
+    name: str | None = None,
+    *,
+    project: Path = PROJECT,
+    variables: Mapping[str, str] | None = None,
+) -> Environment:
+    """Read one environment; `name` defaults to KUBEFAB_ENV, then the rehearsal.
+
+    Checks every file as a whole.  Raises UsageError that lists all problems, each with its line and remedy.
+    """
+    variables = os.environ if variables is None else variables
+    name = (name or variables.get("KUBEFAB_ENV") or DEFAULT_ENVIRONMENT).lower()
+    problems: list[Problem] = []
+    values = read_layers(name, project, variables, problems)
+    known = environments(values)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        problems.insert(
+            0,
+            Problem(
+                "hosts.env",
+                f"no environment {name!r}",
+                f"{f'did you mean {near[0]}? ' if near else ''}known: {', '.join(sorted(known)) or 'none'}; "
+                f"an environment begins with {name.upper()}_CONTROL_PLANE=<address>",
+            ),
+        )
+    _check_keys(values, known, problems)
+    environment = _build(name, values, problems) if name in known else None
+    if problems or environment is None:
+        listing = "\n".join(map(str, problems))
+        count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+        raise UsageError(f"the inventory has {count}:\n{listing}", "fix them and run the same command again")
+    return replace(
+        environment,
+        remarks=(*checks.readable_secrets(name, values, project), *checks.in_two_environments(environment, values)),
+    )
+
+
+def names(project: Path = PROJECT) -> list[str]:
+    """The environments that hosts.env and hosts.local.env describe, in the order of the files."""
+    return environments(read_layers("", project, {}, []))
+
+
+def _check_keys(values: Mapping[str, Value], known: Iterable[str], problems: list[Problem]) -> None:
+    known = set(known)
+    for key, value in values.items():
+        node = NODE_KEY.match(key)
+        if setting_name(key, known) or key == "KUBEFAB_ENV":
+            continue
+        if node and node["env"] and node["env"].lower() in known:
+            continue
+        prefix = next((f"{env.upper()}_" for env in known if key.startswith(f"{env.upper()}_")), "")
+        bare = [*KEYS, "CONTROL_PLANE", "WORKER_1"]
+        near = difflib.get_close_matches(key, [*bare, *(prefix + k for k in bare)] if prefix else bare, n=1)
+        problems.append(
+            Problem(
+                value.where,
+                f"unknown key {key}",
+                f"did you mean {near[0]}?" if near else "see the README's table of settings",
+            )
+        )
+
+
+def _build(name: str, values: Mapping[str, Value], problems: list[Problem]) -> Environment | None:
+    settings = _settings(name, values, problems)
+    _register(settings)  # before any problem is shown
+    nodes: list[tuple[Node, Value]] = []
+    for key, value in sorted(values.items(), key=_node_order):
+        match = NODE_KEY.match(key)
+        if not match or (match["env"] or "").lower() != name:
+            continue
+        is_control_plane = match["role"] in ("CONTROL_PLANE", "MASTER")
+        default = "cp1" if is_control_plane else f"w{match['role'].rsplit('_', 1)[1]}"
+        node = _node(default, is_control_plane, key, value, settings, problems)
+        if node is None:
+            continue
+        if is_control_plane and any(other.control_plane for other, _ in nodes):
+            problems.append(
+                Problem(
+                    value.where,
+                    f"{key}: a second control plane",
+                    "several control planes are not supported yet: take the line out, or make the node a worker",
+                )
+            )
+            continue
+        nodes.append((node, value))
+    problems.extend(checks.contradictions(name, nodes, settings, values))
+    control_planes = tuple(node for node, _ in nodes if node.control_plane)
+    workers = tuple(node for node, _ in nodes if not node.control_plane)
+    return Environment(name, control_planes, workers, settings) if control_planes else None
+
+
+def _register(settings: Settings) -> None:
+    """Everything secret in the settings, in the forms in which it travels, is the masker's from here on."""
+    for key in KEYS.values():
+        if key.metadata["secret"]:
+            masking.register(getattr(settings, key.name))
+    masking.register(settings.token.partition(".")[2])  # in 1.5 the second half alone is a bearer token
+    _ = settings.registry_login
+
+
+def _node_order(item: tuple[str, Value]) -> tuple[int, int]:
+    number = re.search(r"_(?:WORKER|SLAVE)_(\d+)$", item[0])
+    return (1, int(number[1])) if number else (0, 0)
+
+
+def _settings(name: str, values: Mapping[str, Value], problems: list[Problem]) -> Settings:
+    chosen: dict[str, Any] = {}
+    for key, spec in KEYS.items():
+        written, value = source(key, name, values)
+        if value is None or (value.text == "" and spec.default == ""):
+            continue
+        try:
+            chosen[spec.name] = spec.metadata["parse"](value.text)
+        except ValueError as error:
+            problems.append(Problem(value.where, f"{written} {error}", f"{spec.metadata['about']}"))
+            continue
+        if spec.metadata["path"] and value.text:
+            path = value.folder / Path(value.text).expanduser()
+            chosen[spec.name] = str(path)
+            if not path.is_file():
+                problems.append(Problem(value.where, f"{written}: no file {path}", spec.metadata["about"]))
+            elif key == "IMAGE_DIGESTS":
+                problems.extend(
+                    Problem(f"{path.name}:{line}", what, remedy) for line, what, remedy in _read_digests(path)
+                )
+    return Settings(**chosen)
+
+
+def _read_digests(path: Path) -> list[tuple[int, str, str]]:
+    try:
+        return images.parse(path.read_text(encoding="utf-8"))[1]
+    except UnicodeDecodeError as error:
+        return [(1, f"is not UTF-8 text ({error.reason})", "save it as UTF-8")]
+
+
+def _node(
+    default: str, control_plane: bool, key: str, value: Value, settings: Settings, problems: list[Problem]
+) -> Node | None:
+    words = value.text.split()
+    mark = len(problems)
+    form = f"write {key}=<address> [private=<address>] [name=…] [user=…] [port=…] [key=…] [jump=…] [instance=…]"
+    options: dict[str, str] = {}
+    for word in words[1:]:
+        option, equals, text = word.partition("=")
+        if not equals or option not in _NODE_WORDS:
+            near = difflib.get_close_matches(option, _NODE_WORDS, n=1)
+            problems.append(
+                Problem(
+                    value.where, f"{key}: {word!r} is not understood", f"did you mean {near[0]}=…?" if near else form
+                )
+            )
+        else:
+            options[option] = text
+    host = words[0] if words else ""
+    address = options.get("private", host)
+    for text in dict.fromkeys((host, address)):
+        if not _is_address(text):
+            problems.append(Problem(value.where, f"{key}: {text!r} is not an IP address", form))
+        elif why := _no_machine(text):
+            problems.append(Problem(value.where, f"{key}: {text} is {why}", "write the address of one machine"))
+    name = options.get("name", default)
+    if not Hostname.fits(name) or name in GROUPS:
+        remedy = "lower-case letters, digits, - and ., at most 63 characters, and not a group's name"
+        problems.append(Problem(value.where, f"{key}: name {name!r} cannot be used", remedy))
+    for option, parse in (("port", port), ("jump", bastion), ("user", login_name), ("instance", plain_word)):
+        try:
+            if option in options:
+                parse(options[option])
+        except ValueError as error:
+            problems.append(Problem(value.where, f"{key}: {option} {error}", form))
+    ssh_key = settings.ssh_key
+    if "key" in options:
+        ssh_key = str(value.folder / Path(options["key"]).expanduser())
+        if not Path(ssh_key).is_file():
+            problems.append(Problem(value.where, f"{key}: no file {ssh_key}", "the private key that logs in there"))
+    if len(problems) > mark:
+        return None
+    return Node(
+        name=name,
+        host=host,
+        address=address,
+        control_plane=control_plane,
+        user=options.get("user", settings.ssh_user),
+        port=port(options["port"]) if "port" in options else settings.ssh_port,
+        key=ssh_key,
+        jump=options.get("jump", settings.ssh_jump),
+        instance=options.get("instance", ""),
+    )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_machine(text: str) -> str:
+    """Why an address is no single machine's; empty if it may be one's."""
+    address = ipaddress.ip_address(text)
+    if address.is_multicast:
+        return "a multicast address"
+    if address.is_unspecified or text == "255.255.255.255":
+        return "every machine's address, and so none's"
+    if address.is_link_local:
+        return "a link-local address, which no other network reaches"
+    return ""

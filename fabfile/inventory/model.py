@@ -1,0 +1,154 @@
+"""What an inventory describes: nodes, environments, and where their state is kept on the operator's machine."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from ..errors import UsageError
+from .settings import Settings
+
+Role = Literal["control-plane", "worker"]
+GROUPS = {
+    "all": "all",
+    "master": "control-plane",
+    "masters": "control-plane",
+    "control-plane": "control-plane",
+    "controlplane": "control-plane",
+    "workers": "workers",
+    "worker": "workers",
+    "slaves": "workers",
+    "slave": "workers",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine: where SSH finds it, the address that its peers use, and its place in the cluster."""
+
+    name: str
+    host: str
+    address: str
+    control_plane: bool
+    user: str = ""
+    port: int = 22
+    key: str = ""
+    jump: str = ""
+    instance: str = ""
+
+    @property
+    def role(self) -> Role:
+        return "control-plane" if self.control_plane else "worker"
+
+    @property
+    def behind_nat(self) -> bool:
+        """True where SSH dials another address than peers do (an AWS elastic IP is 1:1 NAT)."""
+        return self.host != self.address
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One cluster as the inventory describes it.
+
+    `control_planes` is never empty, and init runs on its first. `remarks` are what the operator must know of the files
+    that it was read from.
+    """
+
+    name: str
+    control_planes: tuple[Node, ...]
+    workers: tuple[Node, ...]
+    settings: Settings
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def control_plane(self) -> Node:
+        """The control plane that init runs on."""
+        return self.control_planes[0]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (*self.control_planes, *self.workers)
+
+    @property
+    def state(self) -> Path:
+        return state_folder(self.name)
+
+    @property
+    def endpoint(self) -> str:
+        """host:port at which nodes reach the API."""
+        return f"{bracketed(self.control_plane.address)}:{self.settings.api_port}"
+
+    def select(self, names: Iterable[str]) -> tuple[Node, ...]:
+        """The nodes that groups, node names or addresses mean, in inventory order.
+
+        Raises UsageError for a name that is none of them, with the nearest one.
+        """
+        wanted: set[str] = set()
+        for name in names:
+            found = self._matching(name.strip())
+            if not found:
+                known = [*(n.name for n in self.nodes), "master", "slaves", "workers", "all"]
+                near = "".join(f"did you mean {other}? " for other in difflib.get_close_matches(name, known, n=1))
+                raise UsageError(
+                    f"no node or group {name!r} in environment {self.name}",
+                    f"{near}Nodes: {', '.join(n.name for n in self.nodes[:12])}"
+                    f"{', …' * (len(self.nodes) > 12)}; groups: master, slaves (or workers), all",
+                )
+            wanted |= {node.name for node in found}
+        return tuple(node for node in self.nodes if node.name in wanted)
+
+    def _matching(self, name: str) -> tuple[Node, ...]:
+        group = GROUPS.get(name.lower())
+        if group == "all":
+            return self.nodes
+        if group:
+            return self.control_planes if group == "control-plane" else self.workers
+        numbered = re.fullmatch(r"(?:slave|worker)[-_]?(\d+)", name.lower())
+        alias = f"w{numbered[1]}" if numbered else name
+        exact = tuple(n for n in self.nodes if n.name in (name, alias))
+        return exact or tuple(n for n in self.nodes if name in (n.host, n.address))
+
+
+def with_nodes(environment: Environment, nodes: Iterable[Node]) -> Environment:
+    """The environment with other machines behind its names (the rehearsal's simulated ones)."""
+    nodes = tuple(nodes)
+    return replace(
+        environment,
+        control_planes=tuple(n for n in nodes if n.control_plane),
+        workers=tuple(n for n in nodes if not n.control_plane),
+    )
+
+
+def with_release(environment: Environment, kubernetes: str) -> Environment:
+    """The environment with another Kubernetes release; empty for its own."""
+    if not kubernetes:
+        return environment
+    return replace(environment, settings=replace(environment.settings, kubernetes=kubernetes))
+
+
+def bracketed(address: str) -> str:
+    """The address as it is written before `:port`: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
+def state_folder(environment: str) -> Path:
+    """Where kubefab keeps what belongs to one environment on the operator's machine (journal, known_hosts)."""
+    return platformdirs.user_state_path("kubefab") / environment
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder of the state, and those above it, for their owner only; close one that an earlier release left open."""
+    base = platformdirs.user_state_path("kubefab")
+    for part in (*reversed(folder.parents), folder):
+        if part == base or base in part.parents:
+            part.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if part.stat().st_mode & 0o077:
+                part.chmod(0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
