@@ -1,6 +1,6 @@
 """The generated parts of the documentation: `python -m tools.docs` writes them, `--check` only compares.
 
-A part stands between `<!-- name:begin -->` and `<!-- name:end -->`; its text comes from the code that it describes.
+A part is between `<!-- name:begin -->` and `<!-- name:end -->`; its text comes from the code that it describes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from fabfile.legacy import coverage
 from fabfile.tables import ports
 from tools import korean
 
-FILES = ("README.md", "docs/README.ko.md")
+_BEGIN = re.compile(r"<!-- ([\w-]+):begin -->")
+
+
+def files(project: Path = PROJECT) -> list[str]:
+    """Every page that people read, from the project's folder: those at its top and those in docs/."""
+    return [
+        str(path.relative_to(project))
+        for path in (*sorted(project.glob("*.md")), *sorted((project / "docs").rglob("*.md")))
+    ]
 
 
 def settings_table() -> str:
@@ -58,22 +66,24 @@ BLOCKS |= {f"{name}-ko": _korean(make) for name, make in tuple(BLOCKS.items())}
 
 
 def rendered(text: str) -> str:
-    """The text with every part that we know written anew. Raises ValueError for a begin without its end."""
-    for name, make in BLOCKS.items():
+    """The text with every generated part made again. Raises ValueError for a begin without its end, or a part that does not exist."""
+    for name in _BEGIN.findall(text):
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if name not in BLOCKS:
+            raise ValueError(f"{begin}: there is no such part; there are {', '.join(BLOCKS)}")
         if text.count(begin) != text.count(end):
             raise ValueError(f"{begin} and {end} do not match")
-        whole = f"{begin}\n{make()}\n{end}".replace("\\", "\\\\")  # for re.sub, which reads backslashes
+        whole = f"{begin}\n{BLOCKS[name]()}\n{end}".replace("\\", "\\\\")  # for re.sub, which reads backslashes
         text = re.sub(f"{begin}.*?{end}", whole, text, flags=re.S)
     return text
 
 
-def stale(files: tuple[str, ...] = FILES, *, write: bool = False, project: Path = PROJECT) -> list[str]:
-    """The files whose generated parts differ from the code; with `write` they are brought up to date."""
+def stale(*, write: bool = False, project: Path = PROJECT) -> list[str]:
+    """The pages whose generated parts differ from the code; with `write` they are brought up to date. Raises ValueError, see `rendered`."""
     found = []
-    for name in files:
+    for name in files(project):
         path = project / name
-        if path.exists() and (text := path.read_text(encoding="utf-8")) != (fresh := rendered(text)):
+        if (text := path.read_text(encoding="utf-8")) != (fresh := rendered(text)):
             found.append(name)
             if write:
                 path.write_text(fresh, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The generated tables of the documentation in Korean: the same tables, cell by cell, for docs/README.ko.md."""
+"""The generated tables of the documentation in Korean: the same tables, cell by cell, for docs/ko/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORDS = {
     # headings, roles, values
     "key": "키", "meaning": "의미", "default": "기본값", "from": "출발", "to": "도착", "port": "포트", "for": "용도", "release": "버전",
     "the manual": "매뉴얼", "you type": "입력하는 명령", "module": "모듈", "test": "테스트", "why": "이유", "you": "운영자", "nodes": "노드",
-    "control plane": "컨트롤 플레인", "workers": "워커", "all": "모두", "1.35 and later": "1.35 이상", "as you need": "필요에 따라",
+    "control plane": "컨트롤 플레인", "workers": "워커", "all": "모두", "as you need": "필요에 따라",
     "nothing": "없음", "left out": "생략",
     # ports
     "API over TLS, for kubectl": "TLS API, kubectl용", "API over TLS, for kubelets and pods": "TLS API, kubelet과 파드용",
@@ -100,7 +100,7 @@ WORDS = {
         "SSH 명령 안에서 재부팅하면 연결이 끊깁니다. 새 boot id로 재부팅을 확인합니다",
     "without -f an error page becomes the apt key or Docker's configuration": "-f가 없으면 오류 페이지가 apt 키나 Docker 설정이 됩니다",
     "the same content, written to one side and renamed": "같은 내용을 옆에 쓴 뒤 이름을 바꿉니다",
-    "a cut connection leaves no half file": "연결이 끊겨도 반쪽 파일이 남지 않습니다",
+    "a cut connection leaves no half file": "연결이 끊겨도 일부만 기록된 파일이 남지 않습니다",
     "`cd /home/ubuntu` at the end": "마지막의 `cd /home/ubuntu`",
     "each step begins in /, and that folder need not exist": "각 단계는 /에서 시작하며, 그 폴더가 없을 수도 있습니다",
     "within `timeout`, 300 and 180 seconds": "`timeout` 300초와 180초 안에서",
@@ -117,7 +117,7 @@ WORDS = {
     "0d in aws and datacenter, as the manual has it": "aws와 datacenter에서는 매뉴얼과 같이 0d입니다",
     "delete the pods in the dashboard": "대시보드에서 파드 삭제",
     "`kubectl delete pods` of the same pods": "같은 파드를 `kubectl delete pods`로 삭제",
-    "no hands": "사람의 손이 필요 없습니다",
+    "done by kubectl instead of by clicking": "대시보드를 조작할 사람이 없으므로 명령으로 지웁니다",
     "the manual's shell is in that folder; ours is in /": "매뉴얼의 셸은 그곳에 있고, kubefab은 /에 있습니다",
     "`ip link` where there is no `ifconfig`; a link that is not there is no failure":
         "`ifconfig`가 없으면 `ip link`. 없는 인터페이스는 실패가 아닙니다",
@@ -130,14 +130,25 @@ WORDS = {
 }  # fmt: skip
 
 
-def _cell(text: str) -> str:
+def _split(text: str) -> tuple[str, str]:
+    """A cell's words, and what is behind them in parentheses: the setting's key, or that it is a secret."""
     bare = text.strip().replace("\\|", "|")
     suffix = _SUFFIX.search(bare)
-    if suffix and bare not in WORDS:
-        bare, tail = bare[: suffix.start()], suffix[0].replace("secret", "비밀 값")
-    else:
-        tail = ""
-    return f" {(WORDS.get(bare, bare) + tail).replace('|', chr(92) + '|')} " if text.strip() else text
+    return (bare[: suffix.start()], suffix[0]) if suffix and bare not in WORDS else (bare, "")
+
+
+def _cell(text: str) -> str:
+    bare, suffix = _split(text)
+    return (
+        f" {(WORDS.get(bare, bare) + suffix.replace('secret', '비밀 값')).replace('|', chr(92) + '|')} "
+        if text.strip()
+        else text
+    )
+
+
+def cells(table: str) -> list[str]:
+    """The words of every cell."""
+    return [_split(cell)[0] for line in table.splitlines() for cell in _CELL.split(line)]
 
 
 def translated(table: str) -> str:
@@ -147,10 +158,9 @@ def translated(table: str) -> str:
 
 def untranslated(table: str) -> list[str]:
     """Cells with words in them, beside code and names, that have no translation."""
-    cells = [cell.strip() for line in translated(table).splitlines() for cell in _CELL.split(line)]
     return [
         cell
-        for cell in cells
+        for cell in cells(translated(table))
         if cell not in _NAMES and not re.search("[가-힣]", cell) and len(_WORD.findall(_CODE.sub("", cell))) > 1
     ]
 

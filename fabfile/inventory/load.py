@@ -82,7 +82,7 @@ def _check_keys(values: Mapping[str, Value], known: Iterable[str], problems: lis
             Problem(
                 value.where,
                 f"unknown key {key}",
-                f"did you mean {near[0]}?" if near else "see the README's table of settings",
+                f"did you mean {near[0]}?" if near else "docs/settings.md lists them all",
             )
         )
 

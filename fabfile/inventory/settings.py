@@ -1,7 +1,7 @@
 """Every key that hosts.env may hold: its meaning, its form and its default.
 
 Keys are written `KEY` (for every environment) or `AWS_KEY` (for one).  The table below is what the
-loader checks against, and what the README's table of settings is made from.
+loader checks against, and what docs/settings.md is made from.
 """
 
 from __future__ import annotations

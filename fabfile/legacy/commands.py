@@ -1,6 +1,6 @@
 """The 1.5 recipe: the manual's commands, word for word, by digest ID, and where and why ours differ.
 
-Pure texts.  phases/manual.py puts them into steps; the README's table of differences and the golden tests read them here.
+Pure texts.  phases/manual.py puts them into steps; docs/manual.md's table of differences and the golden tests read them here.
 Source: the manual itself (early 2017, Ubuntu 16.04.1, kubeadm 1.6.0-alpha.0.2074, Docker from Ubuntu).
 """
 
@@ -57,7 +57,7 @@ DIFFERENCES = (
     Difference("A3", "`kubectl run --rm -it`", "`kubectl run --rm -i`, any earlier influxcli pod deleted first",
                "there is no terminal, and a pod left by a broken attempt would refuse every repetition (A4)"),
     Difference("A3", "`DURATION 0d`", "`DURATION` of the setting RETENTION", "0d in aws and datacenter, as the manual has it"),
-    Difference("A5", "delete the pods in the dashboard", "`kubectl delete pods` of the same pods", "no hands"),
+    Difference("A5", "delete the pods in the dashboard", "`kubectl delete pods` of the same pods", "done by kubectl instead of by clicking"),
     Difference("X1", "`rm -rf .kube/`", "`rm -rf /root/.kube/`", "the manual's shell is in that folder; ours is in /"),
     Difference("X1", "`ifconfig LINK down`", "`ip link` where there is no `ifconfig`; a link that is not there is no failure",
                "weave and datapath exist in no flannel cluster"),
@@ -216,7 +216,7 @@ def warning(environment: Environment) -> str:
 
 
 def differences_table() -> str:
-    """The README's table."""
+    """The table in docs/manual.md."""
     rows = ["| ID | the manual | kubefab | why |", "|---|---|---|---|"]
     return "\n".join(
         [*rows, *(f"| {d.ids} | {d.manual} | {d.ours} | {d.why} |".replace("||", "\\|\\|") for d in DIFFERENCES)]

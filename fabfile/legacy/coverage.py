@@ -1,6 +1,6 @@
 """The manual's coverage: every digest ID, the command that a person types for it, the module that does it, the test that holds it.
 
-tools/docs.py makes the README's table of it; tests/unit/test_coverage.py checks that modules, tests and commands exist.
+tools/docs.py makes the table in docs/manual.md of it; tests/unit/test_coverage.py checks that modules, tests and commands exist.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ ROWS = (
 
 
 def table() -> str:
-    """The README's table."""
+    """The table in docs/manual.md."""
     rows = ["| ID | the manual | you type | module | test |", "|---|---|---|---|---|"]
     for row in ROWS:
         modules = ", ".join(f"`{name}`" for name in row.modules)

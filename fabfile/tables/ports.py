@@ -1,6 +1,6 @@
 """Which ports a cluster needs open, and between whom (digest E4): the one table.
 
-It feeds the README, the doctor's tests between nodes and `inv cluster.security-group`.
+It feeds docs/ports.md, the doctor's tests between nodes and `inv cluster.security-group`.
 Sources: the manual's note on ports; kubernetes.io "Ports and Protocols"; flannel docs/backends.md; for 1.5
 kubeadm's own defaults (discovery 9898) and heapster's (the kubelet's read-only port 10255).
 """
@@ -107,7 +107,7 @@ _PORTS: dict[str, Callable[[Environment], set[int]]] = {
 
 
 def table() -> str:
-    """The README's table of ports."""
+    """The table in docs/ports.md."""
     rows = ["| from | to | port | for | release |", "|---|---|---|---|---|"]
     for rule in TABLE:
         setting = f" (`{rule.setting}`)" if rule.setting else ""

@@ -330,7 +330,7 @@ def parse_node_ports(text: str, names: Sequence[str]) -> dict[str, str]:
 def _allowing_a_firewall(inside: bool, check: Check) -> Check:
     """Packets that vanish on their way to any NodePort, while pods reach each other everywhere: a firewall is meant to be there.
 
-    Nothing of kubefab needs the whole range open (README, Ports: "as you need").
+    Nothing of kubefab needs the whole range open (docs/ports.md: "as you need").
     """
     if check.state != FAILED or not inside or not check.silent:
         return check

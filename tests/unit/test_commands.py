@@ -229,46 +229,6 @@ def test_hints_of_phases_name_commands_that_exist() -> None:
             assert name in FAB
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "docs/README.ko.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"]
-)
-def test_every_command_that_the_documentation_names_exists(name: str) -> None:
-    path = PROJECT / name
-    if not path.exists():
-        pytest.skip(f"there is no {name}")
-    text = path.read_text()
-    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^\$? ?((?:inv|fab) .*)$", text, flags=re.M)
-    for program, command in _named(iter(code)):
-        assert command in (INV if program == "inv" else FAB), f"{name} speaks of `{program} {command}`"
-    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), flags=re.M))
-    for target in re.findall(r"`make ([a-z-]+)`", text) + re.findall(r"^\$ make ([a-z-]+)", text, flags=re.M):
-        assert target in targets, f"{name} speaks of `make {target}`"
-
-
-def test_every_command_is_in_the_readme() -> None:
-    text = (PROJECT / "README.md").read_text()
-    missing = [
-        name
-        for name in sorted(tasks.ns.task_names)
-        if not re.search(rf"(?:inv|fab)[^`\n]* {re.escape(name)}\b|`inv {re.escape(name)}", text)
-    ]
-    assert missing == []
-
-
-def test_generated_parts_of_the_documentation_are_fresh() -> None:
-    from tools.docs import stale
-
-    assert stale() == [], "run `python -m tools.docs`"
-
-
-def test_links_inside_the_documentation_lead_somewhere() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/README.ko.md"):
-        path = PROJECT / name
-        if path.exists():
-            for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text()):
-                assert (path.parent / link).exists(), f"{name} links to {link}"
-
-
 # --- the question before a reset
 
 

@@ -1,6 +1,6 @@
 """Makes docs/demo.svg: a rehearsal bootstrap with one fault, and its recovery, as a terminal shows them.
 
-    python docs/make_demo.py
+    python -m tools.demo
 
 The commands are run for real, each in its own process, with a state folder of their own.
 """
@@ -20,11 +20,12 @@ from rich.text import Text
 
 PROJECT = Path(__file__).resolve().parent.parent
 WIDTH = 104
-COMMANDS = ("inv cluster.bootstrap --fault w2:flannel-missing", "inv cluster.bootstrap", "inv cluster.status")
+CARD = "\n\x1b[2msimulated nodes:"  # how the info card begins there
+COMMANDS = ("inv cluster.bootstrap --fault w2:dies-in-join", "inv cluster.status", "inv cluster.bootstrap")
 
 
 def captured(command: str, state: str) -> str:
-    """A command's output with its colours, without the live lines that a terminal would have wiped out again."""
+    """A command's output with its colours, without the live lines that a terminal would have wiped out again, and without the info card."""
     environment = {
         **os.environ,
         "XDG_STATE_HOME": state,
@@ -38,7 +39,8 @@ def captured(command: str, state: str) -> str:
         [str(Path(sys.executable).parent / program), *arguments],
         cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    return done.stdout.replace(state, "~/.local/state").rstrip()
+    text, card, _ = done.stdout.replace(state, "~/.local/state").partition(CARD)
+    return text.rstrip() + ("\n…" if card else "")
 
 
 def main() -> None:

@@ -1,0 +1,270 @@
+"""What people read is true: each link leads somewhere; each command, option, file and test that is named exists; each message is printed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from copy import copy
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import fabfile
+import tasks
+from fabfile.inventory import PROJECT
+from fabfile.inventory.settings import KEYS
+from tools import docs
+
+PAGES = docs.files()
+FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.M | re.S)
+SPAN = re.compile(r"`([^`\n]+)`")
+FOREIGN = {"--preserve-etcd", "--no-remove"}  # options that are not ours, of kubeadm, apt …
+
+
+def text_of(name: str) -> str:
+    return (PROJECT / name).read_text(encoding="utf-8")
+
+
+def prose(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def typed(text: str) -> list[str]:
+    """What a page shows as code: spans, and each line of a block that a person types, without its comment."""
+    lines = [line for _, body in FENCE.findall(text) for line in body.splitlines() if line.lstrip().startswith("$ ")]
+    return SPAN.findall(prose(text)) + [re.sub(r"\s+#.*", "", line.strip().removeprefix("$ ")) for line in lines]
+
+
+def slugs(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: dict[str, int] = {}
+    for heading in re.findall(r"^#+ (.*)$", prose(text), flags=re.M):
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", words.lower()).strip().replace(" ", "-")
+        found[f"{slug}-{found[slug]}" if slug in found else slug] = 0
+        found[slug] += 1
+    return set(found)
+
+
+def test_the_pages_are_found() -> None:
+    assert {"README.md", "ARCHITECTURE.md", "docs/README.ko.md", "docs/settings.md", "docs/ko/settings.md"} <= set(
+        PAGES
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
+    """Relative ones, so that they work in a checkout, on GitHub and in a fork alike."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", prose(text_of(name)))):
+        assert "://" not in link, f"{name} links to {link}, which is not in this repository"
+        path, _, anchor = link.partition("#")
+        target = (PROJECT / name).parent / path if path else PROJECT / name
+        assert target.is_file(), f"{name} links to {link}"
+        if anchor:
+            assert anchor in slugs(target.read_text(encoding="utf-8")), f"{name} links to {link}: no such heading"
+
+
+def test_every_page_is_linked_from_the_readme_of_its_language() -> None:
+    def reached(name: str, seen: set[str]) -> set[str]:
+        if name.endswith(".md") and name not in seen:
+            seen.add(name)
+            for link in re.findall(r"\]\(([^)#\s]+)", prose(text_of(name))):
+                reached(str(((PROJECT / name).parent / link).resolve().relative_to(PROJECT)), seen)
+        return seen
+
+    assert reached("README.md", {"docs/README.ko.md"}) >= {n for n in PAGES if not n.startswith("docs/ko/")}
+    assert reached("docs/README.ko.md", {"README.md"}) >= {n for n in PAGES if n.startswith("docs/ko/")}
+
+
+# --- commands and options
+
+
+def _options(task: object) -> set[str]:
+    one = copy(task)
+    one.help = dict(task.help)  # type: ignore[attr-defined]  # get_arguments empties it
+    return {flag for argument in one.get_arguments() for flag in _flags(argument)}  # type: ignore[attr-defined]
+
+
+def _flags(argument: object) -> Iterator[str]:
+    name = argument.name.rstrip("_").replace("_", "-")  # type: ignore[attr-defined]
+    yield f"--{name}"
+    if argument.default is True:  # type: ignore[attr-defined]
+        yield f"--no-{name}"
+
+
+def _named(collection: object) -> dict[str, set[str]]:
+    known = {name: _options(collection[name]) for name in collection.task_names}  # type: ignore[attr-defined, index]
+    for name, aliases in collection.task_names.items():  # type: ignore[attr-defined]
+        known |= dict.fromkeys(aliases, known[name])
+    return known
+
+
+TASKS = {"inv": _named(tasks.ns), "fab": _named(fabfile.ns)}
+EVERY_OPTION = {option for program in TASKS.values() for options in program.values() for option in options} | {"--help"}
+
+
+def _wrong(line: str) -> str:
+    """What is wrong with a command line of ours, or "". Words in capitals and … stand for something."""
+    program, *words = line.split()
+    known, current = TASKS[program], set[str]()
+    names = [word for word in words if re.fullmatch(r"[a-z][a-z-]*(\.[a-z-]+)?", word) and word in known]
+    for before, word in zip(["", *words], words, strict=False):
+        option = word.partition("=")[0]
+        if word in known and not before.startswith("-"):
+            current = known[word]
+        elif option.startswith("--") and option not in (current or EVERY_OPTION):
+            return f"{option} is no option there"
+    return "" if names or all(word.startswith("-") or word in ("…",) for word in words) else "names no task"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_and_option_that_a_page_names_exists(name: str) -> None:
+    make = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), flags=re.M))
+    for code in typed(text_of(name)):
+        words = code.split()
+        if words[0] in TASKS and len(words) > 1:
+            line = re.split(r" (?:&&|\||;) ", code)[0]
+            assert not _wrong(line), f"{name}: `{code}`: {_wrong(line)}"
+        elif words[0] == "make" and len(words) == 2:
+            assert words[1] in make, f"{name}: `{code}`"
+        elif words[0].startswith("--"):
+            assert words[0].partition("=")[0] in EVERY_OPTION | FOREIGN, f"{name}: `{code}`"
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("inv cluster.plan --observe --commands", ""),
+        ("inv cluster.plan --obseve", "--obseve is no option there"),
+        ("inv cluster.statsu", "names no task"),
+        ("inv cluster.status --purge", "--purge is no option there"),
+        ("fab -H w1,w2 install --env aws", ""),
+        ("fab -H w1 uninstall", "names no task"),
+        ("inv -l", ""),
+        ("inv --help cluster.bootstrap", ""),
+    ],
+)
+def test_a_wrong_command_line_is_seen(line: str, wrong: str) -> None:
+    assert _wrong(line) == wrong
+
+
+def test_every_command_is_in_the_page_of_commands() -> None:
+    text = text_of("docs/commands.md")
+    assert [
+        name for name in sorted(TASKS["inv"]) if not re.search(rf"`(?:inv|fab)[^`\n]* {re.escape(name)}\b", text)
+    ] == []
+
+
+# --- files, tests, settings, messages
+
+
+@cache
+def _tests() -> tuple[str, frozenset[str]]:
+    paths = sorted((PROJECT / "tests").rglob("*.py"))
+    defined = re.findall(r"^(?:async )?def (test_\w+)\(", "\n".join(p.read_text(encoding="utf-8") for p in paths), re.M)
+    return " ".join(p.name for p in paths), frozenset(defined)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_file_and_every_test_that_a_page_names_exists(name: str) -> None:
+    roots = (PROJECT, PROJECT / "fabfile", PROJECT / "tests", PROJECT / "tests/unit", PROJECT / "tests/rehearsal")
+    files, functions = _tests()
+    for code in SPAN.findall(prose(text_of(name))):
+        for word in code.replace(",", " ").split():
+            if re.fullmatch(r"test_\w+", word):
+                assert word in functions, f"{name} names the test {word}"
+            elif re.fullmatch(r"[\w.-]+(/[\w.-]+)*(\.py|\.sh|\.j2|\.md)|[\w-]+(/[\w-]+)*/", word):
+                assert any((root / word).exists() for root in roots) or word in files.split(), f"{name} names {word}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_setting_that_a_page_names_exists(name: str) -> None:
+    environments = "AWS|DATACENTER|STAGING|LAB|REHEARSAL|<ENV>"
+    for _, key in re.findall(rf"\b(KUBEFAB|{environments})_([A-Z_]+[A-Z])(?==|`)", text_of(name)):
+        assert key in KEYS or key in ("ENV", "KEY") or key.startswith(("CONTROL_PLANE", "WORKER")), (
+            f"{name} names {key}"
+        )
+
+
+VALUE = "\0"
+AROUND = "'\"`():;,.→"
+
+
+def _printed() -> Iterator[list[str]]:
+    """Each text in the product, as words, with VALUE where a value is put in."""
+    for path in sorted((PROJECT / "fabfile").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(p.value) if isinstance(p, ast.Constant) else VALUE for p in node.values).split()
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value.split()
+
+
+PRINTED = list(_printed())
+
+
+def _fits(source: str, word: str) -> bool:
+    source, word = source.strip(AROUND), word.strip(AROUND)
+    return source == word or (
+        VALUE in source and bool(re.fullmatch(".*".join(map(re.escape, source.split(VALUE))), word))
+    )
+
+
+def _says(source: list[str], words: list[str]) -> bool:
+    """Whether the text has these words in a row, at least half of them its own and not values that are put in."""
+    for at in range(len(source)):
+        part = source[at : at + len(words)]
+        own = sum(VALUE not in word for word in part)
+        ends = len(part) == len(words) or VALUE in part[-1]  # the last value may be several words
+        if ends and own * 2 >= len(words) and all(map(_fits, part, words)):
+            return True
+    return False
+
+
+MESSAGES = [
+    (span, piece.split())
+    for row in re.findall(r"^\| (.*?) \|", text_of("docs/troubleshooting.md").split("## Messages")[1], flags=re.M)
+    for span in SPAN.findall(row)
+    for piece in re.split(r"…|\(pid|,|sha256:", span)
+    if re.search(r"\w\w", piece)
+]
+
+
+@pytest.mark.parametrize(("span", "words"), MESSAGES, ids=[" ".join(words) for _, words in MESSAGES])
+def test_every_message_that_is_explained_is_printed_by_some_line(span: str, words: list[str]) -> None:
+    assert any(_says(source, words) for source in PRINTED), f"`{span}`: no text in fabfile/ says {' '.join(words)!r}"
+
+
+@pytest.mark.parametrize("text", ["belongs to another clutser", "host key has changed", "no room for flannel.1"])
+def test_a_message_that_is_not_there_is_seen(text: str) -> None:
+    assert not any(_says(source, text.split()) for source in PRINTED)
+
+
+# --- generated parts
+
+
+def test_generated_parts_of_the_documentation_are_fresh() -> None:
+    assert docs.stale() == [], "run `python -m tools.docs`"
+
+
+def test_every_generated_part_is_in_one_page() -> None:
+    pages = [text_of(name) for name in PAGES]
+    for part in docs.BLOCKS:
+        assert sum(page.count(f"<!-- {part}:begin -->") for page in pages) == 1, part
+
+
+def test_a_part_that_is_unknown_or_has_no_end_is_refused() -> None:
+    for text in ("<!-- setings:begin -->\n<!-- setings:end -->", "<!-- settings:begin -->\n"):
+        with pytest.raises(ValueError):
+            docs.rendered(text)
+
+
+def test_a_stale_part_is_found_and_written(tmp_path: Path) -> None:
+    (tmp_path / "docs/ko").mkdir(parents=True)
+    page = tmp_path / "docs/ko/ports.md"
+    page.write_text("# p\n\n<!-- ports-ko:begin -->\nold\n<!-- ports-ko:end -->\n")
+    assert docs.stale(project=tmp_path) == ["docs/ko/ports.md"]
+    assert docs.stale(project=tmp_path, write=True) == ["docs/ko/ports.md"]
+    assert docs.stale(project=tmp_path) == [] and "31447" in page.read_text()
