@@ -96,24 +96,24 @@ def plan(
     image_files = content_hash("images.py", "layers.py", "files")
     package_files = content_hash("debs.py", "aptrepo.py", "files")
     return [
-        _with(debian.make_debian, "debian", [debian_recipe, versions.DEBIAN, arch], (), 65),
+        _with(debian.make_debian, "debian", [debian_recipe, versions.DEBIAN, arch], (), 75),
         _with(debian.make_node, "node", node_files, ("debian",), 2),
         _with(images.make_base, "base", image_files, ("debian",), 1),
         _with(images.make_infra, "infra", image_files, ("debian", "base"), 1),
-        _with(webview.make_web_view, "web-view", webview.recipe(), ("debian",), 16),
+        _with(webview.make_web_view, "web-view", webview.recipe(), ("debian",), 13),
         _with(make_pause, "pause", release.version, (), 1),
-        _go_item(recipes.CNI_PLUGINS, 20, stand_in),
-        _go_item(recipes.FLANNEL_CNI, 2, stand_in),
-        _go_item(recipes.etcd(tags.etcd), 35, stand_in),
-        _go_item(recipes.CONTAINERD, 90, stand_in),
-        _go_item(recipes.kubernetes(release), 430, stand_in),
-        _go_item(recipes.ADDONS, 170, stand_in),
+        _go_item(recipes.CNI_PLUGINS, 16, stand_in),
+        _go_item(recipes.FLANNEL_CNI, 1, stand_in),
+        _go_item(recipes.etcd(tags.etcd), 45, stand_in),
+        _go_item(recipes.CONTAINERD, 100, stand_in),
+        _go_item(recipes.kubernetes(release), 350, stand_in),
+        _go_item(recipes.ADDONS, 130, stand_in),
         _with(
             make_packages,
             f"packages-{release.version}",
             [package_files, versions.PACKAGE_REVISION, key.fingerprint, arch],
             ("debian", programs, "containerd", "addons", "cni-plugins"),
-            4,
+            3,
         ),
         _with(
             make_registry,
@@ -129,7 +129,7 @@ def plan(
                 "flannel-cni-plugin",
                 "web-view",
             ),
-            13,
+            2,
         ),
     ]
 
