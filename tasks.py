@@ -136,7 +136,7 @@ def plan(
     if observe or check:
         with opened(Options(env, kubernetes=kubernetes)) as session:
             environment = session.environment
-            seen = operating.reader(session).survey(environment.nodes)
+            seen = session.observer().survey(environment.nodes)
             facts = {name: f for name, f in seen.items() if isinstance(f, NodeFacts)}
             planned = list(planning.plan(environment, chosen, environment.nodes, facts))
             unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
@@ -181,7 +181,7 @@ def status(
 ) -> None:
     """How each node is, phase by phase."""
     with opened(Options(env, kubernetes=release(kubernetes, recipe), ask_sudo_pass=ask_sudo_pass)) as session:
-        rows = status_module.status(session.environment, operating.reader(session).survey(session.environment.nodes))
+        rows = status_module.status(session.environment, session.observer().survey(session.environment.nodes))
         reached = [row.node for row in rows if row.cells and not session.simulation]
         calendar = expiry.ask(session.environment, session.group, reached)
         if json:

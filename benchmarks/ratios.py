@@ -30,8 +30,8 @@ from fabfile.cli.progress import Progress  # noqa: E402
 from fabfile.inventory import Environment, Node  # noqa: E402
 from fabfile.nodes.connection import NodeGroup  # noqa: E402
 from fabfile.nodes.hostkeys import KnownHosts  # noqa: E402
+from fabfile.run.pipelines import Run  # noqa: E402
 from fabfile.run.retry import Clock, RealClock  # noqa: E402
-from fabfile.run.runner import Run  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,11 @@ def run_on(there: Opened) -> Iterator[Run]:
 def observe(there: Opened) -> None:
     """One round of observing every node: what an unchanged bootstrap and `status` come down to."""
     with run_on(there) as run:
-        failed = [str(error) for error in run.survey(there.environment.nodes).values() if isinstance(error, Exception)]
+        failed = [
+            str(error)
+            for error in run.observer.survey(there.environment.nodes).values()
+            if isinstance(error, Exception)
+        ]
         assert not failed, failed[0]
 
 

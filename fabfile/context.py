@@ -55,20 +55,15 @@ class Context:
 
     def fab(self, phase: str) -> str:
         """The command line that runs one phase on this node, for remedies."""
-        return f"fab -H {self.node.name} {phase} --env {self.environment.name}{self._release}"
+        return f"fab -H {self.node.name} {phase} --env {self.environment.name}{self.settings.release.option}"
 
     def renew(self) -> str:
         """How this node is set up again, the last of all remedies (the manual's N4): commands, and what they cost.
 
         Where the API ever answered, a control plane is never reset alone: etcd goes with it, and so does the cluster.
         """
-        again = f"`inv cluster.bootstrap --env {self.environment.name}{self._release}`"
+        again = f"`inv cluster.bootstrap --env {self.environment.name}{self.settings.release.option}`"
         if not self.node.control_plane:
             return f"`{self.fab('reset')}`, then {again}"
-        reset = f"`inv cluster.reset --env {self.environment.name}{self._release}`"
+        reset = f"`inv cluster.reset --env {self.environment.name}{self.settings.release.option}`"
         return f"for the control plane that is the whole cluster, and everything in it is lost: {reset}, then {again}"
-
-    @property
-    def _release(self) -> str:
-        """1.5 has phases of its own, whichever release the environment names without that option."""
-        return " --kubernetes 1.5" if self.settings.manual else ""

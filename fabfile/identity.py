@@ -226,7 +226,7 @@ class _Case:
     @property
     def _cluster_name(self) -> str:
         """What kubeadm is told to name the cluster in admin.conf; 1.5's cannot be told."""
-        return "kubernetes" if self.environment.settings.manual else self.environment.name
+        return self.environment.name if self.environment.settings.release.configured else "kubernetes"
 
     # --- something else
 
@@ -405,7 +405,7 @@ class _Case:
             admin = facts.kubeconfigs.get("admin")
             marked = bool(facts.undo & {"init-started", *UP})
             if marked and admin and admin.cluster == self._cluster_name:
-                if admin.server != self.environment.endpoint and not self.environment.settings.manual:
+                if admin.server != self.environment.endpoint and self.environment.settings.release.configured:
                     return self._moved(admin.server)
                 if facts.api_ready and not facts.uid:
                     return _UNREAD

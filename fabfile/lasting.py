@@ -52,7 +52,7 @@ def _differing(environment: Environment, control: NodeFacts) -> Iterator[Change]
             if share.version == settings.pod_cidr.version and not share.subnet_of(settings.pod_cidr):  # type: ignore[arg-type]
                 yield Change("POD_CIDR", f"one that holds {share}", str(settings.pod_cidr), f"node {name} has {share}")
                 break
-    if settings.manual:  # its kubeadm is given no other of them
+    if not settings.release.configured:  # its kubeadm is given no other of them
         return
     if made.service_cidrs and settings.service_cidr not in made.service_cidrs:
         yield Change("SERVICE_CIDR", ",".join(map(str, made.service_cidrs)), str(settings.service_cidr))

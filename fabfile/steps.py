@@ -1,6 +1,6 @@
 """What a phase may yield. Values only: nothing here touches a node.
 
-`Step` changes something, `Wait` watches something until it is so. The runner renders both to
+`Step` changes something, `Wait` watches something until it is so. run/ renders both to
 scripts, sends them, times them and journals them; `plan` prints the same objects.
 """
 
@@ -10,8 +10,13 @@ import hashlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 MINUTE = 60.0
+
+Target = Literal["", "control-plane"]  # where an action runs: on the node itself, or on the control plane for it
+Gate = Literal["seen", "master", "network", "members", "addons"]  # what nodes wait for in each other: see run/gates.py
+Needs = Gate | Literal[""]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Step:
     `id` is stable and names the phase (`install.repository`); `title` is what a person reads while it
     runs; `timeout` is in seconds; `hint` is the next action when it fails.  `on` delegates it to the
     control plane (`"control-plane"`) and `once` lets only the first of several nodes run it in a run.
-    `needs` names a gate that must be open first (see runner).
+    `needs` names a gate that must be open first (run/gates.py).  `mints` says that it makes the run's join token,
+    which is then deleted at the end of the run.
     """
 
     id: str
@@ -55,9 +61,10 @@ class Step:
     files: tuple[File, ...] = ()
     timeout: float = 5 * MINUTE
     hint: str = ""
-    on: str = ""
+    on: Target = ""
     once: bool = False
-    needs: str = ""
+    needs: Needs = ""
+    mints: bool = False
 
     @property
     def phase(self) -> str:
@@ -71,7 +78,7 @@ class Remedy:
     title: str
     commands: tuple[str, ...]
     after: float
-    on: str = ""
+    on: Target = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Wait:
 
     `until` gets the probe's output and returns None when it is, or a short sentence that says what was
     seen instead: shown live, and in the error on giving up.  `deadline` and `interval` are seconds; the
-    deadline is counted anew after each remedy.  `changes` says that the probe itself changes the node (a
+    deadline begins again after each remedy.  `changes` says that the probe itself changes the node (a
     command that is repeated until it works), `reboots` that the node goes away meanwhile.  `evidence` are
     read-only lines whose output explains a failure.
     """
@@ -93,9 +100,9 @@ class Wait:
     interval: float = 2.0
     remedies: tuple[Remedy, ...] = ()
     hint: str = ""
-    on: str = ""
+    on: Target = ""
     once: bool = False
-    needs: str = ""
+    needs: Needs = ""
     changes: bool = False
     reboots: bool = False
     evidence: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from ..inventory import Environment, Node
 from ..inventory import names as environment_names
 from ..inventory.settings import KEYS
 from ..phases import Phase
-from ..run.runner import RunResult
+from ..run.result import RunResult
 from ..text.cleaning import listed
 from ..text.screen import Screen, verdict
 from .executor import MARK
@@ -208,7 +208,7 @@ def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
         print(
             f"Pods go to other nodes where they can; what is only on {'this node' if count == 1 else 'these nodes'} is lost."
         )
-    if environment.settings.manual:
+    if environment.settings.release.runtime == "docker":
         print(f"So is every Docker container and image on {'it' if count == 1 else 'them'}, whosever it is.")
     try:
         typed = input(f"Type {name} to go on: ").strip()

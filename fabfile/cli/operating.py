@@ -19,8 +19,8 @@ from ..errors import Interrupted, KubefabError, UsageError
 from ..inventory import Environment, images
 from ..nodes.facts import NodeFacts
 from ..phases import EVERY
+from ..recipes.kubeadm import recipe_for
 from ..run.journal import journals, read
-from ..run.runner import Run
 from ..text.masking import mask, masked
 from ..text.screen import Screen, verdict
 from ..views import digests as locking
@@ -29,13 +29,8 @@ from ..views import evidence as collecting
 from ..views import timing as reporting
 from ..views import verify as verifying
 from .common import command, exit_unless
-from .progress import Progress, print_table, seconds
-from .session import Options, Session, opened
-
-
-def reader(session: Session) -> Run:
-    """A runner for reading only: it is never asked to run a phase."""
-    return Run(session.environment, session.group, Progress([]), clock=session.clock)
+from .progress import print_table, seconds
+from .session import Options, opened
 
 
 @command(
@@ -64,7 +59,7 @@ def doctor(
         with session.console.status("observing") as live:
             told = (lambda text: None) if quiet else live.update
             began = time.monotonic()
-            observed = reader(session).survey(nodes)
+            observed = session.observer().survey(nodes)
             report = doctoring.Doctor(session.environment, session.group, told).examine(
                 nodes, observed, network=network, began=began
             )
@@ -85,7 +80,7 @@ def verify(
     ask_sudo_pass: bool = False,
 ) -> None:
     """End-to-end proof: pods, DNS, NodePorts, metrics."""
-    if inventory.load(env or None).settings.manual:
+    if not inventory.load(env or None).settings.release.apps_api:
         raise UsageError(
             "verify speaks an API that Kubernetes 1.5 does not have yet",
             "`inv cluster.status`, and the lines of `inv cluster.info`",
@@ -283,17 +278,17 @@ def evidence(
 @command(help={"file": "write it there, whole or not at all; IMAGE_DIGESTS then names it. Default: print it"})
 def digests(c: Any, env: str = "", file: str = "", json: bool = False, ask_sudo_pass: bool = False) -> None:
     """A running cluster's image digests. Reads only."""
-    if inventory.load(env or None).settings.manual:
+    if inventory.load(env or None).settings.release.runtime == "docker":
         raise UsageError("1.5's Docker knows images by tag only", "digests are for 1.35 and later")
     target = Path(file).expanduser() if file else None
     if target and not target.parent.is_dir():
         raise UsageError(f"no folder {target.parent}", "make it, or name another file")
     with opened(Options(env, ask_sudo_pass=ask_sudo_pass)) as session:
         environment = session.environment
-        run = reader(session)
-        run.digests = run.recipe.version
-        observed = {name: _seen(facts) for name, facts in run.survey(environment.nodes).items()}
-        found = locking.collect(run.recipe, environment.control_plane.name, observed)
+        recipe = recipe_for(environment)
+        seen = session.observer(digests=recipe.version).survey(environment.nodes)
+        observed = {name: _seen(facts) for name, facts in seen.items()}
+        found = locking.collect(recipe, environment.control_plane.name, observed)
     told = Screen(stderr=True)
     if found.disagreeing:
         which = "\n".join(

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import KubefabError, StepFailed
-from ..run.runner import NodeResult, RunResult
+from ..run.result import NodeResult, RunResult
 from ..text.masking import mask
 from ..text.screen import Screen
 from ..views.signatures import likely

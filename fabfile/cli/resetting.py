@@ -18,7 +18,6 @@ from ..steps import Stop
 from ..views import contents
 from ..views.plan import plan
 from .common import agreed, confirm, exit_with, summary
-from .operating import reader
 from .session import Options, Session, opened
 
 
@@ -51,7 +50,7 @@ def take_off(
             force_drain=_named("--force-drain", force_drain, nodes),
             foreign=_named("--foreign", foreign, nodes),
         )
-        if choices.whole_cluster or session.environment.settings.manual:
+        if choices.whole_cluster or session.environment.settings.release.runtime == "docker":
             look(session, nodes, choices)
         if asking:
             confirm(session.environment, nodes)
@@ -72,7 +71,7 @@ def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
     whole = environment.control_plane in nodes
     with ThreadPoolExecutor(1) as pool:  # beside the survey: one round
         asked = pool.submit(contents.ask, environment, session.group) if whole else None
-        seen = reader(session).survey(environment.nodes if whole else nodes)
+        seen = session.observer().survey(environment.nodes if whole else nodes)
     observed = {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
     told: list[str] = []
     if asked:

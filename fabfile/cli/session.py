@@ -33,9 +33,12 @@ from ..nodes.connection import NodeGroup, operator
 from ..nodes.hostkeys import KnownHosts
 from ..phases import REGISTRY, Phase
 from ..recipes.kubeadm import recipe_for
+from ..run.events import Events
 from ..run.journal import Journal
+from ..run.observer import Observer
+from ..run.pipelines import Run
+from ..run.result import RunResult
 from ..run.retry import Clock, RealClock
-from ..run.runner import Run, RunResult
 from ..text.masking import mask, register
 from ..text.screen import Screen
 from .progress import Progress, print_failures
@@ -68,6 +71,10 @@ class Session:
 
     def clock(self, name: str) -> Clock:
         return self.simulation.clock(name) if self.simulation else _REAL  # type: ignore[attr-defined]
+
+    def observer(self, digests: str | None = None) -> Observer:
+        """Looks at the nodes and changes nothing; `digests` as Observer has it."""
+        return Observer(self.environment, self.group, events=Events(clock=self.clock), digests=digests)
 
     def run(self, phases: Sequence[Phase], nodes: Sequence[Node], choices: Choices | None = None) -> RunResult:
         """Apply phases with live progress, journal, lock and Ctrl-C; prints failures; never raises for a node's."""
@@ -127,7 +134,7 @@ def tell_unlisted(environment: Environment) -> None:
     if not settings.image_digests:
         return
     name = Path(settings.image_digests).name
-    if settings.manual:
+    if settings.release.runtime == "docker":
         text = f"{name} does not concern 1.5: its Docker knows images by tag only"
     elif not settings.image_digests_strict and (unlisted := recipe_for(environment).unlisted()):
         text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
@@ -151,7 +158,7 @@ def opened(options: Options) -> Iterator[Session]:
     _many_files()
     environment = inventory.load(options.env or None)
     environment = with_release(environment, options.kubernetes)
-    if not environment.settings.manual:
+    if environment.settings.release.configured:
         recipe_for(environment)  # a release that has none is to be told before there is a journal
     console = Screen()
     warn(environment)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..text.masking import SHORTEST, register
+from .release import Release, release_of
 
 # Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
 DOCKER_DEB_KEY, DOCKER_RPM_KEY = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "060A61C51B558A7F742B77AAC52FEB6B621E9F35"
@@ -353,9 +354,9 @@ class Settings:
         return register(f"{self.registry_user}:{self.registry_password}") if self.registry_user else ""
 
     @property
-    def manual(self) -> bool:
-        """Whether this is the manual's own release, 1.5, which has a recipe of its own."""
-        return self.kubernetes.split(".")[:2] == ["1", "5"]
+    def release(self) -> Release:
+        """The traits of the release that KUBERNETES names."""
+        return release_of(self.kubernetes)
 
 
 KEYS = {f.name.upper(): f for f in fields(Settings)}

@@ -204,7 +204,7 @@ _FRESH_PODS = (
 
 def warning(environment: Environment) -> str:
     """What whoever asks for 1.5 must be told, once a command; empty for other releases."""
-    if not environment.settings.manual:
+    if environment.settings.release.name != "legacy":
         return ""
     text = (
         "Kubernetes 1.5 is the manual's release of early 2017: its packages and images were taken off the web in March 2024, so on "

@@ -6,15 +6,16 @@ noted in empty files on the node where nothing else shows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from shlex import quote
 
 from ..context import Context
 from ..identity import MOVE_ETCD, evidence, strange_etcd
+from ..inventory import Environment
 from ..nodes.facts import STATE, Link, NodeFacts, parse_links
 from ..recipes.flannel import Expected
 from ..recipes.packages import lock_wait
-from ..steps import MINUTE, Action, File, Remedy, Step, Stop, Wait
+from ..steps import MINUTE, Action, File, Needs, Remedy, Step, Stop, Wait
 from ..text.cleaning import listed
 from ..text.masking import masked_tail
 from .commands import DAEMON, INIT_LIMIT, INTERFACES, JOIN_LIMIT, LINKS, PACKAGES, REBOOT, SOURCES, Manual
@@ -44,6 +45,21 @@ def _links(*names: str) -> str:
 
 
 # --- P1, P2
+
+
+def no_files(environment: Environment) -> Iterable[str]:
+    """The manual's preparation writes no file."""
+    return ()
+
+
+def install_files(environment: Environment) -> Iterable[str]:
+    """Paths that the install phase compares."""
+    return (SOURCES,)
+
+
+def registry_files(environment: Environment) -> Iterable[str]:
+    """Paths that the registry phase compares."""
+    return (DAEMON,)
 
 
 def prep(ctx: Context) -> Iterator[Action]:
@@ -256,7 +272,7 @@ def all_running(output: str) -> str | None:
     return ", ".join(waiting[:3]) or None
 
 
-def _interfaces(ctx: Context, id: str, expected: Expected, rule: str, needs: str = "") -> Wait:
+def _interfaces(ctx: Context, id: str, expected: Expected, rule: str, needs: Needs = "") -> Wait:
     return Wait(
         id,
         f"{_links(*expected.names)} in {expected.pod_cidr} ({rule})",

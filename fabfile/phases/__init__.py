@@ -2,72 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from ..context import Context
 from ..inventory import Environment
-from ..legacy import phases as manual
-from ..steps import Action
+from ..legacy import phases as legacy
+from . import install, prep, registry, reset
 from .addons import addons
 from .guard import building, taking_back
-from .install import install
 from .join import join
 from .master import master
 from .network import network
-from .prep import prep
-from .registry import registry
-from .reset import reset
+from .phase import Phase
 
+__all__ = ["BOOTSTRAP", "EVERY", "Phase", "for_release", "managed_files"]
 
-@dataclass(frozen=True)
-class Phase:
-    """A chapter of the manual.
-
-    `roles` are the nodes it concerns.  `needs` names, by role, the gate that must be open before it starts (see
-    gates.py).  `fresh` phases decide from facts that earlier phases change, so the node is observed anew before them.
-    """
-
-    name: str
-    title: str
-    run: Callable[[Context], Iterator[Action]]
-    roles: frozenset[str]
-    needs: Mapping[str, str] = field(default_factory=dict)
-    fresh: bool = False
-
-
-_ALL = frozenset({"control-plane", "worker"})
 _CONTROL, _WORKER = frozenset({"control-plane"}), frozenset({"worker"})
+_ALL = _CONTROL | _WORKER
 
-PREP = Phase("prep", "prepare", building("prep", prep), _ALL)
-INSTALL = Phase("install", "install", building("install", install), _ALL)
-REGISTRY = Phase("registry", "registry", building("registry", registry), _ALL)
-MASTER = Phase("master", "control plane", building("master", master), _CONTROL, fresh=True)
-NETWORK = Phase("network", "network", building("network", network), _CONTROL, fresh=True)
-JOIN = Phase("join", "join", building("join", join), _WORKER, needs={"worker": "master"}, fresh=True)
-ADDONS = Phase("addons", "add-ons", building("addons", addons), _ALL, needs={"worker": "addons"}, fresh=True)
-RESET = Phase("reset", "reset", taking_back(reset), _ALL)
+PREP = Phase("prep", "prepare", building("prep", prep.prep), _ALL, files=prep.files)
+INSTALL = Phase("install", "install", building("install", install.install), _ALL, files=install.files)
+REGISTRY = Phase("registry", "registry", building("registry", registry.registry), _ALL, files=registry.files)
+MASTER = Phase(
+    "master", "control plane", building("master", master), _CONTROL,
+    opens={"control-plane": "master"}, observe_before=True, observe_after=True, needs_images=True,
+)  # fmt: skip
+NETWORK = Phase(
+    "network", "network", building("network", network), _CONTROL,
+    opens={"control-plane": "network"}, observe_before=True, needs_api=True,
+)  # fmt: skip
+JOIN = Phase(
+    "join", "join", building("join", join, relies=True, joins=lambda facts: True), _WORKER,
+    waits_for={"worker": "master"}, opens={"worker": "members"}, observe_before=True, needs_api=True, needs_images=True, admits=True,
+)  # fmt: skip
+ADDONS = Phase(
+    "addons", "add-ons", building("addons", addons, relies=True, joins=lambda facts: bool(facts.identity.environment)), _ALL,
+    waits_for={"worker": "addons"}, opens={"control-plane": "addons"}, observe_before=True, needs_api=True,
+)  # fmt: skip
+RESET = Phase("reset", "reset", taking_back(reset.reset), _ALL, takes_back=True, residue=reset.residue)
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
 EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}
 
-_MANUAL = {
-    phase.name: phase
-    for phase in (
-        replace(PREP, run=building("prep", manual.prep)),
-        replace(INSTALL, run=building("install", manual.install)),
-        replace(REGISTRY, run=building("registry", manual.registry)),
-        replace(MASTER, run=building("master", manual.master)),
-        replace(NETWORK, run=building("network", manual.network)),
-        replace(
-            JOIN, run=building("join", manual.join), needs={"worker": "network"}
-        ),  # N2 looks at every pod: workers come after it
-        replace(ADDONS, run=building("addons", manual.addons), roles=_CONTROL, needs={}),
-        replace(RESET, run=taking_back(manual.reset)),
-    )
-}
+_LEGACY = (
+    replace(PREP, run=building("prep", legacy.prep), files=legacy.no_files),
+    replace(INSTALL, run=building("install", legacy.install), files=legacy.install_files),
+    replace(REGISTRY, run=building("registry", legacy.registry), files=legacy.registry_files),
+    replace(MASTER, run=building("master", legacy.master)),
+    replace(NETWORK, run=building("network", legacy.network)),
+    # N2 looks at every pod: workers come after it
+    replace(
+        JOIN, run=building("join", legacy.join, relies=True, joins=lambda facts: True), waits_for={"worker": "network"}
+    ),
+    replace(ADDONS, run=building("addons", legacy.addons, relies=True), roles=_CONTROL, waits_for={}),
+    replace(RESET, run=taking_back(legacy.reset), residue=legacy.residue),
+)
+_INSTEAD = {"kubeadm": {}, "legacy": {phase.name: phase for phase in _LEGACY}}
 
 
 def for_release(environment: Environment, phases: Sequence[Phase]) -> list[Phase]:
-    """The same chapters as the environment's recipe has them: the manual's own for 1.5, otherwise as they are."""
-    return [_MANUAL[phase.name] for phase in phases] if environment.settings.manual else list(phases)
+    """The same chapters as the environment's release has them."""
+    instead: Mapping[str, Phase] = _INSTEAD[environment.settings.release.name]
+    return [instead.get(phase.name, phase) for phase in phases]
+
+
+def managed_files(environment: Environment) -> list[str]:
+    """Paths whose digests the environment's phases compare, for the observing script; like ["/etc/crictl.yaml", …]."""
+    return sorted({path for phase in for_release(environment, BOOTSTRAP) for path in phase.files(environment)})

@@ -11,7 +11,7 @@ from ..inventory.settings import Settings
 from ..manifests import LOGIN, METRICS, VOLUME, applied, login, manifest
 from ..nodes.facts import METRICS_QUERY, STATE
 from ..recipes.flannel import Expected, interface_wait
-from ..steps import Action, Remedy, Step, Stop, Wait
+from ..steps import Action, Needs, Remedy, Step, Stop, Wait
 from ..text.forms import Hostname
 from ..text.masking import masked_tail
 
@@ -165,7 +165,7 @@ def _change(ctx: Context) -> str:
     return ", which asks for no login any more" if asks else f", which asks for a login from now on: {shown}"
 
 
-def _rollout(what: str, namespace: str, workload: str, needs: str = "members") -> Wait:
+def _rollout(what: str, namespace: str, workload: str, needs: Needs = "members") -> Wait:
     return Wait(
         f"addons.{what}-ready",
         f"{workload.split('/', 1)[1]} runs",

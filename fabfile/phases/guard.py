@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from ..context import Context
 from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
 from ..lasting import kept, refusal
+from ..nodes.facts import NodeFacts
 from ..steps import Action, Step, Stop, Wait
 
-BECAUSE_OF_CONTROL = frozenset(
-    {"join.control", "addons.control"}
-)  # stops whose cause is the control plane's row to say
+BECAUSE_OF_CONTROL = frozenset({"join.control", "addons.control"})  # the control plane's own row names the cause
 
 Generator = Callable[[Context], Iterator[Action]]
 
@@ -33,11 +32,18 @@ def control_verdict(ctx: Context) -> Verdict | None:
     return judge(ctx.environment, ctx.environment.control_plane, ctx.control, None, _record(ctx))
 
 
-def building(phase: str, run: Generator) -> Generator:
+def _never(facts: NodeFacts) -> bool:
+    return False
+
+
+def building(
+    phase: str, run: Generator, *, relies: bool = False, joins: Callable[[NodeFacts], bool] = _never
+) -> Generator:
     """A phase that builds: refused on a machine that is neither free nor ours, and where ours is broken.
 
-    What it would do is then held against the settings that a cluster keeps for its life (lasting.py). A worker joins, and has add-ons,
-    only where the control plane is no such machine either; until then it is prepared, as beside one that is down.
+    What it would do is then held against the settings that a cluster keeps for its life (lasting.py). A phase that `relies` on the
+    control plane stops on a worker where the control plane's machine is refused; until then the worker is prepared, as beside one
+    that is down. `joins` says of a worker's facts whether the phase makes it a member, whose identity file names the cluster.
     """
 
     @functools.wraps(run)
@@ -49,14 +55,14 @@ def building(phase: str, run: Generator) -> Generator:
             return
         control = None if ctx.node.control_plane else control_verdict(ctx)
         relied = control is None or control.workable
-        if control and not relied and phase in ("join", "addons"):
+        if control and relies and not relied:
             name = ctx.environment.control_plane.name
             seen = f"nothing is changed here, because of the control plane {name}: {control.seen}"
             yield Stop(f"{phase}.control", seen, control.remedy or f"see {name}")
             return
         actions = list((kept(run) if relied else run)(ctx))
         changes = any(isinstance(action, Step) or (isinstance(action, Wait) and action.changes) for action in actions)
-        yield from _claimed(ctx, phase, verdict, needed=changes)
+        yield from _claimed(ctx, phase, verdict, joins=joins(ctx.facts), needed=changes)
         yield from actions
 
     return guarded
@@ -68,14 +74,14 @@ def identity(ctx: Context, phase: str) -> Iterator[Action]:
     if not verdict.workable:
         yield _stop(ctx, phase, verdict)
         return
-    yield from _claimed(ctx, phase, verdict, needed=False)
+    yield from _claimed(ctx, phase, verdict, joins=False, needed=False)
 
 
-def _claimed(ctx: Context, phase: str, verdict: Verdict, *, needed: bool) -> Iterator[Action]:
+def _claimed(ctx: Context, phase: str, verdict: Verdict, *, joins: bool, needed: bool) -> Iterator[Action]:
     """The identity file of a machine that is free or ours, where it is not as it should be; where there is none, only if it is `needed`."""
     facts = ctx.facts
-    joins = phase == "join" or (phase == "addons" and bool(facts.identity.environment)) or verdict.adopt
-    wanted = claimed(ctx.environment, ctx.node, facts, ctx.control, joins=joins and not ctx.node.control_plane)
+    joins = (joins or verdict.adopt) and not ctx.node.control_plane
+    wanted = claimed(ctx.environment, ctx.node, facts, ctx.control, joins=joins)
     if wanted != facts.identity and (needed or verdict.adopt or (facts.identity.environment and evidence(facts))):
         yield claim(phase, wanted, facts, adopt=verdict.adopt)
 

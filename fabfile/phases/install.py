@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..context import Context
+from ..inventory import Environment
+from ..nodes.facts import NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG
+from ..recipes.kubeadm import recipe_for
 from ..recipes.packages import Apt, family
 from ..steps import Action, Step, Stop
+
+
+def files(environment: Environment) -> Iterable[str]:
+    """Paths that this phase compares: containerd's and crictl's configuration, the repositories of either family."""
+    recipe = recipe_for(environment)
+    yield from (recipe.crictl_config.path, recipe.containerd_config().path)
+    for facts in (NodeFacts(os_id="debian"), NodeFacts(os_id="rocky")):
+        packages = family(facts)
+        yield from (file.path for file in packages.repository_files(facts, recipe)) if packages else ()
 
 
 def install(ctx: Context) -> Iterator[Action]:

@@ -97,6 +97,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         files=(File(TOKEN_CONFIG, recipe.token_config(ctx.token), mode="0600", secret=True),),
         on="control-plane",
         once=True,
+        mints=True,
     )
     # kubeadm looks for the token's signature every 5 s only; joining before it is there costs a whole round
     yield Wait(

@@ -99,6 +99,7 @@ def master(ctx: Context) -> Iterator[Action]:
         files=(File(CONFIG, recipe.init_config(facts, ctx.token), mode="0600", secret=True),),
         timeout=600,
         hint=NETWORK_HINT,
+        mints=True,
     )
     yield _api(240, NETWORK_HINT)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..context import Context
+from ..inventory import Environment
 from ..nodes.facts import STATE, SWAP_UNITS, SYSCTLS
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
@@ -14,6 +15,11 @@ MODULES = File("/etc/modules-load.d/kubefab.conf", "overlay\nbr_netfilter\n")
 SYSCTL = File("/etc/sysctl.d/99-kubefab.conf", "".join(f"{key} = 1\n" for key in SYSCTLS))
 SUPPORTED = "Debian 12 or 13, Ubuntu 22.04 or 24.04, CentOS Stream, Rocky or AlmaLinux 9"
 MINIMUM_DISK = 4 << 20  # KiB under /var/lib: images of the control plane, packages, and room for pods
+
+
+def files(environment: Environment) -> Iterable[str]:
+    """Paths that this phase compares."""
+    return MODULES.path, SYSCTL.path
 
 
 def prep(ctx: Context) -> Iterator[Action]:

@@ -5,18 +5,23 @@ With IMAGE_DIGESTS, each is held against its digest before kubeadm or the kubele
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
 
 from ..context import Context
-from ..inventory import images
+from ..inventory import Environment, images
 from ..nodes.facts import STATE
 from ..nodes.keeping import give_back_others
-from ..recipes.kubeadm import CERTS, digest
+from ..recipes.kubeadm import CERTS, digest, recipe_for
 from ..steps import Action, File, Step, Stop
 
 PROOF = f"{STATE}/canary"
+
+
+def files(environment: Environment) -> Iterable[str]:
+    """Paths that this phase compares: the proof of the canary pull, containerd's registry files."""
+    return PROOF, *(file.path for file in recipe_for(environment).registry_files())
 
 
 def registry(ctx: Context) -> Iterator[Action]:

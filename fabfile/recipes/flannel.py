@@ -9,7 +9,7 @@ from shlex import quote
 
 from ..inventory.settings import Network
 from ..nodes.facts import LINKS, Link, parse_links
-from ..steps import MINUTE, Remedy, Wait
+from ..steps import MINUTE, Needs, Remedy, Wait
 from ..text.forms import UNNAMED, Hostname, text
 from ..text.masking import masked_tail
 
@@ -62,7 +62,7 @@ class Expected:
 
 
 def interface_wait(
-    id: str, expected: Expected, *, grace: float, hostname: Hostname, renew: str, needs: str = ""
+    id: str, expected: Expected, *, grace: float, hostname: Hostname, renew: str, needs: Needs = ""
 ) -> Wait:
     """Wait for the links; after `grace` seconds restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
     pods = tuple(

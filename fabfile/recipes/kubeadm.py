@@ -68,12 +68,7 @@ class Recipe:
 
     @property
     def _published(self) -> tuple[str, str]:
-        """The minor's newest patch and pause image. Raises UsageError for 1.5, whose phases must never ask."""
-        if self.settings.manual:
-            raise UsageError(
-                "Kubernetes 1.5 has a recipe of its own, not the modern one",
-                "please report it: this is a mistake of kubefab's",
-            )
+        """The minor's newest patch and pause image."""
         return RELEASES[self.minor]
 
     @property
@@ -96,7 +91,11 @@ class Recipe:
     def pins(self) -> Mapping[str, str]:
         """Digests by full image name, from IMAGE_DIGESTS; none for 1.5, whose Docker knows images by tag only."""
         path = self.settings.image_digests
-        return images.parse(Path(path).read_text(encoding="utf-8"))[0] if path and not self.settings.manual else {}
+        return (
+            images.parse(Path(path).read_text(encoding="utf-8"))[0]
+            if path and self.settings.release.runtime == "containerd"
+            else {}
+        )
 
     def pin(self, image: str) -> str:
         """The digest that an image must have; empty for one that is not pinned."""
@@ -321,10 +320,10 @@ _HEAD = f"{HEAD}\n"
 def recipe_for(environment: Environment) -> Recipe:
     """The recipe of the release that the inventory names. Raises UsageError for one that has none.
 
-    1.5 has phases of its own (recipes/manual.py), which do not ask this one.
+    1.5 has phases of its own (legacy/), which do not ask it.
     """
     recipe = Recipe(environment)
-    if recipe.minor not in RELEASES and not environment.settings.manual:
+    if recipe.minor not in RELEASES and environment.settings.release.configured:
         known = ", ".join(RELEASES)
         raise UsageError(
             f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5"

@@ -9,14 +9,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Condition
+from typing import Final
 
-SEEN, MASTER, NETWORK, MEMBERS, ADDONS = "seen", "master", "network", "members", "addons"
+from ..steps import Gate
+
+SEEN: Final = "seen"
+MASTER: Final = "master"
+NETWORK: Final = "network"
+MEMBERS: Final = "members"
+ADDONS: Final = "addons"
+
+TEXT: Mapping[Gate, str] = {
+    SEEN: "the first look at the control plane",
+    MASTER: "the control plane's API",
+    NETWORK: "flannel on the control plane",
+    MEMBERS: "the first worker",
+    ADDONS: "the add-ons on the control plane",
+}
 
 
 class Blocked(Exception):
-    """What this node waits for failed elsewhere; its text says what and where."""
+    """Raised when a gate that this node waits for has failed; the message names the node and the cause."""
 
 
 class Gates:
@@ -24,22 +39,22 @@ class Gates:
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._state: dict[str, tuple[str, float]] = {}
+        self._state: dict[Gate, tuple[str, float]] = {}
 
-    def open(self, name: str, at: float = 0.0) -> None:
-        """Let everybody through; the first call counts."""
+    def open(self, name: Gate, at: float = 0.0) -> None:
+        """Open the gate, unless it was opened or failed before."""
         self._settle(name, "", at)
 
-    def fail(self, name: str, reason: str, at: float = 0.0) -> None:
-        """Turn everybody away with `reason`, unless it is open already."""
+    def fail(self, name: Gate, reason: str, at: float = 0.0) -> None:
+        """Fail the gate with `reason`, unless it was opened or failed before."""
         self._settle(name, reason, at)
 
-    def _settle(self, name: str, reason: str, at: float) -> None:
+    def _settle(self, name: Gate, reason: str, at: float) -> None:
         with self._changed:
             self._state.setdefault(name, (reason, at))
             self._changed.notify_all()
 
-    def wait(self, name: str, stopping: Callable[[], bool]) -> float:
+    def wait(self, name: Gate, stopping: Callable[[], bool]) -> float:
         """Return the clock reading at which the gate opened; raises Blocked if it failed or the run stops."""
         with self._changed:
             while name not in self._state:
@@ -51,6 +66,7 @@ class Gates:
             raise Blocked(reason)
         return at
 
-    def settled(self, name: str) -> bool:
+    def settled(self, name: Gate) -> bool:
+        """Whether the gate was opened or failed."""
         with self._changed:
             return name in self._state

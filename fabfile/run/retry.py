@@ -23,6 +23,9 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None: ...
 
+    def advance_to(self, moment: float) -> None:
+        """This node waited for another one, which was ready at `moment`: a rehearsal's clock takes that over."""
+
 
 class RealClock:
     """The machine's monotonic clock."""
@@ -32,6 +35,9 @@ class RealClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def advance_to(self, moment: float) -> None:
+        """Nothing to do: real nodes share this machine's clock."""
 
 
 def _stop_at(clock: Clock, deadline: float) -> Callable[[RetryCallState], bool]:

@@ -28,7 +28,7 @@ class Line:
 def token_command(environment: Environment) -> str:
     """What makes a token that ends, on the control plane. Raises UsageError where there is none to be made."""
     settings, name = environment.settings, environment.name
-    if settings.manual:
+    if settings.release.token_in_inventory:
         raise UsageError(
             "Kubernetes 1.5 makes no tokens: its only one is in hosts.env", f"`inv cluster.info --env {name} --reveal`"
         )
@@ -42,7 +42,7 @@ def token_command(environment: Environment) -> str:
 def login_command(environment: Environment) -> str:
     """What reads InfluxDB's password (base64) on the control plane; empty where it asks for none."""
     settings = environment.settings
-    if settings.manual or not settings.influxdb_login:
+    if settings.release.token_in_inventory or not settings.influxdb_login:
         return ""
     return f"kubectl -n monitoring get secret {SECRET} -o jsonpath='{{.data.{ADMIN}}}'"
 
@@ -55,8 +55,10 @@ def card(environment: Environment, *, reveal: bool = False, token: str = "", log
     settings = environment.settings
     host = bracketed(environment.control_plane.host)
     api = f"https://{host}:{settings.api_port}"
-    lines = _access_then(environment, api, reveal) if settings.manual else _access_now(environment, api, token)
-    if settings.dashboard != "none" or settings.manual:
+    lines = (_access_by_token if settings.release.token_in_inventory else _access_by_kubeconfig)(
+        environment, api, reveal, token
+    )
+    if settings.dashboard != "none" or settings.release.dashboard:
         url = f"http://{host}:{settings.dashboard_port}"
         lines.append(Line("Dashboard", url, f"curl -s {url}/"))
     url = f"http://{host}:{settings.influxdb_port}"
@@ -82,7 +84,7 @@ def _ca(name: str) -> str:
     return f"--cacert <(kubectl config view --raw --minify --context {name} -o jsonpath='{path}' | base64 -d)"
 
 
-def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]:
+def _access_by_token(environment: Environment, api: str, reveal: bool, token: str) -> list[Line]:
     half = environment.settings.token.partition(".")[2]
     shown = half if reveal else MASKED
     if not half:
@@ -103,7 +105,7 @@ def _access_then(environment: Environment, api: str, reveal: bool) -> list[Line]
     ]
 
 
-def _access_now(environment: Environment, api: str, token: str) -> list[Line]:
+def _access_by_kubeconfig(environment: Environment, api: str, reveal: bool, token: str) -> list[Line]:
     name, dashboard = environment.name, environment.settings.dashboard
     ca = _ca(name)
     lines = [

@@ -16,8 +16,8 @@ from ..inventory.settings import Settings
 
 TCP, UDP = "TCP", "UDP"
 ADMIN, CONTROL, WORKERS, NODES = "you", "control plane", "workers", "nodes"
-MODERN, MANUAL = "modern", "1.5"
-_BOTH = (MODERN, MANUAL)
+KUBEADM, LEGACY = "kubeadm", "legacy"  # the recipes, by the names of their releases
+_BOTH = (KUBEADM, LEGACY)
 _ROLES = {ADMIN: (), CONTROL: ("control-plane",), WORKERS: ("worker",), NODES: ("control-plane", "worker")}
 
 
@@ -57,11 +57,11 @@ TABLE = (
     _one(22, TCP, ADMIN, NODES, "SSH", setting="SSH_PORT"),
     _one(6443, TCP, ADMIN, CONTROL, "API over TLS, for kubectl", setting="API_PORT", manual=True),
     _one(6443, TCP, WORKERS, CONTROL, "API over TLS, for kubelets and pods", setting="API_PORT", manual=True),
-    _one(9898, TCP, WORKERS, CONTROL, "discovery, for kubeadm join", recipes=(MANUAL,), manual=True),
+    _one(9898, TCP, WORKERS, CONTROL, "discovery, for kubeadm join", recipes=(LEGACY,), manual=True),
     _one(10250, TCP, CONTROL, WORKERS, "kubelet: logs, exec"),
-    _one(10255, TCP, NODES, NODES, "kubelet, read-only, for heapster", recipes=(MANUAL,)),
+    _one(10255, TCP, NODES, NODES, "kubelet, read-only, for heapster", recipes=(LEGACY,)),
     _one(8472, UDP, NODES, NODES, "flannel's VXLAN, both ways", manual=True),
-    _one(8285, UDP, NODES, NODES, "flannel's udp backend, both ways", recipes=(MANUAL,), manual=True),
+    _one(8285, UDP, NODES, NODES, "flannel's udp backend, both ways", recipes=(LEGACY,), manual=True),
     _one(31447, TCP, ADMIN, NODES, "dashboard", setting="DASHBOARD_PORT", manual=True),
     _one(30315, TCP, ADMIN, NODES, "InfluxDB", setting="INFLUXDB_PORT", manual=True),
     Rule(30000, 32767, TCP, ADMIN, NODES, "other NodePorts", recipes=(), manual=True),
@@ -71,7 +71,7 @@ TABLE = (
 def required(environment: Environment) -> list[Rule]:
     """The rules that this cluster needs, with its own ports in them; nothing for roles that it has not."""
     settings = environment.settings
-    recipe = MANUAL if settings.manual else MODERN
+    recipe = settings.release.name
     rules: dict[Rule, None] = {}
     for rule in TABLE:
         if recipe not in rule.recipes or _absent(rule, environment):
@@ -91,7 +91,7 @@ def _absent(rule: Rule, environment: Environment) -> bool:
 
 
 def _without_dashboard(settings: Settings) -> bool:
-    return settings.dashboard == "none" and not settings.manual
+    return settings.dashboard == "none" and not settings.release.dashboard
 
 
 def _ssh_ports(environment: Environment) -> set[int]:
@@ -111,7 +111,7 @@ def table() -> str:
     rows = ["| from | to | port | for | release |", "|---|---|---|---|---|"]
     for rule in TABLE:
         setting = f" (`{rule.setting}`)" if rule.setting else ""
-        release = {_BOTH: "all", (MODERN,): "1.35 and later", (MANUAL,): "1.5", (): "as you need"}[rule.recipes]
+        release = {_BOTH: "all", (KUBEADM,): "1.35 and later", (LEGACY,): "1.5", (): "as you need"}[rule.recipes]
         port = f"{rule.protocol} {rule.ports.replace('-', '–')}"
         rows.append(f"| {rule.source} | {rule.target} | {port} | {rule.purpose}{setting} | {release} |")
     return "\n".join(rows)

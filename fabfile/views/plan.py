@@ -28,25 +28,19 @@ class Planned:
 
 def assumed(node: Node, environment: Environment) -> NodeFacts:
     """A fresh Ubuntu machine of sufficient size: what a plan starts from when nothing was observed."""
-    if environment.settings.manual:
-        return NodeFacts(
-            os_id="ubuntu",
-            os_version="16.04",
-            os_name="Ubuntu 16.04 (assumed)",
-            hostname=Hostname(node.name),
-            arch="x86_64",
-        )
+    release = environment.settings.release
+    version, codename = release.ubuntu
     return NodeFacts(
         os_id="ubuntu",
-        os_version="24.04",
-        os_codename="noble",
-        os_name="Ubuntu 24.04 (assumed)",
+        os_version=version,
+        os_codename=codename,
+        os_name=f"Ubuntu {version} (assumed)",
         hostname=Hostname(node.name),
         arch="x86_64",
         cpus=2,
         memory_kib=4 << 20,
         disk_kib=64 << 20,
-        cgroup="cgroup2fs",
+        cgroup="cgroup2fs" if release.cgroup == 2 else "tmpfs",
         resolvers=("127.0.0.53",),
     )
 
@@ -75,10 +69,10 @@ def plan(
             if node.role not in phase.roles or node.name not in base:
                 continue
             facts = base[node.name]
-            if phase.name in ("network", "addons") and node.control_plane:
+            if phase.needs_api and node.control_plane:
                 known = facts.identity if facts.identity.environment else Identity(environment.name)
                 facts = facts if facts.api_ready else replace(facts, api_ready=True, identity=replace(known, uid=""))
-            if phase.name in ("master", "join"):
+            if phase.needs_images:
                 facts = replace(facts, digests={**facts.digests, **recipe.pins})
             context = Context(
                 environment,

@@ -55,11 +55,9 @@ def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabE
         for phase in for_release(environment, BOOTSTRAP):
             if node.role not in phase.roles:
                 continue
-            if phase.name == "join" and not (control and control.initialised):
-                cells.append(Cell(phase.name, WAITING if not facts.joined else BROKEN, "the API does not answer"))
-                continue
-            if phase.name in ("network", "addons") and not (control and control.initialised):
-                cells.append(Cell(phase.name, WAITING, "the API does not answer"))
+            if phase.needs_api and not (control and control.initialised):
+                lost = phase.admits and facts.joined
+                cells.append(Cell(phase.name, BROKEN if lost else WAITING, "the API does not answer"))
                 continue
             actions = list(phase.run(Context(environment, node, facts, recipe, control=control, record=record)))
             stops = [a for a in actions if isinstance(a, Stop)]

@@ -18,7 +18,9 @@ from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.hostkeys import KnownHosts
 from fabfile.phases import Phase
 from fabfile.run.journal import Journal
-from fabfile.run.runner import NodeResult, Run, RunResult
+from fabfile.run.observer import Observer, looking
+from fabfile.run.pipelines import Run
+from fabfile.run.result import NodeResult, RunResult
 from fabfile.views.doctor.examine import Doctor, Report
 from rehearsal.simulation import Simulation
 
@@ -118,26 +120,23 @@ class Bed:
 
     def facts(self, *faults: str) -> dict[str, NodeFacts]:
         """Every node, observed and left as it is."""
-        with self._reading(*faults) as run:
-            return {node.name: run.observe(node) for node in run.environment.nodes}
+        with self._looking(*faults) as observer:
+            return {node.name: observer.observe(node) for node in observer.environment.nodes}
 
     def examined(self) -> Report:
         """What the doctor says of every node, without the ports between them."""
-        with self._reading() as run:
-            nodes = run.environment.nodes
-            return Doctor(run.environment, run.group, lambda text: None).examine(
-                nodes, run.survey(nodes), network=False
-            )
+        with self._looking() as observer:
+            nodes = observer.environment.nodes
+            doctor = Doctor(observer.environment, observer.group, lambda text: None)
+            return doctor.examine(nodes, observer.survey(nodes), network=False)
 
     @contextmanager
-    def _reading(self, *faults: str) -> Iterator[Run]:
-        with rehearsal.running(self.environment, faults=faults) as simulation:
-            environment = simulation.environment
-            group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
-            try:
-                yield Run(environment, group, Recorder(), clock=simulation.clock)
-            finally:
-                group.close()
+    def _looking(self, *faults: str) -> Iterator[Observer]:
+        with (
+            rehearsal.running(self.environment, faults=faults) as simulation,
+            looking(simulation.environment, clock=simulation.clock) as observer,
+        ):
+            yield observer
 
     def written(self) -> str:
         """All that is kept on this machine for a person to read: journals and known_hosts."""

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 import rehearsal
-from fabfile.cli.progress import Progress
 from fabfile.inventory import Environment
 from fabfile.nodes.connection import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
-from fabfile.run.runner import Run
+from fabfile.run.observer import Observer
 from fabfile.views.doctor import ERROR, Doctor, Report
 from fabfile.views.verify import FAILED, OK, Check, Verifier
 from rehearsal_bed import Bed
@@ -31,7 +30,7 @@ def opened(bed: Bed, *faults: str, workers: int | None = None) -> Iterator[tuple
 
 def examine(bed: Bed, *faults: str, workers: int | None = None) -> Report:
     with opened(bed, *faults, workers=workers) as (environment, group):
-        observed = Run(environment, group, Progress([])).survey(environment.nodes)
+        observed = Observer(environment, group).survey(environment.nodes)
         return Doctor(environment, group).examine(environment.nodes, observed)
 
 

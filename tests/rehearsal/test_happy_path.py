@@ -10,7 +10,7 @@ import pytest
 from fabfile.context import Choices
 from fabfile.phases import RESET
 from fabfile.phases.reset import residue
-from fabfile.run.runner import Run
+from fabfile.run.pipelines import Run
 from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed
 

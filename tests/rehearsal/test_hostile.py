@@ -14,7 +14,7 @@ from invoke import Exit
 import rehearsal
 import tasks
 from fabfile import PHASE_TASKS, inventory
-from fabfile.run import runner
+from fabfile.run import observer
 from rehearsal.faults import TABLE
 from rehearsal.hostile import CANARY, KINDS
 from rehearsal.simulation import Simulation
@@ -158,7 +158,7 @@ def test_every_command_that_reads(stage: Stage, fault: str, capsys: Any) -> None
 def test_a_node_that_never_ends_costs_its_own_row(
     stage: Stage, fault: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "OBSERVE_TIMEOUT", 2.0)
+    monkeypatch.setattr(observer, "OBSERVE_TIMEOUT", 2.0)
     stage.faults = (f"w1:{fault}",)
     assert stage.do(CLUSTER["status"], json=True) == 1
     rows = {row["node"]: row for row in json.loads(capsys.readouterr()[0])}

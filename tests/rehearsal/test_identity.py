@@ -13,7 +13,7 @@ from fabfile import phases
 from fabfile.identity import RECORD
 from fabfile.nodes import script
 from fabfile.nodes.facts import IDENTITY, STATE
-from fabfile.run.runner import Run
+from fabfile.run.pipelines import Run
 from rehearsal import shell
 from rehearsal.cluster import DATABASE
 from rehearsal.host import Host, Link, Unit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fabfile import phases
 from fabfile.phases.addons import INFLUX
-from fabfile.run.runner import Run
+from fabfile.run.pipelines import Run
 from rehearsal.cluster import Cluster
 from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed, Outcome

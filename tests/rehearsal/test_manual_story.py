@@ -10,7 +10,8 @@ import pytest
 import rehearsal
 from fabfile import phases
 from fabfile.context import Choices
-from fabfile.run.runner import Run
+from fabfile.legacy import phases as legacy
+from fabfile.run.pipelines import Run
 from rehearsal.commands import host2017
 from rehearsal.host import Unit
 from rehearsal.simulation import Simulation
@@ -159,7 +160,7 @@ def test_x1_x2_nothing_is_left_and_the_machines_were_rebooted(bed: Bed) -> None:
     outcome = bed.reset()
     assert set(outcome.states.values()) == {"done"}
     for name, facts in bed.facts().items():
-        assert phases.manual.residue(facts) == []
+        assert legacy.residue(facts) == []
         assert not facts.undo and not facts.firewall_rules
         assert facts.boot_id != boots[name]
         assert facts.packages["kubeadm"], "the manual leaves the packages"

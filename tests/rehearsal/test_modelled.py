@@ -21,8 +21,8 @@ from fabfile.inventory import Environment
 from fabfile.inventory.settings import KEYS
 from fabfile.nodes import script
 from fabfile.nodes.facts import STATE, TRACES, NodeFacts, Unit, observe_script, parse_facts
+from fabfile.phases import managed_files
 from fabfile.recipes.kubeadm import recipe_for
-from fabfile.run.runner import managed_files
 from fabfile.steps import Action, Step, Wait
 from rehearsal import shell
 from rehearsal.cluster import Cluster, Settling
@@ -51,7 +51,7 @@ class World:
         return Machine(hosts[name], cluster, settling, self.environment.settings, 0, lambda: 10_000.0)
 
     def facts(self, name: str) -> NodeFacts:
-        files = managed_files(self.environment, recipe_for(self.environment))
+        files = managed_files(self.environment)
         text = observe_script(control_plane=name == "cp1", files=files, settle=True)
         code, output = shell.run(self.machine(name), text)
         assert code == 0, output

@@ -120,7 +120,7 @@ def test_reset_after_anything_ends_clean(cluster: tuple[int, dict[str, str]], st
 
 def stopped_run(bed: Bed, after: int, *faults: str, workers: int) -> Outcome:
     """A bootstrap that is stopped, as by Ctrl-C, once so many scripts ran."""
-    from fabfile.run.runner import Run
+    from fabfile.run.pipelines import Run
     from rehearsal.simulation import Simulation
 
     def arrange(simulation: Simulation, run: Run) -> None:
@@ -153,7 +153,11 @@ def test_a_planted_secret_is_nowhere_to_be_read() -> None:
     for faults in ((), ("cp1:init-hangs",), ("w2:token-expired",), ("w2:registry-no-login",)):
         with fresh_bed(registry) as bed:
             tokens: list[str] = []
-            outcome = bed.run(phases.BOOTSTRAP, *faults, hook=lambda simulation, run: tokens.append(run.token))  # noqa: B023
+            outcome = bed.run(
+                phases.BOOTSTRAP,
+                *faults,
+                hook=lambda simulation, run, tokens=tokens: tokens.append(run.tokens.current()),  # type: ignore[misc]
+            )
             token = tokens[0]
             private(outcome, [SECRET, token, token.split(".")[1]])
             written = bed.written()

@@ -16,7 +16,7 @@ from test_properties import fresh_bed
 import rehearsal
 from fabfile import phases
 from fabfile.context import Choices
-from fabfile.run.runner import Run
+from fabfile.run.pipelines import Run
 from rehearsal.host import Host
 from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed, Outcome, inv

@@ -248,3 +248,6 @@ class VirtualClock:
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
+
+    def advance_to(self, moment: float) -> None:
+        self.time = max(self.time, moment)

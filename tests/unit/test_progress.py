@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fabfile.cli.progress import CROWD, SILENCE, Progress, print_error, print_failures, print_table, seconds
 from fabfile.errors import KubefabError, StepFailed
-from fabfile.run.runner import NodeResult, RunResult
+from fabfile.run.result import NodeResult, RunResult
 from fabfile.text.masking import register
 
 

@@ -1,7 +1,6 @@
 """The runner over nodes that live in this file: pipelines without barriers, failures that stay where they are.
 
-A node here is a set of names of steps that were done to it.  Phases are small ones of our own with the real names,
-because the gates go by name.
+A node here is a set of names of steps that were done to it.  Phases are small ones of our own.
 """
 
 from __future__ import annotations
@@ -26,10 +25,12 @@ from fabfile.inventory import Node
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.script import LOCKED
 from fabfile.phases import Phase
+from fabfile.run import apply, observer, pipelines
 from fabfile.run import journal as journal_module
-from fabfile.run import runner
 from fabfile.run.journal import Journal, read
-from fabfile.run.runner import NodeResult, Run, RunResult
+from fabfile.run.pipelines import Run
+from fabfile.run.result import NodeResult, RunResult
+from fabfile.run.tokens import new_token
 from fabfile.steps import Action, Remedy, Step, Stop, Wait
 from fabfile.text.masking import MASKED, register
 from making import api_node, environment, identity
@@ -48,6 +49,10 @@ class Virtual:
     def sleep(self, seconds: float) -> None:
         with self._lock:
             self.time += seconds
+
+    def advance_to(self, moment: float) -> None:
+        with self._lock:
+            self.time = max(self.time, moment)
 
 
 @dataclass
@@ -189,7 +194,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     def make(workers: int = 2, forks: int = 40) -> World:
         made = World(workers, forks)
-        monkeypatch.setattr(runner, "parse_facts", made.facts)
+        monkeypatch.setattr(observer, "parse_facts", made.facts)
         return made
 
     return make
@@ -216,11 +221,11 @@ def phase(name: str, *steps: str | Action, roles: str = "both", **more: Any) -> 
 
 
 INSTALL = phase("install", "packages")
-MASTER = phase("master", "init", roles="control")
-NETWORK = phase("network", "flannel", roles="control")
+MASTER = phase("master", "init", roles="control", opens={"control-plane": "master"}, observe_after=True)
+NETWORK = phase("network", "flannel", roles="control", opens={"control-plane": "network"})
 JOIN = phase(
     "join",
-    Step("join.token", "token", ("mint",), on="control-plane", once=True),
+    Step("join.token", "token", ("mint",), on="control-plane", once=True, mints=True),
     "join",
     Wait(
         "join.flannel",
@@ -233,10 +238,18 @@ JOIN = phase(
         hint="look",
     ),
     roles="workers",
-    needs={"worker": "master"},
-    fresh=True,
+    waits_for={"worker": "master"},
+    opens={"worker": "members"},
+    observe_before=True,
+    admits=True,
 )
-ADDONS = phase("addons", "monitoring", roles="control", needs={"control-plane": "members"})
+ADDONS = phase(
+    "addons",
+    "monitoring",
+    roles="control",
+    waits_for={"control-plane": "members"},
+    opens={"control-plane": "addons"},
+)
 ALL = (INSTALL, MASTER, NETWORK, JOIN, ADDONS)
 
 
@@ -350,7 +363,7 @@ def test_no_node_is_touched_before_the_control_plane_was_looked_at(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a living cluster was made with is known to the first step of every node, however slow its control plane answers."""
-    monkeypatch.setattr(runner, "CLAIM_WAIT", 0.0)
+    monkeypatch.setattr(pipelines, "CLAIM_WAIT", 0.0)
     w, decided, known = world(), Event(), []
 
     def slow() -> None:
@@ -414,7 +427,7 @@ def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is
         unreachable()
 
     w.hooks["w1", "join.join"] = once(joined_unseen)
-    w.run(Phase("join", "join", decide, frozenset({"worker"})), on="w1")
+    w.run(Phase("join", "join", decide, frozenset({"worker"}), waits_for={"worker": "master"}, admits=True), on="w1")
     assert listed == [False, True]
     assert w.states() == {"w1": "done"}
 
@@ -434,7 +447,7 @@ def test_a_member_that_is_not_listed_is_looked_for_once_more_before_it_is_joined
         listed.append(ctx.control is not None and ctx.control.node_object("w1") is not None)
         yield from ()
 
-    w.run(Phase("join", "join", decide, frozenset({"worker"})), on="w1")
+    w.run(Phase("join", "join", decide, frozenset({"worker"}), waits_for={"worker": "master"}, admits=True), on="w1")
     assert listed == [True]
 
 
@@ -454,7 +467,7 @@ def test_a_link_that_breaks_each_time_is_given_up(world: Callable[..., World]) -
     w.hooks["w1", "join.join"] = unreachable
     w.run(*ALL)
     assert w.states() == {"cp1": "done", "w1": "failed", "w2": "done"}
-    assert w.log.count(("w1", "join.join")) == runner.LINK_BREAKS + 1
+    assert w.log.count(("w1", "join.join")) == pipelines.LINK_BREAKS + 1
 
 
 def test_a_failed_step_says_node_title_code_command_output_and_hint(world: Callable[..., World]) -> None:
@@ -564,7 +577,7 @@ def test_no_script_stands_at_a_nodes_lock_when_nobody_waits_for_it_any_more(
     for timeout, text in w.timeouts.values():
         stands = re.findall(r"flock -w (\d+)", text)
         assert not stands or timeout >= int(stands[0]) + 30
-    assert w.timeouts["install.packages"][0] == 40 + runner.STEP_LOCK_WAIT
+    assert w.timeouts["install.packages"][0] == 40 + apply.STEP_LOCK_WAIT
 
 
 def test_workers_take_turns_on_the_control_plane_before_they_are_sent_there(world: Callable[..., World]) -> None:
@@ -579,7 +592,7 @@ def test_workers_take_turns_on_the_control_plane_before_they_are_sent_there(worl
         under_way[0] -= 1
 
     w.hooks["cp1", "reset.node"] = drain
-    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane")), on="workers")
+    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane"), takes_back=True), on="workers")
     assert at_once == [1] * 5
     assert any("waits for its turn on cp1: drain" in text for text in w.told.texts)
 
@@ -592,7 +605,7 @@ def test_a_stop_reaches_those_who_wait_for_their_turn(world: Callable[..., World
         Event().wait(1)
 
     w.hooks["cp1", "reset.node"] = stop_and_go_on
-    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane")), on="workers")
+    w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane"), takes_back=True), on="workers")
     assert w.steps_on("cp1") == ["reset.node"]
 
 
@@ -620,7 +633,7 @@ def test_two_nodes_that_are_the_same_are_told_apart_for_the_phases(world: Callab
 def test_a_node_does_not_wait_for_others_that_wait_for_its_slot(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "CLAIM_WAIT", 3600.0)
+    monkeypatch.setattr(pipelines, "CLAIM_WAIT", 3600.0)
     w = ready(world(workers=6, forks=1))
     assert w.run(*ALL).exit_code == 0
 
@@ -656,7 +669,7 @@ def test_the_token_of_a_run_is_deleted_at_its_end_however_it_ends(world: Callabl
 def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> None:
     from fabfile.text.masking import mask
 
-    tokens = {runner.new_token() for _ in range(20)}
+    tokens = {new_token() for _ in range(20)}
     assert len(tokens) == 20
     for token in tokens:
         assert re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", token)
@@ -847,7 +860,7 @@ def test_a_phase_of_another_role_is_passed_over(world: Callable[..., World]) -> 
 def test_resetting_one_node_works_when_the_control_plane_is_gone(world: Callable[..., World]) -> None:
     w = world()
     w.hooks["cp1", "observe"] = unreachable
-    result = w.run(phase("reset", "files"), on="w1", choices=Choices(whole_cluster=False))
+    result = w.run(phase("reset", "files", takes_back=True), on="w1", choices=Choices(whole_cluster=False))
     assert result.exit_code == 0
     assert any("cannot be asked to forget" in note for note in w.told.notes)
 
@@ -953,7 +966,7 @@ def test_a_failure_is_in_the_journal_with_its_output_masked(world: Callable[...,
 def test_a_secret_at_the_edge_of_what_is_quoted_is_masked_whole(world: Callable[..., World]) -> None:
     secret = register("planted-across-the-edge")
     w = world()
-    w.hooks["w1", "install.packages"] = fail(1, "e" * (runner.LINE - 10) + f" {secret} and more\n")
+    w.hooks["w1", "install.packages"] = fail(1, "e" * (apply.LINE - 10) + f" {secret} and more\n")
     command = "x" * 190 + f" {secret}"
     error = w.run(phase("install", Step("install.packages", "packages", (command,))), on="w1").nodes["w1"].error
     assert error
@@ -1070,7 +1083,7 @@ def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[
 
     def decide(ctx: Context) -> Iterator[Action]:
         if "join.join" not in ctx.facts.undo:
-            yield Step("join.token", "token", (f"mint {ctx.token}",), on="control-plane", once=True)
+            yield Step("join.token", "token", (f"mint {ctx.token}",), on="control-plane", once=True, mints=True)
             yield Step("join.join", "join", (f"join {ctx.token}",))
 
     def mint() -> None:
@@ -1095,7 +1108,9 @@ def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[
         ("w2", "install.packages"): late,
     }
     result = w.run(
-        INSTALL, MASTER, Phase("join", "join", decide, frozenset({"worker"}), needs={"worker": "master"}, fresh=True)
+        INSTALL,
+        MASTER,
+        Phase("join", "join", decide, frozenset({"worker"}), waits_for={"worker": "master"}, observe_before=True),
     )
     assert not result.failed
     assert len(tokens) == (2 if age > 1200 else 1)
@@ -1165,7 +1180,7 @@ def test_a_lock_that_nobody_can_be_asked_about_is_not_held(world: Callable[..., 
 def test_a_survey_changes_nothing_and_one_dead_node_hides_no_other(world: Callable[..., World]) -> None:
     w = world()
     w.hooks["w1", "observe"] = unreachable
-    seen = Run(w.environment, w, w.told).survey(w.environment.nodes)  # type: ignore[arg-type]
+    seen = observer.Observer(w.environment, w).survey(w.environment.nodes)  # type: ignore[arg-type]
     assert isinstance(seen["w1"], Unreachable)
     assert isinstance(seen["w2"], NodeFacts)
     assert {step for _, step in w.log} == {"observe"}

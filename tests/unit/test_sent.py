@@ -14,14 +14,13 @@ from fabfile.context import Choices
 from fabfile.inventory import Environment
 from fabfile.nodes import script
 from fabfile.nodes.facts import NodeFacts, observe_script
-from fabfile.phases import BOOTSTRAP, RESET
-from fabfile.run.runner import managed_files
+from fabfile.phases import BOOTSTRAP, RESET, managed_files
 from fabfile.steps import Step, Stop, Wait
 from fabfile.views import calendar as expiry
 from fabfile.views import evidence
 from fabfile.views.doctor import probe, wires
 from fabfile.views.plan import Planned, plan
-from making import control_plane, environment, fresh, links, member, recipe
+from making import control_plane, environment, fresh, links, member
 
 SYSTEMS = {
     "ubuntu": {
@@ -100,7 +99,7 @@ def test_a_reset(golden: Callable[[str, str], None], env: Environment, system: s
 
 def reading(env: Environment) -> dict[str, str]:
     """The scripts that only look, by name."""
-    files = managed_files(env, recipe(env))
+    files = managed_files(env)
     first, second = (
         wires.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes)
     )

@@ -27,7 +27,7 @@ CERTIFICATE_ERROR = 7 * DAY
 def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """All checks of this topic on one node."""
     yield from _leftovers(chart, patient)
-    if not chart.environment.settings.manual:  # 1.5 has Docker, and other packages
+    if chart.environment.settings.release.runtime == "containerd":
         yield from _containerd(chart, patient)
         yield from _versions(chart, patient)
     yield from _flannel(chart, patient)
@@ -40,7 +40,7 @@ def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
 def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Rules in the firewall of a machine that is free: too little to say whose they were. Whatever shows more, `refusals` tells."""
     facts = patient.facts
-    left = [] if chart.environment.settings.manual else residue(facts)
+    left = residue(facts) if chart.environment.settings.release.runtime == "containerd" else []
     if left and guard.whose(chart.context(patient)).kind == Kind.FREE:
         yield Finding(
             "KF-OLD-RESIDUE",

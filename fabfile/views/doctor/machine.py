@@ -46,7 +46,7 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
     if not patient.node.control_plane and lasting.changes(chart.environment, chart.control):
         return  # the control plane's row says it, once for all nodes
     settings = chart.environment.settings
-    if settings.manual and not settings.token:
+    if settings.release.token_in_inventory and not settings.token:
         key = f"{chart.environment.name.upper()}_TOKEN"
         why = f"hosts.env has no {key}, which init and join of 1.5 need"
         yield Finding("KF-TOK-NONE", NOTE if chart.running else ERROR, (), why, f"write {key}=… into hosts.local.env")
@@ -75,7 +75,7 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 yield Finding(code, ERROR, (patient.name,), action.reason, action.remedy)
                 if action.id == lasting.STOP:  # the same from every phase
                     return
-        if phase.name == "prep" and patient.facts.os_id == "":
+        if not patient.facts.os_id:  # the first phase has said that the system is unknown
             return
 
 
@@ -108,8 +108,8 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "/var/run/reboot-required is there: a new kernel or library waits",
             "reboot before the bootstrap, not after",
         )
-    manual = chart.environment.settings.manual
-    if manual and facts.cgroup == "cgroup2fs":
+    needed = chart.environment.settings.release.cgroup
+    if needed == 1 and facts.cgroup == "cgroup2fs":
         yield Finding(
             "KF-KRN-CGROUP",
             ERROR,
@@ -117,7 +117,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "cgroup v2: the kubelet and Docker of 1.5 know v1 only (v2 came with 1.25)",
             "boot with systemd.unified_cgroup_hierarchy=0, or take a release of today: KUBERNETES=1.36",
         )
-    if facts.cgroup != "cgroup2fs" and not manual:
+    if needed == 2 and facts.cgroup != "cgroup2fs":
         allowed = chart.environment.settings.kubelet_config.get("failCgroupV1") is False
         yield Finding(
             "KF-KRN-CGROUP",
@@ -135,8 +135,9 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "false}' and IGNORE_PREFLIGHT=SystemVerification",
         )
     applied = patient.facts.unit("kubelet").active
+    needs_sysctls = chart.environment.settings.release.runtime == "containerd"
     off = [key for key in SYSCTLS if facts.sysctls.get(key) != "1"]
-    if applied and off and not manual:  # in 1.5 that was Docker's business
+    if applied and off and needs_sysctls:  # with Docker, that is Docker's business
         yield Finding(
             "KF-KRN-SYSCTL",
             ERROR,
@@ -245,9 +246,10 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
 def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts = patient.facts
     settings = chart.environment.settings
-    if (
-        not facts.swaps or settings.kubelet_config.get("failSwapOn") is False or settings.manual
-    ):  # a kubelet of 1.5 does not look
+    looks = (
+        settings.release.configured and settings.kubelet_config.get("failSwapOn") is not False
+    )  # a kubelet of 1.5 does not
+    if not facts.swaps or not looks:
         return
     active = facts.unit("kubelet").active
     yield Finding(

@@ -1,0 +1,46 @@
+"""What a phase is, and what it says to those who run, plan or show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..context import Context
+from ..inventory import Environment
+from ..nodes.facts import NodeFacts
+from ..steps import Action, Gate
+
+
+def _no_files(environment: Environment) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A chapter of the manual. Its interpreters ask these fields, never its name.
+
+    - `run`: facts in, actions out. `roles`: the nodes that it concerns.
+    - `waits_for`: by role, the gate that must be open before it starts; `opens`: by role, the gate that it opens when it ends.
+    - `observe_before`: it decides from facts that earlier phases change, so the node is observed again before it;
+      `observe_after`: other nodes need facts that it changed.
+    - `needs_api`: it asks the cluster, so it cannot be judged where the API does not answer.
+    - `needs_images`: a plan takes the pinned images for pulled when it comes to this phase.
+    - `admits`: it makes a node a member of the cluster.
+    - `takes_back`: it undoes the others; `residue` then names what it left, which must be nothing.
+    - `files`: paths whose digests it compares; the observing script reports them.
+    """
+
+    name: str
+    title: str
+    run: Callable[[Context], Iterator[Action]]
+    roles: frozenset[str]
+    waits_for: Mapping[str, Gate] = field(default_factory=dict)
+    opens: Mapping[str, Gate] = field(default_factory=dict)
+    observe_before: bool = False
+    observe_after: bool = False
+    needs_api: bool = False
+    needs_images: bool = False
+    admits: bool = False
+    takes_back: bool = False
+    residue: Callable[[NodeFacts], list[str]] | None = None
+    files: Callable[[Environment], Iterable[str]] = _no_files

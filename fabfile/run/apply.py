@@ -1,0 +1,228 @@
+"""Carries out one action on one node: a step, or a wait with its remedies."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from threading import Lock
+
+from ..errors import KubefabError, Refused, StepFailed, StillRunning, Unreachable
+from ..inventory import Environment, Node
+from ..nodes import script
+from ..nodes.connection import NodeGroup, outcome
+from ..steps import Action, Gate, Remedy, Step, Stop, Wait
+from ..text.cleaning import line
+from ..text.masking import mask
+from .events import Events
+from .halt import Halt
+from .result import Reporter
+from .retry import poll
+from .tokens import JoinTokens
+
+PROBE_TIMEOUT = 30.0  # seconds
+STEP_LOCK_WAIT = 180  # seconds, for a step of an earlier run; applying a manifest is the longest of those
+TAIL = 16  # lines of output quoted in an error
+LINE = 300  # characters of each of them; the journal has it whole
+
+
+class Applier:
+    """Carries out actions for all pipelines of a run.
+
+    `passing` waits at a gate: it gets the gate, the node, and the phase's name.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        group: NodeGroup,
+        reporter: Reporter,
+        events: Events,
+        halt: Halt,
+        tokens: JoinTokens,
+        passing: Callable[[Gate, Node, str], None],
+    ) -> None:
+        self._environment, self._group, self._reporter = environment, group, reporter
+        self._events, self._halt, self._tokens, self._passing = events, halt, tokens, passing
+        self._guard = Lock()
+        self._once: dict[str, Lock] = {}
+        self._once_done: dict[str, KubefabError | None] = {}
+        self._turns: dict[str, Lock] = {}
+
+    def apply(self, node: Node, action: Action, token: str = "") -> int:
+        """Carry out one action and return how many changes that made.
+
+        An action with `once` is carried out by the first node that comes to it, once for each `token`; its failure fails all
+        nodes that need it. Raises KubefabError.
+        """
+        if isinstance(action, Stop):
+            raise Refused(f"{node.name}: {action.reason}", action.remedy)
+        if action.needs:
+            self._passing(action.needs, node, action.phase)
+        target = self._target(node, action)
+        if not action.once:
+            return self._one(node, target, action)
+        key = f"{action.id} {token}"
+        with self._guard:
+            lock = self._once.setdefault(key, Lock())
+        with lock:
+            if key not in self._once_done:
+                try:
+                    self._once_done[key] = None
+                    return self._one(node, target, action)
+                except Unreachable:  # says nothing about the action: the next node that gets through tries it
+                    del self._once_done[key]
+                    raise
+                except KubefabError as error:
+                    self._once_done[key] = error
+                except BaseException:  # a fault of kubefab's own: it is not done
+                    del self._once_done[key]
+                    raise
+            failure = self._once_done[key]
+        if failure:
+            raise failure
+        return 0
+
+    def _target(self, node: Node, action: Step | Wait | Remedy) -> Node:
+        return self._environment.control_plane if action.on == "control-plane" else node
+
+    def _one(self, node: Node, target: Node, action: Step | Wait) -> int:
+        where = "" if target == node else f" on {target.name}"
+        self._reporter.doing(node.name, action.phase, action.title + where)
+        started = self._events.now(node.name)
+        self._events.log("start", node=node.name, on=target.name, step=action.id)
+        try:
+            if isinstance(action, Step):
+                self._step(node, target, action)
+                changes = 1
+            else:
+                changes = self._wait(node, target, action) + action.changes
+        except KubefabError as error:
+            self._events.log(
+                "failed",
+                node=node.name,
+                step=action.id,
+                seconds=self._events.since(node.name, started),
+                error=error.message,
+                output=error.output[-4000:],
+            )
+            raise
+        self._events.log("end", node=node.name, step=action.id, seconds=self._events.since(node.name, started))
+        return changes
+
+    @contextmanager
+    def _turn(self, node: Node, target: Node, phase: str, title: str) -> Iterator[None]:
+        """This pipeline's turn on a node that several of them change (the control plane).
+
+        It waits here: on the node it would wait for the lock, and that would count against the step's timeout.
+        """
+        with self._guard:
+            turn = self._turns.setdefault(target.name, Lock())
+        if not turn.acquire(blocking=False):
+            self._reporter.doing(node.name, phase, f"waits for its turn on {target.name}: {title}")
+            while not turn.acquire(timeout=0.2):
+                self._halt.check(node)
+            self._reporter.doing(node.name, phase, f"{title} on {target.name}")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _step(self, node: Node, target: Node, step: Step) -> None:
+        if step.mints:
+            self._tokens.mint()
+        text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT)
+        with self._turn(node, target, step.phase, step.title):
+            self._halt.check_lock(node)
+            done = outcome(self._group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT)
+        if done.code == 0:
+            return
+        at = done.command
+        command = step.commands[at - 1] if 0 < at <= len(step.commands) else f"writing {len(step.files)} files"
+        raise StepFailed(
+            f"{target.name}: {step.title} failed (exit code {done.code})\n  $ {_short(command)}",
+            step.hint,
+            _tail(done.output),
+        )
+
+    def _wait(self, node: Node, target: Node, wait: Wait) -> int:
+        """Poll until it is so, with the remedies in between; returns how many remedies were applied."""
+        clock = self._events.clock(node.name)
+        connection = self._group.of(target)
+        probe = script.render(wait.id, (f"{wait.probe} || true",), lock=wait.changes, wait=STEP_LOCK_WAIT)
+        timeout = PROBE_TIMEOUT + (STEP_LOCK_WAIT if wait.changes else 0)
+
+        before: list[str | None] = [None]
+
+        def look() -> str | None:
+            (self._halt.check_lock if wait.changes else self._halt.check)(node)
+            if target != node:
+                self._group.of(node).open()  # raises for a node whose own connection broke
+            try:
+                with self._turn(node, target, wait.phase, wait.title) if wait.changes else nullcontext():
+                    seen = _seen(wait, outcome(connection, wait.id, probe, timeout).output)
+            except StillRunning:  # another run's work is not repaired by remedies
+                raise
+            except StepFailed as error:  # the probe hung or failed once; the next one may not
+                seen = error.message
+            except Unreachable as error:
+                if not wait.reboots:
+                    raise
+                seen = error.message
+            if seen != before[0]:
+                before[0] = seen
+                self._events.log("seen", node=node.name, step=wait.id, seen=seen or "as it should be")
+            if seen:
+                self._reporter.doing(node.name, wait.phase, f"{wait.title}: {mask(seen)}")
+            return seen
+
+        stages: list[tuple[float, Remedy | None]] = [(r.after, r) for r in wait.remedies] + [(wait.deadline, None)]
+        tried: list[str] = []
+        for seconds, remedy in stages:
+            met, seen = poll(look, lambda s: s is None, clock=clock, deadline=seconds, interval=wait.interval)
+            if met:
+                return len(tried)
+            if remedy:
+                tried.append(f"after {seconds:.0f} s: {remedy.title}")
+                self._events.log("remedy", node=node.name, step=wait.id, remedy=remedy.title, seen=seen)
+                self._reporter.note(
+                    f"{node.name}: {wait.title}: still {mask(seen or '')} after {seconds:.0f} s; {remedy.title}"
+                )
+                there = self._target(target, remedy)
+                self._step(node, there, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
+        evidence = self._evidence(target, wait)
+        raise StepFailed(
+            f"{node.name}: gave up waiting: {wait.title}\n  last seen: {seen}"
+            + "".join(f"\n  tried {t}" for t in tried),
+            wait.hint,
+            evidence,
+        )
+
+    def _evidence(self, target: Node, wait: Wait) -> str:
+        if not wait.evidence:
+            return ""
+        lines = tuple(f"echo {shlex.quote('$ ' + _short(e, 70))}; {e} || true" for e in wait.evidence)
+        text = script.render(f"{wait.id}.evidence", lines, lock=False)
+        try:
+            return _tail(outcome(self._group.of(target), wait.id, text, PROBE_TIMEOUT).output, TAIL * 3)
+        except KubefabError as error:
+            return f"no evidence: {error.message}"
+
+
+def _seen(wait: Wait, output: str) -> str | None:
+    """What a wait makes of its probe's output, on one line; for output that it cannot read, a sentence that says so."""
+    try:
+        seen = wait.until(output)
+    except Exception as error:  # caused by what that node said; the next look may be better
+        return f"an answer that cannot be read ({type(error).__name__}): {line(output, 100)}"
+    return None if seen is None else line(seen) or "no answer"
+
+
+def _tail(text: str, lines: int = TAIL) -> str:
+    """The last lines, masked before they are cut, so that no half of a secret remains."""
+    return "\n".join(_short(line, LINE) for line in mask(text).rstrip().splitlines()[-lines:])
+
+
+def _short(command: str, limit: int = 200) -> str:
+    command = mask(command)
+    return command if len(command) <= limit else command[: limit - 1] + "…"

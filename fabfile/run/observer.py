@@ -1,0 +1,155 @@
+"""Looks at nodes and changes nothing: one script a node, one `NodeFacts` of it.
+
+`looking` opens an environment to look at it; commands, tests and benchmarks use the same `Observer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from threading import Lock
+
+from ..errors import KubefabError, Malformed, StepFailed
+from ..identity import after
+from ..inventory import Environment, Node
+from ..nodes import script
+from ..nodes.connection import NodeGroup
+from ..nodes.facts import NodeFacts, observe_script, parse_facts
+from ..nodes.hostkeys import KnownHosts
+from ..phases import managed_files
+from ..recipes.kubeadm import recipe_for
+from ..steps import Action
+from ..text.forms import FormError
+from ..text.masking import masked_tail
+from .events import Events
+from .retry import Clock
+
+OBSERVE_TIMEOUT = 60.0  # seconds
+
+
+class Observer:
+    """Observes the nodes of one environment over an open group.
+
+    `events` is the run's journal, if there is a run; `digests` is the Kubernetes version whose images' digests are asked
+    for, like "1.36.4" (default: the inventory's, where it pins images).
+    """
+
+    def __init__(
+        self, environment: Environment, group: NodeGroup, *, events: Events | None = None, digests: str | None = None
+    ) -> None:
+        recipe = recipe_for(environment)
+        self.environment, self.group = environment, group
+        self._events = events or Events()
+        self._files = managed_files(environment)
+        self._digests = (recipe.version if recipe.pins else "") if digests is None else digests
+        self._guard = Lock()
+        self._looks = count(1)
+        self._control: dict[str, tuple[int, NodeFacts]] = {}  # by control plane: the number of the look, its facts
+        self._first: dict[str, NodeFacts] = {}
+
+    @property
+    def control(self) -> NodeFacts | None:
+        """The facts of a control plane whose API answers, or else of the first that was observed; None: none was."""
+        return self._best({name: facts for name, (_, facts) in self._control.items()})
+
+    @property
+    def first(self) -> NodeFacts | None:
+        """The same from each one's first observation: a reset judges by that, because later there is little left to see."""
+        return self._best(self._first)
+
+    def _best(self, seen: dict[str, NodeFacts]) -> NodeFacts | None:
+        found = [seen[node.name] for node in self.environment.control_planes if node.name in seen]
+        return next((facts for facts in found if facts.api_ready), found[0] if found else None)
+
+    def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
+        """Gather one node's facts; with `settle`, wait first for a step of an earlier run that is still running there.
+
+        Raises Unreachable, Malformed for an answer that has not the form that it must have, or StepFailed when the script
+        itself does not work there.
+        """
+        release = self.environment.settings.release
+        text = observe_script(
+            control_plane=node.control_plane,
+            files=self._files,
+            settle=settle,
+            ready=release.health,
+            digests=self._digests,
+            docker=release.runtime == "docker",
+        )
+        started, look = self._events.now(node.name), next(self._looks)
+        code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
+        try:
+            facts = parse_facts(output.decode("utf-8", "replace"))
+        except Exception as error:  # caused by what this node said: it costs this node's row alone
+            raise _misread(node, code, output, error) from error
+        self._events.log("observed", node=node.name, seconds=self._events.since(node.name, started))
+        if node.control_plane:
+            with self._guard:
+                self._first.setdefault(node.name, facts)
+                if look > self._control.get(node.name, (0, facts))[0]:  # of two observations keep the later one
+                    self._control[node.name] = look, facts
+        return facts
+
+    def survey(self, nodes: Iterable[Node]) -> dict[str, NodeFacts | KubefabError]:
+        """Observe several nodes at the same time; a node that cannot be observed has its error instead.
+
+        Returns what was seen by the node's name, in the order of `nodes`.
+        """
+
+        def one(node: Node) -> NodeFacts | KubefabError:
+            try:
+                return self.observe(node)
+            except KubefabError as error:
+                return error
+
+        nodes = tuple(nodes)
+        with ThreadPoolExecutor(self.environment.settings.forks) as pool:
+            return dict(zip((n.name for n in nodes), pool.map(one, nodes), strict=True))
+
+    def noted(self, node: Node, facts: NodeFacts, actions: Sequence[Action]) -> NodeFacts:
+        """The facts with what these applied actions are known to have written; a control plane's are remembered."""
+        if node.control_plane:
+            with self._guard:
+                if node.name in self._control:
+                    look, seen = self._control[node.name]
+                    self._control[node.name] = look, after(seen, actions)
+        return after(facts, actions)
+
+    def latest(self, node: Node, facts: NodeFacts) -> NodeFacts:
+        """The node's facts, or for a control plane a later observation, where another node's pipeline made one."""
+        return self._control[node.name][1] if node.name in self._control else facts
+
+
+@contextmanager
+def looking(
+    environment: Environment, *, password: str = "", clock: Callable[[str], Clock] | None = None
+) -> Iterator[Observer]:
+    """Open connections to all nodes of an environment (each is made when it is first used), and close them at the end.
+
+    `password` is sudo's, where it asks for one. Raises UsageError for a release without a recipe.
+    """
+    group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"), password)
+    try:
+        yield Observer(environment, group, events=Events(clock=clock))
+    finally:
+        group.close()
+
+
+def _misread(node: Node, code: int, output: bytes, error: Exception) -> StepFailed:
+    """The error for a node's answer that could not be read."""
+    if isinstance(error, FormError):
+        remedy = (
+            error.remedy
+            or f"look on that node what says so; nothing was decided from it, and nothing is done on {node.name} until it is right"
+        )
+        return Malformed(
+            f"{node.name}: its answer has not the form that it must have: {error}", remedy, field=error.field
+        )
+    why = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return StepFailed(
+        f"{node.name}: observing failed with exit code {code}: {why}",
+        "log in there and run something simple as root; is it a Linux machine with bash?",
+        masked_tail(output.decode("utf-8", "replace"), 2000),
+    )

@@ -1,0 +1,439 @@
+"""One run: a pipeline a node, no barriers between them.
+
+A node is observed, its phases say what is to do, and that is applied in order; the first failure ends that node's pipeline
+and no other.  Nodes wait for each other only at the gates.  After steps that no wait proves, the node is observed again and
+must have nothing left to do.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from threading import BoundedSemaphore, Condition, Event, Lock, Thread
+
+from ..context import Choices, Context
+from ..errors import Interrupted, KubefabError, StepFailed, Unreachable
+from ..identity import Kind, Record, evidence, judge, recall, remember
+from ..inventory import Environment, Node
+from ..nodes.connection import NodeGroup
+from ..nodes.facts import NodeFacts
+from ..phases import Phase, for_release, guard
+from ..recipes.kubeadm import recipe_for
+from ..steps import Gate, Step, Stop
+from . import gates as gate
+from .apply import Applier
+from .events import Events
+from .gates import Blocked, Gates
+from .halt import Halt
+from .journal import Journal
+from .observer import Observer
+from .result import NodeResult, Reporter, RunResult
+from .retry import Clock, attempt
+from .tokens import JoinTokens
+
+CLAIM_WAIT = 1.0  # seconds
+LINK_BREAKS = 20  # of one node in one run after which its pipeline gives up
+LINK_PATIENCE = 30.0  # seconds to reconnect; a machine that reboots may need longer, and the next run then takes up
+
+
+class Run:
+    """One run of some phases on some nodes of one environment."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        group: NodeGroup,
+        reporter: Reporter,
+        *,
+        journal: Journal | None = None,
+        choices: Choices | None = None,
+        clock: Callable[[str], Clock] | None = None,
+        held: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`held` raises KubefabError when the cluster's lock is no longer this run's: everything then stops."""
+        self.environment = environment
+        self.group = group
+        self.reporter = reporter
+        self.choices = choices or Choices()
+        self.events = Events(journal, clock)
+        self.observer = Observer(environment, group, events=self.events)
+        self.halt = Halt(held, reporter.note)
+        self.tokens = JoinTokens(environment, group, self.events)
+        self.gates = Gates()
+        self.record = recall(environment)
+        self._recipe = recipe_for(environment)
+        self._applier = Applier(environment, group, reporter, self.events, self.halt, self.tokens, self._pass)
+        self._taking_back = False
+        self._control_asked = Lock()
+        self._unseen: set[str] = set()  # control planes that could not be observed
+        self._slots = BoundedSemaphore(environment.settings.forks)
+        self._guard = Lock()
+        self._claimed = Condition()
+        self._pending: set[str] = set()  # nodes whose pipeline has begun and that are not observed yet
+        self._identities: dict[str, dict[str, str]] = {}
+        self._unique: set[str] = set()  # nodes that share neither hostname nor machine-id with an earlier one
+        self._many = False  # more nodes than FORKS
+
+    @property
+    def stopping(self) -> Event:
+        """Set when the run was asked to stop."""
+        return self.halt.stopping
+
+    def stop(self) -> None:
+        """End every pipeline after its current step."""
+        self.halt.stopping.set()
+
+    def drop_token(self) -> None:
+        """Delete the join tokens that this run made."""
+        self.tokens.delete()
+
+    def run(self, phases: Sequence[Phase], nodes: Iterable[Node]) -> RunResult:
+        """Apply `phases` to `nodes`, each node in its own pipeline; returns when all have ended.
+
+        Never raises for a node's failure: that is in the result.  Call `stop()` from a signal handler to end after the
+        steps that are under way.
+        """
+        nodes, phases = tuple(nodes), for_release(self.environment, phases)
+        if set(self.environment.control_planes) <= set(
+            nodes
+        ):  # the whole cluster goes: no node has to leave it in order
+            self.choices = replace(self.choices, whole_cluster=True)
+        self._taking_back = any(phase.takes_back for phase in phases)
+        started = self.events.now(self.environment.control_plane.name)
+        results = {node.name: NodeResult(node.name) for node in nodes}
+        entering = {n.name for n in nodes if any(_opens(phase, n) == gate.MEMBERS for phase in phases)}
+        self._prepare_gates(phases, nodes)
+        self._many = len(nodes) > self.environment.settings.forks
+        threads = [
+            Thread(
+                target=self._pipeline, args=(node, phases, results[node.name], entering), daemon=True, name=node.name
+            )
+            for node in nodes
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)
+        self.tokens.delete()
+        whole = len(results) == len(self.environment.nodes) and all(r.state == "done" for r in results.values())
+        if self._taking_back and whole:
+            self._keep(Record())
+        end = max((self.events.now(node.name) for node in nodes), default=started)
+        return RunResult(results, end - started)
+
+    # --- gates
+
+    def _prepare_gates(self, phases: Sequence[Phase], nodes: Sequence[Node]) -> None:
+        """Settle the gates that no pipeline of this run will open, from what the control plane shows."""
+        opened = {_opens(phase, node) for phase in phases for node in nodes}
+        waited = {phase.waits_for.get(node.role) for phase in phases for node in nodes}
+        control = self.environment.control_plane
+        if waited & {gate.MASTER, gate.NETWORK} and gate.MASTER not in opened:
+            self._settle_from_control(control)
+        if control not in nodes:
+            self.gates.open(gate.SEEN)
+        for name in (gate.MEMBERS, gate.ADDONS):
+            if name not in opened:
+                self.gates.open(name)
+        if self._taking_back and control not in nodes and not self.choices.whole_cluster:
+            try:
+                self.observer.observe(control)
+            except KubefabError as error:
+                self.reporter.note(f"{control.name} cannot be asked to forget these nodes: {error.message}")
+
+    def _settle_from_control(self, control: Node) -> None:
+        try:
+            facts = self.observer.observe(control)
+        except KubefabError as error:
+            self.gates.fail(gate.MASTER, error.message)
+            self.gates.fail(gate.NETWORK, error.message)
+            return
+        verdict = judge(self.environment, control, facts, None, self.record)
+        if facts.initialised and verdict.workable:
+            self.gates.open(gate.MASTER)
+            self.gates.open(gate.NETWORK)
+            return
+        first = f"first `fab -H {control.name} init --env {self.environment.name}`"
+        reason = verdict.seen or f"the API on {control.name} does not answer: {first}"
+        self.gates.fail(gate.MASTER, reason)
+        self.gates.fail(gate.NETWORK, reason)
+
+    def _pass(self, name: Gate, node: Node, phase: str) -> None:
+        """Wait at a gate without holding a slot."""
+        if not self.gates.settled(name):
+            self.reporter.doing(node.name, phase, f"waits for {gate.TEXT[name]}")
+        clock = self.events.clock(node.name)
+        before = clock.now()
+        self._slots.release()
+        try:
+            opened = self.gates.wait(name, self.stopping.is_set)
+        finally:
+            self._slots.acquire()
+        clock.advance_to(opened)
+        self.events.log("passed", node=node.name, gate=name, seconds=self.events.since(node.name, before))
+
+    def _open_gate(self, node: Node, phase: Phase) -> None:
+        name = _opens(phase, node)
+        if name:
+            self.gates.open(name, self.events.now(node.name))
+
+    # --- a node's pipeline
+
+    def _pipeline(self, node: Node, phases: Sequence[Phase], result: NodeResult, entering: set[str]) -> None:
+        mine = [phase for phase in phases if node.role in phase.roles]
+        try:
+            with self._slots:
+                with self._claimed:
+                    self._pending.add(node.name)
+                self._through_broken_links(node, mine, result)
+        except Blocked as blocked:
+            result.state = "interrupted" if self.stopping.is_set() else "blocked"
+            result.error = KubefabError(
+                f"{node.name}: waits for {blocked}", "when that is fixed, run the same command again"
+            )
+        except Interrupted as error:
+            result.state, result.error = "interrupted", error
+        except KubefabError as error:
+            result.state, result.error = "failed", error
+        except Exception as error:  # a fault of kubefab's own must end this node's pipeline, not leave others at a gate
+            result.state = "failed"
+            result.error = KubefabError(
+                f"{node.name}: internal error in {result.step or result.phase}: {type(error).__name__}: {error}",
+                "please report it, with the journal of this run",
+            )
+            self.events.log("crash", node=node.name, trace=traceback.format_exc())
+        finally:
+            self._ended(node, result, entering)
+            if (
+                not node.control_plane and self._many
+            ):  # FORKS bounds the open connections, not only the working pipelines
+                with suppress(EOFError, OSError):
+                    self.group.of(node).close()
+            self.events.log(
+                "node",
+                node=node.name,
+                state=result.state,
+                phase=result.phase,
+                step=result.step,
+                steps=result.steps,
+                error=result.error and result.error.message,
+            )
+            self.reporter.node_done(node.name, result)
+
+    def _through_broken_links(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
+        """Run the phases. If an established connection breaks, reconnect, observe again and continue."""
+        breaks = 0
+        while True:
+            try:
+                return self._phases(node, phases, result)
+            except Unreachable as error:
+                breaks += 1
+                if result.facts is None or breaks > LINK_BREAKS or self.stopping.is_set():
+                    raise
+                self.events.log("link", node=node.name, step=result.step, error=error.message)
+                self._reconnect(node, error)
+
+    def _reconnect(self, node: Node, error: Unreachable) -> None:
+        """Open the connections to a node and to the control plane again: a worker's steps run there too, so either may have broken."""
+        self.reporter.note(f"{error.message}; trying for {LINK_PATIENCE:.0f} s to get through again")
+
+        def open_(end: Node) -> None:
+            self.halt.check(node)
+            self.group.of(end).open()
+
+        try:
+            for end in (node, self.environment.control_plane):
+                attempt(partial(open_, end), on=Unreachable, clock=self.events.clock(node.name), deadline=LINK_PATIENCE)
+        except Unreachable as still:
+            raise Unreachable(
+                f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy
+            ) from still
+
+    def _ended(self, node: Node, result: NodeResult, entering: set[str]) -> None:
+        """Fail the gates that this pipeline should have opened, so that no other pipeline waits for it."""
+        now = self.events.now(node.name)
+        with self._claimed:
+            self._pending.discard(node.name)
+            self._claimed.notify_all()
+        if node.control_plane:
+            self.gates.open(gate.SEEN, now)
+            why = f"{node.name} ({result.phase or 'connecting'} {result.state})"
+            for name in (gate.MASTER, gate.NETWORK, gate.ADDONS):
+                self.gates.fail(name, why, now)
+        with self._guard:
+            entering.discard(node.name)
+            if not entering and not self.gates.settled(gate.MEMBERS):
+                self.gates.fail(gate.MEMBERS, "a first worker, and none got in", now)
+
+    def _phases(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
+        result.phase = "connecting"
+        self.halt.check(node)
+        self.reporter.doing(node.name, "", "connecting and observing")
+        again = result.facts is not None
+        facts = result.facts = self.observer.observe(node, settle=True)
+        if again and not node.control_plane and self.observer.control is not None:
+            # after the node: its join may have ended while the connection was away
+            self.observer.observe(self.environment.control_plane)
+        twin = self._duplicate_of(node, facts)
+        if node.control_plane:
+            self.gates.open(gate.SEEN, self.events.now(node.name))
+            self._note(node, facts, twin)
+        else:
+            self._pass(gate.SEEN, node, "")
+            self._see_control(facts)
+        unproved: list[Phase] = []
+        changed = False
+        for phase in phases:
+            self.halt.check_lock(node)
+            result.phase, result.step = phase.name, ""
+            started = self.events.now(node.name)
+            if changed and phase.observe_before:
+                facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
+            waits_for = phase.waits_for.get(node.role)
+            if waits_for:
+                self._pass(waits_for, node, phase.name)
+                started = self.events.now(node.name)
+            if phase.admits and facts.joined and self._not_listed(facts):
+                # a join of an earlier run may have ended since the control plane was observed
+                self.observer.observe(self.environment.control_plane)
+            ctx = self._context(node, facts, twin)
+            facts, steps, last = self._carry_out(node, facts, ctx, phase, result)
+            changed = changed or last is not None
+            if last is not None and (isinstance(last, Step) or phase.residue):
+                unproved.append(phase)
+            seen_before = phase.name in result.seconds
+            took = self.events.now(node.name) - started
+            result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + took
+            if changed and phase.observe_after:
+                facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
+                facts = self._claim_cluster(node, facts, twin, phase, result)
+            self._open_gate(node, phase)
+            took = self.events.now(node.name) - started
+            if steps or not seen_before:
+                self.reporter.phase_done(node.name, phase.name, steps, took)
+            self.events.log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(took, 3))
+        if changed:
+            facts = self._prove(node, facts, unproved, twin)
+        if self._taking_back and node.control_plane:
+            self._keep(self.record.now(""))
+        result.facts = facts
+
+    def _carry_out(
+        self, node: Node, facts: NodeFacts, ctx: Context, phase: Phase, result: NodeResult
+    ) -> tuple[NodeFacts, int, object | None]:
+        """What one phase decides, applied; returns the facts after it, the number of changes, and its last action."""
+        actions = list(phase.run(ctx))
+        self.events.log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions])
+        steps = 0
+        for action in actions:
+            self.halt.check(node)
+            result.step = action.id
+            steps += self._applier.apply(node, action, ctx.token)
+        result.steps += steps
+        return self.observer.noted(node, facts, actions), steps, actions[-1] if actions else None
+
+    def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], twin: str) -> NodeFacts:
+        """Observe again; the phases that applied steps must now have nothing to do."""
+        self.reporter.doing(node.name, unproved[-1].name if unproved else "", "checking the result")
+        facts = self.observer.observe(node)
+        for phase in unproved:
+            if phase.residue:
+                left_behind = phase.residue(facts)
+                if left_behind:
+                    raise StepFailed(
+                        f"{node.name}: not clean after {phase.name}",
+                        f"run {phase.name} again; if it stays, the lines above name what to remove by hand",
+                        "\n".join(left_behind),
+                    )
+                continue
+            left = [a for a in phase.run(self._context(node, facts, twin)) if isinstance(a, Step | Stop)]
+            if left:
+                raise StepFailed(
+                    f"{node.name}: {left[0].id} was applied without an error, yet it is still to do",
+                    f"something on the node undoes it (another tool?); `inv cluster.plan --observe --env {self.environment.name}` shows what differs",
+                )
+        return facts
+
+    # --- which cluster, whose node
+
+    def _context(self, node: Node, facts: NodeFacts, twin: str) -> Context:
+        return Context(
+            self.environment,
+            node,
+            self.observer.latest(node, facts),
+            self._recipe,
+            control=self.observer.first if self._taking_back else self.observer.control,
+            token=self.tokens.current(),
+            twin=twin,
+            choices=self.choices,
+            record=self.record,
+        )
+
+    def _not_listed(self, facts: NodeFacts) -> bool:
+        """Whether the control plane was observed and did not list this node."""
+        control = self.observer.control
+        return control is not None and control.node_object(facts.hostname) is None
+
+    def _see_control(self, facts: NodeFacts) -> None:
+        """Observe the control plane before a worker that shows a cluster is judged; an unreachable one says nothing."""
+        control = self.environment.control_plane
+        with self._control_asked:
+            shows = evidence(facts) or facts.identity.uid
+            if self.observer.first is None and shows and control.name not in self._unseen:
+                try:
+                    self.observer.observe(control)
+                except KubefabError:
+                    self._unseen.add(control.name)
+
+    def _claim_cluster(self, node: Node, facts: NodeFacts, twin: str, phase: Phase, result: NodeResult) -> NodeFacts:
+        """Write into the node's identity file which cluster it has, now that there is one."""
+        actions = list(guard.identity(self._context(node, facts, twin), phase.name))
+        for action in actions:
+            result.step = action.id
+            result.steps += self._applier.apply(node, action)
+        facts = self.observer.noted(node, facts, actions)
+        self._note(node, facts, twin)
+        return facts
+
+    def _note(self, node: Node, facts: NodeFacts, twin: str) -> None:
+        """Keep on this machine which cluster the environment has, once the control plane's machine is proved to be ours."""
+        uid = facts.identity.uid
+        if not uid or self._taking_back or uid == self.record.uid:
+            return
+        if guard.whose(self._context(node, facts, twin)).kind == Kind.OURS:
+            self._keep(self.record.now(uid))
+
+    def _keep(self, record: Record) -> None:
+        self.record = record
+        remember(self.environment, record)
+
+    def _duplicate_of(self, node: Node, facts: NodeFacts) -> str:
+        """Name an earlier node of the inventory that has the same hostname or machine-id, like "hostname as w1 (node-1)".
+
+        Earlier nodes that are under way get a moment to be observed first; an unreachable one delays the others no longer.
+        """
+        mine = {"hostname": facts.hostname, "machine-id": facts.machine_id}
+        names = [n.name for n in self.environment.nodes]
+        before = set(names[: names.index(node.name)])
+        with self._claimed:
+            self._identities[node.name] = mine
+            self._pending.discard(node.name)
+            self._claimed.notify_all()
+            self._claimed.wait_for(lambda: not before & self._pending, CLAIM_WAIT)
+            for other, theirs in self._identities.items():
+                if other == node.name or (other not in before and other not in self._unique):
+                    continue
+                for kind, value in mine.items():
+                    if value and theirs[kind] == value:
+                        return f"{kind} as {other} ({value})"
+            self._unique.add(node.name)
+        return ""
+
+
+def _opens(phase: Phase, node: Node) -> Gate | None:
+    """The gate that a phase opens when it ends on a node."""
+    return phase.opens.get(node.role) if node.role in phase.roles else None
