@@ -1,7 +1,7 @@
-"""The rehearsal: the whole job on simulated nodes, over real SSH on loopback, with faults to switch on.
+"""The rehearsal: every command on simulated nodes, over real SSH on loopback, with faults to switch on.
 
-Needs no privileges, no network and no container engine, and never executes anything on this machine: behind each SSH
-server stands a model of a host (see host, cluster, commands).  Importing this package loads nothing heavy.
+It needs no privileges, no network and no container engine, and it never executes anything on this machine: behind each
+SSH server is a model of a host (see host, cluster, commands).  Importing this package loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def running(
     seed: int = 0,
     systems: Mapping[str, str] | None = None,
 ) -> Iterator[Simulation]:
-    """Simulated nodes for one command; their state is kept in `environment.state` for the next one.
+    """Run the simulated nodes for one command; `environment.state` keeps their state for the next one.
 
-    `workers` is remembered; `faults` are switches like `w2:flannel-missing`, in force until this ends; `systems` maps
-    node names to "apt" or "dnf" for machines that are new.  Raises UsageError for switches that are not understood,
-    KubefabError when another process uses these nodes.
+    `workers` is remembered; `faults` are switches like `w2:flannel-missing`, in force until the block ends; `systems` maps
+    the names of new machines to "apt" or "dnf".  Raises UsageError for a switch that is not understood, KubefabError
+    when another process uses these nodes.
     """
     from .simulation import Simulation
 
@@ -41,7 +41,7 @@ def running(
 
 
 def down(environment: Environment) -> bool:
-    """Forget this environment's simulated nodes, their keys and known_hosts; True if there were any."""
+    """Delete this environment's simulated nodes, their keys and known_hosts; True if there were any."""
     from .simulation import remove
 
     return remove(environment)

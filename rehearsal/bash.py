@@ -1,9 +1,9 @@
-"""A small part of bash: enough to run the one-line commands of our steps over a model instead of a machine.
+"""A small part of bash: enough to run the one-line commands of our steps on a model instead of a machine.
 
-In: a line of shell.  Out: `parse` gives a tree, `Shell.run` walks it; every simple command goes to a function that
-the caller gives, so that nothing is ever executed here.  Raises `Unmodelled` for syntax that no step uses.
+In: a line of shell.  Out: `parse` returns a tree, `Shell.line` walks it; every simple command goes to a function from
+the caller, so nothing is ever executed here.  Raises `Unmodelled` for syntax that no step uses.
 
-Known: lists (`;`, `&&`, `||`), pipes, `!`, `{ }`, `( )`, if, for, while, until, redirections, quoting,
+Supported: lists (`;`, `&&`, `||`), pipes, `!`, `{ }`, `( )`, if, for, while, until, redirections, quoting,
 `$name`, `${name}`, `${name:-word}`, `$?`, `$(…)`, globs, assignments, and errexit with pipefail.
 """
 
@@ -24,7 +24,7 @@ _META = " \t\n;&|<>()"
 
 
 class Unmodelled(Exception):
-    """Shell that this module does not know, or a command that no table has; the text says which."""
+    """Raised for shell syntax that this module does not support, or a command that is in no table; the text names it."""
 
 
 # --- the tree
@@ -121,7 +121,7 @@ class Sequence_:
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Sequence_:
-    """The tree of a line (or several). Raises Unmodelled."""
+    """Parse one line (or several) into a tree. Raises Unmodelled."""
     reader = _Reader(text)
     tree = reader.sequence(())
     if reader.at < len(text):
@@ -376,7 +376,7 @@ class _Reader:
 
 
 def _joined(parts: list[Literal | Variable | Substitution]) -> Word:
-    """Neighbouring literals of the same kind made one."""
+    """Merge neighbouring literals that are both quoted, or both unquoted."""
     result: list[Literal | Variable | Substitution] = []
     for part in parts:
         last = result[-1] if result else None
@@ -439,7 +439,7 @@ class Streams:
 
 @dataclass
 class Call:
-    """A simple command about to run: its words, and its streams."""
+    """A simple command that is about to run: its words and its streams."""
 
     argv: list[str]
     streams: Streams
@@ -455,7 +455,7 @@ class Call:
         self.streams.sinks[2].write(text)
 
     def fail(self, text: str, code: int = 1) -> int:
-        """Say `text` on standard error; the exit code, for a one-line return."""
+        """Print `text` on standard error and return the exit code, so that a handler can fail in one line."""
         self.err(text.rstrip("\n") + "\n")
         return code
 
@@ -465,7 +465,7 @@ Dispatch = Callable[[Call], int]
 
 @dataclass
 class Shell:
-    """One shell process, with pipefail on, and errexit unless it is switched off."""
+    """One shell process: pipefail is on, errexit is on unless it is switched off."""
 
     dispatch: Dispatch
     disk: Disk
@@ -474,11 +474,11 @@ class Shell:
     errexit: bool = True
 
     def _child(self) -> Shell:
-        """A subshell: what it sets stays in it."""
+        """A subshell: the variables it sets stay in it."""
         return Shell(self.dispatch, self.disk, dict(self.variables), self.last, self.errexit)
 
     def line(self, text: str, streams: Streams) -> int:
-        """Run a line; raises Exit when errexit or `exit` ends the shell."""
+        """Run a line and return its exit code; raises Exit when errexit or `exit` ends the shell."""
         return self._sequence(parse(text), streams, tested=False)
 
     def _sequence(self, sequence: Sequence_, streams: Streams, *, tested: bool) -> int:
@@ -636,7 +636,7 @@ class Shell:
         return buffer.getvalue().rstrip("\n")
 
     def _fields(self, word: Word, streams: Streams) -> list[str]:
-        """The words that one word becomes: unquoted expansions are split, unquoted globs looked up."""
+        """Expand one word into words: unquoted expansions are split, unquoted globs are looked up."""
         fields: list[str] = [""]
         started = glob = False
         for part in word:

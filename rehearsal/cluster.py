@@ -1,8 +1,8 @@
-"""The control plane's model: members, tokens, applied objects, and what becomes of pods as virtual time passes.
+"""The model of the control plane: members, tokens, applied objects, and how pods change as virtual time passes.
 
-`Cluster` is what etcd holds.  `settle` brings one machine's pods up to a moment: DaemonSet pods appear, images come,
-flannel makes its link, the first pod on the pod network makes cni0.  Nothing happens by itself: it happens when
-somebody looks, which is the only time at which anybody could tell.
+`Cluster` is what etcd holds.  `Settling` brings machines up to a moment: DaemonSet pods appear, images are pulled,
+flannel makes its link, the first pod on the pod network makes cni0.  Nothing happens in the background: the model
+catches up when a command looks at it, because nothing can see a difference earlier.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from .host import Host, Link, Pod
 
-PULL = 6.0  # seconds for an image that is not there yet
-START = 2.0  # seconds for a container to start and be ready
-CNI_SEEN = 2.0  # seconds until the kubelet reports Ready after the CNI configuration appeared
+PULL = 6.0  # seconds to pull an image that the machine does not have
+START = 2.0  # seconds for a container to start and become ready
+CNI_SEEN = 2.0  # seconds between the CNI configuration appearing and the kubelet reporting Ready
 CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
 SUBNET = "/run/flannel/subnet.env"
 DATABASE = "/var/lib/etcd/member/snap/db"
@@ -31,7 +31,7 @@ FLANNEL_RULES = (
     '-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG',
     '-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD',
 )
-# what the bridge plugin writes for a pod, and what reset has to know it by
+# the bridge plugin writes this rule for a pod; reset must recognise it
 CNI_RULE = r'-A POSTROUTING -m comment --comment "name: \"cbr0\" id: \"4f2c\"" -j CNI-0a1b2c3d4e5f60718293a4b5'
 
 Object = dict[str, Any]
@@ -52,7 +52,7 @@ class Member:
 
 @dataclass
 class Token:
-    """A bootstrap token; `signed` is when the controller manager has signed cluster-info with it."""
+    """A bootstrap token; `signed` is the virtual second at which the controller manager has signed cluster-info with it."""
 
     secret: str
     expires: float
@@ -61,10 +61,10 @@ class Token:
 
 @dataclass
 class Influx:
-    """What InfluxDB holds; `failures` are left from a fault, `first` is the first pod that was ever asked.
+    """What InfluxDB holds; `failures` is how many more statements a fault refuses, `first` is the first pod that was ever asked.
 
-    `users` are passwords by user, of whom `kubefab` is the admin, `writers` may write to k8s; `started` are the logins that its pod,
-    and each of Telegraf's by machine, was started with: a Secret that is changed later is not theirs.
+    `users` maps users to passwords (`kubefab` is the admin), `writers` may write to k8s.  `started` maps InfluxDB's pod, and
+    each machine's Telegraf pod, to the login it started with: a pod does not see a Secret that changes later.
     """
 
     policies: dict[str, list[str]] = field(default_factory=dict)
@@ -81,9 +81,10 @@ class Influx:
 class Cluster:
     """All that the control plane knows.
 
-    `ready_at` is when its API answers, in virtual seconds; -1: there is none.  `skew` is by how much its clock was
-    wrong when the certificates were made.  `uid` is kube-system's; etcd's file says it too, and `shelf` has what the etcds hold
-    whose files were taken away.  `admins`: kubeadm's binding for admin.conf is there, which an etcd that began empty has not.
+    `ready_at` is the virtual second from which its API answers, -1 without an API.  `skew` is the clock error in seconds at
+    which the certificates were made.  `uid` is kube-system's; etcd's file holds it too, and `shelf` keeps the contents of etcds
+    whose files were moved away, by uid.  `admins` is True if kubeadm's binding for admin.conf exists; an etcd that was emptied
+    lacks it.
     """
 
     ready_at: float = -1.0
@@ -107,7 +108,7 @@ class Cluster:
     shelf: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
-        """The values, nested objects as plain dictionaries; shares them with the cluster, so write it out at once."""
+        """The values, nested objects as plain dictionaries. They are shared with the cluster, so write them out at once."""
         return vars(self) | {
             "members": {name: vars(member) for name, member in self.members.items()},
             "tokens": {name: vars(token) for name, token in self.tokens.items()},
@@ -126,7 +127,7 @@ class Cluster:
         self.influx = Influx(**values["influx"])
 
     def begin(self, host: Host, salt: str) -> None:
-        """A new etcd, with nothing in it."""
+        """Start a new, empty etcd."""
         digits = hashlib.sha256(f"{salt}{self.generation}".encode()).hexdigest()
         self.uid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
         self.members, self.tokens, self.objects, self.applied_at, self.influx, self.admins = (
@@ -141,7 +142,7 @@ class Cluster:
         self.touch()
 
     def shelve(self, uid: str) -> None:
-        """Another etcd's file is there: what this one holds is set aside, and that one's is there again, if it ever held anything."""
+        """etcd's folder now holds another etcd, `uid`: set the present contents aside and bring back that one's, if it had any."""
         kept = ("members", "tokens", "objects", "applied_at", "influx", "admins")
         self.shelf[self.uid] = {name: value for name, value in self.dump().items() if name in kept}
         there = self.shelf.pop(uid, None)
@@ -160,20 +161,20 @@ class Cluster:
         return bool(self.control)
 
     def forget(self) -> None:
-        """The control plane is gone, and with it all that etcd held."""
+        """Remove the control plane and everything that etcd held."""
         fresh = Cluster(generation=self.generation + 1)
         vars(self).update(vars(fresh))
 
     def touch(self) -> None:
-        """Say that something changed, so that it is saved."""
+        """Record that something changed, so that it is saved."""
         self.generation += 1
 
     def pod_range(self, number: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-        """The range of the machine with that number, as the controller manager would hand it out."""
+        """The pod range that the controller manager gives to the machine with that number."""
         return _nth(ipaddress.ip_network(self.pod_cidr), number)
 
     def apply(self, document: Object, now: float) -> str:
-        """Server-side apply; "created", "unchanged" or "configured"."""
+        """Server-side apply; returns "created", "unchanged" or "configured"."""
         metadata = document["metadata"]
         key = f"{document['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
         old = self.objects.get(key)
@@ -195,7 +196,7 @@ class Cluster:
         return [o for key, o in self.objects.items() if key.startswith(f"{kind}/")]
 
     def folders(self, document: Object) -> dict[str, str] | None:
-        """The machine's folders that such a pod has, by its volumes' names or by a claim's; None while a claim has no volume."""
+        """The machine's folders that the workload's pods mount, by the name of their volume; None while a claim has no volume."""
         found = host_folders(document)
         for volume in document["spec"]["template"]["spec"].get("volumes", []):
             if "persistentVolumeClaim" in volume:
@@ -214,7 +215,7 @@ class Cluster:
         return found
 
     def secret(self, namespace: str, reference: Object) -> str | None:
-        """What a secretKeyRef gives; None when there is none."""
+        """The value that a secretKeyRef refers to; None if the Secret or its key is missing."""
         found = self.objects.get(f"Secret/{namespace}/{reference['name']}")
         return None if found is None else found["stringData"].get(reference["key"])
 
@@ -229,7 +230,7 @@ def images_of(document: Object) -> list[str]:
 
 
 def fits(document: Object, *, control_plane: bool) -> bool:
-    """Whether a workload's pods may be on such a machine."""
+    """Whether a workload's pods may run on such a machine."""
     selector = document["spec"]["template"]["spec"].get("nodeSelector", {})
     return (
         tolerates_control_plane(document) if control_plane else "node-role.kubernetes.io/control-plane" not in selector
@@ -237,20 +238,20 @@ def fits(document: Object, *, control_plane: bool) -> bool:
 
 
 def host_folders(document: Object) -> dict[str, str]:
-    """Folders of the machine that must be there before such a pod starts, and outlive it, by the volume's name."""
+    """The machine's folders that must exist before such a pod starts and that remain after it, by the volume's name."""
     volumes = document["spec"]["template"]["spec"].get("volumes", [])
     return {v["name"]: v["hostPath"]["path"] for v in volumes if v.get("hostPath", {}).get("type") == "Directory"}
 
 
 def variables(document: Object) -> dict[str, Any]:
-    """A workload's environment: values, or where they come from."""
+    """A workload's environment variables: their values, or the source that each is read from."""
     spec = document["spec"]["template"]["spec"]
     containers = (*spec.get("initContainers", ()), *spec["containers"])
     return {v["name"]: v.get("value", v.get("valueFrom")) for c in containers for v in c.get("env", ())}
 
 
 def asks_for_login(document: Object | None) -> bool:
-    """Whether that InfluxDB lets nobody in without one."""
+    """Whether that InfluxDB refuses requests without a login."""
     return bool(document) and variables(document or {}).get("INFLUXDB_HTTP_AUTH_ENABLED") is not None
 
 
@@ -283,7 +284,7 @@ def builtin(kind: str, name: str, image: str, *, replicas: int = 1, host_network
 
 
 class Settling:
-    """Brings machines up to a moment. One for the whole simulation; callers hold its lock."""
+    """Brings machines up to a moment. The simulation has one; callers hold the simulation's lock."""
 
     def __init__(self, cluster: Cluster, hosts: dict[str, Host], fault: FaultOf) -> None:
         self.cluster, self.hosts, self.fault = cluster, hosts, fault
@@ -292,7 +293,7 @@ class Settling:
         self._all_placed = -1  # the cluster's generation at which every pod had a machine
 
     def api_up(self, now: float) -> bool:
-        """Whether the API answers: initialised, its static pods run, and the machine is on."""
+        """Whether the API answers: kubeadm initialised it, its static pods run, and the machine is on."""
         cluster = self.cluster
         if not cluster.exists or now < cluster.ready_at:
             return False
@@ -306,7 +307,7 @@ class Settling:
         )
 
     def _etcd(self, host: Host) -> None:
-        """etcd serves what is in its folder, and begins with nothing where that is empty."""
+        """etcd serves what is in its folder; in an empty folder it starts with nothing."""
         cluster = self.cluster
         there = (host.read(DATABASE) or "").strip()
         runs = host.active("kubelet") and any(p.labels.get("component") == "etcd" and p.running for p in host.pods)
@@ -322,7 +323,7 @@ class Settling:
                 cluster.members[name] = own
 
     def node_name(self, host: Host) -> str:
-        """The name under which the API has this machine; empty: it has not."""
+        """The name of this machine's Node object; empty without one."""
         if self._names_at != self.cluster.generation:
             self._names = {member.host: name for name, member in self.cluster.members.items()}
             self._names_at = self.cluster.generation
@@ -336,14 +337,14 @@ class Settling:
         return member is not None and member.cordoned
 
     def shown(self, host: Host, fault: str) -> Host:
-        """The machine whose identity this one shows: its own, or with the fault that of the first other worker."""
+        """The machine whose identity this one shows: itself, or with the fault the first other worker."""
         if self.fault(host, fault) is None:
             return host
         others = [other for other in self.hosts.values() if other is not host and not other.halted]
         return min(others, key=lambda other: (other.control_plane, other.number), default=host)
 
     def ready(self, host: Host, now: float) -> bool:
-        """The Node condition."""
+        """Whether the Node's Ready condition is True."""
         return (
             not host.halted
             and self.fault(host, "host-down") is None
@@ -353,7 +354,7 @@ class Settling:
         )
 
     def look(self, host: Host, now: float) -> None:
-        """One machine, and the scheduler's work: its pods may come to this machine."""
+        """Bring one machine up to `now`. The scheduler works first: it may give pods to this machine."""
         if self.cluster.exists and self._all_placed != self.cluster.generation:
             if self.unscheduled():
                 self.everything(now)
@@ -362,14 +363,14 @@ class Settling:
         self.machine(host, now)
 
     def everything(self, now: float) -> None:
-        """All members, then pods that had no place yet, then those again."""
+        """Bring all members up to `now`, then schedule the pods without a machine, then bring the machines that got one up again."""
         for member in list(self.cluster.members.values()):
             self.machine(self.hosts[member.host], now)
         for name in self._schedule(now):
             self.machine(self.hosts[name], now)
 
     def machine(self, host: Host, now: float) -> None:
-        """One machine."""
+        """Bring one machine's own pods up to `now`."""
         member = self.member_of(host)
         if member is None or not self.api_up(now) or not host.active("kubelet"):
             return
@@ -385,7 +386,7 @@ class Settling:
                 self._start(host, pod, now)
 
     def unscheduled(self) -> list[tuple[Object, str]]:
-        """Deployments that lack pods, once for each that is missing."""
+        """The Deployments that lack pods, repeated for each missing pod."""
         missing: list[tuple[Object, str]] = []
         for document in self.cluster.workloads("Deployment"):
             key = key_of(document)
@@ -397,7 +398,7 @@ class Settling:
         return [self.hosts[m.host] for m in self.cluster.members.values()]
 
     def _schedule(self, now: float) -> set[str]:
-        """Give pods of Deployments a machine: the first that is Ready and may have them; which machines got one."""
+        """Give each pod of a Deployment the first Ready machine that may run it; returns the machines that got one."""
         placed: set[str] = set()
         for document, key in self.unscheduled():
             fit = [
@@ -415,17 +416,17 @@ class Settling:
         return placed
 
     def replace(self, host: Host, pod: Pod, now: float) -> None:
-        """Delete a pod; its controller makes another at once."""
+        """Delete a pod; its controller makes another one at once."""
         host.pods.remove(pod)
         document = self.cluster.objects.get(pod.workload)
         if document and document["kind"] == "DaemonSet":
             host.pods.append(self.new_pod(host, document, now))
         elif document:
-            self.cluster.applied_at[pod.workload] = now  # the next look schedules its successor
+            self.cluster.applied_at[pod.workload] = now  # the next look schedules its replacement
             self.cluster.touch()
 
     def new_pod(self, host: Host, document: Object, created: float) -> Pod:
-        """A pod of a workload, not started yet."""
+        """A new pod of a workload, not started yet."""
         key = key_of(document)
         self.cluster.pods_made += 1
         self.cluster.touch()
@@ -490,7 +491,7 @@ class Settling:
         pod.running, pod.since, pod.trouble = True, ready, ""
 
     def _secrets(self, document: Object) -> bool:
-        """Whether each Secret that its environment takes from is there."""
+        """Whether every Secret that its environment variables read exists."""
         namespace = document["metadata"].get("namespace", "")
         wanted = [
             v["secretKeyRef"] for v in variables(document).values() if isinstance(v, dict) and "secretKeyRef" in v
@@ -498,7 +499,7 @@ class Settling:
         return all(self.cluster.secret(namespace, reference) is not None for reference in wanted)
 
     def _logins(self, document: Object, host: Host) -> None:
-        """What a pod of InfluxDB or Telegraf starts with; before InfluxDB itself, its init container makes the Secret's users."""
+        """Note the login that a pod of InfluxDB or Telegraf starts with. InfluxDB's init container creates the Secret's users first."""
         influx, given = self.cluster.influx, variables(document)
         from_secret = {
             name: v["secretKeyRef"] for name, v in given.items() if isinstance(v, dict) and "secretKeyRef" in v
@@ -513,7 +514,7 @@ class Settling:
         self.cluster.touch()
 
     def _flannel(self, host: Host, pod: Pod, at: float) -> bool:
-        """flanneld's start: link and subnet.env; the CNI configuration before that or after, as the manifest has it."""
+        """flanneld starts: it makes its link and subnet.env; the manifest decides whether the CNI configuration comes before or after."""
         document = self.cluster.objects[pod.workload]
         before = "10-flannel.conflist" in str(document["spec"]["template"]["spec"].get("initContainers", ""))
         if before:
@@ -548,7 +549,7 @@ class Settling:
             host.cni_at = at
 
     def _bridge(self, host: Host, pod: Pod) -> bool:
-        """The flannel CNI plugin with its first pod: cni0 appears."""
+        """The flannel CNI plugin sets up its first pod, which makes cni0; False if it cannot."""
         subnet = host.read(SUBNET)
         if subnet is None:
             pod.trouble = f"failed to load flannel 'subnet.env' file: open {SUBNET}: no such file or directory"
@@ -570,7 +571,7 @@ class Settling:
 def _nth(
     network: ipaddress.IPv4Network | ipaddress.IPv6Network, number: int
 ) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """The number-th /24 (or /64) in a network, without listing those before it."""
+    """The number-th /24 (or /64) of a network, without listing the ones before it."""
     prefix = max(24 if network.version == 4 else 64, network.prefixlen)
     step = 1 << ((32 if network.version == 4 else 128) - prefix)
     base = int(network.network_address) + number * step

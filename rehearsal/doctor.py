@@ -1,6 +1,6 @@
-"""The doctor's scripts, answered from the model: its questions to one machine, and the packets between machines.
+"""Answers the doctor's scripts from the model: questions to one machine, and packets between machines.
 
-In: a machine and the script.  Out: what it prints.  Raises Unmodelled for a section that has no function here.
+In: a machine and the script.  Out: what the script prints.  Raises Unmodelled for a section without a function here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Section = Callable[[Machine, str], str]
 
 
 def answer(machine: Machine, name: str, script: str) -> tuple[int, bytes]:
-    """What the doctor's script of that name prints here."""
+    """The exit code and output of the doctor's script of that name on this machine."""
     machine.settling.look(machine.host, machine.now)
     if name == "doctor.clock":
         text = f"{time.time() + machine.skew:.9f}\n"
@@ -73,7 +73,7 @@ def _listen(machine: Machine, words: list[str]) -> str:
 
 
 def open_ports(machine: Machine, host: Host) -> set[int]:
-    """TCP ports on which this machine listens by itself."""
+    """The TCP ports on which this machine's own programs listen."""
     ports = {22}
     if host.active("kubelet"):
         ports |= {10250, 10256}
@@ -87,7 +87,7 @@ def open_ports(machine: Machine, host: Host) -> set[int]:
 
 
 def _peer(machine: Machine, address: str) -> Host | None:
-    """The machine that has this address on a link, its overlay's too."""
+    """The machine that has this address on one of its links, flannel.1 included."""
     for host in machine.settling.hosts.values():
         if any(a.split("/")[0] == address for link in host.links.values() for a in link.addresses):
             return host
@@ -318,7 +318,7 @@ def _http(machine: Machine, script: str) -> str:
         for number, url in enumerate(urls.split(), 1):
             status, _, error = fetch(machine, url)
             if kind == "registry" and status:
-                status = 401  # /v2/ without a token: it is there
+                status = 401  # /v2/ without a token: the registry answers
             lines.append(f"{kind}.{number} {status:03d} 0.21 {error}\n")
     if assigned(script, "registry"):
         code = 401 if machine.fault("registry-no-login") is not None else 200
@@ -343,6 +343,6 @@ def _tokens(machine: Machine, script: str) -> str:
             "description": "kubefab",
         }
         for name, token in machine.cluster.tokens.items()
-        if token.expires != float("inf")  # those of 1.5 stand in a file, not in the API
+        if token.expires != float("inf")  # 1.5 keeps its tokens in a file, not in the API
     ]
     return "".join(json.dumps(item) + "\n" for item in items) + "\n"

@@ -1,4 +1,4 @@
-"""`inv rehearsal.*`: the simulated nodes themselves. What works on them are the same commands as for real ones."""
+"""`inv rehearsal.*` manages the simulated nodes. The commands that work on them are the same as for real nodes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The faults that a rehearsal can switch on: `--fault w2:flannel-missing`, several at once, one command long.
+"""The faults that a rehearsal can switch on: `--fault w2:flannel-missing`, several at once, for one command.
 
 In: switches as the operator types them.  Out: a `Faults` that the model asks.  Raises UsageError for an unknown node
-or fault, naming the nearest.  What a fault did to a machine stays when the switch is gone; the fault itself does not.
+or fault and names the nearest.  A fault ends with its command; what it did to a machine stays.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, Node
 
 from .host import Host, Link
 
-ANY, CONTROL, WORKER = "any node", "the control plane", "a worker"
+Where = Literal["any node", "the control plane", "a worker"]
+ANY: Final = "any node"
+CONTROL: Final = "the control plane"
+WORKER: Final = "a worker"
 PLACE = "sections of its answer, section.key, or output, joined by + (os+host.hostname)"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of trouble. `value` says what may stand after `=`; empty: nothing."""
+    """One kind of trouble. `value` describes what may follow `=`; empty if nothing may."""
 
     name: str
     does: str
     teaches: str
-    where: str = ANY
+    where: Where = ANY
     value: str = ""
 
 
@@ -47,7 +51,7 @@ TABLE = {
         Fault(
             "flannel-wrong-range",
             "flannel.1 gets an address outside POD_CIDR",
-            "presence is not enough: the range is checked (N4)",
+            "the link must exist and its address must be in POD_CIDR (N4)",
         ),
         Fault(
             "stale-cni0",
@@ -60,7 +64,7 @@ TABLE = {
             "the lock is waited for and its holder named",
             value="seconds (120)",
         ),
-        Fault("packages-down", "package sources do not answer", "one node's failure is its own; the others finish"),
+        Fault("packages-down", "package sources do not answer", "one node fails by itself; the others finish"),
         Fault(
             "registry-no-login",
             "the registry refuses pulls without a login",
@@ -90,26 +94,26 @@ TABLE = {
         Fault(
             "dies-in-join",
             "the machine goes down while joining",
-            "the half join is taken back, then done again",
+            "the unfinished join is undone, then repeated",
             WORKER,
         ),
         Fault("sudo-password", "sudo asks for a password", "--ask-sudo-pass, or NOPASSWD"),
         Fault(
             "disk-full",
-            "no space under /var/lib; `=later`: it runs out in mid-install",
-            "prep measures before anything is changed",
+            "no space under /var/lib; `=later`: the space runs out during install",
+            "prep measures the free space before it changes anything",
             value="later",
         ),
         Fault("clock-skew", "the clock is wrong", "TLS certificates that are not valid yet", value="seconds (-3600)"),
-        Fault("swap-on", "swap is active and in fstab", "it is noted, switched off, and given back by reset"),
+        Fault("swap-on", "swap is active and in fstab", "prep notes it and switches it off; reset restores it"),
         Fault(
             "wrong-mtu",
             "flannel.1 has jumbo frames that the path does not carry",
-            "small packets pass, large ones vanish",
+            "small packets pass, large ones are lost",
         ),
         Fault(
             "udp-blocked",
-            "UDP 8472 does not get through to this node",
+            "UDP 8472 does not reach this node",
             "everything is Ready, yet pods cannot reach each other",
         ),
         Fault(
@@ -121,7 +125,7 @@ TABLE = {
         ),
         Fault(
             "influx-stuck",
-            "InfluxDB refuses until its pods are made again",
+            "InfluxDB refuses until its pods are replaced",
             "A5: delete the pods and try again",
             CONTROL,
         ),
@@ -143,43 +147,45 @@ TABLE = {
         Fault("unsupported-os", "runs openSUSE", "prep refuses it and lists what is supported"),
         Fault(
             "hostile-shell",
-            "what it says of itself holds shell words",
-            "it is data: refused by its form, quoted besides",
+            "its answers hold shell commands",
+            "answers are data: a wrong format is refused, and values are quoted",
             value=PLACE,
         ),
         Fault(
             "hostile-lines",
-            "what it says holds lines of its own",
-            "an address is one; the other nodes' scripts hold nothing of it",
+            "its answers hold extra lines",
+            "an address is one line; none of this reaches the scripts of other nodes",
             value=PLACE,
         ),
         Fault(
             "hostile-escapes",
-            "what it says would act on your terminal",
-            "escape sequences are written out",
+            "its answers hold escape sequences for your terminal",
+            "escape sequences are shown as text",
             value=PLACE,
         ),
-        Fault("hostile-markup", "what it says looks like our own layout", "nothing of a node's is markup", value=PLACE),
+        Fault("hostile-markup", "its answers look like our own layout", "a node's answer is never markup", value=PLACE),
         Fault("hostile-numbers", "its numbers have ten thousand digits", "numbers are bounded", value=PLACE),
-        Fault("hostile-bytes", "what it says is no text", "its row names the field that has not its form", value=PLACE),
+        Fault(
+            "hostile-bytes", "its answers are not text", "its row names the field with the wrong format", value=PLACE
+        ),
         Fault(
             "hostile-types",
-            "its JSON has other types than it must have",
-            "shapes are checked; the others' rows are right",
+            "its JSON has the wrong types",
+            "types are checked; the rows of other nodes stay right",
             value=PLACE,
         ),
         Fault("hostile-deep", "its JSON is nested without end", "depth is bounded", value=PLACE),
         Fault(
             "hostile-huge",
-            "its answers are larger than a connection brings back",
-            "size is bounded: an answer cut short is none",
+            "its answers are larger than a connection accepts",
+            "size is bounded: an answer that was cut short is not used",
             value=PLACE,
         ),
-        Fault("hostile-endless", "its answers never end", "time is bounded, whatever comes meanwhile"),
+        Fault("hostile-endless", "its answers never end", "time is bounded even while output arrives"),
         Fault(
             "hostile-silent",
-            "it lets you in, and never answers",
-            "time is bounded: a minute, and in a bootstrap what an earlier step may take",
+            "it accepts the login and never answers",
+            "time is bounded: one minute; in a bootstrap, as long as an earlier step may take",
         ),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
@@ -198,7 +204,7 @@ class Faults:
 
 
 def parse(switches: Iterable[str], environment: Environment) -> Faults:
-    """Read `node:fault`, `node:fault=value` and `node:fault:value`; groups are good for a node."""
+    """Read `node:fault`, `node:fault=value` and `node:fault:value`; a group's name means each of its nodes."""
     found: dict[str, dict[str, str]] = {}
     for switch in switches:
         place, colon, rest = switch.partition(":")
@@ -246,7 +252,7 @@ def _check_place(switch: str, fault: Fault, node: Node) -> None:
 
 
 def begin(faults: Faults, hosts: Mapping[str, Host]) -> None:
-    """Do to the machines what faults do at the start; only to those that are in no cluster, where it could be."""
+    """Apply the faults that change a machine at the start. A machine in a cluster keeps its cni0 and swap: it passed prep."""
     for name, own in faults.of.items():
         host = hosts[name]
         in_cluster = "/var/lib/kubelet/config.yaml" in host.files

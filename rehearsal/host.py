@@ -1,6 +1,6 @@
-"""The model of one machine: what is on its disk, what runs, which links it has. Plain values that go to JSON and back.
+"""The model of one machine: its disk, what runs, its links. Plain values that are saved as JSON.
 
-Nothing here knows of commands or of other machines; `cluster` and `commands` change it.
+Nothing here knows commands or other machines; `cluster` and `commands` change the model.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def served(image: str) -> str:
 
 @cache
 def references(image: str) -> tuple[str, ...]:
-    """What containerd lists once an image is pulled: name and tag, if it came by a tag, and name and digest."""
+    """What containerd lists after a pull: name and tag (if it was pulled by tag), and name and digest."""
     name, at, digest = image.partition("@")
     untagged = name.rsplit("/", 1)[0] + "/" + name.rsplit("/", 1)[-1].split(":")[0]
     return (f"{untagged}@{digest}",) if at else (name, f"{untagged}@{served(name)}")
@@ -81,7 +81,7 @@ class Unit:
 
 @dataclass
 class Pod:
-    """A pod on this machine: its sandbox in containerd, and what the API would say of it."""
+    """A pod on this machine: its sandbox in containerd, and its state in the API."""
 
     name: str
     namespace: str
@@ -134,7 +134,7 @@ class Host:
     kubelet_restarts: int = 0
     lists_from: str = ""
     halted: bool = False
-    containers: list[str] = field(default_factory=list)  # of Docker, beside Kubernetes': their names
+    containers: list[str] = field(default_factory=list)  # names of Docker's own containers, not Kubernetes'
 
     @classmethod
     def new(
@@ -183,11 +183,11 @@ class Host:
     # --- images
 
     def holds(self, image: str) -> bool:
-        """Whether containerd has it: by that name, or by that digest under whichever tag it came."""
+        """Whether containerd has the image, by name or by digest; the tag it was pulled by does not matter for a digest."""
         return references(image)[0] in (reference for held in self.images for reference in references(held))
 
     def pull(self, image: str) -> bool:
-        """Fetch it if need be; False when no registry serves that digest."""
+        """Pull the image unless it is there; False if no registry serves that digest."""
         name, at, digest = image.partition("@")
         if at and digest != served(name) and not self.holds(image):
             return False
@@ -207,7 +207,7 @@ class Host:
         return "tmpfs" if self.release.get("VERSION_ID") == "16.04" else "cgroup2fs"
 
     def has(self, tool: str) -> bool:
-        """Whether a program of that name is installed."""
+        """Whether a program with that name is installed."""
         if tool in ("apt-get", "apt-mark", "apt-cache", "dpkg", "dpkg-query", "apt-key"):
             return self.family == APT
         if tool in ("dnf", "rpm", "getenforce", "setenforce", "yum"):
@@ -236,7 +236,7 @@ class Host:
         return path in self.folders or any(name.startswith(f"{path}/") for name in (*self.files, *self.folders))
 
     def read(self, path: str) -> str | None:
-        """A file's text; None when there is none. /proc and /sys are made up on the spot."""
+        """A file's text; None without such a file. The content of /proc and /sys is generated."""
         made = self._kernel_file(path)
         if made is not None:
             return made
@@ -247,7 +247,7 @@ class Host:
         self.files[path] = File((old.text if old and append else "") + text, mode or (old.mode if old else "644"))
 
     def remove(self, path: str) -> bool:
-        """Remove a file or a folder with all that is in it; False when there was none."""
+        """Remove a file, or a folder with everything in it; False if there was nothing."""
         path = path.rstrip("/")
         doomed = [name for name in self.files if name == path or name.startswith(f"{path}/")]
         folders = [name for name in self.folders if name == path or name.startswith(f"{path}/")]
@@ -262,7 +262,7 @@ class Host:
             self.folders.append(path)
 
     def children(self, folder: str) -> list[str]:
-        """The names right under a folder, sorted."""
+        """The names directly under a folder, sorted."""
         prefix = folder.rstrip("/") + "/"
         return sorted(
             {name[len(prefix) :].split("/")[0] for name in (*self.files, *self.folders) if name.startswith(prefix)}
@@ -298,7 +298,7 @@ class Host:
 
     @property
     def all_mounts(self) -> list[str]:
-        """`kind target` of what is mounted under the kubelet's folder: each running pod's token, and what others put there."""
+        """`kind target` of each mount under the kubelet's folder: every running pod's token, and mounts that others made."""
         own = [
             f"tmpfs /var/lib/kubelet/pods/{self.uid(pod)}/volumes/kubernetes.io~projected/kube-api-access"
             for pod in self.pods
@@ -321,7 +321,7 @@ class Host:
         return self.units.get(name.removesuffix(".service"), Unit())
 
     def active(self, name: str) -> bool:
-        """Whether the unit really works: a kubelet without configuration or runtime only restarts for ever."""
+        """Whether the unit really works: a kubelet without configuration or runtime restarts for ever."""
         if not self.unit(name).active:
             return False
         if name != "kubelet":
@@ -353,12 +353,8 @@ class Host:
                 found.append(names[component])
         return found
 
-    @property
-    def pod_number(self) -> int:
-        return self.number
-
     def reboot(self) -> None:
-        """/run is empty, links that were made are gone, enabled units start, static pods with them."""
+        """Reboot: /run is emptied, cni0 and flannel.1 disappear, enabled units start, and the kubelet starts the static pods."""
         self.boot_id = hashlib.sha256(self.boot_id.encode()).hexdigest()[:36]
         for path in [path for path in self.files if path.startswith(("/run/", "/tmp/")) and "systemd" not in path]:
             del self.files[path]
@@ -375,7 +371,7 @@ class Host:
     # --- to JSON and back
 
     def dump(self) -> dict[str, Any]:
-        """The values, nested objects as plain dictionaries; shares lists with the machine, so write it out at once."""
+        """The values, nested objects as plain dictionaries. Lists are shared with the machine, so write them out at once."""
         return vars(self) | {
             "files": {path: vars(file) for path, file in self.files.items()},
             "units": {name: vars(unit) for name, unit in self.units.items()},
@@ -385,7 +381,7 @@ class Host:
 
     @classmethod
     def load(cls, values: dict[str, Any]) -> Host:
-        """Raises TypeError or KeyError when the values are from another version of this model."""
+        """The machine that `dump` saved. Raises TypeError or KeyError for values from another version of this model."""
         host = cls(**values)
         host.files = {path: File(**entry) for path, entry in values["files"].items()}
         host.units = {name: Unit(**entry) for name, entry in values["units"].items()}

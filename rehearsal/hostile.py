@@ -1,7 +1,7 @@
-"""A node that lies: its answers changed before they travel, as somebody would who has root there and wants more.
+"""A node that lies: it changes its answers before it sends them, as an attacker with root there would.
 
-In: the faults in force, and the model's honest answer.  Out: the answer that goes back.  CANARY stands in every planted
-word that a shell would run: where it shows up in a script, that script was made of a node's words.
+In: the faults in force, and the model's honest answer.  Out: the answer that is sent.  CANARY is part of every planted
+word that a shell would run: a script that contains it was made from a node's words.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KINDS = (*PLANTED, "hostile-types", "hostile-deep", "hostile-huge", "hostile-end
 
 
 def changed(own: Mapping[str, str], code: int, output: bytes) -> tuple[int, bytes]:
-    """The answer to a script as a node tells it that has these faults. A value narrows it to sections, `section.key`, `output`."""
+    """The answer of a node with these faults. A fault's value limits the change to sections, `section.key` or `output`."""
     for kind in (kind for kind in KINDS if kind in own):
         output = _changed(kind, own[kind], output.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogatepass")
     return code, output
@@ -87,7 +87,7 @@ def _turns() -> Iterator[object]:
 
 
 def _json(value: object, key: str, plant: Callable[[object], object], under: str = "") -> object:
-    """Every leaf changed, or those under that key, with whatever is there."""
+    """Change every leaf; with `key`, change only the values under that key."""
     if key and under == key:
         return plant(value)
     if isinstance(value, dict):
@@ -98,7 +98,7 @@ def _json(value: object, key: str, plant: Callable[[object], object], under: str
 
 
 def _lines(body: str, key: str, plant: Callable[[str], str]) -> str:
-    """The value of each KEY=value line, or the last word of any other, changed; with `key`, of that key's lines alone."""
+    """Change the value of each KEY=value line and the last word of any other line; with `key`, only in that key's lines."""
     out = []
     for line in body.split("\n"):
         name, sign, value = line.partition("=")
@@ -112,7 +112,7 @@ def _lines(body: str, key: str, plant: Callable[[str], str]) -> str:
 
 
 def stalls(own: Mapping[str, str], exchange: Exchange, closing: Event) -> None:
-    """The two faults that never end: a word for ever, or none at all. Returns when the client has gone, or the servers close."""
+    """The two faults that never end: output for ever, or none. Returns when the client has gone or the servers close."""
     exchange.read()
     endless = "hostile-endless" in own
     while not exchange.gone and not closing.wait(0 if endless else 0.05):

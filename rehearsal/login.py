@@ -1,7 +1,7 @@
-"""What a login shell makes of the two or three command forms in which our Connection sends a script.
+"""The login shell: it runs the three forms of command in which our Connection sends a script.
 
-In: the SSH command and its standard input.  Out: exit code and output, as bash and sudo would give them; the
-script itself goes to `run`.  Any other command is answered "not modelled", exit 127.
+In: the SSH command and its standard input.  Out: the exit code and output that bash and sudo would give; the script
+itself goes to `run`.  Any other command gets "not modelled" and exit code 127.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .server import Exchange
 
@@ -26,19 +27,21 @@ _HOLD = re.compile(
 _RECEIVE = re.compile(r"exec env LC_ALL=C sudo -S -p '' bash -c 'printf .*'", re.S)
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
+Sudo = Literal["free", "password", "denied"]
+
 
 @dataclass
 class Login:
     """One user's login on one node.
 
-    `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the
-    scripts that stand in /tmp now: each deletes itself when it runs, so only one that never ran stays.  `chatter` is
-    what the login shell's files print before a lock's holder says anything.  `lacks` names a program that is not there.
+    `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the scripts
+    in /tmp now: each deletes itself when it runs, so only a script that never ran stays.  `chatter` is what the login
+    shell's startup files print before the lock holder's first line.  `lacks` names a program that is not installed.
     """
 
     run: Callable[[str], tuple[int, bytes]]
     user: str = "ops"
-    sudo: str = "free"
+    sudo: Sudo = "free"
     password: str = ""
     chatter: str = ""
     lacks: str = ""
@@ -64,7 +67,7 @@ class Login:
         return 127, f"not modelled: {command}\n".encode()
 
     def _receive(self, exchange: Exchange) -> tuple[int, bytes]:
-        """sudo with a password, then root's bash, which takes the script from the same standard input."""
+        """sudo with a password, then root's bash, which reads the script from the same standard input."""
         refusal = self._asked(exchange) if self.sudo != "free" else None
         if refusal:
             return refusal
@@ -78,10 +81,10 @@ class Login:
             self.files.pop(path, None)
 
     def _hold(self, exchange: Exchange, match: re.Match[str]) -> tuple[int, bytes]:
-        """A lock held as long as the client keeps the channel open, its file telling who holds it."""
+        """Hold a lock until the client closes the channel; the lock's file names the holder."""
         if self.chatter:
             exchange.write(self.chatter.encode())
-            time.sleep(0.05)  # so that it travels by itself
+            time.sleep(0.05)  # so that it arrives in a packet of its own
         if match["sudo"]:
             refusal = self._asked(exchange) if "-S" in match["sudo"] else self._refusal(None)
             if refusal:
@@ -104,7 +107,7 @@ class Login:
         return 0, b""
 
     def _asked(self, exchange: Exchange) -> tuple[int, bytes] | None:
-        """sudo -S, on a channel that stays open: it takes three passwords before it gives up."""
+        """sudo -S on a channel that stays open: it accepts three tries, then gives up. None when the password was right."""
         for _ in range(3):
             given = exchange.readline().decode()
             if not given:
@@ -116,7 +119,7 @@ class Login:
         return 1, b"sudo: 3 incorrect password attempts\n"
 
     def _refusal(self, given: str | None) -> tuple[int, bytes] | None:
-        """What sudo says, or None when it lets the command through; `given` None is `sudo -n`."""
+        """sudo's refusal, or None when it runs the command; `given` is None for `sudo -n`."""
         if self.sudo == "denied" and (given is None or given == self.password):
             text = "sudo: a password is required\n" if given is None else f"{self.user} is not in the sudoers file.\n"
             return 1, text.encode()

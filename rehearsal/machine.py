@@ -1,4 +1,4 @@
-"""One machine as commands see it: its model, the cluster's, the faults in force, and time that commands take."""
+"""One machine as commands see it: its model, the cluster's model, the faults in force, and the time commands take."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LOCKER = 2176  # the pid of unattended-upgrades, while it holds the package lock
 
 
 class Halted(Exception):
-    """The machine went down in the middle of a command, until this process ends."""
+    """The machine went down during a command; it stays down until this process ends."""
 
 
 @dataclass
 class Machine:
-    """What a command handler is given.
+    """What a command handler gets.
 
-    `now` is the latest virtual time anywhere, which is what conditions are judged by; events are stamped with the
-    machine's own `host.clock`, so that nobody waits for another machine's clock to come to them.
+    Conditions are judged by `now`, the latest virtual time of all machines.  Events are stamped with the machine's own
+    `host.clock`, so that no machine has to wait for another machine's clock.
     """
 
     host: Host
@@ -32,7 +32,7 @@ class Machine:
     settings: Settings
     seed: int
     horizon: Callable[[], float]
-    folder: str = "/"  # where the script stands
+    folder: str = "/"  # the script's working directory
     started: float = 0.0  # virtual time when this process began
 
     @property
@@ -44,11 +44,11 @@ class Machine:
         return self.settling.shown(self.host, "duplicate-hostname").hostname
 
     def fault(self, name: str) -> str | None:
-        """The fault's value ("" without one) when it is in force here, else None."""
+        """The fault's value ("" without one) if it is in force on this machine, else None."""
         return self.settling.fault(self.host, name)
 
     def spend(self, seconds: float, label: str = "") -> None:
-        """Let virtual time pass: the same every time for the same seed, machine and label."""
+        """Let about that many virtual seconds pass; the same seed, machine and label always give the same time."""
         spread = int(hashlib.sha256(f"{self.seed}/{self.host.name}/{label}".encode()).hexdigest()[:4], 16) / 0xFFFF
         self.host.clock += seconds * (0.9 + 0.3 * spread)
 
@@ -71,7 +71,7 @@ class Machine:
     # --- what redirections and globs see
 
     def read_file(self, path: str) -> str | None:
-        """A file's text; what the kernel makes up depends on the moment."""
+        """A file's text; /proc shows the lock's holder only while it holds the lock."""
         if path == f"/proc/{LOCKER}/comm":
             return "unattended-upgr\n" if self.lock_left > 0 else None
         return self.host.read(self.absolute(path))

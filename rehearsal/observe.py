@@ -1,4 +1,4 @@
-"""The observing script, answered from the model: each `@@ section` that the script prints has a function here."""
+"""Answers the observing script from the model: each `@@ section` that the script prints has a function here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SECTIONS: dict[str, Section] = {}
 
 
 def answer(machine: Machine, script: str) -> tuple[int, bytes]:
-    """What the observing script prints here. Raises Unmodelled for a section that has no function."""
+    """What the observing script prints on this machine. Raises Unmodelled for a section without a function."""
     head = script.split("\nhas()", 1)[0]
     values = {name: assigned(head, name) for name in re.findall(r"^([a-z_]+)=", head, flags=re.M)}
     asked = {name: (how, line) for how, line, name in re.findall(r'\{ (kube|rooted) (.+?) >"\$d/(\w+)"; \} &', script)}
@@ -54,7 +54,7 @@ def answer(machine: Machine, script: str) -> tuple[int, bytes]:
 
 
 def _ask(machine: Machine, values: Values, how: str, arguments: str) -> str:
-    """What kubectl says to the control plane's own questions."""
+    """kubectl's answer to a question that only the control plane asks."""
     if (
         not values.get("control_plane")
         or not machine.host.exists("/etc/kubernetes/admin.conf")
@@ -74,7 +74,7 @@ def _section(name: str) -> Callable[[Section], Section]:
 
 
 def _run(machine: Machine, line: str, values: Values | None = None) -> str:
-    """What a command line prints here, its errors left out."""
+    """What a command line prints on this machine, without its standard error."""
     out = StringIO()
     shell = Shell(lambda call: dispatch(machine, call), machine, dict(values or {}))
     shell.line(f"{line} || true", Streams(StringIO(), {1: out, 2: StringIO()}))

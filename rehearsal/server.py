@@ -1,8 +1,8 @@
-"""SSH servers in this process: one loopback port a node, real SSH in front, a Python function behind.
+"""SSH servers in this process: one loopback port for each node, real SSH in front, a Python function behind.
 
 In: node names with a handler `(exchange) -> (exit code, output)`.  Out: ports.  Nothing is ever executed on this
-machine; what a command does is the handler's to say.  `Endpoint` has the switches that make a server
-misbehave (silent, refusing, slow, another host key), and a handler may raise `Dropped` to cut the link.
+machine; the handler decides what a command does.  `Endpoint` has the switches that make a server misbehave (silent,
+refusing, slow, another host key), and a handler may raise `Dropped` to cut the connection.
 
 Threads: one accepts for all nodes, each connection has paramiko's own, each command has one while it runs.
 """
@@ -37,7 +37,7 @@ from paramiko.common import (
 
 LOOPBACK = "127.0.0.1"
 PORTS = range(20000, 32000)  # below the ranges from which systems take clients' ports
-STUCK = 60.0  # seconds after which a client that neither reads nor writes is given up
+STUCK = 60.0  # seconds without reading or writing after which a client counts as gone
 
 
 class Exchange(Protocol):
@@ -46,17 +46,17 @@ class Exchange(Protocol):
     command: str
 
     def read(self, *, patient: bool = False) -> bytes:
-        """Standard input to its end; `patient` waits for that end however long it takes."""
+        """Standard input until its end; `patient` waits for the end without a time limit."""
 
     def readline(self) -> bytes:
-        """One line of standard input, or what there is of it at its end."""
+        """One line of standard input; at its end, what is left of it."""
 
     def write(self, data: bytes) -> None:
         """Output before the command ends."""
 
     @property
     def gone(self) -> bool:
-        """Whether the client has closed the channel, or its link broke."""
+        """Whether the client has closed the channel or its connection broke."""
 
 
 Handler = Callable[[Exchange], tuple[int, bytes]]
@@ -65,7 +65,7 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 class Dropped(Exception):
-    """A handler raises it to cut the link in mid-command; `output` still goes out first."""
+    """A handler raises this to cut the connection during a command; `output` is still sent first."""
 
     def __init__(self, output: bytes = b"") -> None:
         super().__init__("link cut")
@@ -73,17 +73,17 @@ class Dropped(Exception):
 
 
 def new_key_seed() -> bytes:
-    """Fresh material for `key_from`."""
+    """32 random bytes for `key_from`."""
     return os.urandom(32)
 
 
 def key_from(seed: bytes) -> paramiko.PKey:
-    """The ed25519 key that these 32 bytes are."""
+    """The ed25519 key made from these 32 bytes."""
     return paramiko.Ed25519Key.from_private_key(io.StringIO(private_text(seed)))
 
 
 def private_text(seed: bytes) -> str:
-    """The same key as a private key file holds it."""
+    """The same key as the text of a private key file."""
     return (
         Ed25519PrivateKey.from_private_bytes(seed)
         .private_bytes(
@@ -99,9 +99,9 @@ def private_text(seed: bytes) -> str:
 class Endpoint:
     """One node's server: where it listens, what answers, and how it misbehaves.
 
-    `silent`: accepts and never speaks.  `delay`: seconds before each answer.  `linger`: seconds between the exit
-    status and the channel's close.  `cut_after`: the link is cut once that many bytes of a command's input came.
-    `more_keys` are host keys of other kinds, for who asks for them.
+    `silent`: accepts connections and never sends anything.  `delay`: seconds before each answer.  `linger`: seconds between
+    the exit status and closing the channel.  `cut_after`: the connection is cut after that many bytes of a command's input.
+    `more_keys`: host keys of other types, for clients that ask for one of those.
     """
 
     name: str
@@ -121,13 +121,13 @@ class Endpoint:
     mute: list[socket.socket] = field(default_factory=list, repr=False)
 
     def drop(self) -> None:
-        """Cut every link, as a power failure does."""
+        """Cut every connection, as a power failure does."""
         for link in list(self.links):
             link.cut()
 
 
 class Farm:
-    """All the servers of one process. Use as a context manager: on leaving, every port and link is closed."""
+    """All the servers of one process. Use it as a context manager: it closes every port and connection at the end."""
 
     def __init__(self) -> None:
         self.endpoints: dict[str, Endpoint] = {}
@@ -155,7 +155,7 @@ class Farm:
         user: str = "ops",
         port: int = 0,
     ) -> Endpoint:
-        """Listen for one more node; `port` is used if it is free, else another one (see the result)."""
+        """Listen for one more node, on `port` if it is free, else on another one: `port` of the result says which."""
         endpoint = Endpoint(name, host_key, user, client_key.get_base64(), handler)
         endpoint.listener = _listen(port)
         endpoint.port = endpoint.listener.getsockname()[1]
@@ -164,7 +164,7 @@ class Farm:
         return endpoint
 
     def refuse(self, name: str) -> None:
-        """Close the node's port and links: connecting is refused from now on."""
+        """Close the node's port and connections: connecting is refused from now on."""
         endpoint = self.endpoints[name]
         with self._lock:
             listener, endpoint.listener = endpoint.listener, None
@@ -227,7 +227,7 @@ class Farm:
 
 
 def _listen(port: int, *, only: bool = False) -> socket.socket:
-    """A listening socket on `port`, or (unless `only`) on the first free one of PORTS, taken at random."""
+    """A listening socket on `port`, else (unless `only`) on a free port of PORTS, chosen at random."""
     tries = [port] if port else []
     if not only:
         tries += random.SystemRandom().sample(PORTS, 200)
@@ -246,7 +246,7 @@ def _listen(port: int, *, only: bool = False) -> socket.socket:
 
 
 class _Exchange:
-    """The `Exchange` over a channel; `cut_after` bytes of input it notes that the link is to be cut."""
+    """The `Exchange` over a channel; after `cut_after` bytes of input it sets `cut`, and the connection is cut."""
 
     def __init__(self, command: str, channel: paramiko.Channel, cut_after: int) -> None:
         self.command, self.cut = command, False
@@ -299,7 +299,7 @@ class _Link(paramiko.Transport):
         self.rules = _Rules(self)
         self.accepted: dict[int, tuple[paramiko.Channel, str]] = {}
         self.tunnels: dict[int, int] = {}
-        self.held: dict[int, paramiko.Channel] = {}  # paramiko itself has only weak references to open channels
+        self.held: dict[int, paramiko.Channel] = {}  # paramiko itself keeps only weak references to open channels
 
     def run(self) -> None:
         try:
@@ -337,7 +337,7 @@ class _Link(paramiko.Transport):
             cut = exchange.cut
         except Dropped as dropped:
             code, output, cut = -1, dropped.output, True
-        except Exception:  # a mistake of the handler's must show as such, and not hang its client
+        except Exception:  # a bug in the handler must show as a bug instead of hanging its client
             code, output, cut = 70, traceback.format_exc().encode(), False
         channel.settimeout(STUCK)
         if endpoint.delay:
@@ -357,7 +357,7 @@ class _Link(paramiko.Transport):
 
 
 class _Rules(paramiko.ServerInterface):
-    """What a node's server lets in: one user with one key, commands, and tunnels to other nodes of the farm."""
+    """What a node's server accepts: one user with one key, commands, and tunnels to other nodes of the farm."""
 
     def __init__(self, link: _Link) -> None:
         self.link = link
@@ -388,7 +388,7 @@ class _Rules(paramiko.ServerInterface):
 
 
 def _tunnel(channel: paramiko.Channel, port: int) -> None:
-    """Carry bytes both ways between a channel and a port of this farm, until one side ends."""
+    """Copy bytes both ways between a channel and a port of this farm until one side ends."""
     gone = (OSError, EOFError, paramiko.SSHException)
     try:
         sock = socket.create_connection((LOOPBACK, port), timeout=10)
@@ -416,6 +416,6 @@ def _tunnel(channel: paramiko.Channel, port: int) -> None:
 
 @contextmanager
 def farm() -> Iterator[Farm]:
-    """A farm without nodes, stopped on leaving."""
+    """A farm without nodes; it is stopped at the end."""
     with Farm() as made:
         yield made

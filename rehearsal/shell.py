@@ -1,8 +1,8 @@
-"""Our rendered scripts, run over the model: what the node's bash would do with each, and what would come back.
+"""Runs our rendered scripts on the model, as the node's bash would.
 
-In: a script as `fabfile.nodes.script.render` or `observe_script` made it.  Out: exit code and output, the trailer in it.
-A script of another form, a program that no table has, or shell syntax that no step uses ends with 127 and
-"not modelled: …", whatever the line does with exit codes.
+In: a script made by `fabfile.nodes.script.render` or `observe_script`.  Out: exit code and output, trailer included.
+A script of another form, a program that is in no table, or shell syntax that no step uses ends with exit code 127 and
+"not modelled: …", even if the line itself ignores exit codes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _DELIMITER = "KUBEFAB-END"
 
 @dataclass(frozen=True)
 class Script:
-    """A rendered script taken apart."""
+    """A rendered script, split into its parts."""
 
     name: str
     files: tuple[tuple[str, str, str], ...] = ()  # mode, path, text
     commands: tuple[str, ...] = ()
-    keeps: tuple[tuple[str, str], ...] = ()  # path of a file, and the line that has to run before it is written
+    keeps: tuple[tuple[str, str], ...] = ()  # path of a file, and the line that must run before it is written
 
 
 @dataclass
@@ -41,7 +41,7 @@ class _Parts:
 
 
 def take_apart(text: str) -> Script:
-    """Raises Unmodelled when it is not a script of ours."""
+    """Split a rendered script into its parts. Raises Unmodelled if it is not one of our scripts."""
     head = re.match(r"# kubefab: (\S+)\n", text)
     if not head:
         raise Unmodelled(f"a script that is not ours: {text[:60]!r}")
@@ -68,7 +68,7 @@ def take_apart(text: str) -> Script:
 
 
 def run(machine: Machine, text: str) -> tuple[int, bytes]:
-    """Run one script. Raises Halted when the machine goes down in it."""
+    """Run one script; returns exit code and output. Raises Halted if the machine goes down meanwhile."""
     try:
         if text.startswith("# kubefab: observe\n"):
             return observe.answer(machine, text)
@@ -84,12 +84,12 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
         return NOT_MODELLED, f"##kubefab 0 {NOT_MODELLED}\nnot modelled: {error}\n".encode()
     except Halted:
         raise
-    except Exception:  # a mistake of the model must show as such, and not hang its client
+    except Exception:  # a bug in the model must show as a bug instead of hanging its client
         return NOT_MODELLED, f"##kubefab 0 {NOT_MODELLED}\nnot modelled: {traceback.format_exc()}\n".encode()
 
 
 def _plain(machine: Machine, text: str) -> tuple[int, bytes]:
-    """A script without our frame: a few lines whose output is the answer."""
+    """Run a script without our frame: a few lines whose output is the answer."""
     out = StringIO()
     shell = Shell(lambda call: dispatch(machine, call), machine, {"0": "/tmp/.kubefab-script"}, errexit=False)
     try:

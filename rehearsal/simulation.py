@@ -1,4 +1,4 @@
-"""One process's simulated nodes: servers in front, models behind, virtual clocks, and the state that outlives it."""
+"""The simulated nodes of one process: servers in front, models behind, virtual clocks, and the state kept for the next one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from . import hostile, shell
 from .cluster import Cluster, Settling
 from .commands import host2017
 from .host import APT, Host
-from .login import Login
+from .login import Login, Sudo
 from .machine import Halted, Machine
 from .server import LOOPBACK, Dropped, Endpoint, Exchange, Farm, Handler, key_from, new_key_seed, private_text
 from .store import Store, latest, locked
@@ -30,12 +30,12 @@ from .store import Store, latest, locked
 STATE_FILE, KEY_FILE, LOCK_FILE = "rehearsal.state", "rehearsal_ed25519", "rehearsal.lock"
 USER = "ops"
 SUDO_PASSWORD = "rehearsal"
-MOST = 250  # workers: flannel gives each a /24 of a /16
+MOST = 250  # workers: flannel gives each node a /24 of a /16
 VERSION = 1
 
 
 class NodeClock:
-    """One node's virtual seconds: sleeping passes at once."""
+    """One node's clock in virtual seconds: a sleep returns at once."""
 
     def __init__(self, simulation: Simulation, host: Host) -> None:
         self._simulation, self._host = simulation, host
@@ -49,16 +49,16 @@ class NodeClock:
             self._simulation.passed(self._host)
 
     def advance_to(self, moment: float) -> None:
-        """This node waited for another, which was ready at `moment`."""
+        """Set the clock forward to `moment`, at which the node that this one waited for was ready."""
         with self._simulation.lock:
             self._host.clock = max(self._host.clock, moment)
             self._simulation.passed(self._host)
 
 
 class Simulation:
-    """Simulated nodes, answering from construction to `close()`.
+    """Simulated nodes that answer from construction to `close()`.
 
-    `environment` has them as nodes; `ran` lists (node, script name) of every script, in order, for tests.
+    `environment` has them as its nodes; `ran` lists (node, script name) of every script in order, for tests.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Simulation:
         for key, value in self._store.values.items():
             if key.startswith("host/"):
                 host = Host.load(value)
-                host.halted = True  # until it turns out to be in this run's inventory
+                host.halted = True  # until this run's inventory turns out to have it
                 self.hosts[host.name] = host
         for number, name in enumerate(names):
             if name not in self.hosts:
@@ -154,7 +154,7 @@ class Simulation:
         remembered = self._ports.get(name)
         port, seed = (int(str(remembered[0])), bytes.fromhex(str(remembered[1]))) if remembered else (0, new_key_seed())
         in_force = self.faults.of.get(name, {})
-        sudo = "password" if "sudo-password" in in_force else "free"
+        sudo: Sudo = "password" if "sudo-password" in in_force else "free"
         login: Handler = Login(
             lambda text: hostile.changed(in_force, *self._run(host, text)), USER, sudo, SUDO_PASSWORD
         )
@@ -175,7 +175,7 @@ class Simulation:
         return 0, b""
 
     def _known_hosts(self, path: Path) -> None:
-        """Forget lines of ports that moved; a node whose key is to "change" must have been known before."""
+        """Remove known_hosts lines of ports that moved, and add the old key of a node whose key a fault changes."""
         self._store.put({"ports": self._ports})
         kept = []
         current = {f"[{LOOPBACK}]:{endpoint.port}": name for name, endpoint in self.endpoints.items()}
@@ -218,11 +218,11 @@ class Simulation:
     # --- time and state
 
     def clock(self, name: str) -> NodeClock:
-        """The clock of a node of this environment."""
+        """The clock of one of this environment's nodes."""
         return NodeClock(self, self.hosts[name])
 
     def passed(self, host: Host) -> None:
-        """This machine's clock was moved."""
+        """Note that this machine's clock moved."""
         self._latest = max(self._latest, host.clock)
 
     def _save(self, host: Host) -> None:
@@ -233,7 +233,7 @@ class Simulation:
         self._store.put(values)
 
     def close(self) -> None:
-        """Stop the servers and save what pods became meanwhile."""
+        """Stop the servers and save the nodes with what happened to their pods meanwhile."""
         self._closing.set()
         self._farm.stop()
         with self.lock:
@@ -245,9 +245,9 @@ class Simulation:
 
 
 def _one_core() -> set[int]:
-    """Keep this thread, and those that it starts, on one core; returns the cores that it had (none: a system that cannot).
+    """Keep this thread, and the threads it starts, on one core; returns its former cores (none if the system cannot do this).
 
-    Client, servers and models share one interpreter lock: threads that hand it on from core to core take 1.6 times as long.
+    Client, servers and models share one interpreter lock: passing it between cores takes 1.6 times as long.
     """
     if not hasattr(os, "sched_setaffinity"):
         return set()
@@ -257,7 +257,7 @@ def _one_core() -> set[int]:
 
 
 def _run_on(cores: set[int]) -> None:
-    with suppress(OSError):  # a sandbox may forbid it
+    with suppress(OSError):  # a sandbox may forbid this
         if cores:
             os.sched_setaffinity(0, cores)
 
@@ -287,7 +287,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def remembered(environment: Environment) -> list[dict[str, Any]]:
-    """The nodes that the state file holds: name, address, system, pods, virtual seconds. Reads without the lock."""
+    """The nodes in the state file: name, address, system, pods, virtual seconds. Reads without taking the lock."""
     hosts = [
         Host.load(json.loads(text))
         for key, text in latest(environment.state / STATE_FILE).items()
@@ -306,9 +306,9 @@ def remembered(environment: Environment) -> list[dict[str, Any]]:
 
 
 def remove(environment: Environment) -> bool:
-    """Forget the simulated nodes of this environment; True if there were any."""
+    """Delete the simulated nodes of this environment; True if there were any."""
     path = environment.state / STATE_FILE
-    lock = locked(path)  # refuses while another command uses them
+    lock = locked(path)  # raises while another command uses them
     found = path.exists() and path.stat().st_size > 0
     os.close(lock)
     for name in (STATE_FILE, KEY_FILE, "known_hosts", LOCK_FILE, RECORD):

@@ -1,8 +1,8 @@
-"""What a rehearsal remembers between commands: a dictionary on disk that a kill at any moment cannot spoil.
+"""What a rehearsal remembers between commands: a dictionary on disk that a kill at any moment cannot damage.
 
-Every change is one line, appended in one write: keys and their values as JSON, with tabs between.  A torn last line is dropped on
-opening.  Of a key's values only the last is parsed.  Opening compacts the file by writing it anew beside the old one and renaming.
-One process at a time: the lock is the kernel's and goes with it.
+Each change is one line, appended in one write: keys and their values as JSON, separated by tabs.  Opening the file drops
+an incomplete last line, parses only the last value of each key, and compacts the file (writes a new one beside it, then
+renames it).  Only one process may have it open: the kernel holds the lock and releases it when the process ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from fabfile.errors import KubefabError
 
 
 def locked(path: Path) -> int:
-    """Descriptor of the lock beside `path`; it goes with the process, or with os.close. Raises KubefabError when another has it."""
+    """Lock the file beside `path`; returns its descriptor, which os.close or the end of the process releases.
+
+    Raises KubefabError while another process holds it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -34,7 +37,7 @@ def locked(path: Path) -> int:
 
 
 def latest(path: Path) -> dict[str, str]:
-    """Each key's last value in the file, as JSON; of a file that is not there none."""
+    """The last value of each key in the file, as JSON; empty without the file."""
     found: dict[str, str] = {}
     for line in path.read_text().split("\n")[:-1] if path.exists() else ():
         words = line.split("\t")
@@ -47,7 +50,7 @@ def _line(texts: Mapping[str, str]) -> str:
 
 
 class Store:
-    """Use `values` to read, `put` to write. Raises KubefabError when another process has it open."""
+    """Read with `values`, write with `put`. Raises KubefabError while another process has the file open."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,7 +67,7 @@ class Store:
         fresh.replace(self.path)
 
     def put(self, values: dict[str, Any]) -> None:
-        """Write those of the values that differ from what was written last."""
+        """Write the values that differ from what was written last."""
         texts = {key: json.dumps(value) for key, value in values.items()}
         changed = {key: text for key, text in texts.items() if self._written.get(key) != text}
         if not changed:

@@ -1,4 +1,4 @@
-"""The `name='value'` lines at the head of our longer scripts."""
+"""Reads the `name='value'` lines at the head of our longer scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 
 
 def assigned(script: str, name: str) -> str:
-    """What the script's head gives to `name`, quoting undone, over several lines if need be; "" when it does not."""
+    """The value, unquoted and possibly of several lines, that the script's head assigns to `name`; "" if it assigns none."""
     match = re.search(rf"^{re.escape(name)}=", script, flags=re.M)
     if not match:
         return ""

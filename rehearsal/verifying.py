@@ -1,7 +1,7 @@
 """`inv cluster.verify` on the model: its probe pods, and which of them reach each other.
 
-In: a machine (the control plane) and a script named verify.*.  Out: what kubectl would print.  The probes leave nothing behind: they exist
-only in these answers.
+In: a machine (the control plane) and a script named verify.*.  Out: what kubectl would print.  Probes are not stored in
+the model: they exist only in these answers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROBE = "probe-"
 
 
 def answer(machine: Machine, name: str, script: str) -> tuple[int, bytes]:
-    """What the script of that name prints here."""
+    """The exit code and output of the script of that name."""
     machine.settling.everything(machine.now)
     machine.spend(1, name)
     if not machine.api_up:
@@ -52,7 +52,7 @@ def _address(pod_cidr: str) -> str:
 
 
 def _reaches(machine: Machine, a: Host, b: Host) -> bool:
-    """Packets both ways: a question and its answer."""
+    """Whether packets pass both ways: a question and its answer."""
     whole = all(
         "flannel.1" in host.links and machine.settling.fault(host, "flannel-wrong-range") is None for host in (a, b)
     )

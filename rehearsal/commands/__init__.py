@@ -1,4 +1,4 @@
-"""Every program that our scripts may call, by topic: name → handler. What is in no table fails loudly.
+"""Every program that our scripts may call, by topic: name → handler. A program that is in no table raises Unmodelled.
 
 A handler gets the machine and the call, prints through the call, changes the model, and returns the exit code.
 """
@@ -16,7 +16,7 @@ TABLE: dict[str, Handler] = {}
 
 
 def program(*names: str) -> Callable[[Handler], Handler]:
-    """Enter a handler into the table under these names."""
+    """Register a handler in the table under these names."""
 
     def enter(handler: Handler) -> Handler:
         for name in names:
@@ -27,7 +27,7 @@ def program(*names: str) -> Callable[[Handler], Handler]:
 
 
 def dispatch(machine: Machine, call: Call) -> int:
-    """Run one simple command. Raises Unmodelled for a program that no table has."""
+    """Run one simple command. Raises Unmodelled for a program that is in no table."""
     name = call.argv[0].rsplit("/", 1)[-1]
     handler = TABLE.get(name)
     if handler is None:
@@ -38,7 +38,7 @@ def dispatch(machine: Machine, call: Call) -> int:
 
 
 def unmodelled(call: Call) -> Unmodelled:
-    """What a handler raises for arguments that it does not know."""
+    """The exception that a handler raises for arguments it does not support."""
     return Unmodelled(" ".join(call.argv))
 
 

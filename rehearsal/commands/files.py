@@ -11,7 +11,7 @@ from .text import texts
 
 
 def _words(call: Call) -> tuple[str, list[str]]:
-    """Flags as one string, and the other words."""
+    """The flags as one string, and the other words."""
     words, flags = [], ""
     ended = False
     for word in call.argv[1:]:

@@ -1,4 +1,4 @@
-"""What a machine of early 2017 (Ubuntu 16.04) does otherwise: no JSON from `ip`, ifconfig in its old form, another systemd."""
+"""How a machine of early 2017 (Ubuntu 16.04) differs: `ip` prints no JSON, ifconfig has its old format, systemd is older."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ XENIAL = {
 
 
 def furnish(host: Host) -> None:
-    """Make a new machine one of the manual's."""
+    """Turn a new machine into one of the manual's."""
     host.release = dict(XENIAL)
     host.packages["net-tools"] = "1.60-26ubuntu1"
 
 
-def old(host: Host) -> bool:
-    """Whether this is one."""
+def is_xenial(host: Host) -> bool:
+    """Whether this machine is one of the manual's."""
     return host.release.get("VERSION_ID") == XENIAL["VERSION_ID"]
 
 
 def ifconfig_text(host: Host, *, down: bool = False) -> str:
-    """What ifconfig of net-tools 1.60 prints: the links that are up, or all of them."""
+    """What ifconfig of net-tools 1.60 prints: the links that are up, with `down` all of them."""
     blocks = []
     for name, link in host.links.items():
         if not (link.up or down):
@@ -51,7 +51,7 @@ def ifconfig_text(host: Host, *, down: bool = False) -> str:
 
 @program("systemd-run")
 def systemd_run(machine: Machine, call: Call) -> int:
-    """Only what the 1.5 recipe hands to it: a reboot in a moment. The link is cut by whoever asks next, 45 seconds later."""
+    """Supports only the 1.5 recipe's delayed reboot. The machine is back after 45 virtual seconds."""
     if call.argv[2:] != ["systemctl", "reboot"]:
         raise unmodelled(call)
     call.out("Running timer as unit run-r1.timer.\nWill run service as unit run-r1.service.\n")

@@ -1,4 +1,4 @@
-"""kubeadm: init, join, reset and tokens, with what each leaves on the machine when it goes well and when it does not."""
+"""kubeadm: init, join, reset and tokens, and what each leaves on the machine when it succeeds and when it fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESET_NOTE = (
 @program("kubeadm")
 def kubeadm(machine: Machine, call: Call) -> int:
     words, options = _options(call.argv[1:])
-    if legacy.speaks(machine):
+    if legacy.has_kubeadm_of_2017(machine):
         return legacy.kubeadm(machine, call, words, options)
     match words:
         case ["init", "phase", "preflight"]:
@@ -92,7 +92,7 @@ def _options(words: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _documents(machine: Machine, options: dict[str, str]) -> dict[str, Any]:
-    """The documents of --config by kind."""
+    """The documents of the --config file, by kind."""
     text = machine.host.read(options.get("--config", "")) or ""
     return {document["kind"]: document for document in documents(text)}
 
@@ -103,7 +103,7 @@ def _no_api(machine: Machine, call: Call) -> int:
 
 
 def _preflight(machine: Machine, call: Call, options: dict[str, str], *, joins: bool) -> int:
-    """kubeadm's own checks; exit code 2 as the real one."""
+    """kubeadm's own checks; exit code 2 if one fails, as in the real kubeadm."""
     host = machine.host
     passed = {name.lower() for name in options.get("--ignore-preflight-errors", "").split(",")}
     faults: list[tuple[str, str]] = []
@@ -215,7 +215,7 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
 def _begin(
     machine: Machine, ca: str, endpoint: str, name: str, version: str, config: dict[str, Any], ready: float
 ) -> None:
-    """Fill the cluster's model anew: etcd of a new control plane is empty."""
+    """Reset the cluster's model: a new control plane starts with an empty etcd."""
     host, cluster = machine.host, machine.cluster
     networking = config.get("networking", {})
     cluster.ready_at, cluster.version, cluster.name, cluster.ca, cluster.endpoint = ready, version, name, ca, endpoint
@@ -233,7 +233,7 @@ def _begin(
 
 
 def _enrol(machine: Machine, name: str) -> None:
-    """Make the Node object, with its pod range."""
+    """Create the Node object, with its pod range."""
     host, cluster = machine.host, machine.cluster
     address = host.address
     flags = host.read("/var/lib/kubelet/kubeadm-flags.env") or ""
@@ -339,7 +339,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
         )
     machine.spend(4, "join discovery")
     if token is not None and token.signed > machine.now:
-        host.clock += 5  # it looks for the signature every 5 seconds
+        host.clock += 5  # join checks for the signature every 5 seconds
     host.write(
         "/etc/kubernetes/bootstrap-kubelet.conf", kubeconfig(cluster.ca, endpoint, cluster.name, "bootstrap"), "600"
     )
@@ -377,9 +377,9 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
 
 
 def reset(machine: Machine, call: Call, options: dict[str, str]) -> int:
-    """What kubeadm reset takes away, and no more: links, CNI files and firewall rules stay.
+    """Remove what kubeadm reset removes, and no more: links, CNI files and firewall rules stay.
 
-    It empties /var/lib/etcd wherever it runs, unless it is told not to (kubernetes/kubeadm#3225).
+    It empties /var/lib/etcd on every machine, unless a flag forbids it (kubernetes/kubeadm#3225).
     """
     host, cluster = machine.host, machine.cluster
     machine.spend(9, "kubeadm reset")

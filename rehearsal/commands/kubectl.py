@@ -1,4 +1,4 @@
-"""kubectl against the cluster's model: what our phases, waits, evidence and proofs ask."""
+"""kubectl on the cluster's model: the questions of our phases, waits, evidence and proofs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def kubectl(machine: Machine, call: Call) -> int:
 
 
 def _split(words: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
-    """Positional words, options, and what stands after `--`."""
+    """Positional words, options, and the words after `--`."""
     tail: list[str] = []
     if "--" in words:
         at = words.index("--")
@@ -163,7 +163,7 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
 
 
 def _get_all(machine: Machine, call: Call, kinds: list[str], options: dict[str, str]) -> int:
-    """Several kinds at once, one after the other; the namespaces are those that every cluster has, and those of its objects."""
+    """List several kinds, one after another; the namespaces are those of every cluster and those of its objects."""
     items = []
     pods = [_pod_object(machine, host, pod) for host, pod in _pods(machine)]
     spaces = {item["metadata"].get("namespace", "") for item in (*pods, *machine.cluster.objects.values())} - {""}
@@ -179,7 +179,7 @@ def _get_all(machine: Machine, call: Call, kinds: list[str], options: dict[str, 
 
 
 def _wanted(call: Call, words: list[str]) -> tuple[list[str], list[str]]:
-    """Kinds and names of `nodes w1`, `deploy/x`, `daemonsets,deployments`."""
+    """The kinds and names in `nodes w1`, `deploy/x`, `daemonsets,deployments`."""
     if "/" in words[0]:
         pairs = [word.split("/", 1) for word in words]
         found, names = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
@@ -216,7 +216,7 @@ def _ready(machine: Machine, member: Member) -> bool:
 
 
 def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
-    """A Node as the API gives it, as far as anybody reads it."""
+    """A Node as the API returns it, with the fields that our code reads."""
     cluster, host = machine.cluster, machine.settling.hosts[member.host]
     ready = _ready(machine, member)
     role = {"node-role.kubernetes.io/control-plane": ""} if host.control_plane else {}
@@ -286,7 +286,7 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
 
 
 def vtep(machine: Machine, host: Host) -> str:
-    """The address that flannel tells its peers: by reachability of the control plane if its arguments say so."""
+    """The address that flannel announces to its peers; its arguments may choose it by reachability of the control plane."""
     flannel = machine.cluster.objects.get("DaemonSet/kube-flannel/kube-flannel-ds", {})
     text = json.dumps(flannel)
     second = host.links.get("ens6")
@@ -310,7 +310,7 @@ def _age(machine: Machine, since: float) -> str:
 
 
 def _pods(machine: Machine) -> list[tuple[Host | None, Pod]]:
-    """All pods of the cluster, those without a place last."""
+    """All pods of the cluster, those without a machine last."""
     machine.settling.everything(machine.now)
     hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
     found: list[tuple[Host | None, Pod]] = [(host, pod) for host in hosts for pod in host.pods]
@@ -454,7 +454,7 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
 
 
 def _get_file(machine: Machine, call: Call, options: dict[str, str]) -> int:
-    """Those of a file's objects that are there, in columns."""
+    """Print the objects of a file that exist in the cluster, in columns."""
     text = call.input() if options["-f"] == "-" else machine.host.read(options["-f"])
     if text is None:
         return call.fail(f'error: the path "{options["-f"]}" does not exist')
@@ -487,7 +487,7 @@ def _label(machine: Machine, call: Call, words: list[str], options: dict[str, st
 
 
 def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any]:
-    """A workload's counts; `availableReplicas` is absent while none is available, as in the API."""
+    """A workload's status counts; as in the API, `availableReplicas` is absent while no replica is available."""
     key = key_of(document)
     hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
     pods = [pod for host in hosts for pod in host.pods if pod.workload == key]
@@ -519,7 +519,7 @@ def _print(
     row: Any,
     head: str,
 ) -> int:
-    """Print as -o asks: json, jsonpath, name, or rows."""
+    """Print in the format that -o names: json, jsonpath or name; rows without -o."""
     form = options.get("-o", "")
     if form == "json":
         call.out(
@@ -593,7 +593,7 @@ def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, st
 
 
 def _roll(machine: Machine, key: str) -> None:
-    """A changed template: the workload's pods are made again."""
+    """The template changed: replace the workload's pods."""
     for host in machine.settling.hosts.values():
         for pod in [pod for pod in host.pods if pod.workload == key]:
             machine.settling.replace(host, pod, machine.host.clock)
@@ -667,7 +667,7 @@ def _drain(machine: Machine, call: Call, words: list[str], options: dict[str, st
         if "--disable-eviction" not in options and _protected(machine, pod):
             refused.append(pod)
         elif not host.active("kubelet"):
-            slow.append(pod)  # deleted in the API, and nobody there ends it
+            slow.append(pod)  # deleted in the API, but no kubelet runs there to end it
         else:
             machine.settling.replace(host, pod, machine.host.clock)
             call.out(f"pod/{pod.name} evicted\n")
@@ -689,7 +689,7 @@ def _drain(machine: Machine, call: Call, words: list[str], options: dict[str, st
 
 
 def _protected(machine: Machine, pod: Pod) -> bool:
-    """Whether a budget of its namespace allows no eviction of this pod now."""
+    """Whether a PodDisruptionBudget of its namespace forbids evicting this pod now."""
     hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
     for budget in machine.cluster.workloads("PodDisruptionBudget"):
         labels = budget["spec"]["selector"]["matchLabels"].items()
@@ -791,12 +791,12 @@ def _exec(machine: Machine, call: Call, words: list[str], options: dict[str, str
 
 
 def in_pod(machine: Machine, call: Call, words: list[str], host: Host | None, pod: Pod) -> int:
-    """A command inside a pod: name resolution and reaching other pods, which is where a broken overlay shows."""
+    """Run a command inside a pod: resolving names and reaching other pods, because a broken overlay shows there."""
     raise unmodelled(call)
 
 
 def _influx(machine: Machine, call: Call, words: list[str], pod: Pod) -> int:
-    """The `influx` client in the InfluxDB pod, with its csv output."""
+    """The `influx` client in the InfluxDB pod; it prints csv."""
     control = machine.settling.hosts[machine.cluster.control]
     influx = machine.cluster.influx
     refused = (
@@ -828,7 +828,7 @@ def _influx(machine: Machine, call: Call, words: list[str], pod: Pod) -> int:
 
 
 def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> int:
-    """One statement, as 1.6.7 answers it; the first that is refused is the last."""
+    """Answer one statement as InfluxDB 1.6.7 does; the caller stops at the first that is refused."""
     upper = statement.upper()
     if upper.startswith("CREATE DATABASE"):
         influx.database = True
@@ -909,7 +909,7 @@ def _go_duration(text: str) -> str:
 
 
 def reporting(machine: Machine) -> list[str]:
-    """Nodes whose metrics arrive: Telegraf has run there for a flush, and its packets reach InfluxDB."""
+    """The nodes whose metrics arrive: Telegraf has run there for one flush interval, and its packets reach InfluxDB."""
     hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
     return [
         machine.settling.node_name(host)
@@ -923,7 +923,7 @@ def reporting(machine: Machine) -> list[str]:
 
 
 def _may_write(machine: Machine, host: Host) -> bool:
-    """Whether InfluxDB takes what that machine's Telegraf sends."""
+    """Whether InfluxDB accepts the login of that machine's Telegraf."""
     influx = machine.cluster.influx
     if not asks_for_login(machine.cluster.objects.get("Deployment/monitoring/monitoring-influxdb")):
         return True
@@ -951,7 +951,7 @@ def _create(machine: Machine, call: Call, words: list[str], options: dict[str, s
 
 
 def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
-    """The manual's influxcli: a pod that runs one statement and goes."""
+    """The manual's influxcli: a pod that runs one statement and is removed."""
     if words != ["influxcli"]:
         raise unmodelled(call)
     influxes = [pod for _, pod in _pods(machine) if pod.workload.endswith("/monitoring-influxdb") and pod.running]
@@ -959,7 +959,7 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         return call.fail(
             "Failed to connect to http://monitoring-influxdb.kube-system:8086\nPlease check your connection settings"
         )
-    machine.cluster.influx.database = True  # heapster made it
+    machine.cluster.influx.database = True  # heapster created it
     machine.spend(4, "kubectl run")
     statement = tail[tail.index("--execute") + 1]
     return _influx(machine, call, ["-execute", statement], influxes[0])

@@ -1,7 +1,7 @@
-"""What only the manual's own commands (Kubernetes 1.5, docker) call, as they behaved in early 2017.
+"""The programs that only the manual's commands (Kubernetes 1.5, docker) call, as they behaved in early 2017.
 
-kubeadm then was 1.6.0-alpha.0.2074: flags instead of files, tokens without an end, discovery on TCP 9898, docker for
-containers.  These packages and manifests are gone from the web; here they are accepted as if they were not.
+kubeadm was 1.6.0-alpha.0.2074: flags instead of files, tokens that do not expire, discovery on TCP 9898, docker for
+containers.  These packages and manifests are no longer on the web; the model still accepts them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .runtime import sandbox
 
 KUBEADM = "1.6.0-alpha.0-2074-a092d8e0f95f52-00"
 PACKAGES = {"kubelet": "1.5.3-00", "kubectl": "1.5.3-00", "kubeadm": KUBEADM, "kubernetes-cni": "0.3.0.1-07a8a2-00"}
-FOREVER = 3600.0  # seconds after which we call "for ever" a day
+FOREVER = 3600.0  # virtual seconds after which the model treats "for ever" as over
 
 
-def speaks(machine: Machine) -> bool:
-    """Whether this machine has the kubeadm of that time."""
+def has_kubeadm_of_2017(machine: Machine) -> bool:
+    """Whether this machine has the kubeadm of 2017."""
     return machine.host.packages.get("kubeadm") == KUBEADM
 
 
@@ -82,7 +82,7 @@ def reboot(machine: Machine, call: Call) -> int:
 
 
 def kubeadm(machine: Machine, call: Call, words: list[str], options: dict[str, str]) -> int:
-    """`init`, `join` and `reset` of that time."""
+    """`init`, `join` and `reset` of the kubeadm of 2017."""
     match words:
         case ["init"]:
             return _init(machine, call, options)
@@ -196,7 +196,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str], address: str) -
 
 
 def _reset(machine: Machine, call: Call) -> int:
-    """Leaves CNI, links and rules, and the kubelet stopped."""
+    """Reset: it stops the kubelet and leaves CNI files, links and rules."""
     host, cluster = machine.host, machine.cluster
     machine.spend(5, "kubeadm reset")
     if "kubelet" in host.units:
@@ -222,12 +222,12 @@ def _reset(machine: Machine, call: Call) -> int:
 
 
 def bridge(machine: Machine) -> None:
-    """docker's own link, made whenever it starts."""
+    """Make docker's own link, as docker does whenever it starts."""
     machine.host.links.setdefault("docker0", Link(["172.17.0.1/16"], 1500)).up = True
 
 
 def documents_of(url: str, machine: Machine) -> list[Object]:
-    """The manual's manifests by address: what they held, as far as it shows."""
+    """The manual's manifests, by their web address: the parts that the model can show."""
     kind = url.split("?")[0].rsplit("/", 1)[-1]
     if kind == "flannel":
         network = url.partition("network=")[2] or machine.cluster.pod_cidr

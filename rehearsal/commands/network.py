@@ -1,4 +1,4 @@
-"""Links, routes, firewall, and what curl and the like reach."""
+"""Links, routes, firewall, and what curl and similar programs reach."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DEFAULTS = Settings()
 @program("ip")
 def ip(machine: Machine, call: Call) -> int:
     words = [w for w in call.argv[1:] if w not in ("-4", "-o", "dev")]
-    if "-j" in words and host2017.old(machine.host):
+    if "-j" in words and host2017.is_xenial(machine.host):
         return call.fail('Option "-j" is unknown, try "ip -help".', 255)
     links = machine.host.links
     match words:
@@ -117,7 +117,7 @@ def ifconfig(machine: Machine, call: Call) -> int:
             return call.fail(f"{call.argv[1]}: ERROR while getting interface flags: No such device")
         links[call.argv[1]].up = call.argv[2] == "up"
         return 0
-    if host2017.old(machine.host):
+    if host2017.is_xenial(machine.host):
         call.out(host2017.ifconfig_text(machine.host, down="-a" in call.argv))
         return 0
     for name, link in links.items():
@@ -133,14 +133,14 @@ def _rules(machine: Machine, name: str) -> list[str]:
 
 
 def _chains(rule: str) -> list[str]:
-    """The chain that a rule is in, and the one (or the target) that it jumps to."""
+    """The chain that a rule is in, and the chain or target that it jumps to."""
     if rule.startswith(":"):
         return [rule[1:].split()[0]]
     return [name for pair in _CHAIN.findall(re.sub(r'"(?:[^"\\]|\\.)*"', "Q", rule)) for name in pair if name]
 
 
 def cluster_lines(saved: str) -> list[bool]:
-    """For each line of iptables-save's output, whether it is a cluster's: what fabfile.nodes.firewall's awk program says, written once more."""
+    """For each line of iptables-save's output, whether it belongs to a cluster: the Python twin of fabfile.nodes.firewall's awk program."""
     rows = saved.splitlines()
     tables: list[int] = []
     for row in rows:
@@ -334,7 +334,7 @@ def _node_port(machine: Machine, port: int, refused: str) -> tuple[int, str, str
 
 @program("gpg")
 def gpg(machine: Machine, call: Call) -> int:
-    """A key file is armor around a line a primary key: its fingerprint."""
+    """Import and list keys; in the model, a key file is armor around one line per primary key: its fingerprint."""
     words = call.argv
     home = words[words.index("--homedir") + 1] if "--homedir" in words else "/root/.gnupg"
     ring = f"{home}/pubring.kbx"

@@ -1,4 +1,4 @@
-"""apt, dpkg, dnf and rpm: repositories that were really added, versions that were really asked for."""
+"""apt, dpkg, dnf and rpm: they know only the repositories that a step added, and install the version that it asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN = {
     "ca-certificates": "20240203", "curl": "8.5.0-2ubuntu10.6", "gnupg": "2.4.4-2ubuntu17.3", "iproute-tc": "6.11.0-1.el9",
     "docker.io": "28.2.2-0ubuntu1~24.04.1", "iptables": "1.8.10-3ubuntu2",
 }  # fmt: skip
-_CONFLICTS = ("containerd", "runc", "moby-containerd", "moby-runc")  # of containerd.io
+_CONFLICTS = ("containerd", "runc", "moby-containerd", "moby-runc")  # packages that conflict with containerd.io
 PACKAGED_CONFIG = 'disabled_plugins = ["cri"]\n'
 PACKAGED_DEFAULTS = "KUBELET_EXTRA_ARGS=\n"
 
@@ -88,7 +88,7 @@ def _update(machine: Machine, call: Call) -> int:
 
 
 def _repositories(host: Host) -> list[str]:
-    """The addresses of the repositories that are configured, apt's or dnf's."""
+    """The addresses of the configured repositories, apt's or dnf's."""
     found: list[str] = []
     for path, file in sorted(host.files.items()):
         if path.startswith("/etc/apt/sources.list.d/"):
@@ -149,7 +149,7 @@ def _put(machine: Machine, new: dict[str, str]) -> None:
         if "/etc/containerd/config.toml" not in host.files:
             host.write("/etc/containerd/config.toml", PACKAGED_CONFIG)
         host.units["containerd"] = Unit()
-        if host.family == APT:  # a Debian package starts its service, an rpm does not
+        if host.family == APT:  # a Debian package starts its service; an rpm does not
             host.units["containerd"].enabled = True
             start(machine, "containerd")
     if "kubelet" in fresh:
@@ -161,7 +161,7 @@ def _put(machine: Machine, new: dict[str, str]) -> None:
         host.write("/opt/cni/bin/bridge", "")
     if "docker.io" in fresh:
         host.units["docker"] = Unit(True, True)
-        host.write("/etc/docker/key.json", "{}\n", "600")  # dockerd makes it when it first starts
+        host.write("/etc/docker/key.json", "{}\n", "600")  # dockerd creates it at its first start
         legacy.bridge(machine)
 
 
@@ -214,7 +214,7 @@ def dpkg(machine: Machine, call: Call) -> int:
 
 
 def _shown(machine: Machine, call: Call, names: list[str]) -> int:
-    """Name, version and status of packages, as our query formats ask for them; 1 when one is not there."""
+    """Print name, version and status of packages in our query format; returns 1 if one is not installed."""
     host = machine.host
     there = [name for name in names if name in host.packages]
     call.out(

@@ -1,4 +1,4 @@
-"""What stands for keys and certificates, and the files of a control plane, whichever kubeadm writes them."""
+"""Keys and certificates of the model, and the files of a control plane, for both versions of kubeadm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedul
 
 @cache
 def certificate(salt: str) -> str:
-    """A CA's certificate: the same for the same salt."""
+    """A CA's certificate; the same salt always gives the same one."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -30,7 +30,7 @@ def certificate(salt: str) -> str:
 
 
 def ca_hash(ca: str) -> str:
-    """The digest of the CA's public key, as `kubeadm join` compares it."""
+    """The digest of the CA's public key, in the form that `kubeadm join` compares."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -41,7 +41,7 @@ def ca_hash(ca: str) -> str:
 def write_control_plane(
     host: Host, ca: str, endpoint: str, name: str, version: str, flags: Mapping[str, Mapping[str, str]] | None = None
 ) -> None:
-    """What kubeadm init leaves under /etc/kubernetes; `flags` are the static pods', by component."""
+    """Write what kubeadm init leaves under /etc/kubernetes; `flags` are the static pods' flags, by component."""
     key = hashlib.sha256(ca.encode()).hexdigest()
     host.write("/etc/kubernetes/pki/ca.crt", ca)
     for pair in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "sa", "etcd/ca", "etcd/server"):

@@ -1,4 +1,4 @@
-"""containerd seen through crictl and ctr: images, sandboxes, logs."""
+"""crictl and ctr: containerd's images, sandboxes and logs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sandbox(host: Host, pod: Pod) -> str:
 
 
 def pull_trouble(machine: Machine, image: str) -> str:
-    """Why an image cannot be pulled here, in containerd's words; empty when it can."""
+    """Why an image cannot be pulled here, in containerd's words; empty if it can."""
     settings = machine.settings
     name = image.rsplit(":", 1)[0] if ":" in image.rsplit("/", 1)[-1] else image
     upstream = image.split("/")[0]

@@ -58,7 +58,7 @@ def systemctl(machine: Machine, call: Call) -> int:
 
 
 def start(machine: Machine, name: str, *, again: bool = False) -> None:
-    """Start a unit and let what depends on it begin."""
+    """Start a unit and what depends on it."""
     host = machine.host
     unit = host.units.setdefault(name, Unit())
     was = unit.active
@@ -74,7 +74,7 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
 
 
 def revive(machine: Machine) -> None:
-    """A kubelet that comes up starts the pods that the machine had, the static ones among them."""
+    """A kubelet that starts also starts the pods that the machine had, static pods included."""
     for pod in machine.host.pods:
         if not pod.running and pod.labels.get("tier") == "control-plane":
             pod.running, pod.since = True, machine.host.clock + 5
@@ -222,7 +222,7 @@ def df(machine: Machine, call: Call) -> int:
 
 
 def disk_free(machine: Machine) -> int:
-    """KiB free under /var/lib: images and packages take room; the fault disk-full takes nearly all."""
+    """KiB free under /var/lib: images and packages use some; the fault disk-full uses nearly all."""
     host = machine.host
     value = machine.fault("disk-full")
     if value == "":

@@ -1,4 +1,4 @@
-"""Programs that turn text into text, and the shell's own tests."""
+"""Programs that transform text, and the shell's own tests."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _test(machine: Machine, call: Call, words: list[str]) -> bool:
         case ["-f" | "-r", path]:
             return host.read(path) is not None
         case ["-L", path]:
-            return False  # no link is modelled
+            return False  # the model has no symbolic links
         case ["-S", path]:
             return path in host.files
         case ["-s", path]:
@@ -163,7 +163,7 @@ def bash(machine: Machine, call: Call) -> int:
 
 
 def texts(machine: Machine, call: Call, paths: list[str]) -> tuple[str, int]:
-    """The named files' text, or standard input's; with what is missing said on standard error, and the code 1."""
+    """The text of the named files, or of standard input. A missing file is named on standard error and gives the code 1."""
     if not paths or paths == ["-"]:
         return call.input(), 0
     found, code = [], 0
@@ -295,7 +295,7 @@ def tr(machine: Machine, call: Call) -> int:
 
 
 def pattern_of(text: str, *, extended: bool) -> str:
-    """A POSIX expression as Python's: in basic ones the backslash before + ? | ( ) { } means the opposite."""
+    """A POSIX regular expression as Python's: in a basic one, a backslash before + ? | ( ) { } means the opposite."""
     text = text.replace("[:space:]", r"\s").replace("[:digit:]", "0-9").replace("[:alpha:]", "A-Za-z")
     if extended:
         return text
@@ -403,7 +403,7 @@ def _sed(call: Call, edit: str, text: str, *, extended: bool, quiet: bool) -> st
 
 @program("awk")
 def awk(machine: Machine, call: Call) -> int:
-    """Only the programs that our scripts hold: each is matched as text."""
+    """Supports only the awk programs in our scripts; each is matched by its text."""
     words, variables = call.argv[1:], dict[str, str]()
     while words and words[0] == "-v":
         name, _, value = words[1].partition("=")
@@ -441,7 +441,7 @@ def awk(machine: Machine, call: Call) -> int:
 
 
 def machine_locks(machine: Machine) -> list[tuple[int, str]]:
-    """(pid, path) of the package locks that the fault apt-locked holds."""
+    """(pid, path) of each package lock that the fault apt-locked holds."""
     return [(LOCKER, "/var/lib/dpkg/lock-frontend"), (LOCKER, "/var/lib/dpkg/lock")] if machine.lock_left > 0 else []
 
 
