@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
     order = [
         "test_story.py", "test_scenarios.py", "test_faults.py", "test_digests.py", "", "test_identity.py", "test_doctor.py",
-        "test_etcd_data_of_somebody_on_a_bare_control_plane_stop_each_run", "test_dnf.py", "test_releases.py",
+        "test_foreign_etcd_data_on_a_new_control_plane_stop_each_run", "test_dnf.py", "test_releases.py",
     ]  # fmt: skip
     places = {name: place for place, name in enumerate(order)}  # a file or a test; "" is for all others
 

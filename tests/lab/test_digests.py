@@ -71,7 +71,7 @@ def named(lock: dict[str, str], part: str) -> str:
     return next(name for name in lock if f"/{part}:" in name)
 
 
-def test_what_is_written_is_what_containerd_holds(lab: Lab, lock: Path) -> None:
+def test_the_written_lock_file_equals_containerds_images(lab: Lab, lock: Path) -> None:
     found = pins(lock.read_text())
     assert len(found) == 12
     for name, digest in found.items():
@@ -79,7 +79,7 @@ def test_what_is_written_is_what_containerd_holds(lab: Lab, lock: Path) -> None:
         assert {lab.sh(node, look, check=False) for node in lab.names} - {""} == {digest}, name
 
 
-def test_an_image_pushed_again_is_refused_and_the_right_ones_make_the_cluster(lab: Lab, lock: Path) -> None:
+def test_a_repushed_image_is_refused_and_the_right_ones_are_used(lab: Lab, lock: Path) -> None:
     known = pins(lock.read_text())
     scheduler, manager = named(known, "kube-scheduler"), named(known, "kube-controller-manager")
     lab.reset()
@@ -117,7 +117,7 @@ def test_an_image_pushed_again_is_refused_and_the_right_ones_make_the_cluster(la
     assert pins(lock.read_text()) == known, "also from a cluster that runs by digest"
 
 
-def test_a_running_cluster_with_another_image_is_named_and_left_alone(lab: Lab, lock: Path, tmp_path: Path) -> None:
+def test_a_running_cluster_with_another_image_is_named_and_unchanged(lab: Lab, lock: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "images.lock"
     other = "sha256:" + "e" * 64
     wrong.write_text(re.sub(r"(/kube-proxy:\S+) \S+", rf"\1 {other}", lock.read_text()))
@@ -130,7 +130,7 @@ def test_a_running_cluster_with_another_image_is_named_and_left_alone(lab: Lab, 
     assert lab.ready() == dict.fromkeys(lab.names, True)
 
 
-def test_without_the_file_it_goes_back_to_tags(lab: Lab, lock: Path) -> None:
+def test_without_the_lock_file_tags_are_used_again(lab: Lab, lock: Path) -> None:
     lab.bootstrap()
     assert lab.ready() == dict.fromkeys(lab.names, True)
     assert "nothing to do" in lab.bootstrap().output

@@ -195,7 +195,7 @@ def swept(repositories: tuple[Path, dict[str, str]]) -> object:
     shutil.rmtree(repositories[0])
 
 
-def test_our_files_keys_and_versions_are_what_dnf_takes(machine: Machine) -> None:
+def test_dnf_accepts_our_files_keys_and_versions(machine: Machine) -> None:
     assert not Dnf().installed(machine.observe(), machine.recipe)
     code, output = machine.installation()
     assert code == 0, output
@@ -215,7 +215,7 @@ def test_our_files_keys_and_versions_are_what_dnf_takes(machine: Machine) -> Non
     )
 
 
-def test_excludes_hold_what_is_installed(machine: Machine) -> None:
+def test_excludes_keep_installed_packages_from_upgrading(machine: Machine) -> None:
     assert machine.installation()[0] == 0
     machine.sh("dnf -y upgrade 2>&1")
     assert machine.observe().packages["kubelet"].startswith("1.36.4-"), "1.36.9 is in the repository"
@@ -223,7 +223,7 @@ def test_excludes_hold_what_is_installed(machine: Machine) -> None:
     assert code != 0, output
 
 
-def test_another_patch_is_taken_when_it_is_asked_for(machine: Machine) -> None:
+def test_another_patch_is_installed_on_request(machine: Machine) -> None:
     assert machine.installation()[0] == 0
     for patch in ("1.36.9", "1.36.3"):
         machine.environment = replace(
@@ -243,7 +243,7 @@ def test_a_key_with_another_fingerprint_is_refused_before_anything_is_installed(
     assert not set(machine.observe().packages) & set(WANTED)
 
 
-def test_a_package_signed_by_somebody_else_is_refused(machine: Machine) -> None:
+def test_a_package_signed_by_another_key_is_refused(machine: Machine) -> None:
     top = machine.disk
     stable = next((top / "docker" / "linux" / "centos" / "9").glob("*/stable"))
     good = (stable / "containerd.io-2.3.4.rpm").read_bytes()
@@ -271,7 +271,7 @@ def test_purge_takes_packages_repositories_and_keys(machine: Machine) -> None:
     assert machine.sh("ls /etc/pki/rpm-gpg") == ""
 
 
-def test_this_machine_is_as_it_was(machine: Machine) -> None:
+def test_this_machine_is_unchanged(machine: Machine) -> None:
     assert machine.installation()[0] == 0
     assert not Path("/etc/yum.repos.d/kubefab-kubernetes.repo").exists()
     assert "rocky" not in Path("/etc/os-release").read_text()

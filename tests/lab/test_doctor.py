@@ -421,7 +421,7 @@ ROUNDS = (
 
 
 @pytest.mark.parametrize("one", ROUNDS, ids=str)
-def test_what_is_broken_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Path) -> None:
+def test_each_break_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Path) -> None:
     lab = healthy
     (tmp_path / "ca.crt").write_text(certificate(-1, 300))
     # nodes come from files only: the lab's own, but w1 with the address that a NAT would show
@@ -450,7 +450,7 @@ def test_what_is_broken_is_found_by_its_code(healthy: Lab, one: Round, tmp_path:
     )
 
 
-def test_a_path_that_is_smaller_than_it_looks(healthy: Lab) -> None:
+def test_a_path_with_a_smaller_mtu_than_its_interfaces(healthy: Lab) -> None:
     """One interface with a smaller MTU: the path to it swallows large packets, and flannel's MTU no longer fits."""
     lab = healthy
     # the last word: for ten minutes the kernel remembers the small path
@@ -512,13 +512,13 @@ def test_it_leaves_nothing_behind_and_shows_no_secret(healthy: Lab) -> None:
 
 
 @pytest.mark.parametrize("tool", ["perl", "socat"])
-def test_it_takes_the_tool_that_is_there(healthy: Lab, tool: str) -> None:
+def test_the_doctor_uses_the_installed_tool(healthy: Lab, tool: str) -> None:
     with broken(tuple(gone("w2", name) for name in ("perl", "socat") if name != tool)):
         report = examine(healthy, expect=0)
     assert {r["state"] for r in report["pairs"]} == {"open"}
 
 
-def test_without_a_tool_it_says_so_instead_of_guessing(healthy: Lab) -> None:
+def test_without_a_tool_the_doctor_says_so_instead_of_guessing(healthy: Lab) -> None:
     with broken((gone("w2", "perl"), gone("w2", "socat"))):
         report = examine(healthy, expect=0)
     states = {(r["from"], r["to"], r["what"]): (r["state"], r["detail"]) for r in report["pairs"]}
@@ -527,7 +527,7 @@ def test_without_a_tool_it_says_so_instead_of_guessing(healthy: Lab) -> None:
     assert Find("KF-NET-UNTESTED", NOTE, ("w2",), ("no listener tool on w2",)).among(report)
 
 
-def test_a_frozen_node_is_a_finding_and_holds_up_nobody(healthy: Lab) -> None:
+def test_a_frozen_node_is_a_finding_and_delays_no_other(healthy: Lab) -> None:
     lab = healthy
     machines.pause("w2")
     try:
@@ -571,14 +571,14 @@ def spaces(lab: Lab) -> str:
     return lab.kubectl("get namespaces -l kubefab.dev/verify=true -o name")
 
 
-def test_verify_proves_a_healthy_cluster_and_takes_itself_away(healthy: Lab) -> None:
+def test_verify_passes_on_a_healthy_cluster_and_removes_its_objects(healthy: Lab) -> None:
     report = json.loads(healthy.run(*VERIFY).output)
     assert {c["state"] for c in report["checks"]} == {"ok"}, report
     assert len(report["checks"]) == 11
     assert spaces(healthy) == ""
 
 
-def test_verify_names_the_node_that_no_packet_reaches(healthy: Lab) -> None:
+def test_verify_names_the_unreachable_node(healthy: Lab) -> None:
     lab = healthy
     with broken((Break("w1", firewall("input udp dport 8472 drop"), NO_FIREWALL),)):
         report = json.loads(
@@ -632,7 +632,7 @@ WHOSE = (
 )  # fmt: skip
 
 
-def test_before_there_is_a_cluster(lab: Lab) -> None:
+def test_the_doctor_before_there_is_a_cluster(lab: Lab) -> None:
     """The ports are tested with listeners, and what a bootstrap would stumble over is found."""
     lab.reset("--keep-images")
     with broken(BARE):

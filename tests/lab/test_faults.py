@@ -80,7 +80,7 @@ def assert_healthy(lab: Lab) -> None:
         assert {phase["state"] for phase in row["phases"].values()} == {"done"}, row
 
 
-def test_killed_at_random_instants_it_always_ends_healthy(lab: Lab, figures: Figures) -> None:
+def test_a_bootstrap_killed_at_random_instants_ends_healthy(lab: Lab, figures: Figures) -> None:
     """From nothing, killed again and again wherever it is, until a run gets to its end; then from nothing once more."""
     chance = random.Random(SEED)
     where: Counter[str] = Counter()
@@ -209,7 +209,7 @@ def meanwhile(what: Callable[[], None], chance: random.Random, pause: tuple[floa
         thread.join()
 
 
-def test_links_that_drop_are_taken_up_again_by_the_same_run(lab: Lab, figures: Figures) -> None:
+def test_dropped_connections_are_reopened_by_the_same_run(lab: Lab, figures: Figures) -> None:
     """sshd's sessions are killed on random nodes every few seconds: nobody has to run anything again."""
     chance = random.Random(SEED + 2)
     drops, took = 0, []
@@ -232,7 +232,7 @@ def test_links_that_drop_are_taken_up_again_by_the_same_run(lab: Lab, figures: F
 
 
 @pytest.mark.parametrize("seconds", [8, 45] if ALL else [8])
-def test_a_link_that_falls_silent_is_taken_up_again(lab: Lab, figures: Figures, seconds: int) -> None:
+def test_a_silent_connection_is_reopened(lab: Lab, figures: Figures, seconds: int) -> None:
     """Packets vanish in a step, as when a laptop changes its network; for 45 s, which is more than a dead peer is given."""
     lab.reset("--keep-images")
 

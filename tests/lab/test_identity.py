@@ -73,7 +73,7 @@ def lost_disk(lab: Lab) -> Iterator[None]:
             )
 
 
-def test_a_lost_etcd_disk_costs_nothing_and_put_back_all_is_well(healthy: Lab) -> None:
+def test_a_lost_etcd_disk_changes_no_node_and_recovers_when_restored(healthy: Lab) -> None:
     lab = healthy
     workers = [worker.name for worker in lab.environment.workers]
     own, before = uid(lab), {name: life(lab, name) for name in workers}
@@ -106,7 +106,7 @@ def test_a_lost_etcd_disk_costs_nothing_and_put_back_all_is_well(healthy: Lab) -
 # --- a member under another name
 
 
-def test_a_renamed_host_is_told_by_both_names_and_stays_a_member(healthy: Lab) -> None:
+def test_a_renamed_host_is_reported_by_both_names_and_stays_a_member(healthy: Lab) -> None:
     lab = healthy
     lab.sh("w2", "hostname w2-renamed")
     try:
@@ -165,7 +165,7 @@ class Other:
     ],
     ids=["a worker", "its control plane"],
 )
-def test_a_machine_of_this_cluster_is_not_taken_into_another(
+def test_a_machine_of_this_cluster_is_not_adopted_by_another(
     healthy: Lab, tmp_path: Path, node: str, says: str
 ) -> None:
     lab = healthy
@@ -220,7 +220,7 @@ def test_a_budget_keeps_its_pod_and_the_node_stays(healthy: Lab) -> None:
         lab.kubectl("delete deployment/held pdb/held-pdb --ignore-not-found")
 
 
-def test_debians_etcd_on_a_worker_outlives_its_reset(healthy: Lab) -> None:
+def test_debians_etcd_on_a_worker_survives_its_reset(healthy: Lab) -> None:
     lab = healthy
     lab.sh("w2", "install -d -m 700 /var/lib/etcd/default/member; echo patroni >/var/lib/etcd/default/member/x")
     try:
@@ -246,7 +246,7 @@ ip link delete flannel.1; ip link delete cni0; rm -rf /etc/rancher
 ALIVE = "systemctl is-active k3s-agent; systemctl show -p MainPID k3s-agent; ls /etc/rancher; ip -br addr show cni0; ip -br addr show flannel.1; iptables-save | wc -l"
 
 
-def test_a_living_k3s_is_left_alone(healthy: Lab) -> None:
+def test_a_running_k3s_is_not_changed(healthy: Lab) -> None:
     lab = healthy
     lab.run(*OFF)
     lab.sh("w2", "set -e\n" + K3S)
@@ -273,7 +273,7 @@ def test_a_living_k3s_is_left_alone(healthy: Lab) -> None:
 # --- no cluster: conftest puts it after the doctor's last chapter
 
 
-def test_etcd_data_of_somebody_on_a_bare_control_plane_stop_each_run(lab: Lab) -> None:
+def test_foreign_etcd_data_on_a_new_control_plane_stop_each_run(lab: Lab) -> None:
     lab.reset("--keep-images")
     lab.sh("cp1", f"install -d -m 700 {DATA}/snap; echo precious >{PRECIOUS}")
     try:

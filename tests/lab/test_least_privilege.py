@@ -46,7 +46,7 @@ def test_no_address_of_the_dashboard_gives_a_secret_or_a_kubelets_configuration(
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)
-def test_the_api_server_says_no(planted: Lab, account: str) -> None:
+def test_the_api_server_refuses_what_our_accounts_must_not_do(planted: Lab, account: str) -> None:
     asked = "; ".join(f"kubectl auth can-i {what} -A --as=system:serviceaccount:{account} 2>/dev/null" for what in NO)
     assert set(planted.sh(planted.control_plane.name, asked, check=False).split()) == {"no"}
 
@@ -63,7 +63,7 @@ def test_nothing_of_ours_runs_as_root_but_flannel(planted: Lab) -> None:
         assert rows and not [row for row in rows if row.split()[0] == "0"], f"{name}: {rows}"
 
 
-def test_influxdb_lets_nobody_in_without_its_login_and_telegraf_only_writes(planted: Lab) -> None:
+def test_influxdb_requires_a_login_and_telegraf_only_writes(planted: Lab) -> None:
     place = f"http://{planted.control_plane.host}:30315"
     for path in ("query?q=SHOW+DATABASES", "query?q=CREATE+USER+x+WITH+PASSWORD+%27y%27+WITH+ALL+PRIVILEGES"):
         assert "unable to parse authentication credentials" in planted.get(f"{place}/{path}")
@@ -97,7 +97,7 @@ def test_a_cluster_without_a_login_gets_one_and_keeps_its_metrics(planted: Lab) 
     assert verified["InfluxDB"]["state"] == verified["metrics"]["state"] == "ok"
 
 
-def test_a_namespace_of_somebody_else_is_not_taken_over(planted: Lab) -> None:
+def test_a_namespace_of_others_is_not_adopted(planted: Lab) -> None:
     planted.kubectl("label namespace monitoring app.kubernetes.io/managed-by-")
     planted.kubectl("-n monitoring annotate deploy/monitoring-influxdb kubefab.dev/digest=0 --overwrite")
     try:

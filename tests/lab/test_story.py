@@ -40,7 +40,7 @@ def before(lab: Lab) -> dict[str, str]:
 # --- 1: from nothing to a working cluster
 
 
-def test_one_command_makes_a_cluster_of_bare_machines(lab: Lab, before: dict[str, str]) -> None:
+def test_one_command_makes_a_cluster_from_bare_machines(lab: Lab, before: dict[str, str]) -> None:
     for name in lab.names:
         assert dirt(lab, name) == []
         assert lab.sh(name, "command -v kubeadm containerd kubelet", check=False) == ""
@@ -141,7 +141,7 @@ def test_a_plan_of_a_healthy_cluster_is_empty(healthy: Lab) -> None:
     assert "nothing to do" in healthy.run("inv", "cluster.plan", "--env", "lab", "--check").output
 
 
-def test_status_says_done_everywhere(healthy: Lab) -> None:
+def test_status_reports_done_everywhere(healthy: Lab) -> None:
     rows = json.loads(healthy.run("inv", "cluster.status", "--env", "lab", "--json").output)
     assert {row["node"] for row in rows} == set(healthy.names)
     for row in rows:
@@ -152,7 +152,7 @@ def test_status_says_done_everywhere(healthy: Lab) -> None:
 # --- 3: faults
 
 
-def test_a_lost_flannel_interface_is_brought_back_by_the_manuals_rule(healthy: Lab) -> None:
+def test_a_lost_flannel_interface_is_restored_by_the_manuals_rule(healthy: Lab) -> None:
     """J3: after the grace time the kubelet is restarted; that does not help a flannel that hangs, so its pod is made anew."""
     healthy.sh("w1", "pkill -STOP -x flanneld && ip link delete flannel.1")  # a live one would bring it back by itself
     started = healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet")
@@ -172,7 +172,7 @@ def test_a_stopped_kubelet_is_started_again(healthy: Lab) -> None:
     assert healthy.ready() == dict.fromkeys(healthy.names, True)
 
 
-def test_influxdb_that_refuses_is_made_anew_and_the_policy_set_again(healthy: Lab) -> None:
+def test_an_influxdb_that_refuses_is_recreated_and_its_policy_set_again(healthy: Lab) -> None:
     """A3 repeated (A4), in vain; then both kinds of pods recreated once (A5)."""
     pod = healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name")
     oldest = "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'SELECT first(cpu_usage_nanocores) FROM kubernetes_node'"
@@ -209,7 +209,7 @@ def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
     assert healthy.bootstrap().code == 0
 
 
-def test_a_dead_worker_is_named_and_holds_nobody_up(healthy: Lab) -> None:
+def test_a_dead_worker_is_named_and_delays_no_other(healthy: Lab) -> None:
     machines.kill("w2")
     try:
         done = healthy.bootstrap(expect=1)
@@ -224,7 +224,7 @@ def test_a_dead_worker_is_named_and_holds_nobody_up(healthy: Lab) -> None:
 # --- 4: back to nothing
 
 
-def test_reset_takes_a_pods_own_files_for_its_own_and_stops_at_a_mounted_volume(healthy: Lab) -> None:
+def test_reset_allows_a_pods_own_mounts_and_stops_at_a_mounted_volume(healthy: Lab) -> None:
     """A ConfigMap and an emptyDir by subPath are bind mounts of the node's disk, as somebody's hostPath is."""
     mounts = [
         {"name": "config", "mountPath": "/etc/a.ini", "subPath": "a.ini"},
@@ -259,7 +259,7 @@ def test_reset_takes_a_pods_own_files_for_its_own_and_stops_at_a_mounted_volume(
     assert healthy.sh("w1", f"ls {THEIRS}; rm -r {THEIRS}") == "a"
 
 
-def test_reset_empties_every_node_and_puts_back_what_was(healthy: Lab, before: dict[str, str]) -> None:
+def test_reset_cleans_every_node_and_restores_what_was_there(healthy: Lab, before: dict[str, str]) -> None:
     healthy.sh("w1", "nft add table inet ours && nft 'add chain inet ours keep { type filter hook input priority 0; }'")
     healthy.sh("w1", "iptables -A INPUT -p tcp --dport 4321 -m comment --comment 'the operators own' -j ACCEPT")
     if NO_HOST_SWAP:
@@ -294,7 +294,7 @@ CUTS = [
 ]  # fmt: skip
 
 
-def test_killed_in_every_phase_it_finishes_in_the_end(lab: Lab) -> None:
+def test_a_bootstrap_killed_in_every_phase_finishes_in_the_end(lab: Lab) -> None:
     """SIGKILL at the beginning of each of these steps, one after another on the same nodes; then a run that is left alone."""
     lab.reset("--purge")
     reached = []
@@ -316,7 +316,7 @@ def test_killed_in_every_phase_it_finishes_in_the_end(lab: Lab) -> None:
 # --- 6: the power goes while a node joins; then one node by itself
 
 
-def test_a_power_cut_in_mid_join_can_be_resumed(healthy: Lab) -> None:
+def test_a_join_interrupted_by_a_power_cut_can_be_resumed(healthy: Lab) -> None:
     healthy.run("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab")
     assert "w2" not in healthy.ready(), "the cluster was told that it left"
     assert dirt(healthy, "w2") == []
@@ -331,7 +331,7 @@ def test_a_power_cut_in_mid_join_can_be_resumed(healthy: Lab) -> None:
     healthy.assert_pod_network()
 
 
-def test_an_init_cut_short_after_its_api_answered_is_made_anew(lab: Lab) -> None:
+def test_an_init_interrupted_after_its_api_answered_is_repeated(lab: Lab) -> None:
     """Its last phases make kube-proxy, CoreDNS and what workers join by: a cluster without them looks alive and never works."""
     answers = "until curl -sk --max-time 1 https://127.0.0.1:6443/readyz | grep -qx ok; do sleep 0.05; done"
 
@@ -379,7 +379,7 @@ def test_the_manuals_chapters_one_by_one(healthy: Lab) -> None:
 # --- 8: secrets (last: it looks at everything above)
 
 
-def test_no_secret_was_seen_anywhere(lab: Lab) -> None:
+def test_no_secret_was_shown_anywhere(lab: Lab) -> None:
     planted = lab.secrets
     assert all(len(secret) > 16 for secret in planted)
     texts = {"output": "\n".join(lab.outputs), "journals": "\n".join(p.read_text() for p in lab.journals.glob("*.jsonl")),
@@ -404,7 +404,7 @@ def test_no_secret_is_in_a_file_that_others_can_read(lab: Lab) -> None:
         assert found.stdout == "", f"{name}: {found.stdout}"
 
 
-def test_the_lab_can_be_read_by_nobody_else(lab: Lab) -> None:
+def test_no_other_user_can_read_the_lab(lab: Lab) -> None:
     mode = subprocess.run(
         ["stat", "-c", "%a", lab.environment.state / "hosts.env"], capture_output=True, text=True, check=True
     ).stdout.strip()

@@ -75,7 +75,7 @@ def test_another_image_under_the_tag_is_refused_before_anything_runs(pinned: Bed
         )
 
 
-def test_once_the_file_is_right_the_same_command_goes_on(pinned: Bed) -> None:
+def test_after_a_fix_of_the_lock_file_the_same_command_continues(pinned: Bed) -> None:
     right = lock(pinned).read_text()
     repin(pinned, "kube-scheduler")
     assert set(pinned.bootstrap().failed) == {"cp1"}
@@ -83,7 +83,7 @@ def test_once_the_file_is_right_the_same_command_goes_on(pinned: Bed) -> None:
     assert set(pinned.bootstrap().states.values()) == {"done"}
 
 
-def test_what_we_name_by_digest_is_not_to_be_had_under_another(pinned: Bed) -> None:
+def test_a_pinned_image_is_not_pulled_under_another_digest(pinned: Bed) -> None:
     repin(pinned, "flannel-cni-plugin")
     error = pinned.bootstrap().failed["cp1"]
     assert "flannel-cni-plugin" in error.output
@@ -99,7 +99,7 @@ def test_a_cluster_that_runs_another_image_is_named_and_not_touched(pinned: Bed)
     assert outcome.result.steps == 0
 
 
-def test_a_cluster_by_tags_is_taken_over_by_one_run(pinned: Bed) -> None:
+def test_one_run_pins_a_cluster_that_runs_tags(pinned: Bed) -> None:
     by_digest = pinned.environment
     pinned.environment = replace(by_digest, settings=replace(by_digest.settings, image_digests=""))
     pinned.bootstrap()

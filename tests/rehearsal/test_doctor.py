@@ -51,7 +51,7 @@ def probes(bed: Bed, *faults: str) -> dict[str, Probe]:
     return found
 
 
-def test_one_machine_is_asked_everything(bed: Bed) -> None:
+def test_the_doctors_questions_to_one_machine_are_answered(bed: Bed) -> None:
     fresh = probes(bed)["w1"]
     assert fresh.memory_kib > 1 << 20
     assert set(fresh.macs) == {"ens5"}
@@ -115,7 +115,7 @@ def wires(bed: Bed, *faults: str) -> tuple[dict[str, Tried], dict[str, frozenset
 
 
 @pytest.mark.parametrize("cluster", [False, True])
-def test_packets_between_all(bed: Bed, cluster: bool) -> None:
+def test_packets_between_all_nodes(bed: Bed, cluster: bool) -> None:
     if cluster:
         bed.bootstrap()
     port = OVERLAY_PORT if cluster else 8472

@@ -232,7 +232,7 @@ def test_a_switch_that_is_not_understood(bed: Bed, switch: str, message: str, re
     assert caught.value.exit_code == 2
 
 
-def test_two_commands_at_a_time_are_refused(bed: Bed) -> None:
+def test_two_commands_at_once_are_refused(bed: Bed) -> None:
     refused = pytest.raises(KubefabError, match="another command is using the simulated nodes")
     with rehearsal.running(bed.environment), refused, rehearsal.running(bed.environment):
         pass

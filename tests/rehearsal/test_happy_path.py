@@ -137,7 +137,7 @@ def test_swap_is_off_for_the_cluster_and_back_after_it(bed: Bed) -> None:
     assert len(bed.facts()["w2"].fstab_swaps) == 1
 
 
-def test_metrics_outlive_their_pods_and_not_their_cluster(bed: Bed) -> None:
+def test_metrics_survive_their_pods_but_not_a_reset(bed: Bed) -> None:
     folder = "/var/lib/kubefab/influxdb"
     outcome = bed.bootstrap()
     hosts = outcome.simulation.hosts

@@ -116,7 +116,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("liar", "fault"), CASES, ids=lambda value: str(value))
-def test_what_is_only_read(stage: Stage, liar: str, fault: str, capsys: Any) -> None:
+def test_reading_commands_survive_one_lying_node(stage: Stage, liar: str, fault: str, capsys: Any) -> None:
     stage.faults = (f"{liar}:{fault}",)
     code = stage.do(CLUSTER["status"], json=True)
     out, err = capsys.readouterr()
@@ -155,7 +155,7 @@ def test_every_command_that_reads(stage: Stage, fault: str, capsys: Any) -> None
 
 
 @pytest.mark.parametrize("fault", ["hostile-endless", "hostile-silent"])
-def test_a_node_that_never_ends_costs_its_own_row(
+def test_a_node_that_never_answers_loses_only_its_own_row(
     stage: Stage, fault: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observer, "OBSERVE_TIMEOUT", 2.0)
@@ -177,7 +177,7 @@ def test_a_node_that_never_ends_costs_its_own_row(
         ("cp1", "hostile-escapes=output"),
     ],
 )
-def test_a_cluster_is_made_and_taken_back_beside_it(
+def test_bootstrap_and_reset_finish_beside_a_lying_node(
     liar: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """On fresh machines: the liar is refused by name, and all others finish."""
@@ -198,7 +198,7 @@ def test_a_cluster_is_made_and_taken_back_beside_it(
     capsys.readouterr()
 
 
-def test_the_faults_are_all_of_them_tried() -> None:
+def test_every_hostile_fault_is_tried() -> None:
     assert {name for name in TABLE if name.startswith("hostile-")} == set(KINDS)
     tried = {fault.partition("=")[0] for _, fault in CASES} | {"hostile-endless", "hostile-silent"}
     assert tried == set(KINDS)

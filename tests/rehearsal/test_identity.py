@@ -79,7 +79,7 @@ def printed(outcome: Outcome, node: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("path", [DATABASE, "/var/lib/etcd/default/member/snap/db"])
-def test_somebodys_etcd_on_the_control_plane_stops_each_run_and_is_not_touched(bed: Bed, path: str) -> None:
+def test_a_foreign_etcd_on_the_control_plane_stops_each_run_and_stays(bed: Bed, path: str) -> None:
     for run in (bootstrap(bed, cp1=lambda host: host.write(path, "precious\n")), bed.bootstrap(), bed.bootstrap()):
         assert set(run.failed) == {"cp1"} and "/var/lib/etcd holds data" in run.failed["cp1"].message
         assert "move it away" in run.failed["cp1"].remedy
@@ -90,7 +90,7 @@ def test_somebodys_etcd_on_the_control_plane_stops_each_run_and_is_not_touched(b
     assert set(moved.states.values()) == {"done"}
 
 
-def test_somebodys_etcd_on_a_worker_survives_its_reset_and_the_clusters(bed: Bed) -> None:
+def test_a_foreign_etcd_on_a_worker_survives_every_reset(bed: Bed) -> None:
     path = "/var/lib/etcd/default/member/snap/db"
 
     def patroni(host: Host) -> None:
@@ -106,7 +106,7 @@ def test_somebodys_etcd_on_a_worker_survives_its_reset_and_the_clusters(bed: Bed
     assert DATABASE not in outcome.simulation.hosts["cp1"].files, "the cluster's own is gone"
 
 
-def test_a_refusal_of_kubeadms_checks_is_no_init_that_was_begun(bed: Bed) -> None:
+def test_a_failed_preflight_does_not_count_as_a_started_init(bed: Bed) -> None:
     refused = bootstrap(bed, cp1=lambda host: setattr(host, "cpus", 1))
     assert "NumCPU" in refused.failed["cp1"].output
     assert f"{STATE}/init-started" not in refused.simulation.hosts["cp1"].files
@@ -129,7 +129,7 @@ def switched_off(host: Host) -> None:
 @pytest.mark.parametrize(
     ("lose", "says"), [(unplugged, "its etcd began empty"), (switched_off, "the data of its etcd are gone")]
 )
-def test_a_lost_etcd_disk_costs_nothing_and_put_back_all_is_well(bed: Bed, lose: Change, says: str) -> None:
+def test_a_lost_etcd_disk_changes_no_node_and_recovers_when_restored(bed: Bed, lose: Change, says: str) -> None:
     kept = healthy(bed).simulation.hosts["cp1"].files[DATABASE].text
     for lost in (bootstrap(bed, cp1=lose), bed.bootstrap()):
         assert set(lost.failed) == {"cp1"} and says in lost.failed["cp1"].message
@@ -158,7 +158,7 @@ def test_a_lost_etcd_disk_costs_nothing_and_put_back_all_is_well(bed: Bed, lose:
     healthy(bed)
 
 
-def test_a_lost_etcd_disk_that_stays_lost_is_reset_and_begun_again(bed: Bed) -> None:
+def test_a_cluster_whose_etcd_disk_stays_lost_can_be_reset_and_rebuilt(bed: Bed) -> None:
     healthy(bed)
     assert "inv cluster.reset --env rehearsal" in bootstrap(bed, cp1=switched_off).failed["cp1"].remedy
     assert set(bed.reset().states.values()) == {"done"}
@@ -168,7 +168,7 @@ def test_a_lost_etcd_disk_that_stays_lost_is_reset_and_begun_again(bed: Bed) -> 
 # --- other clusters
 
 
-def test_a_living_k3s_is_left_alone_by_bootstrap_and_by_reset(bed: Bed) -> None:
+def test_a_running_k3s_survives_bootstrap_and_reset(bed: Bed) -> None:
     def k3s(host: Host) -> None:
         host.units["k3s-agent"] = Unit(True, True)
         host.links["cni0"], host.links["flannel.1"] = Link(["10.42.1.1/24"], 1450), Link(["10.42.1.0/32"], 1450)
@@ -186,7 +186,7 @@ def test_a_living_k3s_is_left_alone_by_bootstrap_and_by_reset(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("member", ["w2", "cp1"])
-def test_a_member_of_another_cluster_is_refused_as_control_plane_each_time(
+def test_a_member_of_another_cluster_is_refused_as_control_plane(
     bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str
 ) -> None:
     theirs = deepcopy(healthy(bed).simulation.hosts[member])
@@ -211,7 +211,7 @@ def test_a_member_of_another_cluster_is_refused_as_control_plane_each_time(
     assert set(second.bootstrap().states.values()) == {"done"}
 
 
-def test_a_renamed_host_is_told_by_both_names_and_not_joined_again(bed: Bed) -> None:
+def test_a_renamed_host_is_reported_by_both_names_and_not_joined_again(bed: Bed) -> None:
     healthy(bed)
     for outcome in (bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed")), bed.bootstrap()):
         assert set(outcome.failed) == {"w2"}
@@ -227,7 +227,7 @@ def test_a_renamed_host_is_told_by_both_names_and_not_joined_again(bed: Bed) -> 
     assert set(healthy(bed).simulation.cluster.members) == {"cp1", "w1", "w2-renamed"}, "the old Node went with it"
 
 
-def test_a_clone_takes_nobody_elses_node_out_of_the_cluster(bed: Bed) -> None:
+def test_a_clone_does_not_remove_the_original_node(bed: Bed) -> None:
     healthy(bed)
     outcome = bed.reset("w1:duplicate-hostname", on=["w1"])
     assert set(outcome.simulation.cluster.members) == {"cp1", "w2"}, "its own Node went, whatever it calls itself now"
@@ -236,7 +236,7 @@ def test_a_clone_takes_nobody_elses_node_out_of_the_cluster(bed: Bed) -> None:
 # --- what the operator's side knows
 
 
-def test_without_the_record_a_run_does_as_before_and_makes_it_again(bed: Bed) -> None:
+def test_without_the_record_a_run_works_and_writes_it_again(bed: Bed) -> None:
     healthy(bed)
     record = bed.environment.state / RECORD
     known = record.read_text()
@@ -247,7 +247,7 @@ def test_without_the_record_a_run_does_as_before_and_makes_it_again(bed: Bed) ->
     assert not record.exists()
 
 
-def test_without_record_and_control_plane_a_workers_reset_asks(bed: Bed) -> None:
+def test_without_record_and_control_plane_a_workers_reset_needs_consent(bed: Bed) -> None:
     healthy(bed)
     record = bed.environment.state / RECORD
     assert bed.reset("cp1:host-down", on=["w1"]).states == {"w1": "done"}
@@ -258,7 +258,7 @@ def test_without_record_and_control_plane_a_workers_reset_asks(bed: Bed) -> None
     nothing_taken(asked)
 
 
-def test_a_cluster_that_somebody_made_again_is_taken_up_only_when_that_is_said(bed: Bed) -> None:
+def test_a_recreated_cluster_is_adopted_only_with_consent(bed: Bed) -> None:
     from fabfile.context import Choices
 
     healthy(bed)
@@ -275,7 +275,7 @@ def test_a_cluster_that_somebody_made_again_is_taken_up_only_when_that_is_said(b
     assert bed.bootstrap().result.steps == 0
 
 
-def test_a_cluster_of_an_earlier_kubefab_is_taken_up_once_and_that_is_said(bed: Bed) -> None:
+def test_a_cluster_of_an_earlier_kubefab_is_adopted_once_and_reported(bed: Bed) -> None:
     def earlier(host: Host) -> None:
         host.remove(IDENTITY)
 

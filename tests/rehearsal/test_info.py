@@ -9,7 +9,7 @@ from pathlib import Path
 from cli import Done, run
 
 
-def test_a_token_is_made_by_a_cluster_that_is_up(tmp_path: Path) -> None:
+def test_a_running_cluster_creates_a_token(tmp_path: Path) -> None:
     def inv(*words: str) -> Done:
         return run("inv", *words, HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path / "state"))
 

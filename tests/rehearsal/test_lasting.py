@@ -31,9 +31,7 @@ def edited(bed: Bed, folder: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", EDITS)
-def test_it_is_refused_before_anything_is_touched_and_setting_it_back_heals(
-    bed: Bed, tmp_path: Path, line: str
-) -> None:
+def test_a_changed_lasting_setting_is_refused_and_restoring_it_helps(bed: Bed, tmp_path: Path, line: str) -> None:
     bed.bootstrap()
     edited(bed, tmp_path, line)
     refused = bed.bootstrap()
@@ -50,7 +48,7 @@ def test_it_is_refused_before_anything_is_touched_and_setting_it_back_heals(
     assert bed.bootstrap().result.steps == 0
 
 
-def test_status_plan_and_doctor_say_it(bed: Bed, tmp_path: Path) -> None:
+def test_status_plan_and_doctor_report_it(bed: Bed, tmp_path: Path) -> None:
     bed.bootstrap()
     edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
     facts = bed.facts()
@@ -66,7 +64,7 @@ def test_status_plan_and_doctor_say_it(bed: Bed, tmp_path: Path) -> None:
     assert [finding.nodes for finding in found] == [("cp1",)] and not report.healthy
 
 
-def test_a_new_cluster_with_the_new_value_is_the_other_way(bed: Bed, tmp_path: Path) -> None:
+def test_a_new_cluster_can_use_the_new_value(bed: Bed, tmp_path: Path) -> None:
     bed.bootstrap()
     edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
     assert set(bed.reset().states.values()) == {"done"}
@@ -74,7 +72,7 @@ def test_a_new_cluster_with_the_new_value_is_the_other_way(bed: Bed, tmp_path: P
     assert str(bed.facts()["cp1"].made.pod_cidrs[0]) == "10.55.0.0/16"
 
 
-def test_a_failed_init_is_done_again_with_the_new_value(bed: Bed, tmp_path: Path) -> None:
+def test_a_failed_init_is_repeated_with_the_new_value(bed: Bed, tmp_path: Path) -> None:
     assert "cp1" in bed.bootstrap("cp1:init-hangs").failed
     edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
     assert set(bed.bootstrap().states.values()) == {"done"}

@@ -38,7 +38,7 @@ def done(outcome: Outcome) -> bool:
     return set(outcome.states.values()) == {"done"}
 
 
-def test_a_login_is_made_once_and_is_in_force(bed: Bed) -> None:
+def test_a_login_is_created_once_and_enforced(bed: Bed) -> None:
     first = bed.bootstrap()
     made = passwords(first.simulation.cluster)
     assert set(made) == {"kubefab", "telegraf"} and len(set(made.values())) == 2
@@ -51,7 +51,7 @@ def test_a_login_is_made_once_and_is_in_force(bed: Bed) -> None:
     assert not any(password in kept for password in made.values()), "nobody on this side has even read it"
 
 
-def test_a_wrong_login_is_refused_and_a_fresh_pod_has_the_secrets_again(bed: Bed) -> None:
+def test_a_wrong_login_is_refused_and_a_new_pod_reads_the_secret_again(bed: Bed) -> None:
     bed.bootstrap()
     (changed, refused), mended = typed(
         bed, f'{INFLUX} "SET PASSWORD FOR \\"kubefab\\" = \'other\'"', f"{INFLUX} '{DEFAULT}'"
@@ -62,7 +62,7 @@ def test_a_wrong_login_is_refused_and_a_fresh_pod_has_the_secrets_again(bed: Bed
     assert mended.simulation.cluster.influx.users == passwords(mended.simulation.cluster)
 
 
-def test_a_deleted_secret_is_made_again(bed: Bed) -> None:
+def test_a_deleted_secret_is_created_again(bed: Bed) -> None:
     before = passwords(bed.bootstrap().simulation.cluster)
     gone = "kubectl -n monitoring delete secret influxdb-login"
     _, mended = typed(
@@ -94,7 +94,7 @@ def test_a_cluster_without_a_login_gets_one_and_keeps_its_metrics(bed: Bed, tmp_
     assert done(back) and "asks for no login any more" in "\n".join(back.recorder.lines)
 
 
-def test_a_namespace_that_is_made_anew_gets_the_old_metrics(bed: Bed) -> None:
+def test_a_recreated_namespace_gets_the_old_metrics(bed: Bed) -> None:
     bed.bootstrap()
     _, mended = typed(bed, "kubectl delete namespace monitoring")
     assert done(mended)
@@ -107,7 +107,7 @@ def test_a_namespace_that_is_made_anew_gets_the_old_metrics(bed: Bed) -> None:
 FOREIGN = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: monitoring\n  labels: {team: prometheus}\n"
 
 
-def test_objects_of_somebody_else_are_not_taken_over(bed: Bed) -> None:
+def test_objects_of_others_are_not_adopted(bed: Bed) -> None:
     bed.run([phases.PREP, phases.INSTALL, phases.REGISTRY, phases.MASTER, phases.NETWORK])
     bed.run([phases.PREP, phases.INSTALL, phases.REGISTRY, phases.JOIN], on=("slaves",))
     (made, *_), refused = typed(bed, f"printf '{FOREIGN}' | kubectl create -f -".replace("\n", "\\n"))
@@ -122,7 +122,7 @@ def test_objects_of_somebody_else_are_not_taken_over(bed: Bed) -> None:
     assert done(given) and "Deployment/monitoring/monitoring-influxdb" in given.simulation.cluster.objects
 
 
-def test_a_shorter_retention_deletes_nothing_without_the_operators_word(bed: Bed, tmp_path: Path) -> None:
+def test_a_shorter_retention_deletes_metrics_only_with_consent(bed: Bed, tmp_path: Path) -> None:
     def having(retention: str, *more: str) -> Bed:
         (tmp_path / "project" / "hosts.local.env").write_text(
             "\n".join((f"REHEARSAL_RETENTION={retention}", *more, ""))

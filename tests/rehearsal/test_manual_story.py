@@ -53,7 +53,7 @@ def test_bootstrap_nothing_to_do_reset_and_again(bed: Bed) -> None:
     all_done(bed)
 
 
-def test_one_observation_is_all_that_an_unchanged_cluster_costs(bed: Bed) -> None:
+def test_an_unchanged_cluster_needs_one_observation_only(bed: Bed) -> None:
     all_done(bed)
     assert {name for _, name in bed.bootstrap().simulation.ran} == {"observe"}
 
@@ -108,7 +108,7 @@ def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
     assert rebooted == {"w2"}
 
 
-def test_m2_an_init_that_never_ends_points_to_the_aws_network_and_is_taken_back_next_time(bed: Bed) -> None:
+def test_m2_a_hanging_init_points_to_the_aws_network_and_is_undone_next_time(bed: Bed) -> None:
     outcome = bed.bootstrap("cp1:init-hangs")
     assert outcome.blocked == {"w1", "w2"}
     assert "AWS" in outcome.failed["cp1"].remedy and "M2" in outcome.failed["cp1"].remedy
@@ -139,7 +139,7 @@ def test_n4_in_the_end_a_reset_is_advised_which_then_helps(bed: Bed, fault: str,
     all_done(bed)
 
 
-def test_j1_a_dead_worker_costs_only_itself(bed: Bed) -> None:
+def test_j1_a_dead_worker_fails_only_itself(bed: Bed) -> None:
     outcome = bed.bootstrap("w1:host-down")
     assert outcome.states == {"cp1": "done", "w1": "failed", "w2": "done"}
     all_done(bed)
@@ -150,7 +150,7 @@ def test_a4_the_policy_is_asked_for_until_it_is_there(bed: Bed) -> None:
     assert "(A5)" not in lines
 
 
-def test_a5_if_it_never_is_the_pods_are_deleted_first(bed: Bed) -> None:
+def test_a5_without_a_policy_the_pods_are_deleted_and_it_is_tried_again(bed: Bed) -> None:
     assert "delete the influxdb and heapster pods (A5)" in "\n".join(all_done(bed, "cp1:influx-stuck"))
 
 

@@ -131,7 +131,7 @@ def check(
     return seen
 
 
-def test_all_that_phases_yield_for_machines_as_they_come() -> None:
+def test_the_model_knows_every_command_for_usual_machines() -> None:
     seen: set[str] = set()
     plain = [
         (stage, family, VARIANTS[0], Choices(purge=True, whole_cluster=False))
@@ -186,7 +186,7 @@ odd_facts = st.fixed_dictionaries(
     changes=odd_facts,
     alone=st.booleans(),
 )
-def test_all_that_phases_yield_for_machines_in_odd_states(
+def test_the_model_knows_every_command_for_unusual_machines(
     stage: str, family: str, name: str, changes: dict[str, object], alone: bool
 ) -> None:
     at = world(stage, family)
@@ -205,13 +205,13 @@ def test_all_that_phases_yield_for_machines_in_odd_states(
         "rm -rf /etc",
     ],
 )
-def test_what_is_not_modelled_fails_loudly(line: str) -> None:
+def test_an_unmodelled_command_fails_loudly(line: str) -> None:
     code, output = shell.run(world("cluster", "apt").machine("cp1"), script.render("test.line", (f"{line} || true",)))
     assert code == shell.NOT_MODELLED
     assert "not modelled" in output.decode()
 
 
-def test_a_script_that_is_not_ours_is_not_guessed_at() -> None:
+def test_an_unknown_script_is_refused() -> None:
     code, output = shell.run(world("fresh", "apt").machine("w1"), "# kubefab: odd\nmain() {\necho x\n}\nmain\n")
     assert code == shell.NOT_MODELLED
     assert b"without its marks" in output
@@ -226,5 +226,5 @@ def test_the_model_never_starts_a_process() -> None:
         ), path
 
 
-def test_undo_folder_is_the_cores() -> None:
+def test_our_state_folder_is_among_the_traces() -> None:
     assert STATE in TRACES

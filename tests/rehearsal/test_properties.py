@@ -69,7 +69,7 @@ def private(outcome: Outcome, words: list[str]) -> None:
     max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(clusters())
-def test_whatever_happens(cluster: tuple[int, dict[str, str]]) -> None:
+def test_any_faults_on_any_cluster(cluster: tuple[int, dict[str, str]]) -> None:
     workers, faults = cluster
     with fresh_bed() as bed:
         first = bed.run(phases.BOOTSTRAP, *(f"{name}:{fault}" for name, fault in faults.items()), workers=workers)
@@ -104,7 +104,7 @@ def test_whatever_happens(cluster: tuple[int, dict[str, str]]) -> None:
     max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(clusters(), st.integers(1, 60))
-def test_reset_after_anything_ends_clean(cluster: tuple[int, dict[str, str]], stop_after: int) -> None:
+def test_reset_after_any_interrupted_run_ends_clean(cluster: tuple[int, dict[str, str]], stop_after: int) -> None:
     """A run with faults, stopped after some scripts, then reset: nothing of a cluster is left, and swap is as it was."""
     workers, faults = cluster
     with fresh_bed() as bed:
@@ -139,7 +139,7 @@ def stopped_run(bed: Bed, after: int, *faults: str, workers: int) -> Outcome:
     max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=3))
-def test_interrupted_again_and_again_it_still_gets_there(stops: list[int]) -> None:
+def test_repeated_interruptions_still_end_in_a_healthy_cluster(stops: list[int]) -> None:
     with fresh_bed() as bed:
         for after in stops:
             stopped = stopped_run(bed, after, workers=2)
@@ -148,7 +148,7 @@ def test_interrupted_again_and_again_it_still_gets_there(stops: list[int]) -> No
         assert bed.bootstrap().result.steps == 0
 
 
-def test_a_planted_secret_is_nowhere_to_be_read() -> None:
+def test_a_planted_secret_is_never_readable() -> None:
     registry = f"REGISTRY=registry.example:5000\nREGISTRY_USER=bot\nREGISTRY_PASSWORD={SECRET}\nREGISTRY_MIRRORS=registry.k8s.io\n"
     for faults in ((), ("cp1:init-hangs",), ("w2:token-expired",), ("w2:registry-no-login",)):
         with fresh_bed(registry) as bed:
@@ -173,7 +173,7 @@ def test_a_planted_secret_is_nowhere_to_be_read() -> None:
                 assert token.split(".")[0] not in outcome.simulation.cluster.tokens, "the run's token is deleted"
 
 
-def test_what_is_kept_here_is_private() -> None:
+def test_local_state_is_private() -> None:
     with fresh_bed() as bed:
         bed.bootstrap()
         for folder, _, files in os.walk(bed.environment.state):

@@ -60,7 +60,7 @@ def one(name: str, **choices: Any) -> Choices:
     return Choices(whole_cluster=False, **choices)
 
 
-def test_a_budget_stops_the_reset_of_its_node_and_each_printed_way_goes_on(bed: Bed) -> None:
+def test_a_budget_stops_its_nodes_reset_and_each_printed_remedy_works(bed: Bed) -> None:
     bed.bootstrap()
     name = shop(bed, minimum=1)
     stopped = bed.reset(on=[name])
@@ -108,7 +108,7 @@ def test_dead_kubelets_are_not_waited_for(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("on", [["all"], ["master", "w1"], ["w2", "cp1"]])
-def test_with_the_control_plane_among_them_all_are_reset_the_first_time(bed: Bed, on: list[str]) -> None:
+def test_a_reset_with_the_control_plane_finishes_in_one_run(bed: Bed, on: list[str]) -> None:
     bed.bootstrap()
     named = {node.name for node in rehearsal_nodes(bed, on)}
     outcome = bed.run([RESET], on=on, choices=Choices(whole_cluster=False))
@@ -123,7 +123,7 @@ def rehearsal_nodes(bed: Bed, on: list[str]) -> tuple[Any, ...]:
         return simulation.environment.select(on)
 
 
-def test_after_the_reset_of_a_node_bootstrap_takes_it_in_again(bed: Bed) -> None:
+def test_after_a_nodes_reset_bootstrap_joins_it_again(bed: Bed) -> None:
     """What every hint says: `fab -H NODE reset`, then `inv cluster.bootstrap`."""
     bed.bootstrap()
     assert bed.reset(on=["w1"]).states == {"w1": "done"}
@@ -141,7 +141,7 @@ def volume() -> list[dict[str, Any]]:
     ]
 
 
-def test_a_cluster_is_told_before_it_is_taken_down(
+def test_the_clusters_contents_are_shown_before_a_reset(
     bed: Bed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bed.bootstrap()
@@ -173,7 +173,7 @@ def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["cp1", "w1"])
-def test_a_bridge_of_another_range_alone_is_deleted_and_nothing_is_reset(bed: Bed, name: str) -> None:
+def test_a_bridge_of_another_range_can_be_deleted_without_a_reset(bed: Bed, name: str) -> None:
     """What the hint says first: `ip link delete cni0` on this node, then the same command."""
     bed.bootstrap()
 
@@ -190,7 +190,7 @@ def test_a_bridge_of_another_range_alone_is_deleted_and_nothing_is_reset(bed: Be
 
 
 @pytest.mark.parametrize("fault", ["cp1:flannel-missing", "cp1:flannel-wrong-range"])
-def test_a_control_plane_whose_api_answered_is_never_said_to_be_reset_alone(bed: Bed, fault: str) -> None:
+def test_no_message_advises_resetting_only_a_control_plane_that_was_up(bed: Bed, fault: str) -> None:
     outcome = bed.bootstrap(fault)
     remedy = outcome.failed["cp1"].remedy
     assert (

@@ -38,7 +38,7 @@ contexts:
 """
 
 
-def test_a_context_of_the_operators_own_of_the_same_name_survives_the_whole_story(tmp_path: Path) -> None:
+def test_the_operators_own_context_of_the_same_name_survives(tmp_path: Path) -> None:
     mine = tmp_path / "kubeconfig"
     mine.write_text(MINE)
     code, output = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--workers", "1", "--kubeconfig")
@@ -131,7 +131,7 @@ def purge(bed: Bed, **more: Any) -> Outcome:
     st.booleans(),
     st.integers(1, 2),
 )
-def test_whatever_was_on_a_machine_is_there_again_after_reset(
+def test_reset_restores_everything_that_was_on_a_machine(
     chosen: set[str], packages: dict[str, str], hold: bool, times: int
 ) -> None:
     with fresh_bed(REGISTRY) as bed:
@@ -146,7 +146,7 @@ def test_whatever_was_on_a_machine_is_there_again_after_reset(
         assert after == before
 
 
-def test_everything_at_once_with_the_reset_killed_after_each_script(bed: Bed) -> None:
+def test_a_reset_killed_after_each_script_still_restores_everything(bed: Bed) -> None:
     before = furnished(bed, FILES, {"containerd.io": "1.0-1"})
     assert set(bed.bootstrap().states.values()) == {"done"}
     for after in range(1, 9):
@@ -173,7 +173,7 @@ def test_everything_at_once_with_the_reset_killed_after_each_script(bed: Bed) ->
     assert after_all["rules"] == before["rules"]
 
 
-def test_a_reset_without_purge_leaves_the_packages_and_a_second_story_still_ends_well(bed: Bed) -> None:
+def test_after_a_reset_without_purge_a_second_cycle_still_restores_everything(bed: Bed) -> None:
     before = furnished(bed, ["/etc/crictl.yaml"], {})
     for _ in range(2):
         assert set(bed.bootstrap().states.values()) == {"done"}
@@ -184,7 +184,7 @@ def test_a_reset_without_purge_leaves_the_packages_and_a_second_story_still_ends
     assert not [path for path in host.files if "kubefab" in path]
 
 
-def test_a_registry_that_was_changed_leaves_no_login_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_registry_leaves_no_login_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     first = Bed(tmp_path, REGISTRY)
     assert set(first.bootstrap().states.values()) == {"done"}
@@ -198,14 +198,14 @@ def test_a_registry_that_was_changed_leaves_no_login_behind(tmp_path: Path, monk
     assert second.bootstrap().result.steps == 0
 
 
-def test_what_apt_would_remove_is_named_and_stays(bed: Bed) -> None:
+def test_packages_that_apt_would_remove_are_named_and_stay(bed: Bed) -> None:
     furnished(bed, [], {"moby-containerd": "1.7-1"})
     outcome = bed.bootstrap()
     assert "in the way: moby-containerd" in outcome.failed["w1"].output
     assert "moby-containerd" in outcome.simulation.hosts["w1"].packages
 
 
-def test_a_disk_of_influxdbs_own_is_emptied_and_the_reset_ends(bed: Bed) -> None:
+def test_reset_empties_influxdbs_own_disk(bed: Bed) -> None:
     assert set(bed.bootstrap().states.values()) == {"done"}
     with rehearsal.running(bed.environment) as simulation:
         host = simulation.hosts["cp1"]
@@ -220,7 +220,7 @@ def test_a_disk_of_influxdbs_own_is_emptied_and_the_reset_ends(bed: Bed) -> None
     assert bed.reset().result.steps == 0
 
 
-def test_selinux_and_what_rpm_puts_aside(bed: Bed) -> None:
+def test_reset_restores_selinux_and_leaves_no_rpmsave(bed: Bed) -> None:
     """The same on EL: SELinux's file says enforcing again, and no .rpmsave of ours is left beside what was there."""
     bed.systems = {"w1": "dnf"}
     with rehearsal.running(bed.environment, workers=1, systems=bed.systems) as simulation:

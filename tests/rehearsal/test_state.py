@@ -19,7 +19,7 @@ from rehearsal.store import Store
 from rehearsal_bed import Bed, inv
 
 
-def test_ports_and_keys_are_the_same_in_the_next_command(bed: Bed) -> None:
+def test_ports_and_keys_stay_the_same_between_commands(bed: Bed) -> None:
     with rehearsal.running(bed.environment) as first:
         ports = {node.name: node.port for node in first.environment.nodes}
         keys = {name: endpoint.host_key.get_base64() for name, endpoint in first.endpoints.items()}
@@ -28,7 +28,7 @@ def test_ports_and_keys_are_the_same_in_the_next_command(bed: Bed) -> None:
         assert {name: endpoint.host_key.get_base64() for name, endpoint in second.endpoints.items()} == keys
 
 
-def test_a_port_that_was_taken_meanwhile_moves_without_alarm(bed: Bed) -> None:
+def test_an_occupied_port_moves_without_a_host_key_warning(bed: Bed) -> None:
     import socket
 
     bed.bootstrap()
@@ -50,7 +50,7 @@ def test_the_same_seed_makes_the_same_machines(bed: Bed, tmp_path: Path) -> None
     assert identities(7) == identities(7) != identities(8)
 
 
-def test_waiting_passes_virtual_time_only(bed: Bed) -> None:
+def test_waiting_uses_virtual_time_only(bed: Bed) -> None:
     with rehearsal.running(bed.environment) as simulation:
         clock = simulation.clock("w1")
         before = clock.now()
@@ -63,14 +63,14 @@ def test_waiting_passes_virtual_time_only(bed: Bed) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no such call")
-def test_one_core_meanwhile_and_all_of_them_again(bed: Bed) -> None:
+def test_a_simulation_uses_one_core_and_restores_the_others(bed: Bed) -> None:
     before = os.sched_getaffinity(0)
     with rehearsal.running(bed.environment):
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
 
 
-def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "state.jsonl"
     store = Store(path)
     store.put({"a": 1})
@@ -87,7 +87,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     last.close()
 
 
-def test_down_forgets_everything(bed: Bed) -> None:
+def test_down_deletes_everything(bed: Bed) -> None:
     bed.bootstrap()
     assert remembered(bed.environment)
     assert rehearsal.down(bed.environment)
@@ -114,7 +114,7 @@ def test_the_newcomers_tour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scripts", [3, 30, 70], ids="after {} scripts".format)
-def test_killed_at_any_moment_the_next_run_takes_up(tmp_path: Path, scripts: int) -> None:
+def test_after_a_kill_at_any_moment_the_next_run_continues(tmp_path: Path, scripts: int) -> None:
     """Each script that a machine ran is one line of what the rehearsal remembers."""
     words = ("cluster.bootstrap", "--env", "rehearsal", "--workers", "6")
     with subprocess.Popen(

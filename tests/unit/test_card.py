@@ -39,7 +39,7 @@ def test_the_manuals_card_of_each_environment(name: str) -> None:
     assert found["InfluxDB"].value.startswith(f"http://{master}:30315")
 
 
-def test_the_datacenters_card_has_not_the_other_environments_token() -> None:
+def test_the_datacenters_card_does_not_show_the_other_environments_token() -> None:
     """The original's mistake: its table for the datacenter repeats aws's token in one description."""
     for name, other in (("datacenter", "aws"), ("aws", "datacenter")):
         text = str(card(of(name), reveal=True))
@@ -60,13 +60,13 @@ def test_todays_release_shows_no_published_token_even_when_asked(name: str) -> N
 
 
 @pytest.mark.parametrize("dashboard", ["headlamp", "kube-web-view"])
-def test_todays_token_is_a_service_accounts_and_ends(dashboard: str) -> None:
+def test_todays_token_belongs_to_a_service_account_and_expires(dashboard: str) -> None:
     token = rows(environment(dashboard=dashboard))["Token"]
     assert token.proof == f"kubectl --context test -n kube-system create token {dashboard} --duration 1h"
     assert "$(kubectl" in rows(environment(dashboard=dashboard))["Header"].proof
 
 
-def test_a_token_that_was_just_made_is_shown_with_its_header() -> None:
+def test_a_new_token_is_shown_with_its_header() -> None:
     found = {line.name: line for line in card(environment(), token="eyJ.a.b")}
     assert found["Token"].value == "eyJ.a.b" and found["Header"].value == "Authorization: Bearer eyJ.a.b"
     assert found["Header"].proof.endswith("https://192.0.2.1:6443/api -H @- <<< 'Authorization: Bearer eyJ.a.b'"), (
@@ -74,7 +74,7 @@ def test_a_token_that_was_just_made_is_shown_with_its_header() -> None:
     )
 
 
-def test_no_secret_is_sent_to_a_server_that_nobody_checked() -> None:
+def test_no_secret_is_sent_to_an_unverified_server() -> None:
     for env in (environment(), environment(kubernetes="1.5", token="abcdef.0123456789abcdef"), of("aws")):
         for line in (*card(env, reveal=True, login="hunter22"), *card(env, reveal=True, token="eyJ.a.b")):
             if "Bearer" in line.proof or "eyJ" in line.proof:
@@ -114,7 +114,7 @@ def test_the_proof_lines_are_shell(tmp_path: Path) -> None:
         assert (ca, sent) == ("CA", f"Authorization: Bearer {wanted}") and wanted not in arguments
 
 
-def test_influxdbs_login_is_told_and_shown_only_when_asked_for() -> None:
+def test_influxdbs_login_is_shown_only_with_reveal() -> None:
     found = rows(environment())
     assert MASKED in found["Login"].value and "--reveal" in found["Login"].value
     assert " -u kubefab http" in found["InfluxDB"].proof, "curl asks for the password"
@@ -128,7 +128,7 @@ def test_influxdbs_login_is_told_and_shown_only_when_asked_for() -> None:
     )
 
 
-def test_a_token_is_made_on_the_control_plane_where_one_can_be() -> None:
+def test_a_token_is_created_on_a_control_plane_that_answers() -> None:
     assert token_command(environment()) == "kubectl -n kube-system create token headlamp --duration 1h"
     for env in (environment(dashboard="none"), environment(kubernetes="1.5")):
         with pytest.raises(UsageError):
@@ -142,15 +142,15 @@ def test_every_address_has_the_line_that_proves_it() -> None:
                 assert line.proof.startswith("curl ") and line.value.split()[0] in line.proof
 
 
-def test_without_dashboard_no_line_and_no_token_of_it() -> None:
+def test_without_a_dashboard_its_line_and_token_are_left_out() -> None:
     assert {"Dashboard", "Token"}.isdisjoint(rows(environment(dashboard="none")))
 
 
-def test_a_release_of_1_5_without_token_says_where_it_belongs() -> None:
+def test_release_1_5_without_a_token_says_where_to_set_it() -> None:
     assert "TEST_TOKEN" in rows(environment(kubernetes="1.5"))["Bearer token"].value
 
 
-def test_settings_move_the_ports() -> None:
+def test_ports_come_from_the_settings() -> None:
     found = rows(environment(api_port="8443", dashboard_port="31000", influxdb_port="31001"))
     assert found["API server"].value.endswith(":8443")
     assert found["Dashboard"].value.endswith(":31000") and ":31001" in found["InfluxDB"].value

@@ -92,7 +92,7 @@ STORIES = [
 
 
 @pytest.mark.parametrize(("runs", "expected"), [story[1:] for story in STORIES], ids=[story[0] for story in STORIES])
-def test_what_is_left_after_several_runs(runs: list[Past], expected: set[str]) -> None:
+def test_only_failed_after_several_runs(runs: list[Past], expected: set[str]) -> None:
     assert unfinished(runs) == expected
 
 
@@ -104,7 +104,7 @@ def _write(folder: Path, number: int, command: str, *events: dict[str, Any], **a
     journal.path.rename(folder / "journal" / f"20260101T00000{number}-1.jsonl")
 
 
-def test_only_failed_reads_the_journals_since_the_last_whole_bootstrap(
+def test_only_failed_reads_the_journals_since_the_last_complete_bootstrap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name: tmp_path)
@@ -131,9 +131,7 @@ def test_only_failed_reads_the_journals_since_the_last_whole_bootstrap(
     )
 
 
-def test_journals_that_do_not_say_what_they_were_for_are_read_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_journals_of_an_earlier_format_are_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name: tmp_path)
     _write(tmp_path, 0, "inv cluster.bootstrap", _node("cp1", "done"), _node("w1", "failed"), _node("w2", "done"))
     assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"]

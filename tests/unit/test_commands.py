@@ -138,7 +138,7 @@ def test_a_refused_release_leaves_no_journal(home: Path) -> None:
     assert "no runs yet" in run("inv", "cluster.history", HOME=str(home)).stdout
 
 
-def test_a_locale_without_our_signs_costs_the_signs_only() -> None:
+def test_a_locale_without_our_symbols_loses_only_the_symbols() -> None:
     done = started("inv", "cluster.plan", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert (done.returncode, done.stderr) == (0, "")
     assert "? prep.modules" in done.stdout
@@ -149,7 +149,7 @@ def test_a_file_that_cannot_be_written_is_named(home: Path) -> None:
     assert done.returncode == 1 and "✗ /proc/nowhere" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_gone_does_not_stop_a_run(home: Path) -> None:
+def test_a_closed_pipe_does_not_stop_a_run(home: Path) -> None:
     shell = f"{shlex.quote(str(BIN / 'inv'))} cluster.bootstrap | head -1; exit ${{PIPESTATUS[0]}}"
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
@@ -266,7 +266,7 @@ def test_the_question_counts_and_names_the_nodes_with_their_addresses(
     ("answer", "code", "message"),
     [(KeyboardInterrupt, 130, "stopped at the question"), (EOFError, 1, "not confirmed"), ("tset", 1, "not confirmed")],
 )
-def test_without_the_name_nothing_is_touched(
+def test_a_reset_without_the_typed_name_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, answer: object, code: int, message: str
 ) -> None:
     with pytest.raises(KubefabError) as caught:

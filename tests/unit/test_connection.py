@@ -69,7 +69,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def test_a_script_runs_and_its_outcome_comes_back(bench: Bench) -> None:
+def test_a_script_returns_its_exit_code_and_output(bench: Bench) -> None:
     seen: list[str] = []
 
     def run(text: str) -> tuple[int, bytes]:
@@ -83,7 +83,7 @@ def test_a_script_runs_and_its_outcome_comes_back(bench: Bench) -> None:
     assert seen == [SCRIPT]
 
 
-def test_a_new_host_key_is_told_once_and_kept_private(bench: Bench) -> None:
+def test_a_new_host_key_is_reported_once_and_stored_privately(bench: Bench) -> None:
     endpoint, node = bench.serve()
     for _ in range(2):
         with bench.connect(node) as connection:
@@ -94,7 +94,7 @@ def test_a_new_host_key_is_told_once_and_kept_private(bench: Bench) -> None:
     again.check(f"[127.0.0.1]:{node.port}", endpoint.host_key)
 
 
-def test_a_changed_host_key_stops_with_the_fix(bench: Bench) -> None:
+def test_a_changed_host_key_stops_with_the_remedy(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as connection:
         connection.root(SCRIPT, 10)
@@ -105,7 +105,7 @@ def test_a_changed_host_key_stops_with_the_fix(bench: Bench) -> None:
     assert endpoint.commands == 1
 
 
-def test_the_kind_of_host_key_that_is_known_is_asked_for(bench: Bench) -> None:
+def test_the_client_asks_for_the_key_type_in_known_hosts(bench: Bench) -> None:
     """Filled by hand with the RSA key alone: the server's newer one, which paramiko likes better, is no changed key."""
     endpoint, node = bench.serve()
     rsa = paramiko.RSAKey.generate(1024)
@@ -118,7 +118,7 @@ def test_the_kind_of_host_key_that_is_known_is_asked_for(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hashed", "pattern", "revoked", "authority"])
-def test_a_key_that_the_file_does_not_vouch_for_gets_no_script(bench: Bench, kind: str) -> None:
+def test_no_script_goes_to_a_host_whose_key_known_hosts_does_not_confirm(bench: Bench, kind: str) -> None:
     endpoint, node = bench.serve()
     host, other = f"[127.0.0.1]:{node.port}", key_from(new_key_seed())
     lines = {
@@ -154,7 +154,7 @@ def behind(bench: Bench, home: Path, way: str) -> tuple[list[Endpoint], Endpoint
     return [end for end, _ in bastions], target, node
 
 
-def test_every_hop_of_proxyjump_shows_a_key_that_we_check(bench: Bench, home: Path) -> None:
+def test_the_host_key_of_every_proxyjump_hop_is_checked(bench: Bench, home: Path) -> None:
     (first, second), target, node = behind(bench, home, "ProxyJump b1,b2")
     group = NodeGroup(bench.environment(node), [node, replace(node, name="w2")], bench.known)
     assert group.of(node).root(SCRIPT, 10)[0] == 0
@@ -175,14 +175,14 @@ def test_every_hop_of_proxyjump_shows_a_key_that_we_check(bench: Bench, home: Pa
 
 
 @pytest.mark.parametrize("way", ["ProxyJump none", "ProxyCommand none", "ProxyJump none\n ProxyCommand false"])
-def test_none_is_no_way_at_all(bench: Bench, home: Path, way: str) -> None:
+def test_proxyjump_none_connects_directly(bench: Bench, home: Path, way: str) -> None:
     (first, _), _, node = behind(bench, home, way)
     with bench.connect(node) as connection:
         assert connection.root(SCRIPT, 10)[0] == 0
     assert not first.links
 
 
-def test_a_bastion_for_every_host_is_not_sent_through_itself(bench: Bench, home: Path) -> None:
+def test_a_bastion_for_all_hosts_is_not_reached_through_itself(bench: Bench, home: Path) -> None:
     (first, _), _, node = behind(bench, home, "ForwardAgent no")
     with (home / ".ssh" / "config").open("a") as config:
         config.write("Host *\n ProxyJump b1\n")
@@ -192,7 +192,7 @@ def test_a_bastion_for_every_host_is_not_sent_through_itself(bench: Bench, home:
     group.close()
 
 
-def test_ssh_jump_goes_before_what_ssh_config_says(bench: Bench, home: Path) -> None:
+def test_ssh_jump_overrides_ssh_config(bench: Bench, home: Path) -> None:
     (first, second), _, node = behind(bench, home, "ProxyCommand false")
     target = replace(node, jump=f"ops@127.0.0.1:{second.port}")
     (home / ".ssh" / "config").write_text("Host nobody\n ProxyCommand false\n")
@@ -202,7 +202,7 @@ def test_ssh_jump_goes_before_what_ssh_config_says(bench: Bench, home: Path) -> 
     group.close()
 
 
-def test_proxycommand_carries_the_link_and_the_key_is_checked_all_the_same(bench: Bench, home: Path) -> None:
+def test_through_proxycommand_the_host_key_is_still_checked(bench: Bench, home: Path) -> None:
     relay = home / "relay.py"
     relay.write_text(RELAY)
     (_, _), target, node = behind(bench, home, f"ProxyCommand {shlex.quote(sys.executable)} {relay} %h %p && true")
@@ -227,14 +227,14 @@ while data := os.read(0, 65536):
 """
 
 
-def test_a_proxyjump_without_a_form_is_refused_with_the_remedy(bench: Bench, home: Path) -> None:
+def test_a_malformed_proxyjump_is_refused_with_a_remedy(bench: Bench, home: Path) -> None:
     _, _, node = behind(bench, home, "ProxyJump a b:c")
     with pytest.raises(UsageError, match="ProxyJump 'a b:c'") as caught:
         bench.connect(node)
     assert "SSH_JUMP" in caught.value.remedy
 
 
-def test_a_key_that_is_not_let_in(bench: Bench) -> None:
+def test_a_client_key_that_the_server_rejects(bench: Bench) -> None:
     endpoint, node = bench.serve()
     endpoint.client_key = key_from(new_key_seed()).get_base64()
     with pytest.raises(Unreachable, match=r"login as ops with key .* was refused") as caught:
@@ -253,7 +253,9 @@ def test_a_refused_connection(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_too_many_open_files_are_ours_not_the_nodes(bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_too_many_open_files_is_reported_as_this_machines_problem(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     def full(connection: Connection) -> socket.socket:
         raise OSError(number, "Too many open files")
 
@@ -266,7 +268,7 @@ def test_too_many_open_files_are_ours_not_the_nodes(bench: Bench, monkeypatch: p
     assert "ulimit -n" in caught.value.remedy
 
 
-def test_a_server_that_never_speaks(bench: Bench) -> None:
+def test_a_silent_server_times_out(bench: Bench) -> None:
     endpoint, node = bench.serve()
     endpoint.silent = True
     bench.settings = replace(bench.settings, connect_timeout=0.3)
@@ -274,7 +276,7 @@ def test_a_server_that_never_speaks(bench: Bench) -> None:
         bench.connect(node).root(SCRIPT, 10)
 
 
-def test_a_link_cut_in_mid_command_says_nothing_of_the_node(bench: Bench) -> None:
+def test_a_connection_cut_during_a_command_is_unreachable_not_failed(bench: Bench) -> None:
     def run(text: str) -> tuple[int, bytes]:
         raise Dropped(b"half of the out")
 
@@ -284,7 +286,7 @@ def test_a_link_cut_in_mid_command_says_nothing_of_the_node(bench: Bench) -> Non
     assert caught.value.message.startswith("w1")
 
 
-def test_after_a_cut_the_same_connection_opens_anew(bench: Bench) -> None:
+def test_after_a_cut_the_same_connection_reconnects(bench: Bench) -> None:
     answers: list[bytes] = []
 
     def run(text: str) -> tuple[int, bytes]:
@@ -301,7 +303,7 @@ def test_after_a_cut_the_same_connection_opens_anew(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 40, len(SCRIPT) // 2, len(SCRIPT) - 6, len(SCRIPT) - 3])
-def test_half_a_script_runs_nothing(bench: Bench, cut: int) -> None:
+def test_an_incomplete_script_runs_nothing(bench: Bench, cut: int) -> None:
     ran: list[str] = []
 
     def run(text: str) -> tuple[int, bytes]:
@@ -331,7 +333,7 @@ def test_a_time_out_names_the_node_and_what_may_still_run(bench: Bench) -> None:
     assert "still run" in caught.value.remedy
 
 
-def test_slow_answers_and_late_closes_lose_nothing(bench: Bench) -> None:
+def test_slow_answers_and_late_closes_lose_no_output(bench: Bench) -> None:
     endpoint, node = bench.serve(run=lambda text: (7, b"late"))
     endpoint.delay, endpoint.linger = 0.1, 0.2
     with bench.connect(node) as connection:
@@ -380,14 +382,14 @@ LET_THROUGH = [
 
 
 @pytest.mark.parametrize("said", SUDO_SAYS)
-def test_what_sudo_says_when_it_refuses(bench: Bench, said: str) -> None:
+def test_each_refusal_of_sudo_is_recognised(bench: Bench, said: str) -> None:
     _, node = bench.serve(run=lambda text: (1, said.encode()))
     with bench.connect(node) as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
         connection.root(SCRIPT, 10)
 
 
 @pytest.mark.parametrize("said", LET_THROUGH)
-def test_a_script_that_failed_by_itself_is_not_taken_for_sudos_refusal(bench: Bench, said: str) -> None:
+def test_a_failed_script_is_not_mistaken_for_a_refusal_by_sudo(bench: Bench, said: str) -> None:
     _, node = bench.serve(run=lambda text: (1, said.encode()))
     with bench.connect(node) as connection:
         assert connection.root(SCRIPT, 10) == (1, said.encode())
@@ -416,7 +418,7 @@ def test_unicode_both_ways(bench: Bench) -> None:
         assert outcome(connection, "test.step", text, 10).output == "준비됨 ✓\n"
 
 
-def test_an_earlier_run_that_still_goes_on(bench: Bench) -> None:
+def test_a_step_of_an_earlier_run_that_is_still_running_is_reported(bench: Bench) -> None:
     _, node = bench.serve(run=lambda text: (75, b"##kubefab 0 75\n"))
     with bench.connect(node) as connection, pytest.raises(StepFailed, match="earlier run's step still goes on"):
         outcome(connection, "test.step", SCRIPT, 10)
@@ -465,7 +467,9 @@ def test_a_bastion_that_is_down_is_named(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("jump", [False, True])
-def test_all_who_wait_for_a_dead_machine_wait_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, jump: bool) -> None:
+def test_threads_that_wait_for_a_dead_machine_share_one_timeout(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, jump: bool
+) -> None:
     tries: list[int] = []
 
     def dead(connection: Connection) -> socket.socket:
@@ -510,7 +514,7 @@ def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("password", ["", "open sesame"])
-def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> None:
+def test_only_one_run_holds_the_run_lock(bench: Bench, password: str) -> None:
     seen: list[str] = []
 
     def run(text: str) -> tuple[int, bytes]:
@@ -537,7 +541,7 @@ def test_the_run_lock_is_held_by_one_at_a_time(bench: Bench, password: str) -> N
         "x: No such file or directory\n",
     ],
 )
-def test_what_a_login_prints_first_does_not_hide_the_run_lock(bench: Bench, chatter: str) -> None:
+def test_a_login_banner_does_not_hide_the_run_lock(bench: Bench, chatter: str) -> None:
     _, node = bench.serve(chatter=chatter)
     with bench.connect(node) as first, bench.connect(node) as second:
         with (
@@ -554,7 +558,7 @@ def test_what_a_login_prints_first_does_not_hide_the_run_lock(bench: Bench, chat
 @pytest.mark.parametrize(
     ("sudo", "password"), [("password", "typo"), ("password", ""), ("denied", "open sesame"), ("denied", "")]
 )
-def test_a_run_lock_that_sudo_refuses_is_said_at_once(bench: Bench, sudo: str, password: str) -> None:
+def test_a_run_lock_that_sudo_refuses_fails_at_once(bench: Bench, sudo: str, password: str) -> None:
     _, node = bench.serve(sudo=sudo, password="open sesame")
     with (
         bench.connect(node, password=password) as connection,
@@ -564,7 +568,7 @@ def test_a_run_lock_that_sudo_refuses_is_said_at_once(bench: Bench, sudo: str, p
         pass
 
 
-def test_a_run_lock_whose_holder_cannot_be_named_is_refused_all_the_same(bench: Bench) -> None:
+def test_a_run_lock_with_an_unknown_holder_is_still_refused(bench: Bench) -> None:
     def run(text: str) -> tuple[int, bytes]:
         if "head" in text:
             raise Dropped
@@ -576,14 +580,14 @@ def test_a_run_lock_whose_holder_cannot_be_named_is_refused_all_the_same(bench: 
         pass
 
 
-def test_a_machine_that_has_no_flock_is_not_locked(bench: Bench) -> None:
+def test_without_flock_a_run_goes_on_without_the_lock(bench: Bench) -> None:
     _, node = bench.serve(lacks="flock")
     with bench.connect(node) as connection, connection.hold("me"):
         assert connection.root(SCRIPT, 10)[0] == 0
 
 
 @pytest.mark.timeout(30)
-def test_a_run_lock_that_never_comes_is_an_error_in_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acquiring_the_run_lock_has_a_time_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fabfile.nodes.connection.LOCK_PATIENCE", -4.5)
     bench.settings = replace(bench.settings, connect_timeout=0.5)
     endpoint, node = bench.serve()
@@ -596,7 +600,7 @@ def test_a_run_lock_that_never_comes_is_an_error_in_time(bench: Bench, monkeypat
         pass
 
 
-def test_the_run_lock_goes_with_its_holder(bench: Bench) -> None:
+def test_the_run_lock_is_released_when_its_holder_disconnects(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second:
         with first.hold("somebody"):
@@ -605,7 +609,7 @@ def test_the_run_lock_goes_with_its_holder(bench: Bench) -> None:
             pass
 
 
-def test_a_link_that_is_opened_again_takes_the_run_lock_again(bench: Bench) -> None:
+def test_a_reconnect_acquires_the_run_lock_again(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         endpoint.drop()
@@ -616,7 +620,7 @@ def test_a_link_that_is_opened_again_takes_the_run_lock_again(bench: Bench) -> N
             pass
 
 
-def test_a_link_whose_run_lock_was_taken_meanwhile_is_not_used(bench: Bench) -> None:
+def test_a_reconnect_fails_when_another_run_holds_the_lock(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         endpoint.drop()
@@ -638,7 +642,7 @@ def let_go(endpoint: Endpoint) -> None:
         next(iter(link.held.values())).close()  # the lock's is the oldest channel
 
 
-def test_a_run_that_was_asleep_does_not_go_on_beside_the_one_that_took_its_lock(bench: Bench) -> None:
+def test_a_suspended_run_stops_if_another_run_took_its_lock(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         first.root(SCRIPT, 10)
@@ -649,7 +653,7 @@ def test_a_run_that_was_asleep_does_not_go_on_beside_the_one_that_took_its_lock(
             first.root(SCRIPT, 10)
 
 
-def test_a_run_that_was_asleep_takes_its_lock_again_if_nobody_had_it(bench: Bench) -> None:
+def test_a_suspended_run_acquires_its_lock_again_if_it_is_still_free(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         let_go(endpoint)
@@ -660,7 +664,7 @@ def test_a_run_that_was_asleep_takes_its_lock_again_if_nobody_had_it(bench: Benc
             pass
 
 
-def test_that_the_lock_is_held_costs_nothing_to_know(bench: Bench) -> None:
+def test_checking_the_lock_needs_no_round_trip(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as connection:
         connection.ensure_held()
@@ -673,9 +677,7 @@ def test_that_the_lock_is_held_costs_nothing_to_know(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("slept", [44, 46])
-def test_after_a_sleep_the_lock_is_not_believed_to_be_held(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, slept: int
-) -> None:
+def test_after_a_suspend_the_lock_counts_as_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch, slept: int) -> None:
     """The channel looks open until the first packet comes back; the clock says that the node has let go by now."""
     endpoint, node = bench.serve()
     with bench.connect(node) as connection, connection.hold("me"):
@@ -715,7 +717,7 @@ def holder(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hol
     return Holder(bench, monkeypatch, tmp_path)
 
 
-def test_the_lock_is_for_root_alone(holder: Holder) -> None:
+def test_only_root_can_use_the_lock_file(holder: Holder) -> None:
     for before in (None, 0o644):
         if before:
             holder.path.chmod(before)
@@ -726,7 +728,7 @@ def test_the_lock_is_for_root_alone(holder: Holder) -> None:
         process.communicate(b"")
 
 
-def test_only_a_holder_of_this_very_run_is_ended(holder: Holder) -> None:
+def test_only_a_lock_holder_of_the_same_run_is_killed(holder: Holder) -> None:
     innocent = subprocess.Popen(["sleep", "60"])
     try:
         holder.path.write_text(f"me\n{innocent.pid}\n")  # the number is another process's by now
@@ -747,7 +749,7 @@ def test_only_a_holder_of_this_very_run_is_ended(holder: Holder) -> None:
         innocent.wait()
 
 
-def test_a_lock_that_another_run_has_had_since_is_not_taken_again(holder: Holder) -> None:
+def test_a_lock_that_another_run_held_meanwhile_is_not_acquired_again(holder: Holder) -> None:
     for owner in ("me", "somebody"):
         process, code = holder.take(owner)
         assert code is None
@@ -762,7 +764,7 @@ def test_a_lock_that_another_run_has_had_since_is_not_taken_again(holder: Holder
     process.communicate(b"")
 
 
-def test_a_link_whose_run_lock_is_gone_is_closed_under_the_commands_on_it(
+def test_losing_the_run_lock_closes_the_connection_and_its_commands(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fabfile.nodes.connection.SIGN_OF_LIFE", 0.05)
@@ -835,7 +837,7 @@ KEEPS = 'main() {\necho ran "$0"; exit 3\n}\nmain\n'  # a script that does not d
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("user", ["ops", "root"])
-def test_no_script_stays_behind_whatever_becomes_of_it(stored: Stored, shell: str, user: str) -> None:
+def test_no_script_file_is_left_behind(stored: Stored, shell: str, user: str) -> None:
     for text, sudo, code in (
         (WHOLE, 'exec "$@"', 3),
         (KEEPS, 'exec "$@"', 3),
@@ -854,7 +856,7 @@ def test_no_script_stays_behind_whatever_becomes_of_it(stored: Stored, shell: st
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_a_file_of_that_name_is_neither_written_to_nor_removed(stored: Stored, shell: str) -> None:
+def test_an_existing_file_of_the_scripts_name_is_not_touched(stored: Stored, shell: str) -> None:
     command = stored.command()
     path = Path(re.findall(r"/tmp/\.kubefab-[0-9a-f]{16}", command)[0])
     for link in (False, True):
@@ -870,7 +872,7 @@ def test_a_file_of_that_name_is_neither_written_to_nor_removed(stored: Stored, s
 
 
 @pytest.mark.parametrize("asks", [True, False])
-def test_a_script_behind_sudos_password_is_roots_from_the_beginning(stored: Stored, asks: bool) -> None:
+def test_with_a_sudo_password_the_script_file_belongs_to_root(stored: Stored, asks: bool) -> None:
     """No file of the login user's, in which a process of theirs could change it; and a password that sudo did not ask for is not run."""
     command = stored.command(password="touch pwned")
     sudo = 'read -r password; [ "$password" = "touch pwned" ] || exit 1; exec "$@"' if asks else 'exec "$@"'
@@ -883,7 +885,7 @@ def test_a_script_behind_sudos_password_is_roots_from_the_beginning(stored: Stor
     assert "touch pwned" not in command
 
 
-def test_a_wrong_sudo_password_is_tried_once_and_no_script_is_sent_after_it(bench: Bench) -> None:
+def test_after_a_wrong_sudo_password_no_script_is_sent(bench: Bench) -> None:
     tried: list[str] = []
     login = Login(lambda text: (0, b""), sudo="password", password="open sesame")
     judge = login._refusal

@@ -29,23 +29,23 @@ Namespace||shop|||
 """
 
 
-def test_ours_are_left_out_and_the_others_are_named_wherever_they_run() -> None:
+def test_only_workloads_of_others_are_listed_on_any_node() -> None:
     assert parse(OURS) == Contents()
     found = parse(THEIRS + OURS)
     pods = ("shop/web-1", "kube-system/backup-1", "monitoring/grafana-1", "default/flannel")
     assert found == Contents(("shop",), pods, ("pv-1",), ("shop/data",))
 
 
-def test_an_answer_without_namespace_default_is_not_known_and_never_nothing() -> None:
+def test_an_answer_without_namespace_default_is_unknown_not_empty() -> None:
     for text in ("", "Pod|shop|web-1|web||\n", "error: x\n", "|||||\n"):
         assert parse(text) is None
 
 
-def test_words_that_are_no_names_are_left_out() -> None:
+def test_invalid_names_are_left_out() -> None:
     assert parse(OURS + "Pod|shop|$(reboot)|||\nPod|a b|x|||\nNamespace||\x1b[2J|||\n") == Contents()
 
 
-def test_it_is_told_in_eighty_columns_with_counts() -> None:
+def test_the_summary_fits_80_columns_and_has_counts() -> None:
     many = "".join(f"Pod|shop|web-{n}-with-a-long-name-of-its-own|web||\n" for n in range(40)) + THEIRS + OURS
     found = parse(many)
     assert found
@@ -62,12 +62,12 @@ def test_it_is_told_in_eighty_columns_with_counts() -> None:
     assert "is not known: the API on cp1 does not answer" in "\n".join(lines(ENV, "the API on cp1 does not answer", ()))
 
 
-def test_a_cut_answer_counts_at_least() -> None:
+def test_a_truncated_answer_says_at_least() -> None:
     found = parse(("x" * LIMIT) + "\n" + THEIRS + OURS)
     assert found and found.cut and "at least 4 pods" in "\n".join(lines(ENV, found, ()))
 
 
-def test_a_node_is_a_stranger_by_name_and_address() -> None:
+def test_a_node_is_foreign_by_name_and_address() -> None:
     other = {**api_node("w9"), "status": {"addresses": [{"type": "InternalIP", "address": "10.9.9.9"}]}}
     renamed = {**api_node("old"), "status": {"addresses": [{"type": "InternalIP", "address": "10.2.0.11"}]}}
     control = control_plane(ENV, nodes=(api_node("cp1"), other, renamed))

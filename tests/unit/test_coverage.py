@@ -19,7 +19,7 @@ IDS = re.findall(
 )
 
 
-def test_every_id_of_the_digest_once_and_in_order() -> None:
+def test_every_id_of_the_digest_appears_once_in_order() -> None:
     assert [row.id for row in ROWS] == IDS
 
 
@@ -40,5 +40,5 @@ def test_modules_tests_and_commands_exist(row: Row) -> None:
     assert (fab[1] if fab else row.types.split()[1]) in known
 
 
-def test_the_table_names_all() -> None:
+def test_the_table_lists_every_id() -> None:
     assert table().count("\n") == len(ROWS) + 1

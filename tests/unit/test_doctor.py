@@ -95,7 +95,7 @@ def with_probe(all_of_them: tuple[Patient, ...], name: str, **changes: Any) -> t
 
 
 @pytest.mark.parametrize("make", [patients, running])
-def test_quiet_when_fine(make: Any) -> None:
+def test_no_finding_on_healthy_machines(make: Any) -> None:
     found = [f for those in judged(make()).values() for f in those]
     assert found == []
 
@@ -120,7 +120,7 @@ FACTS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("code", "severity", "changes"), FACTS, ids=[row[0] for row in FACTS])
-def test_facts(code: str, severity: str, changes: dict[str, Any]) -> None:
+def test_findings_from_facts(code: str, severity: str, changes: dict[str, Any]) -> None:
     found = judged(with_facts(patients(), "w1", **changes))
     assert code in found, sorted(found)
     assert found[code][0].severity == severity
@@ -128,14 +128,14 @@ def test_facts(code: str, severity: str, changes: dict[str, Any]) -> None:
     assert found[code][0].evidence
 
 
-def test_a_rehearsal_is_told_of_a_nat_address_too() -> None:
+def test_a_rehearsal_reports_a_nat_address_too() -> None:
     env = environment(simulated="yes")
     assert judged(with_facts(patients(env), "w1", links={"eth0": Link("eth0", ("10.9.9.9/16",), 1500)}), env)[
         "KF-NET-ADDRESS"
     ]
 
 
-def test_systemd_resolved_is_no_loop() -> None:
+def test_systemd_resolveds_stub_is_not_a_dns_loop() -> None:
     assert judged(with_facts(patients(), "w1", resolvers=("127.0.0.53",))) == {}
 
 
@@ -171,7 +171,7 @@ PROBES: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("code", "severity", "changes"), PROBES, ids=[row[0] for row in PROBES])
-def test_what_only_the_doctor_asks(code: str, severity: str, changes: dict[str, Any]) -> None:
+def test_findings_from_the_doctors_own_questions(code: str, severity: str, changes: dict[str, Any]) -> None:
     found = judged(with_probe(patients(), "w1", **changes))
     assert code in found, sorted(found)
     assert (found[code][0].severity, found[code][0].nodes) == (severity, ("w1",))
@@ -207,7 +207,7 @@ def test_an_image_without_a_host_is_docker_hubs() -> None:
     assert not {"influxdb", "influxdb:1.8", "flannel"} & {*asked.registries, *asked.names}
 
 
-def test_the_same_failure_is_told_once_however_long_it_took() -> None:
+def test_the_same_failure_is_reported_once_whatever_its_duration() -> None:
     some = patients()
     for name, took in (("cp1", "0 ms"), ("w1", "12 ms"), ("w2", "4001 milliseconds")):
         some = with_probe(
@@ -218,7 +218,7 @@ def test_the_same_failure_is_told_once_however_long_it_took() -> None:
     assert [f.nodes for f in merged(judged(some)["KF-SRC-PACKAGES"], ["cp1", "w1", "w2"])] == [("cp1", "w1", "w2")]
 
 
-def test_what_stands_behind_a_redirect_is_looked_for_behind_it() -> None:
+def test_a_redirect_is_followed_to_its_target() -> None:
     """`curl -I` without -L answers 302 there, as if all were well."""
     dead = Answer(302, 0.2, "curl: (6) Could not resolve host: prod-cdn.packages.k8s.io")
     (found,) = judged(with_probe(patients(), "w1", http={**PROBE.http, SOURCE: dead}))["KF-SRC-PACKAGES"]
@@ -260,7 +260,7 @@ def test_a_cluster_in_use(code: str, severity: str, facts: dict[str, Any], probe
     assert found[code][0].remedy
 
 
-def test_containerds_own_configuration_is_no_fault_before_install() -> None:
+def test_containerds_default_configuration_is_fine_before_install() -> None:
     """containerd.io ships with the CRI plugin off: so it is after a reset, which gives that configuration back."""
     silent = {"containerd": {"cri": "unknown service runtime.v1.RuntimeService", "SystemdCgroup": "false"}}
     files = {"/etc/containerd/config.toml": Digest("00", "644")}
@@ -291,7 +291,7 @@ def test_flannel_on_the_wrong_interface_and_a_node_not_ready() -> None:
     assert "cni plugin not initialized" in found["KF-API-NOTREADY"][0].evidence
 
 
-def test_leftovers_outside_a_cluster_are_an_error_and_ours_are_not() -> None:
+def test_leftovers_are_an_error_outside_a_cluster_only() -> None:
     left = with_facts(patients(), "w1", links={**nic(ENV.workers[0]), "flannel.1": Link("flannel.1")})
     chart = Chart(ENV, with_facts(left, "cp1", api_ready=True, ca_hash=CA), now=NOW)
     codes = {f.code for f in cluster(chart, chart.patients[1])} | {f.code for f in refusals(chart, chart.patients[1])}
@@ -319,13 +319,13 @@ def test_firewall_rules_alone_are_a_warning_whose_remedy_is_a_reboot() -> None:
         ),
     ],
 )
-def test_a_machine_that_is_not_as_ours_should_be_is_one_finding(node: str, changes: dict[str, Any], code: str) -> None:
+def test_a_machine_that_contradicts_its_identity_is_one_finding(node: str, changes: dict[str, Any], code: str) -> None:
     found = judged(with_facts(patients(), node, **changes))
     owner = {c for c in found if c.startswith(("KF-OWN", "KF-OLD", "KF-STOP"))}
     assert owner == {code} and len(found[code]) == 1 and found[code][0].severity == ERROR and found[code][0].remedy
 
 
-def test_a_stranger_is_told_only_when_every_node_was_examined() -> None:
+def test_an_unknown_node_is_reported_only_when_all_nodes_were_examined() -> None:
     """Kubernetes knows nodes by host name, which is not hosts.env's name for them: that of an unexamined node is unknown."""
     hosts = {"cp1": "ip-10-2-0-1", "w1": "ip-10-2-0-11", "w2": "ip-10-2-0-12"}
     listed = [api_node(host) for host in hosts.values()]
@@ -364,7 +364,7 @@ def test_an_unreachable_node_is_a_finding_and_a_partial_answer_a_note() -> None:
     assert found["KF-DOC-UNOBSERVED"][0].severity == ERROR
 
 
-def test_what_was_cut_short_is_said_and_of_which_node() -> None:
+def test_an_incomplete_examination_names_the_node_and_what_is_missing() -> None:
     """Whatever round a node did not answer, the report names that node and what of it was not examined."""
     node, facts = ENV.workers[0], fresh("w1")
     slow = StepFailed("w1: no end within 75 s", "")
@@ -377,7 +377,7 @@ def test_what_was_cut_short_is_said_and_of_which_node() -> None:
     assert [(f.nodes, f.evidence) for f in found] == [(("w1",), "not examined: certificates: openssl is not installed")]
 
 
-def test_a_node_that_falls_silent_between_two_rounds_is_no_closed_port() -> None:
+def test_a_node_that_goes_silent_between_rounds_is_not_a_closed_port() -> None:
     members = {n.name: wires.Member(n) for n in ENV.nodes}
     up = wires.parse_listen("@@ tool perl\nup udp 8472\nready\n@@ end\n")
     there = {"w1": up, "w2": up}
@@ -401,7 +401,7 @@ def test_a_node_that_falls_silent_between_two_rounds_is_no_closed_port() -> None
     assert [f.nodes for f in matrix.findings(ENV, rows[:2], {})] == [("w2",), ("w1",)]
 
 
-def test_a_ping_through_the_overlay_outweighs_a_datagram_that_a_nodes_own_firewall_dropped() -> None:
+def test_an_answered_overlay_ping_outweighs_a_dropped_datagram() -> None:
     """The datagram ends at the machine behind the tunnel, whose INPUT may be closed; pods' packets are forwarded."""
     members = {n.name: wires.Member(n, "10.44.1.0", 1500, 1450) for n in ENV.nodes}
     test, there = (
@@ -427,7 +427,7 @@ def test_clock_skew_is_against_the_median_and_not_less_than_its_error() -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 30), st.floats(0, 1))
-def test_exec_latency_is_accounted_for(offset: float, latency: float, share: float) -> None:
+def test_exec_latency_is_part_of_the_clock_error(offset: float, latency: float, share: float) -> None:
     """Wherever in the exchange the node read its clock, the true offset lies within the reading's error."""
     read = clocks.reading(1000.0, 1000.0 + latency, 1000.0 + latency * share + offset)
     assert abs(read.offset - offset) <= read.error + 1e-6
@@ -467,7 +467,7 @@ def judge(
         (judge("no-answer", kind="mtu"), matrix.UNTESTED, "ping is not answered"),
     ],
 )
-def test_one_pair(result: matrix.Result, state: str, word: str) -> None:
+def test_the_verdict_on_one_pair(result: matrix.Result, state: str, word: str) -> None:
     assert result.state == state
     assert word in result.detail
 
@@ -542,7 +542,7 @@ def test_real_packets(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert s.connect_ex(("127.0.0.1", tcp)) != 0, "the listener has gone"
 
 
-def test_without_a_tool_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_python_or_perl_nothing_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wires, "FOLDER", str(tmp_path / "f"))
     listening = wires.parse_listen(
         run(wires.listen_script(wires.Member(ENV.workers[0], tcp=(1,)), [8472], ("no-such-tool",)), tmp_path)

@@ -85,7 +85,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> tuple[
     ],
     ids=["plain", "deaf", "deaf-child", "deaf-in-a-pipe"],
 )
-def test_a_section_that_hangs_costs_only_itself(hanging: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_section_that_hangs_delays_no_other(hanging: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that does not hear SIGTERM. What it had said until then is kept."""
     mine = f"sleep 60.{os.getpid()}"  # others may sleep on this machine
     hanging = hanging.replace("sleep 60", mine)
@@ -96,7 +96,7 @@ def test_a_section_that_hangs_costs_only_itself(hanging: str, tmp_path: Path, mo
     assert not [line for line in left.splitlines() if line in (mine, f"bash -c echo begun; {hanging}")]
 
 
-def test_what_there_is_no_time_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sections_skipped_for_lack_of_time_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, took = run(tmp_path, monkeypatch, **{f"s{n}": "echo begun; sleep 60" for n in range(9)})
     assert len(files) == 9
     assert files["s0"] == "begun\n(cut off after 1 s)\n"
@@ -104,12 +104,12 @@ def test_what_there_is_no_time_for_is_named(tmp_path: Path, monkeypatch: pytest.
     assert took < 7
 
 
-def test_the_script_ends_before_the_connection_gives_it_up() -> None:
+def test_the_script_ends_before_the_connections_timeout() -> None:
     assert evidence.ENOUGH + evidence.SECTION + 5 <= evidence.TIMEOUT
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-def test_its_answer_is_read() -> None:
+def test_the_answer_is_split_into_sections() -> None:
     lines = "\n".join(f"echo '@@ {name}'; echo {name} says" for name in ("machine", "kubelet.log")) + "\necho '@@ end'"
     output = subprocess.run(["bash"], input=lines, text=True, capture_output=True).stdout
     assert evidence.parse(output) == {"machine": "machine says\n", "kubelet.log": "kubelet.log says\n"}
@@ -127,7 +127,7 @@ def test_the_index_points_to_the_likeliest_cause_and_says_who_was_not_asked() ->
     assert "None of the known failures" in evidence.index(ENV, {"w1/machine.txt": "all well"}, {}, 0.0)
 
 
-def test_what_is_over_since_is_told_apart() -> None:
+def test_a_problem_that_has_ended_is_marked() -> None:
     log = SWAP + "\nfine" * 60
     page = evidence.index(ENV, {"w1/kubelet.log.txt": log}, {}, 0.0)
     assert page.index("None of the known failures shows now") < page.index("Seen earlier") < page.index("swap is on")
@@ -135,12 +135,12 @@ def test_what_is_over_since_is_told_apart() -> None:
     assert [(c.place, c.earlier) for c in both] == [("w2/kubelet.log.txt and 1 more", False)]
 
 
-def test_a_healthy_cluster_shows_nothing() -> None:
+def test_the_index_of_a_healthy_cluster_is_empty() -> None:
     text = "failCgroupV1: false\nDiskPressure         False   KubeletHasNoDiskPressure     kubelet has no disk pressure\nevictionHard: {}"
     assert evidence.clues({"cp1/nodes.txt": text}) == []
 
 
-def test_planted_secrets_come_out_of_everything() -> None:
+def test_planted_secrets_are_masked_in_every_file() -> None:
     secret = register("correct-horse-battery")
     planted = f"password {secret}\nbase64 {base64.b64encode(secret.encode()).decode()}\ntoken abcdef.0123456789abcdef\n"
     planted += (
@@ -171,7 +171,9 @@ class _Group:
         return 0, f"@@ kubelet.log\n{self.name}\n@@ end\n".encode()
 
 
-def test_a_dead_node_is_named_and_the_rest_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_node_is_named_and_the_others_are_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name: tmp_path)
     files, unreachable = {}, {}
     for node in ENV.nodes:  # one by one: the stand-in keeps no state a node

@@ -13,7 +13,7 @@ from fabfile.views.calendar import DAY, Date, lines, parse, script
 NOW = 1_790_000_000.0
 
 
-def test_the_answer_is_read() -> None:
+def test_the_answer_is_parsed() -> None:
     dates = parse(
         "cert /etc/kubernetes/pki/ca.crt 2036-09-18 12:00:00Z\ncert /x.crt\ntoken abcdef 2026-11-25T12:00:00Z\ntoken ghijkl \nnoise\n"
     )
@@ -37,7 +37,7 @@ def test_the_answer_is_read() -> None:
         ((Date("cert", "a.crt", 0),), []),
     ],
 )
-def test_what_is_told(dates: tuple[Date, ...], words: list[str]) -> None:
+def test_the_calendar_warns_by_remaining_time(dates: tuple[Date, ...], words: list[str]) -> None:
     text = "\n".join(lines({"cp1": dates, "w1": ()}, NOW))
     assert all(word in text for word in words), text
     assert bool(text) == bool(words)

@@ -45,7 +45,7 @@ def test_a_fresh_machine(name: str, os_id: str, version: str, codename: str, hos
     assert facts.unit("kubelet") == facts.unit("never heard of") == Unit(False, False)
 
 
-def test_what_only_ubuntu_showed() -> None:
+def test_facts_that_differ_on_ubuntu() -> None:
     facts = parse_facts(recorded("ubuntu-24.04"))
     assert facts.swaps == ("/swap.img",)
     assert facts.fstab_swaps == ("/swap.img none swap sw 0 0",)
@@ -56,7 +56,7 @@ def test_what_only_ubuntu_showed() -> None:
     assert facts.links["ens5"].addresses == ("10.2.3.117/20", "fe80::84d:1ff:fe02:3/64")
 
 
-def test_what_only_rocky_showed() -> None:
+def test_facts_that_differ_on_rocky() -> None:
     facts = parse_facts(recorded("rocky-9"))
     assert facts.os_like == ("rhel", "centos", "fedora")
     assert facts.nft_tables == ("ip flannel-ipv4",)
@@ -100,7 +100,7 @@ def test_a_worker() -> None:
 
 
 @pytest.mark.parametrize("name", ["debian-12", "ubuntu-24.04", "rocky-9", "control-plane", "worker"])
-def test_an_answer_cut_short_is_no_answer(name: str) -> None:
+def test_a_truncated_answer_is_refused(name: str) -> None:
     """Half a truth would be acted on: no prefix of an answer is accepted."""
     whole = recorded(name)
     for cut in [0, 1, len(whole) // 2, *range(len(whole) - 120, len(whole) - len("@@ end\n"))]:
@@ -119,7 +119,7 @@ def test_any_text_is_refused_with_a_value_or_lookup_error(text: str) -> None:
 
 @settings(max_examples=200)
 @given(st.sampled_from(["debian-12", "ubuntu-24.04", "rocky-9"]), st.data())
-def test_a_line_that_is_garbled_never_crashes_otherwise(name: str, data: st.DataObject) -> None:
+def test_a_garbled_line_raises_no_other_error(name: str, data: st.DataObject) -> None:
     lines = recorded(name).splitlines(keepends=True)
     number = data.draw(st.integers(0, len(lines) - 2))
     lines[number] = data.draw(st.text(max_size=30)) + "\n"
@@ -180,7 +180,9 @@ eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 9001
     ],
     ids=["ip of Ubuntu 16.04", "ifconfig of Ubuntu 16.04", "ifconfig of today"],
 )  # fmt: skip
-def test_links_where_ip_knows_no_json(text: str, expected: dict[str, tuple[tuple[str, ...], int, bool]]) -> None:
+def test_links_from_an_ip_command_without_json(
+    text: str, expected: dict[str, tuple[tuple[str, ...], int, bool]]
+) -> None:
     assert {name: (link.addresses, link.mtu, link.up) for name, link in parse_links(text).items()} == expected
 
 
@@ -267,7 +269,7 @@ def test_mounts_below_the_kubelets_folder_with_what_they_show(tmp_path: Path) ->
     ]
 
 
-def test_scripts_that_a_broken_link_left_are_swept(tmp_path: Path) -> None:
+def test_scripts_left_by_a_broken_connection_are_deleted(tmp_path: Path) -> None:
     """Only files of our name's exact form, the login user's own, and old: one may just be on its way."""
     line = next(
         line
@@ -305,6 +307,6 @@ def test_scripts_that_a_broken_link_left_are_swept(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == left
 
 
-def test_looking_alone_sweeps_nothing() -> None:
+def test_observing_deletes_no_scripts() -> None:
     head = observe_script(control_plane=False, files=[]).split('if [ -n "$settle" ]')[0]
     assert "settle=''" in head and "-delete" not in head

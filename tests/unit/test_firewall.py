@@ -78,19 +78,19 @@ NAMES_A_CHAIN = {
 
 
 @pytest.mark.parametrize("line", THEIRS)
-def test_what_is_somebody_elses_stays(line: str) -> None:
+def test_rules_of_others_stay(line: str) -> None:
     assert less(f"*filter\n{line}\nCOMMIT\n") == f"*filter\n{line}\nCOMMIT\n"
 
 
 @pytest.mark.parametrize("line", OURS)
-def test_what_is_the_clusters_goes(line: str) -> None:
+def test_the_clusters_rules_are_removed(line: str) -> None:
     """A chain of the portmap plugin has no name of a network in it: it is ours by the rule that jumps there."""
     table = "*nat\n" + "".join(f"{one}\n" for one in (OURS if line in NAMES_A_CHAIN else [line])) + "COMMIT\n"
     assert less(table) == "*nat\nCOMMIT\n"
     assert count(table) == table.count("\n") - 2
 
 
-def test_a_chain_of_the_same_name_in_another_table_is_another_one() -> None:
+def test_chains_are_told_apart_by_table() -> None:
     theirs = "*filter\n:CNI-4f00 - [0:0]\n-A CNI-4f00 -j RETURN\nCOMMIT\n"
     assert less(f"*nat\n{OURS[10]}\nCOMMIT\n{theirs}") == f"*nat\nCOMMIT\n{theirs}"
 
@@ -113,7 +113,9 @@ FOREIGN = st.lists(st.one_of(st.sampled_from(THEIRS), comments()), max_size=12)
 
 @settings(max_examples=40, deadline=None)
 @given(FOREIGN, st.lists(st.sampled_from(OURS), max_size=8, unique=True), st.randoms(use_true_random=False))
-def test_any_mix_loses_exactly_ours(foreign: list[str], cluster: list[str], chance: random.Random) -> None:
+def test_from_any_mix_exactly_our_rules_are_removed(
+    foreign: list[str], cluster: list[str], chance: random.Random
+) -> None:
     ours = [*cluster, OURS[7], OURS[10]] if set(cluster) & NAMES_A_CHAIN else cluster
     mixed = [*((line, False) for line in foreign), *((line, True) for line in ours)]
     chance.shuffle(mixed)
@@ -133,7 +135,7 @@ def test_a_rule_set_without_the_clusters_chains_comes_back_byte_for_byte(foreign
     assert (less(text), count(text)) == (text, 0)
 
 
-def test_what_is_counted_is_what_is_taken_out() -> None:
+def test_the_count_equals_the_number_of_removed_rules() -> None:
     assert firewall.PROGRAM in observe_script(control_plane=False, files=())
     line = firewall.without_ours("ip6tables")
     assert firewall.PROGRAM in line
@@ -142,7 +144,7 @@ def test_what_is_counted_is_what_is_taken_out() -> None:
     assert "'" not in firewall.PROGRAM, "it is quoted in the shell"
 
 
-def test_the_line_runs_as_it_is(tmp_path: Path) -> None:
+def test_the_whole_command_line_runs_in_bash(tmp_path: Path) -> None:
     """With stand-ins for iptables: the administrator's rules come back, and a rule set that has none of ours is not restored at all."""
     folder, saved, restored = tmp_path, tmp_path / "saved", tmp_path / "restored"
     for name, text in {

@@ -39,7 +39,7 @@ def floor(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PRODUCT)))
-def test_an_import_goes_down_only(path: Path) -> None:
+def test_imports_go_down_only(path: Path) -> None:
     mine = FLOORS.index(floor(path))
     for module in imported(path):
         if module[0] == "fabfile":

@@ -53,7 +53,7 @@ def test_host_names_that_a_node_can_have(good: str) -> None:
         SHELL,
     ],
 )
-def test_host_names_that_none_can_have(bad: str) -> None:
+def test_host_names_that_are_impossible(bad: str) -> None:
     with pytest.raises(FormError, match=r"hostname .* is not a node's name") as refused:
         Hostname(bad)
     assert "hostnamectl" in refused.value.remedy
@@ -78,20 +78,20 @@ def test_host_names_that_none_can_have(bad: str) -> None:
         ["10.44.1.0"],
     ],
 )
-def test_addresses_that_are_none(bad: object) -> None:
+def test_invalid_addresses(bad: object) -> None:
     for form in (forms.address, forms.interface, forms.network):
         with pytest.raises(FormError):
             form(bad)
 
 
 @pytest.mark.parametrize("bad", ["", "-1", "1e9", "1.5", "٣", "²", "9" * 10_000, "0x10", " 1", "1\n"])
-def test_numbers_that_are_none(bad: str) -> None:
+def test_invalid_numbers(bad: str) -> None:
     with pytest.raises(FormError):
         forms.number(bad, "cpus")
 
 
 @pytest.mark.parametrize("bad", ["inf", "-inf", "nan", "1e999", "9" * 13, "-1", "", "1.", "253402300800"])
-def test_times_that_are_none(bad: str) -> None:
+def test_invalid_times(bad: str) -> None:
     with pytest.raises(FormError):
         forms.seconds(bad, "clock")
 
@@ -127,7 +127,7 @@ def test_times_that_are_none(bad: str) -> None:
         "python",
     ],
 )
-def test_json_that_is_too_much(bad: str) -> None:
+def test_json_beyond_the_limits(bad: str) -> None:
     with pytest.raises(FormError):
         forms.data(bad, "nodes")
 
@@ -150,7 +150,7 @@ def test_nodes_of_another_shape(bad: object) -> None:
         forms.items(json.dumps({"items": [bad]}), forms.NODE, "nodes")
 
 
-def test_what_has_no_form_is_not_there() -> None:
+def test_a_value_with_a_wrong_format_is_left_out() -> None:
     (seen,) = forms.items(
         json.dumps({"items": [node(spec={"podCIDR": "10.44.1.0/24", "evil": "$(id)"}, more=1)]}), forms.NODE, "nodes"
     )
@@ -270,9 +270,7 @@ PIECES = st.one_of(
     st.sampled_from(ANSWERS),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 200), PIECES), min_size=1, max_size=4),
 )
-def test_whatever_a_node_says_its_facts_have_their_form_or_are_refused(
-    name: str, changes: list[tuple[int, int, str]]
-) -> None:
+def test_any_answer_gives_valid_facts_or_is_refused(name: str, changes: list[tuple[int, int, str]]) -> None:
     lines = answer(name).split("\n")
     for place, column, piece in changes:
         at = place % len(lines)
@@ -287,7 +285,7 @@ def test_whatever_a_node_says_its_facts_have_their_form_or_are_refused(
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_nodes_really_said_has_its_form(name: str) -> None:
+def test_recorded_answers_are_valid(name: str) -> None:
     fitting(parse_facts(answer(name)))
 
 
@@ -301,7 +299,7 @@ def test_a_file_whose_content_looks_like_a_section_is_refused() -> None:
 
 
 @given(st.text())
-def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
+def test_control_characters_are_removed(text: str) -> None:
     for shown in (clean(text), clean(ACTING + text), line(text), line(text + ACTING)):
         assert not re.search(
             "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", shown
@@ -310,7 +308,7 @@ def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
         assert clean(shown) == shown
 
 
-def test_what_people_write_stays() -> None:
+def test_ordinary_text_in_any_language_stays() -> None:
     text = "두 줄\n\tand a tab: café “quoted” — 100 % ✓"
     assert clean(text) == text
     assert (
@@ -321,7 +319,7 @@ def test_what_people_write_stays() -> None:
 
 
 @given(st.text(), st.integers(2, 200))
-def test_a_line_is_one_and_bounded(text: str, limit: int) -> None:
+def test_a_line_stays_one_line_of_limited_length(text: str, limit: int) -> None:
     told = line(text, limit)
     assert "\n" not in told
     assert len(told) <= limit

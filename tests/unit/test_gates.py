@@ -15,7 +15,7 @@ def never() -> bool:
     return False
 
 
-def test_an_open_gate_lets_through_at_the_time_at_which_it_opened() -> None:
+def test_an_open_gate_returns_the_time_at_which_it_opened() -> None:
     gates = Gates()
     gates.open("master", at=12.5)
     assert gates.wait("master", never) == 12.5
@@ -23,7 +23,7 @@ def test_an_open_gate_lets_through_at_the_time_at_which_it_opened() -> None:
     assert not gates.settled("network")
 
 
-def test_a_failed_gate_turns_away_with_its_reason() -> None:
+def test_a_failed_gate_raises_its_reason() -> None:
     gates = Gates()
     gates.fail("master", "cp1 (master failed)")
     with pytest.raises(Blocked, match=r"cp1 \(master failed\)"):
@@ -35,7 +35,7 @@ def test_a_stop_ends_the_waiting() -> None:
         Gates().wait("master", lambda: True)
 
 
-def test_everybody_who_waits_is_let_through() -> None:
+def test_an_opened_gate_lets_all_waiting_threads_through() -> None:
     gates, passed = Gates(), []
     threads = [Thread(target=lambda: passed.append(gates.wait("m", never))) for _ in range(20)]
     for thread in threads:
@@ -46,7 +46,7 @@ def test_everybody_who_waits_is_let_through() -> None:
     assert passed == [3.0] * 20
 
 
-def test_a_stop_reaches_those_who_wait_already() -> None:
+def test_a_stop_reaches_threads_that_are_already_waiting() -> None:
     gates, stop, ended = Gates(), Event(), []
 
     def wait() -> None:
@@ -63,7 +63,7 @@ def test_a_stop_reaches_those_who_wait_already() -> None:
 
 
 @given(st.lists(st.sampled_from(["open", "fail one", "fail two"]), min_size=1))
-def test_the_first_word_counts(words: list[str]) -> None:
+def test_the_first_outcome_of_a_gate_is_final(words: list[str]) -> None:
     gates = Gates()
     for word in words:
         gates.open("g") if word == "open" else gates.fail("g", word)

@@ -195,7 +195,7 @@ EMPTIED = [
 
 @PROPERTY
 @given(st.sampled_from(EMPTIED), records, choices, sets(st.sampled_from(["init-started", "initialised"])))
-def test_an_etcd_that_was_emptied_costs_no_node_anything(
+def test_an_emptied_etcd_leads_to_no_step_on_any_node(
     change: dict[str, Any], record: Record, chosen: Choices, marks: frozenset[str]
 ) -> None:
     """Neither is the control plane started, nor a worker taken off it, by any phase that builds."""
@@ -214,7 +214,7 @@ def test_an_etcd_that_was_emptied_costs_no_node_anything(
     sets(st.sampled_from(MARKS)),
     choices,
 )
-def test_etcds_data_go_only_where_kubeadms_manifest_says_that_they_are_its_own(
+def test_etcd_data_are_deleted_only_with_kubeadms_manifest_as_proof(
     facts: NodeFacts, data: frozenset[str], marks: frozenset[str], chosen: Choices
 ) -> None:
     for traces in (facts.traces, facts.traces - {"/etc/kubernetes/manifests/etcd.yaml"}):
@@ -232,7 +232,7 @@ def test_etcds_data_go_only_where_kubeadms_manifest_says_that_they_are_its_own(
 
 @PROPERTY
 @given(st.sampled_from(["w1", "w2", "cp1"]), st.sampled_from(["10.2.0.11", "10.2.0.12", "10.2.0.1"]), st.booleans())
-def test_a_node_is_taken_out_of_the_cluster_only_by_its_own_machine(hostname: str, address: str, named: bool) -> None:
+def test_only_the_machine_itself_removes_its_node_from_the_cluster(hostname: str, address: str, named: bool) -> None:
     facts = replace(
         member(ENV),
         hostname=hostname,
@@ -251,7 +251,7 @@ def test_a_node_is_taken_out_of_the_cluster_only_by_its_own_machine(hostname: st
     assert ("delete node w1" in text) == ("w1" in (hostname, facts.identity.hostname))
 
 
-def test_foreign_by_its_name_goes_on_and_no_further_than_it_was_said() -> None:
+def test_naming_a_foreign_node_permits_exactly_that_node() -> None:
     theirs = replace(member(OTHER), identity=identity(OTHER, "w1"))
     for named, expected in ((frozenset({"w2"}), False), (frozenset({"w1"}), True)):
         found = actions(theirs, "w1", None, Record(), Choices(whole_cluster=False, foreign=named))
@@ -259,7 +259,7 @@ def test_foreign_by_its_name_goes_on_and_no_further_than_it_was_said() -> None:
         assert not [line for action in found for line in lines(action) if action.phase != "reset"]
 
 
-def test_what_is_broken_is_ours_all_the_same() -> None:
+def test_a_broken_machine_of_ours_is_still_ours() -> None:
     """A cluster whose etcd was lost can be taken back."""
     control = replace(control_plane(ENV), uid=OTHER_UID)
     assert judge(ENV, ENV.control_plane, control, None, Record(UID)).kind == Kind.BROKEN
@@ -269,7 +269,7 @@ def test_what_is_broken_is_ours_all_the_same() -> None:
     )
 
 
-def test_what_lives_of_something_else_is_not_emptied_even_by_its_name() -> None:
+def test_a_running_foreign_service_is_never_emptied() -> None:
     for others in (("unit k3s.service",), ("path /var/snap/microk8s",)):
         facts = fresh("w1", others=others, links=links("cni0"))
         found = actions(facts, "w1", None, Record(), Choices(foreign=frozenset({"w1"})))

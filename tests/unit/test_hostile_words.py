@@ -83,7 +83,7 @@ def in_many_states(name: Hostname) -> Iterator[tuple[NodeFacts, str, NodeFacts]]
 
 
 @pytest.mark.parametrize("kubernetes", ["1.36", "1.5"])
-def test_a_host_name_that_slipped_through_would_still_be_quoted(kubernetes: str) -> None:
+def test_a_host_name_with_an_invalid_format_is_still_quoted(kubernetes: str) -> None:
     env = environment(kubernetes=kubernetes, token="abcdef.0123456789abcdef") if kubernetes == "1.5" else ENV
     seen = 0
     for facts, node, control in in_many_states(forged(CANARY)):
@@ -114,9 +114,7 @@ PIECES = st.sampled_from(
     st.sampled_from(["control-plane", "worker", "debian-12"]),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 60), PIECES), min_size=1, max_size=3),
 )
-def test_whatever_a_node_says_no_shell_line_of_any_node_holds_it(
-    name: str, changes: list[tuple[int, int, str]]
-) -> None:
+def test_no_words_of_a_node_reach_any_shell_line(name: str, changes: list[tuple[int, int, str]]) -> None:
     """But a host name, an image and a name in the API, which have a form that no shell acts on."""
     lines = (RECORDED / f"{name}.txt").read_text().split("\n")
     for place, column, piece in changes:
@@ -143,7 +141,7 @@ def test_whatever_a_node_says_no_shell_line_of_any_node_holds_it(
 EVIL = "10.44.1.0\ntouch canary"
 
 
-def test_an_address_that_is_none_makes_no_member() -> None:
+def test_an_invalid_address_makes_no_member() -> None:
     node = ENV.nodes[1]
     for bad in (EVIL, "$(touch canary)", "10.44.1.0 touch"):
         with pytest.raises(FormError):
@@ -182,14 +180,14 @@ def test_a_line_of_the_pair_tests_is_never_a_command(tmp_path: Path) -> None:
         "mtu a b c \n@@ end",
     ],
 )
-def test_answers_of_the_pair_tests_that_are_nonsense(said: str) -> None:
+def test_invalid_answers_of_the_pair_tests(said: str) -> None:
     tried = wires.parse_try(said)
     assert all(seen.isdigit() and len(seen) < 10 for seen in tried.mtu.values())
     wires.parse_listen(f"@@ tool python3\nup tcp {'9' * 5000}\nbusy udp x\nready\n")
     wires.parse_gather(f"got {'9' * 5000} nonce w1\ngot 1 nonce w1\x1b[2J\n@@ end", "nonce")
 
 
-def test_remedies_for_a_shell_quote_what_a_node_named() -> None:
+def test_remedies_quote_the_names_that_a_node_reported() -> None:
     control = control_plane(ENV, members=("cp1",))
     facts = replace(control, nodes=(*control.nodes, {"metadata": {"name": CANARY}, "status": {}}))
     probe = Probe(
@@ -209,7 +207,7 @@ def test_remedies_for_a_shell_quote_what_a_node_named() -> None:
         )
 
 
-def test_a_check_that_fails_over_one_node_costs_only_itself() -> None:
+def test_a_check_that_crashes_on_one_node_stops_no_other_check() -> None:
     def check() -> Iterator[object]:
         yield "one"
         raise OverflowError("cannot convert \x1b[2J float infinity to integer")

@@ -50,7 +50,7 @@ PATTERNS = [
 
 
 @pytest.mark.parametrize(("hosts", "asked", "found"), PATTERNS)
-def test_a_line_speaks_of_the_hosts_that_openssh_says(tmp_path: Path, hosts: str, asked: str, found: bool) -> None:
+def test_a_line_matches_the_hosts_that_openssh_matches(tmp_path: Path, hosts: str, asked: str, found: bool) -> None:
     keys = known(tmp_path, line(hosts))
     keys.check(asked, RIGHT)
     if found:
@@ -73,7 +73,7 @@ def test_openssh_itself_agrees(tmp_path: Path, hosts: str, asked: str, found: bo
 
 
 @given(st.text("ab.*?!,1", min_size=1, max_size=8), st.text("ab.1", min_size=1, max_size=6))
-def test_a_negated_pattern_never_speaks_for_its_host(pattern: str, host: str) -> None:
+def test_a_negated_pattern_never_matches_its_host(pattern: str, host: str) -> None:
     text = f"{pattern},!{host} {RIGHT.get_name()} {RIGHT.get_base64()}"
     assert not any(entry.matches([canonical(host)]) for entry in parse(text, Path("k")))
 
@@ -93,7 +93,7 @@ def test_a_revoked_key_is_refused_whatever_else_the_file_says(tmp_path: Path) ->
     keys.check("192.0.2.99", THIRD)
 
 
-def test_a_certificate_authority_is_no_reason_to_believe_a_key(tmp_path: Path) -> None:
+def test_a_certificate_authority_line_confirms_no_key(tmp_path: Path) -> None:
     keys = known(tmp_path, "# ours\n" + line("*.example", RIGHT, "@cert-authority"))
     with pytest.raises(KeyRefused, match=r"known_hosts:2 trusts it by a certificate authority") as caught:
         keys.check("a.example", OTHER)
@@ -105,7 +105,7 @@ def test_a_certificate_authority_is_no_reason_to_believe_a_key(tmp_path: Path) -
     keys.check("a.example", OTHER)
 
 
-def test_comments_blanks_and_remarks_are_what_they_are(tmp_path: Path) -> None:
+def test_comments_blank_lines_and_remarks_are_ignored(tmp_path: Path) -> None:
     keys = known(tmp_path, f"# filled by hand in May\n\n   # more\n\t{line(HOST).strip()} root@console of May\n")
     keys.check(HOST, RIGHT)
     with pytest.raises(KeyRefused, match="CHANGED"):
@@ -120,21 +120,21 @@ WHOLE = line(HOST).strip()
     f"|1|abc|def ssh-ed25519 {RIGHT.get_base64()}", f"{HOST} ssh-ed25519 {base64.b64encode(RIGHT.asbytes()[:19]).decode()}", f"{HOST} 1024 35 12345678901",
     f"{HOST} ssh-ed25519 {'A' * 40}", "somebody wrote a remark without its hash", f"@revoked {HOST}",
 ])  # fmt: skip
-def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_line_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(KubefabError, match=r"known_hosts:2: this line cannot be read") as caught:
         known(tmp_path, f"{WHOLE}\n{text}\n")
     assert caught.value.remedy
 
 
 @given(st.integers(1, len(WHOLE) - 1))
-def test_no_cut_line_is_ever_read(cut: int) -> None:
+def test_a_truncated_line_is_refused(cut: int) -> None:
     """A power failure leaves any beginning of a line: it is refused, or it is the whole."""
     with pytest.raises(KubefabError):
         parse(WHOLE[:cut], Path("k"))
 
 
 @given(st.text(max_size=120))
-def test_any_text_is_read_or_refused_in_words(text: str) -> None:
+def test_any_text_is_read_or_refused_with_a_message(text: str) -> None:
     try:
         for entry in parse(text, Path("k")):
             entry.matches(["a"])
@@ -142,13 +142,13 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
         assert ":" in error.message
 
 
-def test_a_file_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_binary_file_is_refused_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "known_hosts").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(KubefabError, match="cannot be read"):
         KnownHosts(tmp_path / "known_hosts")
 
 
-def test_what_is_added_stands_on_a_line_of_its_own(tmp_path: Path) -> None:
+def test_an_added_key_gets_a_line_of_its_own(tmp_path: Path) -> None:
     keys = known(tmp_path, line("a.example").rstrip("\n"))
     keys.check("2001:DB8::1", OTHER)
     lines = keys.path.read_text().splitlines()
@@ -162,7 +162,7 @@ def test_what_is_added_stands_on_a_line_of_its_own(tmp_path: Path) -> None:
     assert "line 2" in caught.value.remedy
 
 
-def test_the_kinds_that_are_known_are_asked_for(tmp_path: Path) -> None:
+def test_the_known_key_types_are_requested(tmp_path: Path) -> None:
     keys = known(tmp_path, line(HOST, RSA) + line("b.example") + line("b.example", RSA) + line("*", OTHER, "@revoked"))
     assert keys.algorithms(HOST) == ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
     assert keys.algorithms("b.example") == ("ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")

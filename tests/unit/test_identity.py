@@ -129,7 +129,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("name", "node", "facts", "control", "record", "kind", "words"), CASES, ids=[case[0] for case in CASES]
 )
-def test_whose_is_it(
+def test_the_verdict_on_a_machine(
     name: str, node: str, facts: NodeFacts, control: NodeFacts | None, record: Record, kind: Kind, words: str
 ) -> None:
     verdict = judge(ENV, next(n for n in ENV.nodes if n.name == node), facts, control, record)
@@ -149,11 +149,11 @@ def test_whose_is_it(
         (identity(ENV, "w1").text(), identity(ENV, "w1")),
     ],
 )
-def test_an_identity_file_is_data(text: str, expected: Identity) -> None:
+def test_an_identity_file_is_parsed_as_data(text: str, expected: Identity) -> None:
     assert parse_identity(text) == expected
 
 
-def test_the_record_is_kept_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_record_is_stored_and_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert identities.recall(ENV) == NONE
     identities.remember(ENV, KNOWN.now(OTHER_UID))
@@ -179,5 +179,5 @@ def test_the_record_is_kept_and_forgotten(tmp_path: Path, monkeypatch: pytest.Mo
         ({"metadata": {"name": "w1"}, "status": {}}, False),
     ],
 )
-def test_a_node_object_is_a_machine_by_more_than_its_name(node_object: object, expected: bool) -> None:
+def test_a_node_object_matches_a_machine_by_more_than_its_name(node_object: object, expected: bool) -> None:
     assert identities.is_machine(node_object, ENV.workers[0], installed(ENV, "w1")) == expected

@@ -95,7 +95,7 @@ def test_names_are_those_that_containerd_lists(written: str, listed: str) -> Non
     assert images.full(listed) == listed
 
 
-def test_a_repository_is_the_name_alone() -> None:
+def test_a_repository_is_the_name_without_tag_and_digest() -> None:
     assert images.repository("10.2.0.5:5000/a/pause:3.10") == "10.2.0.5:5000/a/pause"
     assert images.repository(f"busybox@{digest(1)}") == "docker.io/library/busybox"
 
@@ -105,7 +105,7 @@ def test_a_repository_is_the_name_alone() -> None:
         st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}:[a-z0-9]{1,5}", fullmatch=True), st.integers(0, 2**256 - 1)
     )
 )
-def test_a_file_that_was_written_is_read_as_it_was(found: dict[str, int]) -> None:
+def test_a_written_lock_file_is_read_back_unchanged(found: dict[str, int]) -> None:
     pins = {images.full(name): digest(number) for name, number in found.items()}
     assert images.parse(images.render(pins)) == (pins, [] if pins else images.parse("")[1])
 
@@ -157,7 +157,7 @@ def test_our_manifests_name_every_image_by_digest(tmp_path: Path) -> None:
             assert pin == recipe_for(env).pins[images.full(tag)], image
 
 
-def test_the_sandbox_is_named_by_digest_alone(tmp_path: Path) -> None:
+def test_the_sandbox_image_has_a_digest_and_no_tag(tmp_path: Path) -> None:
     """With a tag beside it, containerd compares it with no reference that it has, and the kubelet may prune it."""
     recipe = recipe_for(pinning(tmp_path))
     assert f'sandbox = "registry.k8s.io/pause@{recipe.pin(recipe.pause)}"' in recipe.containerd_config().content
@@ -195,7 +195,7 @@ def test_a_worker_checks_what_a_worker_may_run(tmp_path: Path) -> None:
     assert "kube-apiserver" not in text
 
 
-def test_an_image_that_differs_is_fetched_anew_where_nothing_runs_yet(tmp_path: Path) -> None:
+def test_a_different_image_is_pulled_again_where_nothing_runs_yet(tmp_path: Path) -> None:
     env = pinning(tmp_path)
     found = actions(phases.REGISTRY, env, holding(env, installed(env, "cp1"), kube_apiserver=digest(999)))
     assert commands(found).count("crictl pull") == 1
@@ -203,7 +203,7 @@ def test_an_image_that_differs_is_fetched_anew_where_nothing_runs_yet(tmp_path: 
 
 
 @pytest.mark.parametrize("phase", [phases.MASTER, phases.JOIN])
-def test_kubeadm_alone_does_not_get_past_the_check(phase: Phase, tmp_path: Path) -> None:
+def test_master_or_join_alone_still_checks_the_images(phase: Phase, tmp_path: Path) -> None:
     env = pinning(tmp_path)
     name = "cp1" if phase is phases.MASTER else "w1"
     control = control_plane(env)
@@ -238,7 +238,7 @@ def test_etcds_tag_is_the_one_that_the_nodes_kubeadm_lists(tmp_path: Path) -> No
     assert "etcd:9.9.9-0" in stop.reason
 
 
-def test_a_partial_file_is_taken_and_a_strict_one_is_not(tmp_path: Path) -> None:
+def test_a_partial_lock_file_is_accepted_unless_it_is_strict(tmp_path: Path) -> None:
     env = pinning(tmp_path, without="headlamp")
     assert recipe_for(env).unlisted() == ("ghcr.io/headlamp-k8s/headlamp:v0.45.0",)
     assert actions(phases.REGISTRY, env, holding(env, installed(env, "cp1"))) == []
@@ -252,12 +252,12 @@ def test_etcd_is_named_also_when_its_tag_is_not_yet_known(tmp_path: Path) -> Non
     assert "registry.k8s.io/etcd" in recipe_for(pinning(tmp_path, without="etcd")).unlisted()
 
 
-def test_without_a_file_nothing_is_asked_and_nothing_is_said() -> None:
+def test_without_a_lock_file_digests_are_not_observed() -> None:
     assert recipe_for(environment()).unlisted() == ()
     assert "digests=''" in observe_script(control_plane=True, files=[])
 
 
-def test_1_5_is_not_concerned(tmp_path: Path) -> None:
+def test_release_1_5_ignores_the_lock_file(tmp_path: Path) -> None:
     env = pinning(tmp_path)
     assert recipe_for(replace(env, settings=replace(env.settings, kubernetes="1.5"))).pins == {}
 
@@ -274,7 +274,7 @@ def test_a_plan_shows_each_check_once(tmp_path: Path) -> None:
 # --- written from a cluster
 
 
-def test_a_cluster_by_tags_is_written_down_whole(tmp_path: Path) -> None:
+def test_a_cluster_that_runs_tags_is_locked_completely(tmp_path: Path) -> None:
     pinned = pinning(tmp_path, without="busybox")
     env = environment()
     seen = {n.name: holding(pinned, installed(env, n.name)) for n in env.nodes}
@@ -283,7 +283,7 @@ def test_a_cluster_by_tags_is_written_down_whole(tmp_path: Path) -> None:
     assert found.missing == ("docker.io/library/busybox:1.37",)
 
 
-def test_what_runs_by_digest_is_read_from_the_manifests(tmp_path: Path) -> None:
+def test_images_that_run_by_digest_are_read_from_the_manifests(tmp_path: Path) -> None:
     env = environment()
     template = {
         "spec": {"containers": [{"image": f"{env.settings.influxdb_image}@{digest(5)}"}, {"image": "no/digest:1"}]}
@@ -305,7 +305,7 @@ def test_nodes_that_disagree_are_named(tmp_path: Path) -> None:
     assert image not in found.pins
 
 
-def test_a_lock_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_lock_file_is_replaced_atomically(tmp_path: Path) -> None:
     target = tmp_path / "images.lock"
     target.write_text("old")
     digests.write(target, "new\n")

@@ -89,7 +89,7 @@ MANUAL = {
 
 
 @pytest.mark.parametrize("name", MANUAL)
-def test_the_manuals_environments_are_there_whole(name: str) -> None:
+def test_the_manuals_environments_are_complete(name: str) -> None:
     control, workers, cidr, token = MANUAL[name]
     env = load(name, variables={})
     assert (env.control_plane.host, env.control_plane.address, env.control_plane.instance) == control
@@ -103,7 +103,7 @@ def test_the_manuals_environments_are_there_whole(name: str) -> None:
     assert all(node.behind_nat for node in env.nodes)
 
 
-def test_a_token_of_the_inventory_is_a_secret_from_then_on() -> None:
+def test_a_token_in_the_inventory_is_registered_as_a_secret() -> None:
     load("aws", variables={})
     assert mask("kubeadm join --token=b00af9.5fcddc13c9193dd1 x") == "kubeadm join --token=[secret] x"
 
@@ -114,7 +114,7 @@ def test_every_environment_of_the_repository_loads() -> None:
         load(name, variables={})
 
 
-def test_without_a_name_it_is_the_rehearsal_or_what_the_variable_says() -> None:
+def test_without_a_name_the_environment_is_the_variables_or_the_rehearsal() -> None:
     assert load(None, variables={}).name == "rehearsal"
     assert load(None, variables={"KUBEFAB_ENV": "AWS"}).name == "aws"
     assert load("datacenter", variables={"KUBEFAB_ENV": "aws"}).name == "datacenter"
@@ -193,7 +193,7 @@ def test_a_range_that_is_too_narrow_is_named_by_its_line_and_a_default_by_its_en
     assert "hosts.env:1: API_PORT 6443 is taken" in complaint(project(GOOD.replace("10.2.0.1", "10.2.0.1 port=6443")))
 
 
-def test_all_problems_come_in_one_message_each_with_file_line_and_remedy(project: Callable[..., Path]) -> None:
+def test_one_message_lists_all_problems_with_file_line_and_remedy(project: Callable[..., Path]) -> None:
     text = GOOD + "A_POD_CDIR=1\nA_WORKER_2=192.0.2.2\n\n# a comment\nA_TOKEN=short\nA_FORKS=none\n"
     found = complaint(project(text))
     for line in ("hosts.env:4:", "hosts.env:5:", "hosts.env:8:", "hosts.env:9:"):
@@ -214,11 +214,11 @@ def test_a_missing_file_is_named_with_where_it_was_expected(project: Callable[..
     assert f"expected at {folder}/hosts.env" in complaint(folder)
 
 
-def test_a_file_in_another_encoding_is_said_so(project: Callable[..., Path]) -> None:
+def test_a_file_in_another_encoding_is_reported(project: Callable[..., Path]) -> None:
     assert "is not UTF-8" in complaint(project(b"A_CONTROL_PLANE=192.0.2.1 # caf\xe9\n"))
 
 
-def test_room_for_every_node_in_the_pod_cidr(project: Callable[..., Path]) -> None:
+def test_pod_cidr_must_have_room_for_every_node(project: Callable[..., Path]) -> None:
     workers = "".join(f"A_WORKER_{n}=192.0.2.{n + 10}\n" for n in range(2, 6))
     found = complaint(project(GOOD.replace("10.44.0.0/16", "10.44.0.0/22") + workers))
     assert "has room for 4 nodes, the inventory has 6" in found
@@ -241,7 +241,7 @@ def test_later_layers_win_key_by_key(project: Callable[..., Path]) -> None:
     assert env.settings.retention == "4d"
 
 
-def test_an_environments_own_key_beats_the_common_one(project: Callable[..., Path]) -> None:
+def test_an_environments_own_key_overrides_the_common_one(project: Callable[..., Path]) -> None:
     env = load("a", project=project("RETENTION=1d\n" + GOOD + "A_RETENTION=7d\n"), variables={})
     assert env.settings.retention == "7d"
 
@@ -265,7 +265,7 @@ def test_a_problem_in_a_variable_names_the_variable(project: Callable[..., Path]
     assert "environment variable KUBEFAB_FORKS" in complaint(project(), variables={"KUBEFAB_FORKS": "many"})
 
 
-def test_a_path_is_read_from_beside_its_file(project: Callable[..., Path]) -> None:
+def test_a_relative_path_starts_at_its_file(project: Callable[..., Path]) -> None:
     folder = project(GOOD + "A_SSH_KEY=key\n", key="x")
     assert load("a", project=folder, variables={}).control_plane.key == str(folder / "key")
 
@@ -288,7 +288,7 @@ def test_ssh_may_go_to_an_ipv6_address_and_the_cluster_is_ipv4(project: Callable
     assert (env.control_plane.host, env.endpoint) == ("2001:db8::1", "10.2.0.1:6443")
 
 
-def test_export_and_quotes_and_comments_are_dotenvs(project: Callable[..., Path]) -> None:
+def test_export_quotes_and_comments_are_read_as_dotenv_does(project: Callable[..., Path]) -> None:
     text = "# first\nexport A_CONTROL_PLANE='192.0.2.1 name=x' # why\nA_KUBELET_CONFIG='{\"maxPods\": 50}'\n"
     env = load("a", project=project(text), variables={})
     assert env.control_plane.name == "x"
@@ -357,7 +357,7 @@ def test_any_other_name_is_a_usage_error(name: str) -> None:
         assert "Nodes: cp1, w1" in error.remedy
 
 
-def test_a_node_that_is_called_like_a_number_alias_is_meant_by_it(project: Callable[..., Path]) -> None:
+def test_a_nodes_own_name_wins_over_a_number_alias(project: Callable[..., Path]) -> None:
     env = load("a", project=project('A_CONTROL_PLANE=192.0.2.1\nA_WORKER_1="192.0.2.2 name=slave2"\n'), variables={})
     assert [n.name for n in env.select(["slave2"])] == ["slave2"]
 
@@ -394,7 +394,7 @@ def _load_or_complain(text: str) -> None:
 FORMS = "A_REGISTRY=r.example:5000\nA_REGISTRY_USER=me\nA_REGISTRY_PASSWORD='{}'\n"
 
 
-def test_a_password_is_the_maskers_in_every_form_as_soon_as_it_is_read(project: Callable[..., Path]) -> None:
+def test_a_password_is_registered_in_every_encoding_when_it_is_read(project: Callable[..., Path]) -> None:
     password = "corr'ect \"horse/" + os.urandom(4).hex()
     text = FORMS.format(password.replace("'", "\\'"))
     environment = load("a", project=project(GOOD, hosts__local__env=text), variables={})
@@ -411,7 +411,7 @@ def test_a_password_is_the_maskers_in_every_form_as_soon_as_it_is_read(project: 
     assert mask(f'Authorization = ["Basic {login}"]').count(login) == 0
 
 
-def test_a_password_is_not_told_by_a_problem_beside_it(project: Callable[..., Path]) -> None:
+def test_a_problem_on_another_line_does_not_show_a_password(project: Callable[..., Path]) -> None:
     folder = project(
         GOOD
         + "A_PACKAGES_URL='https://m.example/pass word/s3cr3t-of-a-problem'\nA_REGISTRY_PASSWORD=s3cr3t-of-a-problem\n"
@@ -428,7 +428,7 @@ def test_a_password_that_is_too_short_to_be_masked_is_refused(project: Callable[
 @pytest.mark.parametrize(
     ("mode", "told"), [(0o600, False), (0o644, True), (0o640, True), (0o666, True), (0o400, False)]
 )
-def test_a_file_of_secrets_that_others_can_read_is_told_once(
+def test_a_secrets_file_that_others_can_read_is_reported_once(
     project: Callable[..., Path], mode: int, told: bool
 ) -> None:
     folder = project(GOOD, hosts__local__env=FORMS.format("long-enough") + "A_TOKEN=abcdef.0123456789abcdef\n")
@@ -461,12 +461,12 @@ def test_a_file_without_secrets_may_be_read_by_all(project: Callable[..., Path])
         ("169.254.169.254", "a link-local address"), ("::", "every machine's address"), ("ff02::1", "a multicast address"), ("fe80::1", "a link-local address"),
     ],
 )  # fmt: skip
-def test_an_address_that_no_machine_has_is_refused(project: Callable[..., Path], address: str, why: str) -> None:
+def test_an_address_that_no_machine_can_have_is_refused(project: Callable[..., Path], address: str, why: str) -> None:
     assert f"A_WORKER_1: {address} is {why}" in complaint(project(GOOD.replace("192.0.2.2", address)))
     assert f"A_CONTROL_PLANE: {address} is {why}" in complaint(project(GOOD.replace("10.2.0.1", address)))
 
 
-def test_loopback_is_no_clusters_address_but_a_simulated_ones(project: Callable[..., Path]) -> None:
+def test_loopback_is_allowed_only_in_simulated_environments(project: Callable[..., Path]) -> None:
     said = complaint(project(GOOD.replace("10.2.0.1", "127.0.0.1")))
     assert "cp1: its peers would use 127.0.0.1, which is each machine's own" in said
     load("a", project=project(GOOD.replace("10.2.0.1", "127.0.0.1") + "A_SIMULATED=yes\n"), variables={})
@@ -482,7 +482,7 @@ def test_packages_over_http_need_a_fingerprint(project: Callable[..., Path], whi
     load("a", project=project(GOOD + bare + "A_KUBERNETES=1.5\n"), variables={})
 
 
-def test_a_machine_in_two_environments_is_told(tmp_path: Path) -> None:
+def test_a_machine_in_two_environments_is_reported(tmp_path: Path) -> None:
     (tmp_path / "hosts.env").write_text(
         "PROD_CONTROL_PLANE=203.0.113.1 private=10.0.0.1\nPROD_WORKER_1=10.0.0.2\n"
         "STAGING_CONTROL_PLANE=10.0.0.9\nSTAGING_WORKER_1=10.0.0.1\nSTAGING_WORKER_2=10.0.0.8\n"

@@ -101,7 +101,7 @@ def test_a_file_and_its_mode_come_back(node: Node) -> None:
     assert node.state() == before
 
 
-def test_what_was_not_there_goes_and_its_folders_with_it(node: Node) -> None:
+def test_a_new_file_is_removed_with_its_new_folders(node: Node) -> None:
     node.put("/etc/containerd/conf.d/gpu.toml", "")
     before = node.state()
     node.write(ours(HOSTS), ours(CRICTL))
@@ -109,7 +109,7 @@ def test_what_was_not_there_goes_and_its_folders_with_it(node: Node) -> None:
     assert node.state() == before
 
 
-def test_the_second_writing_does_not_take_ours_for_the_original(node: Node) -> None:
+def test_a_second_write_keeps_the_first_original(node: Node) -> None:
     node.put(CONFIG, "theirs\n")
     before = node.state()
     for number in (1, 2, 2, 1):
@@ -118,7 +118,7 @@ def test_the_second_writing_does_not_take_ours_for_the_original(node: Node) -> N
     assert node.state() == before
 
 
-def test_a_link_comes_back_as_one_and_what_it_led_to_is_as_it_was(node: Node) -> None:
+def test_a_symbolic_link_is_restored_and_its_target_unchanged(node: Node) -> None:
     node.put("/etc/real.toml", "theirs\n")
     node.file(CONFIG).parent.mkdir()
     node.file(CONFIG).symlink_to("../real.toml")
@@ -130,7 +130,7 @@ def test_a_link_comes_back_as_one_and_what_it_led_to_is_as_it_was(node: Node) ->
     assert node.state() == before
 
 
-def test_what_somebody_changed_since_is_left_and_said(node: Node) -> None:
+def test_a_file_that_others_changed_since_is_kept_and_reported(node: Node) -> None:
     node.put(CONFIG, "theirs\n")
     node.write(ours(CONFIG))
     node.put(CONFIG, "written by us 1\nand by nvidia\n")
@@ -139,7 +139,7 @@ def test_what_somebody_changed_since_is_left_and_said(node: Node) -> None:
     assert node.file(CONFIG).read_text() == "written by us 1\nand by nvidia\n"
 
 
-def test_somebodys_change_that_we_write_over_is_put_aside(node: Node) -> None:
+def test_a_change_by_others_is_saved_before_we_overwrite_it(node: Node) -> None:
     node.put(CONFIG, "theirs\n")
     node.write(ours(CONFIG))
     node.put(CONFIG, "edited\n")
@@ -149,7 +149,7 @@ def test_somebodys_change_that_we_write_over_is_put_aside(node: Node) -> None:
     assert node.file(CONFIG).read_text() == "theirs\n"
 
 
-def test_a_packages_own_file_is_not_what_was_there_before(node: Node) -> None:
+def test_a_file_that_our_package_installed_is_not_an_original(node: Node) -> None:
     """dpkg puts it there in our installation: reset leaves it with the package, and takes nothing back where the package took it along."""
     node.run([keeping.look(CONFIG)])
     node.put(CONFIG, "stock\n")
@@ -166,7 +166,7 @@ def test_a_packages_own_file_is_not_what_was_there_before(node: Node) -> None:
     assert not node.file(CONFIG).exists()
 
 
-def test_of_a_second_cluster_on_the_machine_the_packages_file_is_still_the_packages(node: Node) -> None:
+def test_a_second_cluster_still_knows_the_packages_own_file(node: Node) -> None:
     """After a reset without --purge the note of before the first installation is what says so."""
     node.put(CONFIG, "stock\n")
     node.put(keeping.NOTE, f"none {node.file(CONFIG)}\n")
@@ -176,7 +176,7 @@ def test_of_a_second_cluster_on_the_machine_the_packages_file_is_still_the_packa
     assert not node.file(CONFIG).exists()
 
 
-def test_a_file_that_a_package_takes_along_comes_back(node: Node) -> None:
+def test_a_file_that_a_package_removal_deletes_is_restored(node: Node) -> None:
     node.put("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--v=4\n")
     before = node.state()
     node.run([keeping.look("/etc/default/kubelet")])
@@ -187,14 +187,14 @@ def test_a_file_that_a_package_takes_along_comes_back(node: Node) -> None:
     assert node.state() == before
 
 
-def test_a_file_of_an_earlier_kubefab_is_known_by_its_first_line(node: Node) -> None:
+def test_a_file_of_an_earlier_kubefab_is_recognised_by_its_first_line(node: Node) -> None:
     node.put(CONFIG, f"{keeping.HEAD}\nversion = 3\n")
     node.write(ours(CONFIG))
     node.give_back()
     assert not node.file(CONFIG).exists()
 
 
-def test_a_registry_of_before_goes_and_the_new_one_stays(node: Node) -> None:
+def test_the_former_registrys_files_go_and_the_new_ones_stay(node: Node) -> None:
     old, new = (
         "/etc/containerd/certs.d/old.example:5000/hosts.toml",
         "/etc/containerd/certs.d/new.example:5000/hosts.toml",
@@ -233,7 +233,7 @@ def test_only_plain_paths(path: str) -> None:
         max_size=5,
     )
 )
-def test_what_a_node_says_of_kept_files_is_states_by_plain_paths(lines: list[str]) -> None:
+def test_a_nodes_list_of_kept_files_is_validated(lines: list[str]) -> None:
     for path, state in keeping.parse_kept(lines).items():
         assert state in ("ours", "back", "changed", "gone")
         assert keeping.look(path)
@@ -251,7 +251,7 @@ FOUND = st.dictionaries(st.sampled_from(PATHS), st.tuples(TEXTS, st.sampled_from
     st.integers(0, 60),
     st.integers(0, 40),
 )
-def test_whatever_was_there_comes_back_even_when_each_part_is_killed_once(
+def test_originals_are_restored_even_if_each_part_is_killed_once(
     tmp_path_factory: pytest.TempPathFactory,
     found: dict[str, tuple[str, int]],
     writings: list[tuple[str, int]],

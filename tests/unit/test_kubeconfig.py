@@ -79,18 +79,18 @@ def test_a_first_cluster_makes_the_file(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_key_is_a_secret_from_then_on(path: Path) -> None:
+def test_the_client_key_is_registered_as_a_secret(path: Path) -> None:
     kubeconfig.merge(path, ENV, ADMIN)
     assert KEY[:12] not in mask(KEY)
 
 
-def test_merging_again_replaces_and_does_not_pile_up(path: Path) -> None:
+def test_merging_again_replaces_our_entries(path: Path) -> None:
     kubeconfig.merge(path, ENV, ADMIN)
     kubeconfig.merge(path, ENV, ADMIN)
     assert [len(read(path)[key]) for key in kubeconfig.LISTS] == [1, 1, 1]
 
 
-def test_a_backup_of_the_file_before_is_kept_as_private(path: Path) -> None:
+def test_the_backup_of_the_former_file_is_private(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("apiVersion: v1\nkind: Config\n")
     path.chmod(0o644)
@@ -101,7 +101,7 @@ def test_a_backup_of_the_file_before_is_kept_as_private(path: Path) -> None:
     assert {p.name for p in path.parent.iterdir()} == {"config", "config.before-kubefab"}
 
 
-def test_removing_takes_out_only_ours(path: Path) -> None:
+def test_removing_removes_only_our_entries(path: Path) -> None:
     kubeconfig.merge(path, environment(name="other"), ADMIN)
     kubeconfig.merge(path, ENV, ADMIN)
     assert take_out(path)
@@ -128,7 +128,7 @@ def test_removing_from_a_file_that_is_not_there_or_not_concerned_writes_nothing(
 
 
 @pytest.mark.parametrize("text", ["a: b: c", "- 1\n", "just text", "clusters: [a]\n", "clusters: {a: b}\n", "\xff\xfe"])
-def test_a_file_that_is_no_kubeconfig_is_left_alone(path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_kubeconfig_is_left_unchanged(path: Path, text: str) -> None:
     path.parent.mkdir()
     path.write_text(text, encoding="latin-1")
     with pytest.raises(KubefabError) as caught:
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_kubeconfig_is_left_alone(path: Path, text: str) -> No
 
 
 @pytest.mark.parametrize("admin", ["", "a: b: c", "clusters: []", "[]", "clusters: [{cluster: 5}]"])
-def test_an_unreadable_admin_conf_is_said_so(path: Path, admin: str) -> None:
+def test_an_unreadable_admin_conf_is_reported(path: Path, admin: str) -> None:
     with pytest.raises(KubefabError):
         kubeconfig.merge(path, ENV, admin)
     assert not path.exists()
@@ -162,7 +162,7 @@ ENTRIES = st.lists(NAMES, max_size=4, unique=True)
     ENTRIES,
     st.dictionaries(st.sampled_from(["extensions", "preferences", "x"]), st.integers(), max_size=2),
 )
-def test_whatever_stands_in_it_survives_a_merge_and_a_removal(
+def test_other_entries_survive_a_merge_and_a_removal(
     clusters: list[str], users: list[str], contexts: list[str], more: dict[str, int]
 ) -> None:
     before = {
@@ -247,7 +247,7 @@ FIELDS = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(FIELDS, JUNK, max_size=3), st.dictionaries(FIELDS, JUNK, max_size=3))
-def test_whatever_an_admin_conf_holds_what_comes_out_has_the_three_values_and_our_address(
+def test_any_admin_conf_gives_only_three_values_and_our_address(
     cluster: dict[str, object], user: dict[str, object]
 ) -> None:
     try:
@@ -294,9 +294,7 @@ THEIRS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("config", THEIRS.values(), ids=list(THEIRS))
-def test_an_entry_of_that_name_that_is_somebody_elses_is_refused_with_a_way_out(
-    path: Path, config: dict[str, object]
-) -> None:
+def test_an_entry_of_the_same_name_by_others_is_refused_with_a_remedy(path: Path, config: dict[str, object]) -> None:
     path.parent.mkdir()
     path.write_text(yaml.safe_dump({"apiVersion": "v1", "current-context": "mine", **config}))
     before = path.read_bytes()
@@ -317,14 +315,14 @@ def test_an_entry_of_that_name_that_is_somebody_elses_is_refused_with_a_way_out(
     )
 
 
-def test_a_new_cluster_at_the_same_address_takes_the_old_ones_place(path: Path) -> None:
+def test_a_new_cluster_at_the_same_address_replaces_the_old_entry(path: Path) -> None:
     kubeconfig.merge(path, ENV, conf(ca=OTHER))
     kubeconfig.merge(path, ENV, ADMIN)
     assert read(path)["clusters"][0]["cluster"]["certificate-authority-data"] == CA
     assert len(read(path)["users"]) == 1
 
 
-def test_what_somebody_else_put_in_our_place_since_stays(path: Path) -> None:
+def test_an_entry_that_others_replaced_since_stays(path: Path) -> None:
     kubeconfig.merge(path, ENV, ADMIN)
     config = read(path)
     config["clusters"][0]["cluster"] = {"server": "https://198.51.100.7", "certificate-authority-data": OTHER}
@@ -333,7 +331,7 @@ def test_what_somebody_else_put_in_our_place_since_stays(path: Path) -> None:
     assert read(path) == config
 
 
-def test_a_note_of_an_earlier_kubefab_is_understood(path: Path) -> None:
+def test_the_note_of_an_earlier_kubefab_is_read(path: Path) -> None:
     kubeconfig.merge(path, ENV, ADMIN)
     (ENV.state / "kubeconfigs").write_text(f"{path}\n")
     assert take_out(path)
@@ -423,7 +421,7 @@ def test_a_copy_is_private_from_its_first_byte(path: Path, monkeypatch: pytest.M
     assert all(mode & 0o077 == 0 for mode in made.values())
 
 
-def test_a_file_that_is_no_yaml_is_named_and_its_words_are_not(path: Path) -> None:
+def test_an_invalid_yaml_file_is_named_but_not_quoted(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("users:\n- name: me\n  user: {password: hunter2: hunter3\n")
     with pytest.raises(KubefabError) as caught:
@@ -432,7 +430,7 @@ def test_a_file_that_is_no_yaml_is_named_and_its_words_are_not(path: Path) -> No
     assert "hunter" not in f"{caught.value.message} {caught.value.remedy} {caught.value.output}"
 
 
-def test_kubectls_lock_is_waited_for_and_never_broken(path: Path) -> None:
+def test_kubectls_lock_is_respected(path: Path) -> None:
     path.parent.mkdir()
     path.write_text(COMMENTED)
     lock = path.with_name("config.lock")
@@ -458,7 +456,7 @@ def test_the_lock_is_held_while_the_file_is_read_and_written(path: Path, monkeyp
     assert seen == [True]
 
 
-def test_four_at_once_lose_nothing(path: Path) -> None:
+def test_four_processes_at_once_lose_no_entry(path: Path) -> None:
     path.parent.mkdir()
     path.write_text(COMMENTED)
     program = (
@@ -487,7 +485,7 @@ def test_four_at_once_lose_nothing(path: Path) -> None:
     assert not any(p.name.endswith(".lock") or p.name.startswith(".") for p in path.parent.iterdir())
 
 
-def test_a_link_stays_one(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "config")
     kubeconfig.merge(tmp_path / "link", environment(), ADMIN)
     assert (tmp_path / "link").is_symlink() and (tmp_path / "config").exists()

@@ -151,7 +151,7 @@ def test_a_changed_recipe_rebuilds_it_and_what_is_made_from_it(tmp_path: Path) -
     assert made == ["a", "b", "c", "a", "b"]
 
 
-def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_build_continues_where_it_stopped(tmp_path: Path) -> None:
     made: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         Cache(tmp_path, lambda _: None).build([item("a", made), item("b", made, fail=True)])
@@ -203,7 +203,7 @@ def test_the_pace_follows_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [pace.measured(cores, tick) for cores in (1, 2, 8, 64)] == pytest.approx([2, 1, 0.25, 0.25])
 
 
-def test_what_items_need_from_elsewhere_is_fetched_ahead_into_their_work_folder(tmp_path: Path) -> None:
+def test_sources_are_fetched_ahead_into_each_items_work_folder(tmp_path: Path) -> None:
     fetched = Event()
 
     def fetch(work: Path) -> None:
@@ -248,7 +248,7 @@ def plan_of(stand_in: bool, folder: Path) -> list[Item]:
     return build.plan(versions.kubernetes(), tags, "amd64", aptrepo.SigningKey(folder, "F"), stand_in)
 
 
-def test_what_takes_little_is_built_before_any_compile_and_what_is_needed_before_its_use(tmp_path: Path) -> None:
+def test_cheap_items_are_built_first_and_dependencies_before_their_use(tmp_path: Path) -> None:
     items = plan_of(False, tmp_path)
     compiles = [i.compiles for i in items]
     first = compiles.index(True)
@@ -258,7 +258,7 @@ def test_what_takes_little_is_built_before_any_compile_and_what_is_needed_before
         assert set(one.needs) <= {i.name for i in items[:number]}
 
 
-def test_a_proof_compiles_nothing_and_builds_every_item(tmp_path: Path) -> None:
+def test_a_proof_build_compiles_nothing_and_has_every_item(tmp_path: Path) -> None:
     proof = plan_of(True, tmp_path)
     assert sorted(i.name for i in proof) == sorted(i.name for i in plan_of(False, tmp_path))
     assert not any(i.compiles or i.fetch for i in proof)
@@ -266,7 +266,7 @@ def test_a_proof_compiles_nothing_and_builds_every_item(tmp_path: Path) -> None:
         assert set(one.needs) <= {i.name for i in proof[:number]}
 
 
-def test_programs_that_cannot_take_any_path_get_a_short_one(tmp_path: Path) -> None:
+def test_programs_with_a_path_limit_get_a_short_path(tmp_path: Path) -> None:
     folder = tmp_path / ("한글 폴더 " * 8)
     folder.mkdir()
     with paths.short(folder) as link:
@@ -371,7 +371,7 @@ def test_release_lists_hash_size_and_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [None, LabError("no mirror")])
-def test_a_proof_uses_nothing_that_was_fetched_before_and_leaves_nothing(
+def test_a_proof_build_uses_no_cache_and_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: LabError | None
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -398,9 +398,7 @@ def test_a_proof_uses_nothing_that_was_fetched_before_and_leaves_nothing(
     assert "PIP_NO_CACHE_DIR" not in os.environ
 
 
-def test_without_a_pip_or_an_index_it_says_so_before_anything_is_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_pip_or_index_is_reported_before_any_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
     def fake(argv: list[object], **_: object) -> None:

@@ -47,7 +47,7 @@ def test_addresses_of_the_default_lab() -> None:
     assert (LAB.packages, LAB.registry) == ("172.30.44.2", "172.30.44.3")
 
 
-def test_an_ordinary_machine_needs_little_tuning() -> None:
+def test_a_usual_machine_needs_few_options() -> None:
     found = env_values(PLAIN)
     assert "LAB_KUBELET_CONFIG" not in found
     assert "LAB_CONTAINERD_CONFIG" not in found
@@ -55,7 +55,7 @@ def test_an_ordinary_machine_needs_little_tuning() -> None:
     assert json.loads(found["LAB_KUBE_PROXY_CONFIG"]) == {"conntrack": {"maxPerCore": 0}}
 
 
-def test_a_narrow_machine_gets_what_it_needs() -> None:
+def test_a_restricted_machine_gets_the_options_that_it_needs() -> None:
     found = env_values(replace(NARROW, cpus=1, bridge_nf=False))
     assert json.loads(found["LAB_KUBELET_CONFIG"]) == {"failCgroupV1": False}
     runtime = json.loads(found["LAB_CONTAINERD_CONFIG"])["plugins"]["io.containerd.cri.v1.runtime"]
@@ -219,12 +219,12 @@ def test_importing_the_tasks_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_mounts_below_a_folder_come_innermost_first() -> None:
+def test_mounts_below_a_folder_are_listed_innermost_first() -> None:
     table = "proc /proc proc rw 0 0\na /x/root tmpfs rw 0 0\nb /x/root/sys\\040fs tmpfs rw 0 0\nc /xy tmpfs rw 0 0\n"
     assert mounts.below(Path("/x"), table) == ["/x/root/sys fs", "/x/root"]
 
 
-def test_another_engine_counts_only_in_the_same_network(tmp_path: Path) -> None:
+def test_another_engine_counts_only_in_the_same_network_namespace(tmp_path: Path) -> None:
     for pid, command, network in (("self", "python", "net:1"), ("10", "dockerd", "net:2"), ("11", "bash", "net:1")):
         (tmp_path / pid / "ns").mkdir(parents=True)
         (tmp_path / pid / "comm").write_text(f"{command}\n")
@@ -234,7 +234,7 @@ def test_another_engine_counts_only_in_the_same_network(tmp_path: Path) -> None:
     assert engine.other_engine(tmp_path) == 11
 
 
-def test_a_docker_client_alone_is_not_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_docker_client_without_a_daemon_is_not_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda program: "/usr/bin/docker" if program == "docker" else None)
     assert host.missing_to_run() == ["docker.io", "iptables", "iproute2"]
 

@@ -35,7 +35,7 @@ def living(env: Environment, **changed: object) -> NodeFacts:
     return replace(facts, **changed)  # type: ignore[arg-type]
 
 
-def test_what_the_control_plane_shows_is_parsed_by_its_form() -> None:
+def test_the_control_planes_lasting_settings_are_validated() -> None:
     assert (
         Made(
             (ipaddress.ip_network("10.44.0.0/16"),),
@@ -69,7 +69,7 @@ def test_a_setting_that_cannot_change_is_named_with_both_values(key: str) -> Non
     assert way.startswith(f"set {key}={made} again") and "`inv cluster.reset --env test`, which loses everything" in way
 
 
-def test_the_control_planes_address_is_one_of_them() -> None:
+def test_the_control_planes_address_cannot_change_either() -> None:
     env = environment()
     moved = living(env, made=replace(MADE, address=ipaddress.ip_address("10.2.0.99")))
     (change,) = changes(env, moved)
@@ -77,7 +77,7 @@ def test_the_control_planes_address_is_one_of_them() -> None:
     assert "private=10.2.0.99" in remedy(env, (change,))
 
 
-def test_without_files_the_nodes_own_shares_tell_pod_cidr() -> None:
+def test_without_files_pod_cidr_is_checked_by_the_nodes_ranges() -> None:
     env = environment(pod_cidr="10.55.0.0/16")
     nodes = ({**api_node("cp1"), "spec": {"podCIDR": "10.44.0.0/24"}},)
     (change,) = changes(env, living(env, made=Made(), nodes=nodes))
@@ -87,7 +87,7 @@ def test_without_files_the_nodes_own_shares_tell_pod_cidr() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.fixed_dictionaries({key: st.booleans() for key in OTHERS}), st.booleans(), st.booleans())
-def test_every_phase_of_every_node_refuses_exactly_while_something_differs(
+def test_every_phase_refuses_exactly_while_a_lasting_setting_differs(
     changed: dict[str, bool], known: bool, up: bool
 ) -> None:
     env = environment(**{key.lower(): OTHERS[key][0] for key, other in changed.items() if other})
@@ -103,7 +103,7 @@ def test_every_phase_of_every_node_refuses_exactly_while_something_differs(
     assert not any(isinstance(a, Stop) for a in RESET.run(context(env, control)))
 
 
-def test_an_init_that_never_ended_is_free_to_take_other_values() -> None:
+def test_an_unfinished_init_may_use_other_values() -> None:
     env = environment(pod_cidr="10.55.0.0/16")
     marks = frozenset({"init-started"})
     half = living(env, undo=marks, nodes=(api_node("cp1"),))

@@ -34,7 +34,7 @@ def listed(status: str = "True") -> NodeFacts:
 
 
 @pytest.mark.parametrize("status", ["True", "False"])
-def test_a_node_whose_kubelet_lives_is_drained_before_its_node_object_goes(status: str) -> None:
+def test_a_node_with_a_live_kubelet_is_drained_before_its_deletion(status: str) -> None:
     actions = left(member(ENV), listed(status))
     assert ids(actions) == ["reset.cordon", "…reset.drain", "reset.node"]
     assert all(action.on == "control-plane" for action in actions)
@@ -46,23 +46,23 @@ def test_a_node_whose_kubelet_lives_is_drained_before_its_node_object_goes(statu
 @pytest.mark.parametrize(
     ("facts", "status"), [(member(ENV), "Unknown"), (member(ENV, units={"kubelet": Unit(False, True)}), "True")]
 )
-def test_a_dead_kubelet_is_not_waited_for_and_that_is_said(facts: NodeFacts, status: str) -> None:
+def test_a_dead_kubelet_is_not_waited_for_and_this_is_reported(facts: NodeFacts, status: str) -> None:
     (step,) = left(facts, listed(status))
     assert step.id == "reset.node" and "drain" not in " ".join(step.commands) and "not drained" in step.title
 
 
-def test_nothing_leaves_where_the_api_has_no_such_node_or_is_not_known() -> None:
+def test_no_step_without_a_known_node_object() -> None:
     assert left(member(ENV), None) == left(member(ENV), control_plane(ENV)) == []
 
 
-def test_a_node_of_that_name_that_is_another_machine_stays() -> None:
+def test_another_machines_node_object_of_the_same_name_stays() -> None:
     """w2's machine calls itself w1."""
     clone = context(ENV, member(ENV), node="w2", control=listed(), choices=ONE)
     assert list(leave(clone)) == []
     assert ids(leave(context(ENV, member(ENV), control=listed(), choices=ONE)))[-1] == "reset.node"
 
 
-def test_force_is_for_the_node_that_it_names() -> None:
+def test_force_applies_only_to_the_named_node() -> None:
     (_, wait, _) = left(member(ENV), listed(), force_drain=frozenset({"w2"}))
     assert isinstance(wait, Wait) and "fab -H w1 reset --env test --force-drain w1" in wait.hint
     (_, step, _) = left(member(ENV), listed(), force_drain=frozenset({"w1"}))
@@ -106,10 +106,10 @@ def rows(labels: dict[str, str], *budgets: tuple[str, dict[str, Any]]) -> str:
         ("", "no answer"),
     ],
 )  # fmt: skip
-def test_what_drain_prints(output: str, seen: str | None) -> None:
+def test_drains_output_is_parsed(output: str, seen: str | None) -> None:
     told = undrained(output)
     assert told is None if seen is None else told and seen in told
 
 
-def test_a_node_that_only_speaks_of_being_drained_is_not() -> None:
+def test_only_drains_own_last_line_counts_as_drained() -> None:
     assert undrained('error: pod named "node/w2 drained"\n')

@@ -30,7 +30,7 @@ def one(name: str, kind: str, env: Environment | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_document_is_whole_and_carries_our_label(name: str) -> None:
+def test_every_document_is_complete_and_has_our_label(name: str) -> None:
     for document in documents(name):
         assert document["apiVersion"]
         assert document["kind"]
@@ -41,7 +41,7 @@ def test_every_document_is_whole_and_carries_our_label(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_workloads_and_their_pods_carry_the_stamp(name: str) -> None:
+def test_workloads_and_their_pods_have_the_stamp(name: str) -> None:
     wanted = made(name)
     workloads = [d for d in documents(name) if d["kind"] in ("Deployment", "DaemonSet")]
     assert wanted.workload in {w["metadata"]["name"] for w in workloads}
@@ -67,7 +67,7 @@ def test_flannels_network_is_the_pod_cidr_on_vxlan() -> None:
     assert network["Backend"] == {"Type": "vxlan"}
 
 
-def test_flannel_takes_the_interface_that_has_the_nodes_address() -> None:
+def test_flannel_uses_the_interface_with_the_nodes_address() -> None:
     container = one("flannel", "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
     assert "--iface=$(NODE_IP)" in container["args"], (
         "--node-ip, which is the private address; reachability would choose lo on the control plane"
@@ -132,13 +132,13 @@ def test_a_cluster_without_workers_runs_its_pods_on_the_control_plane(name: str)
     assert "tolerations" not in one(name, "Deployment", environment(workers=1))["spec"]["template"]["spec"]
 
 
-def test_the_stamp_changes_with_what_is_applied_and_only_then() -> None:
+def test_the_stamp_changes_exactly_when_the_manifest_changes() -> None:
     assert made("flannel").stamp == made("flannel").stamp
     assert made("flannel").stamp != made("flannel", environment(pod_cidr="10.45.0.0/16")).stamp
     assert made("flannel").stamp == made("flannel", environment(influxdb_port="32000")).stamp
 
 
-def test_applied_means_this_very_text() -> None:
+def test_applied_means_the_identical_manifest() -> None:
     wanted = made("flannel")
 
     def seen(name: str, stamp: str | None) -> NodeFacts:
@@ -154,7 +154,7 @@ def test_applied_means_this_very_text() -> None:
     assert not applied(wanted, NodeFacts())
 
 
-def test_applying_is_server_side_and_only_over_what_is_ours() -> None:
+def test_applying_is_server_side_and_changes_only_our_objects() -> None:
     path = "/var/lib/kubefab/manifests/flannel.yaml"
     step = made("flannel").step("network.flannel", "apply flannel")
     others, apply = step.commands
@@ -164,7 +164,7 @@ def test_applying_is_server_side_and_only_over_what_is_ours() -> None:
     assert step.files[0].content == made("flannel").text
 
 
-def test_a_namespace_comes_before_what_is_to_be_in_it_first() -> None:
+def test_a_namespace_is_applied_before_its_contents() -> None:
     others, namespace, login, apply = made("monitoring").step("addons.monitoring", "x", before=("LOGIN",)).commands
     assert "custom-columns" in others and login == "LOGIN"
     assert namespace.startswith(
@@ -187,7 +187,7 @@ PODS = {
 }
 
 
-def test_our_namespaces_say_what_they_let_in() -> None:
+def test_our_namespaces_set_a_pod_security_level() -> None:
     found = {
         d["metadata"]["name"]: d["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
         for d in EVERYTHING
@@ -227,7 +227,7 @@ def test_pods_are_restricted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PODS)
-def test_a_pod_has_a_token_only_to_use_it(name: str) -> None:
+def test_only_pods_that_use_a_token_have_one(name: str) -> None:
     assert PODS[name].get("automountServiceAccountToken", True) is (PODS[name].get("serviceAccountName") is not None)
 
 
@@ -265,7 +265,7 @@ def secret(user: str) -> dict[str, Any]:
     return {"secretKeyRef": {"name": "influxdb-login", "key": user}}
 
 
-def test_influxdb_asks_for_a_login_that_only_pods_of_it_and_telegraf_have() -> None:
+def test_influxdbs_login_is_given_only_to_influxdb_and_telegraf() -> None:
     pod = one("monitoring", "Deployment")["spec"]["template"]["spec"]
     (first,), (server,) = pod["initContainers"], pod["containers"]
     assert variables(server)["INFLUXDB_HTTP_AUTH_ENABLED"] == "true"
@@ -294,7 +294,7 @@ def test_no_password_is_an_argument() -> None:
     assert "-execute" not in script and "-password" not in script
 
 
-def test_without_a_login_it_is_the_manuals() -> None:
+def test_without_a_login_influxdb_is_as_in_the_manual() -> None:
     env = environment(influxdb_login="no")
     text = made("monitoring", env).text
     assert not any(
@@ -305,7 +305,7 @@ def test_without_a_login_it_is_the_manuals() -> None:
     )
 
 
-def test_where_policies_are_enforced_influxdb_is_for_telegraf_and_from_outside() -> None:
+def test_the_network_policy_admits_telegraf_and_outside_traffic() -> None:
     policies = {d["metadata"]["name"]: d["spec"] for d in documents("monitoring") if d["kind"] == "NetworkPolicy"}
     (rule,) = policies["influxdb"]["ingress"]
     assert rule["from"] == [

@@ -178,7 +178,7 @@ def _shown(line: Line) -> str:
     return line.text if line.id == "P1" else "influxdb|heapster" if line.id == "A5" else line.run
 
 
-def test_what_is_not_the_manuals_is_marked_and_changes_nothing_but_our_notes() -> None:
+def test_lines_that_are_not_the_manuals_are_marked_and_change_only_our_notes() -> None:
     for line in rendering(cluster("aws")).splitlines():
         if line.startswith(OURS):
             assert re.search(r"/var/lib/kubefab|wait for the package lock|boot id", line), line
@@ -210,7 +210,7 @@ def test_both_clusters_have_their_own_token() -> None:
         assert VALUES[name]["token"] in text and VALUES[other]["token"] not in text
 
 
-def test_every_difference_is_listed_and_every_listed_one_is_one() -> None:
+def test_exactly_the_listed_differences_exist() -> None:
     different = {line.id for line in Manual(cluster("aws")).lines() if line.ours}
     listed = {id for d in DIFFERENCES for id in d.ids.split(", ")}
     assert different <= listed
@@ -245,7 +245,7 @@ def test_the_recipe_is_a_set_of_phases_of_the_same_names() -> None:
     assert all(p.run.__module__ == "fabfile.legacy.phases" for p in for_release(made(), [*BOOTSTRAP, RESET]))
 
 
-def test_it_warns_of_what_is_gone_and_of_a_published_token() -> None:
+def test_it_warns_of_missing_downloads_and_a_published_token() -> None:
     assert warning(environment()) == ""
     assert "March 2024" in warning(made()) and "published" not in warning(made())
     assert "published" in warning(cluster("aws")) and "published" in warning(cluster("datacenter"))
@@ -273,7 +273,7 @@ def test_release_from_either_option() -> None:
             release(*wrong)
 
 
-def test_a_reset_by_the_manuals_list_says_what_else_it_takes(
+def test_a_reset_by_the_manuals_list_names_what_else_it_removes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda text: "test")
@@ -326,7 +326,7 @@ def test_p2_an_earlier_clusters_link_means_reset_docker_stopped_and_a_reboot(nam
         (("?",), "is not known"),
     ],
 )
-def test_p2_stops_until_it_is_agreed_to_and_names_what_docker_runs(docker: tuple[str, ...], said: str) -> None:
+def test_p2_stops_until_agreed_and_names_dockers_containers(docker: tuple[str, ...], said: str) -> None:
     (stop,) = actions("prep", xenial(links=links("cni0"), packages=ALL, docker=docker))
     assert isinstance(stop, Stop) and said in stop.reason and "reboot" in stop.reason
     assert "--kubernetes 1.5 --yes" in stop.remedy
@@ -357,7 +357,7 @@ def test_install_is_done_once() -> None:
     assert "apt-get install -y docker.io" in commands(actions("install", xenial(), env=env))
 
 
-def test_m1_once_up_is_never_initialised_again_and_half_done_is_taken_back() -> None:
+def test_m1_a_control_plane_is_initialised_once_and_a_failed_init_is_undone() -> None:
     assert actions("master", xenial("cp1", api_ready=True)) == []
     assert ids(actions("master", xenial("cp1", undo=frozenset({"started", "done"})))) == [
         "master.kubelet",
@@ -421,7 +421,7 @@ def test_n3_both_links_in_the_range_then_the_kubelet_is_restarted_then_n4() -> N
     )
 
 
-def test_n_nothing_to_do_when_the_links_are_right_and_nothing_without_an_api() -> None:
+def test_n_no_steps_when_the_links_are_right_or_without_an_api() -> None:
     assert actions("network", xenial("cp1", api_ready=True, links=links("cni0", "flannel.1"))) == []
     assert ids(actions("network", xenial("cp1"))) == ["!network.control-plane"]
 
@@ -459,7 +459,7 @@ def member(**changes: object) -> NodeFacts:
     return xenial(**(values | changes))
 
 
-def test_a_member_joins_once_and_a_broken_join_is_taken_back() -> None:
+def test_a_member_joins_once_and_a_failed_join_is_undone() -> None:
     control = xenial("cp1", api_ready=True, nodes=(api_node("cp1"), api_node("w1")))
     assert actions("join", member(), control=control) == []
     assert ids(actions("join", member(units={}), control=control))[0] == "join.kubelet"
@@ -509,7 +509,7 @@ def test_x1_x2_the_list_then_a_reboot_and_nothing_on_a_clean_node() -> None:
     assert commands(found)[: len(manual)] == manual
 
 
-def test_x1_leaves_out_what_the_node_has_not() -> None:
+def test_x1_skips_what_the_node_does_not_have() -> None:
     lines = commands(actions("reset", xenial(links=links("cni0"))))
     assert not [
         line
@@ -519,7 +519,7 @@ def test_x1_leaves_out_what_the_node_has_not() -> None:
     assert "rm -rf /var/lib/cni/" in lines
 
 
-def test_reset_keeps_images_and_purges_when_told_to() -> None:
+def test_reset_keeps_images_unless_purge_is_given() -> None:
     kept = commands(actions("reset", xenial(packages=ALL, links=links("cni0")), choices=Choices(keep_images=True)))
     assert not any("rmi" in line for line in kept)
     assert "reset.packages" in ids(actions("reset", xenial(packages=ALL), choices=Choices(purge=True)))

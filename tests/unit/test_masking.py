@@ -24,7 +24,7 @@ SECRETS = st.text(
 
 
 @given(st.lists(SECRETS, min_size=1, max_size=5), st.lists(st.text(max_size=20), min_size=1, max_size=6), st.randoms())
-def test_a_planted_secret_never_survives(secrets: list[str], texts: list[str], random) -> None:
+def test_a_registered_secret_is_always_masked(secrets: list[str], texts: list[str], random) -> None:
     masker = Masker()
     for secret in secrets:
         masker.add(secret)
@@ -37,7 +37,7 @@ def test_a_planted_secret_never_survives(secrets: list[str], texts: list[str], r
 
 
 @given(SECRETS)
-def test_its_base64_form_does_not_survive_either(secret: str) -> None:
+def test_the_base64_form_of_a_secret_is_masked(secret: str) -> None:
     masker = Masker()
     masker.add(secret)
     encoded = base64.b64encode(secret.encode()).decode()
@@ -58,20 +58,20 @@ def test_the_longest_secret_wins_where_one_holds_another() -> None:
     assert masker.mask("pass correct horse battery!") == f"pass {MASKED}!"
 
 
-def test_a_long_line_of_a_secret_is_one_too() -> None:
+def test_a_long_line_of_a_secret_is_masked_too() -> None:
     masker = Masker()
     masker.add("-----\nMIIEowIBAAKCAQEAxyz0123456789\n-----")
     assert "MIIE" not in masker.mask("got MIIEowIBAAKCAQEAxyz0123456789")
 
 
-def test_a_very_short_secret_does_not_blot_out_words() -> None:
+def test_a_very_short_secret_does_not_mask_words() -> None:
     masker = Masker()
     masker.add("a")
     assert masker.mask("a banana") == "a banana"
 
 
 @given(SECRETS)
-def test_no_form_of_a_secret_survives(secret: str) -> None:
+def test_every_encoding_of_a_secret_is_masked(secret: str) -> None:
     masker = Masker()
     masker.add(secret)
     data = secret.encode()
@@ -142,7 +142,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("text", "secret"), FORMS)
-def test_what_looks_like_a_secret_is_taken_for_one(text: str, secret: str) -> None:
+def test_text_that_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
     assert secret not in Masker().mask(text)
 
 

@@ -77,7 +77,7 @@ def test_a_healthy_cluster_has_nothing_to_do(phase: phases.Phase, node: str) -> 
         assert ids(phase.run(context(ENV, HEALTHY[node], control=HEALTHY["cp1"]))) == []
 
 
-def test_phases_stand_in_the_manuals_order() -> None:
+def test_phases_are_in_the_manuals_order() -> None:
     assert [p.name for p in BOOTSTRAP] == ["prep", "install", "registry", "master", "network", "join", "addons"]
     assert set(EVERY) == {*(p.name for p in BOOTSTRAP), "reset"}
 
@@ -125,24 +125,24 @@ def test_prep(facts: NodeFacts, wanted: list[str]) -> None:
     assert ids(steps(phases.PREP, facts)) == wanted
 
 
-def test_prep_refuses_a_cloned_machine_and_names_its_twin() -> None:
+def test_prep_refuses_a_cloned_machine_and_names_the_duplicate() -> None:
     stop = only(steps(phases.PREP, fresh(), twin="machine-id as cp1 (abc)"))
     assert "machine-id as cp1" in stop.reason
     assert "systemd-machine-id-setup" in stop.remedy
 
 
-def test_prep_leaves_swap_where_the_kubelet_is_told_to_live_with_it() -> None:
+def test_prep_keeps_swap_on_if_the_kubelet_is_set_to_allow_it() -> None:
     env = environment(kubelet_config='{"failSwapOn": false}')
     assert ids(steps(phases.PREP, replace(PLAIN, swaps=("/dev/sda2",)), env)) == []
 
 
-def test_prep_notes_what_was_before_and_only_once() -> None:
+def test_prep_notes_the_former_state_only_once() -> None:
     text = text_of(steps(phases.PREP, fresh(swaps=("/dev/sda2",))))
     assert f"test -e {STATE}/swaps || " in text
     assert f"test -e {STATE}/sysctl || " in text
 
 
-def test_leftovers_of_our_own_are_taken_off() -> None:
+def test_leftovers_of_our_own_are_removed() -> None:
     """On a machine that is ours, which the guard has seen: another's is never asked."""
     text = text_of(steps(phases.PREP, fresh(links=links("cni0", "flannel.1"))))
     assert "ip link delete cni0" in text and "ip link delete flannel.1" in text
@@ -193,7 +193,7 @@ RUNNING = [
 
 
 @pytest.mark.parametrize("make", [row[1] for row in RUNNING], ids=[row[0] for row in RUNNING])
-def test_another_minor_is_not_put_under_a_living_cluster(make: Callable[[Environment], NodeFacts]) -> None:
+def test_a_living_cluster_does_not_get_another_minor_version(make: Callable[[Environment], NodeFacts]) -> None:
     stop = only(steps(phases.INSTALL, make(environment(kubernetes="1.37"))))
     assert stop.id == "install.release"
     assert "runs Kubernetes 1.37 in a cluster, the inventory says 1.36" in stop.reason
@@ -202,11 +202,11 @@ def test_another_minor_is_not_put_under_a_living_cluster(make: Callable[[Environ
     assert "install.packages" in ids(steps(phases.INSTALL, patch)), "another patch is"
 
 
-def test_a_machine_outside_a_cluster_takes_any_release() -> None:
+def test_a_machine_outside_a_cluster_may_change_its_release() -> None:
     assert "install.packages" in ids(steps(phases.INSTALL, installed(environment(kubernetes="1.37"))))
 
 
-def test_the_distributions_docker_is_not_pushed_out() -> None:
+def test_the_distributions_docker_is_not_replaced() -> None:
     assert (
         only(steps(phases.INSTALL, replace(PLAIN, packages={"docker.io": "20.10", "containerd": "1.6"}))).id
         == "install.docker"
@@ -238,7 +238,7 @@ CONTAINERDS: list[tuple[str, dict[str, str], str, str]] = [
 @pytest.mark.parametrize(
     ("found", "setting", "stop"), [row[1:] for row in CONTAINERDS], ids=[row[0] for row in CONTAINERDS]
 )
-def test_containerds_disk_is_not_moved_without_a_word(found: dict[str, str], setting: str, stop: str) -> None:
+def test_containerds_data_folder_is_not_moved_silently(found: dict[str, str], setting: str, stop: str) -> None:
     env = environment(**({"containerd_config": setting} if setting else {}))
     made = list(steps(phases.INSTALL, replace(PLAIN, containerd=found), env))
     assert (made[0].id if isinstance(made[0], Stop) else "") == stop
@@ -277,7 +277,7 @@ def purge_of(facts: NodeFacts) -> Step | None:
     st.booleans(),
     st.sampled_from(["debian", "rocky"]),
 )
-def test_purge_removes_exactly_what_we_brought(
+def test_purge_removes_exactly_our_packages(
     there: set[str], before: set[str], noted: bool, docker: bool, system: str
 ) -> None:
     packages = dict.fromkeys(there, "1.0-1") | ({"docker-ce": "29"} if docker else {})
@@ -307,17 +307,17 @@ def test_purge_removes_exactly_what_we_brought(
     assert unheld == (there & before if noted else set()), "nobody held them before us"
 
 
-def test_holds_of_others_stay() -> None:
+def test_package_holds_by_others_stay() -> None:
     assert "unhold" not in text_of(steps(phases.RESET, replace(DONE, before={"containerd.io": "hi"})))
 
 
-def test_packages_that_nobody_noted_stay_and_it_is_said() -> None:
+def test_packages_without_a_note_stay_and_are_reported() -> None:
     step = purge_of(replace(DONE, before=None))
     assert step and "the packages stay" in step.title
     assert "containerd.io stays" in getattr(purge_of(replace(DONE, before={"containerd.io": "ii"})), "title", "")
 
 
-def test_dockers_two_keys_are_both_known() -> None:
+def test_both_of_dockers_keys_are_accepted() -> None:
     """It signs Debian packages with one and RPMs with another."""
     for facts in (PLAIN, replace(PLAIN, os_id="rocky", os_version="9.4", os_codename="")):
         text = text_of(steps(phases.INSTALL, facts))
@@ -335,7 +335,7 @@ def test_versions_are_pinned_and_held() -> None:
     )
 
 
-def test_a_repositorys_key_is_checked_unless_told_otherwise() -> None:
+def test_a_repositorys_key_is_checked_unless_switched_off() -> None:
     assert "DE15B14486CD377B9E876E1A234654DA9A296436" in text_of(steps(phases.INSTALL, PLAIN))
     env = environment(packages_key_fingerprint="", containerd_key_fingerprint="")
     assert 'grep "^fpr:' not in text_of(steps(phases.INSTALL, PLAIN, env))
@@ -354,7 +354,7 @@ def test_the_package_locks_holder_is_named(seen: str, verdict: str | None) -> No
 # --- registry (R1, R2)
 
 
-def test_without_a_registry_only_images_are_fetched_ahead() -> None:
+def test_without_a_registry_images_are_only_pulled_ahead() -> None:
     assert ids(steps(phases.REGISTRY, DONE)) == []
     assert ids(steps(phases.REGISTRY, replace(DONE, images=frozenset()))) == ["registry.images"]
     some = frozenset(list(recipe(ENV).worker_images)[:1])
@@ -369,9 +369,7 @@ def test_without_a_registry_only_images_are_fetched_ahead() -> None:
     ("flannel", "docker.io/library/flannel:latest"),
     ("ghcr.io/flannel-io/flannel@sha256:" + "a" * 64, "anything"),
 ])  # fmt: skip
-def test_an_image_is_known_by_its_full_name_and_one_named_by_digest_is_left_to_the_kubelet(
-    image: str, listed: str
-) -> None:
+def test_an_image_is_known_by_its_full_name_and_a_pinned_one_is_left_to_the_kubelet(image: str, listed: str) -> None:
     env = environment(flannel_image=image)
     facts = installed(env)
     facts = replace(facts, images=facts.images - {image} | {listed})
@@ -387,14 +385,14 @@ PRIVATE = environment(
 )
 
 
-def test_a_private_registry_is_proved_by_a_canary() -> None:
+def test_a_private_registry_is_tested_by_pulling_an_image() -> None:
     before, after = prepared(PRIVATE), installed(PRIVATE)
     assert ids(steps(phases.REGISTRY, before, PRIVATE))[:3] == ["registry.login", "registry.canary", "registry.proof"]
     assert ids(steps(phases.REGISTRY, after, PRIVATE)) == []
     assert "crictl pull 10.2.0.5:5000/pause:3.10.2" in text_of(steps(phases.REGISTRY, before, PRIVATE))
 
 
-def test_another_password_is_proved_anew() -> None:
+def test_a_new_password_is_tested_again() -> None:
     env = environment(registry="10.2.0.5:5000", registry_user="kubefab", registry_password="other-password")
     before = installed(PRIVATE)
     assert ids(steps(phases.REGISTRY, before, env)) == ["registry.login", "registry.canary", "registry.proof"]
@@ -499,7 +497,7 @@ def test_a_control_plane_that_was_once_up_is_never_taken_back(undo: set[str], tr
     assert "kubeadm init" not in text
 
 
-def test_memory_is_not_checked_where_kubeadm_is_told_not_to() -> None:
+def test_memory_is_not_checked_if_kubeadms_check_is_ignored() -> None:
     env = environment(ignore_preflight="Mem,NumCPU")
     actions = steps(phases.MASTER, replace(installed(env, "cp1"), memory_kib=1 << 20), env)
     assert ids(actions) == ["master.init", "…master.api"]
@@ -525,7 +523,7 @@ def test_the_token_is_in_a_private_file_and_in_no_command() -> None:
         ),
     ],
 )
-def test_the_api_answers_ok_or_it_does_not(seen: str, verdict: str | None) -> None:
+def test_only_ok_counts_as_an_answer_of_the_api(seen: str, verdict: str | None) -> None:
     wait = steps(phases.MASTER, MASTER)[-1]
     assert isinstance(wait, Wait)
     assert wait.until(seen) == verdict
@@ -633,7 +631,7 @@ def test_join(facts: NodeFacts, control: NodeFacts | None, wanted: list[str]) ->
     assert ids(steps(phases.JOIN, facts, control=control)) == wanted
 
 
-def test_the_join_token_is_minted_once_on_the_control_plane_out_of_sight() -> None:
+def test_the_join_token_is_created_once_and_never_shown() -> None:
     token = next(a for a in steps(phases.JOIN, DONE, control=CONTROL) if a.id == "join.token")
     assert isinstance(token, Step)
     assert (token.once, token.on) == (True, "control-plane")
@@ -668,7 +666,7 @@ def test_ready_is_what_the_api_says(row: str, verdict: str | None) -> None:
     ("answer", "verdict"),
     [("200", None), ("401", None), ("403", None), ("000", "answer 000"), ("", "answer none"), ("502", "answer 502")],
 )
-def test_any_answer_of_an_api_server_will_do_before_joining(answer: str, verdict: str | None) -> None:
+def test_any_answer_of_an_api_server_is_enough_before_joining(answer: str, verdict: str | None) -> None:
     wait = steps(phases.JOIN, DONE, control=CONTROL)[0]
     assert isinstance(wait, Wait)
     assert wait.until(answer) == verdict
@@ -738,7 +736,7 @@ def test_addons_on_a_worker_are_only_its_interfaces_and_metrics() -> None:
     ]
 
 
-def test_no_dashboard_where_none_is_wanted() -> None:
+def test_the_dashboard_can_be_left_out() -> None:
     env = environment(dashboard="none")
     assert not any("dashboard" in i for i in ids(steps(phases.ADDONS, control_plane(env, stamped=("flannel",)), env)))
 
@@ -802,7 +800,9 @@ def having_kept(duration: str) -> str:
         (having_kept("1h0m0s"), "2d", "ALTER", "1d"),
     ],
 )
-def test_a_policy_that_is_there_is_altered_with_its_shards(seen: str, wanted: str, verb: str, shard: str) -> None:
+def test_an_existing_policy_is_altered_together_with_its_shard_duration(
+    seen: str, wanted: str, verb: str, shard: str
+) -> None:
     policy = f'{verb} RETENTION POLICY "default" ON k8s DURATION {wanted} REPLICATION 1 SHARD DURATION {shard} DEFAULT'
     assert (
         statement(wanted, seen)
@@ -816,7 +816,7 @@ ASKED = {"0d": math.inf, "INF": math.inf, "26h": 26, "3d": 72, "30d": 720}
 
 
 @pytest.mark.parametrize(("wanted", "said"), tuple(product(ASKED, (False, True))))
-def test_metrics_are_never_deleted_without_the_operators_word(wanted: str, said: bool) -> None:
+def test_metrics_are_deleted_only_with_the_operators_consent(wanted: str, said: bool) -> None:
     env = environment(workers=1, dashboard="none", retention=wanted, retention_shorten="yes" if said else "no")
     base = control_plane(env, stamped=("monitoring",))
     for kept in KEPT:
@@ -905,7 +905,7 @@ def test_reset_can_keep_images_and_can_purge() -> None:
     assert "apt-get" in text_of(steps(phases.RESET, USED, choices=Choices(purge=True)))
 
 
-def test_reset_never_flushes_a_firewall_nor_deletes_whole_folders_of_others() -> None:
+def test_reset_never_flushes_a_firewall_or_deletes_folders_of_others() -> None:
     text = text_of(steps(phases.RESET, USED, choices=Choices(purge=True)))
     assert "iptables -F" not in text
     assert "rm -rf /etc/cni/net.d " not in text
@@ -914,7 +914,7 @@ def test_reset_never_flushes_a_firewall_nor_deletes_whole_folders_of_others() ->
     assert "reboot" not in text
 
 
-def test_what_is_left_is_said() -> None:
+def test_a_resets_title_names_what_it_leaves() -> None:
     kept = {
         "/etc/containerd/config.toml": "changed",
         "/etc/crictl.yaml": "ours",
@@ -932,7 +932,7 @@ def test_what_is_left_is_said() -> None:
     assert "stays mounted" in title
 
 
-def test_a_disk_of_influxdbs_own_that_stays_mounted_is_no_residue() -> None:
+def test_influxdbs_mounted_disk_is_not_residue() -> None:
     left = fresh(traces=frozenset({STATE}), undo=frozenset({"influxdb"}), metrics_disk=True)
     assert residue(left) == []
     assert (
@@ -945,7 +945,7 @@ def test_a_disk_of_influxdbs_own_that_stays_mounted_is_no_residue() -> None:
 OLD_REGISTRY = "/etc/containerd/certs.d/old.example:5000/hosts.toml"
 
 
-def test_a_registry_that_is_not_the_inventorys_any_more_is_taken_back() -> None:
+def test_files_of_a_registry_no_longer_in_the_inventory_are_removed() -> None:
     for env in (ENV, environment(registry="new.example:5000")):
         found = list(steps(phases.REGISTRY, replace(installed(env), kept={OLD_REGISTRY: "ours"}), env))
         assert found[0].id == "registry.old", env
@@ -977,7 +977,7 @@ def test_the_audit_names_every_kind_of_residue(facts: NodeFacts, found: list[str
     st.integers(0, 3),
     st.sets(st.sampled_from(["kubelet", "etcd"])),
 )
-def test_whatever_the_audit_finds_reset_has_something_to_do_about(
+def test_reset_has_a_step_for_every_residue_of_the_audit(
     names: set[str], traces: set[str], rules: int, pods: int, processes: set[str]
 ) -> None:
     facts = fresh(
@@ -1037,6 +1037,6 @@ def test_no_command_sleeps_and_none_holds_a_token() -> None:
             assert "0123456789abcdef" not in line
 
 
-def test_a_phase_answers_the_same_for_the_same_facts() -> None:
+def test_a_phase_yields_the_same_steps_for_the_same_facts() -> None:
     for phase in EVERY.values():
         assert ids(steps(phase, DONE, control=CONTROL)) == ids(steps(phase, DONE, control=CONTROL))

@@ -31,7 +31,7 @@ def lines(env: Any, *, commands: bool = False) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["aws", "datacenter", "lab", "rehearsal"])
-def test_a_fresh_cluster_is_planned_whole(name: str) -> None:
+def test_a_plan_of_a_fresh_cluster_has_every_phase(name: str) -> None:
     env = load(name, variables={})
     if env.settings.kubernetes.startswith("1.5"):
         pytest.skip("another recipe")
@@ -59,13 +59,13 @@ def test_a_healthy_cluster_has_an_empty_plan() -> None:
     assert list(plan(env, BOOTSTRAP, env.nodes, seen)) == []
 
 
-def test_a_node_that_was_not_seen_is_left_out() -> None:
+def test_a_node_that_could_not_be_observed_is_left_out() -> None:
     env = environment()
     seen = {"cp1": control_plane(env, members=("cp1", "w1", "w2"), stamped=ALL_STAMPED)}
     assert {p.node for p in plan(env, BOOTSTRAP, env.nodes, seen)} <= {"cp1"}
 
 
-def test_where_no_node_was_seen_nothing_is_planned() -> None:
+def test_without_an_observed_node_the_plan_is_empty() -> None:
     env = environment()
     assert list(plan(env, BOOTSTRAP, env.nodes, {})) == []
 
@@ -114,6 +114,6 @@ def test_a_command_with_something_like_a_token_in_it_is_masked() -> None:
     assert "0123456789abcdef" not in shown
 
 
-def test_what_a_plan_assumes_is_said() -> None:
+def test_a_plan_states_its_assumptions() -> None:
     env = environment()
     assert "assumed" in assumed(env.workers[0], env).os_name

@@ -30,17 +30,17 @@ def test_the_manuals_release_needs_them() -> None:
     )
 
 
-def test_settings_move_the_ports() -> None:
+def test_ports_come_from_the_settings() -> None:
     env = environment(api_port="8443", dashboard_port="31000", influxdb_port="31001")
     assert {(TCP, "8443"), (TCP, "31000"), (TCP, "31001")} <= seen(env)
     assert (TCP, "6443") not in seen(env)
 
 
-def test_without_dashboard_its_port_stays_shut() -> None:
+def test_without_a_dashboard_its_port_stays_closed() -> None:
     assert (TCP, "31447") not in seen(environment(dashboard="none"))
 
 
-def test_without_workers_only_you_come_in() -> None:
+def test_without_workers_only_the_operator_gets_access() -> None:
     assert {r.source for r in required(environment(workers=0))} == {ADMIN}
 
 

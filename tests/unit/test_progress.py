@@ -45,7 +45,7 @@ def text(console: Console) -> str:
         (3600, "60 min 00 s"),
     ],
 )
-def test_durations_as_people_say_them(value: float, said: str) -> None:
+def test_durations_are_readable(value: float, said: str) -> None:
     assert seconds(value) == said
 
 
@@ -69,7 +69,7 @@ def test_a_pipe_gets_no_control_characters() -> None:
     assert text(console) == "a note\ncp1  failed    broken\n"
 
 
-def test_a_terminal_shows_who_is_at_work_on_what_and_since_when() -> None:
+def test_a_terminal_shows_each_nodes_step_and_its_duration() -> None:
     console = terminal()
     progress = Progress(["cp1", "w1"], console=console)
     progress.doing("cp1", "master", "kubeadm init 1.36.4 " + "x" * 200)
@@ -82,7 +82,7 @@ def test_a_terminal_shows_who_is_at_work_on_what_and_since_when() -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_a_run_that_is_cut_short_gives_the_cursor_back() -> None:
+def test_an_interrupted_run_restores_the_cursor() -> None:
     hidden, shown = "\x1b[?25l", "\x1b[?25h"
     console = terminal()
     with Progress(["cp1"], console=console) as progress:
@@ -94,7 +94,7 @@ def test_a_run_that_is_cut_short_gives_the_cursor_back() -> None:
     assert text(plain) == ""
 
 
-def test_many_nodes_get_a_line_a_phase_instead() -> None:
+def test_with_many_nodes_there_is_one_line_a_phase() -> None:
     console = pipe()
     names = [f"w{n}" for n in range(CROWD + 1)]
     with Progress(names, console=console) as progress:
@@ -104,7 +104,7 @@ def test_many_nodes_get_a_line_a_phase_instead() -> None:
     assert text(console) == f"install   {CROWD} of {CROWD + 1} nodes changed, slowest w{CROWD} {seconds(CROWD)}\n"
 
 
-def test_a_long_silence_in_a_pipe_is_broken_by_who_does_what() -> None:
+def test_in_a_pipe_a_heartbeat_names_the_working_nodes() -> None:
     console = pipe(200)
     progress = Progress(["cp1", "w1", "w2", "w3"], console=console)
     progress.node_done("cp1", NodeResult("cp1"))
@@ -125,14 +125,14 @@ def test_a_long_silence_in_a_pipe_is_broken_by_who_does_what() -> None:
     assert text(console).count("\n") == 1, "it spoke just now"
 
 
-def test_nobody_at_work_is_no_news() -> None:
+def test_without_working_nodes_there_is_no_heartbeat() -> None:
     console = pipe()
     progress = Progress(["cp1"], console=console)
     progress.heartbeat(progress._spoke + SILENCE)
     assert text(console) == ""
 
 
-def test_a_table_in_a_pipe_has_every_name_whole() -> None:
+def test_a_table_in_a_pipe_shortens_no_name() -> None:
     console = pipe(40)
     table = Table(box=None)
     for text_ in ("ip-10-2-0-11.eu-central-1.compute.internal", "done"):
@@ -141,13 +141,13 @@ def test_a_table_in_a_pipe_has_every_name_whole() -> None:
     assert "ip-10-2-0-11.eu-central-1.compute.internal" in text(console)
 
 
-def test_simulated_seconds_are_called_so() -> None:
+def test_simulated_seconds_are_marked() -> None:
     console = pipe()
     Progress(["cp1"], console=console, simulated=True).phase_done("cp1", "prep", 2, 3.0)
     assert "3.0 s simulated" in text(console)
 
 
-def test_nothing_shown_holds_a_secret() -> None:
+def test_the_screen_shows_no_secret() -> None:
     register("planted-in-progress")
     console = pipe()
     progress = Progress(["cp1"], console=console)
@@ -199,7 +199,7 @@ def test_a_failure_says_node_step_command_output_and_what_to_do() -> None:
         (["done", "failed"], "fab -H all prep", False),
     ],
 )
-def test_only_failed_is_named_where_it_helps(states: list[str], command: str, offered: bool) -> None:
+def test_only_failed_is_suggested_where_it_helps(states: list[str], command: str, offered: bool) -> None:
     console = pipe()
     print_failures(console, RunResult({f"w{n}": NodeResult(f"w{n}", state) for n, state in enumerate(states)}), command)
     assert (f"or without the 1 that is done:\n  {command} --only-failed" in text(console)) is offered

@@ -65,7 +65,7 @@ def test_the_token_file(golden: Callable[[str, str], None]) -> None:
     golden("token.yaml", recipe_for(NAT).token_config(TOKEN))
 
 
-def test_what_init_must_say_for_a_cloud_with_nat() -> None:
+def test_inits_addresses_for_a_cloud_with_nat() -> None:
     """The private address is advertised and the public one is valid: the digest's M1 with today's kubeadm."""
     init, cluster, kubelet, proxy = yaml.safe_load_all(recipe_for(NAT).init_config(fresh("cp1"), TOKEN))
     assert init["localAPIEndpoint"]["advertiseAddress"] == "10.2.0.1"
@@ -88,9 +88,7 @@ def test_what_init_must_say_for_a_cloud_with_nat() -> None:
         ((), "/etc/resolv.conf"),
     ],
 )
-def test_the_stub_of_systemd_resolved_is_passed_by_on_the_nodes_that_have_it(
-    resolvers: tuple[str, ...], expected: str
-) -> None:
+def test_nodes_with_systemd_resolved_use_its_upstream_resolver_file(resolvers: tuple[str, ...], expected: str) -> None:
     node = fresh("w1", resolvers=resolvers)
     join = yaml.safe_load(recipe_for(NAT).join_config(NAT.workers[0], node, TOKEN, "sha256:aa"))
     assert {"name": "resolv-conf", "value": expected} in join["nodeRegistration"]["kubeletExtraArgs"]
@@ -99,7 +97,7 @@ def test_the_stub_of_systemd_resolved_is_passed_by_on_the_nodes_that_have_it(
     assert "resolvConf" not in kubelet, "that would be every node's"
 
 
-def test_a_resolver_file_of_your_own_is_everybodys() -> None:
+def test_a_configured_resolver_file_is_used_on_every_node() -> None:
     env = replace(NAT, settings=replace(NAT.settings, kubelet_config={"resolvConf": "/etc/own.conf"}))
     init, _, kubelet, _ = yaml.safe_load_all(recipe_for(env).init_config(fresh("cp1"), TOKEN))
     assert kubelet["resolvConf"] == "/etc/own.conf"
@@ -127,7 +125,7 @@ def test_containerds_configuration_with_overrides(golden: Callable[[str, str], N
     golden("config-overrides.toml", recipe_for(TUNED).containerd_config().content)
 
 
-def test_containerds_configuration_means_what_it_should() -> None:
+def test_containerds_configuration_has_the_values_that_kubeadm_needs() -> None:
     config = tomllib.loads(recipe_for(TUNED).containerd_config().content)
     runtime = config["plugins"]["io.containerd.cri.v1.runtime"]
     assert config["version"] == 3
@@ -172,7 +170,7 @@ def test_without_a_login_nothing_is_secret() -> None:
 
 
 @pytest.mark.parametrize("minor", RELEASES)
-def test_a_minor_means_its_newest_known_patch(minor: str) -> None:
+def test_a_minor_version_means_its_newest_known_patch(minor: str) -> None:
     found = recipe_for(environment(kubernetes=minor))
     assert found.version == RELEASES[minor][0]
     assert found.version.startswith(f"{minor}.")
@@ -180,7 +178,7 @@ def test_a_minor_means_its_newest_known_patch(minor: str) -> None:
     assert all(":" in image for image in found.worker_images)
 
 
-def test_a_patch_is_taken_as_it_stands() -> None:
+def test_a_patch_version_is_used_as_it_is() -> None:
     assert recipe_for(environment(kubernetes="1.37.2")).version == "1.37.2"
 
 
@@ -254,7 +252,7 @@ OBJECTS = st.dictionaries(st.text(max_size=2), JSON, max_size=3)
 
 
 @given(OBJECTS, OBJECTS)
-def test_overrides_win_and_lose_nothing(base: dict, extra: dict) -> None:
+def test_overrides_win_and_keep_the_other_values(base: dict, extra: dict) -> None:
     result = merged(base, extra)
     assert set(result) == set(base) | set(extra)
     assert merged(result, extra) == result
@@ -264,6 +262,6 @@ def test_overrides_win_and_lose_nothing(base: dict, extra: dict) -> None:
 
 
 @given(st.lists(st.text(max_size=5), max_size=4), st.lists(st.text(max_size=5), max_size=4))
-def test_a_digest_tells_texts_apart(one: list[str], other: list[str]) -> None:
+def test_different_texts_have_different_digests(one: list[str], other: list[str]) -> None:
     if "\0" not in "".join(one + other):
         assert (digest(*one) == digest(*other)) == (one == other or "\0".join(one) == "\0".join(other))

@@ -83,7 +83,7 @@ def test_failures_are_named_with_where_they_happened() -> None:
     assert [s.name for s in timing.spans if not s.ok] == ["join.ready"]
 
 
-def test_nothing_at_all() -> None:
+def test_an_empty_journal() -> None:
     timing = read_run([])
     assert critical_path(timing) == []
     assert report.data(timing)["ratio"] is None

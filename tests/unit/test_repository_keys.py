@@ -136,7 +136,7 @@ def test_a_file_without_the_key_is_refused(keys: Keys, tmp_path: Path, what: str
     assert not target.exists()
 
 
-def test_what_another_key_of_the_same_file_signs_is_not_believed(keys: Keys, tmp_path: Path) -> None:
+def test_a_signature_by_another_key_of_the_file_is_refused(keys: Keys, tmp_path: Path) -> None:
     _, _, target = fetched(tmp_path, keys.file("publisher", "attacker"), [keys.primary["publisher"]], armor=False)
     release = tmp_path / "Release"
     release.write_text("Suite: stable\n")
@@ -150,7 +150,7 @@ def test_what_another_key_of_the_same_file_signs_is_not_believed(keys: Keys, tmp
         assert seen.returncode == code, seen.stderr
 
 
-def test_without_fingerprints_the_file_is_taken_as_it_comes(keys: Keys, tmp_path: Path) -> None:
+def test_without_fingerprints_every_key_of_the_file_is_trusted(keys: Keys, tmp_path: Path) -> None:
     for armor in (False, True):
         code, said, target = fetched(tmp_path, keys.file("publisher"), [], armor=armor)
         assert code == 0, said

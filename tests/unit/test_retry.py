@@ -38,21 +38,21 @@ def counting(clock: Virtual, until: int, cost: float = 0.0):
     return probe, (lambda n: n >= until), calls
 
 
-def test_what_is_so_at_once_needs_no_wait() -> None:
+def test_a_condition_that_holds_at_once_needs_no_wait() -> None:
     clock = Virtual()
     probe, good, calls = counting(clock, 1)
     assert poll(probe, good, clock=clock, deadline=60, interval=2) == (True, 1)
     assert (len(calls), clock.sleeps) == (1, [])
 
 
-def test_it_is_looked_for_at_every_interval() -> None:
+def test_the_probe_runs_at_every_interval() -> None:
     clock = Virtual()
     probe, good, calls = counting(clock, 4)
     assert poll(probe, good, clock=clock, deadline=60, interval=2) == (True, 4)
     assert calls == [0, 2, 4, 6]
 
 
-def test_giving_up_returns_the_last_thing_seen_at_the_deadline() -> None:
+def test_at_the_deadline_the_last_result_is_returned() -> None:
     clock = Virtual()
     probe, good, calls = counting(clock, 99)
     met, seen = poll(probe, good, clock=clock, deadline=10, interval=3)
@@ -70,7 +70,7 @@ def test_a_slow_probe_uses_up_the_deadline_too() -> None:
 
 
 @given(st.floats(0.5, 500), st.floats(0.1, 20), st.integers(1, 80))
-def test_it_never_gives_up_before_its_deadline_nor_long_after(deadline: float, interval: float, until: int) -> None:
+def test_it_gives_up_at_its_deadline(deadline: float, interval: float, until: int) -> None:
     clock = Virtual()
     probe, good, _calls = counting(clock, until)
     met, seen = poll(probe, good, clock=clock, deadline=deadline, interval=interval)
@@ -86,7 +86,7 @@ def test_a_probes_own_error_passes_through() -> None:
         poll(lambda: 1 // 0, lambda _: True, clock=clock, deadline=9, interval=1)
 
 
-def test_an_attempt_is_repeated_with_growing_waits_and_told() -> None:
+def test_an_attempt_is_retried_with_growing_waits_and_reported() -> None:
     clock = Virtual()
     told: list[tuple[str, float]] = []
     tries = []
@@ -135,7 +135,7 @@ def test_another_error_is_not_retried() -> None:
     assert clock.sleeps == []
 
 
-def test_the_real_clock_is_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_clock_is_the_machines_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     clock = RealClock()

@@ -55,7 +55,7 @@ def documents() -> list[dict[str, Any]]:
 ACCOUNTS = accounts(documents())
 
 
-def test_these_are_all_the_accounts_that_we_make() -> None:
+def test_we_create_no_other_accounts() -> None:
     assert sorted(ACCOUNTS) == [
         "kube-flannel/flannel",
         "kube-system/headlamp",
@@ -76,7 +76,7 @@ def test_no_account_may_reach_secrets_identities_or_into_pods_and_nodes(account:
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)
-def test_nobody_writes_but_flannel_its_own_nodes_annotations(account: str) -> None:
+def test_only_flannel_writes_and_only_node_annotations(account: str) -> None:
     named = {
         (group, resource) for rule in ACCOUNTS[account] for group in rule["apiGroups"] for resource in rule["resources"]
     }
@@ -95,7 +95,7 @@ def test_rights_are_named_one_by_one(account: str) -> None:
         assert not any("*" in word for key in ("verbs", "apiGroups", "resources") for word in rule[key])
 
 
-def test_a_dashboard_reads_what_view_reads_and_the_named_things_of_the_cluster() -> None:
+def test_the_dashboard_reads_what_view_reads_and_listed_cluster_objects() -> None:
     view = {
         (group, name)
         for rule in rbac.accounts(BOUND_TO_VIEW)["n/a"]
@@ -109,7 +109,7 @@ def test_a_dashboard_reads_what_view_reads_and_the_named_things_of_the_cluster()
         assert named == view | CLUSTER_WIDE
 
 
-def test_telegraf_reads_kubelets_figures_and_nothing_of_the_api() -> None:
+def test_telegraf_reads_kubelet_statistics_and_nothing_of_the_api() -> None:
     rules = ACCOUNTS["monitoring/telegraf"]
     assert all(can(rules, Request("get", "", f"nodes/{sub}", "w1")) for sub in ("stats", "metrics", "pods"))
     assert not any(

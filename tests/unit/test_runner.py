@@ -263,7 +263,7 @@ def ready(world: World) -> World:
 # --- a whole run
 
 
-def test_everything_is_done_once_and_in_order_on_each_node(world: Callable[..., World]) -> None:
+def test_each_node_gets_every_step_once_and_in_order(world: Callable[..., World]) -> None:
     w = ready(world())
     result = w.run(*ALL)
     assert result.exit_code == 0
@@ -299,13 +299,13 @@ def test_workers_are_prepared_while_the_control_plane_initialises(world: Callabl
     assert w.run(*ALL).exit_code == 0
 
 
-def test_a_worker_joins_the_moment_the_api_answers_and_waits_for_no_other_worker(world: Callable[..., World]) -> None:
+def test_a_worker_joins_as_soon_as_the_api_answers_without_waiting_for_others(world: Callable[..., World]) -> None:
     w = ready(world())
     w.hooks["w2", "install.packages"] = w.wait_for("w1", "join.flannel")
     assert w.run(*ALL).exit_code == 0
 
 
-def test_add_ons_wait_for_one_worker_not_for_all(world: Callable[..., World]) -> None:
+def test_addons_wait_for_one_worker_only(world: Callable[..., World]) -> None:
     w = ready(world())
     w.hooks["w2", "install.packages"] = w.wait_for("cp1", "addons.monitoring")
     assert w.run(*ALL).exit_code == 0
@@ -325,7 +325,7 @@ def test_fewer_slots_than_nodes_never_deadlock(world: Callable[..., World], fork
     assert set(w.states().values()) == {"done"}
 
 
-def test_a_control_plane_alone_needs_nobody(world: Callable[..., World]) -> None:
+def test_a_control_plane_without_workers_waits_for_no_node(world: Callable[..., World]) -> None:
     w = world(workers=0)
     assert w.run(*ALL).exit_code == 0
     assert "addons.monitoring" in w.steps_on("cp1")
@@ -343,7 +343,7 @@ def unreachable() -> None:
 
 
 @pytest.mark.parametrize("step", ["observe", "install.packages", "join.join"])
-def test_a_dead_worker_fails_nobody_else(world: Callable[..., World], step: str) -> None:
+def test_a_dead_worker_fails_no_other_node(world: Callable[..., World], step: str) -> None:
     w = ready(world(workers=3))
     w.hooks["w2", step] = w.hooks["w2", "open"] = unreachable
     result = w.run(*ALL)
@@ -359,7 +359,7 @@ def once(what: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: left.pop()() if left else None
 
 
-def test_no_node_is_touched_before_the_control_plane_was_looked_at(
+def test_no_node_is_changed_before_the_control_plane_was_observed(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a living cluster was made with is known to the first step of every node, however slow its control plane answers."""
@@ -388,7 +388,7 @@ def test_no_node_is_touched_before_the_control_plane_was_looked_at(
 
 
 @pytest.mark.parametrize("trouble", [unreachable, fail()])
-def test_a_control_plane_that_cannot_be_looked_at_holds_nobody_up(
+def test_an_unobservable_control_plane_does_not_stop_the_other_nodes(
     world: Callable[..., World], trouble: Callable[[], Any]
 ) -> None:
     w = world()
@@ -400,16 +400,14 @@ def test_a_control_plane_that_cannot_be_looked_at_holds_nobody_up(
 @pytest.mark.parametrize(
     ("node", "step"), [("w2", "install.packages"), ("w2", "join.join"), ("cp1", "master.init"), ("cp1", "join.token")]
 )
-def test_a_link_that_breaks_is_taken_up_again_in_the_same_run(
-    world: Callable[..., World], node: str, step: str
-) -> None:
+def test_a_broken_connection_is_reopened_in_the_same_run(world: Callable[..., World], node: str, step: str) -> None:
     w = ready(world(workers=3))
     w.hooks[node, step] = once(unreachable)
     assert w.run(*ALL).exit_code == 0
     assert w.steps_on(node).count(step) >= 1
 
 
-def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is_then(
+def test_after_a_reconnect_the_control_plane_is_observed_again(
     world: Callable[..., World],
 ) -> None:
     w = ready(world(workers=1))
@@ -432,7 +430,7 @@ def test_after_a_broken_link_a_worker_is_held_against_the_control_plane_as_it_is
     assert w.states() == {"w1": "done"}
 
 
-def test_a_member_that_is_not_listed_is_looked_for_once_more_before_it_is_joined_again(
+def test_an_unlisted_member_is_observed_again_before_it_rejoins(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     w = ready(world(workers=1))
@@ -451,7 +449,7 @@ def test_a_member_that_is_not_listed_is_looked_for_once_more_before_it_is_joined
     assert listed == [True]
 
 
-def test_a_control_plane_that_does_not_answer_after_a_broken_link_is_tried_again(world: Callable[..., World]) -> None:
+def test_after_a_reconnect_a_silent_control_plane_is_retried(world: Callable[..., World]) -> None:
     w = ready(world(workers=1))
 
     def broken() -> None:
@@ -462,7 +460,7 @@ def test_a_control_plane_that_does_not_answer_after_a_broken_link_is_tried_again
     assert w.run(*ALL).exit_code == 0
 
 
-def test_a_link_that_breaks_each_time_is_given_up(world: Callable[..., World]) -> None:
+def test_a_connection_that_always_breaks_fails_the_node(world: Callable[..., World]) -> None:
     w = ready(world(workers=2))
     w.hooks["w1", "join.join"] = unreachable
     w.run(*ALL)
@@ -483,7 +481,7 @@ def test_a_failed_step_says_node_title_code_command_output_and_hint(world: Calla
     assert "line 0\n" not in error.output, "the end is what explains it"
 
 
-def test_a_failed_control_plane_blocks_the_workers_by_name_and_after_they_are_prepared(
+def test_a_failed_control_plane_blocks_prepared_workers_and_is_named(
     world: Callable[..., World],
 ) -> None:
     w = ready(world())
@@ -495,14 +493,14 @@ def test_a_failed_control_plane_blocks_the_workers_by_name_and_after_they_are_pr
     assert result.exit_code == 1
 
 
-def test_an_unreachable_control_plane_is_the_one_cause(world: Callable[..., World]) -> None:
+def test_an_unreachable_control_plane_is_the_only_reported_cause(world: Callable[..., World]) -> None:
     w = ready(world())
     w.hooks["cp1", "observe"] = unreachable
     w.run(*ALL)
     assert w.states() == {"cp1": "failed", "w1": "blocked", "w2": "blocked"}
 
 
-def test_when_no_worker_gets_in_the_run_still_ends(world: Callable[..., World]) -> None:
+def test_a_run_ends_even_if_no_worker_joins(world: Callable[..., World]) -> None:
     w = ready(world())
     w.hooks["w1", "join.join"] = w.hooks["w2", "join.join"] = fail()
     w.run(*ALL)
@@ -510,7 +508,7 @@ def test_when_no_worker_gets_in_the_run_still_ends(world: Callable[..., World]) 
     assert w.told.done.keys() == {"cp1", "w1", "w2"}
 
 
-def test_mended_and_run_again_it_takes_up_where_it_stopped(world: Callable[..., World]) -> None:
+def test_after_a_fix_the_next_run_continues_where_it_stopped(world: Callable[..., World]) -> None:
     w = ready(world())
     w.hooks["w1", "join.join"] = fail()
     w.run(*ALL)
@@ -521,7 +519,7 @@ def test_mended_and_run_again_it_takes_up_where_it_stopped(world: Callable[..., 
     assert "install.packages" not in w.steps_on("w1")
 
 
-def test_a_bug_of_ours_ends_one_pipeline_and_is_said_to_be_one(world: Callable[..., World], tmp_path: Path) -> None:
+def test_a_bug_ends_one_pipeline_and_is_reported_as_a_bug(world: Callable[..., World], tmp_path: Path) -> None:
     w = ready(world())
     w.hooks["w1", "install.packages"] = lambda: 1 // 0
     journal = Journal(tmp_path, "test")
@@ -550,7 +548,7 @@ def test_an_unreadable_answer_to_observing_is_an_error_of_that_node(
     assert "w1: observing failed with exit code 127" in result.nodes["w1"].error.message
 
 
-def test_a_step_that_changes_nothing_is_found_out(world: Callable[..., World]) -> None:
+def test_a_step_without_effect_fails_the_run(world: Callable[..., World]) -> None:
     w = world()
     w.undone.add(("w1", "install.packages"))
     result = w.run(INSTALL, on="w1")
@@ -558,7 +556,7 @@ def test_a_step_that_changes_nothing_is_found_out(world: Callable[..., World]) -
     assert "install.packages was applied without an error, yet it is still to do" in result.nodes["w1"].error.message
 
 
-def test_a_step_of_an_earlier_run_that_still_goes_on_is_waited_out_not_raced(world: Callable[..., World]) -> None:
+def test_a_run_waits_for_an_earlier_runs_step_to_end(world: Callable[..., World]) -> None:
     w = world()
     w.hooks["w1", "install.packages"] = lambda: (LOCKED, f"##kubefab 0 {LOCKED}\n".encode())
     error = w.run(INSTALL, on="w1").nodes["w1"].error
@@ -567,9 +565,7 @@ def test_a_step_of_an_earlier_run_that_still_goes_on_is_waited_out_not_raced(wor
 
 
 @pytest.mark.parametrize("changes", [False, True])
-def test_no_script_stands_at_a_nodes_lock_when_nobody_waits_for_it_any_more(
-    world: Callable[..., World], changes: bool
-) -> None:
+def test_no_script_waits_for_a_nodes_lock_after_its_caller_gave_up(world: Callable[..., World], changes: bool) -> None:
     w = world(workers=1)
     slow = Step("install.packages", "packages", ("do",), timeout=40)
     wait = Wait("install.seen", "seen", "look", lambda seen: None, 60, 2, changes=changes, hint="look")
@@ -580,7 +576,7 @@ def test_no_script_stands_at_a_nodes_lock_when_nobody_waits_for_it_any_more(
     assert w.timeouts["install.packages"][0] == 40 + apply.STEP_LOCK_WAIT
 
 
-def test_workers_take_turns_on_the_control_plane_before_they_are_sent_there(world: Callable[..., World]) -> None:
+def test_workers_take_turns_before_they_use_the_control_plane(world: Callable[..., World]) -> None:
     w = world(workers=5)
     at_once: list[int] = []
     under_way = [0]
@@ -597,7 +593,7 @@ def test_workers_take_turns_on_the_control_plane_before_they_are_sent_there(worl
     assert any("waits for its turn on cp1: drain" in text for text in w.told.texts)
 
 
-def test_a_stop_reaches_those_who_wait_for_their_turn(world: Callable[..., World]) -> None:
+def test_a_stop_ends_waiting_for_a_turn(world: Callable[..., World]) -> None:
     w = world(workers=2)
 
     def stop_and_go_on() -> None:
@@ -613,7 +609,7 @@ def test_a_stop_reaches_those_who_wait_for_their_turn(world: Callable[..., World
 
 
 @pytest.mark.parametrize("kind", ["hostname", "machine_id"])
-def test_two_nodes_that_are_the_same_are_told_apart_for_the_phases(world: Callable[..., World], kind: str) -> None:
+def test_phases_learn_which_node_is_a_duplicate(world: Callable[..., World], kind: str) -> None:
     w = world()
     w.identity = {"w1": {kind: "same"}, "w2": {kind: "same"}}
     twins: list[str] = []
@@ -630,7 +626,7 @@ def test_two_nodes_that_are_the_same_are_told_apart_for_the_phases(world: Callab
 
 
 @pytest.mark.timeout(60)
-def test_a_node_does_not_wait_for_others_that_wait_for_its_slot(
+def test_nodes_do_not_deadlock_over_slots_and_identities(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipelines, "CLAIM_WAIT", 3600.0)
@@ -647,7 +643,7 @@ def test_a_once_step_runs_once_for_all(world: Callable[..., World]) -> None:
     assert w.steps_on("cp1").count("join.token") == 1
 
 
-def test_a_failed_once_step_fails_all_who_need_it(world: Callable[..., World]) -> None:
+def test_a_failed_once_step_fails_every_node_that_needs_it(world: Callable[..., World]) -> None:
     w = ready(world())
     w.hooks["cp1", "join.token"] = fail()
     w.run(*ALL)
@@ -655,7 +651,7 @@ def test_a_failed_once_step_fails_all_who_need_it(world: Callable[..., World]) -
     assert w.steps_on("cp1").count("join.token") == 1
 
 
-def test_the_token_of_a_run_is_deleted_at_its_end_however_it_ends(world: Callable[..., World]) -> None:
+def test_a_runs_token_is_deleted_however_the_run_ends(world: Callable[..., World]) -> None:
     w = ready(world())
     w.hooks["w1", "join.join"] = fail()
     w.run(*ALL)
@@ -666,7 +662,7 @@ def test_the_token_of_a_run_is_deleted_at_its_end_however_it_ends(world: Callabl
     assert ("cp1", "join.token.delete") not in w.log, "no token was made, none is deleted"
 
 
-def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> None:
+def test_each_run_has_its_own_secret_token_in_kubeadms_format() -> None:
     from fabfile.text.masking import mask
 
     tokens = {new_token() for _ in range(20)}
@@ -680,7 +676,9 @@ def test_each_run_has_its_own_token_in_kubeadms_form_and_it_is_a_secret() -> Non
 
 
 @pytest.mark.parametrize("error", [Unreachable, StepFailed])
-def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., World], error: type[Exception]) -> None:
+def test_a_wait_through_a_reboot_tolerates_an_unreachable_node(
+    world: Callable[..., World], error: type[Exception]
+) -> None:
     for reboots, state in ((True, "done"), (False, "failed" if error is Unreachable else "done")):
         w = world(workers=0)
         answers = iter([b"old", None, None, b"new"])
@@ -707,7 +705,7 @@ def test_a_wait_through_a_reboot_bears_that_nobody_answers(world: Callable[..., 
         assert w.states() == {"cp1": state}
 
 
-def test_a_look_that_hangs_once_does_not_end_the_wait(world: Callable[..., World]) -> None:
+def test_a_probe_that_hangs_once_does_not_end_the_wait(world: Callable[..., World]) -> None:
     w = world(workers=0)
 
     def hangs() -> None:
@@ -723,7 +721,7 @@ def test_a_look_that_hangs_once_does_not_end_the_wait(world: Callable[..., World
     assert error.message == "cp1: gave up waiting: pods\n  last seen: cp1: no end after 30 s"
 
 
-def test_what_an_earlier_run_still_does_is_not_cured_by_remedies(world: Callable[..., World]) -> None:
+def test_no_remedy_is_applied_while_an_earlier_run_is_still_working(world: Callable[..., World]) -> None:
     w = world(workers=0)
     w.hooks["cp1", "addons.policy"] = lambda: (LOCKED, f"##kubefab 0 {LOCKED}\n".encode())
     wait = Wait(
@@ -743,7 +741,7 @@ def test_what_an_earlier_run_still_does_is_not_cured_by_remedies(world: Callable
     assert w.steps_on("cp1") == ["addons.policy"]
 
 
-def test_a_node_that_died_is_not_waited_for_on_the_control_plane(world: Callable[..., World]) -> None:
+def test_a_wait_on_the_control_plane_ends_when_the_node_dies(world: Callable[..., World]) -> None:
     w = world(workers=1)
     w.hooks["w1", "open"] = unreachable
     remedy = Remedy("recreate everything", ("do recreate",), 45)
@@ -762,7 +760,7 @@ def test_a_node_that_died_is_not_waited_for_on_the_control_plane(world: Callable
     assert ("cp1", "addons.seen.remedy") not in w.log
 
 
-def test_a_wait_is_over_when_it_is_so(world: Callable[..., World]) -> None:
+def test_a_wait_ends_when_its_condition_holds(world: Callable[..., World]) -> None:
     w = world()
     seen = iter(["", "no flannel.1", "there"])
     wait = Wait(
@@ -780,7 +778,7 @@ def test_a_wait_is_over_when_it_is_so(world: Callable[..., World]) -> None:
     assert "w1 network: flannel.1: no flannel.1" in w.told.texts
 
 
-def test_remedies_come_in_order_each_once_and_then_the_evidence(world: Callable[..., World]) -> None:
+def test_remedies_run_in_order_once_each_then_the_evidence(world: Callable[..., World]) -> None:
     w = world()
     wait = Wait(
         "network.wait", "flannel.1 in 10.44.0.0/16", "ip addr", lambda s: s.strip() or "nothing", deadline=60, interval=5,
@@ -802,7 +800,7 @@ def test_remedies_come_in_order_each_once_and_then_the_evidence(world: Callable[
     assert len(w.told.notes) == 2
 
 
-def test_what_a_remedy_mended_is_not_mended_twice(world: Callable[..., World]) -> None:
+def test_no_further_remedy_runs_after_one_has_helped(world: Callable[..., World]) -> None:
     w = world()
     wait = Wait(
         "network.wait",
@@ -819,7 +817,7 @@ def test_what_a_remedy_mended_is_not_mended_twice(world: Callable[..., World]) -
     assert [s for _, s in w.log].count("network.wait.remedy") == 1
 
 
-def test_evidence_that_cannot_be_had_does_not_hide_the_failure(world: Callable[..., World]) -> None:
+def test_missing_evidence_does_not_hide_the_failure(world: Callable[..., World]) -> None:
     w = world()
     wait = Wait("network.wait", "t", "p", lambda s: "no", 10, 5, (), "h", evidence=("ip",))
     w.hooks["w1", "network.wait.evidence"] = unreachable
@@ -851,7 +849,7 @@ def test_nodes_that_were_not_named_are_not_touched(world: Callable[..., World]) 
     assert {node for node, _ in w.log} == {"w2", "w4"}
 
 
-def test_a_phase_of_another_role_is_passed_over(world: Callable[..., World]) -> None:
+def test_a_phase_of_another_role_is_skipped(world: Callable[..., World]) -> None:
     w = world()
     w.run(MASTER, on="w1")
     assert w.steps_on("w1") == []
@@ -868,7 +866,7 @@ def test_resetting_one_node_works_when_the_control_plane_is_gone(world: Callable
 # --- stopping
 
 
-def test_a_stop_ends_after_the_step_under_way(world: Callable[..., World]) -> None:
+def test_a_stop_waits_for_the_current_step(world: Callable[..., World]) -> None:
     w = ready(world())
     two = phase("install", "one", "two")
     w.hooks["w1", "install.one"] = lambda: w.last.stop()
@@ -903,7 +901,7 @@ def test_a_stop_ends_before_the_next_phase(world: Callable[..., World]) -> None:
     assert begun == []
 
 
-def test_a_stop_ends_the_trying_to_get_through_again(world: Callable[..., World]) -> None:
+def test_a_stop_ends_reconnecting(world: Callable[..., World]) -> None:
     w = world(workers=1)
     tries: list[int] = []
 
@@ -918,7 +916,7 @@ def test_a_stop_ends_the_trying_to_get_through_again(world: Callable[..., World]
     assert len(tries) == 1
 
 
-def test_a_stop_reaches_those_who_wait_at_a_gate_or_poll(world: Callable[..., World]) -> None:
+def test_a_stop_ends_waiting_at_a_gate_or_in_a_poll(world: Callable[..., World]) -> None:
     w = world(workers=1)
 
     def stop() -> None:
@@ -934,9 +932,7 @@ def test_a_stop_reaches_those_who_wait_at_a_gate_or_poll(world: Callable[..., Wo
 # --- the journal
 
 
-def test_the_journal_tells_what_was_planned_done_and_how_long_it_took(
-    world: Callable[..., World], tmp_path: Path
-) -> None:
+def test_the_journal_records_plan_steps_and_durations(world: Callable[..., World], tmp_path: Path) -> None:
     w = ready(world(workers=1))
     journal = Journal(tmp_path, "inv cluster.bootstrap")
     w.run(*ALL, journal=journal)
@@ -963,7 +959,7 @@ def test_a_failure_is_in_the_journal_with_its_output_masked(world: Callable[...,
     assert journal.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_secret_at_the_edge_of_what_is_quoted_is_masked_whole(world: Callable[..., World]) -> None:
+def test_a_secret_at_the_edge_of_a_quote_is_masked_completely(world: Callable[..., World]) -> None:
     secret = register("planted-across-the-edge")
     w = world()
     w.hooks["w1", "install.packages"] = fail(1, "e" * (apply.LINE - 10) + f" {secret} and more\n")
@@ -973,7 +969,7 @@ def test_a_secret_at_the_edge_of_what_is_quoted_is_masked_whole(world: Callable[
     assert "planted" not in error.message + error.output
 
 
-def test_a_journal_is_whole_and_masked_whatever_a_secret_is_made_of(tmp_path: Path) -> None:
+def test_a_journal_is_valid_and_masked_for_any_secret(tmp_path: Path) -> None:
     secret = register('quo"ted\\secret')
     journal = Journal(tmp_path, "x")
     journal.write("seen", seen=f"login {secret} refused", path=tmp_path, steps=[secret, "--certificate-key 0123"])
@@ -983,7 +979,7 @@ def test_a_journal_is_whole_and_masked_whatever_a_secret_is_made_of(tmp_path: Pa
     assert event["path"] == str(tmp_path)
 
 
-def test_a_torn_last_line_of_a_journal_is_passed_over(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_of_a_journal_is_skipped(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "x")
     journal.write("phase", node="w1")
     journal.close()
@@ -1006,7 +1002,7 @@ class Full:
 
 
 @pytest.mark.parametrize("lines", [0, 1, 6, 12, 20, 30])
-def test_a_run_outlives_its_journal(
+def test_a_run_continues_when_its_journal_cannot_be_written(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: int
 ) -> None:
     w, notes = ready(world()), list[str]()
@@ -1024,7 +1020,7 @@ def test_a_run_outlives_its_journal(
     assert not journal.whole
 
 
-def test_a_journal_that_cannot_even_be_made_is_told_once(tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_created_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     notes: list[str] = []
     journal = Journal(tmp_path / "file" / "journal", "x", told=notes.append)
@@ -1036,7 +1032,7 @@ def test_a_journal_that_cannot_even_be_made_is_told_once(tmp_path: Path) -> None
 
 
 @given(st.text(), st.one_of(st.text(), st.binary(), st.floats(), st.integers(), st.lists(st.text())))
-def test_a_journal_takes_whatever_a_machine_says(text: str, value: Any) -> None:
+def test_a_journal_accepts_any_output(text: str, value: Any) -> None:
     with TemporaryDirectory() as folder:
         journal = Journal(Path(folder), "x")
         journal.write("seen", seen=f"{text}\udc80", value=value)
@@ -1058,7 +1054,7 @@ def test_a_password_that_is_one_of_our_words_does_not_make_a_journal_unreadable(
     )
 
 
-def test_a_step_for_all_that_crashed_is_not_done(world: Callable[..., World]) -> None:
+def test_a_once_step_that_crashed_is_repeated_by_another_node(world: Callable[..., World]) -> None:
     """It was w1's pipeline that crashed in it: w2 makes the token before it joins with it."""
     w = ready(world())
     crashes = [ZeroDivisionError("a mistake of ours")]
@@ -1075,7 +1071,7 @@ def test_a_step_for_all_that_crashed_is_not_done(world: Callable[..., World]) ->
 
 
 @pytest.mark.parametrize("age", [0.0, 1100.0, 1300.0, 2400.0])
-def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[..., World], age: float) -> None:
+def test_a_late_worker_joins_with_a_token_that_is_still_valid(world: Callable[..., World], age: float) -> None:
     """A token lives 30 minutes; what waited longer for a package lock or a mirror gets one of its own, and all are deleted."""
     w = ready(world())
     joined: dict[str, str] = {}
@@ -1120,7 +1116,7 @@ def test_a_worker_that_comes_late_joins_with_a_token_that_lives(world: Callable[
 
 
 @pytest.mark.parametrize(("forks", "closed"), [(2, {"w1", "w2", "w3", "w4"}), (40, set())])
-def test_links_of_more_nodes_than_forks_are_closed_as_they_end(
+def test_with_more_nodes_than_forks_connections_close_as_nodes_finish(
     world: Callable[..., World], forks: int, closed: set[str]
 ) -> None:
     w = ready(world(workers=4, forks=forks))
@@ -1131,7 +1127,7 @@ def test_links_of_more_nodes_than_forks_are_closed_as_they_end(
 # --- the cluster's lock
 
 
-def test_a_run_that_lost_the_clusters_lock_changes_nothing_more_anywhere(world: Callable[..., World]) -> None:
+def test_a_run_that_lost_the_run_lock_changes_no_node(world: Callable[..., World]) -> None:
     w, lost = ready(world(workers=6)), Event()
 
     def held() -> None:
@@ -1150,7 +1146,7 @@ def test_a_run_that_lost_the_clusters_lock_changes_nothing_more_anywhere(world: 
     )
 
 
-def test_every_step_on_every_node_asks_first_whether_the_lock_is_held(world: Callable[..., World]) -> None:
+def test_every_step_checks_the_run_lock_first(world: Callable[..., World]) -> None:
     w, asked = ready(world()), list[int]()
     result = w.run(*ALL, held=lambda: asked.append(len(w.log)))
     assert not result.failed
@@ -1164,7 +1160,7 @@ def test_every_step_on_every_node_asks_first_whether_the_lock_is_held(world: Cal
     assert {step for _, step in refused.log} == {"observe"}
 
 
-def test_a_lock_that_nobody_can_be_asked_about_is_not_held(world: Callable[..., World]) -> None:
+def test_a_run_lock_that_cannot_be_checked_counts_as_lost(world: Callable[..., World]) -> None:
     def unknown() -> None:
         raise Unreachable("cp1: no answer within 10 s")
 
@@ -1177,7 +1173,7 @@ def test_a_lock_that_nobody_can_be_asked_about_is_not_held(world: Callable[..., 
 # --- looking only
 
 
-def test_a_survey_changes_nothing_and_one_dead_node_hides_no_other(world: Callable[..., World]) -> None:
+def test_a_survey_changes_nothing_and_reports_every_other_node(world: Callable[..., World]) -> None:
     w = world()
     w.hooks["w1", "observe"] = unreachable
     seen = observer.Observer(w.environment, w).survey(w.environment.nodes)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from lab.needs import lacking
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def test_plain_pytest_starts_nothing_on_real_nodes_and_says_so() -> None:
+def test_plain_pytest_skips_the_lab_and_says_so() -> None:
     others = [f"--ignore={PROJECT / 'tests' / name}" for name in ("unit", "rehearsal")]
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--collect-only", *others]
     done = subprocess.run(
@@ -67,7 +67,7 @@ def test_what_a_machine_lacks_for_a_lab(platform: str, root: bool, programs: set
     assert lacking(platform, root, programs.__contains__) == says
 
 
-def test_the_question_needs_no_virtual_environment() -> None:
+def test_the_lab_check_needs_no_virtual_environment() -> None:
     code = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import lab.needs"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False
@@ -80,6 +80,6 @@ def test_the_question_needs_no_virtual_environment() -> None:
     [("inv", "cluster.info", "--env", "aws"), ("fab", "reset"), ("inv", "cluster.sizing", "--nodes", "x")],
     ids=" ".join,
 )
-def test_a_forked_command_is_like_one_that_was_started(argv: tuple[str, ...]) -> None:
+def test_a_forked_command_behaves_like_a_started_one(argv: tuple[str, ...]) -> None:
     one, other = run(*argv), started(*argv)
     assert (one.returncode, one.stdout, one.stderr) == (other.returncode, other.stdout, other.stderr)

@@ -37,7 +37,7 @@ def printed(console: Console) -> str:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_whatever_is_printed(terminal: bool) -> None:
+def test_printed_text_cannot_control_the_terminal(terminal: bool) -> None:
     console = screen(terminal)
     console.print(EVIL)
     console.print(Text(EVIL), soft_wrap=True)
@@ -53,7 +53,7 @@ def test_whatever_is_printed(terminal: bool) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_what_is_under_way(terminal: bool) -> None:
+def test_progress_text_cannot_control_the_terminal(terminal: bool) -> None:
     console = screen(terminal)
     with console.status(EVIL) as working:
         working.update(EVIL)
@@ -62,7 +62,7 @@ def test_what_is_under_way(terminal: bool) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_errors_and_progress(terminal: bool) -> None:
+def test_errors_cannot_control_the_terminal(terminal: bool) -> None:
     console = screen(terminal)
     print_error(console, KubefabError(EVIL, EVIL, EVIL), title=EVIL)
     print_error(console, StepFailed(EVIL, EVIL, f"no space left on device {EVIL}"))
@@ -132,7 +132,7 @@ FROM_NODES = {
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_plain_print_says_nothing_of_a_node(path: Path) -> None:
+def test_plain_print_is_not_used_for_a_nodes_words(path: Path) -> None:
     for call in calls(path):
         if isinstance(call.func, ast.Name) and call.func.id == "print" and call.args and path.parent.name != "lab":
             said = ast.unparse(call.args[0])

@@ -56,7 +56,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def test_commands_run_in_order_and_their_output_comes_back(shell: Shell) -> None:
+def test_commands_run_in_order_and_return_their_output(shell: Shell) -> None:
     assert shell.run("echo one", "echo two >&2", "echo 삼") == Outcome(0, 3, "one\ntwo\n삼\n")
 
 
@@ -73,7 +73,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("commands", "code", "number", "output"), FAILURES)
-def test_a_failure_is_told_by_code_and_number(
+def test_a_failure_reports_exit_code_and_command_number(
     shell: Shell, commands: tuple[str, ...], code: int, number: int, output: str
 ) -> None:
     done = shell.run(*commands)
@@ -95,18 +95,18 @@ def test_a_script_deletes_itself_first(shell: Shell) -> None:
     assert shell.run(f"ls {shell.folder}").output == "run\n"
 
 
-def test_no_log_is_left(shell: Shell) -> None:
+def test_no_log_file_is_left(shell: Shell) -> None:
     shell.run("echo x", "false")
     assert {p.name for p in shell.run_folder.iterdir()} == {"kubefab.lock"}
 
 
-def test_only_the_end_of_much_output_comes_back(shell: Shell) -> None:
+def test_only_the_end_of_long_output_is_returned(shell: Shell) -> None:
     done = shell.run("seq 1 400000", "echo the end")
     assert len(done.output) == OUTPUT_LIMIT
     assert done.output.endswith("400000\nthe end\n")
 
 
-def test_what_a_command_leaves_running_does_not_hold_the_script(shell: Shell) -> None:
+def test_a_background_process_does_not_block_the_script(shell: Shell) -> None:
     assert shell.run("sleep 30 & echo $!", "echo started").command == 2
     # the child keeps the log open, not our output: run() would have timed out above
 
@@ -138,7 +138,7 @@ def test_nothing_in_a_file_is_expanded_or_ends_it(shell: Shell, content: str) ->
     assert path.read_text() == content
 
 
-def test_a_file_replaces_the_old_one_whole(shell: Shell) -> None:
+def test_a_file_is_replaced_atomically(shell: Shell) -> None:
     path = shell.folder / "file"
     path.write_text("old\n")
     before = path.open()
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_written_fails_before_any_command(shell: Shell) ->
 
 
 @pytest.mark.parametrize("content", ["no newline", "a\nKUBEFAB-END\nb\n"])
-def test_content_that_a_heredoc_cannot_carry_is_refused(content: str) -> None:
+def test_content_that_a_heredoc_cannot_hold_is_refused(content: str) -> None:
     with pytest.raises(ValueError):
         render("x", (), (File("/x", content),))
 
@@ -193,7 +193,7 @@ def test_a_script_cut_at_any_byte_runs_nothing(tmp_path: Path) -> None:
     assert all((tmp_path / name).exists() for name in ("ran-1", "ran-2", "written"))
 
 
-def test_half_a_heredoc_writes_nothing(shell: Shell) -> None:
+def test_an_incomplete_heredoc_writes_nothing(shell: Shell) -> None:
     whole = _victims(shell)
     shell.send(whole[: whole.index(b"line two")])
     assert {p.name for p in shell.folder.iterdir()} == {"run", "sent"}
@@ -210,13 +210,13 @@ def test_a_busy_node_answers_75_and_runs_nothing(shell: Shell) -> None:
     assert shell.run("echo yes").output == "yes\n"
 
 
-def test_a_probe_runs_beside_anything(shell: Shell) -> None:
+def test_a_probe_needs_no_lock(shell: Shell) -> None:
     with open(shell.run_folder / "kubefab.lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert shell.run("echo seen", lock=False).output == "seen\n"
 
 
-def test_an_exit_code_of_75_from_a_command_is_no_lock(shell: Shell) -> None:
+def test_exit_code_75_of_a_command_does_not_mean_locked(shell: Shell) -> None:
     assert shell.run("exit 75").command == 1
 
 
@@ -224,7 +224,7 @@ def test_an_exit_code_of_75_from_a_command_is_no_lock(shell: Shell) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 99), st.integers(0, 255))
-def test_any_output_is_read(output: bytes, number: int, code: int) -> None:
+def test_any_output_is_parsed(output: bytes, number: int, code: int) -> None:
     trailer = f"##kubefab {number} {code}\n".encode()
     if b"##kubefab" not in output:
         found = parse(code, b"sudo: unable to resolve host ip-10-2-0-1: Name or service not known\n" + trailer + output)
@@ -233,7 +233,7 @@ def test_any_output_is_read(output: bytes, number: int, code: int) -> None:
     assert parse(code, output).code == code
 
 
-def test_without_a_trailer_no_command_is_blamed() -> None:
+def test_without_a_trailer_no_command_is_named() -> None:
     assert parse(255, b"bash: line 1: oops\n") == Outcome(255, 0, "bash: line 1: oops\n")
 
 
@@ -243,7 +243,7 @@ def test_without_a_trailer_no_command_is_blamed() -> None:
     )
 )
 @settings(max_examples=25, deadline=None)
-def test_quoted_words_reach_a_command_as_they_are(words: list[str]) -> None:
+def test_quoted_words_reach_a_command_unchanged(words: list[str]) -> None:
     line = command("printf", "%s\\0", *words)
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}

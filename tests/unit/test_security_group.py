@@ -33,12 +33,12 @@ def test_nodes_are_named_one_by_one() -> None:
     assert kubelet.target == WORKERS and texts(kubelet) == {"10.2.0.1/32"}
 
 
-def test_many_nodes_are_named_by_their_network() -> None:
+def test_many_nodes_are_covered_by_their_network() -> None:
     api = next(o for o in openings(environment(workers=20, node_cidr="10.2.0.0/24"), ()) if o.rule.first == 6443)
     assert texts(api) == {"10.2.0.0/24"}
 
 
-def test_the_manuals_init_and_join_dial_the_public_address() -> None:
+def test_the_manuals_init_and_join_use_the_public_address() -> None:
     """M1, M2, J1: so AWS sees public addresses come back in, the control plane's own among them."""
     found = {o.rule.first: o for o in openings(environment(kubernetes="1.5"), ()) if o.target == CONTROL}
     assert {"192.0.2.1/32", "10.2.0.11/32"} <= texts(found[9898])
@@ -47,21 +47,21 @@ def test_the_manuals_init_and_join_dial_the_public_address() -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kubernetes", ["1.36.4", "1.5"])
-def test_nobody_is_let_in_from_everywhere(form: str, kubernetes: str) -> None:
+def test_no_rule_admits_every_address(form: str, kubernetes: str) -> None:
     text = render(environment(kubernetes=kubernetes), form, ME)
     assert "0.0.0.0/0" not in text and "::/0" not in text
     assert "198.51.100.7/32" in text
 
 
 @pytest.mark.parametrize("form", ["aws", "terraform"])
-def test_without_admin_its_rules_are_left_out_and_that_is_said(form: str) -> None:
+def test_without_admin_its_rules_are_left_out_and_this_is_reported(form: str) -> None:
     env = environment()
     assert all(o.rule.source != ADMIN for o in openings(env, ()))
     assert "left out, because --admin" in render(env, form, ())
     assert "TCP 22 (SSH)" in remarks(env, ())[0]
 
 
-def test_without_admin_a_bastion_is_told_of_all_the_same() -> None:
+def test_without_admin_a_bastion_is_still_mentioned() -> None:
     env = environment()
     env = replace(env, workers=tuple(replace(worker, jump="ops@192.0.2.9") for worker in env.workers))
     assert all(o.rule.source != ADMIN for o in openings(env, ()))
@@ -90,7 +90,7 @@ def test_ssh_comes_from_the_bastion_where_there_is_one(form: str) -> None:
     assert "SSH goes through bastion.example" in render(named, form, admins("203.0.113.7/32"))
 
 
-def test_everybody_only_if_asked_for_and_with_a_warning() -> None:
+def test_access_for_every_address_needs_a_request_and_gives_a_warning() -> None:
     assert "WARNING: 0.0.0.0/0 is everybody" in render(environment(), "aws", admins("0.0.0.0/0"))
 
 
@@ -126,7 +126,7 @@ def test_nftables_keeps_pods_replies_and_the_node_itself() -> None:
     assert "flush" not in re.sub("#.*", "", text)
 
 
-def test_wrong_words() -> None:
+def test_wrong_arguments() -> None:
     with pytest.raises(UsageError, match="--format pf"):
         render(environment(), "pf", ME)
     with pytest.raises(UsageError, match="--admin"):
@@ -152,7 +152,7 @@ def test_nft_itself_accepts_the_rules(kubernetes: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here")
-def test_terraform_itself_accepts_the_form(tmp_path: Path) -> None:
+def test_terraform_itself_accepts_the_format(tmp_path: Path) -> None:
     path = tmp_path / "rules.tf"
     path.write_text(render(environment(), "terraform", ME))
     done = subprocess.run(

@@ -50,14 +50,14 @@ def session(control: ControlPlane) -> Session:
     return Session(environment(), control, None, Console(), "inv cluster.bootstrap")  # type: ignore[arg-type]
 
 
-def test_a_run_holds_the_clusters_lock() -> None:
+def test_a_run_holds_the_run_lock() -> None:
     control = ControlPlane()
     with session(control)._cluster_lock():
         assert control.held
     assert not control.held
 
 
-def test_a_control_plane_that_is_down_does_not_keep_the_others_from_being_prepared() -> None:
+def test_other_nodes_are_prepared_while_the_control_plane_is_down() -> None:
     control = ControlPlane(link=Unreachable("cp1: connection refused"))
     with session(control)._cluster_lock():
         assert not control.held
@@ -71,12 +71,12 @@ def test_a_control_plane_that_is_down_does_not_keep_the_others_from_being_prepar
         KubefabError("another run works on this cluster"),
     ],
 )
-def test_a_lock_that_cannot_be_taken_over_a_link_that_works_stops_the_run(why: KubefabError) -> None:
+def test_a_run_stops_if_a_reachable_control_plane_refuses_the_run_lock(why: KubefabError) -> None:
     with pytest.raises(type(why), match=why.message), session(ControlPlane(lock=why))._cluster_lock():
         pytest.fail("the run went on without the lock")
 
 
-def test_a_user_without_a_name_is_called_by_number_and_can_connect(
+def test_a_user_without_a_name_is_named_by_number_and_can_connect(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def nobody(uid: int) -> None:
@@ -130,7 +130,7 @@ class Ended(Exception):
     pass
 
 
-def test_ctrl_c_twice_deletes_the_token_and_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_twice_deletes_the_token_and_restores_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Leaving(monkeypatch).gets(signal.SIGINT, signal.SIGINT) == [
         "told",
         "token deleted",
@@ -141,12 +141,12 @@ def test_ctrl_c_twice_deletes_the_token_and_gives_the_terminal_back(monkeypatch:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_what_ends_processes_ends_a_run_the_same_way(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_termination_signals_end_a_run_like_ctrl_c(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     assert Leaving(monkeypatch).gets(number) == ["token deleted", "terminal", "links closed", f"exit {128 + number}"]
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_nohup_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nohup_still_ignores_hangups(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert Leaving(monkeypatch).gets(signal.SIGHUP, signal.SIGINT, signal.SIGINT)[-1] == "exit 130"
@@ -154,7 +154,7 @@ def test_nohup_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_token_that_cannot_be_deleted_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_cannot_be_deleted_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fabfile.cli.session.TOKEN_PATIENCE", 0.1)
     never = Event()
     try:
@@ -168,7 +168,7 @@ def test_a_token_that_cannot_be_deleted_holds_nobody_up(monkeypatch: pytest.Monk
         never.set()
 
 
-def test_as_many_files_as_may_be_open() -> None:
+def test_the_limit_of_open_files_is_raised() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
@@ -181,7 +181,7 @@ def test_as_many_files_as_may_be_open() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_the_operators_lock_is_his_alone_and_no_link_is_followed(home: Path) -> None:
+def test_the_local_lock_file_is_private_and_no_link_is_followed(home: Path) -> None:
     env = environment()
     with _lock(env):
         assert (env.state / "lock").stat().st_mode & 0o777 == 0o600
@@ -194,7 +194,7 @@ def test_the_operators_lock_is_his_alone_and_no_link_is_followed(home: Path) -> 
     assert (home / "somebodys").read_text() == "theirs"
 
 
-def test_a_state_folder_that_was_left_open_is_closed(home: Path) -> None:
+def test_an_open_state_folder_is_made_private(home: Path) -> None:
     env = environment()
     env.state.mkdir(parents=True)
     env.state.chmod(0o755)

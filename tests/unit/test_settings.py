@@ -83,7 +83,7 @@ def test_only_secrets_are_secret() -> None:
 
 
 @given(st.sampled_from(sorted(KEYS)), st.text(max_size=40))
-def test_any_text_is_a_value_or_a_value_error(key: str, text: str) -> None:
+def test_any_text_gives_a_value_or_a_value_error(key: str, text: str) -> None:
     try:
         KEYS[key].metadata["parse"](text)
     except ValueError as error:
@@ -103,5 +103,5 @@ def test_a_refused_secret_is_not_quoted() -> None:
     ("ops@[2001:db8::9]", ("ops", "2001:db8::9", 22)),
     ("[2001:db8::9]:2222", ("", "2001:db8::9", 2222)),
 ])  # fmt: skip
-def test_a_bastion_in_its_parts(text: str, parts: tuple[str, str, int]) -> None:
+def test_a_bastion_is_split_into_its_parts(text: str, parts: tuple[str, str, int]) -> None:
     assert bastion(text) == parts

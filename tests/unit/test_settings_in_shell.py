@@ -65,7 +65,7 @@ GRAMMAR = {
 }
 
 
-def test_every_setting_that_is_written_freely_is_here() -> None:
+def test_every_free_text_setting_is_listed() -> None:
     """Numbers, networks, choices, tokens, fingerprints, JSON and files' names (which no node sees) have forms without shell characters."""
     rest = {
         "KUBERNETES", "POD_CIDR", "SERVICE_CIDR", "NODE_CIDR", "API_PORT", "SSH_USER", "SSH_PORT", "SSH_KEY", "SSH_JUMP", "CONNECT_TIMEOUT", "FORKS",
@@ -209,7 +209,7 @@ def same_in_every_script(key: str, text: str) -> None:
 
 @settings(max_examples=24, phases=[Phase.explicit, Phase.generate], deadline=None)  # each renders both recipes whole
 @given(st.data())
-def test_an_accepted_value_is_one_word_in_every_script(data: st.DataObject) -> None:
+def test_an_accepted_value_is_a_single_word_in_every_script(data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(BENIGN)))
     text = data.draw(values(key))
     assume(accepted(key, text) and not any(text in line for manual in recipes(key) for line in ours(key, manual)))
@@ -222,7 +222,7 @@ def test_an_accepted_value_is_one_word_in_every_script(data: st.DataObject) -> N
     ("LEGACY_KEY_URL", "http://m.example/?a=$(b)&c"), ("LEGACY_DAEMON_URL", "http://m.example/?a='b'"), ("REGISTRY_PASSWORD", "$(reboot)`x`';\"\\ & |"),
     ("REGISTRY_USER", "o'brien$(id)"), ("REGISTRY", "[2001:db8::1]:5000"), ("REGISTRY_MIRRORS", "[2001:db8::1]:5000"),
 ])  # fmt: skip
-def test_a_value_with_the_shells_characters_is_one_word_too(key: str, text: str) -> None:
+def test_a_value_with_shell_characters_is_a_single_word_too(key: str, text: str) -> None:
     same_in_every_script(key, text)
 
 
@@ -238,7 +238,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("key", "text"), REFUSED)
-def test_a_value_that_is_never_right_is_refused(key: str, text: str) -> None:
+def test_an_impossible_value_is_refused(key: str, text: str) -> None:
     assert not accepted(key, text)
 
 
@@ -265,14 +265,14 @@ def test_a_login_in_an_address_is_refused_and_not_repeated(key: str) -> None:
         KEYS[key].metadata["parse"]("HTTPS://bob:s3cretpw@mirror.example")
 
 
-def test_a_mirror_with_its_scheme_is_refused_in_words() -> None:
+def test_a_mirror_with_a_scheme_is_refused_with_a_message() -> None:
     with pytest.raises(
         ValueError, match=r"'https://ghcr\.io': the registry's name alone, without https://, like ghcr\.io"
     ):
         KEYS["REGISTRY_MIRRORS"].metadata["parse"]("registry.k8s.io https://ghcr.io")
 
 
-def test_the_lines_themselves_run_nothing_of_a_setting(tmp_path: Path) -> None:
+def test_command_lines_run_nothing_from_a_setting(tmp_path: Path) -> None:
     """In real bash, with a stand-in for every program of the install and registry steps, and a folder for every path of the node."""
     evil = "$(touch$IFS$PWN);touch$IFS$PWN&touch$IFS$PWN"
     env = environment(

@@ -63,7 +63,7 @@ def test_every_signature_has_a_line_and_is_unique() -> None:
 
 
 @pytest.mark.parametrize("code", LINES)
-def test_each_is_the_likeliest_for_its_line(code: str) -> None:
+def test_each_signature_is_the_first_match_for_its_line(code: str) -> None:
     text = f"I1124 starting\n  {LINES[code]}\nI1124 more"
     found = likely(text)
     assert found is not None
@@ -81,7 +81,7 @@ def test_each_is_the_likeliest_for_its_line(code: str) -> None:
         "[preflight] Running pre-flight checks",
     ],
 )
-def test_ordinary_output_shows_none(text: str) -> None:
+def test_ordinary_output_matches_no_signature(text: str) -> None:
     assert likely(text) is None
     assert every(text) == []
 
@@ -91,7 +91,7 @@ def test_the_specific_comes_before_the_general() -> None:
     assert [s.code for s, _ in every(text)] == ["SIG-SWAP", "SIG-KUBELET-SILENT"]
 
 
-def test_an_error_tells_its_likely_cause() -> None:
+def test_an_error_names_its_likely_cause() -> None:
     console = Console(record=True, width=200)
     print_error(console, StepFailed("w1: kubeadm join failed", "hint", LINES["SIG-SWAP"]))
     text = console.export_text()
@@ -104,7 +104,7 @@ def test_an_error_tells_its_likely_cause() -> None:
 @pytest.mark.parametrize(
     "seed", ["/v2/", "127.0.0.1:10248/healthz", ":6443", "x509: ", "listen tcp ", "a", "401 Unauthorized"]
 )
-def test_one_endless_line_of_a_node_costs_no_more_than_a_long_one(seed: str) -> None:
+def test_a_very_long_line_is_cut_before_it_is_searched(seed: str) -> None:
     """A line is cut before it is searched: a longer one adds nothing but its reading."""
 
     def work(size: int) -> float:

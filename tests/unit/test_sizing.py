@@ -23,12 +23,12 @@ def test_the_manuals_table(nodes: int, master: str, worker: str) -> None:
     assert (control.then.name, other.then.name) == (master, worker)
 
 
-def test_five_is_decided_and_explained() -> None:
+def test_five_nodes_are_a_gap_in_the_manuals_table_and_explained() -> None:
     assert GAP in advise(5)[0].remarks
     assert GAP not in advise(4)[0].remarks + advise(6)[0].remarks
 
 
-def test_beyond_the_manual_is_said() -> None:
+def test_a_size_beyond_the_manual_is_marked() -> None:
     assert BEYOND in advise(101)[0].remarks
     assert BEYOND not in advise(100)[0].remarks
 
@@ -43,13 +43,13 @@ def test_todays_types_are_at_least_as_large_and_enough_for_kubeadm() -> None:
 
 
 @pytest.mark.parametrize("name", ["aws", "datacenter"])
-def test_what_is_in_use_comes_from_the_inventory(name: str) -> None:
+def test_the_current_size_comes_from_the_inventory(name: str) -> None:
     control, worker = advise(4, inventory.load(name))
     assert (control.used, worker.used) == ("m4.large", "t2.medium")
     assert "the manual's clusters" in advise(4)[0].used
 
 
-def test_forms() -> None:
+def test_output_formats() -> None:
     text = as_text(5, advise(5))
     assert "m3.medium (1 CPU, 3.75 GiB)" in text and "as of 2026-11" in text and "1700 MiB" in text
     data = as_data(5, advise(5))

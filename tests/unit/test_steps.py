@@ -14,11 +14,11 @@ EXPECTED = Expected(("flannel.1", "cni0"), settings().pod_cidr)
 
 
 @pytest.mark.parametrize("action", [Step("a.b", "t"), Wait("a.b", "t", "p", lambda s: None, 1), Stop("a.b", "r", "f")])
-def test_an_actions_id_begins_with_its_phase(action: Step | Wait | Stop) -> None:
+def test_an_actions_id_starts_with_its_phase(action: Step | Wait | Stop) -> None:
     assert action.phase == "a"
 
 
-def test_a_files_digest_is_what_sha256sum_says() -> None:
+def test_a_files_digest_equals_sha256sums() -> None:
     assert File("/x", "í\n").sha256 == hashlib.sha256("í\n".encode()).hexdigest()
 
 
@@ -39,7 +39,7 @@ SEEN = [
 
 
 @pytest.mark.parametrize(("seen", "fault"), SEEN)
-def test_interfaces_are_right_missing_or_in_another_range(seen: dict, fault: str | None) -> None:
+def test_interfaces_are_right_missing_or_outside_the_range(seen: dict, fault: str | None) -> None:
     assert EXPECTED.missing(seen) == fault
 
 
@@ -55,7 +55,7 @@ def test_interfaces_are_right_missing_or_in_another_range(seen: dict, fault: str
         ("bash: ip: command not found", "bash: ip: command not found"),
     ],
 )
-def test_the_probes_output_is_read_whatever_it_is(output: str, fault: str) -> None:
+def test_any_output_of_the_probe_is_parsed(output: str, fault: str) -> None:
     assert EXPECTED.until(output) == fault
 
 
@@ -68,7 +68,7 @@ def test_the_probes_output_is_read_whatever_it_is(output: str, fault: str) -> No
         ("The connection to the server was refused\n", None),
     ],
 )
-def test_cni0_is_asked_for_only_where_a_pod_makes_it(pods: str, fault: str | None) -> None:
+def test_cni0_is_required_only_where_a_pod_creates_it(pods: str, fault: str | None) -> None:
     """Pods in the host's network make no cni0; the control plane of a cluster without workers may have no others."""
     flannel = '[{"ifname": "flannel.1", "addr_info": [{"family": "inet", "local": "10.44.0.0", "prefixlen": 32}]}]'
     expected = Expected(("flannel.1", "cni0"), settings().pod_cidr, pods_of="cp1")
@@ -76,7 +76,7 @@ def test_cni0_is_asked_for_only_where_a_pod_makes_it(pods: str, fault: str | Non
     assert expected.until(f"{flannel}\n{pods}") == fault
 
 
-def test_the_manuals_minute_then_the_kubelet_then_pods_then_advice() -> None:
+def test_the_interfaces_remedies_follow_the_manual_in_order() -> None:
     wait = interface_wait("join.flannel", EXPECTED, grace=60, hostname="w1", renew="`fab -H w1 reset --env aws`")
     assert [(r.after, r.on) for r in wait.remedies] == [(60, ""), (60, "control-plane")]
     assert wait.remedies[0].commands == ("systemctl restart kubelet",)

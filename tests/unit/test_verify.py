@@ -61,7 +61,7 @@ def test_a_pod_that_is_being_deleted_does_not_count() -> None:
     assert [p.node for p in verify.parse_pods(text)] == ["w1"]
 
 
-def test_what_pods_wait_for_is_told_in_the_kubelets_words() -> None:
+def test_the_reason_a_pod_waits_is_quoted_from_the_kubelet() -> None:
     waiting = {"reason": "ImagePullBackOff", "message": "401 Unauthorized"}
     probes = verify.parse_pods(json.dumps({"items": [pod("cp1"), pod("w1", ready=False, waiting=waiting)]}))
     assert verify.waiting_for(probes, ["cp1", "w1", "w2"]) == "w1 (ImagePullBackOff 401 Unauthorized), w2 (no pod yet)"
@@ -69,7 +69,7 @@ def test_what_pods_wait_for_is_told_in_the_kubelets_words() -> None:
     assert verify.waiting_for([], []) == "no nodes"
 
 
-def test_all_well() -> None:
+def test_every_check_passes_on_a_healthy_cluster() -> None:
     checks = verify.judge_inside(everything("cp1", "w1", "w2"))
     assert {c.state for c in checks} == {OK}
     assert by_name(checks)["pod to pod"].detail.startswith("9 of 9")
@@ -91,7 +91,7 @@ def test_broken_pairs_name_what_they_have_in_common(broken: tuple[tuple[str, str
     assert cause in check.likely
 
 
-def test_dns_alone_is_corednss_fault_but_not_where_packets_do_not_pass() -> None:
+def test_dns_is_blamed_on_coredns_only_if_packets_pass() -> None:
     alone = by_name(verify.judge_inside(everything("cp1", "w1", dns=False)))
     assert alone["pod to pod"].state == OK
     assert "CoreDNS itself" in alone["cluster DNS"].likely
@@ -99,13 +99,13 @@ def test_dns_alone_is_corednss_fault_but_not_where_packets_do_not_pass() -> None
     assert "see pod to pod" in both["cluster DNS"].likely
 
 
-def test_a_pod_that_cannot_be_asked_is_told() -> None:
+def test_a_pod_that_does_not_answer_is_reported() -> None:
     checks = by_name(verify.judge_inside({**everything("cp1"), "w1": Seen({"cp1": False})}))
     assert checks["probe pods answer"].detail == "w1"
     assert "10250" in checks["probe pods answer"].likely
 
 
-def test_the_question_and_its_answer_fit_together() -> None:
+def test_the_questions_script_and_parser_match() -> None:
     probes = [Probe("a", "cp1", "10.44.0.5", True), Probe("b", "w1", "10.44.1.5", True)]
     question = verify.inside(probes, "10.96.1.1", "ns", "cluster.local")
     assert "http://10.44.1.5:8080/" in question
@@ -128,14 +128,12 @@ REFUSAL = '{"error":"unable to parse authentication credentials"}'
         ("no answer", "", False, FAILED, "NodePort 30315: no answer"),
     ],
 )
-def test_influxdbs_node_port_lets_nobody_in_without_its_login(
-    why: str, text: str, login: bool, state: str, detail: str
-) -> None:
+def test_influxdbs_node_port_requires_the_login(why: str, text: str, login: bool, state: str, detail: str) -> None:
     check = verify.judge_influxdb(why, text, 30315, login=login)
     assert check.state == state and detail in check.detail
 
 
-def test_nodes_report_by_the_names_that_kubernetes_knows_them_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reporting_nodes_are_matched_by_their_kubernetes_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """On EC2 a node is ip-10-2-0-1, whatever hosts.env calls it."""
     names = ("ip-10-2-0-1", "ip-10-2-0-11")
     asked: list[str] = []
@@ -213,7 +211,7 @@ def test_node_ports_are_asked_at_the_same_time_in_a_real_shell(tmp_path: Path) -
     ({"w1": "", "w2": "no answer"}, False, FAILED),
     ({"w1": "no answer", "w2": REFUSED}, True, FAILED),
 ])  # fmt: skip
-def test_a_range_that_a_firewall_keeps_shut_is_no_fault_where_pods_reach_each_other(
+def test_closed_node_ports_are_no_fault_while_pods_reach_each_other(
     answers: dict[str, str], inside: bool, state: str
 ) -> None:
     check = verify._allowing_a_firewall(inside, verify.judge_answers("NodePort from you", answers, "x"))
@@ -289,7 +287,7 @@ class Control:
 
 
 @pytest.mark.parametrize("fail", ["verify.apply", "verify.pods", "verify.service", "verify.ask", ""])
-def test_it_cleans_up_whatever_happens(fail: str) -> None:
+def test_verify_always_cleans_up(fail: str) -> None:
     control = Control(fail)
     verifier = Verifier(environment(0, simulated="yes"), control)  # type: ignore[arg-type]
     try:
@@ -314,7 +312,7 @@ def test_it_cleans_up_whatever_happens(fail: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["verify.pods", "verify.service"])
-def test_an_answer_that_cannot_be_read_costs_only_its_own_check(name: str) -> None:
+def test_an_unreadable_answer_fails_only_its_own_check(name: str) -> None:
     control = Control("")
     control.said[name] = "Warning: something\n{}"
     checks = by_name(list(Verifier(environment(0, simulated="yes"), control).run()))  # type: ignore[arg-type]
@@ -331,7 +329,7 @@ def test_an_answer_that_cannot_be_read_costs_only_its_own_check(name: str) -> No
         "HTTP/1.1 500 no\r\nContent-Length: 99\r\n\r\ncut",
     ],
 )
-def test_what_speaks_no_http_is_no_answer_and_no_crash(answer: str) -> None:
+def test_a_server_without_http_fails_the_check_without_a_crash(answer: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -347,14 +345,14 @@ def test_what_speaks_no_http_is_no_answer_and_no_crash(answer: str) -> None:
     assert why and not text
 
 
-def test_cleaning_up_that_fails_is_told() -> None:
+def test_a_failed_cleanup_is_reported() -> None:
     checks = list(Verifier(environment(0, simulated="yes"), Control("verify.clean")).run())  # type: ignore[arg-type]
     assert checks[-1].name == "cleaned up"
     assert checks[-1].state == FAILED
     assert verify.LABEL in checks[-1].likely
 
 
-def test_the_answer_about_many_nodes_comes_back_whole(tmp_path: Path) -> None:
+def test_an_answer_about_many_nodes_is_complete(tmp_path: Path) -> None:
     """Not only its end, as a step's output does: half of it is no JSON."""
     control = Control("")
     list(Verifier(environment(0, simulated="yes"), control).run())  # type: ignore[arg-type]
@@ -368,7 +366,7 @@ def test_the_answer_about_many_nodes_comes_back_whole(tmp_path: Path) -> None:
     assert script.parse(0, output).output.split() == [str(n) for n in range(1, 100001)]
 
 
-def test_the_scripts_hold_no_secret_and_need_no_lock() -> None:
+def test_the_scripts_contain_no_secret_and_need_no_lock() -> None:
     assert "flock" not in script.render("verify.pods", ("kubectl get pods",), lock=False)
 
 
@@ -377,7 +375,7 @@ def test_the_scripts_hold_no_secret_and_need_no_lock() -> None:
     ["", "[" * 100_000, "{}", '{"items": 7}', '{"items": [{}]}', '{"items": [{"metadata": {"name": "x$(id)"}}]}', json.dumps({"items": [{**pod("w1"), "status": []}]}),
      json.dumps({"items": [{**pod("w1"), "spec": {"nodeName": "w1;touch canary"}}]}), json.dumps({"items": [{**pod("w1"), "status": {"podIP": "10.44.0.9/;canary"}}]})],
 )  # fmt: skip
-def test_pods_that_are_nonsense_reach_no_script(bad: str) -> None:
+def test_invalid_pods_reach_no_script(bad: str) -> None:
     """Their names and addresses stand in what every probe pod runs."""
     if not bad:
         assert verify.parse_pods(bad) == []
@@ -389,13 +387,13 @@ def test_pods_that_are_nonsense_reach_no_script(bad: str) -> None:
 @pytest.mark.parametrize(
     "spec", [{}, {"clusterIP": "None", "ports": []}, {"clusterIP": "10.96.0.1;id", "ports": [{"nodePort": 1}]}, {"clusterIP": "10.96.0.1", "ports": [{"nodePort": "$(id)"}]}, {"clusterIP": "10.96.0.1", "ports": [{"nodePort": 70000}]}]
 )  # fmt: skip
-def test_a_service_that_is_nonsense_reaches_no_script(spec: dict[str, Any]) -> None:
+def test_an_invalid_service_reaches_no_script(spec: dict[str, Any]) -> None:
     with pytest.raises(FormError):
         verify.parse_service(json.dumps({"spec": spec}))
 
 
 @pytest.mark.parametrize("first", ["", "HTTP/1.1 200 OK\r\n\r\n"])
-def test_an_answer_that_trickles_or_never_ends_is_cut_off(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_or_endless_answer_is_cut_off(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "ANSWERING", 0.3)
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
