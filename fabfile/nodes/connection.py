@@ -262,7 +262,7 @@ class Connection(fabric.Connection):
             code, output = self._exec(
                 f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null", text, timeout
             )
-        if code != 0 and self.user != "root" and _REFUSED.search(output) and not _ran(output):
+        if code != 0 and self.user != "root" and _REFUSED.search(output) and not script.ran(output):
             raise self._sudo_refused(output)
         return code, output
 
@@ -519,11 +519,6 @@ _REFUSED = re.compile(
     rb"a password is required|incorrect (password|authentication) attempt|a terminal is required|no password was provided|"
     rb"not in the sudoers file|may not run|is not allowed to (run|execute)|no tty present|you must have a tty|try again"
 )
-
-
-def _ran(output: bytes) -> bool:
-    """Whether a script of ours printed this, by its trailer or its sections: sudo let it through then, whatever it says beside."""
-    return script.ran(output) or re.search(rb"^@@ ", output, re.M) is not None
 
 
 def _cannot_lock(code: int | None, answer: bytes) -> bool:

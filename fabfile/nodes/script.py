@@ -1,4 +1,4 @@
-"""Steps as the bash scripts that nodes run, and what comes back from them.
+"""The bash scripts that nodes run, and what comes back from them: steps, and reading scripts, which only look.
 
 A script travels over the SSH channel's standard input, never on a command line, into a 0600 file that
 deletes itself as its first act.  Its body stands in a function that the last line calls, so that half a
@@ -8,11 +8,15 @@ whose operator died while, say, `kubeadm init` went on.
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..steps import File
+from ..text.forms import FormError, pairs
 from .keeping import before_writing
 
 LOCK_WAIT = 900  # seconds; the longest step of an earlier run
@@ -22,9 +26,8 @@ MARK = "#--8<--"
 _DELIMITER = "KUBEFAB-END"
 _TRAILER = re.compile(rb"^##kubefab ([0-9]{1,9}) ([0-9]{1,9})\n", re.M)
 
-_ENVIRONMENT = """\
-export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf"""
+_WORDS = "LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KUBECONFIG = "KUBECONFIG=/etc/kubernetes/admin.conf"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def render(
         f"# kubefab: {name}",
         "main() {",
         'rm -f -- "$0"',
-        _ENVIRONMENT,
+        f"export {_WORDS}",
+        f"export DEBIAN_FRONTEND=noninteractive {_KUBECONFIG}",
         "cd /",
     ]
     if lock:
@@ -113,8 +117,8 @@ def _write(file: File) -> list[str]:
 
 
 def ran(output: bytes) -> bool:
-    """Whether a rendered script came as far as its end, or gave up at the node's lock."""
-    return _TRAILER.search(output) is not None
+    """Whether one of our scripts printed this: the trailer of a step (which may have given up at the node's lock), or a section."""
+    return _TRAILER.search(output) is not None or _HEADING.search(output) is not None
 
 
 def parse(code: int, output: bytes) -> Outcome:
@@ -129,3 +133,80 @@ def parse(code: int, output: bytes) -> Outcome:
         command=int(trailer[1]) if trailer else 0,
         output=text.decode("utf-8", "replace"),
     )
+
+
+# --- scripts that only look
+
+
+@functools.cache
+def program(module: str, name: str) -> str:
+    """The program in the file `scripts/NAME` beside a module (its `__file__`).
+
+    The comments at the file's top, up to the first blank line, are for people, editors and ShellCheck; they are left out.
+    """
+    return (Path(module).parent / "scripts" / name).read_text(encoding="utf-8").partition("\n\n")[2]
+
+
+def reading(name: str, body: str, values: Mapping[str, str] | None = None) -> str:
+    """The script of that name that only looks: `values` as shell variables, then `body`.
+
+    It takes no lock, and what it prints comes back as it is; see `sections`.
+    """
+    head = [f"{key}={shlex.quote(value)}" for key, value in (values or {}).items()]
+    lines = [f"# kubefab: {name}", "main() {", 'rm -f -- "$0"', *head, "", f"export {_WORDS} {_KUBECONFIG}", "cd /"]
+    return "\n".join([*lines, f"{body}}}", "main"]) + "\n"
+
+
+_HEADING = re.compile(rb"^@@ ", re.M)
+
+
+def ended(output: str) -> bool:
+    """Whether a reading script came to its end."""
+    return re.search(r"^@@ end$", output, flags=re.M) is not None
+
+
+def split(output: str, names: str = r"\w+") -> list[tuple[str, str]]:
+    """The sections that a reading script printed, each headed `@@ name`, in their order; `names` is a regular expression."""
+    parts = re.split(rf"^@@ ({names}|end)\n", output.replace("\r\n", "\n"), flags=re.M)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def sections(output: str) -> Sections:
+    """A reading script's whole answer.
+
+    Raises ValueError when it is cut short, FormError for a section that is there twice: a file's content must not pass for another
+    section.
+    """
+    found = split(output)
+    if not found or found[-1][0] != "end":
+        raise ValueError("the node's answer is cut short")
+    names = [name for name, _ in found]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise FormError("section", twice, "there once")
+    return Sections(dict(found))
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The sections of an answer. Every method raises FormError for a section that is not there."""
+
+    found: Mapping[str, str]
+
+    def whole(self, name: str, default: str | None = None) -> str:
+        """A section as it came; `default` where it may be absent."""
+        found = self.found.get(name, default)
+        if found is None:
+            raise FormError("section", name, "there")
+        return found
+
+    def lines(self, name: str, default: str | None = None) -> list[str]:
+        """Its lines that are not blank."""
+        return [line for line in self.whole(name, default).split("\n") if line.strip()]
+
+    def words(self, name: str, least: int = 1) -> list[list[str]]:
+        """The words of each line that has at least so many."""
+        return [words for line in self.lines(name) if len(words := line.split()) >= least]
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """KEY=value lines; quotes around a value are left out."""
+        return pairs(self.lines(name))

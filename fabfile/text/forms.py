@@ -36,51 +36,12 @@ class FormError(ValueError):
         self.field, self.remedy = field, remedy
 
 
-# --- what a reading script printed
-
-
-class Answer:
-    """What a reading script of ours printed: sections headed `@@ name`, the last of them `end`.
-
-    Raises ValueError when it is cut short, FormError for a section that is there twice (a file's content must not pass for
-    another section) or not at all.
-    """
-
-    def __init__(self, output: str, script: str) -> None:
-        parts = re.split(r"^@@ (\w+)\n", output.replace("\r\n", "\n"), flags=re.M)
-        if len(parts) < 3 or parts[-2] != "end":
-            raise ValueError(f"the node's answer to the {script} script is cut short")
-        names = parts[1::2]
-        self._found = dict(zip(names, parts[2::2], strict=True))
-        if len(self._found) != len(names):
-            raise FormError("section", next(name for name in self._found if names.count(name) > 1), "there once")
-
-    def whole(self, name: str, default: str | None = None) -> str:
-        """A section as it came; `default` where it may be absent."""
-        found = self._found.get(name, default)
-        if found is None:
-            raise FormError("section", name, "there")
-        return found
-
-    def lines(self, name: str, default: str | None = None) -> list[str]:
-        """Its lines that are not blank."""
-        return [line for line in self.whole(name, default).split("\n") if line.strip()]
-
-    def words(self, name: str, least: int = 1) -> list[list[str]]:
-        """The words of each line that has at least so many."""
-        return [words for line in self.lines(name) if len(words := line.split()) >= least]
-
-    def pairs(self, name: str) -> dict[str, str]:
-        """KEY=value lines; quotes around a value are left out."""
-        return pairs(self.lines(name))
+# --- words
 
 
 def pairs(lines: Iterable[str]) -> dict[str, str]:
     """KEY=value lines; quotes around a value are left out."""
     return {key.strip(): value.strip().strip('"') for key, _, value in (line.partition("=") for line in lines)}
-
-
-# --- words
 
 
 class Word(str):

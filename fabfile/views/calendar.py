@@ -15,27 +15,13 @@ from typing import Any
 from ..errors import KubefabError
 from ..inventory import Environment, Node
 from ..nodes.connection import NodeGroup
+from ..nodes.script import program, reading
 from ..text import forms
 from .doctor.probe import seconds_of
 
 TIMEOUT = 20.0  # seconds
 DAY = 86400.0
 SOON = 60 * DAY
-
-_SCRIPT = r"""
-export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
-command -v openssl >/dev/null || exit 0
-for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
-  [ -e "$f" ] && echo "cert $f $(openssl x509 -noout -enddate -dateopt iso_8601 -in "$f" 2>/dev/null | cut -d= -f2)"
-done
-if [ -e "$KUBECONFIG" ]; then
-  path='{range .items[*]}{"token "}{.data.token-id}{" "}{.data.expiration}{"\n"}{end}'
-  kinds=type=bootstrap.kubernetes.io/token
-  timeout 8 kubectl --request-timeout=5s -n kube-system get secrets --field-selector "$kinds" -o jsonpath="$path" 2>/dev/null |
-    while read -r word id ends; do echo "token $(echo "$id" | base64 -d) $(echo "$ends" | base64 -d)"; done
-fi
-exit 0
-"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,7 @@ class Date:
 
 def script() -> str:
     """What a node is asked."""
-    return f'# kubefab: status.calendar\nmain() (\nrm -f -- "$0"\n{_SCRIPT})\nmain\n'
+    return reading("status.calendar", program(__file__, "calendar.sh"))
 
 
 def parse(output: str) -> tuple[Date, ...]:

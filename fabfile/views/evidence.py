@@ -20,6 +20,7 @@ from pathlib import Path
 from ..errors import KubefabError
 from ..inventory import Environment, Node
 from ..nodes.connection import NodeGroup
+from ..nodes.script import program, reading, split
 from ..run.journal import journals
 from ..text.masking import mask
 from .signatures import TABLE, every
@@ -81,31 +82,14 @@ def sections(node: Node) -> tuple[tuple[str, str], ...]:
     return (*_NODE, *_CONTROL) if node.control_plane else _NODE
 
 
-_SECTION = """\
-section() { # name, shell line
-  echo "@@ $1"
-  if [ $SECONDS -ge $enough ]; then echo "(skipped: the sections before it took $SECONDS s)"; return; fi
-  # to a file: a program that outlives its time would hold our output open, and so the SSH channel;
-  # KILL goes to the section's whole process group, also to what TERM does not move
-  { timeout -s KILL $each bash -c "$2" </dev/null >"$d/o" 2>&1; } 2>/dev/null
-  local code=$?
-  cat "$d/o"
-  case $code in 0) ;; 137) echo "(cut off after $each s)" ;; *) echo "(exit code $code)" ;; esac
-}
-"""
-
-
 def script(node: Node) -> str:
     """The collecting script. Every section has its own time limit, so that a hanging one takes none of the others along.
 
     When many hang, those that remain are named as skipped: the whole always ends before `TIMEOUT`.
     """
-    head = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf\ncd /\n"
-    head += f"each={SECTION} enough={ENOUGH}\n"
-    head += f'd=$(mktemp -d {FOLDER}/kubefab-evidence.XXXXXX 2>/dev/null || mktemp -d) || exit\ntrap \'rm -f -- "$d/o"; rmdir -- "$d"\' EXIT\n'
-    head += f"ulimit -f {LIMIT}\n"
-    body = "\n".join(f"section {name} {_quoted(line)}" for name, line in sections(node))
-    return f'# kubefab: evidence\nmain() (\nrm -f -- "$0"\n{head}{_SECTION}{body}\necho "@@ end"\n)\nmain\n'
+    values = {"each": str(SECTION), "enough": str(ENOUGH), "limit": str(LIMIT), "folder": FOLDER}
+    asked = "".join(f"section {name} {_quoted(line)}\n" for name, line in sections(node))
+    return reading("evidence", f'{program(__file__, "evidence.sh")}{asked}echo "@@ end"\n', values)
 
 
 def _quoted(text: str) -> str:
@@ -115,8 +99,7 @@ def _quoted(text: str) -> str:
 def parse(output: str) -> dict[str, str]:
     """The sections of a node's answer that were asked for, masked; an answer without any is kept whole."""
     asked = "|".join(re.escape(name) for name, _ in (*_NODE, *_CONTROL))
-    parts = re.split(rf"^@@ ({asked}|end)\n", mask(output), flags=re.M)
-    found = {name: text for name, text in zip(parts[1::2], parts[2::2], strict=True) if name != "end" and text.strip()}
+    found = {name: text for name, text in split(mask(output), asked) if name != "end" and text.strip()}
     return found or {"output": mask(output)}
 
 

@@ -18,7 +18,7 @@ from fabfile.phases import BOOTSTRAP, RESET, managed_files
 from fabfile.steps import Step, Stop, Wait
 from fabfile.views import calendar as expiry
 from fabfile.views import evidence
-from fabfile.views.doctor import probe, wires
+from fabfile.views.doctor import clocks, probe, wires
 from fabfile.views.plan import Planned, plan
 from making import control_plane, environment, fresh, links, member
 
@@ -110,6 +110,7 @@ def reading(env: Environment) -> dict[str, str]:
         "calendar": expiry.script(),
         "evidence": evidence.script(env.control_plane),
         "doctor": probe.probe_script(env, env.control_plane, probe.questions(env, "debian", "bookworm")),
+        "doctor-clock": clocks.SCRIPT,
         "doctor-listen": wires.listen_script(first, [8472]),
         "doctor-try": wires.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
         "doctor-gather": wires.gather_script(),

@@ -10,9 +10,10 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ...nodes import script
 from ...text import forms
 
-SCRIPT = '# kubefab: doctor.clock\nmain() {\nrm -f -- "$0"\ndate +%s.%N\n}\nmain\n'
+SCRIPT = script.reading("doctor.clock", "date +%s.%N\n")
 # kubeadm sets a certificate's beginning five minutes back (constants.CertificateBackdate): beyond that, TLS fails.
 BROKEN = 240.0
 # etcd warns about peers above one second; tokens, leases and metrics are judged by these clocks.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,105 +16,12 @@ from typing import Any
 
 from ...inventory import Environment, Node
 from ...inventory.images import full
+from ...nodes import script
 from ...recipes.kubeadm import recipe_for
 from ...text import forms
 
 TIMEOUT = 75.0  # seconds for the whole script; each question in it has its own limit
 FOLDERS = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/var/log")
-
-_SCRIPT = r"""
-export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
-cd /
-has() { command -v "$1" >/dev/null 2>&1; }
-dates() { openssl x509 -noout -startdate -enddate "$@" 2>/dev/null | cut -d= -f2 | tr '\n' '|'; }
-umask 077
-d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
-ask() { # name, url, more arguments: one line, what curl saw
-  local name=$1 url=$2; shift 2
-  if ! has curl; then echo "$name - - curl is not installed" >"$d/http.$name"; return; fi
-  local seen; seen=$(curl -sS -o /dev/null --connect-timeout 4 --max-time 8 -w '%{http_code} %{time_total}' "$@" "$url" 2>"$d/err.$name")
-  echo "$name ${seen:-000 0} $(tr '\n' ' ' <"$d/err.$name")" >"$d/http.$name"
-}
-login() { # the private registry, with credentials on standard input
-  printf '%s' "$registry_ca" >"$d/ca"
-  local ca=(); [ -s "$d/ca" ] && ca=(--cacert "$d/ca")
-  # without these, a registry hides OCI images behind 404
-  local accept="Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
-  accept="$accept, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
-  printf '%s' "$registry_curl" | ask "$1" "$2" -K - -H "$accept" "${ca[@]}"
-}
-set -f # an address is no pattern
-n=0; for u in $urls; do n=$((n+1)); ask "source.$n" "$u" -L -I & done
-n=0; for u in $registries; do n=$((n+1)); ask "registry.$n" "$u" -I & done
-if [ -n "$registry" ]; then login private "https://$registry/v2/" & login canary "$canary" & fi
-for h in $names; do { timeout 20 getent ahosts "$h" >"$d/dns.$h" 2>&1 || echo FAILED >"$d/dns.$h"; } & done
-set +f
-if [ -n "$key_url" ] && has curl && has gpg; then
-  { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key" 2>/dev/null; } &
-fi
-if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubeadm; then
-  { set -o pipefail; timeout 15 kubeadm token list -o json 2>/dev/null | sed -E 's/"([a-z0-9]{6})\.[a-z0-9]{16}"/"\1"/' >"$d/tokens" ||
-      echo 'bootstrap tokens: `kubeadm token list` failed' >"$d/cut"; } &
-fi
-echo '@@ links'; ip -j addr 2>/dev/null
-echo '@@ routes'; ip -o route 2>/dev/null
-echo '@@ toward'; ip -o route get "$toward" 2>/dev/null
-echo '@@ vxlan'; ip -d link show flannel.1 2>/dev/null
-echo '@@ subnet'; cat /run/flannel/subnet.env 2>/dev/null
-echo '@@ disk'; for f in $folders; do p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done
-  echo "$f $(df -Pk "$p" | awk 'NR==2{print $2, $4}') $(df -Pi "$p" 2>/dev/null | awk 'NR==2{print $2, $4}')"; done
-echo '@@ memory'; grep -E '^(MemTotal|MemAvailable):' /proc/meminfo
-echo '@@ modules'; for m in overlay br_netfilter vxlan nf_conntrack; do
-  if [ -d /sys/module/$m ] || grep -qw $m /proc/filesystems || modprobe -n -q $m 2>/dev/null
-  then echo "$m yes"; else echo "$m no"; fi; done
-echo '@@ config'; for f in /proc/config.gz /boot/config-$(uname -r) /lib/modules/$(uname -r)/config; do test -r "$f" && echo "$f"; done
-echo '@@ time'; if has timedatectl; then timeout 5 timedatectl show -p NTP -p NTPSynchronized 2>/dev/null; fi
-for u in systemd-timesyncd chrony chronyd ntp ntpd; do systemctl is-active -q $u 2>/dev/null && echo "service=$u"; done
-echo '@@ services'; for u in firewalld ufw nm-cloud-setup.timer; do systemctl is-active -q $u 2>/dev/null && echo "$u"; done
-has ufw && ufw status 2>/dev/null | grep -q '^Status: active' && echo ufw-rules
-echo '@@ selinux'; has getenforce && getenforce 2>/dev/null
-echo '@@ sockets'; has ss && ss -Hlntup 2>/dev/null
-echo '@@ lock'; for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do
-  [ -e $f ] || continue; i=$(stat -c %i $f)
-  awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks
-done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done
-echo '@@ certs'
-if has openssl; then
-  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
-    [ -e "$f" ] && echo "$f $(dates -in "$f")"
-  done
-  for f in /etc/kubernetes/*.conf; do
-    c=$(sed -n 's/^ *client-certificate-data: *//p' "$f" 2>/dev/null | head -n 1)
-    [ -n "$c" ] && echo "$f $(echo "$c" | base64 -d 2>/dev/null | dates)"
-  done
-fi
-echo '@@ containerd'
-if has containerd; then echo "version=$(containerd --version 2>/dev/null | awk '{print $3}')"; fi
-if [ -S /run/containerd/containerd.sock ]; then
-  if has crictl; then
-    timeout 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock version >/dev/null 2>"$d/cri" && echo ok >"$d/cri"
-    echo "cri=$(tail -n 1 "$d/cri")"
-  fi
-  timeout 8 containerd config dump 2>/dev/null | grep -E '^ *(SystemdCgroup|disabled_plugins|sandbox|config_path) *=' | tr -d "\"' "
-fi
-echo '@@ keyrings'
-if has gpg; then for f in $keyrings; do
-  [ -e "$f" ] && gpg --homedir "$d" --batch --show-keys --with-colons "$f" 2>/dev/null | sed "s|^|$f |"; done; fi
-echo '@@ tools'; for t in curl openssl gpg conntrack socat python3 perl nc ping nft iptables ethtool; do has $t && echo $t; done
-wait
-echo '@@ http'; cat "$d"/http.* 2>/dev/null
-echo '@@ dns'; for h in $names; do echo "$h $(head -n 1 "$d/dns.$h" 2>/dev/null)"; done
-echo '@@ key'; cat "$d/key" 2>/dev/null
-echo '@@ tokens'; cat "$d/tokens" 2>/dev/null
-echo
-echo '@@ cut'; cat "$d/cut" 2>/dev/null
-for f in /etc/kubernetes/pki/ca.crt; do [ ! -e $f ] || has openssl || echo 'certificates: openssl is not installed'; done
-[ ! -S /run/containerd/containerd.sock ] || has crictl || echo "containerd's CRI: crictl is not installed"
-[ -z "$key_url" ] || [ -s "$d/key" ] || ! has curl || if has gpg; then echo 'the signing key that the repository offers: not fetched'
-  else echo 'signing keys: gpg is not installed'; fi
-has ss || echo 'which program holds a port: ss is not installed'
-echo '@@ end'
-"""
 
 
 @dataclass(frozen=True)
@@ -268,13 +174,12 @@ def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
         "key_url": asked.key_url,
         "keyrings": " ".join(KEYRINGS),
     }
-    head = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
-    return f'# kubefab: doctor\nmain() {{\nrm -f -- "$0"\n{head}\n{_SCRIPT}}}\nmain\n'
+    return script.reading("doctor", script.program(__file__, "doctor.sh"), values)
 
 
 def parse_probe(output: str, asked: Questions) -> Probe:
     """Read the script's output. Raises FormError for what has not its form, ValueError when it is cut short."""
-    said = forms.Answer(output, "doctor's")
+    said = script.sections(output)
     memory = {
         words[0]: forms.number(words[1], words[0])
         for words in said.words("memory", 2)

@@ -1,8 +1,9 @@
 # kubefab: status.calendar
-main() (
+main() {
 rm -f -- "$0"
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
 command -v openssl >/dev/null || exit 0
 for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
   [ -e "$f" ] && echo "cert $f $(openssl x509 -noout -enddate -dateopt iso_8601 -in "$f" 2>/dev/null | cut -d= -f2)"
@@ -11,8 +12,8 @@ if [ -e "$KUBECONFIG" ]; then
   path='{range .items[*]}{"token "}{.data.token-id}{" "}{.data.expiration}{"\n"}{end}'
   kinds=type=bootstrap.kubernetes.io/token
   timeout 8 kubectl --request-timeout=5s -n kube-system get secrets --field-selector "$kinds" -o jsonpath="$path" 2>/dev/null |
-    while read -r word id ends; do echo "token $(echo "$id" | base64 -d) $(echo "$ends" | base64 -d)"; done
+    while read -r _ id ends; do echo "token $(echo "$id" | base64 -d) $(echo "$ends" | base64 -d)"; done
 fi
 exit 0
-)
+}
 main

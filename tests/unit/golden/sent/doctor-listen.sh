@@ -1,35 +1,44 @@
 # kubefab: doctor.listen
-main() (
+main() {
 rm -f -- "$0"
 folder=/run/kubefab-doctor
 life=45
 tools='python3 platform-python perl socat'
 listeners='tcp:10250 udp:8472 udp:38472:10.44.0.0'
-python='
-import select, socket, sys, time
-end, into, socks = time.time() + float(sys.argv[1]), open(sys.argv[2], "a", 1), []
+python='import select
+import socket
+import sys
+import time
+
+end = time.time() + float(sys.argv[1])
+log = open(sys.argv[2], "a", 1)
+listeners = {}
 for word in sys.argv[3:]:
-    kind, port, address = (word.split(":", 2) + [""])[:3]
+    kind, port, address = [*word.split(":", 2), ""][:3]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     s = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
     try:
-        if kind == "tcp": s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == "tcp":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind((address, int(port)))
-        if kind == "tcp": s.listen(64)
-        socks.append((s, kind, port)); into.write("up %s %s\n" % (kind, port))
+        if kind == "tcp":
+            s.listen(64)
+        listeners[s] = kind
+        log.write("up %s %s\n" % (kind, port))
     except OSError as e:
-        into.write("busy %s %s %s\n" % (kind, port, e.strerror))
-into.write("ready\n")
+        log.write("busy %s %s %s\n" % (kind, port, e.strerror))
+log.write("ready\n")
 while time.time() < end:
-    for s in select.select([x[0] for x in socks], [], [], 1)[0]:
-        kind, port = [x[1:] for x in socks if x[0] is s][0]
+    for s in select.select(list(listeners), [], [], 1)[0]:
         try:
-            if kind == "tcp": s.accept()[0].close()
-            else: into.write(s.recvfrom(2048)[0].decode("ascii", "replace").strip() + "\n")
-        except OSError: pass
+            if listeners[s] == "tcp":
+                s.accept()[0].close()
+            else:
+                log.write(s.recvfrom(2048)[0].decode("ascii", "replace").strip() + "\n")
+        except OSError:
+            pass
 '
-perl='
-use strict; use Socket; use IO::Handle;
+perl='use strict; use Socket; use IO::Handle;
 my ($life, $path, @words) = @ARGV; my $end = time + $life; my %s;
 open(my $into, ">>", $path) or die; $into->autoflush(1);
 for my $word (@words) {
@@ -51,10 +60,11 @@ while (time < $end) {
   }
 }
 '
-export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec
-cd /
 
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
 umask 077
+PATH=$PATH:/usr/libexec # platform-python's folder
 # the steps' own lock, held as long as the listeners live: a port taken by us must not meet kubeadm's preflight
 if [ -e /run/kubefab.lock ]; then
   exec 9>>/run/kubefab.lock
@@ -68,10 +78,10 @@ echo "@@ tool ${tool:--}"
 if [ -z "$tool" ]; then rmdir "$folder"; exit 0; fi
 : >"$folder/log"
 case $tool in
-  python3|platform-python) run() { exec "$tool" -c "$python" "$life" "$folder/log" $listeners; } ;;
-  perl) run() { exec perl -e "$perl" "$life" "$folder/log" $listeners; } ;;
-  socat) run() {
-    local w kind port address v6
+  python3|platform-python) program=$python; run() { exec "$tool" -c "$1" "$life" "$folder/log" $listeners; } ;;
+  perl) program=$perl; run() { exec perl -e "$1" "$life" "$folder/log" $listeners; } ;;
+  socat) program=; run() {
+    local w kind port address
     for w in $listeners; do
       IFS=: read -r kind port address <<<"$w"
       if [ "$kind" = tcp ]; then timeout --foreground "$life" socat -u "TCP4-LISTEN:$port,fork,reuseaddr" OPEN:/dev/null &
@@ -83,14 +93,14 @@ case $tool in
     wait
   } ;;
 esac
-export python perl life folder listeners tool
+export life folder listeners tool
 export -f run
 # a session of its own, so that `gather` can end it whole; its folder goes when it ends, whoever ends it
 setsid bash -c '
   echo $$ >"$folder/pid"; trap "trap : TERM; kill 0; wait; rm -rf -- \"$folder\"; exit" TERM
-  run & wait; rm -rf -- "$folder"' </dev/null >/dev/null 2>&1 &
-for i in $(seq 60); do grep -qx ready "$folder/log" 2>/dev/null && break; sleep 0.05; done
+  run "$1" & wait; rm -rf -- "$folder"' - "$program" </dev/null >/dev/null 2>&1 &
+for _ in $(seq 60); do grep -qx ready "$folder/log" 2>/dev/null && break; sleep 0.05; done
 cat "$folder/log" 2>/dev/null
 echo "@@ end"
-)
+}
 main

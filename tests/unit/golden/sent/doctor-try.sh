@@ -1,13 +1,13 @@
 # kubefab: doctor.try
-main() (
+main() {
 rm -f -- "$0"
 tests='tcp w1 10.2.0.11 10250
 udp w1 10.2.0.11 10250 cp1 kubefab-0123
 udp w1 10.44.1.0 38472 cp1 kubefab-0123
 mtu w1 10.2.0.11 nic 1500'
-export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec
-cd /
 
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
 tcp() { # label, address, port
   local error code
   error=$(timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$2" "$3" 2>&1); code=$?
@@ -18,9 +18,9 @@ tcp() { # label, address, port
     *) echo "tcp $1 $3 failed ${error##*: }" ;;
   esac
 }
-udp() { local i; for i in 1 2 3; do echo "got $3 $5 $4" 2>/dev/null >"/dev/udp/$2/$3"; sleep 0.15; done; echo "udp $1 $3 sent"; }
+udp() { for _ in 1 2 3; do echo "got $3 $5 $4" 2>/dev/null >"/dev/udp/$2/$3"; sleep 0.15; done; echo "udp $1 $3 sent"; }
 # "probe" asks the path and not what the kernel remembers of it for ten minutes; iputils has it from 20231222 on, older ones only "do"
-how=probe; ping -n -q -c 1 -W 1 -M probe 127.0.0.1 >/dev/null 2>&1 || how=do
+how=probe; ping -n -q -c 1 -W 1 -M probe 127.0.0.1 >/dev/null 2>&1 || how='do'
 fits() { ping -n -q -c 2 -i 0.2 -W 1 -M $how -s "$2" "$1" >/dev/null 2>&1; }
 mtu() { # label, address, kind, MTU of our interface
   command -v ping >/dev/null 2>&1 || { echo "mtu $1 $3 $4 no-ping"; return; }
@@ -43,5 +43,5 @@ while read -r what a b c d e; do
 done <<<"$tests"
 wait
 echo "@@ end"
-)
+}
 main

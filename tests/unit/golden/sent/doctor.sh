@@ -99,7 +99,7 @@ echo '@@ key'; cat "$d/key" 2>/dev/null
 echo '@@ tokens'; cat "$d/tokens" 2>/dev/null
 echo
 echo '@@ cut'; cat "$d/cut" 2>/dev/null
-for f in /etc/kubernetes/pki/ca.crt; do [ ! -e $f ] || has openssl || echo 'certificates: openssl is not installed'; done
+[ ! -e /etc/kubernetes/pki/ca.crt ] || has openssl || echo 'certificates: openssl is not installed'
 [ ! -S /run/containerd/containerd.sock ] || has crictl || echo "containerd's CRI: crictl is not installed"
 [ -z "$key_url" ] || [ -s "$d/key" ] || ! has curl || if has gpg; then echo 'the signing key that the repository offers: not fetched'
   else echo 'signing keys: gpg is not installed'; fi

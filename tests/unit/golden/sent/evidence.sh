@@ -1,12 +1,16 @@
 # kubefab: evidence
-main() (
+main() {
 rm -f -- "$0"
-export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+each=10
+enough=70
+limit=4096
+folder=/run
+
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
-each=10 enough=70
-d=$(mktemp -d /run/kubefab-evidence.XXXXXX 2>/dev/null || mktemp -d) || exit
+d=$(mktemp -d "$folder/kubefab-evidence.XXXXXX" 2>/dev/null || mktemp -d) || exit
 trap 'rm -f -- "$d/o"; rmdir -- "$d"' EXIT
-ulimit -f 4096
+ulimit -f "$limit"
 section() { # name, shell line
   echo "@@ $1"
   if [ $SECONDS -ge $enough ]; then echo "(skipped: the sections before it took $SECONDS s)"; return; fi
@@ -42,5 +46,5 @@ section pods 'kubectl get pods -A -o wide 2>&1; kubectl get daemonsets,deploymen
 section events 'kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 400'
 section static-pods 'ls -l /etc/kubernetes/manifests /etc/kubernetes/pki 2>&1; du -sh /var/lib/etcd 2>&1'
 echo "@@ end"
-)
+}
 main

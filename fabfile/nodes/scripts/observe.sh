@@ -1,0 +1,84 @@
+# The observing script: it prints sections headed `@@ name`, read by facts.parse_facts. It only reads.
+# Variables come from facts.observe_script; so do the shell lines for the @words@. script.reading puts the frame around it.
+# shellcheck shell=bash disable=SC2154
+
+has() { command -v "$1" >/dev/null 2>&1; }
+kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
+# an etcd that began empty lacks the binding that admin.conf lives by
+rooted() { kube "$@" || kube --kubeconfig=/etc/kubernetes/super-admin.conf "$@"; }
+if [ -n "$settle" ]; then (umask 077; exec 9>>/run/kubefab.lock; flock -w "$settle" 9) || exit 75
+  # scripts with secrets in them that a broken link left behind, as an earlier release did
+  find /tmp -maxdepth 1 -regextype posix-extended -regex '/tmp/\.kubefab-[0-9a-f]{16}' -type f -user "${SUDO_USER:-root}" -mmin +60 -delete 2>/dev/null
+fi
+d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
+if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
+  { kube get --raw="$ready" >"$d/readyz"; } &
+  { kube get nodes -o json >"$d/nodes"; } &
+  { rooted get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
+  { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
+  { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
+fi
+echo '@@ os'; cat /etc/os-release
+echo '@@ host'
+echo "hostname=$(hostname)"; echo "kernel=$(uname -r)"; echo "arch=$(uname -m)"; echo "cpus=$(nproc)"
+echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"; echo "product_uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
+echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "now=$(date +%s.%N)"
+echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
+echo "disk_kib=$(df -Pk /var/lib | awk 'NR==2{print $4}')"
+echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
+echo "metrics_disk=$(mountpoint -q "$state/influxdb" 2>/dev/null && echo yes)"
+echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
+echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
+echo '@@ swap'; tail -n +2 /proc/swaps
+echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
+echo '@@ swapunits'; @swap_units@
+echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
+echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
+echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
+echo '@@ packages'
+if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages 2>/dev/null
+elif has rpm; then rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$'; fi
+echo '@@ held'; if has apt-mark; then apt-mark showhold 2>/dev/null; fi
+echo '@@ units'; if has systemctl; then for u in $units; do echo "$u $(systemctl is-active $u 2>/dev/null) $(systemctl is-enabled $u 2>/dev/null)"; done; fi
+echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
+echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
+echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
+echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
+echo '@@ rules'
+if has iptables-save; then @count_rules@; fi
+if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
+# sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
+echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has ctr; then timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' 2>/dev/null; fi
+echo '@@ images'
+if [ -S /run/containerd/containerd.sock ] && has ctr; then
+  if [ -n "$digests" ]; then timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}'
+  else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
+fi
+echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
+echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
+echo '@@ kubeconfigs'
+for f in admin kubelet bootstrap-kubelet; do
+  sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo
+done
+echo '@@ identity'; head -c 4096 "$identity" 2>/dev/null; echo
+echo '@@ etcd'; ls -1A /var/lib/etcd 2>/dev/null | head -n 20; echo "db=$(stat -c %s /var/lib/etcd/member/snap/db 2>/dev/null)"
+echo '@@ others'
+if has systemctl; then
+  systemctl list-units --plain --no-legend --no-pager --state=active,activating,reloading $other_units 2>/dev/null | awk '{print "unit", $1}'
+fi
+for f in $other_paths; do test -e "$f" && echo "path $f"; done
+echo '@@ made'
+if [ -n "$control_plane" ]; then
+  m=/etc/kubernetes/manifests
+  cat $m/kube-apiserver.yaml $m/kube-apiserver.json $m/kube-controller-manager.yaml $m/kube-controller-manager.json 2>/dev/null | head -c 100000 |
+    grep -oE -- '--(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)=[^" ]+'
+  sed -n 's/^clusterDomain: */--cluster-domain=/p' /var/lib/kubelet/config.yaml 2>/dev/null
+fi
+echo '@@ docker'; if [ -n "$docker" ] && has docker; then timeout 10 docker ps --format '{{.Names}}' 2>/dev/null || echo '?'; fi
+echo '@@ undo'; ls -1 "$state" 2>/dev/null
+echo '@@ kept'; @kept@
+echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
+echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
+wait
+for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+echo '@@ end'

@@ -1,0 +1,39 @@
+# Second round of the tests between nodes: packets to every peer; read by wires.parse_try.
+# `tests` comes from wires.try_script, a test a line.
+# shellcheck shell=bash disable=SC2154
+
+tcp() { # label, address, port
+  local error code
+  error=$(timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$2" "$3" 2>&1); code=$?
+  case "$code $error" in
+    "0 "*) echo "tcp $1 $3 open" ;;
+    124*) echo "tcp $1 $3 dropped" ;;
+    *refused*) echo "tcp $1 $3 refused" ;;
+    *) echo "tcp $1 $3 failed ${error##*: }" ;;
+  esac
+}
+udp() { for _ in 1 2 3; do echo "got $3 $5 $4" 2>/dev/null >"/dev/udp/$2/$3"; sleep 0.15; done; echo "udp $1 $3 sent"; }
+# "probe" asks the path and not what the kernel remembers of it for ten minutes; iputils has it from 20231222 on, older ones only "do"
+how=probe; ping -n -q -c 1 -W 1 -M probe 127.0.0.1 >/dev/null 2>&1 || how='do'
+fits() { ping -n -q -c 2 -i 0.2 -W 1 -M $how -s "$2" "$1" >/dev/null 2>&1; }
+mtu() { # label, address, kind, MTU of our interface
+  command -v ping >/dev/null 2>&1 || { echo "mtu $1 $3 $4 no-ping"; return; }
+  if ! fits "$2" 56; then echo "mtu $1 $3 $4 no-answer"; return; fi
+  local low=$((576-28)) high=$(($4-28)) mid
+  if fits "$2" "$high"; then echo "mtu $1 $3 $4 $4"; return; fi
+  fits "$2" "$low" || { echo "mtu $1 $3 $4 0"; return; }
+  while [ $((high-low)) -gt 8 ]; do mid=$(((low+high)/2)); if fits "$2" "$mid"; then low=$mid; else high=$mid; fi; done
+  echo "mtu $1 $3 $4 $((low+28))"
+}
+while read -r what a b c d e; do
+  # data, never a command: only these three words run anything
+  case $what in
+    tcp) tcp "$a" "$b" "$c" & ;;
+    udp) udp "$a" "$b" "$c" "$d" "$e" & ;;
+    mtu) mtu "$a" "$b" "$c" "$d" & ;;
+    *) continue ;;
+  esac
+  while [ "$(jobs -rp | wc -l)" -ge 48 ]; do wait -n; done
+done <<<"$tests"
+wait
+echo "@@ end"
