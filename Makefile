@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lab lint style types tests faults releases lab lock clean
+.PHONY: help demo test test-lab lint style types scripts tests faults releases lab lock clean
 
 help:
 	@echo 'make demo      bring up, look at and take back a cluster of simulated nodes (seconds, no privileges)'
@@ -35,9 +35,9 @@ lab: $(VENV)/.runtime
 # The types beside the tests: mypy has one process.  What tests run themselves may keep its bytecode.
 test: export PYTHONDONTWRITEBYTECODE =
 test: style
-	@$(MAKE) --no-print-directory -j2 types tests
+	@$(MAKE) --no-print-directory -j2 types tests scripts
 
-lint: style types
+lint: style types scripts
 
 style: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -45,6 +45,9 @@ style: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+scripts: $(VENV)/.dev
+	$(BIN)/python -m tools.shellcheck
 
 tests: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
