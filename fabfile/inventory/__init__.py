@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .load import DEFAULT_ENVIRONMENT, PROJECT, load, names
+from .find import PROJECT
+from .load import DEFAULT_ENVIRONMENT, load, names
 from .model import (
     Environment,
     Node,

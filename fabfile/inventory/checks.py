@@ -6,8 +6,8 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
+from .find import own
 from .layers import NODE_KEY, Problem, Value, source
 from .model import Environment, Node
 from .settings import KEYS, Network, Settings
@@ -149,11 +149,11 @@ def _dialled(node: Node) -> str:
     return f"{node.host}:{node.port}" if ipaddress.ip_address(node.host).is_loopback else node.host
 
 
-def readable_secrets(name: str, values: Mapping[str, Value], project: Path) -> Iterator[str]:
-    """The first file with secrets that others on this machine can read. The repository's hosts.env is meant to hold none."""
+def readable_secrets(name: str, values: Mapping[str, Value]) -> Iterator[str]:
+    """The first file with secrets that others on this machine can read. The project's hosts.env is in its repository, and holds what is published."""
     for key, spec in KEYS.items():
         value = values.get(f"{name.upper()}_{key}") or values.get(key)
-        if not spec.metadata["secret"] or not value or not value.text or value.file in (None, project / "hosts.env"):
+        if not spec.metadata["secret"] or not value or not value.text or value.file in (None, own()):
             continue
         assert value.file
         mode = value.file.stat().st_mode & 0o777

@@ -1,7 +1,8 @@
 """The layers of an inventory, read: each value with the file and line, or the variable, that it is from.
 
-Later layers win key by key: hosts.env, the state folder's hosts.env of that environment (written by `lab.up`),
-hosts.local.env (ignored by git), and process variables named KUBEFAB_<KEY>.
+Later layers win key by key: hosts.env (`find.py` says which), the state folder's hosts.env of that environment (written by
+`lab.up`), hosts.local.env beside the first (ignored by git), and process variables named KUBEFAB_<KEY>. The project's lab and
+rehearsal are below them all where another hosts.env is used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .find import BUILT_IN, NAME, HostsFile, own, shown
 from .model import state_folder
 from .settings import KEYS
 
@@ -39,32 +41,53 @@ class Value:
     file: Path | None = None
 
 
-def read_layers(name: str, project: Path, variables: Mapping[str, str], problems: list[Problem]) -> dict[str, Value]:
-    """Every key of the layers, as environment `name` has them; "" for the files alone. What is wrong goes into `problems`."""
-    base = project / "hosts.env"
-    if not base.exists():
+def read_layers(
+    name: str, hosts: HostsFile, variables: Mapping[str, str], problems: list[Problem]
+) -> tuple[dict[str, Value], Path | None]:
+    """Every key of the layers, as environment `name` has them ("" for the files alone), and the file that its state belongs to.
+
+    None means the project's own: so it is for the built-in environments too, unless the file that is used describes one of that
+    name itself. What is wrong goes into `problems`.
+    """
+    if not hosts.path.exists():
         problems.append(
-            Problem("hosts.env", "is not there", f"expected at {base}; the repository holds one to start from")
+            Problem(
+                shown(hosts.path),
+                "is not there",
+                "the repository holds one to start from; or name yours: KUBEFAB_HOSTS",
+            )
         )
-    values: dict[str, Value] = {}
-    overlay = state_folder(name) / "hosts.env" if name else None
-    for path in (base, overlay, project / "hosts.local.env"):
-        if path and path.exists():
-            values |= _read(path, project, problems)
+    base, local = _read(hosts.path, problems), _read(hosts.local, problems)
+    origin = hosts.origin
+    built_in: list[dict[str, Value]] = [{}, {}]
+    if origin:
+        missing = [each for each in BUILT_IN if each not in environments(base | local)]
+        origin = None if name in missing else origin
+        prefixes = tuple(f"{each.upper()}_" for each in missing)
+        project = HostsFile(own())
+        built_in = [
+            {key: value for key, value in _read(path, [] if origin else problems).items() if key.startswith(prefixes)}
+            for path in (project.path, project.local)
+        ]
+    overlay = _read(state_folder(name, origin) / NAME, problems) if name else {}
+    values = built_in[0] | base | overlay | built_in[1] | local
     for variable, text in variables.items():
         key = variable.removeprefix("KUBEFAB_")
         node = NODE_KEY.match(key)
         ours = key in KEYS or setting_name(key, {name}) or (node and (node["env"] or "").lower() == name)
-        if key != variable and key != "ENV" and ours:
+        if key != variable and ours:
             values[key] = Value(text, f"environment variable {variable}", Path.cwd())
-    return values
+    return values, origin
 
 
-def _read(path: Path, project: Path, problems: list[Problem]) -> dict[str, Value]:
+def _read(path: Path, problems: list[Problem]) -> dict[str, Value]:
+    """The keys of one file, none if it is not there."""
     from dotenv.parser import parse_stream  # here: it costs more than the rest of the inventory's imports
 
-    label = str(path.relative_to(project)) if path.is_relative_to(project) else str(path)
+    label = shown(path)
     found: dict[str, Value] = {}
+    if not path.exists():
+        return found
     with path.open(encoding="utf-8") as stream:
         try:
             bindings = list(parse_stream(stream))

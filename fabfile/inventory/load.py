@@ -15,11 +15,11 @@ from ..errors import UsageError
 from ..text import masking
 from ..text.forms import Hostname
 from . import checks, images
+from .find import expanded, find, shown
 from .layers import NODE_KEY, Problem, Value, environments, read_layers, setting_name, source
 from .model import GROUPS, Environment, Node
 from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
-PROJECT = Path(__file__).resolve().parents[2]
 DEFAULT_ENVIRONMENT = "rehearsal"
 _NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
 
@@ -27,24 +27,25 @@ _NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
 def load(
     name: str | None = None,
     *,
-    project: Path = PROJECT,
+    hosts_file: str | Path = "",
     variables: Mapping[str, str] | None = None,
 ) -> Environment:
-    """Read one environment; `name` defaults to KUBEFAB_ENV, then the rehearsal.
+    """Read one environment; `name` defaults to KUBEFAB_ENV, then the rehearsal. `hosts_file` is what --hosts-file says.
 
     Checks every file as a whole.  Raises UsageError that lists all problems, each with its line and remedy.
     """
     variables = os.environ if variables is None else variables
     name = (name or variables.get("KUBEFAB_ENV") or DEFAULT_ENVIRONMENT).lower()
+    hosts = find(hosts_file, variables)
     problems: list[Problem] = []
-    values = read_layers(name, project, variables, problems)
+    values, origin = read_layers(name, hosts, variables, problems)
     known = environments(values)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         problems.insert(
             0,
             Problem(
-                "hosts.env",
+                shown(hosts.path),
                 f"no environment {name!r}",
                 f"{f'did you mean {near[0]}? ' if near else ''}known: {', '.join(sorted(known)) or 'none'}; "
                 f"an environment begins with {name.upper()}_CONTROL_PLANE=<address>",
@@ -55,16 +56,21 @@ def load(
     if problems or environment is None:
         listing = "\n".join(map(str, problems))
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
-        raise UsageError(f"the inventory has {count}:\n{listing}", "fix them and run the same command again")
-    return replace(
-        environment,
-        remarks=(*checks.readable_secrets(name, values, project), *checks.in_two_environments(environment, values)),
+        taken = f"the inventory is {hosts.path} ({hosts.how})" if hosts.how else ""
+        remedy = "; ".join(filter(None, ("fix them and run the same command again", taken, *hosts.passed_over)))
+        raise UsageError(f"the inventory has {count}:\n{listing}", remedy)
+    remarks = (
+        *hosts.passed_over,
+        *checks.readable_secrets(name, values),
+        *checks.in_two_environments(environment, values),
     )
+    return replace(environment, remarks=remarks, origin=origin, hosts_file=hosts.path if hosts_file else None)
 
 
-def names(project: Path = PROJECT) -> list[str]:
-    """The environments that hosts.env and hosts.local.env describe, in the order of the files."""
-    return environments(read_layers("", project, {}, []))
+def names(hosts_file: str | Path = "", variables: Mapping[str, str] | None = None) -> list[str]:
+    """The environments that can be named, in the order of the files. Raises UsageError if there is no file to read."""
+    hosts = find(hosts_file, os.environ if variables is None else variables)
+    return environments(read_layers("", hosts, {}, [])[0])
 
 
 def _check_keys(values: Mapping[str, Value], known: Iterable[str], problems: list[Problem]) -> None:
@@ -142,13 +148,13 @@ def _settings(name: str, values: Mapping[str, Value], problems: list[Problem]) -
             problems.append(Problem(value.where, f"{written} {error}", f"{spec.metadata['about']}"))
             continue
         if spec.metadata["path"] and value.text:
-            path = value.folder / Path(value.text).expanduser()
+            path = value.folder / expanded(value.text)
             chosen[spec.name] = str(path)
             if not path.is_file():
                 problems.append(Problem(value.where, f"{written}: no file {path}", spec.metadata["about"]))
             elif key == "IMAGE_DIGESTS":
                 problems.extend(
-                    Problem(f"{path.name}:{line}", what, remedy) for line, what, remedy in _read_digests(path)
+                    Problem(f"{shown(path)}:{line}", what, remedy) for line, what, remedy in _read_digests(path)
                 )
     return Settings(**chosen)
 
@@ -197,7 +203,7 @@ def _node(
             problems.append(Problem(value.where, f"{key}: {option} {error}", form))
     ssh_key = settings.ssh_key
     if "key" in options:
-        ssh_key = str(value.folder / Path(options["key"]).expanduser())
+        ssh_key = str(value.folder / expanded(options["key"]))
         if not Path(ssh_key).is_file():
             problems.append(Problem(value.where, f"{key}: no file {ssh_key}", "the private key that logs in there"))
     if len(problems) > mark:

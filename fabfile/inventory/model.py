@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import os
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,7 +60,8 @@ class Environment:
     """One cluster as the inventory describes it.
 
     `control_planes` is never empty, and init runs on its first. `remarks` are what the operator must know of the files
-    that it was read from.
+    that it was read from. `origin` is the hosts.env that describes it, None for the project's own; `hosts_file` is the
+    same file if an option named it, so that a command that we print has to name it again.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Environment:
     workers: tuple[Node, ...]
     settings: Settings
     remarks: tuple[str, ...] = ()
+    origin: Path | None = None
+    hosts_file: Path | None = None
 
     @property
     def control_plane(self) -> Node:
@@ -77,7 +83,12 @@ class Environment:
 
     @property
     def state(self) -> Path:
-        return state_folder(self.name)
+        return state_folder(self.name, self.origin)
+
+    @property
+    def option(self) -> str:
+        """The words by which a printed command means this environment: `--env staging`, and its file if an option named that."""
+        return f"--env {self.name}" + (f" --hosts-file {shlex.quote(str(self.hosts_file))}" if self.hosts_file else "")
 
     @property
     def endpoint(self) -> str:
@@ -137,9 +148,14 @@ def bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def state_folder(environment: str) -> Path:
-    """Where kubefab keeps what belongs to one environment on the operator's machine (journal, known_hosts)."""
-    return platformdirs.user_state_path("kubefab") / environment
+def state_folder(environment: str, origin: Path | None = None) -> Path:
+    """Where kubefab keeps what belongs to one environment on the operator's machine: journals, known_hosts, lock, cluster's uid.
+
+    For a hosts.env that is not the project's own, the name is followed by eight hex digits of the file's path: two files may
+    each have a `staging`, and a name of an environment has no dash. A file that is moved begins with an empty folder.
+    """
+    mark = f"-{hashlib.sha256(os.fsencode(origin)).hexdigest()[:8]}" if origin else ""
+    return platformdirs.user_state_path("kubefab") / f"{environment}{mark}"
 
 
 def private_folder(folder: Path) -> Path:

@@ -81,7 +81,9 @@ class Bed:
         project.mkdir(parents=True, exist_ok=True)
         (project / "hosts.env").write_text(INVENTORY + extra)
         self.systems = systems
-        self.environment: Environment = inventory.load("rehearsal", project=project, variables={})
+        self.environment: Environment = inventory.load(
+            "rehearsal", variables={"KUBEFAB_HOSTS": str(project / "hosts.env")}
+        )
 
     def run(
         self,

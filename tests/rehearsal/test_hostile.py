@@ -13,7 +13,7 @@ from invoke import Exit
 
 import rehearsal
 import tasks
-from fabfile import PHASE_TASKS, inventory
+from fabfile import PHASE_TASKS
 from fabfile.run import observer
 from rehearsal.faults import TABLE
 from rehearsal.hostile import CANARY, KINDS
@@ -50,8 +50,7 @@ class Stage:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "hosts.env").write_text(INVENTORY)
-        patch.setattr(inventory, "PROJECT", folder)
-        patch.setattr(inventory.load, "__kwdefaults__", {**(inventory.load.__kwdefaults__ or {}), "project": folder})
+        patch.setenv("KUBEFAB_HOSTS", str(folder / "hosts.env"))
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("COLUMNS", "200")
         self.faults: tuple[str, ...] = ()

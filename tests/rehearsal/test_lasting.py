@@ -27,7 +27,7 @@ def edited(bed: Bed, folder: Path, line: str) -> None:
         + "\n"
     )
     (folder / "project" / "hosts.env").write_text(text)
-    bed.environment = inventory.load("rehearsal", project=folder / "project", variables={})
+    bed.environment = inventory.load("rehearsal", variables={"KUBEFAB_HOSTS": str(folder / "project" / "hosts.env")})
 
 
 @pytest.mark.parametrize("line", EDITS)

@@ -107,7 +107,7 @@ def _write(folder: Path, number: int, command: str, *events: dict[str, Any], **a
 def test_only_failed_reads_the_journals_since_the_last_complete_bootstrap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name: tmp_path)
+    monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name, origin: tmp_path)
     with pytest.raises(UsageError, match="no earlier run"):
         chosen_nodes(ENV, only_failed=True)
     about = {"nodes": ["cp1", "w1", "w2"], "phases": WHOLE}
@@ -132,7 +132,7 @@ def test_only_failed_reads_the_journals_since_the_last_complete_bootstrap(
 
 
 def test_journals_of_an_earlier_format_are_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name: tmp_path)
+    monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name, origin: tmp_path)
     _write(tmp_path, 0, "inv cluster.bootstrap", _node("cp1", "done"), _node("w1", "failed"), _node("w2", "done"))
     assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"]
     off = {"event": "plan", "node": "w2", "phase": "reset"}

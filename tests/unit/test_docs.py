@@ -183,7 +183,7 @@ def test_every_file_and_every_test_that_a_page_names_exists(name: str) -> None:
 def test_every_setting_that_a_page_names_exists(name: str) -> None:
     environments = "AWS|DATACENTER|STAGING|LAB|REHEARSAL|<ENV>"
     for _, key in re.findall(rf"\b(KUBEFAB|{environments})_([A-Z_]+[A-Z])(?==|`)", text_of(name)):
-        assert key in KEYS or key in ("ENV", "KEY") or key.startswith(("CONTROL_PLANE", "WORKER")), (
+        assert key in KEYS or key in ("ENV", "HOSTS", "KEY") or key.startswith(("CONTROL_PLANE", "WORKER")), (
             f"{name} names {key}"
         )
 

@@ -174,7 +174,7 @@ class _Group:
 def test_an_unreachable_node_is_named_and_the_others_are_collected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name: tmp_path)
+    monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name, origin: tmp_path)
     files, unreachable = {}, {}
     for node in ENV.nodes:  # one by one: the stand-in keeps no state a node
         f, u = evidence.collect(ENV, _Group(), [node])  # type: ignore[arg-type]

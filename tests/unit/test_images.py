@@ -127,7 +127,7 @@ def test_a_wrong_file_is_refused_with_its_line_before_anything_is_connected_to(
     (tmp_path / "hosts.env").write_text('A_CONTROL_PLANE="10.2.0.1"\nA_IMAGE_DIGESTS=images.lock\n')
     (tmp_path / "images.lock").write_text(text)
     with pytest.raises(UsageError) as caught:
-        inventory.load("a", project=tmp_path, variables={})
+        inventory.load("a", hosts_file=tmp_path / "hosts.env", variables={})
     assert what in str(caught.value)
     assert "images.lock:" in str(caught.value)
 
@@ -135,10 +135,10 @@ def test_a_wrong_file_is_refused_with_its_line_before_anything_is_connected_to(
 def test_a_file_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hosts.env").write_text('A_CONTROL_PLANE="10.2.0.1"\nA_IMAGE_DIGESTS=images.lock\n')
     with pytest.raises(UsageError, match="no file"):
-        inventory.load("a", project=tmp_path, variables={})
+        inventory.load("a", hosts_file=tmp_path / "hosts.env", variables={})
     (tmp_path / "images.lock").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not UTF-8"):
-        inventory.load("a", project=tmp_path, variables={})
+        inventory.load("a", hosts_file=tmp_path / "hosts.env", variables={})
 
 
 # --- what is rendered

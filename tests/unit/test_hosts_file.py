@@ -1,0 +1,304 @@
+"""Which hosts.env is taken, wherever a command is typed; and that two files share no state."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.errors import UsageError
+from fabfile.inventory import Environment, load, names, state_folder
+from fabfile.inventory.find import BUILT_IN, own
+
+STAGING = "STAGING_CONTROL_PLANE={}\nSTAGING_POD_CIDR=10.44.0.0/16\n"
+OTHER_TOOLS = [
+    "",
+    "# STAGING_CONTROL_PLANE=10.1.1.1\n",
+    "FRONTEND=10.0.0.7\nDB_HOST=10.0.0.8\n",
+    "[web]\n10.0.0.1\n",
+    "\x00\xff",
+]
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Go to a folder below the test's, made if need be."""
+
+    def go(folder: str) -> Path:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        return tmp_path / folder
+
+    return go
+
+
+def write(folder: Path, text: str = STAGING.format("10.1.1.1"), name: str = "hosts.env") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(text.encode("latin-1"))
+    return folder / name
+
+
+def address(**given: str) -> str:
+    """The control plane of the staging that is found."""
+    variables = {"KUBEFAB_HOSTS": given["variable"]} if "variable" in given else {}
+    return load("staging", hosts_file=given.get("option", ""), variables=variables).control_plane.host
+
+
+def refused(name: str = "staging", hosts_file: str = "", **variables: str) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        load(name, hosts_file=hosts_file, variables=variables)
+    return caught.value
+
+
+# --- the order: option, variable, upwards, the project's own
+
+
+def test_the_nearest_upwards_is_taken(tmp_path: Path, at: Callable[[str], Path]) -> None:
+    write(tmp_path), write(tmp_path / "near", STAGING.format("10.2.2.2"))
+    for folder, found in (("a/b/c", "10.1.1.1"), (".", "10.1.1.1"), ("near", "10.2.2.2"), ("near/deep", "10.2.2.2")):
+        at(folder)
+        assert address() == found, folder
+
+
+def test_an_option_is_stronger_than_the_variable_and_that_than_the_folder(
+    tmp_path: Path, at: Callable[[str], Path]
+) -> None:
+    write(tmp_path), at("x")
+    second, third = (str(write(tmp_path / n, STAGING.format(f"10.{n}.0.1"))) for n in ("2", "3"))
+    assert [address(), address(variable=second), address(variable=second, option=third)] == [
+        "10.1.1.1",
+        "10.2.0.1",
+        "10.3.0.1",
+    ]
+    assert address(variable="../2/hosts.env") == "10.2.0.1", "from the working folder"
+    assert address(variable="", option="") == "10.1.1.1", "an empty variable names nothing"
+
+
+def test_a_file_of_any_name_can_be_named_and_the_home_be_written_short(home: Path, at: Callable[[str], Path]) -> None:
+    at("."), write(home, name="mine.env")
+    assert address(option="~/mine.env") == address(variable="~/mine.env") == "10.1.1.1"
+
+
+def test_where_there_is_none_it_is_the_projects_own(at: Callable[[str], Path]) -> None:
+    at("nothing/here")
+    env = load("aws", variables={})
+    assert env.control_plane.host == "13.124.31.81" and env.origin is None and env.remarks == ()
+    assert names(variables={}) == ["aws", "datacenter", "lab", "rehearsal"]
+
+
+def test_a_working_folder_that_was_deleted_leaves_the_projects_own(at: Callable[[str], Path]) -> None:
+    shutil.rmtree(at("gone"))
+    assert load("aws", variables={}).origin is None
+
+
+def test_a_project_without_its_file_says_where_it_was_expected(
+    tmp_path: Path, at: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at("elsewhere"), monkeypatch.setattr("fabfile.inventory.find.PROJECT", tmp_path / "checkout")
+    error = refused()
+    assert f"{tmp_path}/checkout/hosts.env: is not there" in error.message and "KUBEFAB_HOSTS" in error.message
+
+
+# --- what cannot be taken
+
+
+@pytest.mark.parametrize("how", ["--hosts-file", "KUBEFAB_HOSTS"])
+@pytest.mark.parametrize(("named", "why"), [
+    ("missing.env", "No such file"), (".", "not a file"), ("dangling", "No such file"), ("circle", "ircle|oop|levels"), ("/dev/null", "not a file"),
+])  # fmt: skip
+def test_a_named_file_that_is_none_is_refused_by_its_name_and_nothing_stands_in_for_it(
+    tmp_path: Path, at: Callable[[str], Path], how: str, named: str, why: str
+) -> None:
+    write(at("."))
+    (tmp_path / "dangling").symlink_to("nowhere"), (tmp_path / "circle").symlink_to("circle")
+    error = refused(hosts_file=named) if how == "--hosts-file" else refused(KUBEFAB_HOSTS=named)
+    assert error.message.startswith(f"{how} {named}: ") and error.exit_code == 2
+    assert re.search(why, error.message)
+
+
+@pytest.mark.parametrize("kind", ["dangling", "forbidden"])
+def test_a_file_on_the_way_up_that_cannot_be_read_stops_the_command(
+    tmp_path: Path, at: Callable[[str], Path], kind: str
+) -> None:
+    """The project's own has an `aws` too, and those are other machines."""
+    at("x")
+    if kind == "dangling":
+        (tmp_path / "hosts.env").symlink_to("nowhere")
+    elif os.geteuid() == 0:
+        pytest.skip("root reads every file")
+    else:
+        write(tmp_path).chmod(0)
+    error = refused("aws")
+    assert error.message.startswith(f"{tmp_path}/hosts.env: ") and "--hosts-file" in error.remedy
+
+
+@pytest.mark.parametrize("text", OTHER_TOOLS)
+def test_a_file_of_another_tool_is_passed_over_and_said(tmp_path: Path, at: Callable[[str], Path], text: str) -> None:
+    write(tmp_path), write(tmp_path / "web", text), at("web/app")
+    assert address() == "10.1.1.1"
+    (remark,) = load("staging", variables={}).remarks
+    assert remark.startswith(f"{tmp_path}/web/hosts.env was passed over: it has no line of a node")
+    assert remark in refused("stagnig").remedy, "as the environment may have been meant to be in there"
+
+
+def test_a_folder_of_that_name_is_no_file(tmp_path: Path, at: Callable[[str], Path]) -> None:
+    write(tmp_path), at("web/hosts.env")
+    assert address() == "10.1.1.1" and load("staging", variables={}).remarks == ()
+
+
+def test_another_users_file_in_a_folder_for_everybody_is_passed_over(
+    tmp_path: Path, at: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = at("shared")
+    write(tmp_path), write(shared, STAGING.format("10.6.6.6"))
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)  # whose files these are not
+    if (shared / "hosts.env").stat().st_uid == 0:
+        os.chown(shared / "hosts.env", 4712, -1)
+    assert address() == "10.6.6.6", "a team's folder"
+    shared.chmod(0o1777)
+    assert address() == "10.1.1.1"
+    assert "another user's, in a folder where everybody may write" in load("staging", variables={}).remarks[0]
+    assert address(option=str(shared / "hosts.env")) == "10.6.6.6", "who names it means it"
+
+
+def test_an_error_names_the_file_that_it_is_in(tmp_path: Path, at: Callable[[str], Path]) -> None:
+    """Below the working folder as one types it there, else by its whole path; and how it was found, unless it is the project's own."""
+    write(tmp_path, STAGING.format("nowhere")), at("a")
+    error = refused()
+    assert f"\n{tmp_path}/hosts.env:1: STAGING_CONTROL_PLANE" in error.message
+    assert f"the inventory is {tmp_path}/hosts.env (found upwards from {tmp_path}/a)" in error.remedy
+    at(".")
+    assert "\nhosts.env:1: STAGING_CONTROL_PLANE" in refused().message
+    write(tmp_path / "more", "STAGING_FORKS=no\n", "hosts.local.env"), write(tmp_path / "more")
+    error = refused(KUBEFAB_HOSTS="more/hosts.env")
+    assert "\nmore/hosts.local.env:1: STAGING_FORKS" in error.message and "(KUBEFAB_HOSTS)" in error.remedy
+    assert f"\n{own()}: no environment" in refused("nonesuch", KUBEFAB_HOSTS=str(own())).message
+
+
+# --- what is beside it, and links
+
+
+def test_secrets_and_paths_are_beside_the_file_that_is_taken(tmp_path: Path, at: Callable[[str], Path]) -> None:
+    write(tmp_path, STAGING.format("10.1.1.1 key=key") + "STAGING_FORKS=1\n"), write(tmp_path, "", "key")
+    write(tmp_path, "STAGING_FORKS=2\n", "hosts.local.env")
+    here = at("a")
+    write(here, "STAGING_FORKS=3\n", "hosts.local.env"), write(here, "", "key")
+    env = load("staging", variables={})
+    assert env.settings.forks == 2 and env.control_plane.key == str(tmp_path / "key")
+
+
+def test_a_link_is_the_file_that_it_leads_to(tmp_path: Path, at: Callable[[str], Path]) -> None:
+    real = write(tmp_path / "real", STAGING.format("10.1.1.1 key=key"))
+    write(real.parent, "", "key"), write(real.parent, "STAGING_FORKS=2\n", "hosts.local.env")
+    (at("linked") / "hosts.env").symlink_to(real)
+    (tmp_path / "folder").symlink_to(real.parent)
+    envs = [
+        load("staging", variables={}),
+        load("staging", variables={"KUBEFAB_HOSTS": str(tmp_path / "folder" / "hosts.env")}),
+        load("staging", variables={"KUBEFAB_HOSTS": str(real)}),
+    ]
+    assert envs[0] == envs[1] == envs[2] and envs[0].settings.forks == 2 and envs[0].origin == real
+
+
+# --- state: two files share nothing, one file is one
+
+
+def test_an_environment_of_the_same_name_in_another_file_has_a_state_of_its_own(tmp_path: Path) -> None:
+    mine = [load("staging", hosts_file=write(tmp_path / n), variables={}) for n in ("one", "two")]
+    theirs = load("aws", variables={})
+    also = load("aws", hosts_file=write(tmp_path / "three", "AWS_CONTROL_PLANE=10.1.1.1\n"), variables={})
+    folders = [env.state for env in (*mine, theirs, also)]
+    assert len(set(folders)) == 4 and len({folder.parent for folder in folders}) == 1
+    assert theirs.state == state_folder("aws") and theirs.state.name == "aws", "the project's own are where they were"
+
+
+@given(
+    st.from_regex(r"[a-z][a-z0-9]{0,20}", fullmatch=True),
+    st.text(st.characters(codec="utf-8"), max_size=30),
+    st.from_regex(r"[a-z][a-z0-9]{0,20}", fullmatch=True),
+)
+def test_no_name_of_an_environment_is_the_folder_of_another_files(name: str, path: str, other: str) -> None:
+    folder = state_folder(name, Path("/", path))
+    assert folder != state_folder(other) and folder.parent == state_folder(other).parent
+    assert folder != state_folder(name, Path("/", path, "x"))
+
+
+def test_a_copy_of_the_projects_own_that_is_named_is_another_file(tmp_path: Path) -> None:
+    copy = shutil.copy(own(), tmp_path / "hosts.env")
+    assert load("aws", hosts_file=copy, variables={}).state != load("aws", variables={}).state
+    assert load("aws", hosts_file=own(), variables={}).state == load("aws", variables={}).state
+
+
+# --- the lab and the rehearsal are there from everywhere
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_environment_is_the_projects_wherever_it_is_asked_for(
+    tmp_path: Path, at: Callable[[str], Path], name: str
+) -> None:
+    state_folder("lab").mkdir(parents=True)
+    write(state_folder("lab"), "LAB_WORKER_1=172.30.44.11\n")
+    here = load(name, variables={})
+    write(at(".")), at("deep")
+    there = load(name, variables={})
+    assert there == here and there.state == state_folder(name)
+    assert [w.name for w in load("lab", variables={}).workers] == ["w1"], "the nodes that `inv lab.up` wrote"
+    assert set(names(variables={})) == {"staging", *BUILT_IN}
+    assert "known: lab, rehearsal, staging" in refused("aws").message, "the manual's clusters are the project's alone"
+
+
+def test_a_built_in_environment_takes_settings_from_the_file_that_is_used(at: Callable[[str], Path]) -> None:
+    write(at("."), STAGING.format("10.1.1.1") + "KUBERNETES=1.35\nREHEARSAL_FORKS=7\nREHEARSAL_RETENTION=9d\n")
+    env = load(None, variables={})
+    assert (env.name, env.settings.kubernetes, env.settings.forks, env.settings.retention) == (
+        "rehearsal",
+        "1.35",
+        7,
+        "9d",
+    )
+    assert env.settings.simulated and env.origin is None
+
+
+def test_one_that_is_described_there_is_theirs_whole(at: Callable[[str], Path]) -> None:
+    """Nothing of the project's is mixed into it: SIMULATED=yes would make real machines seem simulated."""
+    write(at("."), "REHEARSAL_CONTROL_PLANE=10.1.1.1\n")
+    env = load("rehearsal", variables={})
+    assert not env.settings.simulated and env.settings.token == "" and env.state != state_folder("rehearsal")
+
+
+def test_a_mistake_in_the_projects_own_file_is_told_only_where_it_is_used(
+    tmp_path: Path, at: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = tmp_path / "checkout"
+    text = "REHEARSAL_CONTROL_PLANE=127.0.0.1\nREHEARSAL_SIMULATED=yes\nREHEARSAL_FORKS\nAWS_NONSENSE=1\n"
+    write(checkout, text), monkeypatch.setattr("fabfile.inventory.find.PROJECT", checkout)
+    write(at("mine"))
+    assert address() == "10.1.1.1"
+    assert f"{checkout}/hosts.env:3: REHEARSAL_FORKS has no value" in refused("rehearsal").message
+
+
+# --- how a printed command means the same environment
+
+
+def test_a_file_that_an_option_named_is_named_again_in_printed_commands(
+    tmp_path: Path, at: Callable[[str], Path]
+) -> None:
+    at("."), write(tmp_path / "a b")
+    env = load("staging", hosts_file="a b/hosts.env", variables={})
+    assert env.option == f"--env staging --hosts-file '{tmp_path}/a b/hosts.env'"
+    again: Environment = load("staging", variables={"KUBEFAB_HOSTS": "a b/hosts.env"})
+    assert again.option == "--env staging" and again.state == env.state
+
+
+def test_secrets_in_a_file_of_ones_own_are_told_if_others_can_read_it(tmp_path: Path) -> None:
+    path = write(tmp_path, STAGING.format("10.1.1.1") + "STAGING_TOKEN=abcdef.0123456789abcdef\n")
+    path.chmod(0o644)
+    (remark,) = load("staging", hosts_file=path, variables={}).remarks
+    assert f"chmod 600 {path}" in remark
+    assert load("aws", variables={}).remarks == (), "the manual's tokens are published"
