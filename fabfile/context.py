@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .identity import Record
@@ -12,6 +13,15 @@ from .recipes.kubeadm import Recipe
 
 # Stands in a plan where only a run will know the value.
 LATER = "<known once the control plane answers>"
+
+
+def answering(environment: Environment, seen: Mapping[str, object]) -> NodeFacts | None:
+    """The facts that stand for the control plane: of the first one whose API answers, or else of the first that was observed.
+
+    `seen` has facts by the node's name; what is no NodeFacts (an error, None) was not observed.
+    """
+    found = [facts for node in environment.control_planes if isinstance(facts := seen.get(node.name), NodeFacts)]
+    return next((facts for facts in found if facts.api_ready), found[0] if found else None)
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Choices:
 class Context:
     """Everything that a phase decides from; frozen, so that a phase can only answer with steps.
 
-    `control` is the control plane as last observed (None: not yet).  `twin` names another node that has the
+    `control` is the control plane as last observed (None: not yet).  `duplicate_of` names another node that has the
     same hostname or machine-id.  `token` is this run's join token, a secret; `record` is what the operator's side knows of the cluster.
     """
 
@@ -45,7 +55,7 @@ class Context:
     recipe: Recipe
     control: NodeFacts | None = None
     token: str = ""
-    twin: str = ""
+    duplicate_of: str = ""
     choices: Choices = field(default_factory=Choices)
     record: Record = field(default_factory=Record)
 

@@ -117,7 +117,7 @@ class Simulation:
                 self.hosts[name] = Host.new(
                     name, name, address, number, control_plane=number == 0, seed=self.seed, like=systems.get(name, APT)
                 )
-                if environment.settings.release.name == "legacy":
+                if environment.settings.release.runtime == "docker":
                     host2017.furnish(self.hosts[name])
             self.hosts[name].halted = False
         latest = max(host.clock for host in self.hosts.values())

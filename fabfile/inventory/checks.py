@@ -68,7 +68,7 @@ def _loopback(inventory: _Inventory) -> Iterator[Problem]:
 
 def _unprotected_packages(inventory: _Inventory) -> Iterator[Problem]:
     settings = inventory.settings
-    if settings.release.name == "legacy":
+    if not settings.release.signed_packages:
         return
     for url, keys in (("PACKAGES_URL", "PACKAGES_KEY_FINGERPRINT"), ("CONTAINERD_URL", "CONTAINERD_KEY_FINGERPRINT")):
         if not getattr(settings, url.lower()).startswith("https://") and not getattr(settings, keys.lower()):

@@ -28,6 +28,7 @@ class Release:
     token_in_inventory: bool  # its one bearer token is in hosts.env; later releases make tokens that end
     public_join: bool  # init and join dial the control plane's public address (manual M1, J1)
     dashboard: bool  # the dashboard is a part of it, whatever DASHBOARD says
+    signed_packages: bool  # its packages come over https, or with keys whose fingerprints the inventory names
     apps_api: bool  # it has the API (apps/v1) that `inv cluster.verify` uses
 
 
@@ -42,6 +43,7 @@ KUBEADM = Release(
     token_in_inventory=False,
     public_join=False,
     dashboard=False,
+    signed_packages=True,
     apps_api=True,
 )
 LEGACY = Release(
@@ -55,6 +57,7 @@ LEGACY = Release(
     token_in_inventory=True,
     public_join=True,
     dashboard=True,
+    signed_packages=False,
     apps_api=False,
 )
 

@@ -203,8 +203,8 @@ _FRESH_PODS = (
 
 
 def warning(environment: Environment) -> str:
-    """What whoever asks for 1.5 must be told, once a command; empty for other releases."""
-    if environment.settings.release.name != "legacy":
+    """What an operator who asks for 1.5 must know, said once a command; empty for other releases."""
+    if not environment.settings.release.token_in_inventory:
         return ""
     text = (
         "Kubernetes 1.5 is the manual's release of early 2017: its packages and images were taken off the web in March 2024, so on "

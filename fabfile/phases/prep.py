@@ -31,10 +31,10 @@ def prep(ctx: Context) -> Iterator[Action]:
             "prep.system", f"{name}{'' if facts.systemd else ' without systemd'} is not supported", f"use {SUPPORTED}"
         )
         return
-    if ctx.twin:
+    if ctx.duplicate_of:
         yield Stop(
             "prep.identity",
-            f"has the same {ctx.twin}: a cloned image",
+            f"has the same {ctx.duplicate_of}: a cloned image",
             "give each its own: `hostnamectl set-hostname …`; `rm /etc/machine-id && systemd-machine-id-setup`, then reboot",
         )
         return

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from threading import Lock
 
 from ..errors import KubefabError, Refused, StepFailed, StillRunning, Unreachable
-from ..inventory import Environment, Node
+from ..inventory import Node
 from ..nodes import script
 from ..nodes.connection import NodeGroup, outcome
 from ..steps import Action, Gate, Remedy, Step, Stop, Wait
@@ -29,20 +29,21 @@ LINE = 300  # characters of each of them; the journal has it whole
 class Applier:
     """Carries out actions for all pipelines of a run.
 
-    `passing` waits at a gate: it gets the gate, the node, and the phase's name.
+    `passing` waits at a gate: it gets the gate, the node, and the phase's name.  `control` names the control plane that
+    carries out what is delegated to one.
     """
 
     def __init__(
         self,
-        environment: Environment,
         group: NodeGroup,
         reporter: Reporter,
         events: Events,
         halt: Halt,
         tokens: JoinTokens,
         passing: Callable[[Gate, Node, str], None],
+        control: Callable[[], Node],
     ) -> None:
-        self._environment, self._group, self._reporter = environment, group, reporter
+        self._group, self._reporter, self._control = group, reporter, control
         self._events, self._halt, self._tokens, self._passing = events, halt, tokens, passing
         self._guard = Lock()
         self._once: dict[str, Lock] = {}
@@ -84,7 +85,7 @@ class Applier:
         return 0
 
     def _target(self, node: Node, action: Step | Wait | Remedy) -> Node:
-        return self._environment.control_plane if action.on == "control-plane" else node
+        return self._control() if action.on == "control-plane" else node
 
     def _one(self, node: Node, target: Node, action: Step | Wait) -> int:
         where = "" if target == node else f" on {target.name}"

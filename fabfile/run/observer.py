@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import count
 from threading import Lock
 
+from ..context import answering
 from ..errors import KubefabError, Malformed, StepFailed
 from ..identity import after
 from ..inventory import Environment, Node
@@ -52,16 +53,25 @@ class Observer:
     @property
     def control(self) -> NodeFacts | None:
         """The facts of a control plane whose API answers, or else of the first that was observed; None: none was."""
-        return self._best({name: facts for name, (_, facts) in self._control.items()})
+        return answering(self.environment, {name: facts for name, (_, facts) in self._control.items()})
+
+    @property
+    def control_node(self) -> Node:
+        """The control plane that `control` is about; before any was observed, the one that init runs on."""
+        control = self.control
+        return next(
+            (
+                node
+                for node in self.environment.control_planes
+                if control and self._control.get(node.name, (0, None))[1] is control
+            ),
+            self.environment.control_plane,
+        )
 
     @property
     def first(self) -> NodeFacts | None:
         """The same from each one's first observation: a reset judges by that, because later there is little left to see."""
-        return self._best(self._first)
-
-    def _best(self, seen: dict[str, NodeFacts]) -> NodeFacts | None:
-        found = [seen[node.name] for node in self.environment.control_planes if node.name in seen]
-        return next((facts for facts in found if facts.api_ready), found[0] if found else None)
+        return answering(self.environment, self._first)
 
     def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
         """Gather one node's facts; with `settle`, wait first for a step of an earlier run that is still running there.

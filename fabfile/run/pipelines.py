@@ -61,11 +61,11 @@ class Run:
         self.events = Events(journal, clock)
         self.observer = Observer(environment, group, events=self.events)
         self.halt = Halt(held, reporter.note)
-        self.tokens = JoinTokens(environment, group, self.events)
+        self.tokens = JoinTokens(self._control_node, group, self.events)
         self.gates = Gates()
         self.record = recall(environment)
         self._recipe = recipe_for(environment)
-        self._applier = Applier(environment, group, reporter, self.events, self.halt, self.tokens, self._pass)
+        self._applier = Applier(group, reporter, self.events, self.halt, self.tokens, self._pass, self._control_node)
         self._taking_back = False
         self._control_asked = Lock()
         self._unseen: set[str] = set()  # control planes that could not be observed
@@ -76,6 +76,9 @@ class Run:
         self._identities: dict[str, dict[str, str]] = {}
         self._unique: set[str] = set()  # nodes that share neither hostname nor machine-id with an earlier one
         self._many = False  # more nodes than FORKS
+
+    def _control_node(self) -> Node:
+        return self.observer.control_node
 
     @property
     def stopping(self) -> Event:
@@ -246,7 +249,7 @@ class Run:
             self.group.of(end).open()
 
         try:
-            for end in (node, self.environment.control_plane):
+            for end in (node, self._control_node()):
                 attempt(partial(open_, end), on=Unreachable, clock=self.events.clock(node.name), deadline=LINK_PATIENCE)
         except Unreachable as still:
             raise Unreachable(
@@ -277,11 +280,11 @@ class Run:
         facts = result.facts = self.observer.observe(node, settle=True)
         if again and not node.control_plane and self.observer.control is not None:
             # after the node: its join may have ended while the connection was away
-            self.observer.observe(self.environment.control_plane)
-        twin = self._duplicate_of(node, facts)
+            self.observer.observe(self._control_node())
+        duplicate_of = self._duplicate_of(node, facts)
         if node.control_plane:
             self.gates.open(gate.SEEN, self.events.now(node.name))
-            self._note(node, facts, twin)
+            self._note(node, facts, duplicate_of)
         else:
             self._pass(gate.SEEN, node, "")
             self._see_control(facts)
@@ -292,15 +295,15 @@ class Run:
             result.phase, result.step = phase.name, ""
             started = self.events.now(node.name)
             if changed and phase.observe_before:
-                facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
+                facts, unproved, changed = self._prove(node, facts, unproved, duplicate_of), [], False
             waits_for = phase.waits_for.get(node.role)
             if waits_for:
                 self._pass(waits_for, node, phase.name)
                 started = self.events.now(node.name)
             if phase.admits and facts.joined and self._not_listed(facts):
                 # a join of an earlier run may have ended since the control plane was observed
-                self.observer.observe(self.environment.control_plane)
-            ctx = self._context(node, facts, twin)
+                self.observer.observe(self._control_node())
+            ctx = self._context(node, facts, duplicate_of)
             facts, steps, last = self._carry_out(node, facts, ctx, phase, result)
             changed = changed or last is not None
             if last is not None and (isinstance(last, Step) or phase.residue):
@@ -309,15 +312,15 @@ class Run:
             took = self.events.now(node.name) - started
             result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + took
             if changed and phase.observe_after:
-                facts, unproved, changed = self._prove(node, facts, unproved, twin), [], False
-                facts = self._claim_cluster(node, facts, twin, phase, result)
+                facts, unproved, changed = self._prove(node, facts, unproved, duplicate_of), [], False
+                facts = self._claim_cluster(node, facts, duplicate_of, phase, result)
             self._open_gate(node, phase)
             took = self.events.now(node.name) - started
             if steps or not seen_before:
                 self.reporter.phase_done(node.name, phase.name, steps, took)
             self.events.log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(took, 3))
         if changed:
-            facts = self._prove(node, facts, unproved, twin)
+            facts = self._prove(node, facts, unproved, duplicate_of)
         if self._taking_back and node.control_plane:
             self._keep(self.record.now(""))
         result.facts = facts
@@ -336,7 +339,7 @@ class Run:
         result.steps += steps
         return self.observer.noted(node, facts, actions), steps, actions[-1] if actions else None
 
-    def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], twin: str) -> NodeFacts:
+    def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], duplicate_of: str) -> NodeFacts:
         """Observe again; the phases that applied steps must now have nothing to do."""
         self.reporter.doing(node.name, unproved[-1].name if unproved else "", "checking the result")
         facts = self.observer.observe(node)
@@ -350,7 +353,7 @@ class Run:
                         "\n".join(left_behind),
                     )
                 continue
-            left = [a for a in phase.run(self._context(node, facts, twin)) if isinstance(a, Step | Stop)]
+            left = [a for a in phase.run(self._context(node, facts, duplicate_of)) if isinstance(a, Step | Stop)]
             if left:
                 raise StepFailed(
                     f"{node.name}: {left[0].id} was applied without an error, yet it is still to do",
@@ -360,7 +363,7 @@ class Run:
 
     # --- which cluster, whose node
 
-    def _context(self, node: Node, facts: NodeFacts, twin: str) -> Context:
+    def _context(self, node: Node, facts: NodeFacts, duplicate_of: str) -> Context:
         return Context(
             self.environment,
             node,
@@ -368,7 +371,7 @@ class Run:
             self._recipe,
             control=self.observer.first if self._taking_back else self.observer.control,
             token=self.tokens.current(),
-            twin=twin,
+            duplicate_of=duplicate_of,
             choices=self.choices,
             record=self.record,
         )
@@ -389,22 +392,24 @@ class Run:
                 except KubefabError:
                     self._unseen.add(control.name)
 
-    def _claim_cluster(self, node: Node, facts: NodeFacts, twin: str, phase: Phase, result: NodeResult) -> NodeFacts:
+    def _claim_cluster(
+        self, node: Node, facts: NodeFacts, duplicate_of: str, phase: Phase, result: NodeResult
+    ) -> NodeFacts:
         """Write into the node's identity file which cluster it has, now that there is one."""
-        actions = list(guard.identity(self._context(node, facts, twin), phase.name))
+        actions = list(guard.identity(self._context(node, facts, duplicate_of), phase.name))
         for action in actions:
             result.step = action.id
             result.steps += self._applier.apply(node, action)
         facts = self.observer.noted(node, facts, actions)
-        self._note(node, facts, twin)
+        self._note(node, facts, duplicate_of)
         return facts
 
-    def _note(self, node: Node, facts: NodeFacts, twin: str) -> None:
+    def _note(self, node: Node, facts: NodeFacts, duplicate_of: str) -> None:
         """Keep on this machine which cluster the environment has, once the control plane's machine is proved to be ours."""
         uid = facts.identity.uid
         if not uid or self._taking_back or uid == self.record.uid:
             return
-        if guard.whose(self._context(node, facts, twin)).kind == Kind.OURS:
+        if guard.whose(self._context(node, facts, duplicate_of)).kind == Kind.OURS:
             self._keep(self.record.now(uid))
 
     def _keep(self, record: Record) -> None:

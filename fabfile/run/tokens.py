@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Callable
 from threading import Lock
 
 from ..errors import KubefabError
-from ..inventory import Environment
+from ..inventory import Node
 from ..nodes import script
 from ..nodes.connection import NodeGroup, outcome
 from ..steps import command
@@ -27,10 +28,10 @@ def new_token() -> str:
 
 
 class JoinTokens:
-    """Gives out the run's token and remembers which ones exist on the control plane."""
+    """Gives out the run's token and remembers which ones exist; `control` names the control plane that makes and deletes them."""
 
-    def __init__(self, environment: Environment, group: NodeGroup, events: Events) -> None:
-        self._environment, self._group, self._events = environment, group, events
+    def __init__(self, control: Callable[[], Node], group: NodeGroup, events: Events) -> None:
+        self._control, self._group, self._events = control, group, events
         self._guard = Lock()
         self._token = new_token()
         self._minted: float | None = None  # when the token was made, by the control plane's clock
@@ -59,9 +60,9 @@ class JoinTokens:
         line = command("kubeadm", "token", "delete", *(token.split(".")[0] for token in made))
         text = script.render("join.token.delete", (line,), lock=False)
         try:
-            outcome(self._group.of(self._environment.control_plane), "join.token.delete", text, DELETE_TIMEOUT)
+            outcome(self._group.of(self._control()), "join.token.delete", text, DELETE_TIMEOUT)
         except KubefabError as error:
             self._events.log("token", error=error.message)
 
     def _now(self) -> float:
-        return self._events.now(self._environment.control_plane.name)
+        return self._events.now(self._control().name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..context import LATER, Choices, Context
+from ..context import LATER, Choices, Context, answering
 from ..identity import after, recall
 from ..inventory import Environment, Node
 from ..nodes.facts import Identity, NodeFacts
@@ -58,7 +58,7 @@ def plan(
     """
     recipe = recipe_for(environment)
     token = f"{LATER[:1]}minted for each run>"
-    control, record = environment.control_plane, recall(environment)
+    record = recall(environment)
     base = (
         dict(observed)
         if observed is not None
@@ -79,7 +79,7 @@ def plan(
                 node,
                 facts,
                 recipe,
-                base.get(control.name),
+                answering(environment, base),
                 token,
                 choices=choices or Choices(),
                 record=record,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..context import Context
+from ..context import Context, answering
 from ..errors import KubefabError
 from ..identity import recall
 from ..inventory import Environment, Node
@@ -43,8 +43,7 @@ class Row:
 def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> Sequence[Row]:
     """A row a node, from what was observed; unreachable nodes have their reason."""
     recipe, record = recipe_for(environment), recall(environment)
-    seen = observed.get(environment.control_plane.name)
-    control = seen if isinstance(seen, NodeFacts) else None
+    control = answering(environment, observed)
     rows = []
     for node in environment.nodes:
         facts = observed.get(node.name)

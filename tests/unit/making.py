@@ -205,7 +205,7 @@ def context(
     node: str = "",
     control: NodeFacts | None = None,
     token: str = "abcdef.0123456789abcdef",
-    twin: str = "",
+    duplicate_of: str = "",
     choices: Choices | None = None,
 ) -> Context:
     """A phase's input for the node of that name (default: the facts' hostname)."""
@@ -213,7 +213,14 @@ def context(
     if chosen.control_plane and control is None:
         control = facts
     return Context(
-        env, chosen, facts, recipe(env), control=control, token=token, twin=twin, choices=choices or Choices()
+        env,
+        chosen,
+        facts,
+        recipe(env),
+        control=control,
+        token=token,
+        duplicate_of=duplicate_of,
+        choices=choices or Choices(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +69,51 @@ def test_no_file_imports_itself_through_others() -> None:
     while free := {name for name, others in left.items() if not others}:
         left = {name: others - free for name, others in left.items() if name not in free}
     assert not left, "these import each other"
+
+
+# --- who may ask for a name
+
+ASKED = {"phases", "legacy"}  # where a phase and a release may be named: their lists, and the ids of their steps
+
+
+def _is_name(node: ast.expr) -> bool:
+    """`phase.name`, `p.name`, `release.name`: the name of a phase or of a release."""
+    if not (isinstance(node, ast.Attribute) and node.attr == "name"):
+        return False
+    whose = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+    return whose in ("phase", "p", "release", "chapter")
+
+
+def asked_for_a_name(text: str) -> list[str]:
+    """Each comparison of a phase's or a release's name with a word, and each look for such a word in names."""
+    found = []
+    phases = {"prep", "install", "registry", "master", "network", "join", "addons", "reset", "legacy", "kubeadm"}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            words = {w.value for side in sides for w in ast.walk(side) if isinstance(w, ast.Constant)}
+            if (any(_is_name(side) for side in sides) and words & phases) or (
+                words & phases and any(ast.unparse(side) in ("names", "phases") for side in sides)
+            ):
+                found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("line", [
+    'phase.name == "join"', 'phase.name in ("network", "addons")', '"join" in names', 'settings.release.name != "legacy"', '"reset" == p.name',
+])  # fmt: skip
+def test_a_question_for_a_name_is_found(line: str) -> None:
+    assert asked_for_a_name(f"if {line}: pass")
+
+
+def test_no_interpreter_asks_a_phase_or_a_release_for_its_name() -> None:
+    """What differs is a field of Phase or a trait of Release, so that a new one touches its own file and its list."""
+    asked = {str(p.relative_to(PRODUCT)): asked_for_a_name(p.read_text()) for p in sources() if floor(p) not in ASKED}
+    assert {name: lines for name, lines in asked.items() if lines} == {}
+
+
+def test_the_release_is_asked_for_in_one_place() -> None:
+    known = [
+        str(p.relative_to(PRODUCT)) for p in sources() if re.search(r'"1[", ]+5"|== "1\.5|release_of\(', p.read_text())
+    ]
+    assert known == ["inventory/release.py", "inventory/settings.py"]

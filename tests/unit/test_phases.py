@@ -126,7 +126,7 @@ def test_prep(facts: NodeFacts, wanted: list[str]) -> None:
 
 
 def test_prep_refuses_a_cloned_machine_and_names_the_duplicate() -> None:
-    stop = only(steps(phases.PREP, fresh(), twin="machine-id as cp1 (abc)"))
+    stop = only(steps(phases.PREP, fresh(), duplicate_of="machine-id as cp1 (abc)"))
     assert "machine-id as cp1" in stop.reason
     assert "systemd-machine-id-setup" in stop.remedy
 

@@ -612,17 +612,17 @@ def test_a_stop_ends_waiting_for_a_turn(world: Callable[..., World]) -> None:
 def test_phases_learn_which_node_is_a_duplicate(world: Callable[..., World], kind: str) -> None:
     w = world()
     w.identity = {"w1": {kind: "same"}, "w2": {kind: "same"}}
-    twins: list[str] = []
+    duplicates: list[str] = []
 
     def decide(ctx: Context) -> Iterator[Action]:
-        if ctx.twin:
-            twins.append(ctx.twin)
-            yield Stop("prep.identity", f"has the same {ctx.twin}", "give each its own")
+        if ctx.duplicate_of:
+            duplicates.append(ctx.duplicate_of)
+            yield Stop("prep.identity", f"has the same {ctx.duplicate_of}", "give each its own")
 
     result = w.run(Phase("prep", "prep", decide, frozenset({"worker", "control-plane"})))
-    assert len(twins) == 1
+    assert len(duplicates) == 1
     assert [r.state for r in result.nodes.values()].count("failed") == 1
-    assert re.fullmatch(rf"{kind.replace('_', '-')} as w[12] \(same\)", twins[0])
+    assert re.fullmatch(rf"{kind.replace('_', '-')} as w[12] \(same\)", duplicates[0])
 
 
 @pytest.mark.timeout(60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...context import Choices, Context
+from ...context import Choices, Context, answering
 from ...errors import KubefabError
 from ...inventory import Environment, Node
 from ...nodes.facts import NodeFacts
@@ -47,9 +47,8 @@ class Chart:
 
     @property
     def control(self) -> NodeFacts | None:
-        """The control plane's facts, if it could be observed."""
-        name = self.environment.control_plane.name
-        return next((p.facts for p in self.patients if p.name == name), None)
+        """The facts of a control plane that answers, or of the first that could be observed."""
+        return answering(self.environment, {patient.name: patient.facts for patient in self.patients})
 
     @property
     def running(self) -> bool:

@@ -99,7 +99,7 @@ class Questions:
 def questions(environment: Environment, os_id: str, codename: str) -> Questions:
     """The addresses that a bootstrap of this environment will ask, for a node of this system."""
     settings, recipe = environment.settings, recipe_for(environment)
-    if settings.release.name == "legacy":
+    if not settings.release.signed_packages:
         old = {
             "key": settings.legacy_key_url,
             "packages": settings.legacy_packages_url,

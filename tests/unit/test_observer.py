@@ -1,0 +1,71 @@
+"""Observing: of several control planes, the one whose API answers is judged by and is given the work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fabfile.inventory import Environment, Node
+from fabfile.nodes.facts import NodeFacts
+from fabfile.run import observer
+from fabfile.run.observer import Observer
+from fabfile.steps import Step
+from making import environment
+
+
+def three() -> Environment:
+    env = environment(1)
+    more = tuple(Node(f"cp{n}", f"192.0.2.{n}", f"10.2.0.{n}", True, user="ops") for n in (2, 3))
+    return replace(env, control_planes=(env.control_plane, *more))
+
+
+class Group:
+    """Nodes that answer with their name."""
+
+    def of(self, node: Node) -> Group:
+        self.name = node.name
+        return self
+
+    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+        return 0, self.name.encode()
+
+
+@pytest.mark.parametrize(
+    ("answering", "order", "chosen"),
+    [
+        ({"cp1", "cp2"}, ("cp1", "cp2", "cp3"), "cp1"),
+        ({"cp2", "cp3"}, ("cp1", "cp3", "cp2"), "cp2"),
+        ({"cp3"}, ("cp3", "cp1", "cp2"), "cp3"),
+        (set(), ("cp2", "cp1"), "cp1"),
+        (set(), ("cp2",), "cp2"),
+        (set(), (), "cp1"),
+    ],
+)
+def test_the_control_plane_that_answers(
+    monkeypatch: pytest.MonkeyPatch, answering: set[str], order: tuple[str, ...], chosen: str
+) -> None:
+    monkeypatch.setattr(observer, "parse_facts", lambda name: NodeFacts(hostname=name, api_ready=name in answering))
+    env = three()
+    seen = Observer(env, Group())  # type: ignore[arg-type]
+    for name in order:
+        seen.observe(next(node for node in env.nodes if node.name == name))
+    assert seen.control_node.name == chosen
+    assert (seen.control.hostname if seen.control else "") == (chosen if order else "")
+
+
+def test_what_another_answers_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    up: set[str] = {"cp1"}
+    monkeypatch.setattr(observer, "parse_facts", lambda name: NodeFacts(hostname=name, api_ready=name in up))
+    env = three()
+    seen = Observer(env, Group())  # type: ignore[arg-type]
+    for node in env.control_planes:
+        seen.observe(node)
+    up.clear()
+    up.add("cp2")
+    for node in env.control_planes:
+        seen.observe(node)
+    assert seen.control_node.name == "cp2"
+    assert seen.first is not None and seen.first.hostname == "cp1", "a reset judges by what was there when it began"
+    noted = seen.noted(env.control_plane, seen.latest(env.control_plane, NodeFacts()), (Step("master.x", "x"),))
+    assert noted.hostname == "cp1" and seen.control_node.name == "cp2"
