@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-from typing import Any
+import json
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
-from rich.text import Text
 
-from fabfile import inventory
-from fabfile.cli.common import command
+from fabfile.cli.common import Options, command
 from fabfile.errors import UsageError
-from fabfile.inventory import Environment
-from fabfile.text.screen import Screen
+
+if TYPE_CHECKING:
+    from fabfile.inventory import Environment
 
 
 def _environment(name: str) -> Environment:
+    from fabfile import inventory
+
     environment = inventory.load(name or inventory.DEFAULT_ENVIRONMENT)
     if not environment.settings.simulated:
         raise UsageError(
@@ -24,23 +25,27 @@ def _environment(name: str) -> Environment:
     return environment
 
 
-@command()
-def down(c: Any, env: str = "") -> None:
+@command("env")
+def down(*, options: Options) -> None:
     """Forget the simulated nodes."""
     import rehearsal
 
-    environment = _environment(env)
+    environment = _environment(options.env)
     found = rehearsal.down(environment)
     print(f"{environment.name}: {'forgotten' if found else 'there was nothing'}")
 
 
-@command()
-def faults(c: Any, json: bool = False) -> None:
+@command("json")
+def faults(*, options: Options) -> None:
     """What `--fault NODE:FAULT` can switch on."""
+    from rich.text import Text
+
+    from fabfile.text.screen import Screen
+
     from .faults import ANY, TABLE
 
-    if json:
-        print(jsonlib.dumps([vars(fault) for fault in TABLE.values()], indent=2))
+    if options.json:
+        print(json.dumps([vars(fault) for fault in TABLE.values()], indent=2))
         return
     console = Screen()
     for fault in TABLE.values():
@@ -51,20 +56,20 @@ def faults(c: Any, json: bool = False) -> None:
     print("\nin force for one command, several allowed: --fault w2:flannel-missing --fault cp1:api-late=90")
 
 
-@command()
-def status(c: Any, env: str = "", json: bool = False) -> None:
+@command("env", "json")
+def status(*, options: Options) -> None:
     """What the simulated nodes remember."""
     from .simulation import remembered
 
-    environment = _environment(env)
+    environment = _environment(options.env)
     nodes = remembered(environment)
-    if json:
-        print(jsonlib.dumps(nodes, indent=2))
+    if options.json:
+        print(json.dumps(nodes, indent=2))
     elif not nodes:
         print(
             f"{environment.name}: no simulated nodes yet; `inv cluster.bootstrap --env {environment.name}` makes them"
         )
-    for node in [] if json else nodes:
+    for node in [] if options.json else nodes:
         what = f"{node['pods']} pods" if node["pods"] else "in no cluster"
         print(
             f"{node['name']:<6} {node['address']:<11} {node['system']:<22} {what}; clock {node['seconds'] / 60:.1f} min"

@@ -1,35 +1,35 @@
-"""What the phase commands of `fab` and the cluster commands of `inv` share: options, the guard, errors, confirmation."""
+"""What the commands of `inv` and `fab` share: their options, errors on the screen, exit codes, confirmation.
+
+The table of contents (`inv -l`, completion, `--help`) imports the module of every command.  So a command's module imports at its
+top only what is cheap, such as this one, and its function imports first what it works with: rich, SSH, phases, views.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from invoke import Argument, Context, Exit, Task, task
 
-from ..context import Choices
 from ..errors import EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, KubefabError, UsageError
-from ..inventory import Environment, Node
-from ..inventory import names as environment_names
-from ..inventory.settings import KEYS
-from ..phases import Phase
-from ..run.result import RunResult
-from ..text.cleaning import listed
-from ..text.screen import Screen, verdict
-from .executor import MARK
-from .progress import print_error, seconds
-from .session import Options, Session, opened
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from ..inventory import Environment, Node
 
 for _stream in (sys.stdout, sys.stderr):
-    if isinstance(_stream, io.TextIOWrapper):  # a locale without our signs (EUC-KR, C) is to cost them, not the command
+    if isinstance(
+        _stream, io.TextIOWrapper
+    ):  # in a locale without our symbols (EUC-KR, C) replace them instead of failing
         _stream.reconfigure(errors="replace")
+
+MARK = "kubefab_nodes"  # an attribute of tasks that take their nodes by name: see executor.py
 
 HELP = {
     "env": "environment of hosts.env; default: KUBEFAB_ENV, else the rehearsal",
@@ -48,34 +48,117 @@ HELP = {
     "kubeconfig": "put the cluster into your kubeconfig (reset takes it out again)",
 }
 
-
-def explained(function: F) -> F:
-    """Errors as text with a next action and the right exit code, never a traceback."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except KubefabError as error:
-            raise _told(error) from None
-        except KeyboardInterrupt:  # Invoke would exit with 1
-            raise Exit(code=EXIT_INTERRUPTED) from None
-        except BrokenPipeError:  # whoever read our output has gone; the interpreter is not to try once more at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise Exit(code=EXIT_FAILED) from None
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise _told(
-                KubefabError(
-                    f"{where}{error.strerror or error}", "is it there, yours to read and write, and with room left?"
-                )
-            ) from None
-
-    return cast(F, wrapper)
+# The shared options with their defaults.  Invoke gives one-letter forms in this order, `-e` to the first: those that begin and
+# end the list do so for each command, the others stand where the command's function has its parameter `options`.
+_FIRST: Mapping[str, Any] = {"env": "", "on": ""}
+_MIDDLE: Mapping[str, Any] = {"workers": 0, "fault": None, "kubernetes": "", "recipe": ""}
+_LAST: Mapping[str, Any] = {"json": False, "ask_sudo_pass": False}
+_SHARED = _FIRST.keys() | _MIDDLE.keys() | _LAST.keys()
 
 
-def _told(error: KubefabError) -> Exit:
-    """The error printed; what ends the command with its exit code."""
+@dataclass(frozen=True)
+class Options:
+    """What the shared options say; an option that a command does not take has its default."""
+
+    env: str = ""
+    on: tuple[str, ...] = ()  # groups, names and addresses as typed, with --on or fab's -H
+    workers: int = 0
+    faults: tuple[str, ...] = ()
+    kubernetes: str = ""  # the release that --kubernetes or --recipe names; empty for the environment's own
+    json: bool = False
+    ask_sudo_pass: bool = False
+
+
+def command(
+    *shared: str,
+    name: str | None = None,
+    aliases: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    help: Mapping[str, str] | None = None,
+) -> Callable[[Callable[..., None]], Any]:
+    """Make an Invoke task of a function that takes keyword arguments only, one of them `options`.
+
+    The task has the function's own parameters as options, and the `shared` ones, which it gets as one `Options`.  `help` is
+    for its own; `optional` names those whose value may be left out (see invoke.task).  Errors end it as text with the next
+    action and the right exit code, never as a traceback.
+    """
+    if stray := set(shared) - _SHARED:
+        raise TypeError(f"not shared options: {', '.join(sorted(stray))}")
+
+    def decorate(function: Callable[..., None]) -> Any:
+        parameters = _parameters(function, shared)
+
+        @functools.wraps(function)
+        def body(context: Context, /, **given: Any) -> None:
+            with_errors_printed(lambda: function(options=_options(context, given), **_own(given)))
+
+        body.__signature__ = inspect.Signature([_CONTEXT, *parameters])  # type: ignore[attr-defined]  # Invoke reads it
+        dashed = [parameter.name.strip("_").replace("_", "-") for parameter in parameters]
+        texts = {**{name: HELP[name] for name in dashed if name in HELP}, **(help or {})}
+        iterable = [parameter.name for parameter in parameters if parameter.name == "fault"]
+        made = task(klass=_Task, name=name, aliases=aliases, optional=optional, iterable=iterable, help=texts)(body)
+        setattr(made, MARK, "on" in shared)
+        return made
+
+    return decorate
+
+
+_CONTEXT = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _parameters(function: Callable[..., None], shared: Sequence[str]) -> list[inspect.Parameter]:
+    """A command's options in order: its function's own, and the shared ones in the places of `_FIRST`, `_MIDDLE` and `_LAST`."""
+
+    def chosen(options: Mapping[str, Any]) -> list[inspect.Parameter]:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return [inspect.Parameter(name, kind, default=value) for name, value in options.items() if name in shared]
+
+    own = list(inspect.signature(function).parameters.values())
+    place = [parameter.name for parameter in own].index("options")
+    return [*chosen(_FIRST), *own[:place], *chosen(_MIDDLE), *own[place + 1 :], *chosen(_LAST)]
+
+
+def _own(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are the command's own, as Invoke gives them."""
+    return {name: value for name, value in given.items() if name not in _SHARED}
+
+
+def _options(context: Context, given: Mapping[str, Any]) -> Options:
+    """The shared options, read. Raises UsageError."""
+    named = tuple(name for name in given.get("on", "").split(",") if name)
+    return Options(
+        env=given.get("env", ""),
+        on=named or tuple(context.config.get("kubefab", {}).get("hosts", ())),
+        workers=given.get("workers", 0),
+        faults=tuple(given.get("fault") or ()),
+        kubernetes=release(given.get("kubernetes", ""), given.get("recipe", "")),
+        json=given.get("json", False),
+        ask_sudo_pass=given.get("ask_sudo_pass", False),
+    )
+
+
+def with_errors_printed(action: Callable[[], None]) -> None:
+    """Run a command; whatever goes wrong is printed, and raised as Invoke's Exit with the exit code."""
+    try:
+        action()
+    except KubefabError as error:
+        raise _printed(error) from None
+    except KeyboardInterrupt:  # Invoke would exit with 1
+        raise Exit(code=EXIT_INTERRUPTED) from None
+    except BrokenPipeError:  # the reader closed the pipe: send the interpreter's final flush to /dev/null
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=EXIT_FAILED) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        what = f"{where}{error.strerror or error}"
+        raise _printed(KubefabError(what, "is it there, yours to read and write, and with room left?")) from None
+
+
+def _printed(error: KubefabError) -> Exit:
+    """Print the error; returns what ends the command with its exit code."""
+    from ..text.screen import Screen
+    from .progress import print_error
+
     print_error(Screen(stderr=True), error)
     return Exit(code=error.exit_code)
 
@@ -85,7 +168,7 @@ class _Number(Argument):
 
     def set_value(self, value: Any, cast: bool = True) -> None:
         if cast and not str(value).isdecimal():
-            raise _told(UsageError(f"--{self.name} {value}: not a number from 0", f"write it like --{self.name} 5"))
+            raise _printed(UsageError(f"--{self.name} {value}: not a number from 0", f"write it like --{self.name} 5"))
         super().set_value(value, cast)
 
 
@@ -98,21 +181,10 @@ class _Task(Task[Any]):
         return arguments
 
 
-def command(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`invoke.task` with our help texts and error handling."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        names = function.__code__.co_varnames[1 : function.__code__.co_argcount]
-        texts = {
-            name.replace("_", "-"): HELP[name.replace("_", "-")] for name in names if name.replace("_", "-") in HELP
-        }
-        return task(klass=_Task, help={**texts, **kwargs.pop("help", {})}, **kwargs)(explained(function))
-
-    return decorate
-
-
 def release(kubernetes: str, recipe: str) -> str:
     """The release that `--kubernetes` or `--recipe` names; empty for the environment's own. Raises UsageError for none."""
+    from ..inventory.settings import KEYS
+
     wanted = kubernetes or recipe
     if kubernetes and recipe and kubernetes != recipe:
         raise UsageError(f"--kubernetes {kubernetes} and --recipe {recipe} are two releases", "name one of them")
@@ -122,48 +194,50 @@ def release(kubernetes: str, recipe: str) -> str:
         raise UsageError(f"--{'kubernetes' if kubernetes else 'recipe'}: {error}", "1.5 is the manual's own") from None
 
 
-def targets(c: Context, on: str) -> tuple[str, ...]:
+def targets(options: Options) -> tuple[str, ...]:
     """The nodes that `-H` or `--on` name. Raises UsageError for none: nothing may ever run on the operator's machine."""
-    hosts = tuple(name for name in on.split(",") if name) or tuple(c.config.get("kubefab", {}).get("hosts", ()))
-    if not hosts:
+    if not options.on:
         raise UsageError(
             "no nodes named; nothing was touched",
             "name them: `fab -H all prep`, `fab -H workers join`, `fab -H w2 reset`; or the whole cluster: `inv cluster.reset`",
         )
-    return hosts
+    return options.on
 
 
-def one_phase(c: Context, phase: Phase, options: Options, choices: Choices | None = None) -> None:
-    """Run one phase on the named nodes; exits with the run's code."""
-    names = targets(c, ",".join(options.on))
-    with opened(options) as session:
-        nodes = session.environment.select(names)
-        concerned = [node for node in nodes if node.role in phase.roles]
-        if not concerned:
-            roles = ", ".join(sorted(phase.roles))
-            raise UsageError(
-                f"{phase.name} concerns {roles} nodes, and {', '.join(names)} has none", f"`fab --help {phase.name}`"
-            )
-        result = session.run([phase], concerned, choices)
-        if not result.failed:
-            summary(session, result, [phase])
-    exit_with(result.exit_code)
+def described(options: Options) -> Environment:
+    """The environment as the inventory has it, with the release that the options name. Connects to nothing. Raises UsageError."""
+    from .. import inventory
+
+    return inventory.with_release(inventory.load(options.env or None), options.kubernetes)
 
 
-def summary(session: Session, result: RunResult, phases: Sequence[Phase]) -> None:
-    """The one closing line of a run that went well."""
-    count = len(result.nodes)
-    nodes = f"{count} node{'s' * (count != 1)}"
-    unit = " simulated" if session.simulation else ""
-    name = session.environment.name
-    if result.steps == 0:
-        session.console.print(verdict(True, f"{name}: nothing to do on {nodes} ({seconds(result.seconds)}{unit})"))
+def warn(environment: Environment) -> None:
+    """Print what the operator must know of this environment, to standard error: about release 1.5, about its inventory's files."""
+    from ..legacy.commands import warning
+    from ..text.screen import Screen
+
+    for text in filter(None, (warning(environment), *environment.remarks)):
+        Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
+
+
+def warn_of_unlisted(environment: Environment) -> None:
+    """Print which images the file of digests does not pin, to standard error."""
+    from pathlib import Path
+
+    from ..recipes.kubeadm import recipe_for
+    from ..text.screen import Screen
+
+    settings = environment.settings
+    if not settings.image_digests:
+        return
+    name = Path(settings.image_digests).name
+    if settings.release.runtime == "docker":
+        text = f"{name} does not concern 1.5: its Docker knows images by tag only"
+    elif not settings.image_digests_strict and (unlisted := recipe_for(environment).unlisted()):
+        text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
     else:
-        what = phases[0].title if len(phases) == 1 else "cluster"
-        steps = f"{result.steps} step{'s' * (result.steps != 1)}"
-        session.console.print(
-            verdict(True, f"{name}: {what} done on {nodes}, {steps} ({seconds(result.seconds)}{unit})")
-        )
+        return
+    Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
 
 
 _YES = re.compile(r"y|yes|true|1|on|ok", re.I)
@@ -172,8 +246,10 @@ _YES = re.compile(r"y|yes|true|1|on|ok", re.I)
 def agreed(environment: Environment, yes: str | bool) -> bool:
     """Whether `--yes` says this environment's name; True is the option without a value. Raises UsageError for anything else.
 
-    A name that is not the chosen environment's stops every command, a rehearsal's too: two names were given, and one is a mistake.
+    The name of another environment stops every command, also a rehearsal's: the two names that were given contradict each other.
     """
+    from .. import inventory
+
     if not yes:
         return False
     name = environment.name
@@ -182,8 +258,8 @@ def agreed(environment: Environment, yes: str | bool) -> bool:
     if yes is True or _YES.fullmatch(yes):
         said = "--yes" if yes is True else f"--yes {yes}"
         raise UsageError(f"{said}: the environment's name is what confirms; nothing was touched", f"--yes {name}")
-    told = f"--yes {yes} is not this environment's name; nothing was touched: the environment chosen is {name} ({_chosen()})"
-    raise UsageError(told, f"--yes {name}" + (f"; or --env {yes} --yes {yes}" if yes in environment_names() else ""))
+    what = f"--yes {yes} is not this environment's name; nothing was touched: the environment chosen is {name} ({_chosen()})"
+    raise UsageError(what, f"--yes {name}" + (f"; or --env {yes} --yes {yes}" if yes in inventory.names() else ""))
 
 
 def _chosen() -> str:
@@ -194,13 +270,10 @@ def _chosen() -> str:
 
 
 def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
-    """Ask for the environment's name before nodes are reset. Raises KubefabError when another word comes, Interrupted for Ctrl-C.
-
-    The manual's own list (X1, release 1.5) takes whatever Docker holds, which is said too.
-    """
+    """Ask for the environment's name before nodes are reset. Raises KubefabError for another answer, Interrupted for Ctrl-C."""
     name, count = environment.name, len(nodes)
     print(
-        f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}: {described(nodes)}"
+        f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}: {with_addresses(nodes)}"
     )
     if environment.control_plane in nodes:
         print("Everything in that cluster is lost, its metrics too.")
@@ -208,7 +281,7 @@ def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
         print(
             f"Pods go to other nodes where they can; what is only on {'this node' if count == 1 else 'these nodes'} is lost."
         )
-    if environment.settings.release.runtime == "docker":
+    if environment.settings.release.runtime == "docker":  # the manual's own list (X1) takes whatever Docker holds
         print(f"So is every Docker container and image on {'it' if count == 1 else 'them'}, whosever it is.")
     try:
         typed = input(f"Type {name} to go on: ").strip()
@@ -222,8 +295,10 @@ def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
         raise KubefabError("not confirmed; nothing was touched", f"run it again and type {name}, or --yes {name}")
 
 
-def described(nodes: Sequence[Node]) -> str:
-    """Nodes with the addresses that hosts.env has for them."""
+def with_addresses(nodes: Sequence[Node]) -> str:
+    """Nodes with the addresses that the inventory has for them."""
+    from ..text.cleaning import listed
+
     return listed(
         [f"{node.name} ({node.host}{f', {node.address}' * (node.address != node.host)})" for node in nodes], 12
     )
@@ -238,9 +313,3 @@ def exit_with(code: int) -> None:
 def exit_unless(good: bool) -> None:
     """Exit 1 for a read command that found something wrong."""
     exit_with(0 if good else EXIT_FAILED)
-
-
-def mark_phase(task_object: Any) -> Any:
-    """Tell NodeExecutor that this task takes its nodes by name."""
-    setattr(task_object, MARK, True)
-    return task_object

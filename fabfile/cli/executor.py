@@ -1,8 +1,8 @@
 """How `fab -H master init` finds its nodes, and why a bare `fab reset` touches nothing.
 
 Fabric would run the task once a host, one after another, each over a connection of its own, and without `-H` on the
-operator's own machine.  Our phase tasks get the names as they stand and hand them to the runner, which works on all
-nodes at the same time.
+operator's own machine.  Our tasks get the names as typed and hand them to the runner, which works on all nodes at the
+same time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from fabric.executor import Executor
 from invoke import Call, Task
 
-MARK = "kubefab_phase"
+from .common import MARK
 
 
 class NodeExecutor(Executor):

@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,10 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import KubefabError, StepFailed
-from ..run.result import NodeResult, RunResult
 from ..text.masking import mask
 from ..text.screen import Screen
 from ..views.signatures import likely
+
+if TYPE_CHECKING:  # what prints an error needs no SSH
+    from ..run.result import NodeResult, RunResult
 
 CROWD = 12
 LIVE_ROWS = 14

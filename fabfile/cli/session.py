@@ -1,7 +1,4 @@
-"""Opens an environment for a command: inventory, connections or simulated nodes, the journal, the lock; and closes it all.
-
-This is where the command line's tasks meet the runner.
-"""
+"""An environment that is open for a command: connections or simulated nodes, the journal, the locks; and all of it closed again."""
 
 from __future__ import annotations
 
@@ -20,15 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
-from .. import inventory
 from ..context import Choices
 from ..errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
-from ..inventory import Environment, Node, private_folder, with_release
-from ..legacy.commands import warning
+from ..inventory import Environment, Node, private_folder
 from ..nodes.connection import NodeGroup, operator
 from ..nodes.hostkeys import KnownHosts
 from ..phases import REGISTRY, Phase
@@ -40,23 +35,21 @@ from ..run.pipelines import Run
 from ..run.result import RunResult
 from ..run.retry import Clock, RealClock
 from ..text.masking import mask, register
-from ..text.screen import Screen
-from .progress import Progress, print_failures
+from ..text.screen import Screen, verdict
+from .common import Options, described, warn, warn_of_unlisted
+from .progress import Progress, print_failures, seconds
 
 FILES = 16384  # open files that are enough for thousands of nodes
 TOKEN_PATIENCE = 5.0  # seconds that a run which is ended at once takes to delete its join token
 
 
-@dataclass(frozen=True)
-class Options:
-    """The switches that every command takes."""
+class Simulation(Protocol):
+    """What a command asks of simulated nodes: rehearsal.simulation has the one implementation."""
 
-    env: str = ""
-    on: tuple[str, ...] = ()
-    workers: int = 0
-    faults: tuple[str, ...] = ()
-    kubernetes: str = ""
-    ask_sudo_pass: bool = False
+    environment: Environment
+
+    def clock(self, name: str) -> Clock:
+        """The clock of the node of that name."""
 
 
 @dataclass
@@ -65,12 +58,13 @@ class Session:
 
     environment: Environment
     group: NodeGroup
-    simulation: object | None
+    simulation: Simulation | None
     console: Console
     command: str
 
     def clock(self, name: str) -> Clock:
-        return self.simulation.clock(name) if self.simulation else _REAL  # type: ignore[attr-defined]
+        """The clock by which waits for the node of that name are timed."""
+        return self.simulation.clock(name) if self.simulation else _REAL
 
     def observer(self, digests: str | None = None) -> Observer:
         """Looks at the nodes and changes nothing; `digests` as Observer has it."""
@@ -80,7 +74,7 @@ class Session:
         """Apply phases with live progress, journal, lock and Ctrl-C; prints failures; never raises for a node's."""
         environment = self.environment
         if REGISTRY in phases:
-            tell_unlisted(environment)
+            warn_of_unlisted(environment)
         with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
             progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
             held = self.group.of(environment.control_plane).ensure_held
@@ -97,6 +91,18 @@ class Session:
                 f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", soft_wrap=True
             )
         return result
+
+    def summary(self, result: RunResult, phases: Sequence[Phase]) -> None:
+        """Print the one closing line of a run that went well."""
+        count = len(result.nodes)
+        nodes = f"{count} node{'s' * (count != 1)}"
+        taken = f"{seconds(result.seconds)}{' simulated' if self.simulation else ''}"
+        if result.steps == 0:
+            text = f"nothing to do on {nodes} ({taken})"
+        else:
+            what = phases[0].title if len(phases) == 1 else "cluster"
+            text = f"{what} done on {nodes}, {result.steps} step{'s' * (result.steps != 1)} ({taken})"
+        self.console.print(verdict(True, f"{self.environment.name}: {text}"))
 
     @contextmanager
     def _cluster_lock(self) -> Iterator[None]:
@@ -122,29 +128,8 @@ class Session:
 _REAL = RealClock()
 
 
-def warn(environment: Environment) -> None:
-    """Say once a command, beside its output, what whoever asks for the manual's release must know."""
-    for text in filter(None, (warning(environment), *environment.remarks)):
-        Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
-
-
-def tell_unlisted(environment: Environment) -> None:
-    """Say once what a lock file of digests leaves to its tags."""
-    settings = environment.settings
-    if not settings.image_digests:
-        return
-    name = Path(settings.image_digests).name
-    if settings.release.runtime == "docker":
-        text = f"{name} does not concern 1.5: its Docker knows images by tag only"
-    elif not settings.image_digests_strict and (unlisted := recipe_for(environment).unlisted()):
-        text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
-    else:
-        return
-    Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
-
-
 def _many_files() -> None:
-    """As many open files as this process may have: each node's link takes one or two."""
+    """Raise the limit of open files as far as this process may: each connection takes one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -156,10 +141,9 @@ def _many_files() -> None:
 def opened(options: Options) -> Iterator[Session]:
     """Open the environment that `options` name. Raises UsageError before anything is connected to."""
     _many_files()
-    environment = inventory.load(options.env or None)
-    environment = with_release(environment, options.kubernetes)
+    environment = described(options)
     if environment.settings.release.configured:
-        recipe_for(environment)  # a release that has none is to be told before there is a journal
+        recipe_for(environment)  # reject an unknown release before a journal is created
     console = Screen()
     warn(environment)
     password = _sudo_password() if options.ask_sudo_pass else ""
@@ -171,7 +155,7 @@ def opened(options: Options) -> Iterator[Session]:
         raise UsageError("--workers is for simulated nodes", f"the workers of {environment.name} stand in hosts.env")
     with _simulated(environment, options) as simulation:
         if simulation is not None:
-            environment = simulation.environment  # type: ignore[attr-defined]
+            environment = simulation.environment
         known = KnownHosts(environment.state / "known_hosts", told=lambda h, f: _first_use(environment, h, f))
         group = NodeGroup(environment, environment.nodes, known, password)
         try:
@@ -188,7 +172,7 @@ def _sudo_password() -> str:
 
 
 @contextmanager
-def _simulated(environment: Environment, options: Options) -> Iterator[object | None]:
+def _simulated(environment: Environment, options: Options) -> Iterator[Simulation | None]:
     if not environment.settings.simulated:
         yield None
         return

@@ -13,7 +13,7 @@ from invoke import Exit
 
 import rehearsal
 import tasks
-from fabfile import PHASE_TASKS
+from fabfile.cli.phases import TASKS
 from fabfile.run import observer
 from rehearsal.faults import TABLE
 from rehearsal.hostile import CANARY, KINDS
@@ -79,7 +79,7 @@ class _Context:
 
 
 CLUSTER = tasks.cluster.tasks
-PHASES = {task.name: task for task in PHASE_TASKS}
+PHASES = {task.name: task for task in TASKS}
 
 
 @pytest.fixture(scope="module")

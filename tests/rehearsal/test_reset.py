@@ -164,8 +164,8 @@ def test_the_clusters_contents_are_shown_before_a_reset(
 
 def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     from fabfile import inventory
-    from fabfile.cli.resetting import take_off
-    from fabfile.cli.session import Options
+    from fabfile.cli.common import Options
+    from fabfile.cli.reset import take_off
 
     with monkeypatch.context() as patch:
         patch.setattr(inventory, "load", lambda name: bed.environment)

@@ -1,24 +1,52 @@
-"""The command that takes nodes off: what is asked before, and what is said of the cluster. phases/reset.py says what is done on a node."""
+"""`inv cluster.reset` and `fab reset`: what is asked before, and what is said of the cluster. phases/reset.py says what is done on a node."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from .. import inventory
-from ..context import Choices
 from ..errors import KubefabError, UsageError
-from ..inventory import Node, with_release
-from ..legacy.phases import containers
-from ..nodes.facts import NodeFacts
-from ..phases import RESET
-from ..steps import Stop
-from ..views import contents
-from ..views.plan import plan
-from .common import agreed, confirm, exit_with, summary
-from .session import Options, Session, opened
+from .common import Options, agreed, command, confirm, described, exit_with, targets
+
+if TYPE_CHECKING:
+    from ..context import Choices
+    from ..inventory import Node
+    from .session import Session
+
+
+@command("env", "fault", "kubernetes", "recipe", "ask_sudo_pass", name="reset", optional=["yes"])
+def cluster_reset(
+    *, yes: str | bool = "", purge: bool = False, keep_images: bool = False, foreign: str = "", options: Options
+) -> None:
+    """Take the cluster back, prove every node clean."""
+    from ..context import Choices
+    from ..text.screen import verdict
+    from .kubeconfig import take_out
+
+    def audited(session: Session) -> None:
+        session.console.print(verdict(True, f"audited: {', '.join(n.name for n in session.environment.nodes)} clean"))
+        take_out(session)
+
+    choices = Choices(keep_images=keep_images, purge=purge)
+    take_off(options, ["all"], choices, yes=yes, foreign=foreign, then=audited)
+
+
+@command("env", "on", "fault", "kubernetes", "recipe", "ask_sudo_pass", optional=["yes"])
+def reset(
+    *,
+    yes: str | bool = "",
+    purge: bool = False,
+    keep_images: bool = False,
+    force_drain: str = "",
+    foreign: str = "",
+    options: Options,
+) -> None:
+    """8 · Take nodes off the cluster, prove them clean"""
+    from ..context import Choices
+
+    choices = Choices(keep_images=keep_images, purge=purge)
+    take_off(options, targets(options), choices, yes=yes, force_drain=force_drain, foreign=foreign)
 
 
 def take_off(
@@ -35,7 +63,12 @@ def take_off(
 
     Raises UsageError before anything is connected to, where `yes` names another environment than the one that is chosen.
     """
-    environment = with_release(inventory.load(options.env or None), options.kubernetes)
+    from dataclasses import replace
+
+    from ..phases import RESET
+    from .session import opened
+
+    environment = described(options)
     asking = not agreed(environment, yes) and not environment.settings.simulated
     if not environment.settings.simulated:
         environment.select(names)
@@ -56,7 +89,7 @@ def take_off(
             confirm(session.environment, nodes)
         result = session.run([RESET], nodes, choices)
         if not result.failed:
-            summary(session, result, [RESET])
+            session.summary(result, [RESET])
             then(session)
     exit_with(result.exit_code)
 
@@ -67,6 +100,15 @@ def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
     A cluster is taken down whole or left alone: what stops one node stops all before any is touched, as without its control
     plane nothing could drain the pods that hold a volume.  Raises KubefabError; a node that cannot be observed is left to the run.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ..legacy.phases import containers
+    from ..nodes.facts import NodeFacts
+    from ..phases import RESET
+    from ..steps import Stop
+    from ..views import contents
+    from ..views.plan import plan
+
     environment = session.environment
     whole = environment.control_plane in nodes
     with ThreadPoolExecutor(1) as pool:  # beside the survey: one round

@@ -1,0 +1,58 @@
+"""`inv cluster.bootstrap`: bring a cluster up."""
+
+from __future__ import annotations
+
+from .common import Options, agreed, command, described, exit_with
+
+
+@command(
+    "env",
+    "workers",
+    "fault",
+    "kubernetes",
+    "recipe",
+    "ask_sudo_pass",
+    optional=["kubeconfig", "yes"],
+    help={
+        "limit": "only these nodes: a group, names, addresses; several with commas",
+        "only-failed": "only nodes that earlier runs left unfinished",
+        "from": "begin with this phase",
+        "yes": "1.5 only: the environment's name, if what an earlier cluster left may be stopped and the node rebooted (P2)",
+        "adopt": "the uid of a cluster that is to be this environment's, though it had another when it was last worked on from here",
+    },
+)
+def bootstrap(
+    *,
+    limit: str = "",
+    only_failed: bool = False,
+    from_: str = "",
+    options: Options,
+    kubeconfig: str | bool = "",
+    yes: str | bool = "",
+    adopt: str = "",
+) -> None:
+    """Bring the cluster up, or on from where it stopped."""
+    from ..context import Choices
+    from ..phases import BOOTSTRAP
+    from ..text.screen import verdict
+    from ..views.history import chosen_nodes, phases_from
+    from .info import print_card
+    from .kubeconfig import merge_into
+    from .session import opened
+
+    phases = phases_from(BOOTSTRAP, from_)
+    choices = Choices(agreed=agreed(described(options), yes), adopt=adopt)
+    with opened(options) as session:
+        nodes = chosen_nodes(session.environment, limit, only_failed)
+        if not nodes:
+            session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
+            return
+        result = session.run(phases, nodes, choices)
+        if not result.failed:
+            session.summary(result, phases)
+            if kubeconfig:
+                merge_into(session, kubeconfig if isinstance(kubeconfig, str) else "")
+            if result.steps:
+                print_card(session.console, session.environment)
+        exit_code = result.exit_code
+    exit_with(exit_code)

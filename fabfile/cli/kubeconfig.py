@@ -1,0 +1,59 @@
+"""`inv cluster.kubeconfig`: the cluster in the operator's kubeconfig. bootstrap and reset use the same two functions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import KubefabError, UsageError
+from .common import Options, command
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+@command(
+    "env",
+    "ask_sudo_pass",
+    help={
+        "file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config",
+        "context": "the context's name; default: the environment's",
+    },
+)
+def kubeconfig(*, file: str = "", context: str = "", options: Options) -> None:
+    """Put the cluster into your kubeconfig."""
+    from .session import opened
+
+    if context and not re.fullmatch(r"[\w.@:/-]{1,253}", context):
+        raise UsageError(f"--context {context!r} is no name for a context", "letters, digits and . _ - @ : / are good")
+    with opened(options) as session:
+        merge_into(session, file, context)
+
+
+def merge_into(session: Session, file: str, context: str = "") -> None:
+    """Put the cluster into a kubeconfig, `file` or the operator's own, and make its context the current one. Raises KubefabError."""
+    from ..views.kubeconfig import default_path, merge
+
+    environment = session.environment
+    code, admin = session.group.of(environment.control_plane).root('rm -f -- "$0"; cat /etc/kubernetes/admin.conf', 30)
+    if code:
+        raise KubefabError(f"{environment.control_plane.name} has no admin.conf", "`inv cluster.bootstrap` first")
+    path = Path(file).expanduser() if file else default_path()
+    copy = merge(path, environment, admin.decode("utf-8", "replace"), context)
+    kept = f" (as it was before: {copy})" if copy else ""
+    session.console.print(f"{path}: context {context or environment.name} is current{kept}", soft_wrap=True)
+
+
+def take_out(session: Session) -> None:
+    """Take the cluster out of every kubeconfig that it was put into; print an error for one that cannot be changed."""
+    from ..text.screen import Screen
+    from ..views.kubeconfig import notes, remove
+    from .progress import print_error
+
+    for note in notes(session.environment):
+        try:
+            if remove(note, session.environment):
+                session.console.print(f"taken out of {note.path}: context {note.context}", soft_wrap=True)
+        except KubefabError as error:
+            print_error(Screen(stderr=True), error)

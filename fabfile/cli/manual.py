@@ -1,0 +1,24 @@
+"""`inv cluster.manual`: the manual's own commands, beside what kubefab runs for them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from .common import Options, command, described
+
+
+@command("env", "json", help={"reveal": "with the token, as the manual has it"})
+def manual(*, reveal: bool = False, options: Options) -> None:
+    """The manual's commands, by ID."""
+    from ..legacy.commands import Manual
+    from ..text.masking import mask
+    from ..views.legacy import rendering
+
+    environment, shown = described(replace(options, kubernetes="1.5")), (str if reveal else mask)
+    if options.json:
+        lines = Manual(environment).lines()
+        data = [{"id": line.id, "manual": shown(line.text), "kubefab": shown(line.run)} for line in lines]
+        print(json.dumps(data, indent=2))
+    else:
+        print(shown(rendering(environment)), end="")

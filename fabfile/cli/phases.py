@@ -1,0 +1,51 @@
+"""The manual's phases as tasks, each for the nodes that `fab -H` or `inv --on` names. phases/ says what is to do on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import UsageError
+from .common import Options, command, exit_with, targets
+from .reset import reset
+
+
+def _task(name: str, about: str, phase: str = "", *aliases: str) -> Any:
+    """The task of one phase, which is called `phase` where that differs from the task's name."""
+
+    def run(*, options: Options) -> None:
+        _one_phase(phase or name, options)
+
+    run.__doc__, run.__name__ = about, name
+    return command("env", "on", "fault", "kubernetes", "recipe", "ask_sudo_pass", name=name, aliases=aliases)(run)
+
+
+def _one_phase(name: str, options: Options) -> None:
+    """Run one phase on the nodes that were named; exits with the run's code. Raises UsageError before anything is connected to."""
+    from ..phases import EVERY
+    from .session import opened
+
+    names, phase = targets(options), EVERY[name]
+    with opened(options) as session:
+        nodes = session.environment.select(names)
+        concerned = [node for node in nodes if node.role in phase.roles]
+        if not concerned:
+            roles = ", ".join(sorted(phase.roles))
+            raise UsageError(
+                f"{phase.name} concerns {roles} nodes, and {', '.join(names)} has none", f"`fab --help {phase.name}`"
+            )
+        result = session.run([phase], concerned)
+        if not result.failed:
+            session.summary(result, [phase])
+    exit_with(result.exit_code)
+
+
+TASKS = (
+    _task("prep", "1 · Prepare: leftovers, swap, modules, sysctls"),
+    _task("install", "2 · Install containerd and Kubernetes, pinned, held"),
+    _task("registry", "3 · Registry login and CA, a canary pull, images"),
+    _task("init", "4 · kubeadm init, until the API answers", "master", "master"),
+    _task("network", "5 · Flannel, until cni0 and flannel.1 are right"),
+    _task("join", "6 · kubeadm join, until each worker is Ready"),
+    _task("addons", "7 · Dashboard, InfluxDB, Telegraf, retention policy"),
+    reset,
+)

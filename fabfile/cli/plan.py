@@ -1,0 +1,82 @@
+"""`inv cluster.plan`: what bootstrap would run."""
+
+from __future__ import annotations
+
+import json
+
+from ..errors import EXIT_USAGE, KubefabError, UsageError
+from .common import Options, command, described, exit_unless, exit_with, warn, warn_of_unlisted
+
+
+@command(
+    "env",
+    "kubernetes",
+    "recipe",
+    "json",
+    help={
+        "observe": "look at the nodes first, and plan only what is still to do",
+        "commands": "also the commands of each step",
+        "check": "exit 2 when something is to do; 1 when a node does not answer",
+        "phase": "only this phase",
+        "reveal": "1.5 only: with its token, as the manual has it",
+    },
+)
+def plan(
+    *,
+    observe: bool = False,
+    commands: bool = False,
+    check: bool = False,
+    phase: str = "",
+    options: Options,
+    reveal: bool = False,
+) -> None:
+    """What bootstrap would run; connects to nothing."""
+    from rich.text import Text
+
+    from ..nodes.facts import NodeFacts
+    from ..phases import BOOTSTRAP, EVERY, REGISTRY
+    from ..text.screen import Screen
+    from ..views import plan as planning
+    from .progress import print_error
+
+    console = Screen()
+    if phase and phase not in EVERY:
+        raise UsageError(f"--phase {phase} is no phase", f"one of {', '.join(EVERY)}")
+    chosen = [EVERY[phase]] if phase else list(BOOTSTRAP)
+    if observe or check:
+        from .session import opened
+
+        with opened(options) as session:
+            environment = session.environment
+            seen = session.observer().survey(environment.nodes)
+            facts = {name: f for name, f in seen.items() if isinstance(f, NodeFacts)}
+            planned = list(planning.plan(environment, chosen, environment.nodes, facts))
+            unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
+    else:
+        environment = described(options)
+        warn(environment)
+        planned, unseen, facts = list(planning.plan(environment, chosen, environment.nodes)), {}, {}
+    if REGISTRY in chosen:
+        warn_of_unlisted(environment)
+    if options.json:
+        print(json.dumps([planning.as_data(p, reveal=reveal) for p in planned], indent=2))
+    else:
+        for item in planned:
+            console.print(Text.assemble("\n", (item.node, "bold"), f" {item.phase}"))
+            for line in planning.as_text(item, commands=commands, reveal=reveal):
+                console.print(f"  {line}", soft_wrap=True)
+        if not planned:
+            answered = "nothing to do on the nodes that answered" if facts else "no node answered"
+            console.print(answered if unseen else "nothing to do")
+        elif not (observe or check):
+            console.print(
+                "\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim"
+            )
+    errors = Screen(stderr=True)
+    for error in unseen.values():
+        print_error(errors, error)
+    if unseen:
+        errors.print(f"what is to do on {', '.join(unseen)} is not known", soft_wrap=True)
+    exit_unless(not unseen)
+    if check and planned:
+        exit_with(EXIT_USAGE)

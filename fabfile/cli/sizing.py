@@ -1,0 +1,18 @@
+"""`inv cluster.sizing`: instance types, from the inventory alone."""
+
+from __future__ import annotations
+
+import json
+
+from .common import Options, command, described
+
+
+@command("env", "json", help={"nodes": "how many workers; default: the environment's"})
+def sizing(*, nodes: int = 0, options: Options) -> None:
+    """Instance types: the manual's and today's."""
+    from ..tables.sizing import advise, as_data, as_text
+
+    environment = described(options)
+    count = nodes or len(environment.workers) or 1
+    advice = advise(count, environment)
+    print(json.dumps(as_data(count, advice), indent=2) if options.json else as_text(count, advice))

@@ -1,0 +1,78 @@
+"""`inv cluster.status`: how each node is, phase by phase, and what ends when."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .common import Options, command, exit_unless
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..views.status import Row
+
+
+@command("env", "kubernetes", "recipe", "json", "ask_sudo_pass")
+def status(*, options: Options) -> None:
+    """How each node is, phase by phase."""
+    from ..views import calendar
+    from ..views.status import status as rows_of
+    from .session import opened
+
+    with opened(options) as session:
+        rows = rows_of(session.environment, session.observer().survey(session.environment.nodes))
+        reached = [row.node for row in rows if row.cells and not session.simulation]
+        ends = calendar.ask(session.environment, session.group, reached)
+        if options.json:
+            data = [{**_row_data(row), **calendar.data(ends.get(row.node.name, ()))} for row in rows]
+            print(json.dumps(data, indent=2))
+        else:
+            _print_rows(session.console, rows)
+            for line in calendar.lines(ends, time.time()):
+                session.console.print(line, style="dim", soft_wrap=True)
+    exit_unless(all(row.healthy for row in rows))
+
+
+def _row_data(row: Row) -> dict[str, Any]:
+    return {
+        "node": row.node.name,
+        "role": row.node.role,
+        "reachable": bool(row.cells),
+        "ready": row.ready,
+        "reason": row.reason,
+        "phases": {cell.phase: {"state": cell.state, "reason": cell.reason} for cell in row.cells},
+    }
+
+
+def _print_rows(console: Console, rows: Sequence[Row]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..phases import BOOTSTRAP
+    from .progress import print_table
+
+    styles = {"done": "green", "to do": "yellow", "broken": "red", "waiting": "dim"}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("node", "Ready", *(p.name for p in BOOTSTRAP)):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        cells = {cell.phase: cell for cell in row.cells}
+        ready = "-" if row.ready is None else Text("yes", "green") if row.ready else Text("no", "red")
+        if not row.cells:
+            table.add_row(row.node.name, Text("unreachable", "red"))
+            continue
+        states = [cells[p.name].state if p.name in cells else "" for p in BOOTSTRAP]
+        table.add_row(row.node.name, ready, *(Text(s, styles.get(s, "dim")) for s in states))
+    print_table(console, table)
+    for row in rows:
+        if row.reason:
+            console.print(f"{row.node.name}: {row.reason}", soft_wrap=True)
+        phases: dict[tuple[str, str], list[str]] = {}  # by state and reason: one cause may stop every phase
+        for cell in row.cells:
+            if cell.state not in ("done", "waiting") and cell.reason:
+                phases.setdefault((cell.state, cell.reason), []).append(cell.phase)
+        for (state, reason), names in phases.items():
+            console.print(f"{row.node.name} {', '.join(names)}: {state}: {reason}", soft_wrap=True)

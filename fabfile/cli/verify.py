@@ -1,0 +1,106 @@
+"""`inv cluster.verify`: the end-to-end proof. The checks are in views/verify.py, which takes away what it makes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import Interrupted, UsageError
+from .common import Options, command, described, exit_unless
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..views.verify import Check
+
+
+@command("env", "json", "workers", "fault", "ask_sudo_pass")
+def verify(*, options: Options) -> None:
+    """End-to-end proof: pods, DNS, NodePorts, metrics."""
+    from ..text.masking import masked
+    from ..text.screen import verdict
+    from ..views.verify import FAILED, UNTESTED, Verifier
+    from .progress import seconds
+    from .session import opened
+
+    if not described(options).settings.release.apps_api:
+        raise UsageError(
+            "verify speaks an API that Kubernetes 1.5 does not have yet",
+            "`inv cluster.status`, and the lines of `inv cluster.info`",
+        )
+    with opened(options) as session:
+        console = session.console
+        began = time.monotonic()
+        checks = []
+        with console.status("looking for the cluster") as live, _terminable(), ExitStack() as stack:
+            on_progress = (lambda text: None) if options.json or not console.is_terminal else live.update
+            verifier = Verifier(
+                session.environment,
+                session.group,
+                told=on_progress,
+                clock=session.clock(session.environment.control_plane.name),
+            )
+            for check in stack.enter_context(closing(verifier.run())):
+                checks.append(check)
+                if not options.json:
+                    _print_check(console, check)
+        failed, untested = (sum(x.state == state for x in checks) for state in (FAILED, UNTESTED))
+        if options.json:
+            data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
+            whole = {"environment": session.environment.name, "verified": not failed, "checks": data}
+            print(json.dumps(masked(whole), indent=2))
+        else:
+            words = (
+                f"{failed} of {len(checks)} checks failed"
+                if failed
+                else f"verified, {untested} not tested"
+                if untested
+                else "verified end to end"
+            )
+            taken = seconds(time.monotonic() - began)
+            console.print(verdict(not failed, f"{session.environment.name}: {words} ({taken})"))
+    exit_unless(not failed)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does: after the cleanup."""
+
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, handler)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what verify had made is taken away", "run it again") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print_check(console: Console, check: Check) -> None:
+    from rich.text import Text
+
+    from ..text.masking import mask
+    from ..views.verify import FAILED, OK, UNTESTED
+
+    mark, style = {OK: ("✓", "green"), FAILED: ("✗", "bold red")}.get(check.state, ("·", "dim"))
+    state = "" if check.state != UNTESTED else "not tested: "
+    console.print(
+        Text.assemble(
+            (f"{mark} ", style),
+            f"{check.name:<19} ",
+            (f"{state}{mask(check.detail)}", "dim" if check.state == OK else ""),
+        ),
+        soft_wrap=True,
+    )
+    if check.likely:
+        console.print(Text.assemble(("  → ", "cyan"), mask(check.likely)), soft_wrap=True)
