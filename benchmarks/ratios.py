@@ -68,7 +68,7 @@ def run_on(there: Opened) -> Iterator[Run]:
 
 
 def observe(there: Opened) -> None:
-    """One round of observing every node: what an unchanged bootstrap and `status` come down to."""
+    """Observe every node once: all that an unchanged bootstrap and `status` do."""
     with run_on(there) as run:
         failed = [
             str(error)
@@ -98,7 +98,7 @@ class _Silent:
 
 
 def plain_ssh(there: Opened) -> None:
-    """OpenSSH's client running `true` on every node, as many at a time as we take."""
+    """Run `true` on every node with OpenSSH's client, as many at a time as kubefab."""
     with _every_core(), ThreadPoolExecutor(there.environment.settings.forks) as pool:
         list(pool.map(_true, there.environment.nodes))
 

@@ -77,41 +77,43 @@ WORDS = {
     "how many workers a rehearsal has": "리허설의 워커 수",
     # coverage
     "Ubuntu, later perhaps CentOS": "Ubuntu, 향후 CentOS 가능", "info card": "운영 기본 정보", "sizes of machines": "인스턴스 크기", "ports": "포트",
-    "as root": "root 권한", "look at the interfaces": "인터페이스 확인", "leftovers of an earlier cluster": "이전 클러스터의 흔적",
+    "as root": "root 권한", "look at the interfaces": "인터페이스 확인", "what an earlier cluster left": "이전 클러스터의 흔적",
     "the repository's key": "저장소 키", "the repository": "저장소",
     "fresh package lists": "패키지 목록 갱신", "a container runtime": "컨테이너 런타임",
-    "private registry": "프라이빗 레지스트리", "in force, and proved": "적용과 검증", "a minute, else the network": "약 1분, 넘으면 네트워크 확인",
+    "private registry": "프라이빗 레지스트리", "applied, and proved": "적용과 검증", "a minute, else the network": "약 1분, 넘으면 네트워크 확인",
     "all pods Running": "모든 파드 Running",
     "cni0 and flannel.1 in range, else restart the kubelet": "cni0와 flannel.1의 대역 확인, 아니면 kubelet 재시작",
     "still wrong: reset and again": "그래도 안 되면 초기화 후 다시 설치", "flannel.1 appears": "flannel.1 생성 확인",
     "after a minute restart the kubelet": "약 1분 뒤 kubelet 재시작", "listed and Ready": "목록에 있고 Ready",
     "dashboard on 31447": "31447 포트의 대시보드", "monitoring with InfluxDB": "InfluxDB 모니터링", "retention policy": "보존 정책",
-    "until it succeeds": "성공할 때까지 반복", "never: fresh pods, again": "계속 실패하면 파드를 지우고 다시", "take it all back": "모두 되돌리기",
-    "all well, and again": "재부팅 후 다시 설치",
+    "until it succeeds": "성공할 때까지 반복",
+    "if it never succeeds: new pods, and again": "계속 실패하면 파드를 지우고 다시", "take it all back": "모두 되돌리기",
+    "reboot, then install again": "재부팅 후 다시 설치",
     # differences
     "`ifconfig`, read by a person": "사람이 `ifconfig`를 읽음",
-    "the same, else `ip addr`, read by kubefab; P1 is part of observing": "같은 명령, 없으면 `ip addr`. kubefab이 읽으며 P1은 관찰에 포함됩니다",
+    "the same, else `ip addr`; kubefab reads it, as part of observing the node":
+        "같은 명령, 없으면 `ip addr`. kubefab이 읽으며 P1은 관찰에 포함됩니다",
     "Ubuntu after 16.04 has no `ifconfig`; names and addresses are the same in both":
         "16.04 이후의 Ubuntu에는 `ifconfig`가 없습니다. 이름과 주소는 양쪽이 같습니다",
     "stop every Docker process, then reboot": "모든 Docker 프로세스를 멈추고 재부팅",
     "`docker stop` of what runs; the reboot is handed to systemd and waited for":
         "실행 중인 것을 `docker stop`으로 멈추고, 재부팅은 systemd에 맡긴 뒤 기다립니다",
-    "a reboot from within an SSH command cuts it off; a new boot id proves that it happened":
+    "a reboot cuts off the SSH command that asks for it; a new boot id proves the reboot":
         "SSH 명령 안에서 재부팅하면 연결이 끊깁니다. 새 boot id로 재부팅을 확인합니다",
     "without -f an error page becomes the apt key or Docker's configuration": "-f가 없으면 오류 페이지가 apt 키나 Docker 설정이 됩니다",
-    "the same content, written to one side and renamed": "같은 내용을 옆에 쓴 뒤 이름을 바꿉니다",
-    "a cut connection leaves no half file": "연결이 끊겨도 일부만 기록된 파일이 남지 않습니다",
+    "the same content, written to a second file that is then renamed": "같은 내용을 옆에 쓴 뒤 이름을 바꿉니다",
+    "a connection that breaks leaves no incomplete file": "연결이 끊겨도 일부만 기록된 파일이 남지 않습니다",
     "`cd /home/ubuntu` at the end": "마지막의 `cd /home/ubuntu`",
     "each step begins in /, and that folder need not exist": "각 단계는 /에서 시작하며, 그 폴더가 없을 수도 있습니다",
     "within `timeout`, 300 and 180 seconds": "`timeout` 300초와 180초 안에서",
-    "both ask for ever, and would go on on the node when kubefab has given up":
+    "both retry for ever, and would still run on the node after kubefab gave up":
         "둘 다 끝없이 요청하므로, kubefab이 포기한 뒤에도 노드에서 계속 실행됩니다",
     "the address in quotes": "주소를 따옴표로 감쌈",
     "a bare `?` is a pattern to the shell": "따옴표 없는 `?`는 셸의 패턴입니다",
-    "create refuses what an interrupted run has made; it is a failure only if something is missing":
+    "create refuses objects that an interrupted run has made; only a missing object is a failure":
         "중단된 실행이 만든 것을 create가 거부합니다. 빠진 것이 있을 때만 실패입니다",
     "`kubectl run --rm -i`, any earlier influxcli pod deleted first": "`kubectl run --rm -i`. 남아 있는 influxcli 파드를 먼저 지웁니다",
-    "there is no terminal, and a pod left by a broken attempt would refuse every repetition (A4)":
+    "there is no terminal, and the pod of a broken attempt would make every repetition fail (A4)":
         "터미널이 없으며, 실패한 시도가 남긴 파드가 있으면 반복(A4)할 수 없습니다",
     "`DURATION` of the setting RETENTION": "RETENTION 설정의 `DURATION`",
     "0d in aws and datacenter, as the manual has it": "aws와 datacenter에서는 매뉴얼과 같이 0d입니다",
@@ -123,10 +125,10 @@ WORDS = {
         "`ifconfig`가 없으면 `ip link`. 없는 인터페이스는 실패가 아닙니다",
     "weave and datapath exist in no flannel cluster": "weave와 datapath는 flannel 클러스터에 없습니다",
     "only if there are any; what is in use stays": "있을 때만 실행하며, 사용 중인 것은 남깁니다",
-    "with nothing to remove, docker fails for want of an argument; it also fails for images that share layers":
+    "with nothing to remove, docker fails for lack of an argument; it also fails for images that share layers":
         "지울 것이 없으면 docker가 인자 부족으로 실패합니다. 레이어를 공유하는 이미지에서도 실패합니다",
     "empty files under /var/lib/kubefab, removed by reset": "/var/lib/kubefab 아래의 빈 파일. 초기화할 때 지웁니다",
-    "a second run goes on where the first stopped": "다시 실행하면 멈춘 곳에서 이어집니다",
+    "a second run goes on from where the first stopped": "다시 실행하면 멈춘 곳에서 이어집니다",
 }  # fmt: skip
 
 

@@ -37,33 +37,34 @@ class Difference:
 DIFFERENCES = (
     Difference(
         "P1, N3, J2", "`ifconfig`, read by a person",
-        "the same, else `ip addr`, read by kubefab; P1 is part of observing",
+        "the same, else `ip addr`; kubefab reads it, as part of observing the node",
         "Ubuntu after 16.04 has no `ifconfig`; names and addresses are the same in both",
     ),
     Difference(
         "P2, X2", "stop every Docker process, then reboot", "`docker stop` of what runs; the reboot is handed to systemd and waited for",
-        "a reboot from within an SSH command cuts it off; a new boot id proves that it happened",
+        "a reboot cuts off the SSH command that asks for it; a new boot id proves the reboot",
     ),
     Difference("I1, R1", "`curl URL`", "`curl -fsSL URL`", "without -f an error page becomes the apt key or Docker's configuration"),
-    Difference("I2", "`cat <<EOF > FILE`", "the same content, written to one side and renamed", "a cut connection leaves no half file"),
+    Difference("I2", "`cat <<EOF > FILE`",
+               "the same content, written to a second file that is then renamed", "a connection that breaks leaves no incomplete file"),
     Difference("R1", "`cd /home/ubuntu` at the end", "left out", "each step begins in /, and that folder need not exist"),
     Difference("M1, J1", "`kubeadm init`, `kubeadm join`", "within `timeout`, 300 and 180 seconds",
-               "both ask for ever, and would go on on the node when kubefab has given up"),
+               "both retry for ever, and would still run on the node after kubefab gave up"),
     Difference("N1", "`…/flannel?network=CIDR`", "the address in quotes", "a bare `?` is a pattern to the shell"),
     Difference(
         "A1, A2", "`kubectl create -f URL`", "`… || kubectl get -f URL`",
-        "create refuses what an interrupted run has made; it is a failure only if something is missing",
+        "create refuses objects that an interrupted run has made; only a missing object is a failure",
     ),
     Difference("A3", "`kubectl run --rm -it`", "`kubectl run --rm -i`, any earlier influxcli pod deleted first",
-               "there is no terminal, and a pod left by a broken attempt would refuse every repetition (A4)"),
+               "there is no terminal, and the pod of a broken attempt would make every repetition fail (A4)"),
     Difference("A3", "`DURATION 0d`", "`DURATION` of the setting RETENTION", "0d in aws and datacenter, as the manual has it"),
     Difference("A5", "delete the pods in the dashboard", "`kubectl delete pods` of the same pods", "done by kubectl instead of by clicking"),
     Difference("X1", "`rm -rf .kube/`", "`rm -rf /root/.kube/`", "the manual's shell is in that folder; ours is in /"),
     Difference("X1", "`ifconfig LINK down`", "`ip link` where there is no `ifconfig`; a link that is not there is no failure",
                "weave and datapath exist in no flannel cluster"),
     Difference("X1", "`docker rm -v $(docker ps -aq)`, `docker rmi $(docker images -aq)`", "only if there are any; what is in use stays",
-               "with nothing to remove, docker fails for want of an argument; it also fails for images that share layers"),
-    Difference("all", "nothing", "empty files under /var/lib/kubefab, removed by reset", "a second run goes on where the first stopped"),
+               "with nothing to remove, docker fails for lack of an argument; it also fails for images that share layers"),
+    Difference("all", "nothing", "empty files under /var/lib/kubefab, removed by reset", "a second run goes on from where the first stopped"),
 )  # fmt: skip
 
 

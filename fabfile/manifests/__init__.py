@@ -1,6 +1,6 @@
-"""What we apply to a cluster: templates, rendered with the environment's values and stamped with their digest.
+"""The manifests that kubefab applies: templates, rendered with the environment's values and stamped with their digest.
 
-The stamp is how a later run sees, without a diff, that exactly this text was applied.
+By the stamp a later run sees, without a diff, that exactly this text was applied.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ class Manifest:
 
     @property
     def path(self) -> str:
-        """Where it lies on the control plane."""
+        """Its path on the control plane."""
         return f"{STATE}/manifests/{self.name}.yaml"
 
     def step(self, id: str, title: str, before: tuple[str, ...] = ()) -> Step:
         """Apply it on the control plane, server-side, so that a second apply changes nothing; `before` are lines to run first, in its namespace.
 
-        Whatever is there already under one of its names must be marked as ours: nothing of anybody else's is taken over.
+        An object that is there already under one of its names must have our label: kubefab takes over no object of others.
         """
         namespace = (f"sed '/^---$/q' {self.path} | {_APPLY} -f -",) if before else ()
         return Step(
@@ -81,7 +81,7 @@ _COLUMNS = r"BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.m
 
 
 def _others(path: str) -> str:
-    """A shell line that fails, naming them, when objects of this manifest are there that have not our mark."""
+    """A shell line that fails where objects of this manifest exist without our label, and prints their names."""
     return (
         f"others=$(kubectl get -f {path} --ignore-not-found --no-headers -o custom-columns='{_COLUMNS}'); "
         "others=$(printf '%s\\n' \"$others\" | grep -v '^kubefab ' | grep . || true); "
@@ -117,7 +117,7 @@ def manifest(name: str, ctx: Context) -> Manifest:
     return _stamped(name, text)
 
 
-@lru_cache(32)  # each observation of a node asks for it again
+@lru_cache(32)  # every observation of a node needs it
 def _stamped(name: str, text: str) -> Manifest:
     """A rendered text with our labels and its own digest on it."""
     stamp = digest(text)

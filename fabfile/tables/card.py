@@ -1,7 +1,7 @@
 """The manual's info card (digest E2): what a person needs to reach the cluster, derived from the inventory, never stored.
 
-1.5's bearer token is the second half of the kubeadm token, and makes its holder administrator.  Today's equivalents: the
-kubeconfig for administrators, and for reading a service account's token with an end (`kubectl create token`).
+1.5's bearer token is the second half of the kubeadm token, and makes its holder administrator.  Today administrators use the
+kubeconfig; for reading there is a service account's token that expires (`kubectl create token`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Line:
 
 
 def token_command(environment: Environment) -> str:
-    """What makes a token that ends, on the control plane. Raises UsageError where there is none to be made."""
+    """The command that makes a token with an end, on the control plane. Raises UsageError where none can be made."""
     settings, name = environment.settings, environment.name
     if settings.release.token_in_inventory:
         raise UsageError(
@@ -40,7 +40,7 @@ def token_command(environment: Environment) -> str:
 
 
 def login_command(environment: Environment) -> str:
-    """What reads InfluxDB's password (base64) on the control plane; empty where it asks for none."""
+    """The command that reads InfluxDB's password (base64) on the control plane; empty where InfluxDB asks for none."""
     settings = environment.settings
     if settings.release.token_in_inventory or not settings.influxdb_login:
         return ""
@@ -79,7 +79,7 @@ def card(environment: Environment, *, reveal: bool = False, token: str = "", log
 
 
 def _ca(name: str) -> str:
-    """curl's option for the cluster's CA, which the kubeconfig has: without it, whoever is in between gets the token."""
+    """curl's option for the cluster's CA, which is in the kubeconfig. Without it, anyone between here and the cluster could read the token."""
     path = "{.clusters[0].cluster.certificate-authority-data}"
     return f"--cacert <(kubectl config view --raw --minify --context {name} -o jsonpath='{path}' | base64 -d)"
 
@@ -92,7 +92,7 @@ def _access_by_token(environment: Environment, api: str, reveal: bool, token: st
             Line("API server", api, f"curl -sk {api}/healthz"),
             Line("Bearer token", f"no {environment.name.upper()}_TOKEN in hosts.local.env"),
         ]
-    # its certificate has no other address than the one that kubeadm was told, and always this name
+    # its certificate has this name always, and of the addresses only the one that kubeadm was given
     through = f"--connect-to ::{api.removeprefix('https://')} https://kubernetes:{environment.settings.api_port}/api"
     return [
         Line("API server", api, f"curl -sk {api}/healthz"),

@@ -25,8 +25,8 @@ _ROLES = {ADMIN: (), CONTROL: ("control-plane",), WORKERS: ("worker",), NODES: (
 class Rule:
     """Ports `first` to `last` of `target` that `source` must reach; both are roles.
 
-    `recipes` are those that need it.  `setting` is the key of hosts.env that moves the port; `manual` says that
-    the original lists it.
+    `recipes` need this rule.  `setting` is the key of hosts.env that changes the port; `manual` is true if the
+    manual lists it.
     """
 
     first: int
@@ -45,7 +45,7 @@ class Rule:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
     def concerns(self, source: Node, target: Node) -> bool:
-        """Whether this node must reach that one; a node's own ports need no rule."""
+        """True if this rule lets `source` reach `target`; a node needs no rule for its own ports."""
         return source != target and source.role in _ROLES[self.source] and target.role in _ROLES[self.target]
 
 
@@ -69,7 +69,7 @@ TABLE = (
 
 
 def required(environment: Environment) -> list[Rule]:
-    """The rules that this cluster needs, with its own ports in them; nothing for roles that it has not."""
+    """The rules that this cluster needs, with its own ports; no rules for a role that it does not have."""
     settings = environment.settings
     recipe = settings.release.name
     rules: dict[Rule, None] = {}

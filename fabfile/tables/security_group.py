@@ -1,4 +1,4 @@
-"""The firewall rules that one cluster needs, for whoever has to open them: AWS commands, Terraform, nftables (digest E4).
+"""The firewall rules that one cluster needs, for the person who opens them: AWS commands, Terraform, nftables (digest E4).
 
 Made from ports.py: only what this cluster uses, each source as narrow as the inventory allows.  Nothing is applied here.
 Sources: AWS CLI reference "authorize-security-group-ingress"; Terraform AWS provider "aws_vpc_security_group_ingress_rule";
@@ -33,12 +33,12 @@ class Opening:
 
     @property
     def description(self) -> str:
-        """In the characters that AWS takes."""
+        """With only those characters that AWS accepts."""
         return re.sub(r"[^a-zA-Z0-9 ._:/()#,@+=;-]", "", f"kubefab: {self.rule.purpose}".replace("'s ", " "))
 
 
 def admins(text: str) -> tuple[Network, ...]:
-    """The networks of `--admin`, several with commas. Raises UsageError for what is none."""
+    """The networks of `--admin`, several with commas. Raises UsageError for a word that is no network."""
     try:
         return tuple(ipaddress.ip_network(word, strict=False) for word in re.split(r"[,\s]+", text) if word)
     except ValueError as error:
@@ -65,7 +65,7 @@ def openings(environment: Environment, admin: tuple[Network, ...]) -> list[Openi
 
 
 def _outside(environment: Environment, rule: Rule, target: str, admin: tuple[Network, ...]) -> tuple[Network, ...]:
-    """Who comes from outside: `admin`, and for SSH the bastions through which it goes."""
+    """The sources outside the cluster: `admin`, and for SSH also the bastions."""
     if not admin or rule.setting != "SSH_PORT":
         return admin
     hosts = [
@@ -75,7 +75,7 @@ def _outside(environment: Environment, rule: Rule, target: str, admin: tuple[Net
 
 
 def _bastions(node: Node) -> tuple[str, ...]:
-    """The address of a node's bastion; nothing for one that is a name."""
+    """The address of a node's bastion; empty where the bastion is a host name."""
     host = bastion(node.jump)[1] if node.jump else ""
     try:
         return (str(ipaddress.ip_address(host)),)
@@ -84,7 +84,7 @@ def _bastions(node: Node) -> tuple[str, ...]:
 
 
 def _narrowed(environment: Environment, rule: Rule, target: str) -> tuple[Network, ...]:
-    """The nodes that must reach this: one by one, or as NODE_CIDR when they are many."""
+    """The nodes that must reach these ports: one by one, or NODE_CIDR where there are more than MANY."""
     settings = environment.settings
     targets = [node for node in environment.nodes if node.control_plane == (target == CONTROL)]
     nodes = [node for node in environment.nodes if any(rule.concerns(node, other) for other in targets)]
@@ -108,7 +108,7 @@ def _addresses(node: Node, *, public: bool) -> tuple[str, ...]:
 
 
 def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
-    """What whoever uses the rules must know: left-out rules, and a door that is open to everybody."""
+    """What the person who uses the rules must know: rules that are left out, and ports that are open to everybody."""
     jumps = ", ".join(dict.fromkeys(node.jump for node in environment.nodes if node.jump))
     outside = [rule for rule in required(environment) if rule.source == ADMIN]
     if not admin:
@@ -186,11 +186,12 @@ def terraform(environment: Environment, admin: tuple[Network, ...]) -> Iterator[
 def nftables(environment: Environment, admin: tuple[Network, ...]) -> Iterator[str]:
     """One ruleset a role, for bare metal. Raises UsageError without `admin`: it would lock you out.
 
-    The chain stands before DNAT, else NodePorts would pass it by; it judges only what is meant for the machine itself.
+    The chain comes before DNAT, else traffic to NodePorts would bypass it; it filters only traffic to the machine itself.
     """
     if not admin:
         raise UsageError(
-            "rules for nftables need --admin: what is not named is dropped, your SSH too", "--admin YOUR.NETWORK/32"
+            "rules for nftables need --admin: they drop everything that is not named, your SSH too",
+            "--admin YOUR.NETWORK/32",
         )
     found = openings(environment, admin)
     for target in dict.fromkeys(opening.target for opening in found):

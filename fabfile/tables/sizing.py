@@ -1,10 +1,10 @@
 """Instance types for a number of nodes: the manual's table (digest E3), its gaps closed, and today's equivalents.
 
 The manual's table is that of Kubernetes' page "Running Kubernetes on AWS EC2" of 2016-17.  Its page "Building Large Clusters"
-of the same time has the same types, for 1-5, 6-10, 11-100, 101-250, 251-500 and more nodes, the master not counted: so 5, in
-no class of the manual, is in the first one, and what stands beyond 100 is from there.
-CPUs and memory: AWS's published instance families.  Least sizes: kubeadm's
-preflight (NumCPU, Mem) and kubernetes.io "Installing kubeadm".
+of the same time has the same types, for 1-5, 6-10, 11-100, 101-250, 251-500 and more nodes, the master not counted.  From that
+page come the class of 5 nodes, which the manual leaves out, and the classes above 100.
+CPUs and memory: AWS's published instance families.  Minimum sizes: kubeadm's preflight (NumCPU, Mem) and kubernetes.io
+"Installing kubeadm".
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ WORKER = (
     Size(150, Type("t2.small", 1, 2), T3_SMALL),
     Size(None, Type("t2.medium", 2, 4), T3_MEDIUM),
 )
-# What the manual's own two clusters ran on.
+# The instance types of the manual's own two clusters.
 IN_USE = (Size(None, Type("m4.large", 2, 8), M7I_LARGE), Size(None, Type("t2.medium", 2, 4), T3_MEDIUM))
 MINIMUM = {
     "control plane": "2 CPUs, 1700 MiB: kubeadm refuses less",
