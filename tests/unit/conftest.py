@@ -1,4 +1,4 @@
-"""What the unit tests share: golden files, and an operator's home that is not yours."""
+"""Shared by the unit tests: golden files, and a temporary home instead of the operator's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environments and facts for unit tests, each made with one call."""
+"""Environments and facts for unit tests; one call makes each."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ UID, OTHER_UID = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-666
 
 
 def settings(**texts: str) -> Settings:
-    """Settings from texts, parsed as hosts.env's would be."""
+    """Settings from texts, parsed like those of hosts.env."""
     texts = {"pod_cidr": POD_CIDR, "retention": "0d", "kubernetes": "1.36.4", **texts}
     return Settings(**{key: KEYS[key.upper()].metadata["parse"](text) for key, text in texts.items()})
 
 
 def environment(workers: int = 2, name: str = "test", **texts: str) -> Environment:
-    """A control plane cp1 behind NAT and workers w1, w2 … without."""
+    """A control plane cp1 behind NAT, and workers w1, w2 … that are not behind NAT."""
     control = Node("cp1", "192.0.2.1", "10.2.0.1", True, user="ops")
     others = tuple(
         Node(f"w{n}", f"10.2.0.{10 + n}", f"10.2.0.{10 + n}", False, user="ops") for n in range(1, workers + 1)
@@ -64,12 +64,12 @@ def fresh(name: str = "w1", **changes: Any) -> NodeFacts:
 
 
 def having(facts: NodeFacts, files: Iterable[File]) -> NodeFacts:
-    """The facts once these files are written."""
+    """The facts after these files were written."""
     return replace(facts, files={**facts.files, **{f.path: Digest(f.sha256, f.mode.lstrip("0")) for f in files}})
 
 
 def prepared(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
-    """After prep."""
+    """Facts of a node after prep."""
     base = fresh(
         name, overlay=True, bridge_netfilter=True, sysctls=dict.fromkeys(SYSCTLS, "1"), undo=frozenset({"sysctl"})
     )
@@ -77,7 +77,7 @@ def prepared(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
 
 
 def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
-    """After prep, install and registry."""
+    """Facts of a node after prep, install and registry."""
     recipe = recipe_for(env)
     packages = dict.fromkeys(WANTED, "1.0-1") | dict.fromkeys(
         ("kubelet", "kubeadm", "kubectl"), f"{recipe.version}-1.1"
@@ -109,7 +109,7 @@ def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
 
 
 def links(*names: str, inside: str = "10.44.1") -> dict[str, Link]:
-    """eth0 and cluster links with addresses in the pod CIDR."""
+    """eth0, and the cluster's links with addresses in the pod CIDR."""
     last = {"flannel.1": "0/32", "cni0": "1/24"}
     return {
         "eth0": Link("eth0", ("10.2.0.9/16",), 1500),
@@ -118,7 +118,7 @@ def links(*names: str, inside: str = "10.44.1") -> dict[str, Link]:
 
 
 def api_node(name: str, ready: bool = True, address: str = "") -> dict[str, Any]:
-    """As the API has it; its address is that of `environment()`."""
+    """A Node as the API returns it; its address is the one in `environment()`."""
     own = address or (
         "10.2.0.1" if name == "cp1" else f"10.2.0.{10 + int(name[1:])}" if name[1:].isdigit() else "10.2.0.99"
     )
@@ -141,7 +141,7 @@ def identity(env: Environment, name: str, uid: str = UID, ca: str = CA, **change
 def control_plane(
     env: Environment, *, members: Iterable[str] = ("cp1",), stamped: Iterable[str] = (), **changes: Any
 ) -> NodeFacts:
-    """A control plane that answers; `stamped` names manifests that are applied."""
+    """Facts of a control plane that answers; `stamped` names the manifests that are applied."""
     members = tuple(members)
     facts = installed(env, "cp1", ca_hash=CA, api_ready=True, nodes=tuple(api_node(m) for m in members))
     facts = replace(
@@ -181,7 +181,7 @@ ALL_STAMPED = ("flannel", "monitoring", "headlamp")
 
 
 def member(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
-    """A worker that has joined and is healthy."""
+    """Facts of a worker that has joined and is healthy."""
     facts = installed(env, name, ca_hash=CA)
     return replace(
         facts,
@@ -208,7 +208,7 @@ def context(
     duplicate_of: str = "",
     choices: Choices | None = None,
 ) -> Context:
-    """A phase's input for the node of that name (default: the facts' hostname)."""
+    """A phase's input for the node with that name (default: the hostname in the facts)."""
     chosen = next(n for n in env.nodes if n.name == (node or facts.hostname))
     if chosen.control_plane and control is None:
         control = facts
@@ -225,7 +225,7 @@ def context(
 
 
 def bare(phase: Phase) -> Callable[[Context], Iterator[Action]]:
-    """The phase's own generator, without the guard before it, which has tests of its own."""
+    """The phase's own generator without the guard, which has its own tests."""
     return inspect.unwrap(phase.run)
 
 
@@ -234,18 +234,18 @@ def recipe(env: Environment) -> Recipe:
 
 
 def ids(actions: Iterable[Action]) -> list[str]:
-    """Step ids; `…` marks a wait, `!` a refusal."""
+    """The ids of actions; `…` marks a wait, `!` a refusal."""
     marks = {Step: "", Wait: "…", Stop: "!"}
     return [marks[type(action)] + action.id for action in actions]
 
 
 def text_of(actions: Iterable[Action]) -> str:
-    """Every command of some steps, as one text to search."""
+    """Every command of some steps, as one text."""
     return "\n".join(line for a in actions if isinstance(a, Step) for line in a.commands)
 
 
 class VirtualClock:
-    """Time that passes at once."""
+    """A clock on which sleeping returns at once."""
 
     def __init__(self) -> None:
         self.time = 0.0

@@ -1,4 +1,4 @@
-"""Kubernetes' RBAC, as far as our accounts need it: which account may do what, over all manifests that we render."""
+"""Kubernetes' RBAC, as far as our accounts need it: what each account may do under all manifests that we render."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 READ = ("get", "list", "watch")
-# Kubernetes 1.36.3, plugin/pkg/auth/authorizer/rbac/bootstrappolicy/testdata/cluster-roles.yaml: what `view` aggregates.
+# What `view` aggregates: Kubernetes 1.36.3, plugin/pkg/auth/authorizer/rbac/bootstrappolicy/testdata/cluster-roles.yaml.
 _VIEW: dict[str, tuple[str, ...]] = {
     "": (
         "configmaps", "endpoints", "persistentvolumeclaims", "persistentvolumeclaims/status", "pods", "replicationcontrollers",
@@ -37,16 +37,16 @@ _BUILT_IN = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the API server authorises: its RequestInfo of one request."""
+    """What the API server authorises: the RequestInfo of one request."""
 
     verb: str
     group: str
-    resource: str  # with its subresource, like pods/exec
+    resource: str  # with the subresource, like pods/exec
     name: str = ""
 
 
 def accounts(documents: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The rules of each ServiceAccount, by `namespace/name`. Raises KeyError for a role that no manifest holds and Kubernetes does not bring."""
+    """The rules of each ServiceAccount, by `namespace/name`. Raises KeyError for a role that neither a manifest nor Kubernetes defines."""
     documents = list(documents)
     roles = {d["metadata"]["name"]: d["rules"] for d in documents if d["kind"] in ("Role", "ClusterRole")} | _BUILT_IN
     found: dict[str, list[Mapping[str, Any]]] = {
@@ -78,7 +78,7 @@ def can(rules: Iterable[Mapping[str, Any]], request: Request) -> bool:
 
 
 def reading(path: str) -> Request:
-    """A GET of this path, split as apiserver/pkg/endpoints/request/requestinfo.go does it. Raises ValueError for a path of no resource."""
+    """A GET of this path, split as in apiserver/pkg/endpoints/request/requestinfo.go. Raises ValueError for a path without a resource."""
     parts = [part for part in path.split("?")[0].split("/") if part]
     if parts[:1] == ["api"]:
         group, rest = "", parts[2:]

@@ -1,4 +1,4 @@
-"""`inv cluster.info`: the manual's card (digest E2), derived for each environment; secrets only when asked for."""
+"""`inv cluster.info`: the manual's card (digest E2) for each environment; secrets are shown only on request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_manuals_card_of_each_environment(name: str) -> None:
 
 
 def test_the_datacenters_card_does_not_show_the_other_environments_token() -> None:
-    """The original's mistake: its table for the datacenter repeats aws's token in one description."""
+    """The manual has this mistake: its table for the datacenter repeats aws's token in one description."""
     for name, other in (("datacenter", "aws"), ("aws", "datacenter")):
         text = str(card(of(name), reveal=True))
         assert HALVES[name] in text and HALVES[other] not in text
@@ -87,7 +87,7 @@ def test_no_secret_is_sent_to_an_unverified_server() -> None:
 
 
 def test_the_proof_lines_are_shell(tmp_path: Path) -> None:
-    """Bash runs them, with stand-ins that say what reaches curl: the CA's text, the header, no token among the arguments."""
+    """Bash runs the lines with stand-ins that print what reaches curl: the CA's text, the header, and no token among the arguments."""
     (tmp_path / "kubectl").write_text(
         "#!/bin/sh\ncase \"$*\" in *'create token'*) echo TOKEN;; *) printf Q0EK;; esac\n"
     )

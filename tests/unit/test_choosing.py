@@ -27,11 +27,11 @@ def _node(name: str, state: str, **more: str) -> dict[str, Any]:
         ([_node("cp1", "done"), _node("w1", "failed"), _node("w2", "blocked")], {"w1", "w2"}),
         ([_node("w1", "interrupted")], {"w1"}),
         ([{"event": "start", "node": "w1"}, _node("cp1", "done")], {"w1"}),  # killed
-        ([{"event": "observed", "node": "w1"}], {"w1"}),  # killed even earlier
+        ([{"event": "observed", "node": "w1"}], {"w1"}),  # killed before it started
         (
             [{"event": "observed", "node": "cp1"}, _node("w1", "done"), {"event": "end", "exit": 0}],
             set(),
-        ),  # cp1 was only looked at
+        ),  # cp1 was only observed
         ([{"event": "run"}, {"event": "end", "exit": 0}, {"event": "plan", "node": None}], set()),
         (
             [{"event": "run", "nodes": ["cp1", "w1"], "phases": ["prep"]}, _node("cp1", "done")],
@@ -50,7 +50,7 @@ EVERYBODY = frozenset({"cp1", "w1", "w2"})
 def _run(
     *done: str, of: frozenset[str] | set[str] = EVERYBODY, phases: tuple[str, ...] = WHOLE, **stopped: str
 ) -> Past:
-    """A run that came to a good end on `done`; `stopped` is by node the phase, and who is in neither was never reached."""
+    """A run that finished on `done`; `stopped` maps nodes to the phase that failed. Nodes in neither were never reached."""
     return Past(frozenset(of), phases, {**{name: "" for name in of if name not in done}, **stopped})
 
 

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: tables of contents, help, refusals, and that no hint names a command that is not there."""
+"""The command line as a person uses it: lists, help, refusals; and every command that a hint names exists."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_task_and_every_option_is_explained(name: str, task: object) -> No
         assert argument.help, f"{name} --{argument.name} has no help text"
 
 
-# --- nothing named, nothing touched
+# --- without a named node nothing changes
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_broken_inventory_exits_2_with_every_problem(tmp_path: Path) -> None:
     assert "KUBEFAB_REHEARSAL_RETENTION" in done.stderr
 
 
-# --- from anywhere below the project, connecting to nothing
+# --- from any folder below the project, without a connection
 
 
 @pytest.mark.parametrize("folder", [".", "fabfile/phases", "lab", "rehearsal", "tests/unit/golden"])
@@ -200,7 +200,7 @@ _FAB_NAMES = re.compile(r"\bfab -H \S+ ([a-z][a-z-]*)")
 
 
 def _strings(path: Path) -> Iterator[str]:
-    """Every string of a module; the parts of an f-string put together."""
+    """Every string of a module; the parts of an f-string are joined."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.JoinedStr):
             yield "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)  # type: ignore[misc]
@@ -223,7 +223,7 @@ def test_every_command_that_a_message_names_exists(path: Path) -> None:
 
 
 def test_hints_of_phases_name_commands_that_exist() -> None:
-    """`ctx.fab("reset")` in a phase is a phase's name."""
+    """The argument of `ctx.fab("reset")` must be a phase's name."""
     for path in (PROJECT / "fabfile").rglob("*.py"):
         for name in re.findall(r"ctx\.fab\(\"(\w+)\"\)", path.read_text()):
             assert name in FAB

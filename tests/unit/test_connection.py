@@ -1,4 +1,4 @@
-"""Our Connection over real SSH, against servers in this process that behave and misbehave."""
+"""Our Connection over real SSH, against servers in this process that work well or misbehave."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_changed_host_key_stops_with_the_remedy(bench: Bench) -> None:
 
 
 def test_the_client_asks_for_the_key_type_in_known_hosts(bench: Bench) -> None:
-    """Filled by hand with the RSA key alone: the server's newer one, which paramiko likes better, is no changed key."""
+    """known_hosts was filled by hand with the RSA key only: the server's newer key, which paramiko prefers, is not a changed key."""
     endpoint, node = bench.serve()
     rsa = paramiko.RSAKey.generate(1024)
     endpoint.more_keys = (rsa,)
@@ -141,7 +141,7 @@ def ssh_config(bench: Bench, home: Path, text: str) -> None:
 
 
 def behind(bench: Bench, home: Path, way: str) -> tuple[list[Endpoint], Endpoint, Node]:
-    """Two bastions, b1 and b2, that ~/.ssh/config knows by these names, and a node whose way is as given."""
+    """Two bastions, b1 and b2, named so in ~/.ssh/config, and a node that is reached in the given way."""
     bastions = [bench.serve(name) for name in ("b1", "b2")]
     target, node = bench.serve()
     hosts = "".join(
@@ -613,7 +613,7 @@ def test_a_reconnect_acquires_the_run_lock_again(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         endpoint.drop()
-        with suppress(Unreachable):  # unless the drop was noticed by then, and the link opened again
+        with suppress(Unreachable):  # unless the connection noticed the drop and was reopened by then
             first.root(SCRIPT, 10)
         first.open()
         with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
@@ -626,7 +626,7 @@ def test_a_reconnect_fails_when_another_run_holds_the_lock(bench: Bench) -> None
         endpoint.drop()
         first.close()
         with second.hold("somebody"):
-            for _ in range(2):  # whoever asks first, and whoever asks after that
+            for _ in range(2):  # the first caller, and a later one
                 with pytest.raises(KubefabError, match="another run works on this cluster"):
                     first.open()
         for ask in (first.open, first.ensure_held):
@@ -637,9 +637,9 @@ def test_a_reconnect_fails_when_another_run_holds_the_lock(bench: Bench) -> None
 
 
 def let_go(endpoint: Endpoint) -> None:
-    """What a node does a minute after a holder's last sign of life: the lock is gone, the link is not."""
+    """Do what a node does a minute after the holder's last heartbeat: release the lock but keep the connection."""
     for link in endpoint.links:
-        next(iter(link.held.values())).close()  # the lock's is the oldest channel
+        next(iter(link.held.values())).close()  # the lock's channel is the oldest
 
 
 def test_a_suspended_run_stops_if_another_run_took_its_lock(bench: Bench) -> None:
@@ -657,7 +657,7 @@ def test_a_suspended_run_acquires_its_lock_again_if_it_is_still_free(bench: Benc
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         let_go(endpoint)
-        while not (first._ours.lock and first._ours.lock.closed):  # until the news has travelled
+        while not (first._ours.lock and first._ours.lock.closed):  # until the client has noticed
             time.sleep(0.01)
         first.ensure_held()
         with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
@@ -678,7 +678,7 @@ def test_checking_the_lock_needs_no_round_trip(bench: Bench) -> None:
 
 @pytest.mark.parametrize("slept", [44, 46])
 def test_after_a_suspend_the_lock_counts_as_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch, slept: int) -> None:
-    """The channel looks open until the first packet comes back; the clock says that the node has let go by now."""
+    """The channel looks open until the first packet returns, but by the clock the node has released the lock."""
     endpoint, node = bench.serve()
     with bench.connect(node) as connection, connection.hold("me"):
         before, now = endpoint.commands, connection_module._now()
@@ -688,7 +688,7 @@ def test_after_a_suspend_the_lock_counts_as_lost(bench: Bench, monkeypatch: pyte
 
 
 class Holder:
-    """The command that takes the run lock, run by real bash on a lock of its own."""
+    """The command that acquires the run lock, run by real bash on a lock of its own."""
 
     def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.path = folder / "run.lock"
@@ -702,7 +702,7 @@ class Holder:
         self.connection = bench.connect(replace(node, user="root"))
 
     def take(self, owner: str, *, again: bool = False) -> tuple[subprocess.Popen[bytes], int | None]:
-        """The holder, and its exit code if it ended without holding."""
+        """Start the holder; returns it, and its exit code if it ended without the lock."""
         self.connection._ours.owner, self.connection._ours.again = owner, again
         self.connection._take_lock()
         process = subprocess.Popen(
@@ -731,7 +731,7 @@ def test_only_root_can_use_the_lock_file(holder: Holder) -> None:
 def test_only_a_lock_holder_of_the_same_run_is_killed(holder: Holder) -> None:
     innocent = subprocess.Popen(["sleep", "60"])
     try:
-        holder.path.write_text(f"me\n{innocent.pid}\n")  # the number is another process's by now
+        holder.path.write_text(f"me\n{innocent.pid}\n")  # the pid now belongs to another process
         mine, code = holder.take("me")
         assert code is None and innocent.poll() is None
         _, refused = holder.take("somebody")
@@ -794,14 +794,14 @@ def test_stopping_the_farm_frees_its_ports(bench: Bench) -> None:
 
 
 class Stored:
-    """The commands by which a connection stores and runs a script, and a sudo that stands in for the real one."""
+    """The commands with which a connection stores and runs a script, and a stand-in for sudo."""
 
     def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.bench, self.monkeypatch, self.folder = bench, monkeypatch, folder
         self.seen: list[tuple[str, str]] = []
 
     def command(self, user: str = "ops", password: str = "") -> str:
-        """The command for a script of that user's."""
+        """The command that stores and runs that user's script."""
         self.monkeypatch.setattr(Connection, "open", lambda connection: None)
         self.monkeypatch.setattr(
             Connection, "_exec", lambda connection, command, *rest: self.seen.append((command, rest[0])) or (0, b"")
@@ -811,7 +811,7 @@ class Stored:
         return self.seen[-1][0]
 
     def run(self, shell: str, command: str, stdin: str, sudo: str = 'exec "$@"') -> tuple[int, str]:
-        """Run it in a login shell of that kind; `sudo` is what sudo does with its words after its own flags."""
+        """Run the command in that login shell; `sudo` is what the stand-in does with the words after sudo's own flags."""
         tool = self.folder / "sudo"
         tool.write_text(f'#!/bin/bash\nwhile [[ $1 == -* ]]; do [ "$1" = -p ] && shift; shift; done\n{sudo}\n')
         tool.chmod(0o755)
@@ -873,7 +873,7 @@ def test_an_existing_file_of_the_scripts_name_is_not_touched(stored: Stored, she
 
 @pytest.mark.parametrize("asks", [True, False])
 def test_with_a_sudo_password_the_script_file_belongs_to_root(stored: Stored, asks: bool) -> None:
-    """No file of the login user's, in which a process of theirs could change it; and a password that sudo did not ask for is not run."""
+    """A file of the login user could be changed by the user's processes. A password that sudo did not ask for is not run as shell."""
     command = stored.command(password="touch pwned")
     sudo = 'read -r password; [ "$password" = "touch pwned" ] || exit 1; exec "$@"' if asks else 'exec "$@"'
     code, said = stored.run("sh", command, f"touch pwned\n@@kubefab begin\n{KEEPS}", sudo)

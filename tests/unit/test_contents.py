@@ -1,4 +1,4 @@
-"""What is said of a cluster before it is taken down."""
+"""The summary of a cluster that is shown before it is reset."""
 
 from __future__ import annotations
 

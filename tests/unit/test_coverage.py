@@ -1,4 +1,4 @@
-"""The coverage table: each ID of the manual's digest once, and everything that it names exists."""
+"""The coverage table: it has each ID of the manual's digest once, and everything that it names exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that describe and connect to nothing: info, sizing, security-group, as a person types them."""
+"""The commands that describe and connect to no node: info, sizing, security-group, as a person types them."""
 
 from __future__ import annotations
 

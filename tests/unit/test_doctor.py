@@ -1,4 +1,4 @@
-"""The doctor's checks, one case a line: what is seen on a node, and the code that says so. The packets are real, on loopback."""
+"""The doctor's checks, one case a line: what a node shows, and the finding's code. The packets are real, on loopback."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def nic(node: Node, mtu: int = 1500) -> dict[str, Link]:
 
 
 def patients(env: Environment = ENV, **more: Any) -> tuple[Patient, ...]:
-    """Fresh machines, nothing wrong with them."""
+    """Fresh machines without any fault."""
     return tuple(
         Patient(n, fresh(n.name, links=nic(n), product_uuid=f"uuid-{n.name}", boot_id=f"boot-{n.name}", **more), PROBE)
         for n in env.nodes
@@ -58,7 +58,7 @@ def patients(env: Environment = ENV, **more: Any) -> tuple[Patient, ...]:
 
 
 def running(env: Environment = ENV) -> tuple[Patient, ...]:
-    """A cluster in which nothing is wrong."""
+    """A cluster without any fault."""
     names = [n.name for n in env.nodes]
     control = control_plane(env, members=names, stamped=ALL_STAMPED)
     found = []
@@ -219,7 +219,7 @@ def test_the_same_failure_is_reported_once_whatever_its_duration() -> None:
 
 
 def test_a_redirect_is_followed_to_its_target() -> None:
-    """`curl -I` without -L answers 302 there, as if all were well."""
+    """`curl -I` without -L answers 302 there, although the target is broken."""
     dead = Answer(302, 0.2, "curl: (6) Could not resolve host: prod-cdn.packages.k8s.io")
     (found,) = judged(with_probe(patients(), "w1", http={**PROBE.http, SOURCE: dead}))["KF-SRC-PACKAGES"]
     assert found.evidence.endswith("HTTP 302, then (6) Could not resolve host: prod-cdn.packages.k8s.io")
@@ -261,7 +261,7 @@ def test_a_cluster_in_use(code: str, severity: str, facts: dict[str, Any], probe
 
 
 def test_containerds_default_configuration_is_fine_before_install() -> None:
-    """containerd.io ships with the CRI plugin off: so it is after a reset, which gives that configuration back."""
+    """containerd.io comes with the CRI plugin off; reset restores that configuration."""
     silent = {"containerd": {"cri": "unknown service runtime.v1.RuntimeService", "SystemdCgroup": "false"}}
     files = {"/etc/containerd/config.toml": Digest("00", "644")}
     used = judged(with_probe(with_facts(running(), "w1", files=files), "w1", **silent))
@@ -326,7 +326,7 @@ def test_a_machine_that_contradicts_its_identity_is_one_finding(node: str, chang
 
 
 def test_an_unknown_node_is_reported_only_when_all_nodes_were_examined() -> None:
-    """Kubernetes knows nodes by host name, which is not hosts.env's name for them: that of an unexamined node is unknown."""
+    """Kubernetes knows nodes by hostname, which may differ from hosts.env's name; an unexamined node's hostname is unknown."""
     hosts = {"cp1": "ip-10-2-0-1", "w1": "ip-10-2-0-11", "w2": "ip-10-2-0-12"}
     listed = [api_node(host) for host in hosts.values()]
     some = running()
@@ -365,7 +365,7 @@ def test_an_unreachable_node_is_a_finding_and_a_partial_answer_a_note() -> None:
 
 
 def test_an_incomplete_examination_names_the_node_and_what_is_missing() -> None:
-    """Whatever round a node did not answer, the report names that node and what of it was not examined."""
+    """If a node does not answer one round, the report names the node and what was not examined on it."""
     node, facts = ENV.workers[0], fresh("w1")
     slow = StepFailed("w1: no end within 75 s", "")
     partial = _patient(node, facts, slow, slow)
@@ -402,7 +402,7 @@ def test_a_node_that_goes_silent_between_rounds_is_not_a_closed_port() -> None:
 
 
 def test_an_answered_overlay_ping_outweighs_a_dropped_datagram() -> None:
-    """The datagram ends at the machine behind the tunnel, whose INPUT may be closed; pods' packets are forwarded."""
+    """The datagram ends at the machine behind the tunnel, whose INPUT chain may drop it; packets of pods are forwarded."""
     members = {n.name: wires.Member(n, "10.44.1.0", 1500, 1450) for n in ENV.nodes}
     test, there = (
         matrix.Test("w1", "w2", "overlay", 8472),
@@ -428,7 +428,7 @@ def test_clock_skew_is_against_the_median_and_not_less_than_its_error() -> None:
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 30), st.floats(0, 1))
 def test_exec_latency_is_part_of_the_clock_error(offset: float, latency: float, share: float) -> None:
-    """Wherever in the exchange the node read its clock, the true offset lies within the reading's error."""
+    """Whenever during the exchange the node read its clock, the true offset is within the reading's error."""
     read = clocks.reading(1000.0, 1000.0 + latency, 1000.0 + latency * share + offset)
     assert abs(read.offset - offset) <= read.error + 1e-6
 
@@ -510,7 +510,7 @@ def free_port(kind: int) -> int:
 
 
 def run(text: str, tmp_path: Path) -> str:
-    """As the connection sends it: from a file of its own."""
+    """Run a script as the connection does: from a file of its own."""
     path = tmp_path / "script"
     path.write_text(text)
     return subprocess.run(
@@ -520,7 +520,7 @@ def run(text: str, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("tool", ["python3", "perl", "socat"])
 def test_real_packets(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Listen, send, gather on loopback: what is open, refused and received; and nothing stays behind."""
+    """Listen, send and gather on loopback: what is open, refused and received; and nothing is left behind."""
     if not shutil.which(tool):
         pytest.skip(f"no {tool} here")
     folder = tmp_path / "listening"

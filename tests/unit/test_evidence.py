@@ -1,4 +1,4 @@
-"""The bundle: what it asks for, what it never holds, and an index that points to the cause."""
+"""The bundle: what it collects, what it never contains, and an index that points to the cause."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_script_is_bash_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> tuple[dict[str, str], float]:
-    """These sections as a node runs them, ten times faster; their answers, and how long it took."""
+    """Run these sections as a node does, ten times faster; returns their answers and the seconds it took."""
     (tmp_path / "run").mkdir()
     for name, value in (
         ("FOLDER", str(tmp_path / "run")),
@@ -86,8 +86,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> tuple[
     ids=["plain", "deaf", "deaf-child", "deaf-in-a-pipe"],
 )
 def test_a_section_that_hangs_delays_no_other(hanging: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that does not hear SIGTERM. What it had said until then is kept."""
-    mine = f"sleep 60.{os.getpid()}"  # others may sleep on this machine
+    """Also a section that ignores SIGTERM. Its output until then is kept."""
+    mine = f"sleep 60.{os.getpid()}"  # other sleeps may run on this machine
     hanging = hanging.replace("sleep 60", mine)
     files, took = run(tmp_path, monkeypatch, first="echo one", slow=f"echo begun; {hanging}", last="echo three; exit 3")
     assert files == {"first": "one\n", "slow": "begun\n(cut off after 1 s)\n", "last": "three\n(exit code 3)\n"}
@@ -176,7 +176,7 @@ def test_an_unreachable_node_is_named_and_the_others_are_collected(
 ) -> None:
     monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name, origin: tmp_path)
     files, unreachable = {}, {}
-    for node in ENV.nodes:  # one by one: the stand-in keeps no state a node
+    for node in ENV.nodes:  # one by one: the stand-in has no state for each node
         f, u = evidence.collect(ENV, _Group(), [node])  # type: ignore[arg-type]
         files |= f
         unreachable |= u

@@ -1,4 +1,4 @@
-"""The observing script's parser, on answers as nodes gave them (tests/unit/recorded)."""
+"""The parser of the observing script, on answers recorded from real nodes (tests/unit/recorded)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_worker() -> None:
 
 @pytest.mark.parametrize("name", ["debian-12", "ubuntu-24.04", "rocky-9", "control-plane", "worker"])
 def test_a_truncated_answer_is_refused(name: str) -> None:
-    """Half a truth would be acted on: no prefix of an answer is accepted."""
+    """Phases would act on incomplete facts: no prefix of an answer is accepted."""
     whole = recorded(name)
     for cut in [0, 1, len(whole) // 2, *range(len(whole) - 120, len(whole) - len("@@ end\n"))]:
         with pytest.raises(ValueError, match="cut short"):
@@ -110,7 +110,7 @@ def test_a_truncated_answer_is_refused(name: str) -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_is_refused_with_a_value_or_lookup_error(text: str) -> None:
-    """The runner turns exactly these two into an error that names the node."""
+    """The runner turns only these two errors into one that names the node."""
     try:
         parse_facts(text + "\n@@ end\n")
     except (ValueError, LookupError):
@@ -195,7 +195,7 @@ def test_links_from_any_text_are_links_or_a_value_error(text: str) -> None:
 
 
 def test_the_script_itself_runs_here_and_only_reads(tmp_path: Path) -> None:
-    """The real script, on this machine: what it prints is what the parser reads."""
+    """Run the real script on this machine: the parser must accept what it prints."""
     known = tmp_path / "known"
     known.write_text("x\n")
     known.chmod(0o640)
@@ -225,7 +225,7 @@ def test_paths_are_quoted() -> None:
 
 
 def test_swap_units_that_the_next_boot_would_start(tmp_path: Path) -> None:
-    """Those of generators and enabled ones; not what is masked, disabled or no longer in fstab."""
+    """Units of generators and enabled units count; units that are masked, disabled or no longer in fstab do not."""
     generated, own = tmp_path / "run/systemd/generator.late", tmp_path / "etc/systemd/system"
     for path in (generated / "dev-sda3.swap", generated / "dev-zram0.swap", own / "srv-swap.swap", own / "off.swap"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,7 +270,7 @@ def test_mounts_below_the_kubelets_folder_with_what_they_show(tmp_path: Path) ->
 
 
 def test_scripts_left_by_a_broken_connection_are_deleted(tmp_path: Path) -> None:
-    """Only files of our name's exact form, the login user's own, and old: one may just be on its way."""
+    """Only old files of the login user with exactly our name's format: a new one may still be arriving."""
     line = next(
         line
         for line in observe_script(control_plane=False, files=[], settle=True).splitlines()

@@ -1,4 +1,4 @@
-"""Which firewall rules reset takes out: the real awk, run on what iptables-save prints, and held against the same rule in Python."""
+"""Which firewall rules reset removes: the real awk program on iptables-save's output, compared with the same rule in Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rehearsal.commands.network import cluster_lines
 
 
 def less(text: str) -> str:
-    """What awk leaves of a rule set."""
+    """The rule set that awk leaves."""
     return subprocess.run(
         ["awk", firewall.PROGRAM], input=text.encode(), capture_output=True, check=True
     ).stdout.decode()
@@ -31,7 +31,7 @@ def count(text: str) -> int:
 
 
 OFFICE = '-A INPUT ! -s 198.51.100.0/24 -p tcp -m tcp --dport 6443 -m comment --comment "KUBE-API only from the office" -j DROP'
-# Lines of others: an administrator's, podman's and nerdctl's.
+# Rules of others: an administrator's, podman's and nerdctl's.
 THEIRS = [
     OFFICE,
     "-A INPUT -p tcp -m tcp --dport 6443 -m comment --comment KUBE-API -j DROP",
@@ -84,7 +84,7 @@ def test_rules_of_others_stay(line: str) -> None:
 
 @pytest.mark.parametrize("line", OURS)
 def test_the_clusters_rules_are_removed(line: str) -> None:
-    """A chain of the portmap plugin has no name of a network in it: it is ours by the rule that jumps there."""
+    """A chain of the portmap plugin does not contain a network's name: it is ours because of the rule that jumps to it."""
     table = "*nat\n" + "".join(f"{one}\n" for one in (OURS if line in NAMES_A_CHAIN else [line])) + "COMMIT\n"
     assert less(table) == "*nat\nCOMMIT\n"
     assert count(table) == table.count("\n") - 2
@@ -100,7 +100,7 @@ TEXT = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_charac
 
 @st.composite
 def comments(draw: st.DrawFn) -> str:
-    """A rule of an administrator whose comment says anything, escaped as iptables-save does it."""
+    """An administrator's rule with any comment, escaped as iptables-save does."""
     said = draw(st.sampled_from(["KUBE-SERVICES", "-j FLANNEL-FWD", 'name: "cbr0" id: "1"', "CNI-4f00", ""])) + draw(
         TEXT
     )
@@ -145,7 +145,7 @@ def test_the_count_equals_the_number_of_removed_rules() -> None:
 
 
 def test_the_whole_command_line_runs_in_bash(tmp_path: Path) -> None:
-    """With stand-ins for iptables: the administrator's rules come back, and a rule set that has none of ours is not restored at all."""
+    """With stand-ins for iptables: the administrator's rules are restored, and a rule set without our rules is not written at all."""
     folder, saved, restored = tmp_path, tmp_path / "saved", tmp_path / "restored"
     for name, text in {
         "iptables-save": f"cat {saved}",

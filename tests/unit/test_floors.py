@@ -1,4 +1,4 @@
-"""The house: a folder is a floor, and an import goes down only."""
+"""A folder of fabfile/ is a floor, and imports go down only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 from fabfile.inventory import PROJECT
 
 PRODUCT = PROJECT / "fabfile"
-# From the ground up. A module may import from its own floor and from those before it.
+# From the ground up. A module may import from its own floor and from the floors before it in this list.
 FLOORS = (
     "text", "errors", "inventory", "steps", "nodes", "recipes", "identity", "context", "lasting", "manifests", "legacy", "phases", "run", "tables", "views", "cli",
 )  # fmt: skip
-OUTSIDE = {"rehearsal": "cli/session.py"}  # where alone the product may import what it is tried with
+OUTSIDE = {"rehearsal": "cli/session.py"}  # the only file of the product that may import the rehearsal
 
 
 def imported(path: Path) -> Iterator[tuple[str, ...]]:
-    """Each module that a file imports, as the parts of its name, with what it takes from it: ("fabfile", "text", "masking", "mask")."""
+    """Each name that a file imports, as the parts of its dotted path: ("fabfile", "text", "masking", "mask")."""
     here = path.relative_to(PROJECT).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -62,7 +62,7 @@ def test_no_file_imports_itself_through_others() -> None:
     }
 
     def named(module: tuple[str, ...]) -> str:
-        """The file that has what is imported: the longest name that is one."""
+        """The file that defines what is imported: the longest prefix that is a module."""
         return next((name for n in range(len(module), 0, -1) if (name := ".".join(module[:n])) in files), "")
 
     left = {name: {named(module) for module in imported(path)} - {"", name} for name, path in files.items()}

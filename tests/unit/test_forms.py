@@ -1,4 +1,4 @@
-"""What a node says: refused or bounded, whatever it is. Nothing of it decides, runs or draws unless it has its form."""
+"""Any answer of a node is refused or bounded. A value decides, runs or is drawn only if it has the right format."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_links_of_another_shape(bad: str) -> None:
 # --- the whole answer
 
 
-LATER = {  # sections that came after the answers were recorded
+LATER = {  # sections that were added after the answers were recorded
     "kept": "ours /etc/containerd/config.toml\n", "before": "noted\ncontainerd.io 1.7.24-1 hi\n", "containerd": "root = '/data'\nimports = ['/x']\n",
     "docker": "web\n", "kubeconfigs": "kubelet server https://10.2.0.1:6443\nkubelet cluster kubernetes\n", "uid": "be8b9710-f375-4f91-aa33-fa61a880d413\n",
     "identity": '{"environment": "lab", "endpoint": "10.2.0.1:6443", "node": "w1", "role": "worker", "hostname": "w1"}\n', "etcd": "member\ndb=123\n",
@@ -193,9 +193,9 @@ def answer(name: str) -> str:
 
 
 def fitting(facts: NodeFacts) -> None:
-    """Every string in the facts is bounded and clean; those that decide have their form."""
+    """Assert that every string in the facts is bounded and clean, and that the strings that decide have their format."""
     for field in dataclasses.fields(facts):
-        if field.name not in ("nodes", "objects", "retention"):  # checked by shape; never but shown
+        if field.name not in ("nodes", "objects", "retention"):  # checked by shape; only shown
             for text in _strings(getattr(facts, field.name)):
                 assert text == clean(text)
                 assert len(text) <= 400
@@ -290,7 +290,7 @@ def test_recorded_answers_are_valid(name: str) -> None:
 
 
 def test_a_file_whose_content_looks_like_a_section_is_refused() -> None:
-    """resolv.conf with `@@ readyz` in it must not make an API answer."""
+    """A resolv.conf that contains `@@ readyz` must not look like an API that answers."""
     with pytest.raises(FormError, match="section 'readyz' is not there once"):
         parse_facts(answer("worker").replace("@@ resolver\n", "@@ resolver\n@@ readyz\nok\n"))
 

@@ -1,4 +1,4 @@
-"""Gates: the only way in which nodes wait for each other."""
+"""Gates: the only way for nodes to wait for each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No step ever for a machine that is not proved to be ours, whatever is found on it and whatever cannot be read."""
+"""A machine that is not proved to be ours never gets a step, whatever is found on it or cannot be read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ sets = st.frozensets
 
 
 def lines(action: Action) -> Iterator[str]:
-    """Every line of shell that changes something in an action."""
+    """Every shell line of an action that changes something."""
     if isinstance(action, Step):
         yield from action.commands
         yield from (f"write {file.path}" for file in action.files)
@@ -65,7 +65,7 @@ def actions(
 
 @st.composite
 def hidden(draw: st.DrawFn, facts: NodeFacts) -> NodeFacts:
-    """The same machine, with some of what proves whose it is not to be read."""
+    """The same machine; some of the proof of whose it is cannot be read."""
     if draw(st.booleans()):
         facts = replace(facts, ca_hash="")
     if draw(st.booleans()):
@@ -96,8 +96,8 @@ foreign_workers = st.sampled_from(
         replace(member(OTHER), identity=identity(OTHER, "w1", uid=""), ca_hash=CA),
         replace(
             member(ENV), identity=identity(ENV, "w1", uid=OTHER_UID, ca=OTHER_CA), ca_hash=OTHER_CA, kubeconfigs={}
-        ),  # of the same name
-        replace(member(ENV), ca_hash=OTHER_CA, kubeconfigs={}),  # ours once, then joined elsewhere by hand
+        ),  # another environment of the same name
+        replace(member(ENV), ca_hash=OTHER_CA, kubeconfigs={}),  # was ours, then joined elsewhere by hand
         fresh("w1", links=links("cni0", "flannel.1")),
         fresh("w1", others=("unit k3s-agent.service",), links=links("cni0")),
         replace(member(ENV), others=("unit rke2-agent.service",)),
@@ -122,7 +122,7 @@ foreign_controls = st.sampled_from(
         ),
         replace(
             control_plane(ENV), identity=identity(ENV, "cp1", ca=CA), ca_hash=OTHER_CA
-        ),  # ours once, then made again by hand
+        ),  # was ours, then created again by hand
         replace(member(OTHER), identity=Identity(), hostname="cp1"),  # type: ignore[arg-type]
         replace(member(OTHER), identity=identity(OTHER, "w1"), hostname="cp1"),  # type: ignore[arg-type]
         fresh("cp1", others=("path /var/lib/rancher/k3s",)),
@@ -145,9 +145,9 @@ PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, phases=[S
 
 
 def provable(facts: NodeFacts, node: str) -> bool:
-    """What the facts that are left still show of a machine that is not ours: a CA that differs, or an identity file of others.
+    """Whether the remaining facts still show that the machine is not ours: a different CA, or an identity file of others.
 
-    Where all of that was hidden, the machine shows what ours would: nothing can tell, and it is left out here.
+    If all of that is hidden, the machine looks exactly like ours. Nothing can tell them apart, so the tests skip this case.
     """
     ours = facts.identity.environment == ENV.name
     return (
@@ -198,7 +198,7 @@ EMPTIED = [
 def test_an_emptied_etcd_leads_to_no_step_on_any_node(
     change: dict[str, Any], record: Record, chosen: Choices, marks: frozenset[str]
 ) -> None:
-    """Neither is the control plane started, nor a worker taken off it, by any phase that builds."""
+    """No building phase starts the control plane or removes a worker from it."""
     control = replace(control_plane(ENV, members=("cp1", "w1")), **change)
     control = replace(control, undo=control.undo - {"init-started", "initialised"} | marks)
     for node, facts in (("cp1", control), ("w1", member(ENV))):
@@ -260,7 +260,7 @@ def test_naming_a_foreign_node_permits_exactly_that_node() -> None:
 
 
 def test_a_broken_machine_of_ours_is_still_ours() -> None:
-    """A cluster whose etcd was lost can be taken back."""
+    """A cluster whose etcd was lost can be reset."""
     control = replace(control_plane(ENV), uid=OTHER_UID)
     assert judge(ENV, ENV.control_plane, control, None, Record(UID)).kind == Kind.BROKEN
     assert (

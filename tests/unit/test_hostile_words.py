@@ -1,4 +1,4 @@
-"""A node's words and the shell: nothing of them stands in a line unquoted, in another node's script only with its form."""
+"""A node's words are never unquoted in a shell line, and reach another node's script only with a valid format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECORDED = Path(__file__).parent / "recorded"
 
 
 class Forged(Hostname):
-    """A host name that no form ever saw: what quoting is for when a form has a hole."""
+    """A hostname that no format check saw: quoting must protect us if a check has a gap."""
 
     def __deepcopy__(self, memo: object) -> Forged:
         return self
@@ -43,7 +43,7 @@ def forged(text: str) -> Hostname:
 
 
 def shell_lines(actions: list[Action]) -> Iterator[str]:
-    """All that goes to a shell: commands, probes, evidence, remedies; and what a person is told to paste into one."""
+    """All that goes to a shell: commands, probes, evidence, remedies; and the lines that a person is asked to paste."""
     for action in actions:
         if isinstance(action, Step):
             yield from (*action.commands, action.hint)
@@ -66,7 +66,7 @@ def all_actions(env: Environment, facts: NodeFacts, node: str, control: NodeFact
 
 
 def in_many_states(name: Hostname) -> Iterator[tuple[NodeFacts, str, NodeFacts]]:
-    """(facts, node, control plane's facts) that bring out every line a host name stands in."""
+    """(facts, node, control plane's facts) that produce every line with a hostname in it."""
     control = control_plane(ENV, members=("cp1", "w1"), stamped=ALL_STAMPED)
     listed = replace(control, nodes=(*control.nodes, {"metadata": {"name": name}, "status": {}}))
     for facts in (
@@ -115,7 +115,7 @@ PIECES = st.sampled_from(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 60), PIECES), min_size=1, max_size=3),
 )
 def test_no_words_of_a_node_reach_any_shell_line(name: str, changes: list[tuple[int, int, str]]) -> None:
-    """But a host name, an image and a name in the API, which have a form that no shell acts on."""
+    """Except a hostname, an image and a name in the API: their formats have no shell characters."""
     lines = (RECORDED / f"{name}.txt").read_text().split("\n")
     for place, column, piece in changes:
         at = place % len(lines)
@@ -151,7 +151,7 @@ def test_an_invalid_address_makes_no_member() -> None:
 
 
 def test_a_line_of_the_pair_tests_is_never_a_command(tmp_path: Path) -> None:
-    """The script itself, in a real bash, with a line that got in some other way."""
+    """The script itself, in a real bash, with a line that came from elsewhere."""
     source, peer = (wires.Member(n, overlay="10.44.1.0") for n in ENV.nodes[:2])
     object.__setattr__(
         peer, "overlay", f"{EVIL}\n$(touch {tmp_path}/canary)\n{tmp_path}/canary\ntouch {tmp_path}/canary"

@@ -1,4 +1,4 @@
-"""known_hosts, read as OpenSSH reads it: what `ssh-keygen -F` finds is found, and what it would refuse is refused."""
+"""known_hosts, read as OpenSSH reads it: we find what `ssh-keygen -F` finds, and refuse what it would refuse."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def known(folder: Path, text: str) -> KnownHosts:
 def hashed(name: str) -> str:
     return HostKeys.hash_host(
         name, "MDEyMzQ1Njc4OWFiY2RlZmdoaWo="
-    )  # a salt of its own each time would make other tests in each process
+    )  # a random salt would give each pytest process other test names
 
 
-# (the line's hosts, the host asked for, whether the line speaks of it)
+# (the line's hosts, the requested host, whether the line matches it)
 PATTERNS = [
     (HOST, HOST, True), (f"a.example,{HOST}", HOST, True), (hashed(HOST), HOST, True), (hashed(PORTED), PORTED, True), (hashed("192.0.2.8"), HOST, False),
     ("192.0.2.*", HOST, True), ("192.0.2.?", HOST, True), ("192.0.2.??", HOST, False), ("*", PORTED, True), ("[192.0.2.*]:2222", PORTED, True),
@@ -99,7 +99,7 @@ def test_a_certificate_authority_line_confirms_no_key(tmp_path: Path) -> None:
         keys.check("a.example", OTHER)
     assert "a.example ssh-ed25519" in caught.value.remedy
     with pytest.raises(KeyRefused):
-        keys.check("a.example", RIGHT)  # the authority's own key is no host's
+        keys.check("a.example", RIGHT)  # the authority's own key is not a host key
     keys.check("a.other", OTHER)
     keys = known(tmp_path, line("*.example", RIGHT, "@cert-authority") + line("a.example", OTHER))
     keys.check("a.example", OTHER)
@@ -128,7 +128,7 @@ def test_an_unreadable_line_is_named(tmp_path: Path, text: str) -> None:
 
 @given(st.integers(1, len(WHOLE) - 1))
 def test_a_truncated_line_is_refused(cut: int) -> None:
-    """A power failure leaves any beginning of a line: it is refused, or it is the whole."""
+    """A power failure can leave any beginning of a line: it is refused unless it is complete."""
     with pytest.raises(KubefabError):
         parse(WHOLE[:cut], Path("k"))
 

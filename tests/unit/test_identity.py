@@ -1,4 +1,4 @@
-"""Whose a machine is: the one judgement, by a table; and what is kept on the operator's side."""
+"""Whose a machine is: a table of the judgement's cases; and the record on the operator's side."""
 
 from __future__ import annotations
 

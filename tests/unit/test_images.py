@@ -1,4 +1,4 @@
-"""Images by digest: the lock file, names, what the phases do with it, and how it is written from a cluster."""
+"""Images by digest: the lock file, image names, what the phases do with the file, and how it is written from a cluster."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def digest(number: int) -> str:
 
 
 def pinning(folder: Path, *, without: str = "", extra: str = "", **settings: Any) -> Environment:
-    """An environment whose lock file lists every image of it but those that contain `without`."""
+    """An environment whose lock file lists all its images, except those that contain `without`."""
     plain = recipe_for(environment())
     names = sorted({*plain.images(), ETCD, DNS} - {"registry.k8s.io/etcd", "registry.k8s.io/coredns/coredns"})
     lock = folder / "images.lock"
@@ -43,7 +43,7 @@ def pinning(folder: Path, *, without: str = "", extra: str = "", **settings: Any
 
 
 def kubeadm(recipe: Recipe) -> tuple[str, ...]:
-    """What that release's kubeadm lists."""
+    """The images that the release's kubeadm lists."""
     return (
         *(
             f"registry.k8s.io/kube-{c}:v{recipe.version}"
@@ -56,7 +56,7 @@ def kubeadm(recipe: Recipe) -> tuple[str, ...]:
 
 
 def holding(env: Environment, facts: NodeFacts, **other: str) -> NodeFacts:
-    """Facts of a node that holds every pinned image, some of them with another digest (by the last part of the repository)."""
+    """Facts of a node with every pinned image; `other` gives some of them another digest, by the last part of the repository."""
     recipe = recipe_for(env)
     held = {
         name: other.get(images.repository(name).rsplit("/", 1)[1].replace("-", "_"), pin)
@@ -158,7 +158,7 @@ def test_our_manifests_name_every_image_by_digest(tmp_path: Path) -> None:
 
 
 def test_the_sandbox_image_has_a_digest_and_no_tag(tmp_path: Path) -> None:
-    """With a tag beside it, containerd compares it with no reference that it has, and the kubelet may prune it."""
+    """With a tag as well, it matches no reference that containerd has, and the kubelet may prune the image."""
     recipe = recipe_for(pinning(tmp_path))
     assert f'sandbox = "registry.k8s.io/pause@{recipe.pin(recipe.pause)}"' in recipe.containerd_config().content
     assert 'sandbox = "registry.k8s.io/pause:3.10.2"' in recipe_for(environment()).containerd_config().content

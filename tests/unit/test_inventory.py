@@ -31,7 +31,7 @@ A_POD_CIDR=10.44.0.0/16
 
 @pytest.fixture(autouse=True)
 def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading an inventory never connects to anything."""
+    """Fail on any connection: reading an inventory must never connect."""
 
     def refuse(*args: object) -> None:
         raise AssertionError("the inventory connected to something")

@@ -1,4 +1,4 @@
-"""Files that were there come back: the lines of keeping.py and of File(keep=True), run by a real bash in a folder that stands for a node."""
+"""Original files are restored: a real bash runs the lines of keeping.py and File(keep=True) in a folder that stands for a node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATHS = (CONFIG, HOSTS, CRICTL)
 
 
 class Node:
-    """A folder with /etc and /var/lib in it; lines run there instead."""
+    """A folder with its own /etc and /var/lib; lines run there."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -31,7 +31,7 @@ class Node:
         return re.sub(r"/(etc|var/lib/kubefab|run/kubefab)\b", lambda found: f"{self.root}{found[0]}", text)
 
     def run(self, lines: Iterable[str], upto: int | None = None) -> str:
-        """Run lines one after the other; `upto`: killed after so many simple commands."""
+        """Run lines one after another; with `upto` they are killed after that many simple commands."""
         body = self.local("\n".join(lines))
         if upto is not None:
             body = f"n=0; set -T; trap '[ $((n++)) -lt {upto} ] || kill -9 $$ $BASHPID' DEBUG\n{body}"
@@ -46,7 +46,7 @@ class Node:
         return done.stdout.replace(str(self.root), "") if upto is None else ""
 
     def write(self, *files: File, upto: int | None = None) -> None:
-        """What a step with these files does."""
+        """Write files as a step does."""
         text = self.local(script.render("test.step", (), files, lock=False))
         head, body = text.split("set -eo pipefail\n", 1)
         if upto is not None:
@@ -70,7 +70,7 @@ class Node:
         return self.run(keeping.GIVE_BACK, upto)
 
     def state(self) -> dict[str, tuple[str, int]]:
-        """Text and mode of everything under /etc; a link's target."""
+        """The text and mode of each file under /etc, and the target of each link."""
         found = {}
         for path in sorted((self.root / "etc").rglob("*")):
             name = str(path.relative_to(self.root))
@@ -150,7 +150,7 @@ def test_a_change_by_others_is_saved_before_we_overwrite_it(node: Node) -> None:
 
 
 def test_a_file_that_our_package_installed_is_not_an_original(node: Node) -> None:
-    """dpkg puts it there in our installation: reset leaves it with the package, and takes nothing back where the package took it along."""
+    """dpkg installs it with our packages: reset leaves it to the package, and restores nothing if the package's removal deleted it."""
     node.run([keeping.look(CONFIG)])
     node.put(CONFIG, "stock\n")
     node.write(ours(CONFIG))
@@ -167,7 +167,7 @@ def test_a_file_that_our_package_installed_is_not_an_original(node: Node) -> Non
 
 
 def test_a_second_cluster_still_knows_the_packages_own_file(node: Node) -> None:
-    """After a reset without --purge the note of before the first installation is what says so."""
+    """After a reset without --purge, the note from before the first installation says so."""
     node.put(CONFIG, "stock\n")
     node.put(keeping.NOTE, f"none {node.file(CONFIG)}\n")
     node.write(ours(CONFIG))
@@ -258,7 +258,7 @@ def test_originals_are_restored_even_if_each_part_is_killed_once(
     killed: int,
     killed_back: int,
 ) -> None:
-    """A property: any files, written over any number of times, one writing killed anywhere, the giving back killed anywhere and run again."""
+    """For any files: overwritten any number of times, one write killed anywhere, the restore killed anywhere and run again."""
     node = Node(tmp_path_factory.mktemp("node") / "root")
     for path, (text, mode) in found.items():
         node.put(path, text, mode)

@@ -1,4 +1,4 @@
-"""Each page in Korean says the same as the English one: code blocks, commands, figures, chapters, tables."""
+"""Each Korean page says the same as the English one: code blocks, commands, figures, chapters, tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLES = [name for name in docs.BLOCKS if not name.endswith("-ko")]
 
 
 def english_of(name: str) -> str:
-    """The English page of a Korean one."""
+    """The English page that belongs to a Korean one."""
     if name == "docs/README.ko.md":
         return "README.md"
     return "SECURITY.md" if name == "docs/ko/security.md" else name.replace("docs/ko/", "docs/")
@@ -26,7 +26,7 @@ each_page = pytest.mark.parametrize("name", KOREAN)
 
 
 def both(name: str) -> tuple[str, str]:
-    """The English text and the Korean one."""
+    """The English text and the Korean text."""
     english = (PROJECT / english_of(name)).read_text(encoding="utf-8")
     if name == "docs/ko/security.md":
         english = SUMMARY.findall(english)[0]
@@ -34,13 +34,13 @@ def both(name: str) -> tuple[str, str]:
 
 
 def blocks(text: str) -> list[tuple[str, list[str]]]:
-    """Fenced code, comments and indentation left out: those are translated."""
+    """Fenced code without comments and indentation, which are translated."""
     found = re.findall(r"^ *```(\w+)\n(.*?)^ *```", text, flags=re.M | re.S)
     return [(language, [re.sub(r"\s*#.*", "", line).strip() for line in body.splitlines()]) for language, body in found]
 
 
 def written(text: str) -> str:
-    """What is not generated, without links' targets."""
+    """The text without its generated parts and the targets of links."""
     text = re.sub(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", "", text, flags=re.S)
     return re.sub(r"\]\([^)\s]+\)", "]", text)
 
@@ -76,7 +76,7 @@ def test_every_command_setting_and_message_is_in_both(name: str) -> None:
 
 @each_page
 def test_figures_are_the_same(name: str) -> None:
-    """Each table's, row by row; elsewhere as a whole. Korean may have more: English writes small numbers as words."""
+    """Compared row by row in tables, elsewhere as a whole. Korean may have more: English writes small numbers as words."""
 
     def rows(text: str) -> list[set[str]]:
         return [figures(line) for line in written(text).splitlines() if line.startswith("|")]
@@ -121,7 +121,7 @@ def test_each_generated_part_is_in_its_language() -> None:
 
 
 def test_every_translation_is_used() -> None:
-    """A line of tools/korean.py whose English is nowhere any more is out of date."""
+    """A line of tools/korean.py is outdated if its English text is no longer used."""
     cells = {cell for name in TABLES for cell in korean.cells(docs.BLOCKS[name]())}
     assert [english for english in korean.WORDS if english not in cells] == []
 

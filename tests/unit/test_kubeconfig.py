@@ -1,4 +1,4 @@
-"""The operator's kubeconfig: only our entries are touched, a backup is kept, and nobody else may read it."""
+"""The operator's kubeconfig: only our entries change, a backup is kept, and no other user may read it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENV = environment(name="aws")
 
 
 def pem(kind: str, text: str) -> str:
-    """Base64 data as kubeadm writes it."""
+    """Base64 data in the form that kubeadm writes."""
     body = base64.b64encode(text.encode()).decode()
     return base64.b64encode(f"-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n".encode()).decode()
 
@@ -35,7 +35,7 @@ CA, CERT, KEY = pem("CERTIFICATE", "ca"), pem("CERTIFICATE", "admin"), pem("RSA 
 
 
 def conf(cluster: Mapping[str, object] = {}, user: Mapping[str, object] = {}, ca: str = CA) -> str:
-    """An admin.conf, with something more in it."""
+    """An admin.conf with additional entries."""
     return yaml.safe_dump(
         {
             "clusters": [
@@ -57,7 +57,7 @@ ADMIN = conf()
 
 
 def take_out(path: Path, env: Environment = ENV) -> bool:
-    """What reset does with one file."""
+    """Remove our entries from one file, as reset does."""
     return sum(kubeconfig.remove(note, env) for note in kubeconfig.notes(env) if note.path == str(path)) > 0
 
 
@@ -193,7 +193,7 @@ def test_reset_knows_every_file_that_the_cluster_was_put_into_and_no_other(path:
     assert kubeconfig.notes(ENV) == []
 
 
-# --- what a control plane says is data
+# --- a control plane's answer is data
 
 HOSTILE: list[tuple[dict[str, object], dict[str, object], str]] = [
     ({}, {"exec": {"command": "/bin/sh", "args": ["-c", "id"]}}, "exec"),
@@ -261,7 +261,7 @@ def test_any_admin_conf_gives_only_three_values_and_our_address(
         assert base64.b64decode(str(value)).startswith(b"-----BEGIN ")
 
 
-# --- entries of the same name that are somebody else's
+# --- entries of the same name that belong to others
 
 OTHER = pem("CERTIFICATE", "another")
 THEIRS: dict[str, dict[str, object]] = {

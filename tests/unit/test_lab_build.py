@@ -1,4 +1,4 @@
-"""The lab's pure parts: versions, recipes, cached items, packages and images. No network, no Docker."""
+"""The lab's pure parts: versions, recipes, cached items, packages and images; without network and Docker."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_kubeadm_tags_are_read_from_its_source() -> None:
 
 
 class Clock:
-    """A clock that a test turns by hand."""
+    """A clock that a test sets by hand."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -177,7 +177,7 @@ def test_progress_names_item_count_and_time_left(tmp_path: Path) -> None:
     ]
     Cache(tmp_path, said.append, clock, lambda: 3.0).build(plan)
     assert [line for line in said if "building" in line] == [
-        # The pace of compiling was measured, that of the rest is the usual one; then both are as seen.
+        # The compiling pace was measured, the rest uses the default; then both are as measured.
         "[1/4] building debian (elapsed 0 s, about 2 min 20 s left)",
         "[2/4] building go (elapsed 20 s, about 2 min 20 s left)",
         "[3/4] building more (elapsed 2 min 20 s, about 1 min 00 s left)",
@@ -197,7 +197,7 @@ def test_the_pace_follows_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "work", lambda text: None)
 
     def tick() -> float:
-        clock.now += pace.REFERENCE_SECONDS  # every piece of work takes as long as on the reference machine
+        clock.now += pace.REFERENCE_SECONDS  # each piece of work takes as long as on the reference machine
         return clock.now
 
     assert [pace.measured(cores, tick) for cores in (1, 2, 8, 64)] == pytest.approx([2, 1, 0.25, 0.25])
@@ -211,7 +211,7 @@ def test_sources_are_fetched_ahead_into_each_items_work_folder(tmp_path: Path) -
         fetched.set()
 
     def slow(work: Path, out: Path, inputs: dict[str, Path]) -> None:
-        assert fetched.wait(30)  # the next item's fetch does not wait for this item
+        assert fetched.wait(30)  # the next item's fetch does not wait for this item's build's build
 
     def make(work: Path, out: Path, inputs: dict[str, Path]) -> None:
         (out / "program").write_text((work / "module").read_text())
@@ -227,7 +227,7 @@ def test_a_failed_fetch_ends_the_build_before_the_next_item(tmp_path: Path) -> N
         raise LabError("no registry")
 
     def after(work: Path) -> None:
-        next_one.set()  # one after the other: the first fetch has failed by now
+        next_one.set()  # fetches run one after another, so the first has failed by now
 
     def slow(work: Path, out: Path, inputs: dict[str, Path]) -> None:
         assert next_one.wait(30)

@@ -1,4 +1,4 @@
-"""What the lab decides from the machine it finds: node options, hosts.env, network and firewall. No Docker."""
+"""What the lab decides from the machine: node options, hosts.env, network and firewall; without Docker."""
 
 from __future__ import annotations
 

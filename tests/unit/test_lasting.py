@@ -1,4 +1,4 @@
-"""Settings that cannot change on a living cluster: every one, alone and together, is refused by every phase; what is unknown is not."""
+"""Settings that cannot change on a living cluster: every phase refuses each, alone and together; unknown values are not refused."""
 
 from __future__ import annotations
 

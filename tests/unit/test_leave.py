@@ -1,4 +1,4 @@
-"""A worker leaves its cluster: what `kubectl drain` printed is read, budgets are named, a dead kubelet costs no waiting."""
+"""A worker leaves its cluster: `kubectl drain`'s output is parsed, budgets are named, a dead kubelet is not waited for."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_no_step_without_a_known_node_object() -> None:
 
 
 def test_another_machines_node_object_of_the_same_name_stays() -> None:
-    """w2's machine calls itself w1."""
+    """w2's machine has the hostname w1."""
     clone = context(ENV, member(ENV), node="w2", control=listed(), choices=ONE)
     assert list(leave(clone)) == []
     assert ids(leave(context(ENV, member(ENV), control=listed(), choices=ONE)))[-1] == "reset.node"

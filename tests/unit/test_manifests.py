@@ -1,4 +1,4 @@
-"""What we apply: valid YAML, stamped, on the manual's ports, with pinned images."""
+"""The manifests that we apply: valid YAML, stamped, on the manual's ports, with pinned images."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_namespace_is_applied_before_its_contents() -> None:
     assert documents("monitoring")[0]["kind"] == "Namespace" and apply.endswith("/monitoring.yaml")
 
 
-# --- what a pod may do: kubernetes.io "Pod Security Standards", restricted; and what it leaves open
+# --- what a pod may do: kubernetes.io "Pod Security Standards", restricted; and rules beyond that
 
 PROBE = list(yamls.documents(verify.manifest("kubefab-verify-1", "busybox")))
 ENFORCED = {"kube-flannel": "privileged", "monitoring": "restricted", "kubefab-verify-1": "restricted"}

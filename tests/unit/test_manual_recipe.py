@@ -1,4 +1,4 @@
-"""The 1.5 recipe against the manual: its digest, ID by ID, and the whole rendering for both of its clusters."""
+"""The 1.5 recipe, compared with the manual: its digest, ID by ID, and the whole rendering for both of its clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets never get through: registered ones in clear and base64, and whatever has a secret's form."""
+"""Secrets are always masked: registered ones in clear and base64, and any text that has the form of a secret."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_registered_secret_is_always_masked(secrets: list[str], texts: list[st
     pieces = [*texts, *secrets]
     random.shuffle(pieces)
     seen = masker.mask("".join(pieces))
-    # what is left of the text between masks holds none of them (a mark itself may: a secret can be "[sec")
+    # the text between masks contains no secret (a mask itself may: a secret can be "[sec")
     for part in seen.split(MASKED):
         assert not any(secret in part for secret in secrets)
 
@@ -97,14 +97,14 @@ def test_a_secret_is_masked_before_its_end_is_cut_off() -> None:
     assert Masker().tail(f"  {text}\n", 20).endswith(MASKED)
 
 
-# What a hostile machine may print, over and over: the beginnings of everything that the patterns look for.
+# A hostile machine may print these over and over: the beginnings of everything that the patterns match.
 SEEDS = ["eyJ-", "eyJ.", "a.", "a", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----END ", "authorization: basic ", "authorization  ", 'client-key-data"":  ',
          "://", "://a@", "://a:b", "--certificate-key ", "abcdef.", "aaaaaa.0123456789abcde", "kubefab:correct horse", " ", "\n", "%2"]  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_masking_is_linear_in_what_a_machine_sends(seed: str) -> None:
-    """Four times the text is about four times the processor's work, not sixteen; Python's re hears no Ctrl-C meanwhile."""
+    """Four times the text takes about four times the CPU time, not sixteen; Ctrl-C cannot interrupt Python's re."""
     masker = Masker()
     masker.add("kubefab:correct horse/battery 'staple'")
 

@@ -1,4 +1,4 @@
-"""Each phase as a table: what was seen on a node, and what is to do about it."""
+"""Each phase as a table: the facts of a node, and the steps that follow."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def with_undo(facts: NodeFacts, *names: str, traces: Iterable[str] = (), **chang
     return replace(facts, undo=facts.undo | set(names), traces=facts.traces | set(traces), **changes)
 
 
-# --- a cluster that is as it should be
+# --- a healthy cluster
 
 HEALTHY = {
     "cp1": control_plane(ENV, members=("cp1", "w1", "w2"), stamped=ALL_STAMPED),
@@ -143,7 +143,7 @@ def test_prep_notes_the_former_state_only_once() -> None:
 
 
 def test_leftovers_of_our_own_are_removed() -> None:
-    """On a machine that is ours, which the guard has seen: another's is never asked."""
+    """The guard has proved that the machine is ours: prep never runs on another's."""
     text = text_of(steps(phases.PREP, fresh(links=links("cni0", "flannel.1"))))
     assert "ip link delete cni0" in text and "ip link delete flannel.1" in text
 
@@ -786,7 +786,7 @@ def having_kept(duration: str) -> str:
     return f"{HEAD}autogen,0s,168h0m0s,1,false\ndefault,{duration},24h0m0s,1,true\n"
 
 
-# InfluxDB 1.6.7: CREATE of a policy that exists with another duration is refused, and ends the statements; ALTER below the shards' duration too.
+# InfluxDB 1.6.7 refuses, and then stops: CREATE of an existing policy with another duration; ALTER to less than the shards' duration.
 @pytest.mark.parametrize(
     ("seen", "wanted", "verb", "shard"),
     [
@@ -900,7 +900,7 @@ def test_reset_of_one_node_takes_it_out_of_the_cluster_first() -> None:
 
 def test_reset_can_keep_images_and_can_purge() -> None:
     assert "reset.images" not in ids(steps(phases.RESET, USED, choices=Choices(keep_images=True)))
-    # a package takes its configuration files with it, whosever they are: what was there comes back after that
+    # removing a package deletes its configuration files, even changed ones, so originals are restored after that
     assert ids(steps(phases.RESET, USED, choices=Choices(purge=True)))[-2:] == ["reset.packages", "reset.undo"]
     assert "apt-get" in text_of(steps(phases.RESET, USED, choices=Choices(purge=True)))
 

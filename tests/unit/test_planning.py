@@ -1,4 +1,4 @@
-"""`inv cluster.plan`: from the same phases, without a connection, the same each time, without secrets."""
+"""`inv cluster.plan`: made from the same phases, without a connection, the same each time, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of ports (digest E4) and what is made of it."""
+"""The table of ports (digest E4) and the rules made from it."""
 
 from __future__ import annotations
 

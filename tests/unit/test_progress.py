@@ -1,4 +1,4 @@
-"""What a person sees: plain lines in a pipe, within 80 columns, quiet when fine, all of it when not."""
+"""What a person sees: plain lines in a pipe, within 80 columns; little when all is well, everything on a failure."""
 
 from __future__ import annotations
 

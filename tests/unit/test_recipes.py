@@ -1,4 +1,4 @@
-"""The files that the modern recipe writes, against golden copies; `pytest --update-golden` renews those."""
+"""The files that today's recipe writes, compared with golden copies; `pytest --update-golden` rewrites those."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_token_file(golden: Callable[[str, str], None]) -> None:
 
 
 def test_inits_addresses_for_a_cloud_with_nat() -> None:
-    """The private address is advertised and the public one is valid: the digest's M1 with today's kubeadm."""
+    """The private address is advertised and the certificate covers the public one: the digest's M1 with today's kubeadm."""
     init, cluster, kubelet, proxy = yaml.safe_load_all(recipe_for(NAT).init_config(fresh("cp1"), TOKEN))
     assert init["localAPIEndpoint"]["advertiseAddress"] == "10.2.0.1"
     assert {"192.0.2.1", "10.2.0.1"} <= set(cluster["apiServer"]["certSANs"])

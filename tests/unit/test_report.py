@@ -13,7 +13,7 @@ def event(kind: str, t: float, node: str = "", **more: Any) -> dict[str, Any]:
     return {"at": 1000.0 + t, "event": kind, **({"node": node, "t": 500.0 + t} if node else {}), **more}
 
 
-# w1 prepares while cp1 initialises, stands at the gate until 30 s, and joins; w2 is ready early and waits longer.
+# w1 prepares while cp1 initialises, waits at the gate until 30 s, and joins; w2 is ready early and waits longer.
 STORY = [
     event("run", 0, command="inv cluster.bootstrap"),
     event("observed", 1, "cp1", seconds=1.0),

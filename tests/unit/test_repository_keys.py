@@ -1,4 +1,4 @@
-"""A package repository's key, with real gpg: of the file that is fetched, only the key with the fingerprint is trusted afterwards."""
+"""A package repository's key, with real gpg: of the fetched file, only the key with the fingerprint is trusted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Keys:
         return [line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")]
 
     def file(self, *names: str, armor: bool = True) -> bytes:
-        """What a server would serve: the keys one after another."""
+        """A server's key file: the keys one after another."""
         return b"".join(self.gpg(*["--armor"] * armor, "--export", self.primary[name]) for name in names)
 
 
@@ -57,7 +57,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
 
 
 def fetched(folder: Path, served: bytes, allowed: list[str], *, armor: bool) -> tuple[int, str, Path]:
-    """Run the step's own lines in bash, curl standing in for the network; the code, what was printed, the key's place."""
+    """Run the step's own lines in bash, with a stand-in for curl; returns exit code, output and the key's path."""
     (folder / "served").write_bytes(served)
     target = folder / "trusted"
     lines = _fetch_key("https://mirror.example/k8s/Release.key?a=1&b=2", allowed, str(target), armor=armor)
@@ -74,7 +74,7 @@ def fetched(folder: Path, served: bytes, allowed: list[str], *, armor: bool) -> 
 
 
 def trusted(path: Path) -> set[str]:
-    """The primary keys' names in a key file."""
+    """The names of the primary keys in a key file."""
     shown = subprocess.run(
         ["gpg", "--show-keys", "--with-colons", path],
         check=True,
@@ -120,7 +120,7 @@ def test_only_the_key_with_the_fingerprint_is_trusted(
 
 @pytest.mark.parametrize("what", ["attacker", "subkey", "nothing", "half", "text"])
 def test_a_file_without_the_key_is_refused(keys: Keys, tmp_path: Path, what: str) -> None:
-    """A subkey's fingerprint is none: whoever has a copy of the publisher's subkey could bind it to a key of their own."""
+    """A subkey's fingerprint does not count: anyone with a copy of the publisher's subkey could bind it to another key."""
     allowed = [keys.subkey if what == "subkey" else keys.primary["publisher"]]
     whole = keys.file("publisher")
     served = {

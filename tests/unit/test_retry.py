@@ -1,4 +1,4 @@
-"""Waiting and retrying, with a clock of our own: no test here waits."""
+"""Waiting and retrying with a virtual clock: no test here really waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fabfile.run.retry import RealClock, attempt, poll
 
 
 class Virtual:
-    """A clock that stands still but for its sleeps, and for what probes cost."""
+    """A clock that only sleeps and probes move."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -27,7 +27,7 @@ class Virtual:
 
 
 def counting(clock: Virtual, until: int, cost: float = 0.0):
-    """A probe that costs `cost` seconds and is satisfied at its `until`-th call."""
+    """A probe that takes `cost` seconds and succeeds at its `until`-th call."""
     calls = []
 
     def probe() -> int:

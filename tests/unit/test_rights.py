@@ -1,4 +1,4 @@
-"""What the accounts that we make in a cluster may do, asked of Kubernetes' own rules, resource by resource."""
+"""What the accounts that we create in a cluster may do by Kubernetes' own rules, resource by resource."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERBS = (
     "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "impersonate", "escalate", "bind", "approve", "sign",
     "use", "attest", "proxy", "*",
 )  # fmt: skip
-# Whatever gives a secret, another identity, a way into a pod or a node, or a right that one did not have.
+# Requests that give a secret, another identity, access to a pod or a node, or a new right.
 FORBIDDEN = {
     "": (
         "secrets", "serviceaccounts/token", "nodes/proxy", "nodes/exec", "nodes/attach", "nodes/portforward", "nodes/checkpoint", "nodes/configz",
@@ -35,7 +35,7 @@ FORBIDDEN = {
     "coordination.k8s.io": ("leases",),
     "*": ("*", "secrets", "pods/exec"),
 }  # fmt: skip
-# What may be read everywhere beside `view`, and the only thing that anybody writes.
+# What may be read everywhere in addition to `view`, and the only thing that an account may write.
 CLUSTER_WIDE = {
     ("", "nodes"), ("", "persistentvolumes"), ("storage.k8s.io", "storageclasses"), ("storage.k8s.io", "volumeattachments"),
     ("storage.k8s.io", "csidrivers"), ("storage.k8s.io", "csinodes"), ("networking.k8s.io", "ingressclasses"),
@@ -46,7 +46,7 @@ WRITES = {("kube-flannel/flannel", Request("patch", "", "nodes/status"))}
 
 
 def documents() -> list[dict[str, Any]]:
-    """All that we ever apply, whatever the settings."""
+    """Every document that we apply under any settings."""
     env = environment()
     ctx = context(env, control_plane(env))
     return [document for name in NAMES for document in yamls.documents(manifest(name, ctx).text)]
@@ -117,7 +117,7 @@ def test_telegraf_reads_kubelet_statistics_and_nothing_of_the_api() -> None:
     )
 
 
-# The four addresses of the dashboard's NodePort and what its 21.2.0 makes of them (kube_web/web.py: the name goes into the path unescaped).
+# The four addresses of the dashboard's NodePort and the API paths that 21.2.0 makes of them (kube_web/web.py does not escape the name).
 HOSTILE = {
     "namespaces/kube-system/secrets/admin": "/api/v1/namespaces/kube-system/secrets/admin",
     "namespaces/kube-system%2Fsecrets%2Fadmin": "/api/v1/namespaces/kube-system/secrets/admin",

@@ -1,6 +1,6 @@
-"""The runner over nodes that live in this file: pipelines without barriers, failures that stay where they are.
+"""The runner with nodes modelled in this file: pipelines without barriers, and failures that stay on their node.
 
-A node here is a set of names of steps that were done to it.  Phases are small ones of our own.
+A node here is the set of names of the steps that were applied to it.  The phases are small ones for these tests.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Virtual:
 
 @dataclass
 class Told:
-    """A reporter that remembers."""
+    """A reporter that remembers every event."""
 
     notes: list[str] = field(default_factory=list)
     done: dict[str, NodeResult] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Told:
 
 
 class World:
-    """Nodes, what was done to them, and what shall happen on the way."""
+    """Nodes, the steps applied to them, and hooks for what happens meanwhile."""
 
     def __init__(self, workers: int = 2, forks: int = 40) -> None:
         self.environment = environment(workers=workers, forks=str(forks))
@@ -89,7 +89,7 @@ class World:
         self.hooks: dict[tuple[str, str], Callable[[], Any]] = {}
         self.probes: dict[tuple[str, str], Callable[[], str]] = {}
         self.happened: dict[tuple[str, str], Event] = {}
-        self.undone: set[tuple[str, str]] = set()  # steps that succeed and do nothing
+        self.undone: set[tuple[str, str]] = set()  # steps that succeed without any effect
         self.closed: list[str] = []
         self.identity: dict[str, dict[str, str]] = {}
         self.clock = Virtual()
@@ -145,7 +145,7 @@ class World:
             return self.happened.setdefault((node, step), Event())
 
     def wait_for(self, node: str, step: str) -> Callable[[], None]:
-        """A hook that holds a step up until another was done."""
+        """A hook that delays a step until another was applied."""
 
         def hold() -> None:
             assert self.event(node, step).wait(PATIENCE), f"{step} on {node} did not come"
@@ -200,11 +200,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     return make
 
 
-# --- phases of our own
+# --- phases for these tests
 
 
 def phase(name: str, *steps: str | Action, roles: str = "both", **more: Any) -> Phase:
-    """A phase whose steps are done once each; `steps` are names or actions."""
+    """A phase that yields each step until it was applied; `steps` are names or actions."""
     wanted = [
         Step(f"{name}.{s}", f"do {s}", (f"do {name}.{s}",), hint=f"look at {s}") if isinstance(s, str) else s
         for s in steps
@@ -254,7 +254,7 @@ ALL = (INSTALL, MASTER, NETWORK, JOIN, ADDONS)
 
 
 def ready(world: World) -> World:
-    """flannel.1 is there when it is looked for."""
+    """Make flannel.1 exist when it is probed for."""
     for node in world.environment.workers:
         world.probes[node.name, "join.flannel"] = lambda: "there"
     return world
@@ -354,7 +354,7 @@ def test_a_dead_worker_fails_no_other_node(world: Callable[..., World], step: st
 
 
 def once(what: Callable[[], Any]) -> Callable[[], Any]:
-    """`what` the first time, and nothing out of the ordinary from then on."""
+    """Do `what` at the first call, and nothing special afterwards."""
     left = [what]
     return lambda: left.pop()() if left else None
 
@@ -362,7 +362,7 @@ def once(what: Callable[[], Any]) -> Callable[[], Any]:
 def test_no_node_is_changed_before_the_control_plane_was_observed(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a living cluster was made with is known to the first step of every node, however slow its control plane answers."""
+    """The first step of every node knows the living cluster's settings, however slowly the control plane answers."""
     monkeypatch.setattr(pipelines, "CLAIM_WAIT", 0.0)
     w, decided, known = world(), Event(), []
 
@@ -1055,7 +1055,7 @@ def test_a_password_that_is_one_of_our_words_does_not_make_a_journal_unreadable(
 
 
 def test_a_once_step_that_crashed_is_repeated_by_another_node(world: Callable[..., World]) -> None:
-    """It was w1's pipeline that crashed in it: w2 makes the token before it joins with it."""
+    """w1's pipeline crashed in the step: w2 creates the token before it joins with it."""
     w = ready(world())
     crashes = [ZeroDivisionError("a mistake of ours")]
 
@@ -1072,7 +1072,7 @@ def test_a_once_step_that_crashed_is_repeated_by_another_node(world: Callable[..
 
 @pytest.mark.parametrize("age", [0.0, 1100.0, 1300.0, 2400.0])
 def test_a_late_worker_joins_with_a_token_that_is_still_valid(world: Callable[..., World], age: float) -> None:
-    """A token lives 30 minutes; what waited longer for a package lock or a mirror gets one of its own, and all are deleted."""
+    """A token is valid for 30 minutes; a node that waited longer for a package lock or a mirror gets its own, and all are deleted."""
     w = ready(world())
     joined: dict[str, str] = {}
     tokens: list[str] = []

@@ -1,4 +1,4 @@
-"""What the two test commands promise: nothing starts on real nodes unasked, and a machine that cannot have a lab hears so first."""
+"""The two test commands: nothing starts on real nodes unless asked, and a machine that cannot run a lab is refused first."""
 
 from __future__ import annotations
 

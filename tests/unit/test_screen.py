@@ -1,4 +1,4 @@
-"""Nothing that a node says acts on the terminal, whichever way it is printed; nothing of it is markup."""
+"""A node's words never control the terminal, however they are printed, and are never markup."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def calls(path: Path) -> list[ast.Call]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_no_other_console_and_no_markup(path: Path) -> None:
-    """Whoever prints past Screen prints past its promise."""
+    """Only Screen cleans what it prints, so no code may print by another console."""
     for call in calls(path):
         name = (
             call.func.attr
@@ -111,7 +111,7 @@ def test_no_other_console_and_no_markup(path: Path) -> None:
     assert not any("[/]" in text for text in texts)
 
 
-# `print` goes past the console: it may say data as JSON, whose text is ASCII, and what comes of hosts.env and the command line alone.
+# `print` bypasses the console: it may print JSON, whose text is ASCII, and text that comes only from hosts.env and the command line.
 FROM_NODES = {
     "facts",
     "seen",

@@ -1,4 +1,4 @@
-"""Rendered scripts, run by a real bash: on harmless commands, in a temporary folder, with its own lock."""
+"""Rendered scripts, run by a real bash: with harmless commands, in a temporary folder, with its own lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fabfile.steps import File, assignments, command
 
 
 class Shell:
-    """Runs scripts as a node would: from a file of their own, nothing on standard input."""
+    """Runs scripts as a node does: from a file of their own, with empty standard input."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class Shell:
         self.run_folder.mkdir()
 
     def text(self, *commands: str, files: tuple[File, ...] = (), lock: bool = True) -> str:
-        """The script as it is sent, with /run's lock and log in our folder."""
+        """The script that is sent, with the lock and log of /run in our folder."""
         return self.local(render("test.step", commands, files, lock=lock))
 
     def local(self, text: str) -> str:
@@ -108,7 +108,7 @@ def test_only_the_end_of_long_output_is_returned(shell: Shell) -> None:
 
 def test_a_background_process_does_not_block_the_script(shell: Shell) -> None:
     assert shell.run("sleep 30 & echo $!", "echo started").command == 2
-    # the child keeps the log open, not our output: run() would have timed out above
+    # the child keeps the log open, not our output: otherwise run() above would have timed out
 
 
 CONTENTS = st.text(max_size=300).map(lambda text: text.replace("\x00", "").replace("\r", "") + "\n")
@@ -167,7 +167,7 @@ def test_a_secret_file_must_be_private() -> None:
         File("/x", "y\n", secret=True)
 
 
-# --- cut off in the middle
+# --- truncated scripts
 
 
 def _victims(shell: Shell) -> bytes:
@@ -178,12 +178,12 @@ def _victims(shell: Shell) -> bytes:
 
 
 def test_a_script_cut_at_any_byte_runs_nothing(tmp_path: Path) -> None:
-    """A connection that breaks while the script is sent: nothing of it may happen."""
+    """If the connection breaks while the script is sent, no command may run."""
     shell = Shell(tmp_path)
     whole = _victims(shell)
     last = whole.rindex(b"main")
     for cut in [*range(0, last, 37), *range(max(0, last - 20), last + 4)]:
-        if whole[:cut].endswith(b"\nmain"):  # complete but for its last newline
+        if whole[:cut].endswith(b"\nmain"):  # complete except for the last newline
             continue
         shell.send(whole[:cut])
         assert not any((tmp_path / name).exists() for name in ("ran-1", "ran-2", "written")), (
@@ -220,7 +220,7 @@ def test_exit_code_75_of_a_command_does_not_mean_locked(shell: Shell) -> None:
     assert shell.run("exit 75").command == 1
 
 
-# --- reading what comes back
+# --- parsing the answer
 
 
 @given(st.binary(max_size=200), st.integers(0, 99), st.integers(0, 255))

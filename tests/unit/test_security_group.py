@@ -1,4 +1,4 @@
-"""`inv cluster.security-group`: only what this cluster needs, from as few addresses as can be (digest E4)."""
+"""`inv cluster.security-group`: only the ports that this cluster needs, from as few addresses as possible (digest E4)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_many_nodes_are_covered_by_their_network() -> None:
 
 
 def test_the_manuals_init_and_join_use_the_public_address() -> None:
-    """M1, M2, J1: so AWS sees public addresses come back in, the control plane's own among them."""
+    """M1, M2, J1: AWS therefore sees traffic from public addresses, including the control plane's own."""
     found = {o.rule.first: o for o in openings(environment(kubernetes="1.5"), ()) if o.target == CONTROL}
     assert {"192.0.2.1/32", "10.2.0.11/32"} <= texts(found[9898])
     assert texts(found[8472]) == {"10.2.0.11/32", "10.2.0.12/32"}

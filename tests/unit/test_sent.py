@@ -1,6 +1,6 @@
-"""Everything that kubefab sends to a node, as golden files: a change of a script shows in the diff of a commit, as a node gets it.
+"""Everything that kubefab sends to a node, as golden files: a commit's diff shows each changed script as the node gets it.
 
-`pytest tests/unit/test_sent.py --update-golden` renews them; read the diff before it is committed.
+`pytest tests/unit/test_sent.py --update-golden` rewrites them; read the diff before you commit it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SWAPPING = {"swaps": ("/dev/sdb1",), "fstab_swaps": ("/dev/sdb1 none swap sw 0 0
 
 
 def rendered(planned: Iterable[Planned]) -> str:
-    """Every step and wait of a plan as the scripts that the nodes get."""
+    """Each step and wait of a plan, as the script that the node gets."""
     texts = []
     for item in planned:
         for action in item.actions:
@@ -98,7 +98,7 @@ def test_a_reset(golden: Callable[[str, str], None], env: Environment, system: s
 
 
 def reading(env: Environment) -> dict[str, str]:
-    """The scripts that only look, by name."""
+    """The scripts that only read, by name."""
     files = managed_files(env)
     first, second = (
         wires.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes)

@@ -1,4 +1,4 @@
-"""The locks of a run: one changing run a cluster, whoever starts it, and what stops a run that cannot have them."""
+"""The locks of a run: only one run at a time may change a cluster, and what stops a run that cannot acquire them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from making import environment
 
 
 class ControlPlane:
-    """The one connection that a cluster's lock is taken over: `link` and `lock` are what goes wrong with each."""
+    """The connection over which the run lock is acquired: `link` and `lock` are the errors that connecting and locking raise."""
 
     def __init__(self, link: KubefabError | None = None, lock: KubefabError | None = None) -> None:
         self.link, self.lock, self.held = link, lock, False
@@ -83,7 +83,7 @@ def test_a_user_without_a_name_is_named_by_number_and_can_connect(
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.setenv(name, "")  # as good as unset; what becomes of it is taken back
+        monkeypatch.setenv(name, "")  # counts as unset; the test restores it
     monkeypatch.setattr("pwd.getpwuid", nobody)
     env = environment()
     group = NodeGroup(env, env.nodes, KnownHosts(tmp_path / "known_hosts"))
@@ -92,7 +92,7 @@ def test_a_user_without_a_name_is_named_by_number_and_can_connect(
 
 
 class Leaving:
-    """A run that is ended at once: what happened, in order. `deleting` holds the token's deletion up."""
+    """A run that is ended at once; returns what happened, in order. `deleting` delays the token's deletion."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, deleting: Event | None = None) -> None:
         self.happened: list[str] = []

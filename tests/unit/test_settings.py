@@ -1,4 +1,4 @@
-"""Each setting: its forms, its default, and that every one is explained."""
+"""Each setting: its formats, its default, and its explanation."""
 
 from __future__ import annotations
 

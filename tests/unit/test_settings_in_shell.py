@@ -1,4 +1,4 @@
-"""No setting is ever shell: whatever value the inventory accepts stands in every rendered script as a part of one word."""
+"""No setting is ever run as shell: any value that the inventory accepts is part of a single word in every rendered script."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fabfile.views.doctor.probe import probe_script, questions
 from making import context, control_plane, environment, fresh, installed, member
 from rehearsal.bash import Literal, parse
 
-# Each setting that a person writes freely, with a value of its own kind that has no character of the shell's.
+# Each free-text setting, with a typical value that has no shell characters.
 BENIGN = {
     "PACKAGES_URL": "https://canary.example/k8s", "CONTAINERD_URL": "https://canary.example/docker", "MANIFESTS_URL": "http://canary.example/m",
     "LEGACY_KEY_URL": "http://canary.example/key", "LEGACY_PACKAGES_URL": "http://canary.example/apt", "LEGACY_DAEMON_URL": "http://canary.example/daemon",
@@ -66,7 +66,7 @@ GRAMMAR = {
 
 
 def test_every_free_text_setting_is_listed() -> None:
-    """Numbers, networks, choices, tokens, fingerprints, JSON and files' names (which no node sees) have forms without shell characters."""
+    """Numbers, networks, choices, tokens, fingerprints, JSON and file names (which no node sees) have formats without shell characters."""
     rest = {
         "KUBERNETES", "POD_CIDR", "SERVICE_CIDR", "NODE_CIDR", "API_PORT", "SSH_USER", "SSH_PORT", "SSH_KEY", "SSH_JUMP", "CONNECT_TIMEOUT", "FORKS",
         "PACKAGES_KEY_FINGERPRINT", "CONTAINERD_KEY_FINGERPRINT", "REGISTRY_CA", "IMAGE_DIGESTS", "IMAGE_DIGESTS_STRICT", "FLANNEL_GRACE", "DASHBOARD",
@@ -87,7 +87,7 @@ def made(key: str, text: str, manual: bool) -> Environment:
 
 
 def actions(env: Environment) -> Iterator[Action]:
-    """What the phases do with new, half-done, finished and foreign machines of both families, and reset."""
+    """The actions of all phases and of reset for new, unfinished, finished and foreign machines of both OS families."""
     manual = env.settings.release.name == "legacy"
     if manual:
         bare = [replace(fresh(n), os_id="ubuntu", os_version="16.04", systemd=True) for n in ("cp1", "w1")]
@@ -115,7 +115,7 @@ def actions(env: Environment) -> Iterator[Action]:
 
 
 def texts_of(env: Environment) -> tuple[list[str], list[File]]:
-    """Every shell line, and every file, that goes to a node."""
+    """Every shell line and every file that goes to a node."""
     lines: list[str] = []
     files: list[File] = []
     for action in actions(env):
@@ -135,7 +135,7 @@ def texts_of(env: Environment) -> tuple[list[str], list[File]]:
 
 
 def shape(tree: Any, value: str, into: str) -> Any:
-    """The tree with `value` exchanged in its words, whatever their quotes; and that no quoting is missing around it."""
+    """The syntax tree with `value` replaced in its words, whatever their quotes; asserts that no quoting is missing around it."""
     if isinstance(tree, tuple):
         parts: list[Any] = []
         for part in tree:
@@ -156,7 +156,7 @@ def shape(tree: Any, value: str, into: str) -> Any:
 
 @cache
 def ours(key: str, manual: bool) -> list[str]:
-    """The words that are in the scripts anyway: a value that is one of them cannot be told from them."""
+    """The words that the scripts contain anyway: a value equal to one of them cannot be recognised."""
     lines, files = texts_of(made(key, BENIGN[key], manual))
     return [*lines, *(f.path for f in files)]
 
@@ -178,7 +178,7 @@ def values(key: str) -> st.SearchStrategy[str]:
 
 
 def recipes(key: str) -> tuple[bool, ...]:
-    """The recipes that know a setting: the manual's, the modern one, or both."""
+    """The recipes that use a setting: the manual's, today's, or both."""
     return (True,) if key.startswith(("LEGACY", "MANIFESTS")) else (False, True) if key == "RETENTION" else (False,)
 
 
@@ -207,7 +207,7 @@ def same_in_every_script(key: str, text: str) -> None:
     assert [word.partition("=")[0] for word in shlex.split(head)] == DOCTORS, "the doctor's variables, one word each"
 
 
-@settings(max_examples=24, phases=[Phase.explicit, Phase.generate], deadline=None)  # each renders both recipes whole
+@settings(max_examples=24, phases=[Phase.explicit, Phase.generate], deadline=None)  # each renders both recipes
 @given(st.data())
 def test_an_accepted_value_is_a_single_word_in_every_script(data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(BENIGN)))
@@ -273,7 +273,7 @@ def test_a_mirror_with_a_scheme_is_refused_with_a_message() -> None:
 
 
 def test_command_lines_run_nothing_from_a_setting(tmp_path: Path) -> None:
-    """In real bash, with a stand-in for every program of the install and registry steps, and a folder for every path of the node."""
+    """In real bash, with a stand-in for each program of the install and registry steps, and a folder for each path of the node."""
     evil = "$(touch$IFS$PWN);touch$IFS$PWN&touch$IFS$PWN"
     env = environment(
         1,

@@ -1,4 +1,4 @@
-"""Known failures are known by the lines that real tools print; and ordinary output shows none."""
+"""Known failures are recognised by the lines that real tools print; ordinary output matches none."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_an_error_names_its_likely_cause() -> None:
     "seed", ["/v2/", "127.0.0.1:10248/healthz", ":6443", "x509: ", "listen tcp ", "a", "401 Unauthorized"]
 )
 def test_a_very_long_line_is_cut_before_it_is_searched(seed: str) -> None:
-    """A line is cut before it is searched: a longer one adds nothing but its reading."""
+    """A line is cut before it is searched, so a longer one adds only the time to read it."""
 
     def work(size: int) -> float:
         text, spent = (seed * size)[:size], []

@@ -1,4 +1,4 @@
-"""The values that phases answer with."""
+"""The values that phases yield."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_any_output_of_the_probe_is_parsed(output: str, fault: str) -> None:
     ],
 )
 def test_cni0_is_required_only_where_a_pod_creates_it(pods: str, fault: str | None) -> None:
-    """Pods in the host's network make no cni0; the control plane of a cluster without workers may have no others."""
+    """Pods in the host's network do not create cni0; a control plane without workers may have no other pods."""
     flannel = '[{"ifname": "flannel.1", "addr_info": [{"family": "inet", "local": "10.44.0.0", "prefixlen": 32}]}]'
     expected = Expected(("flannel.1", "cni0"), settings().pod_cidr, pods_of="cp1")
     assert "spec.nodeName=cp1" in expected.probe

@@ -1,4 +1,4 @@
-"""The end-to-end proof's judgements: outputs in, checks out; and that it always cleans up."""
+"""How verify judges: outputs in, checks out; and it always cleans up."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_influxdbs_node_port_requires_the_login(why: str, text: str, login: bool
 
 
 def test_reporting_nodes_are_matched_by_their_kubernetes_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On EC2 a node is ip-10-2-0-1, whatever hosts.env calls it."""
+    """On EC2 a node's name is ip-10-2-0-1, whatever its name in hosts.env."""
     names = ("ip-10-2-0-1", "ip-10-2-0-11")
     asked: list[str] = []
     monkeypatch.setattr(verify, "fetch", lambda url, **_: (asked.append(url), ("", REFUSAL))[1])
@@ -244,7 +244,7 @@ def answered(what: object) -> str:
 
 
 class Control:
-    """A control plane that answers kubectl, and fails where told."""
+    """A control plane that answers kubectl and fails where a test asks for it."""
 
     def __init__(
         self,
@@ -300,7 +300,7 @@ def test_verify_always_cleans_up(fail: str) -> None:
         "pod to pod",
         "service address",
         "cluster DNS",
-    ]  # this control plane's pods say no more than that they came to an end
+    ]  # the pods of this control plane answer only that they finished
     failed = {
         "verify.apply": ["probe pods"],
         "verify.service": ["probe pods"],
@@ -353,7 +353,7 @@ def test_a_failed_cleanup_is_reported() -> None:
 
 
 def test_an_answer_about_many_nodes_is_complete(tmp_path: Path) -> None:
-    """Not only its end, as a step's output does: half of it is no JSON."""
+    """A step returns only the end of its output, but half a JSON text cannot be parsed."""
     control = Control("")
     list(Verifier(environment(0, simulated="yes"), control).run())  # type: ignore[arg-type]
     asked = next(text for text in control.texts if text.startswith("# kubefab: verify.nodes"))
@@ -376,7 +376,7 @@ def test_the_scripts_contain_no_secret_and_need_no_lock() -> None:
      json.dumps({"items": [{**pod("w1"), "spec": {"nodeName": "w1;touch canary"}}]}), json.dumps({"items": [{**pod("w1"), "status": {"podIP": "10.44.0.9/;canary"}}]})],
 )  # fmt: skip
 def test_invalid_pods_reach_no_script(bad: str) -> None:
-    """Their names and addresses stand in what every probe pod runs."""
+    """Every probe pod runs a script that contains their names and addresses."""
     if not bad:
         assert verify.parse_pods(bad) == []
         return
