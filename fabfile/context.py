@@ -11,7 +11,7 @@ from .inventory.settings import Settings
 from .nodes.facts import NodeFacts
 from .recipes.kubeadm import Recipe
 
-# Stands in a plan where only a run will know the value.
+# A plan shows this where only a run will know the value.
 LATER = "<known once the control plane answers>"
 
 
@@ -28,8 +28,8 @@ def answering(environment: Environment, seen: Mapping[str, object]) -> NodeFacts
 class Choices:
     """How this run was asked to behave.
 
-    `foreign` names nodes that are to be emptied whosever they are; `adopt` is the uid of a cluster that is to be taken for this
-    environment's though it had another; `force_drain` names nodes whose pods may be deleted in spite of their budgets.
+    `foreign` names nodes that are to be emptied although another owner's; `adopt` is the uid of a cluster that replaces the one this
+    environment had; `force_drain` names nodes whose pods may be deleted in spite of their budgets.
     """
 
     keep_images: bool = False
@@ -70,7 +70,7 @@ class Context:
     def renew(self) -> str:
         """How this node is set up again, the last of all remedies (the manual's N4): commands, and what they cost.
 
-        Where the API ever answered, a control plane is never reset alone: etcd goes with it, and so does the cluster.
+        A control plane whose API ever answered is never reset alone: that deletes etcd, and with it the cluster.
         """
         again = f"`inv cluster.bootstrap --env {self.environment.name}{self.settings.release.option}`"
         if not self.node.control_plane:

@@ -199,7 +199,7 @@ def _journal(
     environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]
 ) -> Iterator[Journal]:
     names, chapters = [n.name for n in nodes], [p.name for p in phases]
-    journal = Journal(environment.state / "journal", command, nodes=names, phases=chapters, told=_beside)
+    journal = Journal(environment.state / "journal", command, nodes=names, phases=chapters, warn=_beside)
     try:
         yield journal
     finally:

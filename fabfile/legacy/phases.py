@@ -1,6 +1,6 @@
 """The phases of the 1.5 recipe: the manual's chapters in their order, with its branches (digest P1 to X2).
 
-Same names and same kinds of steps as the modern ones; the commands are recipes/manual.py's.  What has been done is
+Same names and same kinds of steps as the modern ones; the commands are those of commands.py.  What has been done is
 noted in empty files on the node where nothing else shows it.
 """
 
@@ -164,7 +164,7 @@ def sources_file(manual: Manual) -> File:
 
 
 def registry(ctx: Context) -> Iterator[Action]:
-    """Docker's daemon.json with the private registry, then Docker anew."""
+    """Docker's daemon.json with the private registry, then restart Docker."""
     if DAEMON in ctx.facts.files and REGISTRY in ctx.facts.undo:
         return
     yield Step(
@@ -260,7 +260,7 @@ def network(ctx: Context) -> Iterator[Action]:
 
 
 def all_running(output: str) -> str | None:
-    """N2: every row Running and complete; Pending and ContainerCreating are waited for, whatever else is shown too."""
+    """N2: None when every pod is Running; else up to three that are not, like "kube-dns-1 Pending"."""
     rows = [
         words
         for line in output.splitlines()
@@ -447,7 +447,7 @@ def _package(line: str) -> str:
 
 
 def residue(facts: NodeFacts) -> list[str]:
-    """What an observed node still shows of a cluster. A kubelet that runs is none: the manual starts it at the end of reset."""
+    """What an observed node still shows of a cluster. A running kubelet does not count: the manual starts it at the end of reset."""
     found = [f"interface {name}" for name in LINKS if name in facts.links and name != "docker0"]
     found += [f"file {path}" for path in sorted(facts.traces) if not path.startswith("/var/lib/kubelet/")]
     found += [f"process {name}" for name in facts.processes if name not in ("kubeadm", "kubelet")]
@@ -455,7 +455,7 @@ def residue(facts: NodeFacts) -> list[str]:
 
 
 def _strange_etcd(phase: str, facts: NodeFacts) -> Stop | None:
-    """1.5's `kubeadm reset` empties /var/lib/etcd whatever is in it, and nothing keeps it from that."""
+    """Stop where /var/lib/etcd holds foreign data: `kubeadm reset` of 1.5 empties the folder, and no option prevents that."""
     found = strange_etcd(facts)
     if not found:
         return None

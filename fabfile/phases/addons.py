@@ -60,7 +60,7 @@ def _metrics(hostname: Hostname, settings: Settings, seen: str) -> Wait:
 
 
 def _fresh_pods(settings: Settings, seen: str, after: float) -> Remedy:
-    """The manual's A5: delete InfluxDB's and the collector's pods. Its data stay; A3 follows, for an InfluxDB that had none yet."""
+    """The manual's A5: delete InfluxDB's and the collector's pods. Its data stay; A3 follows, in case it had no data yet."""
     return Remedy(
         "recreate the influxdb and telegraf pods (A5)",
         (
@@ -74,7 +74,7 @@ def _fresh_pods(settings: Settings, seen: str, after: float) -> Remedy:
 
 
 def _statements(settings: Settings, seen: str) -> str:
-    """A3's statement for an InfluxDB whose policies were `seen`: one that has the policy is told to ALTER it, else CREATE.
+    """A3's statement for an InfluxDB whose policies were `seen`: ALTER where it has the policy, else CREATE.
 
     InfluxDB stops at the first statement that it refuses, and CREATE refuses a policy of another duration. That is as it should be for
     one that did not answer: a policy that is not known is never made shorter.
@@ -156,7 +156,7 @@ def _words(duration: str) -> str:
 
 
 def _change(ctx: Context) -> str:
-    """What a cluster that was made earlier is told of its InfluxDB's login."""
+    """Say what changes where an existing InfluxDB's login was switched on or off."""
     found = next((o for o in ctx.facts.objects if o["metadata"]["name"] == "monitoring-influxdb"), None)
     asks = found is not None and LOGIN in found["metadata"].get("annotations", {})
     if found is None or asks == ctx.settings.influxdb_login:

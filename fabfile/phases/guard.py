@@ -1,6 +1,6 @@
-"""The one gate before everything that changes a machine: whose is it? Phases run behind it, and need not ask.
+"""Checks whose machine it is before any phase changes it, so that no phase has to ask.
 
-A machine that is free gets our identity file before the first step that changes it; one that is not proved to be this
+A free machine gets our identity file before the first step that changes it. A machine that is not proved to be this
 environment's gets no step at all.
 """
 
@@ -26,7 +26,7 @@ def whose(ctx: Context) -> Verdict:
 
 
 def control_verdict(ctx: Context) -> Verdict | None:
-    """The verdict on the control plane, where this is another node's context; None: it was not seen."""
+    """The verdict on the control plane, for another node's context; None where it was not observed."""
     if ctx.control is None:
         return None
     return judge(ctx.environment, ctx.environment.control_plane, ctx.control, None, _record(ctx))
@@ -39,9 +39,9 @@ def _never(facts: NodeFacts) -> bool:
 def building(
     phase: str, run: Generator, *, relies: bool = False, joins: Callable[[NodeFacts], bool] = _never
 ) -> Generator:
-    """A phase that builds: refused on a machine that is neither free nor ours, and where ours is broken.
+    """Wrap a phase that builds: it is refused on a machine that is neither free nor ours, and where ours is broken.
 
-    What it would do is then held against the settings that a cluster keeps for its life (lasting.py). A phase that `relies` on the
+    The phase also stops where a setting differs that a cluster keeps for its life (lasting.py). A phase that `relies` on the
     control plane stops on a worker where the control plane's machine is refused; until then the worker is prepared, as beside one
     that is down. `joins` says of a worker's facts whether the phase makes it a member, whose identity file names the cluster.
     """
@@ -50,7 +50,7 @@ def building(
     def guarded(ctx: Context) -> Iterator[Action]:
         verdict = whose(ctx)
         if not verdict.workable:
-            moved = refusal(ctx) if verdict.code == "address" else None  # which knows more of it
+            moved = refusal(ctx) if verdict.code == "address" else None  # lasting.py says more about that case
             yield moved or _stop(ctx, phase, verdict)
             return
         control = None if ctx.node.control_plane else control_verdict(ctx)
@@ -69,7 +69,7 @@ def building(
 
 
 def identity(ctx: Context, phase: str) -> Iterator[Action]:
-    """The identity file of a machine that has one brought up to date. A Stop where it is not for us to write."""
+    """Update the identity file of a machine that has one. Stop on a machine that is not ours."""
     verdict = whose(ctx)
     if not verdict.workable:
         yield _stop(ctx, phase, verdict)
@@ -78,7 +78,7 @@ def identity(ctx: Context, phase: str) -> Iterator[Action]:
 
 
 def _claimed(ctx: Context, phase: str, verdict: Verdict, *, joins: bool, needed: bool) -> Iterator[Action]:
-    """The identity file of a machine that is free or ours, where it is not as it should be; where there is none, only if it is `needed`."""
+    """Write the identity file of a free or own machine where it differs; where there is none, only if it is `needed`."""
     facts = ctx.facts
     joins = (joins or verdict.adopt) and not ctx.node.control_plane
     wanted = claimed(ctx.environment, ctx.node, facts, ctx.control, joins=joins)
@@ -87,7 +87,7 @@ def _claimed(ctx: Context, phase: str, verdict: Verdict, *, joins: bool, needed:
 
 
 def taking_back(run: Generator) -> Generator:
-    """Reset: only what is proved to be ours, or was named by the operator though it is not; never what lives of something else."""
+    """Wrap reset: only for a machine that is proved to be ours, or that the operator named with --foreign; never where k3s or the like runs."""
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
@@ -115,5 +115,5 @@ def _stop(ctx: Context, phase: str, verdict: Verdict) -> Stop:
 
 
 def _foreign(ctx: Context) -> str:
-    """The one command that goes on though the machine is not ours."""
+    """The one command that resets a machine although it is not ours."""
     return f"nothing was touched. If all that is on it is to go: `{ctx.fab('reset')} --foreign {ctx.node.name}`"

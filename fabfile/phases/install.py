@@ -49,7 +49,7 @@ def install(ctx: Context) -> Iterator[Action]:
 
 
 def _release(ctx: Context) -> Stop | None:
-    """Packages of another minor under a living cluster are kubeadm upgrade's business; a kubelet may never be newer than its API server.
+    """Stop before packages of another minor go under a running cluster: that is an upgrade, and a kubelet may not be newer than its API server.
 
     kubernetes.io/releases/version-skew-policy.
     """
@@ -92,7 +92,7 @@ def _in_the_way(ctx: Context) -> Stop | None:
     )
 
 
-# Where containerd keeps images and containers unless told otherwise (containerd docs/ops.md).
+# Where containerd keeps images and containers by default (containerd docs/ops.md).
 _PLACES = {"root": "/var/lib/containerd", "state": "/run/containerd"}
 
 
@@ -122,7 +122,7 @@ def _elsewhere(ctx: Context) -> Stop | None:
 
 
 def _kept(ctx: Context) -> str:
-    """Words for a configuration that somebody else wrote."""
+    """A note for the title where a configuration that kubefab did not write is kept."""
     facts = ctx.facts
     theirs = (
         CONTAINERD_CONFIG in facts.files

@@ -1,7 +1,7 @@
-"""A worker leaves its cluster: drained while that can end its pods in order, then its Node object goes.
+"""A worker leaves its cluster: it is drained where its pods can still end in order, then its Node object is deleted.
 
 Source: kubernetes.io "Safely Drain a Node", "Specifying a Disruption Budget". `kubectl drain` asks again every 5 s where a budget
-allows no eviction; it is asked for a few seconds at a time, without a lock, so that nodes are drained side by side.
+allows no eviction. We run it for a few seconds at a time and without the node's lock, so that nodes are drained side by side.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _BUDGETS = '{range .items[*]}{"budget "}{.metadata.namespace}{" "}{.metadata.nam
 
 
 def leave(ctx: Context) -> Iterator[Action]:
-    """Cordon, drain and delete the Node; only delete it where its kubelet is dead: pods there cannot end in order.
+    """Cordon, drain and delete the Node. Where the kubelet does not run, only delete it: pods there cannot end in order.
 
-    Only this very machine's Node, in a control plane that is this environment's: a name alone proves neither.
+    Only the Node of this machine, and only in a cluster that is this environment's: a name alone proves neither.
     """
     control = ctx.control
     if control is None or not judge(ctx.environment, ctx.environment.control_plane, control, None, ctx.record).workable:
@@ -78,18 +78,21 @@ def _drained(ctx: Context, name: str) -> Wait:
 
 
 def undrained(output: str) -> str | None:
-    """None once `kubectl drain` says drained; otherwise which pods stay, and for whose budget, from what the probe printed."""
+    """None once `kubectl drain` has drained the node; otherwise the pods that stay, each with the budget that keeps it.
+
+    `output` is what the probe printed: drain's own lines, then `pod` and `budget` rows.
+    """
     if re.search(r"^node/\S+ drained$", output, flags=re.M):
         return None
     refused = dict.fromkeys(
         re.findall(r'^error when evicting pods/"([^"]+)" -n "([^"]+)".*disruption budget', output, flags=re.M)
     )
-    told = [f"pod {namespace}/{pod} stays: {_budget_of(namespace, pod, output)}" for pod, namespace in refused]
+    staying = [f"pod {namespace}/{pod} stays: {_budget_of(namespace, pod, output)}" for pod, namespace in refused]
     slow = dict.fromkeys(re.findall(r'error when waiting for pod "([^"]+)" in namespace "([^"]+)"', output))
-    told += [f"pod {namespace}/{pod} has not ended yet" for pod, namespace in slow]
-    if not told:
+    staying += [f"pod {namespace}/{pod} has not ended yet" for pod, namespace in slow]
+    if not staying:
         return (output.strip().splitlines() or ["no answer"])[-1][-160:]
-    return listed(told, 3, "; ")
+    return listed(staying, 3, "; ")
 
 
 def _budget_of(namespace: str, pod: str, output: str) -> str:
@@ -117,7 +120,7 @@ def _rows(kind: str, output: str) -> Iterator[tuple[str, str, Mapping[str, Any]]
 
 
 def _selects(selector: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
-    """A label selector of the API: every label and every expression; an empty one selects all."""
+    """Whether a label selector of the API selects these labels: all its terms must match; an empty selector selects everything."""
     wanted, terms = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
     if not isinstance(wanted, dict) or not isinstance(terms, list):
         return False

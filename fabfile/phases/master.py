@@ -25,14 +25,14 @@ NETWORK_HINT = (
 def master(ctx: Context) -> Iterator[Action]:
     """kubeadm init, unless this cluster's API already answers here.
 
-    An init of ours that never ended is taken back first, unless other nodes are in its cluster.  A control plane that was
-    once up and does not answer is never taken back: it may hold data.  Whose the machine is was asked before (guard.py).
+    An init of ours that did not complete is undone first, unless other nodes are in its cluster.  A control plane that was
+    once up and does not answer is never taken back: it may hold data.  guard.py has checked whose machine it is.
     """
     facts, recipe, settings = ctx.facts, ctx.recipe, ctx.settings
     once_up = DONE in facts.undo
     half_done = STARTED in facts.undo and not once_up
     # The API answers minutes before init ends: without its last phases there is no kube-proxy, no CoreDNS and no cluster-info to join by.
-    if facts.initialised and half_done and not facts.nodes:  # unknown is not alone
+    if facts.initialised and half_done and not facts.nodes:  # the list of nodes is unknown, so there may be others
         yield Stop(
             "master.nodes",
             "an init that did not end is here, and whether other nodes are in its cluster cannot be read",
@@ -89,7 +89,7 @@ def master(ctx: Context) -> Iterator[Action]:
         f"kubeadm init {recipe.version}",
         (
             f"install -d -m 0700 {STATE}",
-            # what kubeadm's checks refuse is no init that was begun
+            # the mark comes after kubeadm's checks: where they refuse, no init has begun
             f"kubeadm init phase preflight --config {CONFIG}{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"touch {STATE}/{STARTED}",
             f"kubeadm init --config {CONFIG} --skip-token-print{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",

@@ -1,4 +1,4 @@
-"""Phase 1: is this machine fit, and is it free of an earlier cluster? (manual "사전 준비 작업", digest P1, P2)"""
+"""Phase 1: is this machine suitable, and free of an earlier cluster? (manual "사전 준비 작업", digest P1, P2)"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def files(environment: Environment) -> Iterable[str]:
 
 
 def prep(ctx: Context) -> Iterator[Action]:
-    """Refuse what cannot work, then set swap, kernel modules and sysctls, noting what was there before."""
+    """Refuse a machine that cannot work, then set swap, kernel modules and sysctls; keep what was there before."""
     facts = ctx.facts
     if family(facts) is None or not facts.systemd:
         name = facts.os_name or facts.os_id or "an unknown system"
@@ -40,9 +40,8 @@ def prep(ctx: Context) -> Iterator[Action]:
         return
     in_cluster = "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
     stale = [name for name in ("cni0", "flannel.1") if name in facts.links]
-    if (
-        stale and not in_cluster
-    ):  # on a machine that is ours, as the guard has seen: left by an init or join that was taken back
+    # the guard has seen that the machine is ours: an init or join that was taken back left them
+    if stale and not in_cluster:
         yield Step(
             "prep.leftovers", f"{' and '.join(stale)} of an earlier cluster of ours taken off (P2)", WITHOUT_LINKS
         )

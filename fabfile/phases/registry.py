@@ -1,6 +1,6 @@
 """Phase 3: the private registry, proved by a canary pull, and images fetched ahead (manual "Docker Private Registry", digest R1, R2).
 
-With IMAGE_DIGESTS, each is held against its digest before kubeadm or the kubelet may run it.
+With IMAGE_DIGESTS, each image's digest is checked before kubeadm or the kubelet may run it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def files(environment: Environment) -> Iterable[str]:
 def registry(ctx: Context) -> Iterator[Action]:
     """containerd's hosts.toml (no restart needed), one small image pulled through it, then the images this node needs."""
     facts, recipe = ctx.facts, ctx.recipe
-    running = facts.initialised or facts.joined  # the kubelet then pulls what it lacks, and prunes what it does not use
+    running = (
+        facts.initialised or facts.joined
+    )  # the kubelet then pulls missing images and prunes unused ones by itself
     refused = _incomplete(ctx) or (_tampered(ctx) if running else None)
     if refused:
         yield refused
@@ -41,7 +43,7 @@ def registry(ctx: Context) -> Iterator[Action]:
             give_back_others(CERTS, (f.path for f in files)),
         )
     if files:
-        # Stands for "the canary was pulled with exactly this configuration".
+        # This file proves that the canary was pulled with exactly this configuration.
         proof = File(PROOF, digest(recipe.canary, *(f.path + f.content for f in files)) + "\n", mode="0600")
         if not all(facts.has_file(f.path, f.sha256, f.mode) for f in (*files, proof)):
             yield Step(
@@ -69,9 +71,9 @@ def registry(ctx: Context) -> Iterator[Action]:
 
 
 def unverified(ctx: Context) -> Iterator[Action]:
-    """The pinned images that kubeadm would take by tag and that this node does not have yet: fetched and checked.
+    """Fetch and check the pinned images that kubeadm would take by tag and that this node does not have yet.
 
-    Nothing after the registry phase; it is for `fab -H master init` and `join` without that.
+    After the registry phase there are none: this is for `fab -H master init` and `fab -H w1 join` without it.
     """
     wanted = [image for image in _tagged(ctx) if not _held(ctx, image)]
     if wanted:
@@ -105,7 +107,7 @@ def _lock_file(ctx: Context) -> str:
 
 
 def _tagged(ctx: Context) -> list[str]:
-    """The pinned images that this node runs by tag. What we name ourselves we name by digest: containerd then takes no other."""
+    """The pinned images that this node runs by tag. Our own manifests name images by digest, so containerd checks those."""
     recipe = ctx.recipe
     named = recipe.kubeadm_images(control_plane=ctx.node.control_plane, known=ctx.facts.kubeadm_images)
     return [image for image in named if recipe.pin(image)]
@@ -129,7 +131,7 @@ def _check(image: str, pin: str) -> str:
 
 
 def _tampered(ctx: Context) -> Stop | None:
-    """What runs here, or would after the next restart, and is not what was pinned."""
+    """Stop where an image that runs here, or would run after a restart, differs from the pinned one."""
     for image in _tagged(ctx):
         seen = ctx.facts.digests.get(images.full(image), "")
         if seen and seen != ctx.recipe.pin(image):
@@ -143,7 +145,7 @@ def _tampered(ctx: Context) -> Stop | None:
 
 
 def _incomplete(ctx: Context) -> Stop | None:
-    """A lock file that says less than it seems to: made for another release, or, if it is to be strict, with images left out."""
+    """Stop where the lock file was made for another release, or, with IMAGE_DIGESTS_STRICT, leaves images out."""
     recipe, known, lock = ctx.recipe, ctx.facts.kubeadm_images, _lock_file(ctx)
     for image, line in recipe.outdated(known):
         return Stop(

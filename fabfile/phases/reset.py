@@ -1,4 +1,4 @@
-"""Phase 8: take it all back, ours only, then prove it (manual "Kubernetes Cluster 초기화", digest X1, X2)."""
+"""Phase 8: remove the cluster from a node, only what is ours, then prove it (manual "Kubernetes Cluster 초기화", digest X1, X2)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,20 @@ from ..steps import Action, Step, Stop, command
 from .leave import leave
 from .prep import MODULES, SYSCTL
 
-# What a pod's own files look like that are mounted once more, by subPath. A hostPath's, which is somebody's data, does not.
+# Mounts of a pod's own files by subPath look like this. A mount of a hostPath, which is the user's data, does not.
 _POD_FILES = re.compile(r"/pods/[^/]+/volumes/kubernetes\.io~(configmap|secret|projected|downward-api|empty-dir)/")
-_METRICS = re.compile(
-    rf"/volumes/kubernetes\.io~local-volume/{VOLUME}$"
-)  # a folder of ours, which goes with the cluster
+# InfluxDB's folder is ours and is deleted with the cluster.
+_METRICS = re.compile(rf"/volumes/kubernetes\.io~local-volume/{VOLUME}$")
 
 
 def reset(ctx: Context) -> Iterator[Action]:
     """Node object, kubeadm reset, what kubeadm leaves, firewall rules by our marks, swap and sysctls as they were.
 
-    Whose the machine is was asked before (guard.py): it is ours, or meant by name, or has nothing of a cluster. Our folder goes last,
-    and the identity file with it, so that a reset that died is still known for ours.
+    guard.py has checked that the machine is ours, or was named by the operator, or has nothing of a cluster. The identity file is
+    deleted last, with our folder, so that a machine whose reset was cut short is still recognised as ours.
     """
     facts = ctx.facts
-    taken = bool(
-        evidence(facts) or facts.identity.environment
-    )  # a machine that is free has nothing of a cluster to take off
+    taken = bool(evidence(facts) or facts.identity.environment)
     packages = family(facts)
     purging = ctx.choices.purge and packages is not None and _purgeable(ctx, packages)
     if not taken and not _noted(facts) and not _ours(ctx) and not purging:
@@ -55,25 +52,23 @@ def reset(ctx: Context) -> Iterator[Action]:
         return
     if taken:
         yield from _off(ctx)
-    if (
-        taken and not ctx.choices.keep_images and "containerd.io" in facts.packages
-    ):  # while containerd still has our configuration
+    # images are removed while containerd still has our configuration
+    if taken and not ctx.choices.keep_images and "containerd.io" in facts.packages:
         yield Step(
             "reset.images",
             "images",
             (f"crictl --runtime-endpoint {SOCKET} rmi -a >/dev/null 2>&1 || true",),
             timeout=180,
         )
-    if (
-        purging and packages
-    ):  # before what was there comes back: a package takes its configuration files with it, whosever they are
+    # packages are purged before earlier files are restored: a package removes its configuration files, even restored ones
+    if purging and packages:
         yield from packages.purge(facts, ctx.recipe)
     unhold = to_unhold(facts)
     yield Step("reset.undo", _undone(facts), (*((command("apt-mark", "unhold", *unhold),) if unhold else ()), *_UNDO))
 
 
 def _off(ctx: Context) -> Iterator[Action]:
-    """The cluster taken off the machine."""
+    """Remove the cluster from the machine."""
     facts = ctx.facts
     if not ctx.node.control_plane and not ctx.choices.whole_cluster:
         yield from leave(ctx)
@@ -84,7 +79,7 @@ def _off(ctx: Context) -> Iterator[Action]:
             "kubeadm reset",
             (
                 *begun,
-                # a kubelet that still runs brings pods back while they are being removed
+                # a kubelet that still runs would start pods again while they are being removed
                 "systemctl stop kubelet || true",
                 *kubeadm_reset(facts, " --cleanup-tmp-dir"),
                 "systemctl stop kubelet || true",
@@ -114,9 +109,10 @@ def _off(ctx: Context) -> Iterator[Action]:
 
 
 def kubeadm_reset(facts: NodeFacts, options: str = "") -> tuple[str, ...]:
-    """`kubeadm reset`, told to leave /var/lib/etcd alone, which it empties whosever etcd is in it (kubernetes/kubeadm#3225).
+    """`kubeadm reset` without its etcd step, which empties /var/lib/etcd whoever owns the data (kubernetes/kubeadm#3225).
 
-    etcd's data go only where kubeadm's own manifest shows that they are its own; that is noted before the manifest goes.
+    etcd's data are deleted only where kubeadm's manifest shows that they are its own. A mark keeps that proof, because kubeadm
+    deletes the manifest first.
     """
     line = f"kubeadm reset -f --cri-socket {SOCKET} --skip-phases=remove-etcd-member{options}"
     if not own_etcd(facts):
@@ -126,12 +122,12 @@ def kubeadm_reset(facts: NodeFacts, options: str = "") -> tuple[str, ...]:
 
 
 def _noted(facts: NodeFacts) -> bool:
-    """Whether our folder is there; a disk of InfluxDB's own stays mounted there, and with it the folder."""
+    """Whether our folder is there for another reason than a disk of InfluxDB's own, which stays mounted in it."""
     return STATE in facts.traces and not (facts.metrics_disk and facts.undo <= {"influxdb"})
 
 
 def _known(facts: NodeFacts) -> set[str]:
-    """The paths that reset takes away."""
+    """The paths that reset deletes."""
     others = {STATE} if not _noted(facts) else set()
     return set(TRACES) - others - (set() if own_etcd(facts) else {ETCD_DATA})
 
@@ -152,7 +148,7 @@ def residue(facts: NodeFacts) -> list[str]:
 
 
 def _ours(ctx: Context) -> list[str]:
-    """Files that we wrote to this node outside the packages: by their names, or by content that is ours."""
+    """Files on this node that we wrote, recognised by their names or by their content."""
     facts = ctx.facts
     registries = [f.path for f in ctx.recipe.registry_files() if facts.has_file(f.path, f.sha256, f.mode)]
     return [path for path in (MODULES.path, SYSCTL.path) if path in facts.files] + registries
@@ -165,7 +161,7 @@ def _purgeable(ctx: Context, packages: Family) -> bool:
 
 
 def _undone(facts: NodeFacts) -> str:
-    """The step's title, which also says what is left and why: nothing else of a step that goes well is shown."""
+    """The step's title. It also says what is left and why, because the title is all that is shown of a step that succeeds."""
     changed = sorted(path for path, state in facts.kept.items() if state == "changed")
     left = f"; changed by others since, so left: {', '.join(changed)}" if changed else ""
     disk = (
@@ -203,7 +199,7 @@ _UNDO = (
     f"if [ -s {STATE}/swaps ]; then cut -d' ' -f1 {STATE}/swaps | while read -r s; do swapon \"$s\" || true; done; fi",
     f"if grep -qx file {STATE}/selinux 2>/dev/null; then sed -i 's/^SELINUX=permissive$/SELINUX=enforcing/' /etc/selinux/config; fi",
     f'if [ -s {STATE}/selinux ] && [ "$(getenforce)" = Permissive ]; then setenforce 1 || true; fi',
-    # hosts.toml of an earlier kubefab, of whichever registry: by its first line
+    # a hosts.toml that an earlier kubefab wrote, for any registry, is recognised by its first line
     f'for f in {CERTS}/*/hosts.toml; do if ! grep -qxF "$f" {INDEX} 2>/dev/null && head -n 1 "$f" 2>/dev/null | grep -qxF \'{HEAD}\'; '
     'then rm -f "$f"; fi; done',
     f"if grep -qxF {CONTAINERD_CONFIG} {INDEX} 2>/dev/null; then touch {STATE}/restart-containerd; fi",

@@ -19,12 +19,12 @@ from typing import Any
 from ..inventory import private_folder
 from ..text.masking import masked
 
-# What we name ourselves: masked, a password that is one of our words ("done") would make the journal unreadable.
+# Fields with kubefab's own names are not masked: a password like "done" would make the journal unreadable.
 _NAMES = frozenset({"event", "node", "on", "phase", "phases", "nodes", "step", "steps", "state", "gate"})
 
 
 def _named(value: Any) -> Any:
-    """Names as they are, what has not the form of one masked."""
+    """A name as it is; a value that does not have the form of a name is masked."""
     if isinstance(value, list | tuple):
         return [_named(item) for item in value]
     return value if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9.-]*", value) else masked(value)
@@ -33,8 +33,8 @@ def _named(value: Any) -> Any:
 class Journal:
     """Writes one run's events, the first of which says what it is for: `nodes` and `phases` by name.
 
-    `folder` is the environment's journal folder; it is made if need be.  A run outlives its journal: where that cannot be written,
-    `told` hears it once, and nothing is ever raised.
+    `folder` is the environment's journal folder; it is made if need be.  A run goes on without its journal: where the file cannot be
+    written, `warn` gets one sentence, and nothing is ever raised.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Journal:
         *,
         nodes: Sequence[str] = (),
         phases: Sequence[str] = (),
-        told: Callable[[str], None] = lambda text: None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.path = folder / f"{stamp}-{os.getpid()}.jsonl"
-        self._told = told
+        self._warn = warn
         self._lock = Lock()
         self._descriptor = -1
         try:
@@ -82,7 +82,7 @@ class Journal:
                 self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self._told(f"the journal {self.path} cannot be written ({error.strerror or error}); the run goes on without it")
+        self._warn(f"the journal {self.path} cannot be written ({error.strerror or error}); the run goes on without it")
         self._end()
 
     def _end(self) -> None:

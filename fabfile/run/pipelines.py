@@ -100,9 +100,8 @@ class Run:
         steps that are under way.
         """
         nodes, phases = tuple(nodes), for_release(self.environment, phases)
-        if set(self.environment.control_planes) <= set(
-            nodes
-        ):  # the whole cluster goes: no node has to leave it in order
+        # where all control planes go, the cluster goes: no node has to be drained
+        if set(self.environment.control_planes) <= set(nodes):
             self.choices = replace(self.choices, whole_cluster=True)
         self._taking_back = any(phase.takes_back for phase in phases)
         started = self.events.now(self.environment.control_plane.name)
@@ -211,9 +210,7 @@ class Run:
             self.events.log("crash", node=node.name, trace=traceback.format_exc())
         finally:
             self._ended(node, result, entering)
-            if (
-                not node.control_plane and self._many
-            ):  # FORKS bounds the open connections, not only the working pipelines
+            if not node.control_plane and self._many:  # FORKS bounds the open connections too
                 with suppress(EOFError, OSError):
                     self.group.of(node).close()
             self.events.log(

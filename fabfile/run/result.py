@@ -1,4 +1,4 @@
-"""How a run goes and how it ended: what the pipelines report, and to whom."""
+"""How a run goes and how it ended: what the pipelines report."""
 
 from __future__ import annotations
 

@@ -82,10 +82,10 @@ def attempt(
 ) -> T:
     """Call `action` again, with growing waits, as long as it raises `on`; the last exception passes through.
 
-    `before_sleep` is told the exception and the seconds until the next try.
+    `before_sleep` gets the exception and the seconds until the next try.
     """
 
-    def tell(state: RetryCallState) -> None:
+    def before(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if before_sleep and error and state.next_action:
             before_sleep(error, state.next_action.sleep)
@@ -95,7 +95,7 @@ def attempt(
         wait=wait_exponential_jitter(multiplier=first_wait, max=longest_wait, jitter=first_wait / 2),
         stop=_stop_at(clock, deadline),
         sleep=clock.sleep,
-        before_sleep=tell,
+        before_sleep=before,
         reraise=True,
     )
     return policy(action)

@@ -1008,7 +1008,7 @@ def test_a_run_continues_when_its_journal_cannot_be_written(
     w, notes = ready(world()), list[str]()
     with monkeypatch.context() as patch:
         patch.setattr(journal_module.os, "write", Full(lines))
-        journal = Journal(tmp_path / "j", "x", told=notes.append)
+        journal = Journal(tmp_path / "j", "x", warn=notes.append)
         result = w.run(*ALL, journal=journal)
         journal.write("end")
         journal.close()
@@ -1023,7 +1023,7 @@ def test_a_run_continues_when_its_journal_cannot_be_written(
 def test_a_journal_that_cannot_be_created_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     notes: list[str] = []
-    journal = Journal(tmp_path / "file" / "journal", "x", told=notes.append)
+    journal = Journal(tmp_path / "file" / "journal", "x", warn=notes.append)
     for _ in range(3):
         journal.write("end")
     journal.close()
