@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..context import LATER, Choices, Context, answering
-from ..identity import after, recall
+from ..identity import Record, after, recall
 from ..inventory import Environment, Node
 from ..nodes.facts import Identity, NodeFacts
 from ..phases import Phase, for_release
@@ -58,7 +58,8 @@ def plan(
     """
     recipe = recipe_for(environment)
     token = f"{LATER[:1]}minted for each run>"
-    record = recall(environment)
+    # a machine that is assumed to be fresh is not compared with what is remembered of the cluster
+    record = recall(environment) if observed is not None else Record()
     base = (
         dict(observed)
         if observed is not None

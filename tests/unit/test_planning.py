@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fabfile.identity import Record, remember
 from fabfile.inventory import load
 from fabfile.phases import BOOTSTRAP, RESET
 from fabfile.steps import File, Step
@@ -39,6 +41,20 @@ def test_a_plan_of_a_fresh_cluster_has_every_phase(name: str) -> None:
     assert {p.node for p in planned} == {n.name for n in env.nodes}
     assert [p.phase for p in planned if p.node == "cp1"] == [p.name for p in BOOTSTRAP if p.name != "join"]
     assert not any(i.startswith("!") for p in planned for i in ids(p.actions))
+
+
+def test_a_plan_of_fresh_machines_does_not_depend_on_the_clusters_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    env = environment()
+    before = lines(env)
+    remember(env, Record("11111111-2222-3333-4444-555555555555"))
+    assert lines(env) == before
+    bare = {node.name: assumed(node, env) for node in env.nodes}
+    assert "!master.lost" in [i for p in plan(env, BOOTSTRAP, env.nodes, bare) for i in ids(p.actions)], (
+        "nodes that were looked at are compared with it"
+    )
 
 
 def test_phases_come_in_the_manuals_order_and_the_plan_is_stable() -> None:
