@@ -23,7 +23,8 @@ def relock(work: Path) -> None:
     env, head, tags = environment(), _HEAD.format(*GO_MINIMUM), ["-tags", ADDONS.tags]
     (work / "go.mod").write_text(head)
     edit_sources(ADDONS, work)
-    run(["go", "get", *tags, *(f"{m}@{v}" for m, v in ADDONS.versions)], cwd=work, env=env)
+    # not `go get`, which also wants the packages at a module's root: flanneld's imports the cloud backends, which are left out
+    run(["go", "mod", "edit", *(f"-require={m}@{v}" for m, v in ADDONS.versions)], cwd=work, env=env)
     listing = ["go", "list", "-mod=mod", *tags, "-deps"]
     used = run([*listing, "-f", _MODULES, *ADDONS.imports], cwd=work, env=env).stdout.splitlines()
     (work / "go.mod").write_text(lock(head, used))
