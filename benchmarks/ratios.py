@@ -28,7 +28,7 @@ sys.path.insert(0, str(PROJECT))
 from fabfile import inventory, phases  # noqa: E402
 from fabfile.cli.progress import Progress  # noqa: E402
 from fabfile.inventory import Environment, Node  # noqa: E402
-from fabfile.nodes.connection import NodeGroup  # noqa: E402
+from fabfile.nodes.group import NodeGroup  # noqa: E402
 from fabfile.nodes.hostkeys import KnownHosts  # noqa: E402
 from fabfile.run.pipelines import Run  # noqa: E402
 from fabfile.run.retry import Clock, RealClock  # noqa: E402

@@ -24,7 +24,7 @@ from rich.console import Console
 from ..context import Choices
 from ..errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from ..inventory import Environment, Node, private_folder
-from ..nodes.connection import NodeGroup, operator
+from ..nodes.group import NodeGroup, operator
 from ..nodes.hostkeys import KnownHosts
 from ..phases import REGISTRY, Phase
 from ..recipes.kubeadm import recipe_for

@@ -25,7 +25,7 @@ def status(*, options: Options) -> None:
     with opened(options) as session:
         rows = rows_of(session.environment, session.observer().survey(session.environment.nodes))
         reached = [row.node for row in rows if row.cells and not session.simulation]
-        ends = calendar.ask(session.environment, session.group, reached)
+        ends = calendar.ask(session.group, reached)
         if options.json:
             data = [{**_row_data(row), **calendar.data(ends.get(row.node.name, ()))} for row in rows]
             print(json.dumps(data, indent=2))

@@ -10,7 +10,8 @@ from threading import Lock
 from ..errors import KubefabError, Refused, StepFailed, StillRunning, Unreachable
 from ..inventory import Node
 from ..nodes import script
-from ..nodes.connection import NodeGroup, outcome
+from ..nodes.connection import outcome
+from ..nodes.group import NodeGroup
 from ..steps import Action, Gate, Remedy, Step, Stop, Wait
 from ..text.cleaning import line
 from ..text.masking import mask

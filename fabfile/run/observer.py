@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from threading import Lock
@@ -16,8 +15,8 @@ from ..errors import KubefabError, Malformed, StepFailed
 from ..identity import after
 from ..inventory import Environment, Node
 from ..nodes import script
-from ..nodes.connection import NodeGroup
 from ..nodes.facts import NodeFacts, observe_script, parse_facts
+from ..nodes.group import NodeGroup
 from ..nodes.hostkeys import KnownHosts
 from ..phases import managed_files
 from ..recipes.kubeadm import recipe_for
@@ -107,16 +106,7 @@ class Observer:
 
         Returns what was seen by the node's name, in the order of `nodes`.
         """
-
-        def one(node: Node) -> NodeFacts | KubefabError:
-            try:
-                return self.observe(node)
-            except KubefabError as error:
-                return error
-
-        nodes = tuple(nodes)
-        with ThreadPoolExecutor(self.environment.settings.forks) as pool:
-            return dict(zip((n.name for n in nodes), pool.map(one, nodes), strict=True))
+        return self.group.each(nodes, self.observe)
 
     def noted(self, node: Node, facts: NodeFacts, actions: Sequence[Action]) -> NodeFacts:
         """The facts with what these applied actions are known to have written; a control plane's are remembered."""

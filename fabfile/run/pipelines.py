@@ -18,8 +18,8 @@ from ..context import Choices, Context
 from ..errors import Interrupted, KubefabError, StepFailed, Unreachable
 from ..identity import Kind, Record, evidence, judge, recall, remember
 from ..inventory import Environment, Node
-from ..nodes.connection import NodeGroup
 from ..nodes.facts import NodeFacts
+from ..nodes.group import NodeGroup
 from ..phases import Phase, for_release, guard
 from ..recipes.kubeadm import recipe_for
 from ..steps import Gate, Step, Stop

@@ -10,7 +10,8 @@ from threading import Lock
 from ..errors import KubefabError
 from ..inventory import Node
 from ..nodes import script
-from ..nodes.connection import NodeGroup, outcome
+from ..nodes.connection import outcome
+from ..nodes.group import NodeGroup
 from ..steps import command
 from ..text.masking import register
 from .events import Events

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import KubefabError
-from ..inventory import Environment, Node
-from ..nodes.connection import NodeGroup
+from ..inventory import Node
+from ..nodes.group import NodeGroup
 from ..nodes.script import program, reading
 from ..text import forms
 from .doctor.probe import seconds_of
@@ -49,19 +48,14 @@ def parse(output: str) -> tuple[Date, ...]:
     )
 
 
-def ask(environment: Environment, group: NodeGroup, nodes: Sequence[Node]) -> dict[str, tuple[Date, ...]]:
+def ask(group: NodeGroup, nodes: Sequence[Node]) -> dict[str, tuple[Date, ...]]:
     """The calendar of each node; of a node that does not answer, nothing."""
 
     def one(node: Node) -> tuple[Date, ...]:
-        try:
-            return parse(group.of(node).root(script(), TIMEOUT)[1].decode("utf-8", "replace"))
-        except KubefabError:
-            return ()
+        return parse(group.of(node).root(script(), TIMEOUT)[1].decode("utf-8", "replace"))
 
-    if not nodes:
-        return {}
-    with ThreadPoolExecutor(min(len(nodes), environment.settings.forks)) as pool:
-        return dict(zip((n.name for n in nodes), pool.map(one, nodes), strict=True))
+    answers = group.each(nodes, one)
+    return {name: () if isinstance(seen, KubefabError) else seen for name, seen in answers.items()}
 
 
 def lines(calendar: Mapping[str, Sequence[Date]], now: float) -> list[str]:

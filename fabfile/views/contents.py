@@ -10,8 +10,9 @@ from ..errors import KubefabError
 from ..inventory import Environment
 from ..manifests import VOLUME
 from ..nodes import script
-from ..nodes.connection import NodeGroup, outcome
+from ..nodes.connection import outcome
 from ..nodes.facts import NodeFacts
+from ..nodes.group import NodeGroup
 from ..steps import command
 from ..text import forms
 

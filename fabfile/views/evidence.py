@@ -13,13 +13,12 @@ import re
 import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KubefabError
 from ..inventory import Environment, Node
-from ..nodes.connection import NodeGroup
+from ..nodes.group import NodeGroup
 from ..nodes.script import program, reading, split
 from ..run.journal import journals
 from ..text.masking import mask
@@ -185,20 +184,16 @@ def bundle(pages: Sequence[tuple[str, str]], folder: str, when: float) -> bytes:
 def collect(environment: Environment, group: NodeGroup, nodes: Sequence[Node]) -> tuple[dict[str, str], dict[str, str]]:
     """Files by name, and why some nodes could not be asked. All nodes at the same time; a dead one holds nobody up."""
 
-    def one(node: Node) -> dict[str, str] | KubefabError:
-        try:
-            return parse(group.of(node).root(script(node), TIMEOUT)[1].decode("utf-8", "replace"))
-        except KubefabError as error:
-            return error
+    def one(node: Node) -> dict[str, str]:
+        return parse(group.of(node).root(script(node), TIMEOUT)[1].decode("utf-8", "replace"))
 
     files: dict[str, str] = {}
     unreachable: dict[str, str] = {}
-    with ThreadPoolExecutor(min(len(nodes), environment.settings.forks) or 1) as pool:
-        for node, seen in zip(nodes, pool.map(one, nodes), strict=True):
-            if isinstance(seen, KubefabError):
-                unreachable[node.name] = seen.message
-            else:
-                files.update({f"{node.name}/{name}.txt": text for name, text in seen.items()})
+    for name, seen in group.each(nodes, one).items():
+        if isinstance(seen, KubefabError):
+            unreachable[name] = seen.message
+        else:
+            files.update({f"{name}/{section}.txt": text for section, text in seen.items()})
     for path in journals(environment.state / "journal")[-JOURNALS:]:
         files[f"journal/{path.name}"] = mask(path.read_text(encoding="utf-8", errors="replace"))
     return files, unreachable

@@ -24,8 +24,9 @@ from typing import Any, TypeVar
 from ..errors import KubefabError, StepFailed
 from ..inventory import Environment, Node, bracketed
 from ..nodes import script
-from ..nodes.connection import NodeGroup, outcome
+from ..nodes.connection import outcome
 from ..nodes.facts import METRICS_QUERY, reporting
+from ..nodes.group import NodeGroup, at_once
 from ..phases.addons import INFLUX
 from ..recipes.kubeadm import recipe_for
 from ..run.retry import Clock, RealClock, poll
@@ -508,13 +509,13 @@ class Verifier:
 
         def ask(probe: Probe) -> Seen:
             line = f"timeout 45 kubectl -n {self.namespace} exec -i {shlex.quote(probe.name)} -- sh 2>/dev/null <<'ASK' || true\n{question}\nASK"
-            try:
-                return parse_inside(self._kubectl("verify.ask", line), nodes)
-            except KubefabError:
-                return Seen(dict.fromkeys(nodes, False))
+            return parse_inside(self._kubectl("verify.ask", line), nodes)
 
-        with ThreadPoolExecutor(min(len(probes), 6)) as pool:  # sshd lets ten sessions share a connection
-            return dict(zip(nodes, pool.map(ask, probes), strict=True))
+        answers = at_once(probes, ask, 6)  # sshd lets ten sessions share a connection
+        nothing = Seen(dict.fromkeys(nodes, False))
+        return {
+            node: nothing if isinstance(seen, KubefabError) else seen for node, seen in zip(nodes, answers, strict=True)
+        }
 
     def _node_ports(self, inside: bool) -> Iterator[Check]:
         """A random NodePort of every Ready node, asked from here and from the control plane; `inside`: among pods all is well."""

@@ -13,8 +13,8 @@ from fabfile import inventory, phases
 from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.inventory import Environment
-from fabfile.nodes.connection import NodeGroup
 from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
 from fabfile.phases import Phase
 from fabfile.run.journal import Journal

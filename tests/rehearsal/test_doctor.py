@@ -13,7 +13,7 @@ from rehearsal_bed import Bed
 pytest.importorskip("fabfile.views.doctor.probe")
 
 from fabfile.inventory import Environment
-from fabfile.nodes.connection import NodeGroup
+from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
 from fabfile.views.doctor.clocks import SCRIPT, parse_clock
 from fabfile.views.doctor.probe import Probe, parse_probe, probe_script, questions

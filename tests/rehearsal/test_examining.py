@@ -9,7 +9,7 @@ import pytest
 
 import rehearsal
 from fabfile.inventory import Environment
-from fabfile.nodes.connection import NodeGroup
+from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
 from fabfile.run.observer import Observer
 from fabfile.views.doctor import ERROR, Doctor, Report

@@ -23,9 +23,9 @@ from paramiko.hostkeys import HostKeys
 from fabfile.errors import KubefabError, StepFailed, Unreachable, UsageError
 from fabfile.inventory import Environment, Node
 from fabfile.inventory.settings import Settings
-from fabfile.nodes import connection as connection_module
-from fabfile.nodes import script
-from fabfile.nodes.connection import Connection, NodeGroup, outcome
+from fabfile.nodes import run_lock, script
+from fabfile.nodes.connection import Connection, outcome
+from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
 from rehearsal.login import Login
 from rehearsal.server import Dropped, Endpoint, Exchange, Farm, key_from, new_key_seed, private_text
@@ -588,13 +588,13 @@ def test_without_flock_a_run_goes_on_without_the_lock(bench: Bench) -> None:
 
 @pytest.mark.timeout(30)
 def test_acquiring_the_run_lock_has_a_time_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fabfile.nodes.connection.LOCK_PATIENCE", -4.5)
+    monkeypatch.setattr("fabfile.nodes.run_lock.PATIENCE", -4.5)
     bench.settings = replace(bench.settings, connect_timeout=0.5)
     endpoint, node = bench.serve()
     endpoint.handler = lambda exchange: (0, exchange.read(patient=True))
     with (
         bench.connect(node) as connection,
-        pytest.raises(Unreachable, match="its run lock cannot be taken: no answer in time"),
+        pytest.raises(Unreachable, match="cannot acquire the run lock: no answer in time"),
         connection.hold("me"),
     ):
         pass
@@ -657,7 +657,7 @@ def test_a_suspended_run_acquires_its_lock_again_if_it_is_still_free(bench: Benc
     endpoint, node = bench.serve()
     with bench.connect(node) as first, bench.connect(node) as second, first.hold("me"):
         let_go(endpoint)
-        while not (first._ours.lock and first._ours.lock.closed):  # until the client has noticed
+        while not first._ours.lock.lost:  # until the client has noticed
             time.sleep(0.01)
         first.ensure_held()
         with pytest.raises(KubefabError, match="another run works on this cluster"), second.hold("somebody"):
@@ -681,8 +681,8 @@ def test_after_a_suspend_the_lock_counts_as_lost(bench: Bench, monkeypatch: pyte
     """The channel looks open until the first packet returns, but by the clock the node has released the lock."""
     endpoint, node = bench.serve()
     with bench.connect(node) as connection, connection.hold("me"):
-        before, now = endpoint.commands, connection_module._now()
-        monkeypatch.setattr(connection_module, "_now", lambda: now + slept)
+        before, now = endpoint.commands, run_lock.now()
+        monkeypatch.setattr(run_lock, "now", lambda: now + slept)
         connection.ensure_held()
         assert (endpoint.commands > before) == (slept > 45), "taken again over a fresh link"
 
@@ -690,31 +690,26 @@ def test_after_a_suspend_the_lock_counts_as_lost(bench: Bench, monkeypatch: pyte
 class Holder:
     """The command that acquires the run lock, run by real bash on a lock of its own."""
 
-    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.path = folder / "run.lock"
-        monkeypatch.setattr(connection_module, "RUN_LOCK", str(self.path))
-        monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 1)
-        self.asked: list[str] = []
-        monkeypatch.setattr(
-            Connection, "_ask_for_lock", lambda connection, command: self.asked.append(command) or (None, 127, b"")
-        )
-        _, node = bench.serve()
-        self.connection = bench.connect(replace(node, user="root"))
+        monkeypatch.setattr(run_lock, "RUN_LOCK", str(self.path))
+        monkeypatch.setattr(run_lock, "PATIENCE", 1)
 
     def take(self, owner: str, *, again: bool = False) -> tuple[subprocess.Popen[bytes], int | None]:
         """Start the holder; returns it, and its exit code if it ended without the lock."""
-        self.connection._ours.owner, self.connection._ours.again = owner, again
-        self.connection._take_lock()
         process = subprocess.Popen(
-            ["bash", "-c", self.asked[-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            ["bash", "-c", run_lock.command(owner, again=again)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert process.stdout
         return process, None if process.stdout.read(6) == b"\nheld\n" else process.wait(20)
 
 
 @pytest.fixture
-def holder(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Holder:
-    return Holder(bench, monkeypatch, tmp_path)
+def holder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Holder:
+    return Holder(monkeypatch, tmp_path)
 
 
 def test_only_root_can_use_the_lock_file(holder: Holder) -> None:
@@ -767,7 +762,7 @@ def test_a_lock_that_another_run_held_meanwhile_is_not_acquired_again(holder: Ho
 def test_losing_the_run_lock_closes_the_connection_and_its_commands(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fabfile.nodes.connection.SIGN_OF_LIFE", 0.05)
+    monkeypatch.setattr("fabfile.nodes.run_lock.HEARTBEAT", 0.05)
     asleep = threading.Event()
     endpoint, node = bench.serve(run=lambda text: (0, str(asleep.wait(20) if "hello" in text else "").encode()))
     with bench.connect(node) as connection, connection.hold("me"), ThreadPoolExecutor(1) as pool:
@@ -895,3 +890,21 @@ def test_after_a_wrong_sudo_password_no_script_is_sent(bench: Bench) -> None:
     with bench.connect(node, password="guess") as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
         connection.root(SCRIPT, 10)
     assert tried == ["guess"]
+
+
+def test_all_nodes_are_asked_and_each_error_stays_with_its_node(bench: Bench) -> None:
+    nodes = [bench.serve(f"w{number}")[1] for number in range(4)]
+    group = NodeGroup(bench.environment(nodes[0]), nodes, bench.known)
+
+    def ask(node: Node) -> str:
+        if node.name == "w2":
+            raise Unreachable("w2: no answer")
+        return f"I am {node.name}"
+
+    seen = group.each(nodes, ask)
+    assert list(seen) == ["w0", "w1", "w2", "w3"]
+    assert isinstance(seen["w2"], Unreachable)
+    assert [seen[name] for name in ("w0", "w1", "w3")] == ["I am w0", "I am w1", "I am w3"]
+    assert group.each([], ask) == {}
+    with pytest.raises(ZeroDivisionError):  # a mistake of ours is no node's error
+        group.each(nodes, lambda node: 1 // 0)

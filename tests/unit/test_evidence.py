@@ -10,10 +10,15 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fabfile.errors import KubefabError, Unreachable
+from fabfile.inventory import Node
+from fabfile.nodes.group import NodeGroup
+from fabfile.nodes.hostkeys import KnownHosts
 from fabfile.text.masking import MASKED, register
 from fabfile.views import evidence
 from making import environment
@@ -158,28 +163,24 @@ def test_planted_secrets_are_masked_in_every_file() -> None:
         assert word not in whole
 
 
-class _Group:
+class _Group(NodeGroup):
     """Two nodes answer, one does not."""
 
-    def of(self, node: object) -> _Group:
-        self.name = getattr(node, "name", "")
-        return self
+    def of(self, node: Node) -> Any:
+        def root(text: str, timeout: float) -> tuple[int, bytes]:
+            if node.name == "w2":
+                raise Unreachable("w2: no answer within 10 s")
+            return 0, f"@@ kubelet.log\n{node.name}\n@@ end\n".encode()
 
-    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
-        if self.name == "w2":
-            raise Unreachable("w2: no answer within 10 s")
-        return 0, f"@@ kubelet.log\n{self.name}\n@@ end\n".encode()
+        return SimpleNamespace(root=root)
 
 
 def test_an_unreachable_node_is_named_and_the_others_are_collected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name, origin: tmp_path)
-    files, unreachable = {}, {}
-    for node in ENV.nodes:  # one by one: the stand-in has no state for each node
-        f, u = evidence.collect(ENV, _Group(), [node])  # type: ignore[arg-type]
-        files |= f
-        unreachable |= u
+    group = _Group(ENV, ENV.nodes, KnownHosts(tmp_path / "known_hosts"))
+    files, unreachable = evidence.collect(ENV, group, ENV.nodes)
     assert files == {"cp1/kubelet.log.txt": "cp1\n", "w1/kubelet.log.txt": "w1\n"}
     assert unreachable == {"w2": "w2: no answer within 10 s"}
     path = tmp_path / "e.tar.gz"

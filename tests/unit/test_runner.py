@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from fabfile.context import Choices, Context
 from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.inventory import Node
 from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.group import at_once
 from fabfile.nodes.script import LOCKED
 from fabfile.phases import Phase
 from fabfile.run import apply, observer, pipelines
@@ -119,6 +120,10 @@ class World:
                     world.hooks[node.name, "open"]()
 
         return One()
+
+    def each(self, nodes: Iterable[Node], ask: Callable[[Node], Any]) -> dict[str, Any]:
+        nodes = list(nodes)
+        return dict(zip((n.name for n in nodes), at_once(nodes, ask, len(nodes)), strict=True))
 
     def root(self, node: str, text: str) -> tuple[int, bytes]:
         name = re.match(r"# kubefab: (\S+)", text)

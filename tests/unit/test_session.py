@@ -18,7 +18,7 @@ from rich.console import Console
 from fabfile.cli.session import FILES, Session, _interruptible, _lock, _many_files
 from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.inventory import private_folder
-from fabfile.nodes.connection import NodeGroup, operator
+from fabfile.nodes.group import NodeGroup, operator
 from fabfile.nodes.hostkeys import KnownHosts
 from making import environment
 

@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from ...errors import KubefabError
 from ...inventory import Environment, Node
-from ...nodes.connection import Connection, NodeGroup
+from ...nodes.connection import Connection
 from ...nodes.facts import NodeFacts
+from ...nodes.group import NodeGroup
 from ...tables import ports
 from ...text import forms
 from ...text.forms import FormError
@@ -32,7 +33,6 @@ from .machine import machine, refusals
 from .probe import TIMEOUT, Probe, Questions, parse_probe, probe_script, questions
 from .sources import sources
 
-T = TypeVar("T")
 ASKED_AGAIN = 3  # clock readings a node; the best counts
 OUTSIDE_TIMEOUT = 3.0
 
@@ -106,18 +106,6 @@ class Doctor:
 
     # --- rounds
 
-    def _each(self, nodes: Sequence[Node], work: Callable[[Node], T]) -> dict[str, T | KubefabError]:
-        def one(node: Node) -> T | KubefabError:
-            try:
-                return work(node)
-            except KubefabError as error:
-                return error
-
-        if not nodes:
-            return {}
-        with ThreadPoolExecutor(min(len(nodes), self.environment.settings.forks)) as pool:
-            return dict(zip((n.name for n in nodes), pool.map(one, nodes), strict=True))
-
     def _chart(self, nodes: Sequence[Node], observed: Mapping[str, NodeFacts | KubefabError]) -> Chart:
         errors = {n.name: seen for n in nodes if isinstance(seen := observed.get(n.name), KubefabError)}
         facts = {n.name: seen for n in nodes if isinstance(seen := observed.get(n.name), NodeFacts)}
@@ -125,9 +113,9 @@ class Doctor:
         for node in reachable:
             self.asked[node.name] = questions(self.environment, facts[node.name].os_id, facts[node.name].os_codename)
         self.told("reading clocks")
-        readings = self._each(reachable, lambda node: _read_clock(self.group.of(node)))
+        readings = self.group.each(reachable, lambda node: _read_clock(self.group.of(node)))
         self.told("asking each node")
-        probes = self._each(reachable, lambda node: self._ask(node))
+        probes = self.group.each(reachable, lambda node: self._ask(node))
         return Chart(
             self.environment,
             tuple(_patient(node, facts[node.name], probes[node.name], readings[node.name]) for node in reachable),
@@ -154,7 +142,7 @@ class Doctor:
         nonce = f"kubefab-{secrets.token_hex(6)}"
         udp = sorted({rule.first for rule in ports.required(self.environment) if rule.protocol == ports.UDP})
         try:
-            started = self._each(
+            started = self.group.each(
                 nodes, lambda node: self._root(node, wires.listen_script(members[node.name], udp, self.tools))
             )
             listening = {
@@ -165,7 +153,7 @@ class Doctor:
             }
             with ThreadPoolExecutor(1) as pool:
                 outside = pool.submit(self._outside, nodes)
-                sent = self._each(
+                sent = self.group.each(
                     nodes,
                     lambda node: self._root(
                         node,
@@ -176,7 +164,7 @@ class Doctor:
                 )
                 seen_outside = outside.result()
         finally:
-            gathered = self._each(nodes, lambda node: self._root(node, wires.gather_script()))
+            gathered = self.group.each(nodes, lambda node: self._root(node, wires.gather_script()))
         tried = {name: wires.parse_try(text) for name, text in sent.items() if isinstance(text, str)}
         arrived = {
             name: got

@@ -1,0 +1,91 @@
+"""The connections of one environment's nodes, and how all of them are asked at once."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import fabric
+
+from ..errors import KubefabError
+from ..inventory import Environment, Node
+from ..inventory.settings import bastion
+from .connection import Connection
+from .hostkeys import KnownHosts
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+def at_once(items: Sequence[K], ask: Callable[[K], T], width: int) -> list[T | KubefabError]:
+    """`ask` of every item, in threads, `width` at a time; where it raises KubefabError, that error in place of the answer."""
+
+    def one(item: K) -> T | KubefabError:
+        try:
+            return ask(item)
+        except KubefabError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, min(len(items), width))) as pool:
+        return list(pool.map(one, items))
+
+
+def operator() -> str:
+    """Who runs this; the number where that user has no name, as in a container with a uid of its own.
+
+    Fabric and paramiko ask for it as well, and would end in a traceback: the number is then the name for the whole process.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # by Python's version and platform
+        os.environ["LOGNAME"] = f"uid {os.getuid()}"
+        return os.environ["LOGNAME"]
+
+
+class NodeGroup(fabric.Group):
+    """The connections of one environment's nodes, as a Fabric group; opened when first used.
+
+    Fabric's own group methods run in lockstep and without a bound: the runner drives the members instead.
+    """
+
+    def __init__(
+        self, environment: Environment, nodes: Iterable[Node], known: KnownHosts, sudo_password: str = ""
+    ) -> None:
+        super().__init__()
+        operator()
+        self._forks = environment.settings.forks
+        self._jumps: dict[str, Connection] = {}
+        self._by_name: dict[str, Connection] = {}
+        for node in nodes:
+            gateway = self._gateway(node, environment, known) if node.jump else None
+            connection = Connection(node, environment, known, sudo_password, gateway, hops=self._jumps)
+            self._by_name[node.name] = connection
+            self.append(connection)
+
+    def _gateway(self, node: Node, environment: Environment, known: KnownHosts) -> Connection:
+        """One connection a bastion, shared: a link of its own for each node runs into sshd's MaxStartups."""
+        if node.jump not in self._jumps:
+            user, host, port = bastion(node.jump)
+            between = Node(f"bastion {host}", host, host, False, user=user, port=port, key=node.key)
+            self._jumps[node.jump] = Connection(between, environment, known, hops=self._jumps)
+        return self._jumps[node.jump]
+
+    def of(self, node: Node) -> Connection:
+        """A node's connection."""
+        return self._by_name[node.name]
+
+    def each(self, nodes: Iterable[Node], ask: Callable[[Node], T]) -> dict[str, T | KubefabError]:
+        """`ask` of all these nodes at the same time, FORKS of them at a time; each error stays with its node.
+
+        Returns {"cp1": the answer, "w1": Unreachable(…)}, in the nodes' order.
+        """
+        nodes = list(nodes)
+        return dict(zip((node.name for node in nodes), at_once(nodes, ask, self._forks), strict=True))
+
+    def close(self) -> None:
+        """Close every link, targets before bastions."""
+        for connection in (*self, *self._jumps.values()):
+            connection.close()

@@ -1,0 +1,218 @@
+"""The run lock of a cluster: one changing run at a time, whoever starts it. It lives with an open channel to the control plane.
+
+A process on the node holds a lock on `RUN_LOCK` as long as its input is open and a heartbeat comes.  So the lock ends with the operator's
+process, and a minute after the last heartbeat when the link fell silent.  Over a link that is opened again, it is acquired again, unless
+another run has had it meanwhile.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Protocol
+
+import paramiko
+
+from ..errors import KubefabError, StepFailed, Unreachable
+from .failures import SUDO_REFUSED, sudo_refused
+
+RUN_LOCK = "/run/kubefab-run.lock"
+PATIENCE = 2  # seconds to wait for a lock that is held: the node may only just be noticing that its holder has gone
+HEARTBEAT = 15  # seconds between two; a node gives a silent holder four times that
+HELD, TAKEN_SINCE = 75, 76  # exit codes: another run holds it; another run has held it since this one did
+ANSWER_LIMIT = 1 << 16  # bytes that may come before the lock is held
+
+
+def now() -> float:
+    """Seconds on a clock that goes on while this machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Link(Protocol):
+    """What the lock needs of the connection that it lives with."""
+
+    def open_channel(self) -> paramiko.Channel:
+        """A new channel over the open link. Raises what paramiko raises."""
+
+    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+        """Run a script as root."""
+
+    def unreachable(self, error: BaseException) -> Unreachable:
+        """A transport's error in words."""
+
+
+def command(owner: str, *, again: bool, sudo: str = "") -> str:
+    """The command that acquires the lock, prints `held` and then holds it until its input ends or no heartbeat comes.
+
+    `owner` is what others are told, and names this run alone; with `again` it ends with TAKEN_SINCE if another run has had the lock
+    since. It is one line: some login shells take no line break in quotes.
+    """
+    hold = (
+        f'if [ -n "$2" ] && [ -s {RUN_LOCK} ] && [ "$(head -n 1 {RUN_LOCK})" != "$1" ]; then exit {TAKEN_SINCE}; fi; '
+        # on a line of its own, whatever a login shell's files have printed before
+        f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; printf "\\nheld\\n"; while read -rt {HEARTBEAT * 4} _; do :; done'
+    )
+    take = (
+        # for root alone: whoever can open it can hold it
+        f"umask 077; chmod 600 {RUN_LOCK} 2>/dev/null; "
+        # what this same run held over a link that broke is let go first; the number may be another process's by now
+        f'p=$(tail -n 1 {RUN_LOCK} 2>/dev/null); case $p in ""|*[!0-9]*) ;; '
+        '*) if tr "\\0" "\\n" 2>/dev/null <"/proc/$p/cmdline" | grep -qxF -e "$1"; then kill "$p" 2>/dev/null; fi;; esac; '
+        f'exec flock -w {PATIENCE} -E {HELD} {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1" "$2"'
+    )
+    return f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(owner)} {'again' if again else shlex.quote('')}"
+
+
+class RunLock:
+    """One run's hold on the lock. Between `want` and `drop` a link without it does not count as open.
+
+    `node` and `user` are for messages; `sudo` is the prefix by which `user` becomes root (empty for root), `password` what it asks
+    for on standard input; `timeout` is the link's, in seconds.
+    """
+
+    def __init__(self, link: Link, node: str, user: str, *, sudo: str, password: str, timeout: float) -> None:
+        self.owner = ""  # while it is wanted
+        self.channel: paramiko.Channel | None = None  # that it lives with
+        self.heartbeat = 0.0  # when the last one began to be sent, on the clock of `now`
+        self.again = False  # whether this run has held it before
+        self._link, self._node, self._user = link, node, user
+        self._sudo, self._password, self._timeout = sudo, password, timeout
+
+    @property
+    def lost(self) -> bool:
+        """It was held, and its channel has gone."""
+        return self.channel is not None and self.channel.closed
+
+    @property
+    def certain(self) -> bool:
+        """It is held for certain, or not wanted: the channel is there, and the last heartbeat is so recent that the node cannot have let go."""
+        return not self.owner or (self.channel is not None and not self.channel.closed and self._fresh())
+
+    def _fresh(self) -> bool:
+        return now() - self.heartbeat < HEARTBEAT * 3
+
+    def want(self, owner: str) -> None:
+        """From now on a link has to have it."""
+        self.owner = " ".join(owner.split())  # one line of the lock's file
+        self.again = False
+
+    def drop(self) -> None:
+        """Let it go, if the link is still there."""
+        channel, self.channel, self.owner = self.channel, None, ""
+        try:
+            if channel:
+                channel.close()
+        except (EOFError, OSError, paramiko.SSHException):
+            pass  # the link has gone, and the lock with it
+
+    def beat(self, ended: Event, close: Callable[[paramiko.Channel | None], None]) -> None:
+        """Send heartbeats until `ended`; where the node has let the lock go (this process was stopped, a lid closed), `close` the link."""
+        while not ended.wait(HEARTBEAT):
+            channel = self.channel
+            try:
+                if channel and not channel.closed:
+                    begun = now()
+                    if self._fresh():  # else the node has let it go, or is about to
+                        channel.sendall(b"\n")
+                        self.heartbeat = begun
+                        continue
+            except (EOFError, OSError, paramiko.SSHException):
+                pass
+            close(channel)
+
+    def acquire(self) -> None:
+        """Acquire it over the open link. Raises KubefabError that says who has it, or why it cannot be acquired.
+
+        A machine without bash, flock or /run is let through without it: no step can run there either, and observing says what it is.
+        """
+        self.channel = None
+        begun = now()
+        channel, code, answer = self._ask(command(self.owner, again=self.again, sudo=self._sudo))
+        self.channel, self.heartbeat = channel, begun
+        if channel:
+            self.again = True
+        if code == TAKEN_SINCE:
+            raise KubefabError(
+                f"another run has worked on this cluster meanwhile: {self._holder()}",
+                "what this run decided may be out of date, so it stopped. Run the same command again: it takes up from what it finds",
+            )
+        if code == HELD:
+            raise KubefabError(
+                f"another run works on this cluster: {self._holder()}", "wait for it to end; nothing was touched"
+            )
+        if channel or _cannot_lock(code, answer):
+            return
+        if self._sudo and SUDO_REFUSED.search(answer):
+            raise sudo_refused(self._node, self._user, answer)
+        output = answer.decode("utf-8", "replace")
+        if code is None:  # a link that fell silent looks the same, and is opened again where that is due
+            raise Unreachable(
+                f"{self._node}: cannot acquire the run lock: no answer in time",
+                "log in there: what is so slow?",
+                output,
+            )
+        raise StepFailed(
+            f"{self._node}: cannot acquire the run lock (exit code {code})",
+            "see below what sudo, flock or the login shell say there",
+            output,
+        )
+
+    def _ask(self, text: str) -> tuple[paramiko.Channel | None, int | None, bytes]:
+        """Start the lock's holder and read until it holds. Raises Unreachable when the link breaks.
+
+        Returns the channel that the lock lives with, or None with the exit code (None as well where it goes on: out of
+        time, or sudo wants another password); and what was printed.
+        """
+        end = time.monotonic() + max(self._timeout, PATIENCE + 5)
+        answer = bytearray()
+        channel: paramiko.Channel | None = None
+        held: paramiko.Channel | None = None
+        code: int | None = None
+        try:
+            channel = self._link.open_channel()
+            channel.settimeout(self._timeout)
+            channel.set_combine_stderr(True)
+            channel.exec_command(text)
+            if self._password:
+                channel.sendall(f"{self._password}\n".encode())
+            while held is None and not (self._password and b"try again" in answer):
+                channel.settimeout(max(0.1, end - time.monotonic()))
+                try:
+                    chunk = channel.recv(4096)
+                except TimeoutError:
+                    break
+                answer = (answer + chunk)[-ANSWER_LIMIT:]
+                if b"\nheld\n" in b"\n" + answer:
+                    held = channel
+                    held.settimeout(self._timeout)
+                elif not chunk:
+                    channel.status_event.wait(max(0.1, end - time.monotonic()))
+                    if channel.exit_status < 0:
+                        raise EOFError("the connection broke while the run lock was being acquired")
+                    code = channel.exit_status
+                    break
+                elif time.monotonic() > end:  # words that never pause would never time out
+                    break
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._link.unreachable(error) from error
+        finally:
+            if channel and not held:
+                channel.close()
+        return held, code, bytes(answer)
+
+    def _holder(self) -> str:
+        """Who has it, in the words they left there."""
+        try:
+            _, holder = self._link.root(f'rm -f -- "$0"; head -n 1 {RUN_LOCK}', self._timeout)
+        except KubefabError:
+            return "its name cannot be read"
+        lines = holder.decode("utf-8", "replace").split("\n")  # sudo or a login shell may have said something first
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it has just begun")
+
+
+def _cannot_lock(code: int | None, answer: bytes) -> bool:
+    """Whether the machine lacks what a lock takes: bash, flock or the folder /run."""
+    said = answer.rstrip().rpartition(b"\n")[2]
+    return code == 127 or (bool(code) and said.endswith((b"command not found", b"No such file or directory")))
