@@ -65,15 +65,15 @@ class Context:
 
     def fab(self, phase: str) -> str:
         """The command line that runs one phase on this node, for remedies."""
-        return f"fab -H {self.node.name} {phase} --env {self.environment.name}{self.settings.release.option}"
+        return f"fab -H {self.node.name} {phase} {self.environment.option}{self.settings.release.option}"
 
     def renew(self) -> str:
         """How this node is set up again, the last of all remedies (the manual's N4): commands, and what they cost.
 
         A control plane whose API ever answered is never reset alone: that deletes etcd, and with it the cluster.
         """
-        again = f"`inv cluster.bootstrap --env {self.environment.name}{self.settings.release.option}`"
+        again = f"`inv cluster.bootstrap {self.environment.option}{self.settings.release.option}`"
         if not self.node.control_plane:
             return f"`{self.fab('reset')}`, then {again}"
-        reset = f"`inv cluster.reset --env {self.environment.name}{self.settings.release.option}`"
+        reset = f"`inv cluster.reset {self.environment.option}{self.settings.release.option}`"
         return f"for the control plane that is the whole cluster, and everything in it is lost: {reset}, then {again}"

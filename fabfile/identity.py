@@ -312,7 +312,7 @@ class _Case:
             return Verdict(
                 Kind.ANOTHER,
                 f"the cluster here is {claim.uid}, and {self.environment.name}'s cluster was {self.record.uid} when it was last worked on from here",
-                f"if somebody else has made it again: `inv cluster.bootstrap --env {self.environment.name} --adopt {claim.uid}`. If not, hosts.env "
+                f"if somebody else has made it again: `inv cluster.bootstrap {self.environment.option} --adopt {claim.uid}`. If not, hosts.env "
                 "names another cluster's machine",
                 "record",
             )
@@ -354,7 +354,7 @@ class _Case:
         back = (
             f"put its data back on {self.node.name}: `systemctl stop kubelet; crictl stop $(crictl ps -q)`, then the disk of /var/lib/etcd, or a "
             "snapshot restored into it (`etcdutl snapshot restore`); then run this again. If all is lost: "
-            f"`inv cluster.reset --env {self.environment.name}`, and begin again"
+            f"`inv cluster.reset {self.environment.option}`, and begin again"
         )
         if claim.uid and facts.api_ready:
             if not facts.uid:
@@ -382,7 +382,7 @@ class _Case:
         return Verdict(
             Kind.BROKEN,
             f"{name} had a cluster ({self.record.uid}), and nothing of it is on this machine",
-            f"is it the right machine, with the right disk? If the cluster is gone: `inv cluster.reset --env {name}`, then begin again",
+            f"is it the right machine, with the right disk? If the cluster is gone: `inv cluster.reset {self.environment.option}`, then begin again",
             "lost",
         )
 
@@ -453,12 +453,12 @@ class _Case:
             Kind.BROKEN,
             f"{own} for {endpoint}, and hosts.env says {self.environment.endpoint}: kubeadm cannot change that",
             f"give the control plane the old address back ({endpoint}), on the machine and in hosts.env; or "
-            f"`inv cluster.reset --env {self.environment.name}`, and begin again",
+            f"`inv cluster.reset {self.environment.option}`, and begin again",
             "address",
         )
 
     def _renamed(self, name: str) -> Verdict:
-        off = f"`fab -H {self.node.name} reset --env {self.environment.name}`"
+        off = f"`fab -H {self.node.name} reset {self.environment.option}`"
         again = "" if self.node.control_plane else f"; or take it off ({off}) and let it join again"
         return Verdict(
             Kind.BROKEN,

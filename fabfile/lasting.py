@@ -89,10 +89,9 @@ def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
         words.append(
             f"give {environment.control_plane.name} its address {moved.made} back, on the machine and in hosts.env (private={moved.made})"
         )
-    env = environment.name
     return (
-        f"{', and '.join(words)}; then the same command works. Other values need a new cluster: `inv cluster.reset --env {env}`, "
-        f"which loses everything in this one, then `inv cluster.bootstrap --env {env}`"
+        f"{', and '.join(words)}; then the same command works. Other values need a new cluster: `inv cluster.reset {environment.option}`, "
+        f"which loses everything in this one, then `inv cluster.bootstrap {environment.option}`"
     )
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from fabfile.inventory import Environment
 
 
-def _environment(name: str) -> Environment:
+def _environment(options: Options) -> Environment:
     from fabfile import inventory
 
-    environment = inventory.load(name or inventory.DEFAULT_ENVIRONMENT)
+    environment = inventory.load(options.env or inventory.DEFAULT_ENVIRONMENT, hosts_file=options.hosts_file)
     if not environment.settings.simulated:
         raise UsageError(
             f"{environment.name} has real nodes", f"name a simulated environment, like {inventory.DEFAULT_ENVIRONMENT}"
@@ -30,7 +30,7 @@ def down(*, options: Options) -> None:
     """Forget the simulated nodes."""
     import rehearsal
 
-    environment = _environment(options.env)
+    environment = _environment(options)
     found = rehearsal.down(environment)
     print(f"{environment.name}: {'forgotten' if found else 'there was nothing'}")
 
@@ -61,14 +61,12 @@ def status(*, options: Options) -> None:
     """What the simulated nodes remember."""
     from .simulation import remembered
 
-    environment = _environment(options.env)
+    environment = _environment(options)
     nodes = remembered(environment)
     if options.json:
         print(json.dumps(nodes, indent=2))
     elif not nodes:
-        print(
-            f"{environment.name}: no simulated nodes yet; `inv cluster.bootstrap --env {environment.name}` makes them"
-        )
+        print(f"{environment.name}: no simulated nodes yet; `inv cluster.bootstrap {environment.option}` makes them")
     for node in [] if options.json else nodes:
         what = f"{node['pods']} pods" if node["pods"] else "in no cluster"
         print(

@@ -33,6 +33,7 @@ MARK = "kubefab_nodes"  # an attribute of tasks that take their nodes by name: s
 
 HELP = {
     "env": "environment of hosts.env; default: KUBEFAB_ENV, else the rehearsal",
+    "hosts-file": "the hosts.env to read; default: KUBEFAB_HOSTS, else the nearest upwards from here, else the project's",
     "on": "nodes: master, workers (slaves), all, a node's name or address; several with commas",
     "ask-sudo-pass": "ask for the sudo password, for users without NOPASSWD",
     "fault": "rehearsal only: a fault, as NODE:FAULT, several allowed; `inv rehearsal.faults` lists them",
@@ -52,7 +53,7 @@ HELP = {
 # end the list do so for each command, the others stand where the command's function has its parameter `options`.
 _FIRST: Mapping[str, Any] = {"env": "", "on": ""}
 _MIDDLE: Mapping[str, Any] = {"workers": 0, "fault": None, "kubernetes": "", "recipe": ""}
-_LAST: Mapping[str, Any] = {"json": False, "ask_sudo_pass": False}
+_LAST: Mapping[str, Any] = {"json": False, "ask_sudo_pass": False, "hosts_file": ""}
 _SHARED = _FIRST.keys() | _MIDDLE.keys() | _LAST.keys()
 
 
@@ -61,6 +62,7 @@ class Options:
     """What the shared options say; an option that a command does not take has its default."""
 
     env: str = ""
+    hosts_file: str = ""  # every command that takes --env takes --hosts-file
     on: tuple[str, ...] = ()  # groups, names and addresses as typed, with --on or fab's -H
     workers: int = 0
     faults: tuple[str, ...] = ()
@@ -84,6 +86,7 @@ def command(
     """
     if stray := set(shared) - _SHARED:
         raise TypeError(f"not shared options: {', '.join(sorted(stray))}")
+    shared = (*shared, *["hosts_file"] * ("env" in shared))
 
     def decorate(function: Callable[..., None]) -> Any:
         parameters = _parameters(function, shared)
@@ -128,6 +131,7 @@ def _options(context: Context, given: Mapping[str, Any]) -> Options:
     named = tuple(name for name in given.get("on", "").split(",") if name)
     return Options(
         env=given.get("env", ""),
+        hosts_file=given.get("hosts_file", ""),
         on=named or tuple(context.config.get("kubefab", {}).get("hosts", ())),
         workers=given.get("workers", 0),
         faults=tuple(given.get("fault") or ()),
@@ -178,6 +182,8 @@ class _Task(Task[Any]):
         for argument in arguments:
             if argument.kind is int:
                 argument.__class__ = _Number
+            if "hosts-file" in argument.names:
+                argument.names = ("hosts-file",)  # without -h, which is help
         return arguments
 
 
@@ -208,7 +214,9 @@ def described(options: Options) -> Environment:
     """The environment as the inventory has it, with the release that the options name. Connects to nothing. Raises UsageError."""
     from .. import inventory
 
-    return inventory.with_release(inventory.load(options.env or None), options.kubernetes)
+    return inventory.with_release(
+        inventory.load(options.env or None, hosts_file=options.hosts_file), options.kubernetes
+    )
 
 
 def warn(environment: Environment) -> None:
@@ -258,8 +266,9 @@ def agreed(environment: Environment, yes: str | bool) -> bool:
     if yes is True or _YES.fullmatch(yes):
         said = "--yes" if yes is True else f"--yes {yes}"
         raise UsageError(f"{said}: the environment's name is what confirms; nothing was touched", f"--yes {name}")
+    known = inventory.names(environment.hosts_file or "")
     what = f"--yes {yes} is not this environment's name; nothing was touched: the environment chosen is {name} ({_chosen()})"
-    raise UsageError(what, f"--yes {name}" + (f"; or --env {yes} --yes {yes}" if yes in inventory.names() else ""))
+    raise UsageError(what, f"--yes {name}" + (f"; or --env {yes} --yes {yes}" if yes in known else ""))
 
 
 def _chosen() -> str:
@@ -272,8 +281,9 @@ def _chosen() -> str:
 def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
     """Ask for the environment's name before nodes are reset. Raises KubefabError for another answer, Interrupted for Ctrl-C."""
     name, count = environment.name, len(nodes)
+    source = f" ({environment.origin})" if environment.origin else ""  # another file's `staging` may be meant
     print(
-        f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}: {with_addresses(nodes)}"
+        f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}{source}: {with_addresses(nodes)}"
     )
     if environment.control_plane in nodes:
         print("Everything in that cluster is lost, its metrics too.")

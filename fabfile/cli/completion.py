@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 ENVIRONMENT = ("--env", "-e")
+HOSTS_FILE = ("--hosts-file",)
 NODES = ("--on", "--limit", "--hosts", "-H")
 GROUPS = ("all", "master", "workers")
 
@@ -40,31 +41,37 @@ def values(words: Sequence[str]) -> list[str]:
         before, begin = [*before, option], f"{option}="
     option = before[-1] if before else ""
     if option == "--env" or (option == "-e" and any(not earlier.startswith("-") for earlier in before[1:-1])):
-        return [f"{begin}{name}" for name in _environments() if name.startswith(word)]
+        return [f"{begin}{name}" for name in _environments(before) if name.startswith(word)]
     if option in NODES:
         others, comma, last = word.rpartition(",")
-        return [f"{begin}{others}{comma}{name}" for name in _nodes(_environment(before)) if name.startswith(last)]
+        return [f"{begin}{others}{comma}{name}" for name in _nodes(before) if name.startswith(last)]
     return []
 
 
-def _environment(words: Sequence[str]) -> str:
-    """The environment that the words name; empty for the default."""
+def _value(words: Sequence[str], options: Sequence[str]) -> str:
+    """The value of the last of these options in the words; empty without one."""
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    return next((value for option, value in reversed([*pairwise(parts)]) if option in ENVIRONMENT), "")
+    return next((value for option, value in reversed([*pairwise(parts)]) if option in options), "")
 
 
-def _environments() -> Iterable[str]:
-    from .. import inventory
-
-    return inventory.names()
-
-
-def _nodes(name: str) -> Iterable[str]:
-    """The groups and nodes of an environment; none of one that cannot be read."""
+def _environments(words: Sequence[str]) -> Iterable[str]:
+    """The environments of the hosts.env that the words name, or that is found; none of one that cannot be read."""
     from .. import inventory
     from ..errors import UsageError
 
     try:
-        return (*GROUPS, *(node.name for node in inventory.load(name or None).nodes))
-    except UsageError:
+        return inventory.names(_value(words, HOSTS_FILE))
+    except (UsageError, OSError):
         return ()
+
+
+def _nodes(words: Sequence[str]) -> Iterable[str]:
+    """The groups and nodes of the environment that the words name; none of one that cannot be read."""
+    from .. import inventory
+    from ..errors import UsageError
+
+    try:
+        environment = inventory.load(_value(words, ENVIRONMENT) or None, hosts_file=_value(words, HOSTS_FILE))
+    except (UsageError, OSError):
+        return ()
+    return (*GROUPS, *(node.name for node in environment.nodes))

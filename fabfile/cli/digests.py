@@ -49,7 +49,7 @@ def digests(*, file: str = "", options: Options) -> None:
         )
     if not found.pins:
         raise KubefabError(
-            "no node holds an image of this cluster", f"`inv cluster.bootstrap --env {environment.name}` first"
+            "no node holds an image of this cluster", f"`inv cluster.bootstrap {environment.option}` first"
         )
     if options.json:
         print(json.dumps({"images": found.pins, "missing": found.missing}, indent=2))

@@ -58,7 +58,7 @@ def _printed_there(options: Options, name: str, line: str) -> str:
         what = {"info.token": "made no token", "info.login": "has no login of InfluxDB's"}[name]
         raise KubefabError(
             f"{control.name} {what}",
-            f"is the cluster up? `inv cluster.status --env {session.environment.name}`",
+            f"is the cluster up? `inv cluster.status {session.environment.option}`",
             done.output,
         )
     return done.output.strip()

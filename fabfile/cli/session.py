@@ -88,7 +88,7 @@ class Session:
             if journal.whole:
                 self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
             self.console.print(
-                f"logs for a closer look: inv cluster.evidence --env {environment.name}", style="dim", soft_wrap=True
+                f"logs for a closer look: inv cluster.evidence {environment.option}", style="dim", soft_wrap=True
             )
         return result
 

@@ -83,7 +83,7 @@ def prep(ctx: Context) -> Iterator[Action]:
             "prep.leftovers",
             f"{_links(*found)} of an earlier cluster: the manual's rule (P2) is `kubeadm reset`, every Docker process stopped, and a reboot. "
             f"{containers(facts)}",
-            f"if all that may go: `inv cluster.bootstrap --env {ctx.environment.name} --kubernetes 1.5 --yes {ctx.environment.name}`",
+            f"if all that may go: `inv cluster.bootstrap {ctx.environment.option} --kubernetes 1.5 --yes {ctx.environment.name}`",
         )
         return
     if strange := _strange_etcd("prep", facts):

@@ -161,7 +161,7 @@ def _change(ctx: Context) -> str:
     asks = found is not None and LOGIN in found["metadata"].get("annotations", {})
     if found is None or asks == ctx.settings.influxdb_login:
         return ""
-    shown = f"`inv cluster.info --env {ctx.environment.name} --reveal`"
+    shown = f"`inv cluster.info {ctx.environment.option} --reveal`"
     return ", which asks for no login any more" if asks else f", which asks for a login from now on: {shown}"
 
 

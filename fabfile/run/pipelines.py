@@ -159,7 +159,7 @@ class Run:
             self.gates.open(gate.MASTER)
             self.gates.open(gate.NETWORK)
             return
-        first = f"first `fab -H {control.name} init --env {self.environment.name}`"
+        first = f"first `fab -H {control.name} init {self.environment.option}`"
         reason = verdict.seen or f"the API on {control.name} does not answer: {first}"
         self.gates.fail(gate.MASTER, reason)
         self.gates.fail(gate.NETWORK, reason)
@@ -354,7 +354,7 @@ class Run:
             if left:
                 raise StepFailed(
                     f"{node.name}: {left[0].id} was applied without an error, yet it is still to do",
-                    f"something on the node undoes it (another tool?); `inv cluster.plan --observe --env {self.environment.name}` shows what differs",
+                    f"something on the node undoes it (another tool?); `inv cluster.plan --observe {self.environment.option}` shows what differs",
                 )
         return facts
 

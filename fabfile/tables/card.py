@@ -30,11 +30,13 @@ def token_command(environment: Environment) -> str:
     settings, name = environment.settings, environment.name
     if settings.release.token_in_inventory:
         raise UsageError(
-            "Kubernetes 1.5 makes no tokens: its only one is in hosts.env", f"`inv cluster.info --env {name} --reveal`"
+            "Kubernetes 1.5 makes no tokens: its only one is in hosts.env",
+            f"`inv cluster.info {environment.option} --reveal`",
         )
     if settings.dashboard == "none":
         raise UsageError(
-            f"{name} has no dashboard, whose service account the token is for", f"`inv cluster.kubeconfig --env {name}`"
+            f"{name} has no dashboard, whose service account the token is for",
+            f"`inv cluster.kubeconfig {environment.option}`",
         )
     return f"kubectl -n kube-system create token {settings.dashboard} --duration {READING_TOKEN}"
 
@@ -110,7 +112,7 @@ def _access_by_kubeconfig(environment: Environment, api: str, reveal: bool, toke
     ca = _ca(name)
     lines = [
         Line("API server", api, f"curl -s {ca} {api}/readyz"),
-        Line("kubeconfig", f"context {name}, an administrator's", f"inv cluster.kubeconfig --env {name}"),
+        Line("kubeconfig", f"context {name}, an administrator's", f"inv cluster.kubeconfig {environment.option}"),
     ]
     if token:
         header = f"Authorization: Bearer {token}"

@@ -231,7 +231,7 @@ def _refuse_foreign(
         return
     raise KubefabError(
         f"{path} has a {what}, which kubefab did not put there: it stays as it is",
-        f"choose another name: `inv cluster.kubeconfig --env {environment.name} --context NAME`, or another file with --file FILE",
+        f"choose another name: `inv cluster.kubeconfig {environment.option} --context NAME`, or another file with --file FILE",
     )
 
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ def test_every_task_and_every_option_is_explained(name: str, task: object) -> No
     assert task.__doc__
     for argument in task.get_arguments():  # type: ignore[attr-defined]
         assert argument.help, f"{name} --{argument.name} has no help text"
+
+
+@pytest.mark.parametrize(("name", "task"), list(_tasks()), ids=[n for n, _ in _tasks()])
+def test_every_command_that_takes_an_environment_takes_its_file_too(name: str, task: object) -> None:
+    options = [argument.names for argument in task.get_arguments()]  # type: ignore[attr-defined]
+    assert any("env" in names for names in options) == (("hosts-file",) in options), "without a letter: -h is help"
 
 
 # --- without a named node nothing changes
@@ -178,6 +185,32 @@ def test_commands_work_from_any_folder_of_the_project(folder: str) -> None:
     assert run("fab", "reset", folder=PROJECT / folder).returncode == 2
 
 
+def test_commands_work_from_any_folder_with_the_hosts_file_that_is_there_or_named(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine" / "below", tmp_path / "other"
+    for folder, address in ((mine.parent, "198.51.100.1"), (other, "198.51.100.2")):
+        folder.mkdir()
+        (folder / "hosts.env").write_text(f"STAGING_CONTROL_PLANE={address}\n")
+    mine.mkdir()
+
+    def card(*options: str, folder: Path = mine, **variables: str) -> str:
+        done = run("inv", "-r", str(PROJECT), "cluster.info", "--env", "staging", *options, folder=folder, **variables)
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    assert "https://198.51.100.1:6443" in card() and "--hosts-file" not in card()
+    assert "https://198.51.100.2:6443" in card(KUBEFAB_HOSTS="../../other/hosts.env")
+    named = card("--hosts-file", "../../other/hosts.env", KUBEFAB_HOSTS="nowhere", folder=mine)
+    assert "https://198.51.100.2:6443" in named
+    again = f"inv cluster.kubeconfig --env staging --hosts-file {other}/hosts.env"
+    assert again in " ".join(named.split()), "a command that the card prints means the same cluster"
+    assert "no environment 'staging'" in card(folder=PROJECT) and "--hosts-file nowhere: " in card(
+        "--hosts-file=nowhere"
+    )
+    drill = run("inv", "-r", str(PROJECT), "rehearsal.status", folder=mine)
+    assert "rehearsal: no simulated nodes yet" in drill.stdout, "the rehearsal is there from everywhere"
+    refused = run("fab", "-r", str(PROJECT), "-H", "w7", "prep", "--env", "staging", folder=mine)
+    assert refused.returncode == 2 and "no node or group 'w7' in environment staging" in refused.stderr
+
+
 def test_the_info_card_of_the_manuals_cluster() -> None:
     done = run("inv", "cluster.info", "--env", "aws")
     assert done.returncode == 0, done.stderr
@@ -222,6 +255,13 @@ def test_every_command_that_a_message_names_exists(path: Path) -> None:
         assert name in (INV if program == "inv" else FAB), f"{path.name} speaks of `{program} {name}`"
 
 
+@pytest.mark.parametrize("path", _SOURCES, ids=lambda p: str(p.relative_to(PROJECT)))
+def test_a_printed_command_names_the_environment_by_its_option(path: Path) -> None:
+    """`Environment.option` adds the file if an option named it; `--env {environment.name}` would be another file's environment."""
+    written = re.findall(r"--env \{[^}]*\}", path.read_text())
+    assert [text for text in written if text not in ("--env {self.name}", "--env {yes}")] == []
+
+
 def test_hints_of_phases_name_commands_that_exist() -> None:
     """The argument of `ctx.fab("reset")` must be a phase's name."""
     for path in (PROJECT / "fabfile").rglob("*.py"):
@@ -260,6 +300,18 @@ def test_the_question_counts_and_names_the_nodes_with_their_addresses(
     asked(monkeypatch, "test", count)
     out = capsys.readouterr().out
     assert all(word in out for word in words), out
+
+
+def test_the_question_names_the_file_of_nodes_that_are_not_the_projects_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fabfile.cli.common import confirm
+    from making import environment
+
+    monkeypatch.setattr("builtins.input", lambda text: "test")
+    env = replace(environment(1), origin=Path("/clusters/hosts.env"))
+    confirm(env, env.workers)
+    assert "reset 1 node of test (/clusters/hosts.env): w1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

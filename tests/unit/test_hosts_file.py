@@ -302,3 +302,18 @@ def test_secrets_in_a_file_of_ones_own_are_told_if_others_can_read_it(tmp_path: 
     (remark,) = load("staging", hosts_file=path, variables={}).remarks
     assert f"chmod 600 {path}" in remark
     assert load("aws", variables={}).remarks == (), "the manual's tokens are published"
+
+
+@pytest.mark.parametrize(("words", "found"), [
+    ("inv cluster.status --env st", ["staging"]), ("inv cluster.status --hosts-file two.env --env p", ["prod"]),
+    ("inv cluster.status --hosts-file=two.env --env prod --limit ", ["all", "master", "workers", "cp1", "far"]),
+    ("inv cluster.status --hosts-file gone.env --env ", []), ("inv cluster.status --hosts-file gone.env --limit ", []),
+])  # fmt: skip
+def test_completion_knows_the_file_that_is_found_or_named(
+    tmp_path: Path, at: Callable[[str], Path], words: str, found: list[str]
+) -> None:
+    from fabfile.cli.completion import values
+
+    at("."), write(tmp_path)
+    write(tmp_path, "PROD_CONTROL_PLANE=10.1.1.1\nPROD_WORKER_1='10.1.1.2 name=far'\n", "two.env")
+    assert values(words.split(" ")) == found

@@ -63,4 +63,4 @@ class Chart:
         )
 
     def fab(self, patient: Patient, phase: str) -> str:
-        return f"fab -H {patient.name} {phase} --env {self.environment.name}"
+        return f"fab -H {patient.name} {phase} {self.environment.option}"
