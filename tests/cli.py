@@ -1,7 +1,7 @@
-"""Our commands for tests, as a person types them: each a process of its own, without half a second of imports for each.
+"""Runs our commands for tests, as a person types them: each in its own process, but without half a second of imports for each.
 
-One process (this file, started before the first command) has everything imported and forks for each command.  What depends on
-how an interpreter starts, its locale or the installed scripts, is for tests that use `started`.
+One process (this file, started before the first command) has imported everything and forks for each command.  Tests of
+how the interpreter starts, of its locale or of the installed scripts use `started`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _servers: list[subprocess.Popen[str]] = []
 
 
 def _variables(more: dict[str, str]) -> dict[str, str]:
-    """A command's environment: this test's home, and nothing else of the operator's."""
+    """A command's environment variables: the test's home, and nothing of the operator's."""
     return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **LOCALE, "COLUMNS": "80", **more}
 
 
 def started(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
-    """`inv …` or `fab …` from the installed script: an interpreter of its own."""
+    """Run `inv …` or `fab …` from the installed script, in its own interpreter."""
     words = [str(BIN / argv[0]), *argv[1:]]
     return subprocess.run(
         words,
@@ -50,7 +50,7 @@ def started(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
 
 
 def run(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
-    """`inv …` or `fab …` in `folder`, with variables of its own and nothing on standard input."""
+    """Run `inv …` or `fab …` in `folder`, with its own variables and empty standard input."""
     variables = _variables(more)
     assert not any(name.startswith("PYTHON") for name in more) and variables["LC_ALL"] == LOCALE["LC_ALL"], (
         "for `started`"
@@ -62,7 +62,7 @@ def run(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
 
 
 def _ask(request: dict[str, Any]) -> int:
-    """Have one command run; returns its exit code. Raises TimeoutError, and EOFError where the server dies."""
+    """Ask the server to run one command; returns its exit code. Raises TimeoutError, or EOFError if the server dies."""
     if not _servers:
         variables = {**os.environ, **LOCALE}
         server = subprocess.Popen(
@@ -89,7 +89,7 @@ def _ask(request: dict[str, Any]) -> int:
 
 
 def _end(server: subprocess.Popen[str]) -> None:
-    """End the server and what it runs."""
+    """End the server and the commands it runs."""
     if server in _servers:
         _servers.remove(server)
     with suppress(ProcessLookupError):
@@ -98,7 +98,7 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 
 def serve() -> Callable[[], object]:
-    """Fork for each request; returns in the child only, with what it is to call."""
+    """Fork for each request; returns only in the child, with the function to call."""
     sys.path.insert(0, str(PROJECT))
     import fabric.main
     import invoke.main

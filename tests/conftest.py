@@ -1,4 +1,4 @@
-"""For every test: the lab's run only when they are named, and each process of `pytest -n` keeps to a core."""
+"""For every test: the lab's tests run only when they are named, and each process of `pytest -n` uses one core."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import settings
 TESTS = Path(__file__).resolve().parent
 LAB = TESTS / "lab"
 
-settings.register_profile("kubefab", deadline=None)  # how long an example takes says how busy the machine is
+settings.register_profile("kubefab", deadline=None)  # an example's duration depends on how busy the machine is
 settings.load_profile("kubefab")
 
 
 def _named(config: pytest.Config) -> list[Path]:
-    """The files and folders that pytest is to collect."""
+    """The files and folders named on pytest's command line."""
     return [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
 
 
@@ -27,12 +27,12 @@ def _lab_is_left_out(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: two processes a core, as tests wait a third of their time, for a link that is silent or a command that is cut off."""
+    """`-n auto` means two processes per core: tests wait a third of their time, for silent connections and commands that are cut off."""
     return min(8, 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The simulation runs on one core (threads of one interpreter); two processes of `pytest -n 2` are not to choose the same one."""
+    """The simulation runs on one core (threads of one interpreter); two processes of `pytest -n 2` must not choose the same one."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -41,14 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def this_machine_is_no_node() -> Iterator[None]:
-    """What a test runs of a node's steps is for a simulated node, a container or a folder, whoever runs the tests."""
+    """Assert that no test changed this machine: steps are for simulated nodes, containers or folders, even if root runs the tests."""
     before = _of_a_node()
     yield
     assert _of_a_node() == before, "a test has run a node's steps on this machine"
 
 
 def _of_a_node() -> dict[Path, int]:
-    """What kubefab writes first on a node, where it is here, with the time of its last change in nanoseconds."""
+    """The files that kubefab writes first on a node and that exist here, with the time of their last change in nanoseconds."""
     from fabfile.nodes import keeping
 
     return {path: path.stat().st_mtime_ns for path in map(Path, (keeping.STATE, keeping.NOTE)) if path.exists()}
@@ -56,7 +56,7 @@ def _of_a_node() -> dict[Path, int]:
 
 @pytest.fixture(autouse=True)
 def no_secrets_of_others() -> Iterator[None]:
-    """Secrets that a test registers are its own: all tests' together, the filter would grow and grow."""
+    """Forget the secrets that a test registered: otherwise the filter would grow with every test."""
     from fabfile.text.masking import _masker
 
     before = {name: set(value) if isinstance(value, set) else value for name, value in vars(_masker).items()}
@@ -65,12 +65,12 @@ def no_secrets_of_others() -> Iterator[None]:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """A long text, a key perhaps that was made just now, is no part of a test's name: the processes would have other tests each."""
+    """Keep long texts out of test names: one may be a random key, and then each pytest process would have other names."""
     return argname if isinstance(val, str) and len(val) > 60 else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """`pytest` and `pytest tests` start nothing on real nodes: `pytest tests/lab` does."""
+    """`pytest` and `pytest tests` start nothing on real nodes; `pytest tests/lab` does."""
     return True if collection_path == LAB and _lab_is_left_out(config) else None
 
 

@@ -1,7 +1,7 @@
-"""One table for two worlds: faults that can be made on simulated nodes and on real ones, and what must come of them in both.
+"""One table for both kinds of nodes: faults that are possible on simulated and on real nodes, and the result required on both.
 
-Each starts from a healthy cluster from which w2 was taken off; the fault is made, bootstrap runs, the fault is mended,
-bootstrap runs again.  Where the worlds differ, the model in rehearsal/ is wrong.
+Each scenario starts from a healthy cluster without w2; the fault is made, bootstrap runs, the fault is fixed, bootstrap
+runs again.  If the two results differ, the model in rehearsal/ is wrong.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scenario:
-    """`fault` is the rehearsal's switch; `make` and `mend` are root shell lines on the real w2 (or words that the lab test knows).
+    """`fault` is the rehearsal's switch; `make` and `fix` are root shell lines on the real w2 (or words that the lab test knows).
 
-    `phase` is where w2 stops, "" where it gets through; `says` must be in what a person reads.  `purge`: w2 has no packages
-    yet.  `reset`: the remedy is a reset of w2, which is named as foreign.
+    `phase` is where w2 stops, "" if it does not stop; the output must contain `says`.  `purge`: w2 has no packages yet.
+    `reset`: the remedy is a reset of w2, which is named as foreign.
     """
 
     name: str
     fault: str
     make: str
-    mend: str
+    fix: str
     phase: str
     says: str
     purge: bool = False
@@ -32,7 +32,7 @@ class Scenario:
 
 _REJECT = "nft add table inet fault; nft 'add chain inet fault out {{ type filter hook output priority -5; }}'; nft add rule inet fault out {}"
 _ACCEPT = "nft delete table inet fault"
-# dpkg takes a POSIX lock, which flock(1) cannot; perl is in every Debian.
+# dpkg uses a POSIX lock, which flock(1) cannot take; every Debian has perl.
 _LOCK = (
     'perl -MFcntl -e \'open F, ">>/var/lib/dpkg/lock-frontend"; $l = pack("ssx4qqi", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die; '
     "sleep 9' >/dev/null 2>&1 &"

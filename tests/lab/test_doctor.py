@@ -1,4 +1,4 @@
-"""The doctor on real nodes: things are broken for real, found by their codes, mended, and no longer found. Then verify, the same way.
+"""The doctor on real nodes: things are broken for real, found by their codes, fixed, and no longer found. Then verify, the same way.
 
 What does not depend on each other is broken at once, in a round: one exam finds all of it, one more finds none of it.
 
@@ -86,11 +86,11 @@ def said(report: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Break:
-    """Something to break on `node`, how it is mended, and what the doctor must say of it."""
+    """Something to break on `node`, how it is fixed, and what the doctor must say of it."""
 
     node: str
     make: str
-    mend: str
+    fix: str
     finds: tuple[Find, ...] = ()
 
 
@@ -122,7 +122,7 @@ def run(node: str, script: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def broken(breaks: tuple[Break, ...]) -> Iterator[None]:
-    """All of them broken as long as the block lasts. Mending goes backwards, and on after one that fails."""
+    """All of them broken as long as the block lasts. Fixing goes backwards, and on after one that fails."""
     made: list[Break] = []
     try:
         for one in breaks:
@@ -131,8 +131,8 @@ def broken(breaks: tuple[Break, ...]) -> Iterator[None]:
             assert done.returncode == 0, f"{one.node}: {one.make}\n{done.stdout}{done.stderr}"
         yield
     finally:
-        mended = [(one, run(one.node, one.mend)) for one in reversed(made)]
-    assert not [f"{one.node}: {one.mend}: {done.stderr}" for one, done in mended if done.returncode], "all is mended"
+        fixed = [(one, run(one.node, one.fix)) for one in reversed(made)]
+    assert not [f"{one.node}: {one.fix}: {done.stderr}" for one, done in fixed if done.returncode], "all is fixed"
 
 
 # --- ways of breaking
@@ -313,7 +313,7 @@ ROUNDS = (
             pki("expired", certificate(-2, -1), Find("KF-CRT-EXPIRED", ERROR, ("cp1",), ("zz-expired.crt",))),
             pki("future", certificate(1, 300), Find("KF-CRT-FUTURE", ERROR, ("cp1",), ("zz-future.crt",))),
             pki("none", "nothing\n", Find("KF-CRT-UNREADABLE", WARNING, ("cp1",), ("zz-none.crt",))),
-            # last, and so mended first: apt-mark needs that lock
+            # last, and so fixed first: apt-mark needs that lock
             Break("w1", DPKG_LOCK, "kill $(cat /run/own-lock); rm /run/own-lock", (Find("KF-PKG-LOCK", WARNING, ("w1",), ("perl (pid",)),)),
         ),
     ),
@@ -436,7 +436,7 @@ def test_each_break_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Pat
     breaks = one.breaks
     if any("{key}" in b.make for b in breaks):
         key = lab.sh("w1", gpg_key("20250101T000000", "1d").replace("--export", "--armor --export")) + "\n"
-        breaks = tuple(Break(b.node, b.make.replace("{key}", key), b.mend, b.finds) for b in breaks)
+        breaks = tuple(Break(b.node, b.make.replace("{key}", key), b.fix, b.finds) for b in breaks)
     with broken(breaks):
         if one.until:
             lab.eventually("it shows", lambda: one.until and one.until(lab))
@@ -454,8 +454,8 @@ def test_a_path_with_a_smaller_mtu_than_its_interfaces(healthy: Lab) -> None:
     """One interface with a smaller MTU: the path to it swallows large packets, and flannel's MTU no longer fits."""
     lab = healthy
     # the last word: for ten minutes the kernel remembers the small path
-    mend = tuple(Break(name, "true", "ip route flush cache") for name in lab.names)
-    with broken((*mend, Break("w1", "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"))):
+    fix = tuple(Break(name, "true", "ip route flush cache") for name in lab.names)
+    with broken((*fix, Break("w1", "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"))):
         report = examine(lab)
     for found in (
         Find("KF-NET-MTU", WARNING, ("w1",), ("w1: 1400",)),

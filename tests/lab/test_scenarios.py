@@ -75,7 +75,7 @@ def test_on_real_nodes(healthy: Lab, scenario: Scenario) -> None:
         seen = done.output + "".join(str(e) for path in [max(lab.journals.glob("*.jsonl"))] for e in events(path))
         assert scenario.says in seen, str(done)
     finally:
-        carry_out(lab, scenario.mend)
+        carry_out(lab, scenario.fix)
     if scenario.reset:
         lab.run(*off, "--foreign", "w2")
     lab.bootstrap(**GRACE)

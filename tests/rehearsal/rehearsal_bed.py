@@ -1,4 +1,4 @@
-"""A test bed: our runner on simulated nodes, one call a command, with all that anybody could read of it kept."""
+"""A test bed: our runner on simulated nodes, one call for each command; it keeps everything that a person could read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REHEARSAL_RETENTION=0d
 
 @dataclass
 class Recorder:
-    """A reporter that keeps every line."""
+    """A reporter that records every line."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -54,7 +54,7 @@ class Recorder:
 
 @dataclass
 class Outcome:
-    """How one command went: the run's result, what was reported, and the simulation (its servers are down)."""
+    """The outcome of one command: the run's result, what was reported, and the simulation (its servers are stopped)."""
 
     result: RunResult
     recorder: Recorder
@@ -74,7 +74,7 @@ class Outcome:
 
 
 class Bed:
-    """One rehearsal environment in a folder of its own."""
+    """One rehearsal environment in its own folder."""
 
     def __init__(self, folder: Path, extra: str = "", systems: Mapping[str, str] | None = None) -> None:
         project = folder / "project"
@@ -94,7 +94,7 @@ class Bed:
         choices: Choices | None = None,
         hook: Callable[[Simulation, Run], None] | None = None,
     ) -> Outcome:
-        """One command. `hook` is called with simulation and run before it starts."""
+        """Run one command. `hook` is called with the simulation and the run before it starts."""
         with rehearsal.running(self.environment, workers=workers, faults=faults, systems=self.systems) as simulation:
             environment = simulation.environment
             recorder = Recorder()
@@ -121,12 +121,12 @@ class Bed:
         return self.run([phases.RESET], *faults, on=on, choices=choices)
 
     def facts(self, *faults: str) -> dict[str, NodeFacts]:
-        """Every node, observed and left as it is."""
+        """The facts of every node, without changing it."""
         with self._looking(*faults) as observer:
             return {node.name: observer.observe(node) for node in observer.environment.nodes}
 
     def examined(self) -> Report:
-        """What the doctor says of every node, without the ports between them."""
+        """The doctor's report on every node, without the ports between nodes."""
         with self._looking() as observer:
             nodes = observer.environment.nodes
             doctor = Doctor(observer.environment, observer.group, lambda text: None)
@@ -141,12 +141,12 @@ class Bed:
             yield observer
 
     def written(self) -> str:
-        """All that is kept on this machine for a person to read: journals and known_hosts."""
+        """The text of all files that a run keeps on this machine: journals and known_hosts."""
         files = [*sorted((self.environment.state / "journal").glob("*")), self.environment.state / "known_hosts"]
         return "".join(path.read_text() for path in files if path.exists())
 
 
 def inv(state: Path, *words: str) -> tuple[int, str]:
-    """Exit code and output of a command whose rehearsals are remembered in `state`."""
+    """Run a command with its state folder in `state`; returns exit code and output."""
     done = run("inv", *words, XDG_STATE_HOME=str(state), COLUMNS="120", KUBECONFIG=str(state / "kubeconfig"))
     return done.returncode, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Images by digest on simulated nodes: written from one cluster, held against the next."""
+"""Images by digest on simulated nodes: a lock file written from one cluster is checked on the next."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rehearsal_bed import Bed
 
 @pytest.fixture
 def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
-    """Clean nodes, and a lock file that was written from the cluster that they were."""
+    """Clean nodes, and a lock file written from the cluster that they were before."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     bed = Bed(tmp_path)
     assert set(bed.bootstrap().states.values()) == {"done"}
-    lock(bed).write_text("ghcr.io/not/ours:1 sha256:" + "0" * 64 + "\n")  # any pin has digests observed
+    lock(bed).write_text("ghcr.io/not/ours:1 sha256:" + "0" * 64 + "\n")  # any pin makes kubefab observe digests
     name(bed)
     found = digests.collect(recipe_for(bed.environment), "cp1", bed.facts())
     lock(bed).write_text(images.render(found.pins))
@@ -38,7 +38,7 @@ def name(bed: Bed) -> None:
 
 
 def repin(bed: Bed, image: str) -> str:
-    """Pin another digest for it, as if the tag had been pushed again; returns that."""
+    """Pin another digest for an image, as if its tag had been pushed again; returns the digest."""
     other = "sha256:" + "e" * 64
     text, count = re.subn(rf"^(\S*{image}:\S+) \S+$", rf"\1 {other}", lock(bed).read_text(), flags=re.M)
     assert count == 1

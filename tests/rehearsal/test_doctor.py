@@ -1,4 +1,4 @@
-"""The doctor's scripts on the model: its parsers read every answer, and each fault that it is to find shows in one."""
+"""The doctor's scripts on the model: its parsers accept every answer, and each fault that it must find is visible in one."""
 
 from __future__ import annotations
 

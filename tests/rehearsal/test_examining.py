@@ -1,4 +1,4 @@
-"""The doctor and verify, whole, on simulated machines: each fault that they are for is told by its code, and nothing when all is well."""
+"""Doctor and verify as a whole, on simulated machines: each of their faults is reported by its code; without faults nothing is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row a fault: what the operator sees, what was left intact, and what the next run does without it."""
+"""One row for each fault: what the operator sees, what stayed intact, and what the next run without it does."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rehearsal_bed import Bed, Outcome
 
 @dataclass(frozen=True)
 class Case:
-    """`failed`: node → (what the message says, what the remedy says), as expressions; `blocked`: who waits in vain.
+    """`failed`: node → (message, remedy), as regular expressions; `blocked`: the nodes that wait in vain.
 
-    `mend` nodes are reset before the next run, as the remedy says.  `intact` looks at the outcome of the run with the
-    fault; `notes` must be among what was reported on the way.
+    `resets`: the nodes that are reset before the next run, as the remedy says.  `intact` checks the outcome of the run with
+    the fault; the reported notes must contain `notes`.
     """
 
     switch: str
     failed: dict[str, tuple[str, str]] | None = None
     blocked: tuple[str, ...] = ()
-    mend: tuple[str, ...] = ()
+    resets: tuple[str, ...] = ()
     intact: Callable[[Bed, Outcome], bool] = lambda bed, outcome: True
     notes: str = ""
     output: str = ""
@@ -40,7 +40,7 @@ WORKERS = ("w1", "w2")
 
 
 def untouched(node: str) -> Callable[[Bed, Outcome], bool]:
-    """Nothing but looking was done there."""
+    """The node was only observed."""
     return lambda bed, outcome: {script for where, script in outcome.simulation.ran if where == node} <= {"observe"}
 
 
@@ -70,21 +70,21 @@ CASES = (
     Case(
         "w2:flannel-wrong-range",
         {"w2": (rf"{GAVE_UP}.*flannel\.1 has 10\.99\.\d+\.0, not in 10\.44\.0\.0/16", "N4.*fab -H w2 reset")},
-        mend=("w2",),
+        resets=("w2",),
         intact=others_ready("cp1", "w1"),
     ),
-    Case("cp1:flannel-wrong-range", {"cp1": (r"10\.99\.0\.0, not in 10\.44\.0\.0/16", "N4")}, WORKERS, mend=("all",)),
+    Case("cp1:flannel-wrong-range", {"cp1": (r"10\.99\.0\.0, not in 10\.44\.0\.0/16", "N4")}, WORKERS, resets=("all",)),
     Case(
         "w2:stale-cni0",
         {"w2": (r"cni0 exists already.*\(P2\)", "fab -H w2 reset --env rehearsal --foreign w2")},
-        mend=("w2",),
+        resets=("w2",),
         intact=untouched("w2"),
     ),
     Case(
         "cp1:stale-cni0",
         {"cp1": ("cni0 exists already", "fab -H cp1 reset --env rehearsal --foreign cp1")},
         WORKERS,
-        mend=("cp1",),
+        resets=("cp1",),
         intact=untouched("cp1"),
     ),
     Case("w2:apt-locked", notes=r"held by unattended-upgr \(pid \d+\)"),
@@ -169,7 +169,7 @@ def test_a_fault(bed: Bed, case: Case) -> None:
         assert re.search(case.output, error.output, re.S), error.output
     assert re.search(case.notes, "\n".join(outcome.recorder.lines), re.S)
     assert case.intact(bed, outcome)
-    for place in case.mend:
+    for place in case.resets:
         foreign = [name for name, (_, remedy) in wanted.items() if "--foreign" in remedy]
         assert not foreign or set(bed.reset(on=[place]).states.values()) == {"failed"}, "nobody knows whose they are"
         assert set(bed.reset(on=[place], foreign=foreign).states.values()) == {"done"}
@@ -179,7 +179,7 @@ def test_a_fault(bed: Bed, case: Case) -> None:
     assert all(facts["cp1"].node_ready(name) for name in facts)
     if wanted:
         assert bed.bootstrap().result.steps == 0
-    if case.mend:
+    if case.resets:
         assert set(bed.run([RESET]).states.values()) == {"done"}
         assert {name: residue(one) for name, one in bed.facts().items()} == {name: [] for name in facts}
 
@@ -189,7 +189,7 @@ def test_a_cloned_image_is_refused_before_it_joins(bed: Bed, fault: str) -> None
     outcome = bed.bootstrap(f"w2:{fault}")
     assert len(outcome.failed) == 1, outcome.states
     name, error = next(iter(outcome.failed.items()))
-    other = {"w1": "w2", "w2": "w1"}[name]  # whoever shows the identity first keeps it
+    other = {"w1": "w2", "w2": "w1"}[name]  # the node that shows the identity first keeps it
     assert re.search(rf"has the same (machine-id|hostname) as {other}", error.message)
     assert outcome.states[other] == outcome.states["cp1"] == "done"
     assert untouched(name)(bed, outcome)

@@ -1,4 +1,4 @@
-"""Bootstrap, look, and reset on simulated nodes, without faults."""
+"""Bootstrap, observe and reset on simulated nodes, without faults."""
 
 from __future__ import annotations
 
@@ -147,8 +147,8 @@ def test_metrics_survive_their_pods_but_not_a_reset(bed: Bed) -> None:
     def taken_away(simulation: Simulation, run: Run) -> None:
         simulation.hosts["cp1"].remove(folder)
 
-    mended = bed.run(hook=taken_away)
-    assert set(mended.states.values()) == {"done"}
-    assert mended.simulation.hosts["cp1"].exists(folder)
+    fixed = bed.run(hook=taken_away)
+    assert set(fixed.states.values()) == {"done"}
+    assert fixed.simulation.hosts["cp1"].exists(folder)
     assert bed.bootstrap().result.steps == 0
     assert not bed.reset().simulation.hosts["cp1"].exists(folder)

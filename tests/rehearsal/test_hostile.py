@@ -1,4 +1,4 @@
-"""A node that lies: nothing of what it says runs anywhere, nothing hangs, the other nodes' rows are right, and the terminal stays ours."""
+"""A node that lies: its words run nowhere, nothing hangs, the other nodes' rows are right, and it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rehearsal.hostile import CANARY, KINDS
 from rehearsal.simulation import Simulation
 from rehearsal_bed import INVENTORY
 
-# Each of the first kind is refused by itself; the others are left out or shown, so that they can all lie at the same time.
+# A lie in one of REFUSED stops the node, so each is tried alone; the others are left out or shown, so all lie at the same time.
 REFUSED = ("os.ID", "host.hostname", "host.machine_id", "host.now", "links.ifname", "links.local", "packages", "rules")
 SHOWN = "os.PRETTY_NAME+host.kernel+host.cgroup+swap+fstab+sysctl+resolver+units+files+traces+mounts+processes+images+kubeconfigs+identity+etcd+others+undo"
 OF_THE_DOCTOR = (
@@ -45,7 +45,7 @@ RUNNING, RUN = rehearsal.running, Simulation._run
 
 
 class Stage:
-    """A rehearsal for the real commands, in this process, with every script that was sent."""
+    """A rehearsal for the real commands, in this process; it records every script that was sent."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class Stage:
         patch.setattr(Simulation, "_run", noted)
 
     def do(self, task: Any, **options: Any) -> int:
-        """One command; its exit code."""
+        """Run one command; returns its exit code."""
         try:
             task.body(_Context(), **options)
         except Exit as ended:
@@ -84,20 +84,20 @@ PHASES = {task.name: task for task in TASKS}
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """With a healthy cluster on it, made by honest nodes."""
+    """A stage with a healthy cluster, made by honest nodes."""
     with pytest.MonkeyPatch.context() as patch:
         made = Stage(tmp_path_factory.mktemp("stage"), patch)
         assert made.do(CLUSTER["bootstrap"]) == 0
         yield made
 
 
-def harmless(stage: Stage, liar: str, told: str) -> None:
-    """Nothing that the liar said is in a script for another node; nothing on the screen acts."""
+def harmless(stage: Stage, liar: str, shown: str) -> None:
+    """Assert that no script for another node contains the liar's words, and that the screen shows no control characters."""
     for node, text in stage.sent:
         assert node == liar or CANARY not in text, (node, text[:400])
     stage.sent.clear()
-    assert "Traceback" not in told
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ud800-\udfff]", told)
+    assert "Traceback" not in shown
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ud800-\udfff]", shown)
 
 
 CASES = [
@@ -141,16 +141,16 @@ def _states(row: dict[str, Any]) -> list[str]:
 def test_every_command_that_reads(stage: Stage, fault: str, capsys: Any) -> None:
     liar = "cp1" if fault.endswith("nodes") else "w1"
     stage.faults = (f"{liar}:{fault}",)
-    told = ""
+    shown = ""
     for name, options in (
         ("status", {}), ("plan", {"observe": True, "commands": True}), ("plan", {"observe": True, "json": True}), ("doctor", {"matrix": True}),
         ("verify", {}), ("digests", {}), ("info", {}), ("history", {}), ("report", {}), ("kubeconfig", {"file": "/nowhere/at/all"}),
     ):  # fmt: skip
         code = stage.do(CLUSTER[name], **options)
         out, err = capsys.readouterr()
-        told = out + err
-        harmless(stage, liar, told)
-        assert code in (0, 1), (name, told)
+        shown = out + err
+        harmless(stage, liar, shown)
+        assert code in (0, 1), (name, shown)
 
 
 @pytest.mark.parametrize("fault", ["hostile-endless", "hostile-silent"])
@@ -179,7 +179,7 @@ def test_a_node_that_never_answers_loses_only_its_own_row(
 def test_bootstrap_and_reset_finish_beside_a_lying_node(
     liar: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """On fresh machines: the liar is refused by name, and all others finish."""
+    """On fresh machines: the lying node is refused by name, and all others finish."""
     stage = Stage(tmp_path, monkeypatch)
     stage.faults = (f"{liar}:{fault}",)
     code = stage.do(CLUSTER["bootstrap"])

@@ -1,4 +1,4 @@
-"""Own only what is ours: what is found on a machine is somebody's until it is proved to be this cluster's."""
+"""Change only what is ours: what is on a machine belongs to others until it is proved to be this cluster's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DESTRUCTIVE = {
 
 
 def changed(**changes: Change) -> Callable[[Simulation, Run], None]:
-    """A hook that does something to machines before the command begins."""
+    """A hook that changes machines before the command begins."""
 
     def arrange(simulation: Simulation, run: Run) -> None:
         for name, change in changes.items():
@@ -61,7 +61,7 @@ def nothing_taken(outcome: Outcome) -> None:
 
 
 def printed(outcome: Outcome, node: str, line: str) -> None:
-    """Run on the model what a message told a person to type there."""
+    """Run on the model the command that a message asks a person to type on that node."""
     simulation = outcome.simulation
     machine = Machine(
         simulation.hosts[node],
@@ -71,7 +71,7 @@ def printed(outcome: Outcome, node: str, line: str) -> None:
         0,
         lambda: simulation._latest,
     )
-    code, output = shell.run(machine, script.render("told", (line,)))
+    code, output = shell.run(machine, script.render("typed", (line,)))
     assert code == 0, output
 
 
@@ -137,14 +137,14 @@ def test_a_lost_etcd_disk_changes_no_node_and_recovers_when_restored(bed: Bed, l
         assert lost.simulation.hosts["cp1"].active("kubelet") == (lose is unplugged), (
             "the kubelet is not started over an empty etcd"
         )
-    told = re.search(r"`(systemctl stop kubelet[^`]*)`", lost.failed["cp1"].remedy)
-    assert told
+    match = re.search(r"`(systemctl stop kubelet[^`]*)`", lost.failed["cp1"].remedy)
+    assert match
 
     def put_back(host: Host) -> None:
         host.files.pop(DATABASE, None)
         host.write(DATABASE, kept, "600")
 
-    printed(lost, "cp1", told[1])
+    printed(lost, "cp1", match[1])
     stopped = {pod.name: pod.running for pod in lost.simulation.hosts["cp1"].pods}
     assert not any(stopped.values())
 
@@ -233,7 +233,7 @@ def test_a_clone_does_not_remove_the_original_node(bed: Bed) -> None:
     assert set(outcome.simulation.cluster.members) == {"cp1", "w2"}, "its own Node went, whatever it calls itself now"
 
 
-# --- what the operator's side knows
+# --- the operator's record
 
 
 def test_without_the_record_a_run_works_and_writes_it_again(bed: Bed) -> None:
@@ -268,10 +268,10 @@ def test_a_recreated_cluster_is_adopted_only_with_consent(bed: Bed) -> None:
     healthy(bed)
     record.write_text(old)
     refused = bed.bootstrap()
-    told = re.search(r"--adopt (\S+?)`", refused.failed["cp1"].remedy)
-    assert told and told[1] in refused.failed["cp1"].message
+    match = re.search(r"--adopt (\S+?)`", refused.failed["cp1"].remedy)
+    assert match and match[1] in refused.failed["cp1"].message
     nothing_taken(refused)
-    assert set(bed.run(phases.BOOTSTRAP, choices=Choices(adopt=told[1])).states.values()) == {"done"}
+    assert set(bed.run(phases.BOOTSTRAP, choices=Choices(adopt=match[1])).states.values()) == {"done"}
     assert bed.bootstrap().result.steps == 0
 
 

@@ -1,4 +1,4 @@
-"""`inv cluster.info --token` and `--reveal`: asked of the cluster, over SSH, as a person types it."""
+"""`inv cluster.info --token` and `--reveal`: they ask the cluster over SSH, as a person types them."""
 
 from __future__ import annotations
 

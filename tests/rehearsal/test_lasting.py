@@ -1,4 +1,4 @@
-"""A setting that cannot change is edited on a living cluster: nothing is touched, every command says so, and each printed way works."""
+"""A lasting setting is edited under a living cluster: nothing changes, every command reports it, and each printed remedy works."""
 
 from __future__ import annotations
 

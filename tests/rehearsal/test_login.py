@@ -1,4 +1,4 @@
-"""InfluxDB's login and RETENTION on simulated nodes: made once, asked for, never written down; what was there before is kept."""
+"""InfluxDB's login and RETENTION on simulated nodes: created once, required, never written locally; earlier metrics are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def passwords(cluster: Cluster) -> dict[str, str]:
 
 
 def typed(bed: Bed, *lines: str) -> tuple[list[tuple[int, str]], Outcome]:
-    """What root's shell on the control plane answers to each line, and the run of the add-ons that follows."""
+    """Type each line into root's shell on the control plane, then run the add-ons; returns the outcomes."""
     said: list[tuple[int, str]] = []
 
     def type_them(simulation: Simulation, run: Run) -> None:
@@ -53,25 +53,25 @@ def test_a_login_is_created_once_and_enforced(bed: Bed) -> None:
 
 def test_a_wrong_login_is_refused_and_a_new_pod_reads_the_secret_again(bed: Bed) -> None:
     bed.bootstrap()
-    (changed, refused), mended = typed(
+    (changed, refused), fixed = typed(
         bed, f'{INFLUX} "SET PASSWORD FOR \\"kubefab\\" = \'other\'"', f"{INFLUX} '{DEFAULT}'"
     )
     assert changed[0] == 0
     assert refused == (1, "ERR: authorization failed\n")
-    assert done(mended) and "recreate the influxdb and telegraf pods (A5)" in "\n".join(mended.recorder.lines)
-    assert mended.simulation.cluster.influx.users == passwords(mended.simulation.cluster)
+    assert done(fixed) and "recreate the influxdb and telegraf pods (A5)" in "\n".join(fixed.recorder.lines)
+    assert fixed.simulation.cluster.influx.users == passwords(fixed.simulation.cluster)
 
 
 def test_a_deleted_secret_is_created_again(bed: Bed) -> None:
     before = passwords(bed.bootstrap().simulation.cluster)
     gone = "kubectl -n monitoring delete secret influxdb-login"
-    _, mended = typed(
+    _, fixed = typed(
         bed, gone, "kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false"
     )
-    assert done(mended)
-    after = passwords(mended.simulation.cluster)
+    assert done(fixed)
+    after = passwords(fixed.simulation.cluster)
     assert set(after) == set(before) and not set(after.values()) & set(before.values())
-    assert mended.simulation.cluster.influx.users == after
+    assert fixed.simulation.cluster.influx.users == after
     assert bed.facts()["cp1"].reporting == {"cp1", "w1", "w2"}
 
 
@@ -96,9 +96,9 @@ def test_a_cluster_without_a_login_gets_one_and_keeps_its_metrics(bed: Bed, tmp_
 
 def test_a_recreated_namespace_gets_the_old_metrics(bed: Bed) -> None:
     bed.bootstrap()
-    _, mended = typed(bed, "kubectl delete namespace monitoring")
-    assert done(mended)
-    assert mended.simulation.cluster.objects["PersistentVolume//kubefab-influxdb"]["spec"]["local"] == {
+    _, fixed = typed(bed, "kubectl delete namespace monitoring")
+    assert done(fixed)
+    assert fixed.simulation.cluster.objects["PersistentVolume//kubefab-influxdb"]["spec"]["local"] == {
         "path": "/var/lib/kubefab/influxdb"
     }
     assert bed.facts()["cp1"].reporting == {"cp1", "w1", "w2"}

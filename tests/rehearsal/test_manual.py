@@ -1,4 +1,4 @@
-"""The manual's own commands, in its order, on the model: digest I1 to X1. They are gone from the world; here they work."""
+"""The manual's own commands, in its order, on the model: digest I1 to X1. Their downloads no longer exist; on the model they work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ INFLUX = (
 
 
 class Pair:
-    """A master and a slave."""
+    """The manual's master and slave."""
 
     def __init__(self) -> None:
         self.hosts = {

@@ -1,4 +1,4 @@
-"""The 1.5 recipe from start to end on simulated machines of 2017, and the manual's branches, each by its fault."""
+"""The 1.5 recipe from start to end on simulated machines of 2017, and each of the manual's branches by its fault."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
 
 
 def all_done(bed: Bed, *faults: str) -> list[str]:
-    """Bootstrap; every node done. What was reported."""
+    """Bootstrap and assert that every node is done; returns what was reported."""
     outcome = bed.bootstrap(*faults)
     assert outcome.states == {"cp1": "done", "w1": "done", "w2": "done"}, outcome.recorder.lines
     return outcome.recorder.lines
@@ -184,15 +184,15 @@ def test_other_systems_are_refused_with_what_is_supported(bed: Bed) -> None:
 
 def test_a_machine_of_2017(bed: Bed) -> None:
     with rehearsal.running(bed.environment) as simulation:
-        assert all(host2017.old(host) for host in simulation.hosts.values())
+        assert all(host2017.is_xenial(host) for host in simulation.hosts.values())
 
 
 def test_the_doctor_finds_nothing_wrong_with_it(bed: Bed) -> None:
-    """Neither before nor after: 1.5 has marks, residue and cgroups of its own."""
+    """Neither before nor after bootstrap: 1.5 has its own marks, residue and cgroups."""
 
-    def told() -> list[str]:
+    def codes() -> list[str]:
         return [f"{finding.code} {finding.evidence}" for finding in bed.examined().findings]
 
-    assert told() == []
+    assert codes() == []
     all_done(bed)
-    assert told() == []
+    assert codes() == []

@@ -1,4 +1,4 @@
-"""Every command line that any phase can yield is known to the model: one that is not fails loudly, here first."""
+"""The model knows every command line that a phase can yield: an unknown one fails here first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOKEN = "abcdef.0123456789abcdef"
 
 @dataclass
 class World:
-    """Machines and cluster at one stage; each look gets a copy of its own."""
+    """Machines and cluster at one stage; each use gets its own copy."""
 
     environment: Environment
     hosts: dict[str, Host]
@@ -108,7 +108,7 @@ def actions(
 
 
 def scripts(action: Action) -> Iterator[tuple[bool, str]]:
-    """(runs on the control plane, script) of all that the runner would send for an action."""
+    """(runs on the control plane, script) for each script that the runner would send for an action."""
     if isinstance(action, Step):
         yield bool(action.on), script.render(action.id, action.commands, action.files)
     elif isinstance(action, Wait):

@@ -1,4 +1,4 @@
-"""What holds for any cluster and any faults: tried on clusters and faults that Hypothesis makes up."""
+"""Rules for any cluster and any faults, tried on clusters and faults that Hypothesis generates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fabfile import phases
 from fabfile.phases.reset import residue
 from rehearsal_bed import Bed, Outcome
 
-# Faults by what they do to a bootstrap; those of the control plane block the workers.
+# Faults by their effect on a bootstrap; faults of the control plane block the workers.
 HARMLESS = ("apt-locked=90", "swap-on", "wrong-nic", "reboot-needed")
 FATAL = (
     "packages-down",
@@ -45,7 +45,7 @@ def fresh_bed(extra: str = "") -> Iterator[Bed]:
 
 @st.composite
 def clusters(draw: st.DrawFn) -> tuple[int, dict[str, str]]:
-    """(workers, node → fault), at most one fault a node."""
+    """(workers, node → fault), with at most one fault for each node."""
     workers = draw(st.integers(1, 5))
     chosen = {f"w{n}": draw(st.sampled_from(["", "", *HARMLESS, *FATAL, *WORKER_FATAL])) for n in range(1, workers + 1)}
     chosen["cp1"] = draw(st.sampled_from(["", "", *HARMLESS, *HARMLESS_CONTROL, *FATAL, *FATAL_CONTROL]))
@@ -57,7 +57,7 @@ def fatal(fault: str) -> bool:
 
 
 def private(outcome: Outcome, words: list[str]) -> None:
-    """No secret in what was reported, journalled, or left in files that others may read."""
+    """Assert that no secret was reported, journalled, or left in files that others may read."""
     for word in words:
         assert word not in "\n".join(outcome.recorder.lines)
         for host in outcome.simulation.hosts.values():
@@ -77,13 +77,13 @@ def test_any_faults_on_any_cluster(cluster: tuple[int, dict[str, str]]) -> None:
         names = {"cp1", *(f"w{n}" for n in range(1, workers + 1))}
         if "cp1" in expected:
             assert "cp1" in first.failed
-            # a worker whose trouble only a join would show waits in vain, like the healthy ones
+            # a worker whose fault only shows in join waits in vain, like the healthy workers
             early = {name for name in expected if faults[name] in FATAL}
             assert set(first.failed) == early | {"cp1"}
             assert first.blocked == names - early - {"cp1"}
         else:
             assert set(first.failed) == expected, {n: e.message for n, e in first.failed.items()}
-            # without any worker that got in, the add-ons have no place to run
+            # if no worker joined, the add-ons have no node to run on
             members = {name for name in names - {"cp1"} if faults.get(name, "") in ("", "udp-blocked", *HARMLESS)}
             assert first.blocked == (set() if members else {"cp1"})
         assert all(error.message.startswith(name) and error.remedy for name, error in first.failed.items())
@@ -105,7 +105,7 @@ def test_any_faults_on_any_cluster(cluster: tuple[int, dict[str, str]]) -> None:
 )
 @given(clusters(), st.integers(1, 60))
 def test_reset_after_any_interrupted_run_ends_clean(cluster: tuple[int, dict[str, str]], stop_after: int) -> None:
-    """A run with faults, stopped after some scripts, then reset: nothing of a cluster is left, and swap is as it was."""
+    """A run with faults is stopped after some scripts, then reset: nothing of a cluster is left, and swap is restored."""
     workers, faults = cluster
     with fresh_bed() as bed:
         swaps = {name for name, fault in faults.items() if fault == "swap-on"}
@@ -119,7 +119,7 @@ def test_reset_after_any_interrupted_run_ends_clean(cluster: tuple[int, dict[str
 
 
 def stopped_run(bed: Bed, after: int, *faults: str, workers: int) -> Outcome:
-    """A bootstrap that is stopped, as by Ctrl-C, once so many scripts ran."""
+    """A bootstrap that is stopped, as by Ctrl-C, after that many scripts."""
     from fabfile.run.pipelines import Run
     from rehearsal.simulation import Simulation
 

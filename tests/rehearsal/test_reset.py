@@ -1,4 +1,4 @@
-"""Resets of some nodes of a living cluster: budgets hold, dead kubelets cost nothing, and every printed command is run where it is printed."""
+"""Resets of some nodes of a living cluster: budgets are kept, dead kubelets cause no wait, and each printed command is run in that state."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def budget(minimum: int) -> dict[str, Any]:
 
 
 def changed(bed: Bed, change: Callable[[Simulation], None]) -> None:
-    """Somebody works on the cluster between two commands."""
+    """Another person changes the cluster between two commands."""
     with rehearsal.running(bed.environment) as simulation:
         change(simulation)
 
 
 def shop(bed: Bed, minimum: int) -> str:
-    """One pod of somebody's on one worker, with a budget; which worker."""
+    """Put another person's pod with a budget on one worker; returns the worker."""
 
     def change(simulation: Simulation) -> None:
         now = max(host.clock for host in simulation.hosts.values())
@@ -124,7 +124,7 @@ def rehearsal_nodes(bed: Bed, on: list[str]) -> tuple[Any, ...]:
 
 
 def test_after_a_nodes_reset_bootstrap_joins_it_again(bed: Bed) -> None:
-    """What every hint says: `fab -H NODE reset`, then `inv cluster.bootstrap`."""
+    """As every hint says: `fab -H NODE reset`, then `inv cluster.bootstrap`."""
     bed.bootstrap()
     assert bed.reset(on=["w1"]).states == {"w1": "done"}
     assert set(bed.bootstrap().states.values()) == {"done"}
@@ -148,11 +148,11 @@ def test_the_clusters_contents_are_shown_before_a_reset(
     shop(bed, minimum=1)
     changed(bed, lambda simulation: [simulation.cluster.apply(one, 0.0) for one in volume()] and None)
     whole_reset(bed, monkeypatch)
-    told = capsys.readouterr().out
-    assert "1 namespace: shop" in told and "1 pod that is neither Kubernetes' nor kubefab's: shop/web-" in " ".join(
-        told.split()
+    shown = capsys.readouterr().out
+    assert "1 namespace: shop" in shown and "1 pod that is neither Kubernetes' nor kubefab's: shop/web-" in " ".join(
+        shown.split()
     )
-    assert "1 PersistentVolume: pv-1" in told and "1 PersistentVolumeClaim: shop/data" in told
+    assert "1 PersistentVolume: pv-1" in shown and "1 PersistentVolumeClaim: shop/data" in shown
     whole_reset(bed, monkeypatch)
     assert "what runs in rehearsal is not known: the API on cp1 does not answer" in " ".join(
         capsys.readouterr().out.split()
@@ -174,7 +174,7 @@ def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["cp1", "w1"])
 def test_a_bridge_of_another_range_can_be_deleted_without_a_reset(bed: Bed, name: str) -> None:
-    """What the hint says first: `ip link delete cni0` on this node, then the same command."""
+    """As the hint says first: `ip link delete cni0` on this node, then the same command."""
     bed.bootstrap()
 
     def change(simulation: Simulation) -> None:

@@ -1,4 +1,4 @@
-"""What was there before comes back: the operator's kubeconfig, and the files of a machine that was in use."""
+"""Reset restores what was there before: the operator's kubeconfig, and the files of a machine that was in use."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ REGISTRY = 'REHEARSAL_REGISTRY="registry.example:5000"\nREHEARSAL_REGISTRY_USER=
 
 
 def furnish(host: Host, chosen: Iterable[str], packages: Mapping[str, str], held: Sequence[str] = ()) -> None:
-    """Make a new machine one that was in use."""
+    """Turn a new machine into one that was in use."""
     for path in chosen:
         host.write(path, FILES[path], "640" if path == "/etc/containerd/config.toml" else "644")
     host.packages.update(packages)
@@ -89,7 +89,7 @@ def furnish(host: Host, chosen: Iterable[str], packages: Mapping[str, str], held
 
 
 def picture(host: Host) -> dict[str, object]:
-    """All that somebody could have set on a machine."""
+    """Everything that an administrator could have set on a machine."""
     files = {
         path: (file.text, file.mode)
         for path, file in host.files.items()
@@ -141,7 +141,7 @@ def test_reset_restores_everything_that_was_on_a_machine(
         outcome = purge(bed)
         assert set(outcome.states.values()) == {"done"}, outcome.failed
         after = picture(outcome.simulation.hosts["w1"])
-        # apt may bring a newer version of a package that was there: it cannot go back
+        # apt may have upgraded a package that was there: reset cannot undo that
         assert set(after.pop("packages")) == set(before.pop("packages")) | {"iptables"}  # type: ignore[call-overload]
         assert after == before
 
@@ -221,7 +221,7 @@ def test_reset_empties_influxdbs_own_disk(bed: Bed) -> None:
 
 
 def test_reset_restores_selinux_and_leaves_no_rpmsave(bed: Bed) -> None:
-    """The same on EL: SELinux's file says enforcing again, and no .rpmsave of ours is left beside what was there."""
+    """The same on EL: SELinux's file says enforcing again, and no .rpmsave of ours is left beside the original files."""
     bed.systems = {"w1": "dnf"}
     with rehearsal.running(bed.environment, workers=1, systems=bed.systems) as simulation:
         host = simulation.hosts["w1"]

@@ -1,4 +1,4 @@
-"""The shared scenarios on simulated nodes; tests/lab/test_scenarios.py has them on real ones."""
+"""The shared scenarios on simulated nodes; tests/lab/test_scenarios.py runs them on real ones."""
 
 from __future__ import annotations
 

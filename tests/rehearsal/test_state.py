@@ -1,4 +1,4 @@
-"""What is remembered between commands, and that a kill at any moment spoils nothing."""
+"""What is remembered between commands; a kill at any moment damages nothing."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_newcomers_tour(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scripts", [3, 30, 70], ids="after {} scripts".format)
 def test_after_a_kill_at_any_moment_the_next_run_continues(tmp_path: Path, scripts: int) -> None:
-    """Each script that a machine ran is one line of what the rehearsal remembers."""
+    """Each script that a machine ran is one line of the rehearsal's state file."""
     words = ("cluster.bootstrap", "--env", "rehearsal", "--workers", "6")
     with subprocess.Popen(
         [sys.executable, "-m", "invoke", *words],

@@ -44,8 +44,10 @@ class Bench:
         self.key_file.write_text(private_text(seed))
         self.key_file.chmod(0o600)
         self.farm = Farm()
-        self.told: list[tuple[str, str]] = []
-        self.known = KnownHosts(folder / "known_hosts", lambda host, fingerprint: self.told.append((host, fingerprint)))
+        self.new_keys: list[tuple[str, str]] = []
+        self.known = KnownHosts(
+            folder / "known_hosts", lambda host, fingerprint: self.new_keys.append((host, fingerprint))
+        )
         self.settings = Settings(simulated=True, connect_timeout=5.0)
 
     def serve(
@@ -88,7 +90,7 @@ def test_a_new_host_key_is_reported_once_and_stored_privately(bench: Bench) -> N
     for _ in range(2):
         with bench.connect(node) as connection:
             connection.root(SCRIPT, 10)
-    assert bench.told == [(f"[127.0.0.1]:{node.port}", str(endpoint.host_key.fingerprint))]
+    assert bench.new_keys == [(f"[127.0.0.1]:{node.port}", str(endpoint.host_key.fingerprint))]
     assert bench.known.path.stat().st_mode & 0o777 == 0o600
     again = KnownHosts(bench.known.path)
     again.check(f"[127.0.0.1]:{node.port}", endpoint.host_key)
@@ -111,10 +113,10 @@ def test_the_client_asks_for_the_key_type_in_known_hosts(bench: Bench) -> None:
     rsa = paramiko.RSAKey.generate(1024)
     endpoint.more_keys = (rsa,)
     bench.known.path.write_text(f"[127.0.0.1]:{node.port} ssh-rsa {rsa.get_base64()}\n")
-    bench.known = KnownHosts(bench.known.path, lambda host, fingerprint: bench.told.append((host, fingerprint)))
+    bench.known = KnownHosts(bench.known.path, lambda host, fingerprint: bench.new_keys.append((host, fingerprint)))
     with bench.connect(node) as connection:
         assert connection.root(SCRIPT, 10)[0] == 0
-    assert bench.told == []
+    assert bench.new_keys == []
 
 
 @pytest.mark.parametrize("kind", ["hashed", "pattern", "revoked", "authority"])
@@ -158,7 +160,7 @@ def test_the_host_key_of_every_proxyjump_hop_is_checked(bench: Bench, home: Path
     (first, second), target, node = behind(bench, home, "ProxyJump b1,b2")
     group = NodeGroup(bench.environment(node), [node, replace(node, name="w2")], bench.known)
     assert group.of(node).root(SCRIPT, 10)[0] == 0
-    assert [host for host, _ in bench.told] == [f"[127.0.0.1]:{end.port}" for end in (first, second, target)], (
+    assert [host for host, _ in bench.new_keys] == [f"[127.0.0.1]:{end.port}" for end in (first, second, target)], (
         "visited in the order of ssh_config(5)"
     )
     assert [len(end.links) for end in (first, second)] == [1, 1], "and shared by all nodes"
@@ -208,7 +210,7 @@ def test_through_proxycommand_the_host_key_is_still_checked(bench: Bench, home: 
     (_, _), target, node = behind(bench, home, f"ProxyCommand {shlex.quote(sys.executable)} {relay} %h %p && true")
     with bench.connect(node) as connection:
         assert connection.root(SCRIPT, 10)[0] == 0
-    assert len(bench.told) == 1
+    assert len(bench.new_keys) == 1
     target.host_key = key_from(new_key_seed())
     with pytest.raises(Unreachable, match="host key has CHANGED"):
         bench.connect(node).root(SCRIPT, 10)
@@ -442,7 +444,7 @@ def test_forty_nodes_at_once(bench: Bench) -> None:
         answers = list(pool.map(lambda node: group.of(node).root(SCRIPT, 30), nodes))
     group.close()
     assert answers == [(0, b"%d" % n) for n in range(40)]
-    assert len(bench.told) == 40
+    assert len(bench.new_keys) == 40
 
 
 def test_through_a_bastion(bench: Bench) -> None:

@@ -49,9 +49,9 @@ def test_the_summary_fits_80_columns_and_has_counts() -> None:
     many = "".join(f"Pod|shop|web-{n}-with-a-long-name-of-its-own|web||\n" for n in range(40)) + THEIRS + OURS
     found = parse(many)
     assert found
-    told = list(lines(ENV, found, ("w9",)))
-    text = "\n".join(told)
-    assert max(map(len, told)) <= 80
+    shown = list(lines(ENV, found, ("w9",)))
+    text = "\n".join(shown)
+    assert max(map(len, shown)) <= 80
     assert "44 pods that are neither Kubernetes' nor kubefab's" in " ".join(text.split()) and "and 41 more" in text
     assert (
         "1 PersistentVolume: pv-1" in text

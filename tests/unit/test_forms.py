@@ -320,6 +320,6 @@ def test_ordinary_text_in_any_language_stays() -> None:
 
 @given(st.text(), st.integers(2, 200))
 def test_a_line_stays_one_line_of_limited_length(text: str, limit: int) -> None:
-    told = line(text, limit)
-    assert "\n" not in told
-    assert len(told) <= limit
+    shown = line(text, limit)
+    assert "\n" not in shown
+    assert len(shown) <= limit

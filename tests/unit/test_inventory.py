@@ -428,16 +428,16 @@ def test_a_password_that_is_too_short_to_be_masked_is_refused(project: Callable[
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"), [(0o600, False), (0o644, True), (0o640, True), (0o666, True), (0o400, False)]
+    ("mode", "reported"), [(0o600, False), (0o644, True), (0o640, True), (0o666, True), (0o400, False)]
 )
 def test_a_secrets_file_that_others_can_read_is_reported_once(
-    project: Callable[..., Path], mode: int, told: bool
+    project: Callable[..., Path], mode: int, reported: bool
 ) -> None:
     folder = project(GOOD, hosts__local__env=FORMS.format("long-enough") + "A_TOKEN=abcdef.0123456789abcdef\n")
     (folder / "hosts.local.env").chmod(mode)
     remarks = read("a", project=folder, variables={}).remarks
-    assert len(remarks) == told
-    if told:
+    assert len(remarks) == reported
+    if reported:
         assert (
             f"chmod 600 {folder / 'hosts.local.env'}" in remarks[0]
             and f"mode {mode:04o}" in remarks[0]
@@ -490,6 +490,6 @@ def test_a_machine_in_two_environments_is_reported(tmp_path: Path, monkeypatch: 
         "PROD_CONTROL_PLANE=203.0.113.1 private=10.0.0.1\nPROD_WORKER_1=10.0.0.2\n"
         "STAGING_CONTROL_PLANE=10.0.0.9\nSTAGING_WORKER_1=10.0.0.1\nSTAGING_WORKER_2=10.0.0.8\n"
     )
-    (told,) = read("staging", project=tmp_path, variables={}).remarks
-    assert told.startswith("w1 (10.0.0.1) is PROD_CONTROL_PLANE as well (hosts.env:1)")
+    (remark,) = read("staging", project=tmp_path, variables={}).remarks
+    assert remark.startswith("w1 (10.0.0.1) is PROD_CONTROL_PLANE as well (hosts.env:1)")
     assert len(read("prod", project=tmp_path, variables={}).remarks) == 1

@@ -107,8 +107,8 @@ def rows(labels: dict[str, str], *budgets: tuple[str, dict[str, Any]]) -> str:
     ],
 )  # fmt: skip
 def test_drains_output_is_parsed(output: str, seen: str | None) -> None:
-    told = undrained(output)
-    assert told is None if seen is None else told and seen in told
+    reason = undrained(output)
+    assert reason is None if seen is None else reason and seen in reason
 
 
 def test_only_drains_own_last_line_counts_as_drained() -> None:

@@ -287,8 +287,8 @@ def test_influxdbs_login_is_given_only_to_influxdb_and_telegraf() -> None:
 def test_no_password_is_an_argument() -> None:
     (first,) = one("monitoring", "Deployment")["spec"]["template"]["spec"]["initContainers"]
     script = first["args"][0]
-    told = [line for line in script.splitlines() if "PASSWORD" in line]
-    assert told and all(line.strip().startswith("printf ") and "| influx" in line for line in told), (
+    passwords = [line for line in script.splitlines() if "PASSWORD" in line]
+    assert passwords and all(line.strip().startswith("printf ") and "| influx" in line for line in passwords), (
         "printf is the shell's own"
     )
     assert "-execute" not in script and "-password" not in script

@@ -244,9 +244,9 @@ def test_containerds_data_folder_is_not_moved_silently(found: dict[str, str], se
     assert (made[0].id if isinstance(made[0], Stop) else "") == stop
     if stop == "install.containerd-root" and not setting:
         assert isinstance(made[0], Stop)
-        told = re.search(r"CONTAINERD_CONFIG='(.+)' in", made[0].remedy)
-        assert told
-        again = steps(phases.INSTALL, replace(PLAIN, containerd=found), environment(containerd_config=told[1]))
+        match = re.search(r"CONTAINERD_CONFIG='(.+)' in", made[0].remedy)
+        assert match
+        again = steps(phases.INSTALL, replace(PLAIN, containerd=found), environment(containerd_config=match[1]))
         assert not isinstance(again[0], Stop), "the remedy is one"
 
 

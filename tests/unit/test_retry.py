@@ -88,7 +88,7 @@ def test_a_probes_own_error_passes_through() -> None:
 
 def test_an_attempt_is_retried_with_growing_waits_and_reported() -> None:
     clock = Virtual()
-    told: list[tuple[str, float]] = []
+    retries: list[tuple[str, float]] = []
     tries = []
 
     def action() -> str:
@@ -104,11 +104,11 @@ def test_an_attempt_is_retried_with_growing_waits_and_reported() -> None:
         deadline=60,
         first_wait=1,
         longest_wait=4,
-        before_sleep=lambda e, s: told.append((str(e), s)),
+        before_sleep=lambda e, s: retries.append((str(e), s)),
     )
     assert found == "done"
-    assert [text for text, _ in told] == ["try 1", "try 2", "try 3", "try 4"]
-    assert clock.sleeps == [s for _, s in told]
+    assert [text for text, _ in retries] == ["try 1", "try 2", "try 3", "try 4"]
+    assert clock.sleeps == [s for _, s in retries]
     assert clock.sleeps[0] < clock.sleeps[1] < clock.sleeps[2] <= 4
     assert max(clock.sleeps) <= 4
 

@@ -57,7 +57,7 @@ class Virtual:
 
 
 @dataclass
-class Told:
+class Recorder:
     """A reporter that remembers every event."""
 
     notes: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class World:
         self.closed: list[str] = []
         self.identity: dict[str, dict[str, str]] = {}
         self.clock = Virtual()
-        self.told = Told()
+        self.reporter = Recorder()
         self._lock = Lock()
 
     # the group that Run is given
@@ -176,11 +176,11 @@ class World:
         journal: Journal | None = None,
         held: Callable[[], None] = lambda: None,
     ) -> RunResult:
-        self.told = Told()
+        self.reporter = Recorder()
         self.last = Run(
             self.environment,
             self,
-            self.told,
+            self.reporter,
             journal=journal,
             choices=choices,
             clock=lambda name: self.clock,
@@ -189,7 +189,7 @@ class World:
         return self.last.run(phases, self.environment.select(on.split(",")))
 
     def states(self) -> dict[str, str]:
-        return {name: result.state for name, result in self.told.done.items()}
+        return {name: result.state for name, result in self.reporter.done.items()}
 
     def steps_on(self, node: str) -> list[str]:
         return [step for name, step in self.log if name == node and step != "observe"]
@@ -376,7 +376,7 @@ def test_no_node_is_changed_before_the_control_plane_was_observed(
             waiting = {
                 name
                 for name in ("w1", "w2")
-                for text in list(w.told.texts)
+                for text in list(w.reporter.texts)
                 if text.startswith(f"{name} ") and "first look" in text
             }
             if decided.wait(0.01) or len(waiting) == 2:
@@ -510,7 +510,7 @@ def test_a_run_ends_even_if_no_worker_joins(world: Callable[..., World]) -> None
     w.hooks["w1", "join.join"] = w.hooks["w2", "join.join"] = fail()
     w.run(*ALL)
     assert w.states()["w1"] == w.states()["w2"] == "failed"
-    assert w.told.done.keys() == {"cp1", "w1", "w2"}
+    assert w.reporter.done.keys() == {"cp1", "w1", "w2"}
 
 
 def test_after_a_fix_the_next_run_continues_where_it_stopped(world: Callable[..., World]) -> None:
@@ -595,7 +595,7 @@ def test_workers_take_turns_before_they_use_the_control_plane(world: Callable[..
     w.hooks["cp1", "reset.node"] = drain
     w.run(phase("reset", Step("reset.node", "drain", ("drain",), on="control-plane"), takes_back=True), on="workers")
     assert at_once == [1] * 5
-    assert any("waits for its turn on cp1: drain" in text for text in w.told.texts)
+    assert any("waits for its turn on cp1: drain" in text for text in w.reporter.texts)
 
 
 def test_a_stop_ends_waiting_for_a_turn(world: Callable[..., World]) -> None:
@@ -780,7 +780,7 @@ def test_a_wait_ends_when_its_condition_holds(world: Callable[..., World]) -> No
     w.probes["w1", "network.wait"] = lambda: next(seen)
     assert w.run(phase("network", wait), on="w1").exit_code == 0
     assert w.clock.time == 4
-    assert "w1 network: flannel.1: no flannel.1" in w.told.texts
+    assert "w1 network: flannel.1: no flannel.1" in w.reporter.texts
 
 
 def test_remedies_run_in_order_once_each_then_the_evidence(world: Callable[..., World]) -> None:
@@ -802,7 +802,7 @@ def test_remedies_run_in_order_once_each_then_the_evidence(world: Callable[..., 
     remedies = [(node, step) for node, step in w.log if step == "network.wait.remedy"]
     assert remedies == [("w1", "network.wait.remedy"), ("cp1", "network.wait.remedy")]
     assert w.clock.time == 30 + 20 + 60
-    assert len(w.told.notes) == 2
+    assert len(w.reporter.notes) == 2
 
 
 def test_no_further_remedy_runs_after_one_has_helped(world: Callable[..., World]) -> None:
@@ -865,7 +865,7 @@ def test_resetting_one_node_works_when_the_control_plane_is_gone(world: Callable
     w.hooks["cp1", "observe"] = unreachable
     result = w.run(phase("reset", "files", takes_back=True), on="w1", choices=Choices(whole_cluster=False))
     assert result.exit_code == 0
-    assert any("cannot be asked to forget" in note for note in w.told.notes)
+    assert any("cannot be asked to forget" in note for note in w.reporter.notes)
 
 
 # --- stopping

@@ -107,7 +107,7 @@ class Leaving:
         self.run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set, drop_token=drop)
         self.group: Any = SimpleNamespace(close=lambda: self.happened.append("links closed"))
         self.progress: Any = SimpleNamespace(
-            note=lambda text: self.happened.append("told"), give_back=lambda: self.happened.append("terminal")
+            note=lambda text: self.happened.append("note"), give_back=lambda: self.happened.append("terminal")
         )
 
     def exit(self, code: int) -> None:
@@ -132,7 +132,7 @@ class Ended(Exception):
 
 def test_ctrl_c_twice_deletes_the_token_and_restores_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Leaving(monkeypatch).gets(signal.SIGINT, signal.SIGINT) == [
-        "told",
+        "note",
         "token deleted",
         "terminal",
         "links closed",
@@ -159,7 +159,7 @@ def test_a_token_that_cannot_be_deleted_does_not_delay_the_end(monkeypatch: pyte
     never = Event()
     try:
         assert Leaving(monkeypatch, never).gets(signal.SIGINT, signal.SIGINT) == [
-            "told",
+            "note",
             "terminal",
             "links closed",
             "exit 130",
