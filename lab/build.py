@@ -1,4 +1,4 @@
-"""The build plan: every item the lab is made of, from Go modules and Debian packages to repositories and images."""
+"""The build plan: every item of the lab, from Go modules and Debian packages to repositories and images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Built:
 
 
 def content_hash(*names: str) -> str:
-    """Hash of source files of this package (or of all of a folder's), so that an edited recipe builds anew."""
+    """Hash of source files of this package (or of all files of a folder), so that an edited recipe is built again."""
     digest = hashlib.sha256()
     for name in names:
         path = HERE / name
@@ -66,9 +66,9 @@ def _with(make: Make, name: str, recipe: object, needs: tuple[str, ...], seconds
 def plan(
     release: Kubernetes, tags: images.Tags, arch: str, key: aptrepo.SigningKey, stand_in: bool = False
 ) -> list[Item]:
-    """Every item for one release: needed ones first, then those that take little time.
+    """Every item for one release: items that others need first, then cheap ones.
 
-    With `stand_in`, a small program is copied in place of each that would be compiled from Go.
+    With `stand_in`, a small program is copied in place of each program that would be compiled from Go.
     """
     programs = f"kubernetes-{release.version}"
 
@@ -163,9 +163,9 @@ def build_packages(
 
 
 def prove(release: Kubernetes, prepare: Callable[[], None], say: Say) -> None:
-    """Build every item from nothing, but with stand-ins for what is compiled from Go, in a folder that is then removed.
+    """Build every item from nothing in a folder that is then removed; stand-ins replace what is compiled from Go.
 
-    Nothing that an earlier build fetched is used: neither the cache nor what Go or pip keeps.
+    It uses nothing that an earlier build fetched: neither our cache nor those of Go and pip.
     """
     proofs = cache_dir() / "proofs"
     clear_scratch(proofs)
@@ -188,7 +188,7 @@ def build(
 
     `prepare` is called only when something is missing: a full cache needs no Go, no root and no registry.
     """
-    os.umask(0o022)  # packages and images take the files' modes
+    os.umask(0o022)  # packages and images inherit the files' modes
     arch = versions.debian_arch(platform.machine())
     root = root or cache_dir()
     root.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def build(
 
 
 def clear_scratch(scratch: Path) -> None:
-    """Remove what interrupted builds left, but not the folder of a build that still runs."""
+    """Remove what interrupted builds left, but not the folder of a build that is still running."""
     for folder in scratch.iterdir() if scratch.is_dir() else ():
         pid = folder.name.rsplit("-", 1)[-1]
         if not (pid.isdigit() and int(pid) != os.getpid() and Path("/proc", pid).exists()):

@@ -13,7 +13,7 @@ VALID_DAYS = 365
 
 
 def ssh_key() -> tuple[Path, str]:
-    """Path of the private key and the public key's line, made on first use."""
+    """Path of the private key, and the public key's line; both are created on first use."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -31,7 +31,7 @@ def ssh_key() -> tuple[Path, str]:
 
 
 def registry_files(address: str) -> Path:
-    """Folder with ca.crt, server.crt, server.key and htpasswd for a registry at `address`, made on first use."""
+    """Folder with ca.crt, server.crt, server.key and htpasswd for a registry at `address`, created on first use."""
     import bcrypt
 
     folder = state_dir() / "registry"

@@ -1,4 +1,4 @@
-"""A working Docker engine: the one that runs already, or one the lab starts for itself and stops again."""
+"""A working Docker engine: one that already runs, or one that the lab starts and stops for itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STOP_TIMEOUT = 40.0
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine by its address ("" is the client's own default); `ours` when the lab started it."""
+    """A Docker engine by its address ("" is the client's default); `ours` is True if the lab started it."""
 
     host: str
     ours: bool = False
@@ -32,17 +32,17 @@ class Engine:
     def docker(
         self, *args: str | Path, check: bool = True, timeout: float = 600, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run the docker client against this engine. Raises LabError when it fails and `check` is set."""
+        """Run the docker client with this engine. Raises LabError if it fails and `check` is set."""
         env = {"DOCKER_HOST": self.host} if self.host else None
         return run(["docker", *args], env=env, check=check, timeout=timeout, stdin=stdin)
 
     def lines(self, *args: str | Path) -> list[str]:
-        """Lines that a docker command prints."""
+        """The lines that a docker command prints."""
         return self.docker(*args).stdout.split()
 
 
 def engine_dir() -> Path:
-    """Folder of the lab's own engine: data, socket, pid and log."""
+    """The folder of the lab's own engine: data, socket, pid and log."""
     return state_dir() / "engine"
 
 
@@ -60,7 +60,7 @@ def answers(engine: Engine, timeout: float = 15) -> bool:
 
 
 def find() -> Engine | None:
-    """The lab's own engine if it runs, else one that the docker client reaches, else None."""
+    """The lab's own engine if it runs, else one that the docker client can reach, else None."""
     if shutil.which("docker") is None:
         return None
     own = Engine(f"unix://{_socket()}", ours=True)
@@ -71,7 +71,7 @@ def find() -> Engine | None:
 
 
 def ensure() -> Engine:
-    """Find an engine or start one; raises MissingError with the command that helps when neither can be."""
+    """Find an engine or start one; raises MissingError with the remedy if neither is possible."""
     if shutil.which("docker") is None:
         raise MissingError("there is no docker client on PATH", "apt-get install docker.io")
     engine = find()
@@ -92,7 +92,7 @@ def ensure() -> Engine:
 
 
 def other_engine(proc: Path) -> int | None:
-    """Process id of a dockerd in this process's network namespace, if there is one."""
+    """The process id of a dockerd in this process's network namespace, or None."""
     ours = (proc / "self/ns/net").readlink()
     for folder in proc.iterdir():
         try:
@@ -125,7 +125,7 @@ def dockerd_command(folder: Path) -> list[str]:
 
 
 def start() -> Engine:
-    """Start the lab's own dockerd, detached from this process; raises LabError if it does not come up."""
+    """Start the lab's own dockerd, detached from this process; raises LabError if it does not answer in time."""
     folder = engine_dir()
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / firewall.SAVED).exists():
@@ -155,7 +155,7 @@ def start() -> Engine:
 
 
 def _pid(path: Path, program: str) -> int | None:
-    """The process in a pid file, if it still is a `program` of ours."""
+    """The process id in a pid file, if that process is still our `program`; else None."""
     try:
         pid = int(path.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -176,7 +176,7 @@ def _terminate(pid: int, program: str) -> None:
 
 
 def stop() -> bool:
-    """Stop the lab's own dockerd and take its network rules back; True if one was running."""
+    """Stop the lab's own dockerd and remove its network rules; True if one was running."""
     folder = engine_dir()
     pid = _pid(folder / "dockerd.pid", "dockerd")
     if pid is not None:
@@ -188,7 +188,7 @@ def stop() -> bool:
 
 
 def _stop_orphan(folder: Path) -> None:
-    """Stop a containerd that outlived its dockerd: the next dockerd would wait for it in vain."""
+    """Stop a containerd that survived its dockerd: the next dockerd would wait for it in vain."""
     path = folder / "exec/containerd/containerd.pid"
     pid = _pid(path, "containerd")
     if pid is not None:
@@ -202,10 +202,10 @@ def _reap(pid: int) -> None:
 
 
 def remove_data() -> None:
-    """Delete what the lab's own engine kept, after undoing mounts that a killed engine left behind."""
+    """Delete the data of the lab's own engine, after unmounting what a killed engine left mounted."""
     mounts.remove_tree(engine_dir())
 
 
 def labelled(engine: Engine, kind: Sequence[str]) -> list[str]:
-    """Ids of our objects; `kind` is a listing command such as `ps --all`."""
+    """The ids of our objects; `kind` is a listing command such as `ps --all`."""
     return engine.lines(*kind, "--quiet", "--filter", f"label={LABEL}")

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def _changing(again: str) -> Iterator[Callable[[str], None]]:
-    """Report errors and hold the lab's lock; yields what prints progress."""
+    """Report errors and hold the lab's lock; yields the function that prints progress."""
     with _reporting(again):
         from .lock import exclusive
 
@@ -31,14 +31,14 @@ def _changing(again: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _reporting(again: str) -> Iterator[None]:
-    """Turn a LabError into a message with its fix and exit code, and Ctrl-C into exit 130."""
+    """Turn a LabError into a message with its remedy and exit code, and Ctrl-C into exit code 130."""
     try:
         yield
     except LabError as error:
-        fix = f"\n  fix: {error.fix}" if error.fix else ""
-        raise Exit(f"lab: {error.message}{fix}", code=error.exit_code) from error
+        remedy = f"\n  → {error.remedy}" if error.remedy else ""
+        raise Exit(f"lab: {error.message}{remedy}", code=error.exit_code) from error
     except KeyboardInterrupt:
-        raise Exit(f"\nlab: interrupted; what is finished is kept. Go on with: {again}", code=INTERRUPTED) from None
+        raise Exit(f"\nlab: interrupted; finished parts are kept. Continue with: {again}", code=INTERRUPTED) from None
 
 
 def _progress() -> Callable[[str], None]:
@@ -69,7 +69,7 @@ def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "") ->
 
 @task(help={"cache": "delete the build cache as well"})
 def down(_c: Context, cache: bool = False) -> None:
-    """Remove the lab, all of it but the build cache."""
+    """Remove the lab, except the build cache."""
     with _changing("inv lab.down") as say:
         from . import up as lab
 
@@ -82,7 +82,7 @@ def down(_c: Context, cache: bool = False) -> None:
 
 @task(help={"json": "print JSON"})
 def status(_c: Context, json: bool = False) -> None:
-    """Show what runs of the lab."""
+    """Show which parts of the lab are running."""
     with _reporting("inv lab.status"):
         from . import up as lab
 
@@ -95,7 +95,7 @@ def _as_json(found: dict[str, object]) -> str:
 
 
 def render_status(found: dict[str, object]) -> str:
-    """The status as lines for a person."""
+    """The status as text for a person."""
     containers = found["containers"]
     if not isinstance(containers, dict) or not containers:
         return "the lab is down\nnext:  inv lab.up"

@@ -1,6 +1,6 @@
-"""Remembers the host's forwarding state before an engine changes it, and puts it back.
+"""Records the host's forwarding state before an engine changes it, and restores it.
 
-dockerd leaves its iptables chains, a DROP policy and IP forwarding behind when it stops.
+When dockerd stops, it leaves its iptables chains, a DROP policy and IP forwarding behind.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def save(folder: Path) -> None:
 
 
 def policy(saved: str) -> str:
-    """Policy of the FORWARD chain in `iptables-save` output; ACCEPT when the table does not exist yet."""
+    """The policy of the FORWARD chain in `iptables-save` output; ACCEPT if the table does not exist yet."""
     match = re.search(r"^:FORWARD (\S+)", saved, re.MULTILINE)
     return match[1] if match else "ACCEPT"
 
 
 def chains(saved: str) -> list[str]:
-    """Names of the user-defined chains in `iptables-save` output."""
+    """The names of the user-defined chains in `iptables-save` output."""
     return re.findall(r"^:(\S+) - ", saved, re.MULTILINE)
 
 
 def removal(saved: str, known: list[str]) -> list[list[str]]:
-    """iptables arguments that remove Docker's chains which were not `known`, and the rules that lead to them."""
+    """The iptables arguments that remove Docker's chains that are not `known`, and the rules that jump to them."""
     ours = [c for c in chains(saved) if c.startswith("DOCKER") and c not in known]
     steps = []
     for line in saved.splitlines():
@@ -56,7 +56,7 @@ def removal(saved: str, known: list[str]) -> list[list[str]]:
 
 
 def restore(folder: Path) -> None:
-    """Undo what the engine left, using the record in `folder`; anybody else's rules stay."""
+    """Undo what the engine left, by the record in `folder`; rules of others stay."""
     state = json.loads((folder / SAVED).read_text())
     for table in _TABLES:
         for step in removal(_rules(table), state["chains"].get(table, [])):

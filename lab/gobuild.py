@@ -17,8 +17,8 @@ from .shell import run
 
 GO_MINIMUM = (1, 26)
 LOCKED = Path(__file__).parent / "go"
-# The same flags for every program, so that what several share (the standard library first) is compiled once. The linker
-# strips debugging data anyway: compiling without it gives the same code sooner.
+# All programs use the same flags, so that shared packages (above all the standard library) are compiled once. The linker
+# strips debugging data anyway; compiling without it is faster and gives the same code.
 FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 _STRIP = "-s -w"
 _GIB = 2**30
@@ -51,8 +51,8 @@ class GoProgram:
 class Addons:
     """Commands of several modules, compiled together with one set of dependencies, which `LOCKED` names with hashes.
 
-    `imports` are the commands' import paths. `edited` maps a command's name to the source files of a module that it is
-    made of, and `left_out` are words: a line of these files with one of them is left out.
+    `imports` are the commands' import paths. `edited` maps a command's name to the source files of a module it is made
+    from; lines of these files that contain a word of `left_out` are dropped.
     """
 
     name: str
@@ -68,7 +68,7 @@ Program = GoProgram | Addons
 
 
 def commands(program: Program) -> list[str]:
-    """Names of the files that `build` leaves."""
+    """The names of the files that `build` leaves."""
     renamed = program.output if isinstance(program, GoProgram) else ""
     return [renamed or i.rsplit("/", 1)[-1] for i in program.imports]
 
@@ -76,14 +76,14 @@ def commands(program: Program) -> list[str]:
 def go_version() -> tuple[int, int]:
     """Major and minor version of the `go` command; raises MissingError when absent or too old."""
     wanted = ".".join(map(str, GO_MINIMUM))
-    fix = f"install Go {wanted} or newer (https://go.dev/dl) and have `go` on PATH"
+    remedy = f"install Go {wanted} or newer (https://go.dev/dl) and have `go` on PATH"
     if shutil.which("go") is None:
-        raise MissingError("the lab builds Kubernetes from Go modules, and there is no `go` command", fix)
+        raise MissingError("the lab builds Kubernetes from Go modules, and there is no `go` command", remedy)
     text = run(["go", "env", "GOVERSION"]).stdout
     match = re.search(r"go(\d+)\.(\d+)", text)
     found = (int(match[1]), int(match[2])) if match else (0, 0)
     if found < GO_MINIMUM:
-        raise MissingError(f"Go {found[0]}.{found[1]} is too old for the lab", fix)
+        raise MissingError(f"Go {found[0]}.{found[1]} is too old for the lab", remedy)
     return found
 
 
@@ -113,9 +113,9 @@ def download(module: str, version: str) -> Path:
 
 
 def wrapper(go_mod: str, module: str, version: str, staging: str) -> str:
-    """The go.mod of a module that builds `module`'s commands with the very dependencies that its own `go_mod` names.
+    """The go.mod of a module that builds `module`'s commands with exactly the dependencies in its own `go_mod`.
 
-    Where that replaces a module by a folder, the wrapper takes `staging`'s version, or without one what is required.
+    Where `go_mod` replaces a module by a folder, the wrapper uses the version `staging`, or the required one without it.
     """
     lines = ["module kubefab.lab/build"]
     for line in go_mod.splitlines():
@@ -128,7 +128,7 @@ def wrapper(go_mod: str, module: str, version: str, staging: str) -> str:
 
 
 def fetch(program: Program, work: Path) -> None:
-    """Make the empty folder `work` the wrapper module of `program`, with all it needs in Go's module cache."""
+    """Turn the empty folder `work` into the wrapper module of `program`, and fetch what it needs into Go's module cache."""
     if isinstance(program, Addons):
         for name in ("go.mod", "go.sum"):
             shutil.copyfile(LOCKED / name, work / name)
@@ -185,7 +185,7 @@ def _log(work: Path, program: Program) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """What decides the result of a build, whatever the operator's environment or `go env -w` says."""
+    """The environment variables of a build; they override the operator's environment and `go env -w`."""
     arch = versions.debian_arch(platform.machine())
     return {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off", "GOOS": "linux", "GOARCH": arch}
 
@@ -195,7 +195,7 @@ def _memory() -> int:
 
 
 def collector(environ: Mapping[str, str], memory: int, cores: int) -> dict[str, str]:
-    """How lazily the compiler collects garbage: with `memory` bytes to spare for each of `cores`, it takes more and is faster."""
+    """The compiler's garbage collection setting: with `memory` free bytes for each of `cores`, it uses more and runs faster."""
     if "GOGC" in environ:
         return {}
     each = memory / cores

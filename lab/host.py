@@ -1,4 +1,4 @@
-"""What this machine is: everything the lab must know before it chooses settings, read once."""
+"""What the lab must know about this machine before it chooses settings, read once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ CAPABILITIES = (
     "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 )
 _BRIDGE_NF = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-_MEMORY_MIB = 1700
 _NEEDED_TO_BUILD = {
     "debootstrap": "debootstrap",
     "dpkg-deb": "dpkg",
@@ -94,7 +93,7 @@ def _trial(engine: Engine, image: str, options: list[str]) -> subprocess.Complet
 
 
 def accepted_capabilities(engine: Engine, image: str, granted: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the granted capabilities that the engine knows by name and can pass on.
+    """The granted capabilities that the engine knows by name and can pass on.
 
     Raises LabError when a container does not start for another reason.
     """
@@ -114,7 +113,7 @@ def _memory_mib(meminfo: str) -> int:
 
 
 def free_gib(folder: Path) -> float:
-    """GiB that we may still write where `folder` is."""
+    """The GiB that this user may still write in the file system of `folder`."""
     return shutil.disk_usage(folder).free / 2**30
 
 
@@ -148,9 +147,9 @@ def check_space(folders: Iterable[Path], needed: float, free: Callable[[Path], f
     for folder in folders:
         there = next(p for p in (folder, *folder.parents) if p.exists())
         if (left := free(there)) < needed:
-            fix = f"free space there: df -h {shlex.quote(str(there))}"
+            remedy = f"free space there: df -h {shlex.quote(str(there))}"
             raise MissingError(
-                f"the lab's build needs {needed:.0f} GiB of disk, and {there} has {left:.1f} GiB left", fix
+                f"the lab's build needs {needed:.0f} GiB of disk, and {there} has {left:.1f} GiB left", remedy
             )
 
 

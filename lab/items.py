@@ -1,4 +1,4 @@
-"""Cached build items: each is made once per recipe, in its own folder, and never left half done."""
+"""Cached build items: each is built once per recipe, in its own folder, and is never left incomplete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .pace import measured
 Say = Callable[[str], None]
 # make(work, out, inputs): `work` is scratch, `out` becomes the item, `inputs` maps a needed item to its folder.
 Make = Callable[[Path, Path, dict[str, Path]], None]
-# fetch(work): brings what `make` needs from elsewhere, ahead of it and while other items are made.
+# fetch(work): downloads what `make` needs, before it and while other items are built.
 Fetch = Callable[[Path], None]
 
 
@@ -26,9 +26,9 @@ Fetch = Callable[[Path], None]
 class Item:
     """Something to build.
 
-    `recipe` is everything that decides the content, `needs` the items it is made from, and `seconds` what it
-    takes from a cold cache on a machine with two cores (only for the estimate of the time left). `compiles` says that
-    these are seconds of the processor.
+    `recipe` is everything that decides the content, `needs` are the items it is made from, and `seconds` is its time
+    with a cold cache on a machine with two cores (only for the estimate of the time left). `compiles` means that these
+    are CPU seconds.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Item:
 
 @dataclass
 class Cache:
-    """Folder of finished items; interrupting a build at any point leaves only finished ones."""
+    """A folder of finished items; an interrupted build never leaves unfinished ones in it."""
 
     root: Path
     say: Say
@@ -51,7 +51,7 @@ class Cache:
     keys: dict[str, str] = field(default_factory=dict)
 
     def key(self, item: Item) -> str:
-        """Name of the item's folder: its name and a hash of its recipe and of what it is made from."""
+        """The name of the item's folder: its name and a hash of its recipe and of the items it is made from."""
         if item.name not in self.keys:
             needed = [self.keys[n] for n in item.needs]
             text = json.dumps([item.name, item.recipe, needed], sort_keys=True, default=repr)
@@ -63,11 +63,11 @@ class Cache:
         return self.root / "items" / self.key(item)
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
-        """Those of `items` (needed ones first) that are not in the cache yet."""
+        """The `items` (needed ones first) that are not in the cache yet."""
         return [i for i in items if not self.folder(i).is_dir()]
 
     def build(self, items: Sequence[Item]) -> dict[str, Path]:
-        """Make what is missing, in the given order, and return the folder of every item."""
+        """Build the missing items in the given order; returns the folder of every item."""
         missing = self.missing(items)
         folders = {i.name: self.folder(i) for i in items}
         paces = {True: self.pace() if any(i.compiles for i in missing) else 1.0, False: 1.0}
@@ -92,7 +92,7 @@ class Cache:
 
     @contextmanager
     def _fetching(self, missing: Sequence[Item]) -> Iterator[dict[str, Future[None]]]:
-        """Empty folders to make the items in, and their fetches running one after the other in the background."""
+        """Create empty folders for the items, and run their fetches one after another in the background."""
         for item in missing:
             shutil.rmtree(self._scratch(item), ignore_errors=True)
             (self._scratch(item) / "out").mkdir(parents=True)
@@ -104,7 +104,7 @@ class Cache:
                 ahead.shutdown(cancel_futures=True)
 
     def _await(self, item: Item, fetched: dict[str, Future[None]]) -> None:
-        """Wait for the item's fetch; raise at once what any fetch failed with, before more is built in vain."""
+        """Wait for the item's fetch. If any fetch has failed, raise its error at once, before more is built in vain."""
         for done in fetched.values():
             if done.done():
                 done.result()

@@ -13,7 +13,7 @@ from .paths import cache_dir
 
 @contextmanager
 def exclusive(say: Say) -> Iterator[None]:
-    """Hold the lab's lock; waits for another holder, and says so."""
+    """Hold the lab's lock; while another process holds it, say so and wait."""
     folder = cache_dir()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:

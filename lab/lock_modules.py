@@ -1,7 +1,7 @@
-"""`python -m lab.lock_modules`: chooses the dependencies of the lab's add-ons anew, after a version in versions.py changed.
+"""`python -m lab.lock_modules`: updates the dependencies of the lab's add-ons after a version in versions.py changed.
 
-What `go get` writes names every module that any of the programs' modules mentions. Kept is what the commands are compiled
-from: a build then asks for nothing else, and compares each module with the hash in lab/go/go.sum.
+`go get` would list every module that any of the programs' modules mentions. Only the modules that the commands are
+compiled from are kept: a build then downloads nothing else, and checks each module against the hash in lab/go/go.sum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def relock(work: Path) -> None:
     env, head, tags = environment(), _HEAD.format(*GO_MINIMUM), ["-tags", ADDONS.tags]
     (work / "go.mod").write_text(head)
     edit_sources(ADDONS, work)
-    # not `go get`, which also wants the packages at a module's root: flanneld's imports the cloud backends, which are left out
+    # not `go get`: it also needs the packages at a module's root, and flanneld's imports the cloud backends, which are left out
     run(["go", "mod", "edit", *(f"-require={m}@{v}" for m, v in ADDONS.versions)], cwd=work, env=env)
     listing = ["go", "list", "-mod=mod", *tags, "-deps"]
     used = run([*listing, "-f", _MODULES, *ADDONS.imports], cwd=work, env=env).stdout.splitlines()

@@ -1,6 +1,6 @@
-"""What a machine lacks for a lab, in one line, asked before anything is built or installed.
+"""Prints in one line what a machine lacks for a lab, before anything is built or installed.
 
-`python -m lab.needs` needs no virtual environment: standard library only.  It exits with 2 if something is lacking.
+`python -m lab.needs` needs only the standard library, no virtual environment.  It exits with 2 if something is missing.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 
 def lacking(platform: str, root: bool, has: Callable[[str], bool]) -> str:
-    """What `platform` (as sys.platform) lacks, with the remedy, or "". `has` says whether a program is there.
+    """What a machine of `platform` (as sys.platform) lacks, with the remedy; "" if nothing. `has` says whether a program is installed.
 
-    A Docker engine need not be there: the lab starts one, and installs docker.io where apt-get can.
+    A Docker engine is not required: the lab starts one, and installs docker.io if apt-get can.
     """
     if not platform.startswith("linux"):
         return f"Linux (this is {platform})"

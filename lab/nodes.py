@@ -26,7 +26,7 @@ _VOLUMES = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 
 @dataclass(frozen=True)
 class Container:
-    """One container of ours as the engine sees it: `state` is `running`, `exited` …"""
+    """One of our containers as the engine reports it: `state` is `running`, `exited` …"""
 
     name: str
     state: str
@@ -75,7 +75,7 @@ def node_arguments(host: Host, kernel_files: Iterable[str] = ()) -> list[str]:
 
 
 def kernel_files() -> list[str]:
-    """The host's kernel modules and configuration, where it has them: kubeadm and kube-proxy look at both."""
+    """The host's kernel modules and configuration, if it has them: kubeadm and kube-proxy read both."""
     candidates = ("/lib/modules", f"/boot/config-{platform.release()}")
     return [c for c in candidates if Path(c).exists()]
 
@@ -110,9 +110,9 @@ def run_node(
 
 
 def wait_for_boot(engine: Engine, name: str, address: str, deadline: float) -> None:
-    """Wait until the node has finished booting and its sshd greets; raises LabError at the deadline.
+    """Wait until the node has booted and its sshd sends a greeting; raises LabError at the deadline.
 
-    Until systemd has finished, logins of ordinary users are turned away, so the greeting alone is not enough.
+    Before systemd has finished, logins of ordinary users are refused, so the greeting alone is not enough.
     """
     greeting = state = ""
     while time.monotonic() < deadline:
@@ -132,7 +132,7 @@ def wait_for_boot(engine: Engine, name: str, address: str, deadline: float) -> N
 
 
 def ssh_greeting(address: str, timeout: float = 2.0) -> str:
-    """First line that the SSH server at `address` sends, or "" (or the error) when there is none."""
+    """The first line that the SSH server at `address` sends; without one "" or the error."""
     try:
         with socket.create_connection((address, SSH_PORT), timeout=timeout) as connection:
             return connection.recv(64).decode("ascii", "replace").strip()
@@ -159,7 +159,7 @@ def _known(engine: Engine, node: str) -> str:
 def exec(
     node: str, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run `argv` as root in a node (or in `packages` or `registry`); the exit code is the caller's to judge."""
+    """Run `argv` as root in a node (or in `packages` or `registry`); the caller judges the exit code."""
     engine = _engine()
     interactive = ["--interactive"] if stdin is not None else []
     name = _known(engine, node)
@@ -173,7 +173,7 @@ def kill(node: str) -> None:
 
 
 def start(node: str, timeout: float = BOOT_TIMEOUT) -> None:
-    """Give a node its power back and wait (at most `timeout` seconds) until its sshd answers."""
+    """Restore a node's power and wait at most `timeout` seconds until its sshd answers."""
     engine = _engine()
     name = _known(engine, node)
     engine.docker("start", name)
@@ -183,13 +183,13 @@ def start(node: str, timeout: float = BOOT_TIMEOUT) -> None:
 
 
 def pause(node: str) -> None:
-    """Freeze a node: it keeps its address and answers nothing."""
+    """Freeze a node: it keeps its address but does not answer."""
     engine = _engine()
     engine.docker("pause", _known(engine, node))
 
 
 def unpause(node: str) -> None:
-    """Let a frozen node go on."""
+    """Let a frozen node continue."""
     engine = _engine()
     engine.docker("unpause", _known(engine, node))
 

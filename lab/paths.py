@@ -21,15 +21,15 @@ def state_dir() -> Path:
 
 
 def hosts_env() -> Path:
-    """The file by which the rest of kubefab finds the lab's nodes."""
+    """The file in which the rest of kubefab finds the lab's nodes."""
     return state_dir() / "hosts.env"
 
 
 @contextmanager
 def short(folder: Path) -> Iterator[Path]:
-    """A short path without blanks that leads to `folder`, for programs that cannot take any path.
+    """A short path without blanks that leads to `folder`, for programs that do not accept every path.
 
-    gpg-agent's socket may have 107 bytes, and debootstrap's scripts take a blank for the end of a name.
+    The path of gpg-agent's socket may have at most 107 bytes, and debootstrap's scripts end a name at a blank.
     """
     with TemporaryDirectory(dir="/tmp", prefix="kubefab-") as temporary:
         link = Path(temporary) / "lab"

@@ -66,7 +66,7 @@ FLANNEL_CNI = GoProgram(
     packages=("plugins/meta/flannel",),
 )
 _CONTAINERD = "github.com/containerd/containerd/v2"
-# Alone: its CRI plugin does not compile with the CRI API that crictl needs.
+# Built alone: its CRI plugin does not compile with the CRI API that crictl needs.
 CONTAINERD = GoProgram(
     name="containerd",
     module=_CONTAINERD,
@@ -77,7 +77,7 @@ CONTAINERD = GoProgram(
 )
 _COREDNS, _CRI_TOOLS = "github.com/coredns/coredns", "sigs.k8s.io/cri-tools"
 _FLANNEL, _TELEGRAF = "github.com/flannel-io/flannel", "github.com/influxdata/telegraf"
-# What all of these share (client-go, gRPC and many more) is compiled once. `python -m lab.lock_modules` renews lab/go.
+# Their shared packages (client-go, gRPC and many more) are compiled once. `python -m lab.lock_modules` updates lab/go.
 ADDONS = Addons(
     name="addons",
     versions=(
@@ -93,7 +93,7 @@ ADDONS = Addons(
         f"{_TELEGRAF}/cmd/telegraf",
     ),
     edited=(("coredns", _COREDNS, ("coredns.go", "core/plugin/zplugin.go")), ("flanneld", _FLANNEL, ("main.go",))),
-    # Plugins and backends that talk to clouds: their SDKs are half of the compile, and not every module proxy serves them.
+    # Plugins and backends that talk to clouds are left out: their SDKs are half of the compile, and not every module proxy has them.
     # flannel's udp backend is C. The kernel's vxlan, host-gw, ipip and wireguard stay.
     left_out=(
         '/coredns/core/plugin"',

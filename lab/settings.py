@@ -1,4 +1,4 @@
-"""Addresses and choices of one lab, and the secrets it makes for itself, kept in the state folder."""
+"""Addresses and choices of one lab, and the secrets it creates; all kept in the state folder."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _file() -> Path:
 
 
 def load() -> Settings | None:
-    """Settings of the lab that is up (or was begun), or None."""
+    """The settings of the lab that is up (or only partly up), or None."""
     try:
         raw = json.loads(_file().read_text())
         return Settings(str(raw["subnet"]), str(raw["kubernetes"]), int(raw["workers"]))
@@ -85,7 +85,7 @@ def save(settings: Settings) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file that only its owner can read, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(path.name + ".part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
@@ -94,7 +94,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def password() -> str:
-    """The registry's password, made on first use."""
+    """The registry's password, created on first use."""
     path = state_dir() / "registry-password"
     if not path.exists():
         write_private(path, secrets.token_urlsafe(18) + "\n")

@@ -1,4 +1,4 @@
-"""Runs local commands and turns a failure into a LabError that shows the end of what the command printed."""
+"""Runs local commands and turns a failure into a LabError that shows the end of the command's output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(
     check: bool = True,
     log: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `argv` without a shell and return what it printed.
+    """Run `argv` without a shell and return its output.
 
     `env` is added to the process environment, `timeout` is in seconds, and `log` receives the output of a
     failed command. Raises LabError when the command is missing, times out, or (with `check`) fails.

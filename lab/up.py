@@ -27,7 +27,7 @@ from .versions import Kubernetes
 
 NODE_IMAGE = "kubefab-lab/node"
 INFRA_IMAGE = "kubefab-lab/infra"
-# What a build leaves in the lab's cache and in Go's: the first one, and one that finds most of it there.
+# What a build adds to the lab's cache and to Go's: the first build, and one that finds most of it there.
 FIRST_GIB, NEXT_GIB = 10, 3
 _REGISTRY_CONFIG = """version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
@@ -45,7 +45,7 @@ auth:
 
 
 def install(packages: list[str], say: Say) -> None:
-    """Install Debian packages when we may, else say which command does; raises MissingError."""
+    """Install Debian packages; without the right to do so raises MissingError with the command that does."""
     if not packages:
         return
     names = " ".join(dict.fromkeys(packages))
@@ -59,7 +59,7 @@ def install(packages: list[str], say: Say) -> None:
 
 
 def prepare_build(release: Kubernetes, say: Say) -> None:
-    """Check that this machine can build the lab, installing what is missing, and that the registries answer."""
+    """Install what this machine lacks for a build, and check that it can build and that the registries answer."""
     host.check_platform()
     gobuild.go_version()
     if os.geteuid() != 0:
@@ -74,7 +74,7 @@ def prepare_build(release: Kubernetes, say: Say) -> None:
 
 
 def prepare_engine(say: Say) -> Engine:
-    """A Docker engine that answers, installing and starting one if need be."""
+    """A Docker engine that answers; it is installed and started if necessary."""
     host.check_platform()
     found = engine.find()
     if found is not None:
@@ -94,14 +94,14 @@ def build(kubernetes: str, say: Say) -> Built:
 
 
 def prove(kubernetes: str, say: Say) -> None:
-    """Try every recipe from nothing, but for the compiles."""
+    """Try every recipe from nothing, except the compiles."""
     release = versions.kubernetes(kubernetes)
     host.check_platform()
     builder.prove(release, lambda: prepare_build(release, say), say)
 
 
 def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
-    """Bring up what is missing of the lab and return the path of hosts.env.
+    """Bring up the missing parts of the lab and return the path of hosts.env.
 
     `workers` is a minimum: existing nodes stay. Empty `kubernetes` and `subnet` mean those of the running lab, or
     the defaults.
@@ -164,13 +164,13 @@ def has_network(docker: Engine) -> bool:
 
 
 def make_network(docker: Engine, subnet: str) -> None:
-    """Create the lab's network, which has no way out."""
+    """Create the lab's network, which has no route to the outside."""
     if not has_network(docker):
         docker.docker("network", "create", "--internal", "--subnet", subnet, "--label", LABEL, NETWORK)
 
 
 def start_servers(docker: Engine, wanted: Settings, built: Built, image: str, registry: Path, say: Say) -> None:
-    """Start the package server and the registry, anew when they serve something else than is wanted."""
+    """Start the package server and the registry; restart one that serves other content than wanted."""
     port = lab_settings.REGISTRY_PORT
     config = registry / "config.yml"
     if not config.exists():
@@ -220,7 +220,7 @@ def start_servers(docker: Engine, wanted: Settings, built: Built, image: str, re
 
 
 def start_nodes(docker: Engine, machine: Host, wanted: Settings, image: str, public_key: str, say: Say) -> None:
-    """Start every node that does not run, and wait until all answer by SSH."""
+    """Start every node that is not running, and wait until all answer by SSH."""
     existing = nodes.containers(docker)
     recipe = image.rsplit(":", 1)[-1]
     for name in wanted.nodes():
@@ -247,7 +247,7 @@ def start_nodes(docker: Engine, machine: Host, wanted: Settings, image: str, pub
 def down(say: Say) -> bool:
     """Remove every container, network, volume, image, engine and file of the lab, except the cache.
 
-    Returns False when there was nothing to remove. Safe to repeat after an interruption.
+    Returns False if there was nothing to remove. It is safe to repeat after an interruption.
     """
     docker = engine.find()
     folder = state_dir()
@@ -265,7 +265,7 @@ def down(say: Say) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         raise LabError(f"{folder} cannot be removed", f"rm -rf {shlex.quote(str(folder))}")
-    with suppress(OSError):  # other parts of kubefab may keep state beside it
+    with suppress(OSError):  # other parts of kubefab may keep state in the same folder
         folder.parent.rmdir()
     return found or existed
 
@@ -276,7 +276,7 @@ def remove_cache() -> None:
 
 
 def remove_objects(docker: Engine, say: Say) -> bool:
-    """Remove what carries our label from the engine; True if there was anything."""
+    """Remove the engine's objects that have our label; True if there were any."""
     containers = engine.labelled(docker, ("ps", "--all"))
     if containers:
         say(f"removing {len(containers)} containers")
@@ -291,7 +291,7 @@ def remove_objects(docker: Engine, say: Say) -> bool:
 
 
 def status() -> dict[str, object]:
-    """What there is of the lab, as plain data."""
+    """The lab's parts and their states, as plain data."""
     current = lab_settings.load()
     docker = engine.find()
     found = nodes.containers(docker) if docker is not None else {}

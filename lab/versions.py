@@ -1,4 +1,4 @@
-"""Which version of what the lab builds."""
+"""The versions of everything that the lab builds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .errors import LabError
 
 DEFAULT_KUBERNETES = "1.36.3"
-# The newest patch release of each minor release that the lab has been built with.
+# The newest patch release of each minor release that the lab was built with.
 KNOWN_PATCHES = {"1.35": "1.35.4", "1.36": "1.36.3", "1.37": "1.37.2"}
 
 ETCD = {"3.6": "v3.6.8", "3.7": "v3.7.1"}
@@ -52,7 +52,7 @@ def kubernetes(text: str = "") -> Kubernetes:
     if match is None:
         raise LabError(
             f"--kubernetes {text!r} is no Kubernetes version",
-            fix=f"use a minor or full version, for example --kubernetes {DEFAULT_KUBERNETES}",
+            remedy=f"use a minor or full version, for example --kubernetes {DEFAULT_KUBERNETES}",
             exit_code=2,
         )
     major, minor, patch = match.groups()
@@ -63,7 +63,7 @@ def kubernetes(text: str = "") -> Kubernetes:
         known = ", ".join(sorted(KNOWN_PATCHES))
         raise LabError(
             f"no patch release of Kubernetes {major}.{minor} is known to the lab (known: {known})",
-            fix=f"name it in full, for example --kubernetes {major}.{minor}.0",
+            remedy=f"name it in full, for example --kubernetes {major}.{minor}.0",
             exit_code=2,
         )
     return Kubernetes(full)

@@ -1,4 +1,4 @@
-"""kube-web-view, a real read-only web UI, from PyPI: it stands behind the dashboard's NodePort in the lab."""
+"""kube-web-view, a real read-only web UI from PyPI: in the lab it serves the dashboard's NodePort."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from . import debian, versions
 from .errors import LabError, MissingError
 from .shell import run
 
-# Debian bookworm's, whatever Python runs the build.
+# Debian bookworm's Python, whichever Python runs the build.
 PYTHON = "3.11"
 GLIBC_TAGS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28")
-# Every package with its version: none is chosen on the day of the build, and none is compiled.
+# Every package has a fixed version: the build chooses none, and compiles none.
 PINS = Path(__file__).parent / "files/web-view.txt"
-# kube-web-view uses a function that later releases dropped. There is no wheel for PYTHON: of the one for the Python before,
-# the part in Python works, and the part in C is passed over because of its name.
+# kube-web-view uses a function that later releases removed. There is no wheel of this release for PYTHON. In the wheel for
+# the Python before, the Python part works, and the C part is not loaded because of its file name.
 MARKUPSAFE, MARKUPSAFE_PYTHON = "2.0.1", "3.10"
 
 
@@ -29,12 +29,12 @@ def recipe() -> list[object]:
 
 
 def pip(*args: str | Path) -> None:
-    """Run the pip of the Python that runs us, with whatever index it is configured with."""
+    """Run the pip of the Python that runs us, with the index that it is configured with."""
     run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *args])
 
 
 def check_pip(work: Path) -> None:
-    """Raise MissingError unless there is a pip and its index answers; `work` is scratch."""
+    """Raise MissingError unless pip is installed and its index answers; `work` is a scratch folder."""
     if importlib.util.find_spec("pip") is None:
         raise MissingError(
             f"the lab fetches kube-web-view with pip, and {sys.executable} has no pip",
@@ -43,12 +43,12 @@ def check_pip(work: Path) -> None:
     try:
         pip("download", "--no-deps", *wheels(PYTHON), "--dest", work, f"kube-web-view=={versions.WEB_VIEW}")
     except LabError as error:
-        fix = f"check `{shlex.quote(sys.executable)} -m pip config list` and the way to the index"
-        raise MissingError(f"pip cannot fetch kube-web-view: {error}", fix) from error
+        remedy = f"check `{shlex.quote(sys.executable)} -m pip config list` and the way to the index"
+        raise MissingError(f"pip cannot fetch kube-web-view: {error}", remedy) from error
 
 
 def wheels(python: str) -> list[str]:
-    """pip's options for wheels of that Python on this kind of machine: nothing is ever built."""
+    """pip's options for wheels of that Python on this type of machine: pip never builds a package."""
     targets = [f"--platform={tag}_{platform.machine()}" for tag in GLIBC_TAGS]
     return ["--only-binary", ":all:", "--python-version", python, *targets]
 

@@ -30,11 +30,11 @@ def test_a_minor_version_means_its_known_patch(text: str, full: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "latest", "1.99", "1.36.x"])
-def test_an_unknown_version_is_a_usage_error_with_a_fix(text: str) -> None:
+def test_an_unknown_version_is_a_usage_error_with_a_remedy(text: str) -> None:
     with pytest.raises(LabError) as caught:
         versions.kubernetes(text)
     assert caught.value.exit_code == 2
-    assert caught.value.fix
+    assert caught.value.remedy
 
 
 def test_release_gives_repository_and_staging_versions() -> None:
@@ -413,7 +413,7 @@ def test_a_missing_pip_or_index_is_reported_before_any_build(tmp_path: Path, mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LabError, match="has no pip") as caught:
         webview.check_pip(tmp_path)
-    assert caught.value.fix == f"{shlex.quote(sys.executable)} -m ensurepip"
+    assert caught.value.remedy == f"{shlex.quote(sys.executable)} -m ensurepip"
     assert len(calls) == 1
 
 
