@@ -34,6 +34,7 @@ WORDS = {
     "private key file; without it, your agent and default keys": "개인 키 파일. 없으면 에이전트와 기본 키를 씁니다",
     "bastion, as user@host:port, for nodes on private addresses": "사설 주소에 있는 노드를 위한 배스천(user@host:port)",
     "seconds to wait for a connection": "접속을 기다리는 시간(초)",
+    "seconds to open a connection again that broke during a run": "실행 중에 끊긴 접속을 다시 여는 데 주는 시간(초)",
     "nodes worked on at the same time": "동시에 작업하는 노드 수",
     "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io": "kubelet, kubeadm, kubectl의 저장소. pkgs.k8s.io와 같은 구조",
     "fingerprint that the package repository's key must have; empty: not checked": "패키지 저장소 키의 지문. 비우면 검사하지 않습니다",
@@ -53,6 +54,12 @@ WORDS = {
     "its CNI plugin's image": "flannel CNI 플러그인 이미지",
     "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)":
         "flannel.1과 cni0를 기다리는 시간(초). 지나면 kubelet을 재시작합니다(매뉴얼의 1분)",
+    "seconds more for them after the last remedy, before the run gives the node up":
+        "마지막 조치 뒤에 더 기다리는 시간(초). 지나면 그 노드를 포기합니다",
+    "seconds for a node's pods to leave it before a reset stops and names the ones that stay":
+        "노드의 파드가 나가기를 기다리는 시간(초). 지나면 reset이 멈추고 남은 파드를 알려 줍니다",
+    "seconds for InfluxDB to answer, and for a node's metrics in it, before their pods are recreated; twice that before giving up":
+        "InfluxDB의 응답과 노드의 메트릭을 기다리는 시간(초). 지나면 그 파드를 다시 만들고, 두 배를 더 기다린 뒤 포기합니다",
     "web UI: headlamp, kube-web-view or none": "웹 UI: headlamp, kube-web-view 또는 none",
     "its image; default: the recipe's for that dashboard": "웹 UI 이미지. 기본값은 레시피가 정합니다",
     "its NodePort": "NodePort 번호",

@@ -262,6 +262,7 @@ class Settings:
     ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
     ssh_jump: str = _setting("", _jump, "bastion, as user@host:port, for nodes on private addresses")
     connect_timeout: float = _setting(10.0, _patience, "seconds to wait for a connection")
+    reconnect_timeout: float = _setting(30.0, _patience, "seconds to open a connection again that broke during a run")
     forks: int = _setting(40, _count, "nodes worked on at the same time")
 
     packages_url: str = _setting(
@@ -305,6 +306,12 @@ class Settings:
     flannel_grace: float = _setting(
         60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)"
     )
+    flannel_timeout: float = _setting(
+        60.0, _seconds, "seconds more for them after the last remedy, before the run gives the node up"
+    )
+    drain_timeout: float = _setting(
+        120.0, _seconds, "seconds for a node's pods to leave it before a reset stops and names the ones that stay"
+    )
 
     dashboard: str = _setting(
         "headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none"
@@ -315,6 +322,11 @@ class Settings:
     influxdb_port: int = _setting(30315, _node_port, "its NodePort")
     influxdb_login: bool = _setting(True, _yes, "InfluxDB asks for a generated login; `no`: for none, as in the manual")
     telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _image, "Telegraf")
+    metrics_grace: float = _setting(
+        45.0,
+        _seconds,
+        "seconds for InfluxDB to answer, and for a node's metrics in it, before their pods are recreated; twice that before giving up",
+    )
     retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
     retention_shorten: bool = _setting(
         False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics"

@@ -28,7 +28,7 @@ def addons(ctx: Context) -> Iterator[Action]:
         yield interface_wait(
             "addons.interfaces",
             expected,
-            grace=ctx.settings.flannel_grace,
+            settings=ctx.settings,
             hostname=ctx.facts.hostname,
             renew=ctx.renew(),
         )
@@ -44,11 +44,11 @@ def _metrics(hostname: Hostname, settings: Settings, seen: str) -> Wait:
         "this node's metrics arrive in InfluxDB",
         probe=f"{INFLUX} '{METRICS_QUERY}' 2>&1",
         until=lambda seen: None if f"node_name={hostname}," in seen else "none in the last minute",
-        deadline=90,
+        deadline=2 * settings.metrics_grace,
         interval=1,
         on="control-plane",
         needs="members",
-        remedies=(_fresh_pods(settings, seen, after=45),),
+        remedies=(_fresh_pods(settings, seen),),
         hint="pods of this node cannot reach pods of others: is UDP 8472 (flannel's VXLAN) open between the nodes, both ways? "
         f"`inv cluster.doctor` tests every pair. If it is open: `kubectl -n monitoring logs -l app=telegraf` for the pod on {hostname}",
         evidence=(
@@ -59,7 +59,7 @@ def _metrics(hostname: Hostname, settings: Settings, seen: str) -> Wait:
     )
 
 
-def _fresh_pods(settings: Settings, seen: str, after: float) -> Remedy:
+def _fresh_pods(settings: Settings, seen: str) -> Remedy:
     """The manual's A5: delete InfluxDB's and the collector's pods. Its data stay; A3 follows, in case it had no data yet."""
     return Remedy(
         "recreate the influxdb and telegraf pods (A5)",
@@ -69,7 +69,7 @@ def _fresh_pods(settings: Settings, seen: str, after: float) -> Remedy:
             "kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s",
             f"{INFLUX} {quote(_statements(settings, seen))} || true",
         ),
-        after=after,
+        after=settings.metrics_grace,
     )
 
 
@@ -191,10 +191,10 @@ def _retention(settings: Settings, seen: str) -> Wait:
         f"retention policy default of {settings.retention} (A3)",
         probe=f"{INFLUX} {quote(_statements(settings, seen))} 2>&1",
         until=lambda answer: retention_fault(answer, settings.retention),
-        deadline=90,
+        deadline=2 * settings.metrics_grace,
         interval=2,
         changes=True,
-        remedies=(_fresh_pods(settings, seen, after=60),),
+        remedies=(_fresh_pods(settings, seen),),
         hint="`kubectl -n monitoring logs deploy/monitoring-influxdb` on the control plane; if it finds its data damaged, "
         f"and only then, `rm -rf {METRICS}` there and run this again: the metrics are lost",
         evidence=(

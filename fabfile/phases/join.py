@@ -41,7 +41,7 @@ def join(ctx: Context) -> Iterator[Action]:
         yield interface_wait(
             "join.flannel",
             expected,
-            grace=ctx.settings.flannel_grace,
+            settings=ctx.settings,
             hostname=facts.hostname,
             renew=ctx.renew(),
             needs="network",

@@ -18,7 +18,6 @@ from ..steps import Action, Step, Wait, command
 from ..text.cleaning import listed
 
 _FLAGS = ("--ignore-daemonsets", "--delete-emptydir-data", "--force")
-PATIENCE = 120.0  # seconds, from the first eviction to giving up
 _LABELS = '{range .items[*]}{"pod "}{.metadata.namespace}{" "}{.metadata.name}{" "}{.metadata.labels}{"\\n"}{end}'
 _BUDGETS = '{range .items[*]}{"budget "}{.metadata.namespace}{" "}{.metadata.name}{" "}{.spec.selector}{"\\n"}{end}'
 
@@ -68,7 +67,7 @@ def _drained(ctx: Context, name: str) -> Wait:
         f"node {name} is drained",
         probe=f"{drain} 2>&1 || {{ {pods}; {budgets}; }} 2>&1",
         until=undrained,
-        deadline=PATIENCE,
+        deadline=ctx.settings.drain_timeout,
         interval=1,
         on="control-plane",
         hint="make room for these pods on another node, or change the budget; then run this again. Meant all the same: "

@@ -44,7 +44,7 @@ def network(ctx: Context) -> Iterator[Action]:
     yield interface_wait(
         "network.interfaces",
         Expected(("flannel.1", "cni0"), cidr, pods_of=facts.hostname),
-        grace=ctx.settings.flannel_grace,
+        settings=ctx.settings,
         hostname=facts.hostname,
         renew=ctx.renew(),
     )

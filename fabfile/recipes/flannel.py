@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from ..inventory.settings import Network
+from ..inventory.settings import Network, Settings
 from ..nodes.facts import LINKS, Link, parse_links
-from ..steps import MINUTE, Needs, Remedy, Wait
+from ..steps import Needs, Remedy, Wait
 from ..text.forms import UNNAMED, Hostname, text
 from ..text.masking import masked_tail
 
@@ -62,9 +62,9 @@ class Expected:
 
 
 def interface_wait(
-    id: str, expected: Expected, *, grace: float, hostname: Hostname, renew: str, needs: Needs = ""
+    id: str, expected: Expected, *, settings: Settings, hostname: Hostname, renew: str, needs: Needs = ""
 ) -> Wait:
-    """Wait for the links; after `grace` seconds restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
+    """Wait for the links; after FLANNEL_GRACE restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
     pods = tuple(
         f"kubectl -n {namespace} delete pod -l {label} --field-selector spec.nodeName={quote(hostname)} --wait=false --ignore-not-found"
         for namespace, label in (
@@ -78,11 +78,16 @@ def interface_wait(
         f"{' and '.join(expected.names)} in {expected.pod_cidr}",
         probe=expected.probe,
         until=expected.until,
-        deadline=MINUTE,
+        deadline=settings.flannel_timeout,
         interval=1,
         remedies=(
-            Remedy("restart the kubelet", RESTART, after=grace),
-            Remedy("recreate flannel's and our other pods on this node", pods, after=grace, on="control-plane"),
+            Remedy("restart the kubelet", RESTART, after=settings.flannel_grace),
+            Remedy(
+                "recreate flannel's and our other pods on this node",
+                pods,
+                after=settings.flannel_grace,
+                on="control-plane",
+            ),
         ),
         hint="is UDP 8472 open between the nodes? `inv cluster.doctor` tests it. If only cni0 is wrong: `ip link delete cni0` on this node, then "
         f"run this again. When nothing else helps, the manual's rule (N4), set this node up again: {renew}",

@@ -36,7 +36,6 @@ from .tokens import JoinTokens
 
 CLAIM_WAIT = 1.0  # seconds
 LINK_BREAKS = 20  # of one node in one run after which its pipeline gives up
-LINK_PATIENCE = 30.0  # seconds to reconnect; a machine that reboots may need longer, and the next run then takes up
 
 
 class Run:
@@ -239,7 +238,8 @@ class Run:
 
     def _reconnect(self, node: Node, error: Unreachable) -> None:
         """Open the connections to a node and to the control plane again: a worker's steps run there too, so either may have broken."""
-        self.reporter.note(f"{error.message}; trying for {LINK_PATIENCE:.0f} s to get through again")
+        patience = self.environment.settings.reconnect_timeout
+        self.reporter.note(f"{error.message}; trying for {patience:.0f} s to get through again")
 
         def open_(end: Node) -> None:
             self.halt.check(node)
@@ -247,10 +247,10 @@ class Run:
 
         try:
             for end in (node, self._control_node()):
-                attempt(partial(open_, end), on=Unreachable, clock=self.events.clock(node.name), deadline=LINK_PATIENCE)
+                attempt(partial(open_, end), on=Unreachable, clock=self.events.clock(node.name), deadline=patience)
         except Unreachable as still:
             raise Unreachable(
-                f"{error.message}, and for {LINK_PATIENCE:.0f} s since: {still.message}", error.remedy
+                f"{error.message}, and for {patience:.0f} s since: {still.message}", error.remedy
             ) from still
 
     def _ended(self, node: Node, result: NodeResult, entering: set[str]) -> None:

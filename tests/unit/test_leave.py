@@ -41,6 +41,7 @@ def test_a_node_with_a_live_kubelet_is_drained_before_its_deletion(status: str) 
     wait = actions[1]
     assert isinstance(wait, Wait) and not wait.changes, "no lock and no turn: nodes are drained side by side"
     assert "|| true" not in text_of(actions) and "disable-eviction" not in wait.probe
+    assert wait.deadline == ENV.settings.drain_timeout == 120
 
 
 @pytest.mark.parametrize(

@@ -741,6 +741,28 @@ def test_the_dashboard_can_be_left_out() -> None:
     assert not any("dashboard" in i for i in ids(steps(phases.ADDONS, control_plane(env, stamped=("flannel",)), env)))
 
 
+PATIENCE: list[tuple[dict[str, float], str, list[float], float]] = [
+    ({}, "addons.interfaces", [60, 60], 60),
+    ({}, "addons.retention", [45], 90),
+    ({}, "addons.metrics", [45], 90),
+    ({"flannel_grace": 5, "flannel_timeout": 7}, "addons.interfaces", [5, 5], 7),
+    ({"metrics_grace": 4}, "addons.retention", [4], 8),
+    ({"metrics_grace": 4}, "addons.metrics", [4], 8),
+]
+
+
+@pytest.mark.parametrize(("given", "id", "after", "deadline"), PATIENCE)
+def test_seconds_until_a_remedy_and_until_giving_up(
+    given: dict[str, Any], id: str, after: list[float], deadline: float
+) -> None:
+    env = environment(**given)
+    facts = replace(WHOLE, links=links("flannel.1"), retention="", reporting=frozenset())
+    wait = next(action for action in steps(phases.ADDONS, facts, env) if action.id == id)
+    assert isinstance(wait, Wait)
+    assert [remedy.after for remedy in wait.remedies] == after
+    assert wait.deadline == deadline
+
+
 HEAD = "name,duration,shardGroupDuration,replicaN,default\n"
 RETENTION = [
     (HEAD + "autogen,0s,168h0m0s,1,false\ndefault,0s,168h0m0s,1,true\n", "0d", None),

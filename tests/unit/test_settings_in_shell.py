@@ -69,6 +69,7 @@ def test_every_free_text_setting_is_listed() -> None:
     """Numbers, networks, choices, tokens, fingerprints, JSON and file names (which no node sees) have formats without shell characters."""
     rest = {
         "KUBERNETES", "POD_CIDR", "SERVICE_CIDR", "NODE_CIDR", "API_PORT", "SSH_USER", "SSH_PORT", "SSH_KEY", "SSH_JUMP", "CONNECT_TIMEOUT", "FORKS",
+        "RECONNECT_TIMEOUT", "FLANNEL_TIMEOUT", "DRAIN_TIMEOUT", "METRICS_GRACE",
         "PACKAGES_KEY_FINGERPRINT", "CONTAINERD_KEY_FINGERPRINT", "REGISTRY_CA", "IMAGE_DIGESTS", "IMAGE_DIGESTS_STRICT", "FLANNEL_GRACE", "DASHBOARD",
         "DASHBOARD_PORT", "INFLUXDB_PORT", "KUBELET_CONFIG", "KUBE_PROXY_CONFIG", "CONTAINERD_CONFIG", "TOKEN", "SIMULATED", "SIMULATED_WORKERS", "INFLUXDB_LOGIN",
         "RETENTION_SHORTEN",

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from fabfile.inventory.settings import Settings
 from fabfile.recipes.flannel import Expected, interface_wait
 from fabfile.steps import File, Remedy, Step, Stop, Wait
 from making import links, settings
@@ -77,7 +78,9 @@ def test_cni0_is_required_only_where_a_pod_creates_it(pods: str, fault: str | No
 
 
 def test_the_interfaces_remedies_follow_the_manual_in_order() -> None:
-    wait = interface_wait("join.flannel", EXPECTED, grace=60, hostname="w1", renew="`fab -H w1 reset --env aws`")
+    wait = interface_wait(
+        "join.flannel", EXPECTED, settings=Settings(), hostname="w1", renew="`fab -H w1 reset --env aws`"
+    )
     assert [(r.after, r.on) for r in wait.remedies] == [(60, ""), (60, "control-plane")]
     assert wait.remedies[0].commands == ("systemctl restart kubelet",)
     assert all("spec.nodeName=w1" in line for line in wait.remedies[1].commands)
