@@ -1,4 +1,4 @@
-"""The lab as a fixture: brought up once if it is not up, and taken down only then."""
+"""The lab as a fixture: it is brought up once if it is not up, and taken down only in that case."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the lab's tests their time, and put them in order.
+    """Set the time limits of the lab's tests, and put them in order.
 
-    The story first: it begins with machines that have nothing on them.  The doctor after all that needs the network or a cluster:
-    its small MTU is remembered, and its last chapter takes the cluster away.  After that, the one test of another file that wants none.
+    The story is first: it begins with empty machines.  The doctor comes after all tests that need the network or a cluster: the
+    kernel remembers its small MTU, and its last chapter removes the cluster.  Then comes the test of another file that needs none.
     """
     for item in items:
         if item.path.is_relative_to(PROJECT / "tests" / "lab"):
@@ -45,9 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Real nodes with nothing of Kubernetes on them: a lab of our own, or a running one, emptied.
+    """Real nodes without Kubernetes: a lab that this fixture brings up, or a running one after a reset.
 
-    A run that was killed leaves its mark and what it had broken: the lab is then made anew.
+    A test run that was killed leaves its mark and what it had broken: the lab is then rebuilt.
     """
     capture = request.config.pluginmanager.getplugin("capturemanager")
     state = json.loads(
@@ -57,9 +57,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     mark = state_folder("lab") / "under-test"
     killed = not ours and mark.exists()
     try:
-        with (
-            capture.global_and_fixture_disabled()
-        ):  # filling an empty cache takes minutes: its progress is worth seeing
+        with capture.global_and_fixture_disabled():  # filling an empty cache takes minutes, so show its progress
             if killed:
                 ours = mark.read_text() == "ours"
                 inv("lab.down")
@@ -78,6 +76,6 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def healthy(lab: Lab) -> Lab:
-    """A healthy cluster to start from, whatever an earlier test left."""
+    """A healthy cluster to start with, whatever an earlier test left."""
     lab.bootstrap()
     return lab

@@ -1,6 +1,6 @@
-"""What the lab tests share: our commands in their own processes, the nodes as Docker sees them, and everything that could leak.
+"""Shared by the lab tests: our commands in their own processes, the nodes as Docker sees them, and everything that could leak.
 
-Nodes are looked at through `docker exec`, never through kubefab's own facts: a test that asked those would prove nothing.
+Tests look at nodes through `docker exec`, never through kubefab's own facts: those would prove nothing.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Lab:
         return subprocess.Popen(
             [str(BIN / argv[0]), *argv[1:]], cwd=folder, env=self.variables(variables), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            # a shell's background job ignores Ctrl-C and hands that down: tests that send it must be heard
+            # a shell's background job ignores Ctrl-C, and its children inherit that; tests must be able to send Ctrl-C
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
@@ -94,7 +94,7 @@ class Lab:
         return Done(tuple(process.args)[0:], process.returncode, output)  # type: ignore[arg-type]
 
     def run(self, *argv: str, expect: int = 0, folder: Path = PROJECT, timeout: float = 600, **variables: str) -> Done:
-        """Run one command to its end; it must exit with `expect`."""
+        """Run one command to its end; its exit code must be `expect`."""
         done = self.end(self.start(*argv, folder=folder, **variables), timeout)
         assert done.code == expect, str(done)
         return done
@@ -106,13 +106,13 @@ class Lab:
         return self.run("inv", "cluster.reset", "--env", "lab", "--yes", "lab", *more)
 
     def steps(self) -> list[dict[str, Any]]:
-        """Events of the newest journal."""
+        """The events of the newest journal."""
         return events(max(self.journals.glob("*.jsonl"), key=lambda p: p.stat().st_mtime_ns))
 
     # --- nodes
 
     def sh(self, node: str, script: str, check: bool = True) -> str:
-        """Run a shell line as root in a node, past kubefab and SSH."""
+        """Run a shell line as root in a node, without kubefab and SSH."""
         done = machines.exec(node, ["bash", "-c", f"export KUBECONFIG=/etc/kubernetes/admin.conf; {script}"])
         assert done.returncode == 0 or not check, f"{node}: {script}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -121,7 +121,7 @@ class Lab:
         return self.sh(self.control_plane.name, f"kubectl {line}", check)
 
     def eventually(self, what: str, look: Callable[[], Any], seconds: float = 90) -> Any:
-        """Look until it is true; the wait ends when it is."""
+        """Call `look` until its result is true; returns the result. Fails after `seconds`."""
         end = time.monotonic() + seconds
         while not (seen := look()):
             assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
@@ -146,7 +146,7 @@ class Lab:
         }
 
     def assert_pod_network(self) -> None:
-        """cni0 and flannel.1 on every node, with addresses in the pod CIDR."""
+        """Assert that every node has cni0 and flannel.1 with addresses in the pod CIDR."""
         for name in self.names:
             seen = self.addresses(name)
             for link in ("flannel.1", "cni0"):
@@ -154,7 +154,7 @@ class Lab:
                 assert all(ipaddress.ip_address(a) in POD_CIDR for a in seen[link]), f"{name} {link} {seen[link]}"
 
     def get(self, url: str, login: str = "") -> str:
-        """Ask from this machine, which is outside the cluster; `login` is `user:password`."""
+        """GET from this machine, which is outside the cluster; `login` is `user:password`."""
         given = f'user = "{login}"\n' if login else ""
         done = subprocess.run(
             ["curl", "-sS", "--max-time", "10", "-K", "-", url],
@@ -169,7 +169,7 @@ class Lab:
 
     @property
     def influxdb_login(self) -> str:
-        """`user:password`, as the card shows it to who asks for it."""
+        """`user:password`, as the card shows it on request."""
         shown = json.loads(self.run("inv", "cluster.info", "--env", "lab", "--reveal", "--json").output)["Login"][
             "value"
         ]
@@ -196,14 +196,14 @@ class Lab:
 
     @property
     def secrets(self) -> list[str]:
-        """The registry's password, planted by lab.up, in the forms in which it travels."""
+        """The registry's password, which lab.up created, in each encoding in which it is sent."""
         settings = self.environment.settings
         login = f"{settings.registry_user}:{settings.registry_password}"
         return [settings.registry_password, base64.b64encode(login.encode()).decode().rstrip("=")]
 
     @contextmanager
     def watching_processes(self) -> Iterator[None]:
-        """Collect every command line of every process, the nodes' among them, as long as the block lasts."""
+        """Collect the command line of every process, on the nodes too, during the block."""
         stop = threading.Event()
 
         def sample() -> None:
@@ -224,7 +224,7 @@ class Lab:
             stop.set()
             thread.join()
 
-    # --- cutting it short
+    # --- interrupting a run
 
     def kill_when(
         self,
@@ -234,7 +234,7 @@ class Lab:
         node: str = "",
         event: str = "start",
     ) -> Done:
-        """Start a bootstrap, and when its journal says that `step` began, kill it (or do `what` instead)."""
+        """Start a bootstrap; when its journal says that `step` began, kill it (or do `what` instead)."""
         process = self.start(*BOOTSTRAP)
         end = time.monotonic() + 300
 
@@ -259,12 +259,12 @@ class Lab:
 
 
 def inv(*argv: str) -> None:
-    """A command of the lab's own, its progress shown; it must succeed."""
+    """Run a command of the lab itself and show its progress; it must succeed."""
     subprocess.run([BIN / "inv", *argv], cwd=PROJECT, check=True)
 
 
 def firewall(*rules: str) -> str:
-    """Shell lines that put nftables rules, each beginning with the chain `input` or `output`, before all others; NO_FIREWALL takes them away."""
+    """Shell lines that add nftables rules before all others; each rule begins with the chain `input` or `output`. NO_FIREWALL removes them."""
     chains = (
         f"nft 'add chain inet {TABLE} {hook} {{ type filter hook {hook} priority -300; }}'"
         for hook in ("input", "output")
@@ -273,7 +273,7 @@ def firewall(*rules: str) -> str:
 
 
 def events(path: Path) -> list[dict[str, Any]]:
-    """A journal's whole lines."""
+    """The complete lines of a journal."""
     found = []
     for line in path.read_text(errors="replace").splitlines():
         try:
@@ -283,7 +283,7 @@ def events(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-# What must not be on a clean node. Written from kubeadm's, flannel's and our own documentation, not from our audit's code.
+# What a clean node must not have: taken from kubeadm's, flannel's and our documentation, not from the code of our audit.
 _PATHS = (
     "/etc/kubernetes/*.conf /etc/kubernetes/manifests/* /etc/kubernetes/pki /var/lib/etcd/member /var/lib/kubelet/config.yaml "
     "/var/lib/kubelet/pki /var/lib/kubelet/pods /etc/cni/net.d/*flannel* /var/lib/cni /opt/cni/bin/flannel /run/flannel "
@@ -303,5 +303,5 @@ true
 
 
 def dirt(lab: Lab, node: str) -> list[str]:
-    """Everything on a node that a cluster left."""
+    """Everything that a cluster left on a node."""
     return lab.sh(node, _DIRT).splitlines()

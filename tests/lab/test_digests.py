@@ -1,4 +1,4 @@
-"""Images by digest on real nodes: the lab's registry serves another image under a known tag, and nothing of it runs."""
+"""Images by digest on real nodes: the lab's registry serves another image under a known tag, and no node runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BY_TAG = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd",
 
 @contextmanager
 def pushed_again(repository: str, tag: str, other: str) -> Iterator[None]:
-    """Serve what `other` has under that tag in `repository` too, as whoever may push could make it."""
+    """Serve `other`'s image of that tag in `repository` too, as anyone with push rights could do."""
     engine = engines.find()
     assert engine
     mounts = json.loads(engine.docker("inspect", machines.container_name("registry")).stdout)[0]["Mounts"]
@@ -48,7 +48,7 @@ def pushed_again(repository: str, tag: str, other: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def lock(lab: Lab) -> Path:
-    """What a healthy cluster runs, written down."""
+    """The lock file of a healthy cluster."""
     path = lab.folder / "images.lock"
     lab.bootstrap()
     done = lab.run("inv", "cluster.digests", "--env", "lab", "--file", str(path))
@@ -60,7 +60,7 @@ def pins(text: str) -> dict[str, str]:
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     return {
         name: digest for name, digest in lines if "/probe:" not in name
-    }  # that is only on nodes where verify has run
+    }  # these are only on nodes where verify has run
 
 
 def unwrapped(output: str) -> str:

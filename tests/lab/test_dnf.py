@@ -1,10 +1,10 @@
-"""The dnf family on a real dnf and rpm: our own scripts, in a root of their own, with signed packages that are empty.
+"""The dnf family with a real dnf and rpm: our own scripts in a separate root, with signed but empty packages.
 
 Needs root, and dnf 4, rpm and createrepo_c: on Debian and Ubuntu
-`apt-get install --no-install-recommends dnf rpm createrepo-c`.  No network: the repositories are folders.  Nothing
-reaches this machine: its root is below an overlay whose changes lie in memory, in a mount namespace that ends with each command.
+`apt-get install --no-install-recommends dnf rpm createrepo-c`.  It needs no network: the repositories are folders.  It does
+not change this machine: each command has its own mount namespace, with an overlay in memory over the machine's root.
 
-Proved here, with dnf 4.14 and rpm 4.18 on Debian 12 dressed as Rocky 9: files, keys, signatures, versions, excludes.
+Proved here, with dnf 4.14 and rpm 4.18 on a Debian 12 that says it is Rocky 9: files, keys, signatures, versions, excludes.
 Not proved here: the kernel, SELinux and systemd of such a machine.
 """
 
@@ -49,7 +49,7 @@ def sh(line: str, **variables: str) -> str:
 
 @dataclass
 class Machine:
-    """A machine with dnf; what a command changes stays in `disk` for the next."""
+    """A machine with dnf; `disk` keeps a command's changes for the next one."""
 
     disk: Path
     environment: Environment
@@ -59,7 +59,7 @@ class Machine:
         return recipe_for(self.environment)
 
     def run(self, text: str) -> tuple[int, str]:
-        """Run a script in there, as root. Returns exit code and output."""
+        """Run a script there as root; returns exit code and output."""
         (self.disk / "script").write_text(text)
         enter = f"""
             mount -t tmpfs -o mode=755 none /mnt && mkdir -p /mnt/memory /mnt/root
@@ -85,7 +85,7 @@ class Machine:
         return output.strip()
 
     def apply(self, steps: Iterable[object]) -> tuple[int, str]:
-        """Our steps, rendered as for any node; stops at the first that fails."""
+        """Run our steps, rendered as for any node; stops at the first that fails."""
         output = ""
         for step in steps:
             assert isinstance(step, Step)
@@ -108,7 +108,7 @@ class Machine:
 
 
 def key(home: Path, name: str) -> str:
-    """A signing key of our own; returns its fingerprint."""
+    """Create a signing key; returns its fingerprint."""
     home.mkdir(mode=0o700)
     sh(
         f"gpg --homedir {home} --batch --quiet --passphrase '' --quick-gen-key '{name} <{name}@example.org>' rsa2048 sign 1d"
@@ -118,7 +118,7 @@ def key(home: Path, name: str) -> str:
 
 
 def package(folder: Path, name: str, version: str, signer: tuple[Path, str] | None, more: str = "") -> None:
-    """An rpm without files, signed if a key is given."""
+    """Build an rpm without files; it is signed if a key is given."""
     spec = folder / f"{name}-{version}.spec"
     folder.mkdir(parents=True, exist_ok=True)
     spec.write_text(
@@ -181,7 +181,7 @@ def machine(repositories: tuple[Path, dict[str, str]]) -> Machine:
     made.sh(
         f"rm -rf /usr/bin/dpkg-query /etc/os-release /var/lib/kubefab*; cat > /etc/os-release <<'END'\n{ROCKY}END\n"
         f"mkdir -p /etc/yum.repos.d; cat > /etc/yum.repos.d/base.repo <<'END'\n{base}END\n"
-        "mkdir -p /etc/dnf/plugins; printf '[main]\\nenabled=0\\n' > /etc/dnf/plugins/local.conf\n"  # keeps copies of its own, where it is there
+        "mkdir -p /etc/dnf/plugins; printf '[main]\\nenabled=0\\n' > /etc/dnf/plugins/local.conf\n"  # where installed, this plugin keeps its own copies
         f"rpm --nodeps -i {top}/base/rocky-release-9.6.rpm 2>&1"
     )
     return made
@@ -211,7 +211,7 @@ def test_dnf_accepts_our_files_keys_and_versions(machine: Machine) -> None:
     (fingerprint,) = machine.environment.settings.packages_key_fingerprint
     assert fingerprint[-8:].lower() in keys, "dnf imported it"
     assert fingerprint[-8:].lower() not in machine.sh("rpm -q gpg-pubkey"), (
-        "and it is taken out, to be imported anew with the next package"
+        "and it is removed, to be imported again with the next package"
     )
 
 
@@ -251,7 +251,7 @@ def test_a_package_signed_by_another_key_is_refused(machine: Machine) -> None:
         (fingerprint,) = machine.environment.settings.packages_key_fingerprint
         package(stable, "containerd.io", "2.3.4", (top / "gpg-kubernetes", fingerprint))
         sh(f"createrepo_c --quiet {stable}")
-        # its own key is not in the containerd repository, and no other is taken
+        # the package's key is not that of the containerd repository, and dnf accepts no other
         code, output = machine.installation()
         assert code != 0 and "GPG" in output, output
         assert "containerd.io" not in machine.observe().packages

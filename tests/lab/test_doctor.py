@@ -1,16 +1,16 @@
 """The doctor on real nodes: things are broken for real, found by their codes, fixed, and no longer found. Then verify, the same way.
 
-What does not depend on each other is broken at once, in a round: one exam finds all of it, one more finds none of it.
+Independent faults are made together, in a round: one exam finds all of them, the next one finds none.
 
-Nodes are containers, so that some things can be broken only for whoever looks: the clock is the host's (`date` lies), as are
-swap and memory (a file is mounted over /proc's), processors (`nproc` lies) and SELinux (`getenforce` lies). Never broken here,
-with a row of their own in tests/unit/test_doctor.py:
+Nodes are containers, so some faults can only be shown, not made: the clock is the host's (`date` lies), and so are swap and
+memory (a file is mounted over /proc's), processors (`nproc` lies) and SELinux (`getenforce` lies). These are never broken
+here, and have a row in tests/unit/test_doctor.py:
 
 | code | why |
 |---|---|
 | KF-KRN-CONFIG | the kernel's own /proc/config.gz cannot be taken away from root |
-| KF-CRI-OTHER | wants nodes without containerd.io, which only `reset --purge` and a minute of installing anew give |
-| KF-NET-CLOUDSETUP, -FIREWALLD | the services themselves are not on Debian: units of their names stand for them |
+| KF-CRI-OTHER | needs nodes without containerd.io: only `reset --purge` makes them, and installing again takes a minute |
+| KF-NET-CLOUDSETUP, -FIREWALLD | Debian does not have these services: units of the same names replace them |
 | KF-KRN-CGROUP as an error | the host decides; here it is a note, as the lab tells the kubelet to accept v1 |
 | KF-TOK-NONE | there are no packages of 1.5 for real nodes |
 | KF-DNS-RESOLVE of real names, KF-REG-UPSTREAM of real registries | the lab is cut off: names that end in .invalid, and registries that /etc/hosts sends to the node itself |
@@ -41,7 +41,7 @@ from lab import nodes as machines
 from lab_bed import NO_FIREWALL, Lab, firewall
 
 DOCTOR = ("inv", "cluster.doctor", "--env", "lab", "--json")
-CP1, W1, W2, NOBODY = "172.30.44.10", "172.30.44.21", "172.30.44.22", "172.30.44.99"
+CP1, W1, W2, NO_NODE = "172.30.44.10", "172.30.44.21", "172.30.44.22", "172.30.44.99"
 PACKAGES = "http://172.30.44.2"
 ALL = ("cp1", "w1", "w2")
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -59,7 +59,7 @@ def findings(report: dict[str, Any], code: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Find:
-    """A finding that must be there: its code, severity, nodes, and words of its evidence or remedy."""
+    """A finding that the report must contain: its code, severity, nodes, and words of its evidence or remedy."""
 
     code: str
     severity: str
@@ -86,7 +86,7 @@ def said(report: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Break:
-    """Something to break on `node`, how it is fixed, and what the doctor must say of it."""
+    """A fault on `node`: how to make it, how to fix it, and what the doctor must find."""
 
     node: str
     make: str
@@ -96,7 +96,7 @@ class Break:
 
 @dataclass(frozen=True)
 class Round:
-    """Breaks that do not hide each other, or an inventory that is wrong; `until` waits for what takes its time."""
+    """Breaks that do not hide each other, or a wrong inventory; `until` waits for effects that take time."""
 
     name: str
     breaks: tuple[Break, ...] = ()
@@ -115,14 +115,14 @@ class Round:
 
 
 def run(node: str, script: str) -> subprocess.CompletedProcess[str]:
-    """As root in a node, by a shell that no break puts another before; the package server has a small one only."""
+    """Run a script as root in a node, with a shell by its full path, which no break can replace; the package server has only sh."""
     shell = "/bin/sh" if node == "packages" else "/bin/bash"
     return machines.exec(node, [shell, "-c", f"export KUBECONFIG=/etc/kubernetes/admin.conf; {script}"])
 
 
 @contextmanager
 def broken(breaks: tuple[Break, ...]) -> Iterator[None]:
-    """All of them broken as long as the block lasts. Fixing goes backwards, and on after one that fails."""
+    """Make all breaks for the block. They are fixed in reverse order; a failing fix does not stop the others."""
     made: list[Break] = []
     try:
         for one in breaks:
@@ -139,19 +139,19 @@ def broken(breaks: tuple[Break, ...]) -> Iterator[None]:
 
 
 def lying(node: str, tool: str, body: str, *finds: Find) -> Break:
-    """A tool that comes first in PATH and says something else."""
+    """Put a tool first in PATH that prints something else."""
     path = f"/usr/local/bin/{tool}"
     return Break(node, f"printf '%s\\n' '#!/bin/bash' '{body}' >{path}; chmod 755 {path}", f"rm {path}", finds)
 
 
 def covered(node: str, path: str, make: str, *finds: Find) -> Break:
-    """A file of /proc or /etc with another mounted over it; `make` prints its content."""
+    """Mount another file over one of /proc or /etc; `make` prints its content."""
     own = "/run/kubefab-test" + path.replace("/", "-")
     return Break(node, f"({make}) >{own}; mount --bind {own} {path}", f"umount {path}; rm {own}", finds)
 
 
 def rewritten(node: str, path: str, make: str, *finds: Find) -> Break:
-    """A file with another content, written in place: `make` is a filter."""
+    """Rewrite a file in place; `make` is a filter for its content."""
     own = "/run/kubefab-test" + path.replace("/", "-")
     return Break(node, f"cp -p {path} {own}; ({make}) <{own} >{path}", f"cat {own} >{path}; rm {own}", finds)
 
@@ -166,7 +166,7 @@ def unit(node: str, name: str, *finds: Find) -> Break:
 
 
 def certificate(begins: float, ends: float) -> str:
-    """A certificate of its own, valid between these days from now."""
+    """A self-signed certificate that is valid between these days from now."""
     key, now = ed25519.Ed25519PrivateKey.generate(), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     built = (
@@ -192,14 +192,14 @@ def pki(name: str, text: str, *finds: Find) -> Break:
 
 
 def gpg_key(when: str, lifetime: str) -> str:
-    """Prints a signing key made at `when` (gpg's own way of saying so)."""
+    """A shell line that prints a signing key created at `when` (in gpg's format)."""
     gpg = f"gpg --homedir $h --batch -q --faked-system-time {when}"
     made = f'{gpg} --passphrase "" --quick-gen-key test ed25519 sign {lifetime} 2>/dev/null; {gpg} --export'
     return f"h=$(mktemp -d); chmod 700 $h; {made}; gpgconf --homedir $h --kill all; rm -rf $h"
 
 
 def package(node: str, name: str, *finds: Find) -> Break:
-    """An empty package of that name, really installed."""
+    """Really install an empty package with that name."""
     control = (
         f"Package: {name}\\nVersion: 0.1\\nArchitecture: all\\nMaintainer: t <t@t.invalid>\\nDescription: empty\\n"
     )
@@ -213,7 +213,7 @@ UUID = (
 )
 UNUUID = "rm /run/own-uuid; umount /sys/class/dmi/id/product_uuid 2>/dev/null || umount /sys/class"
 MAC = "ip link add dup0 type bridge; ip link set dup0 address 02:42:00:00:00:99"
-# held by a process that the doctor's own wait does not outlive
+# held by a process that runs longer than the doctor waits
 DPKG_LOCK = (
     'setsid perl -e \'use Fcntl; open(F, ">>", "/var/lib/dpkg/lock-frontend"); '
     'my $lock = pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $lock) or die; sleep 600\' </dev/null >/dev/null 2>&1 & echo $! >/run/own-lock'
@@ -277,7 +277,7 @@ ROUNDS = (
                 "w1", "mount -t tmpfs -o size=4m none /var/log; head -c 3900k /dev/zero >/var/log/fill", "umount -l /var/log",
                 (Find("KF-DISK-PRESSURE", ERROR, ("w1",), ("/var/log: 5% free",)),),
             ),
-            rewritten("w1", "/etc/resolv.conf", f"echo nameserver 172.30.44.2; for i in 1 2 3; do echo nameserver {NOBODY}; done", Find("KF-DNS-MANY", NOTE, ("w1",))),
+            rewritten("w1", "/etc/resolv.conf", f"echo nameserver 172.30.44.2; for i in 1 2 3; do echo nameserver {NO_NODE}; done", Find("KF-DNS-MANY", NOTE, ("w1",))),
             rewritten(
                 "w1", "/etc/apt/keyrings/kubefab-kubernetes.gpg", gpg_key("20250101T000000", "1d"),
                 Find("KF-KEY-EXPIRED", WARNING, ("w1",), ("expired on 2025-01-02", "install --env lab` fetches it again")),
@@ -313,17 +313,17 @@ ROUNDS = (
             pki("expired", certificate(-2, -1), Find("KF-CRT-EXPIRED", ERROR, ("cp1",), ("zz-expired.crt",))),
             pki("future", certificate(1, 300), Find("KF-CRT-FUTURE", ERROR, ("cp1",), ("zz-future.crt",))),
             pki("none", "nothing\n", Find("KF-CRT-UNREADABLE", WARNING, ("cp1",), ("zz-none.crt",))),
-            # last, and so fixed first: apt-mark needs that lock
+            # last, so it is fixed first: apt-mark needs that lock
             Break("w1", DPKG_LOCK, "kill $(cat /run/own-lock); rm /run/own-lock", (Find("KF-PKG-LOCK", WARNING, ("w1",), ("perl (pid",)),)),
         ),
     ),
     Round(
         "cluster",
         (
-            Break("cp1", ANNOTATE + f"{NOBODY} >/dev/null", ANNOTATE + f"{W1} >/dev/null", (Find("KF-FLN-NIC", ERROR, ("w1",), (f"at {NOBODY}",)),)),
+            Break("cp1", ANNOTATE + f"{NO_NODE} >/dev/null", ANNOTATE + f"{W1} >/dev/null", (Find("KF-FLN-NIC", ERROR, ("w1",), (f"at {NO_NODE}",)),)),
             Break(
-                "w1", f"ip link add own0 type bridge; ip addr add {NOBODY}/32 dev own0; ip link set own0 up; ip route add {CP1}/32 dev eth0 src {NOBODY}",
-                f"ip route delete {CP1}/32; ip link delete own0", (Find("KF-NET-NIC", WARNING, ("w1",), (f"from {NOBODY} (eth0)", f"private={NOBODY}")),),
+                "w1", f"ip link add own0 type bridge; ip addr add {NO_NODE}/32 dev own0; ip link set own0 up; ip route add {CP1}/32 dev eth0 src {NO_NODE}",
+                f"ip route delete {CP1}/32; ip link delete own0", (Find("KF-NET-NIC", WARNING, ("w1",), (f"from {NO_NODE} (eth0)", f"private={NO_NODE}")),),
             ),
             Break("w1", "systemctl kill -s STOP kubelet", "systemctl kill -s CONT kubelet"),
             Break("cp1", NEWER, NEWER.replace("99.0", "36.3"), (Find("KF-VER-KUBELET", ERROR, ("w1",), ("1.99.0 is newer",)),)),
@@ -371,9 +371,9 @@ ROUNDS = (
     Round("one-worker-alone", more=("--no-network", "--on", "w1"), errors=False),
     Round(
         "one-worker-alone-and-no-record", finds=(Find("KF-OLD-UNKNOWN", NOTE, ("w1",)),), more=("--no-network", "--on", "w1"),
-        variables={"XDG_STATE_HOME": "{state}"},  # where w1 has the address that a NAT would show
+        variables={"XDG_STATE_HOME": "{state}"},  # in it, w1 has the address that a NAT would show
     ),
-    # --- an inventory that is wrong
+    # --- a wrong inventory
     Round(
         "inventory",
         (
@@ -389,7 +389,7 @@ ROUNDS = (
         (
             Find("KF-REG-LOGIN", ERROR, ALL, ("refuses the login as kubefab", "HTTP 401")),
             Find("KF-SRC-PACKAGES", ERROR, ALL, ("HTTP 404",)),
-            Find("KF-NET-ADDRESS", ERROR, ("w1",), (f"{NOBODY} is on no interface", f"`{W1} private={W1}`")),
+            Find("KF-NET-ADDRESS", ERROR, ("w1",), (f"{NO_NODE} is on no interface", f"`{W1} private={W1}`")),
         ),
         ("--no-network",),
         {"KUBEFAB_LAB_REGISTRY_PASSWORD": "not-the-password", "KUBEFAB_LAB_PACKAGES_URL": f"{PACKAGES}:8081", "XDG_STATE_HOME": "{state}"},
@@ -401,7 +401,7 @@ ROUNDS = (
         ), more=("--no-network",), variables={"KUBEFAB_LAB_KUBERNETES": "1.37"},
     ),
     Round(
-        "earlier-release", finds=(  # whose pause image the lab's registry has not
+        "earlier-release", finds=(  # the lab's registry does not have its pause image
             Find("KF-VER-SKEW", ERROR, ALL, ("the inventory says 1.35",)),
             Find("KF-REG-IMAGE", ERROR, ALL, ("the registry has no 172.30.44.3:5000/pause:3.10.1",)),
         ), more=("--no-network",), variables={"KUBEFAB_LAB_KUBERNETES": "1.35"},
@@ -424,11 +424,11 @@ ROUNDS = (
 def test_each_break_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Path) -> None:
     lab = healthy
     (tmp_path / "ca.crt").write_text(certificate(-1, 300))
-    # nodes come from files only: the lab's own, but w1 with the address that a NAT would show
+    # nodes come only from files: use the lab's own, except that w1 has the address that a NAT would show
     hosts = tmp_path / "kubefab/lab/hosts.env"
     hosts.parent.mkdir(parents=True)
     hosts.write_text(
-        (lab.environment.state / "hosts.env").read_text().replace(f"{W1} name=w1", f"{W1} name=w1 private={NOBODY}")
+        (lab.environment.state / "hosts.env").read_text().replace(f"{W1} name=w1", f"{W1} name=w1 private={NO_NODE}")
     )
     hosts.chmod(0o600)  # it holds the registry's password
     shutil.copy(lab.environment.state / "known_hosts", hosts.parent)
@@ -451,9 +451,9 @@ def test_each_break_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Pat
 
 
 def test_a_path_with_a_smaller_mtu_than_its_interfaces(healthy: Lab) -> None:
-    """One interface with a smaller MTU: the path to it swallows large packets, and flannel's MTU no longer fits."""
+    """One interface has a smaller MTU: the path to it drops large packets, and flannel's MTU is too large."""
     lab = healthy
-    # the last word: for ten minutes the kernel remembers the small path
+    # fixed last: for ten minutes the kernel remembers the smaller path MTU
     fix = tuple(Break(name, "true", "ip route flush cache") for name in lab.names)
     with broken((*fix, Break("w1", "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"))):
         report = examine(lab)
@@ -581,9 +581,7 @@ def test_verify_passes_on_a_healthy_cluster_and_removes_its_objects(healthy: Lab
 def test_verify_names_the_unreachable_node(healthy: Lab) -> None:
     lab = healthy
     with broken((Break("w1", firewall("input udp dport 8472 drop"), NO_FIREWALL),)):
-        report = json.loads(
-            lab.run(*VERIFY, expect=1, KUBEFAB_LAB_DASHBOARD="none").output
-        )  # whose answer is long in coming
+        report = json.loads(lab.run(*VERIFY, expect=1, KUBEFAB_LAB_DASHBOARD="none").output)  # its answer takes long
     checks = {c["check"]: c for c in report["checks"]}
     assert "all of them concern w1" in checks["pod to pod"]["likely"]
     assert checks["cleaned up"]["state"] == "ok"
@@ -602,7 +600,7 @@ def test_verify_cleans_up_when_it_is_stopped(healthy: Lab, number: signal.Signal
     assert spaces(lab) == ""
 
 
-# --- no cluster: last, so that none has to be made again after it
+# --- no cluster: last, so that no test needs a cluster afterwards
 
 BARE = (
     Break("w1", firewall(f"input ip saddr {W2} udp dport 8472 drop"), NO_FIREWALL, (Find("KF-NET-UDP8472", ERROR, ("w1",), ("from w2: ",)),)),
@@ -622,7 +620,7 @@ BARE = (
     *(lying(name, "date", 'exec /usr/bin/date -d "3 minutes ago" "$@"') for name in ALL),
 )  # fmt: skip
 
-# each of them hides whatever else is wrong with its node
+# each of them hides every other fault of its node
 WHOSE = (
     Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("not_a_name",)),)),
     Break(
@@ -633,7 +631,7 @@ WHOSE = (
 
 
 def test_the_doctor_before_there_is_a_cluster(lab: Lab) -> None:
-    """The ports are tested with listeners, and what a bootstrap would stumble over is found."""
+    """The ports are tested with listeners, and everything that would stop a bootstrap is found."""
     lab.reset("--keep-images")
     with broken(BARE):
         report = examine(lab)

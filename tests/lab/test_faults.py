@@ -1,8 +1,8 @@
-"""The operator is killed, nodes lose their power, links drop, at instants nobody chose: always resumable to healthy.
+"""The operator's command is killed, nodes lose power, connections drop, at random instants: the next run always ends healthy.
 
-A few of each by default; `make faults` tries them all (half an hour), and the README's figures are from there.  The
-instants come from KUBEFAB_FAULT_SEED, which is printed at the end: give it again to try the same ones.  A power cut here
-is the sudden end of every process of a node: its disk keeps what was written, synced or not.
+By default a few of each; `make faults` tries all (half an hour), and the documentation's figures are from there.  The
+instants come from KUBEFAB_FAULT_SEED, which is printed at the end: set it to repeat the same instants.  A power cut here
+ends every process of a node at once; its disk keeps what was written, synced or not.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SEED = int(os.environ.get("KUBEFAB_FAULT_SEED", random.randrange(10**6)))
 ALL = os.environ.get("KUBEFAB_FAULTS") == "all"
 KILLS, RESET_KILLS, ROUNDS = (32, 8, 3) if ALL else (8, 2, 1)
 RESET = ("inv", "cluster.reset", "--env", "lab", "--yes", "lab")
-WHOLE_RUN = 30.0  # seconds; about what a bootstrap of machines with nothing on them takes
+WHOLE_RUN = 30.0  # seconds; about as long as a bootstrap of empty machines
 SILENCE = firewall("input tcp dport 22 drop", "output tcp sport 22 drop")
 
 
 @dataclass
 class Figures:
-    """What was seen, a line a kind of fault."""
+    """The figures that were measured, one line for each kind of fault."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -57,7 +57,7 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
 
 def cut_short(lab: Lab, argv: tuple[str, ...], after: float) -> tuple[Done, str, float]:
-    """Run a command and SIGKILL it after so many seconds; returns how it ended, the step that was under way and the seconds it ran."""
+    """Run a command and SIGKILL it after that many seconds; returns its outcome, the step it was in, and the seconds it ran."""
     started = time.monotonic()
     process = lab.start(*argv)
     try:
@@ -71,7 +71,7 @@ def cut_short(lab: Lab, argv: tuple[str, ...], after: float) -> tuple[Done, str,
 
 
 def assert_healthy(lab: Lab) -> None:
-    """Healthy, and by other eyes than those that said so."""
+    """Assert that the cluster is healthy, by kubectl and the nodes themselves and not only by our status."""
     assert lab.ready() == dict.fromkeys(lab.names, True)
     lab.assert_pod_network()
     assert "nothing to do" in lab.bootstrap().output
@@ -81,7 +81,7 @@ def assert_healthy(lab: Lab) -> None:
 
 
 def test_a_bootstrap_killed_at_random_instants_ends_healthy(lab: Lab, figures: Figures) -> None:
-    """From nothing, killed again and again wherever it is, until a run gets to its end; then from nothing once more."""
+    """Start from empty machines and kill runs at any point until one finishes; then start from empty machines again."""
     chance = random.Random(SEED)
     where: Counter[str] = Counter()
     finished: list[float] = []
@@ -117,7 +117,7 @@ def test_a_reset_killed_at_random_instants_ends_clean(healthy: Lab, figures: Fig
         done, _, took = cut_short(healthy, RESET, chance.uniform(0.2, 4))
         while done.code == -signal.SIGKILL:
             kills += 1
-            # the last of them is left to its end: on a busy machine a look at the nodes alone may take these seconds
+            # the last run may finish: on a busy machine, observing the nodes alone may take these seconds
             done, _, took = cut_short(healthy, RESET, chance.uniform(0.2, 4) if kills < RESET_KILLS else 600.0)
         assert done.code == 0, f"seed {SEED}, kill {kills}: {done}"
         finished.append(took)
@@ -143,7 +143,7 @@ if not ALL:
 
 @pytest.mark.parametrize("victim", CUTS)
 def test_a_power_cut_in_each_phase_ends_healthy(lab: Lab, figures: Figures, victim: str) -> None:
-    """The run names the node that lost its power and ends by itself; the next one takes up."""
+    """The run names the node that lost power and ends by itself; the next run continues."""
     lab.reset("--purge")
     cut, ended = [], []
     for step in CUTS[victim]:
@@ -157,7 +157,7 @@ def test_a_power_cut_in_each_phase_ends_healthy(lab: Lab, figures: Figures, vict
             done = lab.kill_when(step, power_off, node=victim)
             ended.append(time.monotonic() - since[0])
         except AssertionError as error:
-            # its work was done by then, by the step that the power cut ended too late
+            # the power cut came too late: the step before had already done this one's work
             assert f"{step} was not reached\n" in str(error) and "\nexit 0" in str(error), str(error)
             continue
         finally:
@@ -171,7 +171,7 @@ def test_a_power_cut_in_each_phase_ends_healthy(lab: Lab, figures: Figures, vict
     took = time.monotonic() - started
     assert_healthy(lab)
     figures.add(
-        f"power of {victim} cut in {', '.join(cut)}", len(cut), [took], f"the run told it within {max(ended):.0f} s"
+        f"power of {victim} cut in {', '.join(cut)}", len(cut), [took], f"the run said so within {max(ended):.0f} s"
     )
 
 
@@ -191,7 +191,7 @@ def test_a_power_cut_in_a_reset_ends_clean(healthy: Lab, figures: Figures, victi
 
 @contextmanager
 def meanwhile(what: Callable[[], None], chance: random.Random, pause: tuple[float, float]) -> Iterator[list[float]]:
-    """Do `what` again and again at random instants as long as the block lasts; yields when it was done."""
+    """Do `what` repeatedly at random instants during the block; yields the list of those instants."""
     stop = threading.Event()
     times: list[float] = []
 
@@ -210,7 +210,7 @@ def meanwhile(what: Callable[[], None], chance: random.Random, pause: tuple[floa
 
 
 def test_dropped_connections_are_reopened_by_the_same_run(lab: Lab, figures: Figures) -> None:
-    """sshd's sessions are killed on random nodes every few seconds: nobody has to run anything again."""
+    """sshd's sessions are killed on random nodes every few seconds; no run has to be repeated."""
     chance = random.Random(SEED + 2)
     drops, took = 0, []
     for _ in range(ROUNDS):
@@ -233,7 +233,7 @@ def test_dropped_connections_are_reopened_by_the_same_run(lab: Lab, figures: Fig
 
 @pytest.mark.parametrize("seconds", [8, 45] if ALL else [8])
 def test_a_silent_connection_is_reopened(lab: Lab, figures: Figures, seconds: int) -> None:
-    """Packets vanish in a step, as when a laptop changes its network; for 45 s, which is more than a dead peer is given."""
+    """During a step packets are lost, as when a laptop changes its network; 45 s is longer than we wait for a dead peer."""
     lab.reset("--keep-images")
 
     def silence(process: object) -> None:
@@ -243,7 +243,7 @@ def test_a_silent_connection_is_reopened(lab: Lab, figures: Figures, seconds: in
     started = time.monotonic()
     done = lab.kill_when("join.join", silence, node="w1")
     took = time.monotonic() - started
-    if done.code != 0:  # given up, as a dead machine would be: it says so, and the next run takes up
+    if done.code != 0:  # the node was given up like a dead machine: the run says so, and the next one continues
         assert seconds > 20, str(done)
         assert "w1" in done.output
         lab.eventually("the link is back", lambda: TABLE not in lab.sh("w1", "nft list tables"), 60)

@@ -1,7 +1,7 @@
-"""Own only what is ours, on real nodes: what rehearsal/test_identity.py says must be what happens, with kubeadm, etcd and systemd themselves.
+"""Change only what is ours, on real nodes: the cases of rehearsal/test_identity.py with real kubeadm, etcd and systemd.
 
-Chapters share one cluster; each begins by making it healthy and ends with machines as they were. A command that a message prints is
-taken from the message and run as it is printed.
+Chapters share one cluster; each first makes it healthy and finally restores the machines. A command in a message is taken
+from the message and run as it is printed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OFF = ("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-image
 KEPT = "/root/etcd-of-the-lost-disk"
 DATA = "/var/lib/etcd/member"
 PRECIOUS = f"{DATA}/snap/db"
-# What a reset, an init or a join would change: our files, and pods that every node has as long as it is in this cluster.
+# What a reset, an init or a join would change: our files, and the pods that every node of this cluster has.
 _LIFE = (
     "sha256sum /etc/kubernetes/*.conf /etc/containerd/config.toml /var/lib/kubefab/identity; hostname; ip -o link | grep -oE ' (cni0|flannel.1):'; "
     "crictl pods -q --state ready --name 'kube-(proxy|flannel)' | sort"
@@ -33,7 +33,7 @@ def life(lab: Lab, name: str) -> str:
 
 
 def uid(lab: Lab, kubeconfig: str = "admin") -> str:
-    """kube-system's, which is the cluster's for its life."""
+    """The uid of kube-system, which identifies the cluster for its life."""
     return lab.kubectl(
         f"--kubeconfig=/etc/kubernetes/{kubeconfig}.conf get namespace kube-system -o jsonpath='{{.metadata.uid}}'",
         check=False,
@@ -41,14 +41,14 @@ def uid(lab: Lab, kubeconfig: str = "admin") -> str:
 
 
 def refused(lab: Lab, done: Done, node: str, step: str) -> None:
-    """The run that ended last stopped at that step of that node, and no step that changes anything began on it."""
+    """Assert that the last run stopped at that step of that node, and that no changing step began there."""
     ended = {e["node"]: e["step"] for e in lab.steps() if e["event"] == "node" and e["state"] == "failed"}
     assert ended == {node: step}, str(done)
     assert [e for e in lab.steps() if e["event"] == "start" and e["node"] == node] == [], str(done)
 
 
 def command(done: Done, form: str) -> str:
-    """The command of that form that the message prints between backticks."""
+    """The command of that form which the message prints between backticks."""
     found = re.search(rf"`({form})`", done.output)
     assert found, str(done)
     return found[1]
@@ -59,9 +59,9 @@ def command(done: Done, form: str) -> str:
 
 @contextmanager
 def lost_disk(lab: Lab) -> Iterator[None]:
-    """cp1 as it is when its power went and etcd's disk with it: nothing runs, and the folder is empty. In the end it is as before."""
+    """cp1 after it lost power and etcd's disk: nothing runs, and etcd's folder is empty. At the end it is restored."""
     closed = [f"input ip saddr {worker.host} tcp dport 6443 drop" for worker in lab.environment.workers]
-    # a kubelet that hears of an empty cluster ends its pods by itself: what is seen on the workers is to be our doing alone
+    # a kubelet that sees an empty cluster ends its pods: stop it, so that every change on the workers would be ours
     with lab.firewall("cp1", *closed):
         lab.sh("cp1", f"systemctl stop kubelet; crictl stop $(crictl ps -q); mv {DATA} {KEPT}")
         try:
@@ -88,7 +88,7 @@ def test_a_lost_etcd_disk_changes_no_node_and_recovers_when_restored(healthy: La
             )
             assert {name: life(lab, name) for name in workers} == before
 
-        lab.sh("cp1", "systemctl start kubelet")  # as a boot would: kubeadm's etcd begins with nothing
+        lab.sh("cp1", "systemctl start kubelet")  # as a boot does: kubeadm's etcd starts empty
         lab.eventually("a new cluster is there", lambda: uid(lab, "super-admin") not in ("", own))
         began = lab.bootstrap(expect=1)
         refused(lab, began, "cp1", "prep.empty")
@@ -130,7 +130,7 @@ def test_a_renamed_host_is_reported_by_both_names_and_stays_a_member(healthy: La
 
 @dataclass(frozen=True)
 class Other:
-    """An environment of its own, in a state folder of its own, with the lab's sources and one machine of the lab's."""
+    """A separate environment with its own state folder, the lab's package sources, and one of the lab's machines."""
 
     lab: Lab
     state: Path
@@ -189,7 +189,7 @@ def test_a_machine_of_this_cluster_is_not_adopted_by_another(
     assert "nothing to do" in lab.bootstrap().output
 
 
-# --- what other programs own
+# --- what belongs to other programs
 
 
 HELD = """
@@ -202,7 +202,7 @@ kubectl rollout status deployment held --timeout=90s
 
 
 def test_a_budget_keeps_its_pod_and_the_node_stays(healthy: Lab) -> None:
-    """Two minutes: as long as a budget is given."""
+    """It takes two minutes: kubefab waits that long for a budget."""
     lab = healthy
     lab.sh("cp1", "set -e\n" + HELD.format(image=lab.environment.settings.probe_image))
     try:

@@ -1,4 +1,4 @@
-"""What we deploy, on a real cluster: the dashboard's visitor, InfluxDB's, and our own pods get no further than they need."""
+"""On a real cluster, visitors of the dashboard and of InfluxDB, and our own pods, can do no more than they need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from lab_bed import Lab
 
 WORD = "planted-in-a-secret"
-# The dashboard puts what is typed here into an API path, unescaped (kube_web/web.py, 21.2.0).
+# The dashboard puts this text into an API path without escaping it (kube_web/web.py, 21.2.0).
 HOSTILE = (
     "namespaces/kube-system/secrets/planted",
     "namespaces/kube-system%2Fsecrets%2Fplanted",

@@ -1,6 +1,6 @@
 """The same commands with the other releases that kubefab knows, on a lab of each: `make releases`.
 
-Left out of `make test`: each release is ten more minutes of building from a cold cache.
+`make test` leaves these out: from a cold cache, each release takes ten more minutes to build.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RELEASES = os.environ.get("KUBEFAB_RELEASES", "").split()
 
 @pytest.fixture(params=RELEASES)
 def released(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab whose packages and images are of one release; whatever lab is up is taken down for it."""
+    """A lab with the packages and images of one release; a lab that is up is taken down first."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():

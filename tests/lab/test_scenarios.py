@@ -1,4 +1,4 @@
-"""The shared scenarios on real nodes: what the rehearsal says of a fault must be what happens."""
+"""The shared scenarios on real nodes: the outcome must be the one of the rehearsal."""
 
 from __future__ import annotations
 

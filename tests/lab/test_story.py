@@ -1,6 +1,6 @@
-"""The whole story on real nodes, in the order in which an operator lives through it.
+"""The whole story on real nodes, in an operator's order.
 
-Chapters share one cluster; each begins by making it healthy, so that one that fails does not take the rest with it.
+Chapters share one cluster; each first makes it healthy, so that a failed chapter does not fail the others.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from lab_bed import BOOTSTRAP, PROJECT, TOKEN_FORM, Lab, dirt
 GRACE = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}  # the manual's minute, shorter
 SWAP_LINE = "/no/such/swapfile none swap sw 0 0"
 SWAP_UNIT = "srv-none.swap"
-THEIRS = "/var/lib/containerd/theirs"  # on a disk: the rest of a lab node lies in an overlay
+THEIRS = "/var/lib/containerd/theirs"  # on a disk: the rest of a lab node is in an overlay
 NO_HOST_SWAP = len(Path("/proc/swaps").read_text().splitlines()) < 2
 SYSCTLS = "sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"
 
 
 @pytest.fixture(scope="session")
 def before(lab: Lab) -> dict[str, str]:
-    """Each node's sysctls before anything of ours ran there, and a swap line in fstab where that is safe to have."""
-    if NO_HOST_SWAP:  # `swapoff -a` in a node would reach the machine's own
+    """Each node's sysctls before any step of ours ran there; also adds a swap line to fstab where that is safe."""
+    if NO_HOST_SWAP:  # `swapoff -a` in a node would switch off this machine's swap
         lab.sh("w1", f"grep -qxF '{SWAP_LINE}' /etc/fstab || echo '{SWAP_LINE}' >> /etc/fstab")
         lab.sh(
             "w1",
@@ -153,15 +153,17 @@ def test_status_reports_done_everywhere(healthy: Lab) -> None:
 
 
 def test_a_lost_flannel_interface_is_restored_by_the_manuals_rule(healthy: Lab) -> None:
-    """J3: after the grace time the kubelet is restarted; that does not help a flannel that hangs, so its pod is made anew."""
-    healthy.sh("w1", "pkill -STOP -x flanneld && ip link delete flannel.1")  # a live one would bring it back by itself
+    """J3: after the grace time the kubelet is restarted; that does not help a flannel that hangs, so its pod is recreated."""
+    healthy.sh(
+        "w1", "pkill -STOP -x flanneld && ip link delete flannel.1"
+    )  # a running flanneld would restore the link by itself
     started = healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet")
     done = healthy.bootstrap(**GRACE)
     assert "w1: flannel.1 in 10.44.0.0/16: still no flannel.1 after 5 s; restart the kubelet" in done.output
     assert "recreate flannel's" in done.output
     assert healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet") != started
     healthy.assert_pod_network()
-    healthy.bootstrap()  # InfluxDB may have been among the pods made anew: its policy is set again
+    healthy.bootstrap()  # InfluxDB may be among the recreated pods: its policy is then set again
     assert "nothing to do" in healthy.bootstrap().output
 
 
@@ -173,14 +175,14 @@ def test_a_stopped_kubelet_is_started_again(healthy: Lab) -> None:
 
 
 def test_an_influxdb_that_refuses_is_recreated_and_its_policy_set_again(healthy: Lab) -> None:
-    """A3 repeated (A4), in vain; then both kinds of pods recreated once (A5)."""
+    """A3 is repeated in vain (A4); then both kinds of pods are recreated once (A5)."""
     pod = healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name")
     oldest = "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute 'SELECT first(cpu_usage_nanocores) FROM kubernetes_node'"
     first = healthy.kubectl(oldest)
     assert "kubernetes_node," in first
     other = shlex.quote(
         "SET PASSWORD FOR kubefab = 'other'"
-    )  # which the pod does not know, and its successor sets again
+    )  # the pod does not know it, and its replacement sets it again
     healthy.kubectl(f"-n monitoring exec deploy/monitoring-influxdb -- influx -execute {other}")
     done = healthy.bootstrap()
     assert "recreate the influxdb and telegraf pods (A5)" in done.output
@@ -190,7 +192,7 @@ def test_an_influxdb_that_refuses_is_recreated_and_its_policy_set_again(healthy:
 
 
 def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
-    """Every node is Ready, and yet pods of one do not reach the others."""
+    """Every node is Ready, but the pods of one node do not reach the others."""
     healthy.kubectl("-n monitoring rollout status deploy/monitoring-influxdb --timeout=60s")
     pods = json.loads(healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o json"))["items"]
     influx = next(p["spec"]["nodeName"] for p in pods if "deletionTimestamp" not in p["metadata"])
@@ -225,7 +227,7 @@ def test_a_dead_worker_is_named_and_delays_no_other(healthy: Lab) -> None:
 
 
 def test_reset_allows_a_pods_own_mounts_and_stops_at_a_mounted_volume(healthy: Lab) -> None:
-    """A ConfigMap and an emptyDir by subPath are bind mounts of the node's disk, as somebody's hostPath is."""
+    """A ConfigMap and an emptyDir by subPath are bind mounts of the node's disk, just as a foreign hostPath is."""
     mounts = [
         {"name": "config", "mountPath": "/etc/a.ini", "subPath": "a.ini"},
         {"name": "work", "mountPath": "/work", "subPath": "b"},
@@ -295,7 +297,7 @@ CUTS = [
 
 
 def test_a_bootstrap_killed_in_every_phase_finishes_in_the_end(lab: Lab) -> None:
-    """SIGKILL at the beginning of each of these steps, one after another on the same nodes; then a run that is left alone."""
+    """SIGKILL at the beginning of each of these steps, one after another on the same nodes; then a run without a kill."""
     lab.reset("--purge")
     reached = []
     for step in CUTS:
@@ -303,7 +305,7 @@ def test_a_bootstrap_killed_in_every_phase_finishes_in_the_end(lab: Lab) -> None
             lab.kill_when(step)
             reached.append(step)
         except AssertionError as error:
-            # an earlier run's step went on after its operator was killed, and did this one's work
+            # a step of an earlier run continued after its operator was killed, and did this step's work
             assert f"{step} was not reached\n" in str(error)
             assert "\nexit 0" in str(error), str(error)
     lab.bootstrap()
@@ -313,12 +315,12 @@ def test_a_bootstrap_killed_in_every_phase_finishes_in_the_end(lab: Lab) -> None
     assert "nothing to do" in lab.bootstrap().output
 
 
-# --- 6: the power goes while a node joins; then one node by itself
+# --- 6: a power cut while a node joins; then one node by itself
 
 
 def test_a_join_interrupted_by_a_power_cut_can_be_resumed(healthy: Lab) -> None:
     healthy.run("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab")
-    assert "w2" not in healthy.ready(), "the cluster was told that it left"
+    assert "w2" not in healthy.ready(), "w2 left the cluster"
     assert dirt(healthy, "w2") == []
     try:
         done = healthy.kill_when("join.join", lambda process: machines.kill("w2"), node="w2")
@@ -332,7 +334,7 @@ def test_a_join_interrupted_by_a_power_cut_can_be_resumed(healthy: Lab) -> None:
 
 
 def test_an_init_interrupted_after_its_api_answered_is_repeated(lab: Lab) -> None:
-    """Its last phases make kube-proxy, CoreDNS and what workers join by: a cluster without them looks alive and never works."""
+    """init's last phases create kube-proxy, CoreDNS and what workers need to join: without them a cluster looks alive but never works."""
     answers = "until curl -sk --max-time 1 https://127.0.0.1:6443/readyz | grep -qx ok; do sleep 0.05; done"
 
     def cut(process: object) -> None:
@@ -376,7 +378,7 @@ def test_the_manuals_chapters_one_by_one(healthy: Lab) -> None:
     assert "nothing to do on 1 node" in again.output
 
 
-# --- 8: secrets (last: it looks at everything above)
+# --- 8: secrets (last: it checks everything above)
 
 
 def test_no_secret_was_shown_anywhere(lab: Lab) -> None:
