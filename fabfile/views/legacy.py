@@ -1,7 +1,7 @@
 """The 1.5 recipe as text: every command with the digest ID that it comes from, beside the manual's own words where ours differ.
 
-Made from the same phases that run.  Tokens are in clear: the golden tests hold this text against the manual; whoever
-shows it to people masks it.
+Made from the same phases that run.  Tokens are in clear, because the golden tests compare this text with the manual: mask it
+before a person sees it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ..phases import BOOTSTRAP, EVERY, Phase
 from ..steps import Action, Step, Stop, Wait
 from .plan import assumed, plan
 
-OURS = "--"  # stands for the ID of what the manual does not have
+OURS = "--"  # in the place of an ID: the manual does not have it
+# The letter of a phase's IDs. A phase that the manual does not have has none.
 _LETTER = {
     "prep": "P",
     "install": "I",
@@ -70,7 +71,7 @@ def _plan(environment: Environment, phases: Sequence[Phase], facts: dict[str, No
     for planned in plan(environment, phases, nodes, facts, Choices(agreed=True)):
         yield ""
         yield f"## {planned.phase} on {planned.node}"
-        lines = [line for line in manual.lines() if line.id[0] == _LETTER[planned.phase]]
+        lines = [line for line in manual.lines() if line.id[0] == _LETTER.get(planned.phase)]
         for action in planned.actions:
             yield from _action(action, lines)
 

@@ -242,7 +242,8 @@ def test_addresses_are_settings() -> None:
 def test_the_recipe_is_a_set_of_phases_of_the_same_names() -> None:
     assert [p.name for p in for_release(made(), [*BOOTSTRAP, RESET])] == [p.name for p in (*BOOTSTRAP, RESET)]
     assert for_release(environment(), BOOTSTRAP) == list(BOOTSTRAP)
-    assert all(p.run.__module__ == "fabfile.legacy.phases" for p in for_release(made(), [*BOOTSTRAP, RESET]))
+    concerns = [p for p in for_release(made(), [*BOOTSTRAP, RESET]) if p.roles]  # without roles: 1.5 does not have it
+    assert all(p.run.__module__ == "fabfile.legacy.phases" for p in concerns)
 
 
 def test_it_warns_of_missing_downloads_and_a_published_token() -> None:
