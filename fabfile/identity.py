@@ -15,7 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from .inventory import Environment, Node
-from .nodes.facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts, parse_identity
+from .nodes.facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
+from .nodes.observe import parse_identity
 from .steps import Action, File, Step
 
 RECORD = "identity.json"  # in the environment's folder on the operator's machine

@@ -45,7 +45,7 @@ ROWS = (
     _row("E4", "ports", "inv cluster.security-group", "tables/ports.py tables/security_group.py",
          "unit/test_ports.py::test_every_port_of_the_manual_is_in_the_table", "unit/test_security_group.py::test_nodes_are_named_one_by_one"),
     _row("E5", "as root", "inv cluster.bootstrap --ask-sudo-pass", "nodes/connection.py", "unit/test_connection.py::test_sudo_that_asks_for_a_password"),
-    _row("P1", "look at the interfaces", _PREP, "nodes/facts.py phases/prep.py legacy/phases.py",
+    _row("P1", "look at the interfaces", _PREP, "nodes/observe.py phases/prep.py legacy/phases.py",
          "unit/test_facts.py::test_links_from_an_ip_command_without_json", f"{_MANUAL}::test_p1_a_new_machine_needs_nothing",
          f"{_STORY}::test_without_ifconfig_the_interfaces_are_read_from_ip"),
     _row("P2", "what an earlier cluster left", _PREP, "phases/prep.py legacy/phases.py",

@@ -12,7 +12,8 @@ from shlex import quote
 from ..context import Context
 from ..identity import MOVE_ETCD, evidence, strange_etcd
 from ..inventory import Environment
-from ..nodes.facts import STATE, Link, NodeFacts, parse_links
+from ..nodes.facts import STATE, Link, NodeFacts
+from ..nodes.observe import parse_links
 from ..recipes.flannel import Expected
 from ..recipes.packages import lock_wait
 from ..steps import MINUTE, Action, File, Needs, Remedy, Step, Stop, Wait

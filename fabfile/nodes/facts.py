@@ -1,28 +1,23 @@
-"""The one observing script and its parser: everything that phases decide from.
+"""What one node is like, as observed: everything that phases decide from. `observe.py` asks and parses it.
 
-One exec a node.  The script only reads; it prints sections headed `@@ name`, which the parser turns
-into a `NodeFacts`.  Nothing is remembered between runs: state is observed each time.
+Nothing is remembered between runs: state is observed each time.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import functools
-import hashlib
 import ipaddress
 import json
-import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ..text import forms
 from ..text.forms import FormError, Hostname
-from . import keeping, script
-from .firewall import COUNT
-from .keeping import CONTAINERD_CONFIG, NOTE, OBSERVE, parse_kept
+from . import keeping
+from .influx import Retention
+from .keeping import KeptState
+
+# --- what is looked for on a node
 
 PACKAGES = (
     "containerd.io",
@@ -54,18 +49,6 @@ OTHER_UNITS = (
 OTHER_PATHS = (
     "/var/lib/rancher/k3s", "/var/lib/rancher/rke2", "/var/snap/microk8s", "/var/lib/k0s", "/var/lib/docker/swarm/docker-state.json",
 )  # fmt: skip
-# One question to InfluxDB: the retention policies, and which nodes sent metrics lately.
-METRICS_QUERY = (
-    "SHOW RETENTION POLICIES; "
-    'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
-)
-
-
-def reporting(answer: str) -> frozenset[str]:
-    """The nodes whose figures are in InfluxDB's answer (csv) to METRICS_QUERY."""
-    return frozenset(re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),", answer, flags=re.M))
-
-
 # Paths that only a cluster leaves behind.
 TRACES = (
     "/etc/kubernetes/admin.conf",
@@ -88,45 +71,7 @@ TRACES = (
 )
 
 
-def observe_script(
-    *,
-    control_plane: bool,
-    files: Iterable[str],
-    settle: bool = False,
-    ready: str = "/readyz",
-    digests: str = "",
-    docker: bool = False,
-) -> str:
-    """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` the API's health endpoint.
-
-    `digests` is the release whose images are to be held against their digests; empty: only their names are asked, in half the time.
-
-    With `settle` it first waits for a step of an earlier run that still goes on there: what it sees would
-    be half a truth, and deciding from it could undo a good cluster.
-    """
-    values = {
-        "control_plane": "yes" if control_plane else "",
-        "files": " ".join(sorted(files)),
-        "sysctls": " ".join(SYSCTLS),
-        "packages": " ".join(PACKAGES),
-        "units": " ".join(UNITS),
-        "traces": " ".join(TRACES),
-        "state": STATE,
-        "note": NOTE,
-        "containerd": CONTAINERD_CONFIG,
-        "identity": IDENTITY,
-        "other_units": " ".join(OTHER_UNITS),
-        "other_paths": " ".join(OTHER_PATHS),
-        "metrics_query": METRICS_QUERY,
-        "settle": str(script.LOCK_WAIT) if settle else "",
-        "ready": ready,
-        "digests": digests,
-        "docker": "yes" if docker else "",
-    }
-    program = script.program(__file__, "observe.sh")
-    for word, line in {"swap_units": SWAP_UNITS, "count_rules": COUNT, "kept": OBSERVE}.items():
-        program = program.replace(f"@{word}@", line)
-    return script.reading("observe", program, values)
+# --- what is found
 
 
 @dataclass(frozen=True)
@@ -149,13 +94,17 @@ class Mount:
 
 
 @dataclass(frozen=True)
-class Digest:
+class FileDigest:
+    """A file's SHA-256 (hex) and mode ("644")."""
+
     sha256: str
     mode: str
 
 
 @dataclass(frozen=True)
 class Unit:
+    """A systemd unit: whether it runs, and whether it starts at boot."""
+
     active: bool
     enabled: bool
 
@@ -205,76 +154,82 @@ class Kubeconfig:
     ca: str = ""
 
 
+Ready = Literal["True", "False", "Unknown", ""]  # the Ready condition of a node or pod in the API; empty: it has none
+
+
+def ready(item: Mapping[str, Any]) -> Ready:
+    """The Ready condition of a Node or a Pod; "Unknown" of a node from which the API hears no more."""
+    found = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions", ())}.get("Ready")
+    return found if found in ("True", "False", "Unknown") else ""
+
+
 @dataclass(frozen=True)
 class NodeFacts:
-    """What one node is like at one moment."""
+    """What one node is like at one moment; each field with an example. What was not found is empty, 0, False or None."""
 
-    os_id: str = ""
-    os_version: str = ""
-    os_codename: str = ""
-    os_like: tuple[str, ...] = ()
-    os_name: str = ""
-    hostname: Hostname = forms.UNNAMED
-    kernel: str = ""
-    arch: str = ""
-    cpus: int = 0
-    memory_kib: int = 0
-    disk_kib: int = 0
-    machine_id: str = ""
-    product_uuid: str = ""
-    boot_id: str = ""
-    now: float = 0.0
-    cgroup: str = ""
+    # the system
+    os_id: str = ""  # "ubuntu": ID of os-release
+    os_version: str = ""  # "24.04"
+    os_codename: str = ""  # "noble"
+    os_like: tuple[str, ...] = ()  # ("debian",): ID_LIKE
+    os_name: str = ""  # "Ubuntu 24.04.1 LTS", for people
+    hostname: Hostname = forms.UNNAMED  # "ip-10-2-0-11"
+    kernel: str = ""  # "6.8.0-1016-aws"
+    arch: str = ""  # "x86_64"
+    cpus: int = 0  # 2
+    memory_kib: int = 0  # 3964016
+    disk_kib: int = 0  # 27262976: free under /var/lib
+    machine_id: str = ""  # "4c1f0e0a5d6b4e0c9a1b2c3d4e5f6a7b"
+    product_uuid: str = ""  # "ec2a1b2c-3d4e-5f6a-7b8c-9d0e1f2a3b4c"
+    boot_id: str = ""  # "8d2f6f3e-6f0b-4a57-9a55-0c5b3f0e7a11": another after each boot
+    now: float = 0.0  # 1763985600.25: its clock, in seconds since 1970
+    cgroup: str = ""  # "cgroup2fs" for version 2, "tmpfs" for version 1
     systemd: bool = True
     reboot_needed: bool = False
-    bridge_netfilter: bool = False
-    overlay: bool = False
-    swaps: tuple[str, ...] = ()
-    fstab_swaps: tuple[str, ...] = ()
-    swap_units: tuple[str, ...] = ()
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    links: Mapping[str, Link] = field(default_factory=dict)
-    resolvers: tuple[str, ...] = ()
-    packages: Mapping[str, str] = field(default_factory=dict)
-    held: frozenset[str] = frozenset()
-    units: Mapping[str, Unit] = field(default_factory=dict)
-    files: Mapping[str, Digest] = field(default_factory=dict)
-    traces: frozenset[str] = frozenset()
-    mounts: tuple[Mount, ...] = ()  # under the kubelet's folder
-    processes: tuple[str, ...] = ()
-    firewall_rules: int = 0
-    nft_tables: tuple[str, ...] = ()
-    pods: int = 0
-    images: frozenset[str] = frozenset()
-    digests: Mapping[str, str] = field(default_factory=dict)  # by name, when they were asked for
-    kubeadm_images: tuple[str, ...] = ()  # what its kubeadm would run, likewise
-    ca_hash: str = ""
-    made: Made = Made()
-    docker: tuple[
-        str, ...
-    ] = ()  # containers that are not Kubernetes', when they were asked for; `?`: Docker did not say
-    kubeconfigs: Mapping[str, Kubeconfig] = field(default_factory=dict)  # admin, kubelet, bootstrap-kubelet
-    identity: Identity = Identity()
-    uid: str = ""  # kube-system's, from the API
-    etcd: tuple[str, ...] = ()  # what is in /var/lib/etcd
-    etcd_size: int = 0  # bytes of its database
-    others: tuple[str, ...] = ()  # `unit k3s.service`, `path /var/lib/k0s`: what else runs clusters there
-    undo: frozenset[str] = frozenset()
-    kept: Mapping[str, str] = field(
-        default_factory=dict
-    )  # files that we wrote over, and how they are now: see keeping.parse_kept
-    before: Mapping[str, str] | None = (
-        None  # our packages that were there before us, "hi" for held ones; None: not noted
-    )
-    containerd: Mapping[str, str] = field(
-        default_factory=dict
-    )  # root, state and imports of its configuration, where set
+    bridge_netfilter: bool = False  # the kernel module br_netfilter is loaded
+    overlay: bool = False  # the kernel knows overlayfs
+    swaps: tuple[str, ...] = ()  # ("/dev/sdb1",): in use now
+    fstab_swaps: tuple[str, ...] = ()  # ("/dev/sdb1 none swap sw 0 0",): lines of /etc/fstab
+    swap_units: tuple[str, ...] = ()  # ("dev-sdb1.swap",): that the next boot starts
+    sysctls: Mapping[str, str] = field(default_factory=dict)  # {"net.ipv4.ip_forward": "1"}
+    links: Mapping[str, Link] = field(default_factory=dict)  # {"ens5": Link("ens5", ("10.2.0.11/24",), 9001)}
+    resolvers: tuple[str, ...] = ()  # ("127.0.0.53",): of /etc/resolv.conf
+    # packages, services, files
+    packages: Mapping[str, str] = field(default_factory=dict)  # {"kubelet": "1.36.4-1.1"}
+    held: frozenset[str] = frozenset()  # {"kubelet"}: held at their version
+    units: Mapping[str, Unit] = field(default_factory=dict)  # {"kubelet": Unit(active=True, enabled=True)}
+    files: Mapping[str, FileDigest] = field(default_factory=dict)  # {"/etc/crictl.yaml": FileDigest("9f86…", "644")}
+    docker: tuple[str, ...] = ()  # ("mysql",): containers that are not Kubernetes', where asked for; ("?",): no answer
+    containerd: Mapping[str, str] = field(default_factory=dict)  # {"root": "/data/containerd"}: root, state, imports
+    # what a cluster leaves on a machine
+    traces: frozenset[str] = frozenset()  # {"/etc/kubernetes/admin.conf"}: those of TRACES that are there
+    mounts: tuple[Mount, ...] = ()  # (Mount("tmpfs", "/var/lib/kubelet/pods/…"),): under the kubelet's folder
+    processes: tuple[str, ...] = ()  # ("etcd", "kubelet")
+    firewall_rules: int = 0  # 42: of kube-proxy, flannel and our pod network
+    nft_tables: tuple[str, ...] = ()  # ("ip kube-proxy",)
+    pods: int = 0  # 5: sandboxes in containerd
+    images: frozenset[str] = frozenset()  # {"registry.k8s.io/pause:3.10.1"}
+    digests: Mapping[str, str] = field(default_factory=dict)  # {"registry.k8s.io/…": "sha256:…"}, where asked for
+    kubeadm_images: tuple[str, ...] = ()  # ("registry.k8s.io/etcd:3.6.6-0",): that its kubeadm would run, likewise
+    ca_hash: str = ""  # "sha256:2f1a…": of the cluster CA's public key, as kubeadm pins it
+    made: Made = Made()  # what the control plane was made with
+    kubeconfigs: Mapping[str, Kubeconfig] = field(default_factory=dict)  # by "admin", "kubelet", "bootstrap-kubelet"
+    etcd: tuple[str, ...] = ()  # ("member",): what is in /var/lib/etcd
+    etcd_size: int = 0  # 20971520: bytes of its database
+    others: tuple[str, ...] = ()  # ("unit k3s.service", "path /var/lib/k0s"): what else runs clusters there
+    # what we noted there
+    identity: Identity = Identity()  # which cluster it belongs to
+    undo: frozenset[str] = frozenset()  # {"swap", "joined"}: names in /var/lib/kubefab, what reset has to take back
+    kept: Mapping[str, KeptState] = field(default_factory=dict)  # {"/etc/crictl.yaml": "ours"}: files that we wrote
+    before: Mapping[str, str] | None = None  # {"runc": "ii"}: our packages before us, "hi" held; None: not noted
     metrics_disk: bool = False  # InfluxDB's folder is a file system of its own
+    # what the API on this control plane says
     api_ready: bool = False
-    nodes: tuple[Mapping[str, Any], ...] = ()
-    objects: tuple[Mapping[str, Any], ...] = ()
-    retention: str = ""
-    reporting: frozenset[str] = frozenset()
+    uid: str = ""  # "6f0c…-…": kube-system's, which is the cluster's
+    nodes: tuple[Mapping[str, Any], ...] = ()  # ({"metadata": {"name": "ip-10-2-0-11"}},): see forms.NODE
+    objects: tuple[Mapping[str, Any], ...] = ()  # our DaemonSets and Deployments: see forms.WORKLOAD
+    retention: Retention = field(default_factory=Retention)  # Retention(True, "720h0m0s", default=True)
+    reporting: frozenset[str] = frozenset()  # {"ip-10-2-0-11"}: nodes whose metrics arrived in the last minute
 
     def __post_init__(self) -> None:
         """No facts without a name that has its form, wherever they come from: it stands in shell lines. Raises FormError."""
@@ -325,131 +280,8 @@ class NodeFacts:
         """The API has a Node of that name, and no longer hears from its kubelet."""
         return self._ready(hostname) == "Unknown"
 
-    def _ready(self, hostname: str) -> str:
-        node = self.node_object(hostname)
-        conditions = node.get("status", {}).get("conditions", []) if node else []
-        return next((str(c["status"]) for c in conditions if c["type"] == "Ready"), "")
-
-
-def parse_facts(output: str) -> NodeFacts:
-    """Read the observing script's output.
-
-    Raises FormError for what has not its form, ValueError when the output is cut short; nothing else, whatever came.  What decides is
-    refused; an entry of a list that is only asked for what we know (images, resolvers, marks) is left out instead, as if it were not there.
-    """
-    said = script.sections(output)
-    release, host, rules = said.pairs("os"), said.pairs("host"), said.lines("rules")
-    counts = [line for line in rules if not line.startswith("table ")]
-    images = [words for words in said.words("images") if forms.has(words[0], forms.IMAGE, 400)]
-    etcd = said.lines("etcd", "")
-    size = forms.pairs(etcd).get("db", "")
-    return NodeFacts(
-        os_id=forms.plain(release.get("ID", ""), "ID of os-release"),
-        os_version=forms.plain(release.get("VERSION_ID", ""), "VERSION_ID of os-release"),
-        os_codename=forms.plain(release.get("VERSION_CODENAME", ""), "VERSION_CODENAME of os-release"),
-        os_like=tuple(forms.plain(word, "ID_LIKE of os-release") for word in release.get("ID_LIKE", "").split()),
-        os_name=forms.text(release.get("PRETTY_NAME", ""), 100),
-        hostname=Hostname(host.get("hostname", "").lower()),
-        kernel=forms.text(host.get("kernel", ""), 100),
-        arch=forms.plain(host.get("arch", ""), "processor's architecture"),
-        cpus=_number(host, "cpus"),
-        memory_kib=_number(host, "memory_kib"),
-        disk_kib=_number(host, "disk_kib"),
-        machine_id=forms.word(host.get("machine_id", ""), "machine-id", f"{forms.MACHINE_ID}|", "32 hex digits"),
-        product_uuid=forms.word(host.get("product_uuid", ""), "product_uuid", forms.UUID, "a UUID", 64),
-        boot_id=forms.word(host.get("boot_id", ""), "boot_id", forms.UUID, "a UUID", 64),
-        now=forms.seconds(host.get("now") or "0", "clock"),
-        cgroup=forms.text(host.get("cgroup", ""), 40),
-        systemd=host.get("systemd") == "yes",
-        reboot_needed=host.get("reboot") == "yes",
-        metrics_disk=host.get("metrics_disk") == "yes",
-        bridge_netfilter=host.get("bridge_netfilter") == "yes",
-        overlay=host.get("overlay") == "yes",
-        swaps=tuple(forms.text(words[0]) for words in said.words("swap")),
-        fstab_swaps=tuple(forms.text(line) for line in said.lines("fstab")),
-        swap_units=tuple(forms.text(line) for line in said.lines("swapunits", "")),
-        sysctls={key: forms.text(value, 40) for key, value in said.pairs("sysctl").items() if key in SYSCTLS},
-        links=parse_links(said.whole("links")),
-        resolvers=tuple(
-            words[1] for words in said.words("resolver", 2) if words[0] == "nameserver" and forms.is_address(words[1])
-        ),
-        packages={
-            name: forms.word(version, f"version of {name}", forms.VERSION, "a package's version")
-            for name, version, state in (words[:3] for words in said.words("packages", 3))
-            if name in PACKAGES and state.startswith(("ii", "hi"))
-        },
-        held=frozenset(line for line in said.lines("held") if line in PACKAGES),
-        units={
-            words[0]: Unit("active" in words[1:2], "enabled" in words)
-            for words in said.words("units")
-            if words[0] in UNITS
-        },
-        files={
-            path: Digest(sha256, mode)
-            for sha256, mode, path in (words[:3] for words in said.words("files", 3))
-            if forms.has(sha256, forms.HASH) and forms.has(mode, "[0-7]{1,5}") and forms.has(path, forms.PATH)
-        },
-        traces=frozenset(line for line in said.lines("traces") if forms.has(line, forms.PATH)),
-        mounts=tuple(Mount(*(forms.text(word) for word in words[:3])) for words in said.words("mounts", 2)),
-        processes=tuple(forms.text(words[1], 40) for words in said.words("processes", 2)),
-        firewall_rules=forms.number(counts[0], "count of firewall rules") if counts else 0,
-        nft_tables=tuple(forms.text(line.removeprefix("table "), 60) for line in rules if line.startswith("table ")),
-        pods=len(said.lines("pods")),
-        images=frozenset(words[0] for words in images if "sha256:" not in words[0]),
-        digests={words[0]: words[1] for words in images if len(words) == 2 and forms.has(words[1], forms.DIGEST)},
-        kubeadm_images=tuple(
-            forms.word(line, "image of kubeadm", forms.IMAGE, "an image's name") for line in said.lines("kubeadm", "")
-        ),
-        ca_hash=ca_digest(said.whole("ca")),
-        kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
-        identity=parse_identity(said.whole("identity", "")),
-        uid=_matching(_UID, said.whole("uid", "").strip()),
-        etcd=tuple(forms.text(line, 60) for line in etcd if not line.startswith("db=") and line != "lost+found"),
-        etcd_size=forms.number(size, "size of etcd's database") if size else 0,
-        others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
-        made=parse_made(said.lines("made", "")),
-        docker=tuple(
-            name
-            for name in said.lines("docker", "")
-            if forms.has(name, r"\?|[A-Za-z0-9][A-Za-z0-9_.-]*") and not name.startswith("k8s_")
-        ),
-        undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
-        kept=parse_kept(said.lines("kept", "")),
-        before=parse_before(said.lines("before", "")),
-        containerd=parse_containerd(said.whole("containerd", "")),
-        api_ready=said.lines("readyz") == ["ok"],
-        nodes=forms.items(said.whole("nodes"), forms.NODE, "nodes"),
-        objects=forms.items(said.whole("objects"), forms.WORKLOAD, "objects"),
-        retention=said.whole("influx").strip()[:4000],
-        reporting=reporting(said.whole("influx")),
-    )
-
-
-def _number(host: Mapping[str, str], key: str) -> int:
-    """A number that the script may have found nowhere."""
-    return forms.number(host[key], key) if host.get(key) else 0
-
-
-def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
-    """Our packages as they were before us: name to dpkg's status. None where nobody noted it."""
-    words = [line.split() for line in lines]
-    return (
-        {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES and forms.has(w[2], "[a-zA-Z]{2,3}")}
-        if words[:1] == [["noted"]]
-        else None
-    )
-
-
-def parse_containerd(head: str) -> dict[str, str]:
-    """`root`, `state` and `imports` from what stands before the first table of containerd's configuration.
-
-    What cannot be read is told by the key `unread`: it may name another disk.
-    """
-    try:
-        found = tomllib.loads(head)
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return {"unread": "yes"}
-    return {key: forms.text(found[key]) for key in ("root", "state", "imports") if found.get(key)}
+    def _ready(self, hostname: str) -> Ready:
+        return ready(self.node_object(hostname) or {})
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -458,159 +290,3 @@ def networks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(forms.network(word)) for word in text.split(",") if word)
     except FormError:
         return ()
-
-
-def parse_made(lines: Iterable[str]) -> Made:
-    """Flags, one a line, as the control plane's own files have them; what has not the form of its kind counts as not seen."""
-    flags = forms.pairs(lines)
-    told = flags.get("--advertise-address", "")
-    domain, port = flags.get("--cluster-domain", "").strip("'"), flags.get("--secure-port", "")
-    return Made(
-        pod_cidrs=networks(flags.get("--cluster-cidr", "")),
-        service_cidrs=networks(flags.get("--service-cluster-ip-range", "")),
-        dns_domain=domain if re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", domain) else "",
-        api_port=int(port) if forms.has(port, "[0-9]{1,5}") else 0,
-        address=ipaddress.ip_address(told) if forms.is_address(told) and "%" not in told else None,
-    )
-
-
-_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_OTHER = re.compile(r"(unit|path) [\w@./-]{1,120}")
-_SERVER = re.compile(r"(https://)?(\[[0-9a-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):\d{1,5}")
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_FORMS = {
-    "environment": _NAME,
-    "endpoint": _SERVER,
-    "node": _NAME,
-    "role": re.compile("control-plane|worker"),
-    "hostname": _NAME,
-    "uid": _UID,
-    "ca": re.compile(r"sha256:[0-9a-f]{64}"),
-}
-
-
-def _matching(form: re.Pattern[str], text: object) -> str:
-    """The text if it has that form throughout; otherwise empty."""
-    return text if isinstance(text, str) and form.fullmatch(text) else ""
-
-
-def parse_identity(text: str) -> Identity:
-    """The identity file; what has not its form is left out, and a file that cannot be read is none."""
-    try:
-        found = forms.data(text, "identity file") if text.strip() else {}
-    except FormError:
-        return Identity()
-    return (
-        Identity(**{key: _matching(form, found.get(key)) for key, form in _FORMS.items()})
-        if isinstance(found, dict)
-        else Identity()
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def ca_digest(pem: str) -> str:
-    """`sha256:…` of the public key in the first certificate of a PEM text, as kubeadm pins it; empty when there is none to be read.
-
-    Here and not on the node, which need not have openssl.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    try:
-        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
-        return f"sha256:{hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
-    except Exception:  # cryptography's own kinds are many, and what a node sends may be anything
-        return ""
-
-
-def _kubeconfigs(lines: Iterable[str]) -> dict[str, Kubeconfig]:
-    found: dict[str, dict[str, str]] = {}
-    for words in map(str.split, lines):
-        if len(words) == 3 and words[0] in ("admin", "kubelet", "bootstrap-kubelet"):
-            found.setdefault(words[0], {}).setdefault(words[1], words[2].strip("\"'"))
-    return {
-        name: Kubeconfig(
-            _matching(_NAME, one.get("cluster")),
-            _matching(_SERVER, one.get("server")).removeprefix("https://"),
-            ca_digest(_decoded(one.get("certificate-authority-data", ""))),
-        )
-        for name, one in found.items()
-    }
-
-
-def _decoded(text: str) -> str:
-    try:
-        return base64.b64decode(text, validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        return ""
-
-
-def parse_links(text: str) -> dict[str, Link]:
-    """The interfaces in what `ip -j addr`, `ip addr` or `ifconfig` (of either generation) printed.
-
-    Raises FormError, which is a ValueError, for something else.
-    """
-    if not text.strip():
-        return {}
-    if text.lstrip()[0] not in "[{":
-        return _plain_links(text)
-    links = _LINKS(forms.data(text, "interfaces"), "interfaces")
-    return {
-        link["ifname"]: Link(
-            name=link["ifname"],
-            addresses=tuple(
-                forms.interface(f"{a['local']}/{a.get('prefixlen', '')}")
-                for a in link.get("addr_info", ())
-                if "local" in a
-            ),
-            mtu=link.get("mtu", 0),
-            up="UP" in link.get("flags", ()),
-        )
-        for link in links
-        if "ifname" in link
-    }
-
-
-def _link_name(value: object, field: str = "interface") -> str:
-    return forms.word(forms.string(value, field), field, forms.LINK, "an interface's name", 15)
-
-
-_LINKS = forms.many(
-    forms.record(
-        {
-            "ifname": _link_name,
-            "mtu": forms.whole,
-            "flags": forms.many(forms.string),
-            "addr_info": forms.many(forms.record({"local": forms.string, "prefixlen": forms.whole})),
-            "address": forms.string,
-            "link_type": forms.string,
-        }
-    )
-)
-
-
-_PLAIN_ADDRESS = re.compile(
-    r"\binet6? (?:addr: ?)?([0-9a-f.:]+)(?:/(\d+))?(?:.*?(?:Mask:|netmask |prefixlen )([\d.]+))?"
-)
-
-
-def _plain_links(text: str) -> dict[str, Link]:
-    """Ubuntu 16.04's `ip` knows no JSON: interfaces from its plain text, or from ifconfig's. Raises ValueError for other text."""
-    found: dict[str, Link] = {}
-    for block in re.split(r"\n(?=\S)", text.strip()):
-        name = re.match(r"(?:\d+: )?([\w.-]+)", block)
-        mtu = re.search(r"\bmtu[ :](\d+)", block, flags=re.I)
-        if not name or not mtu:
-            raise FormError("interface", block, "what ip or ifconfig prints")
-        addresses = tuple(
-            forms.interface(f"{address}/{prefix or _prefix(mask)}")
-            for address, prefix, mask in _PLAIN_ADDRESS.findall(block)
-        )
-        up = bool(re.search(r"[<, ]UP[>, ]", block))
-        found[name[1]] = Link(_link_name(name[1]), addresses, forms.number(mtu[1], "MTU"), up)
-    return found
-
-
-def _prefix(mask: str) -> str:
-    """A prefix length from a dotted mask, or from itself; 32 where nothing stands."""
-    return forms.network(f"0.0.0.0/{mask}").rpartition("/")[2] if "." in mask else mask or "32"

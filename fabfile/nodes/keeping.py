@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from shlex import quote
+from typing import Literal, cast, get_args
 
 STATE = "/var/lib/kubefab"  # on the node: what was found there, so that reset can put it back
 KEPT = f"{STATE}/kept"
@@ -21,6 +22,8 @@ HEAD = "# Written by kubefab; changes here are overwritten."  # the first line o
 # Files of packages that we install: looked at before that, or the package's own file would pass for what was there before.
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 PACKAGED = (CONTAINERD_CONFIG, "/etc/crictl.yaml", "/etc/default/kubelet", "/etc/sysconfig/kubelet")
+# A file that we wrote: with our content, as it was before us (or as its package has it), edited by somebody, not there.
+KeptState = Literal["ours", "back", "changed", "gone"]
 _SAFE = re.compile(r"(/[\w.:@+\[\]-]+)+")
 
 
@@ -121,16 +124,11 @@ OBSERVE = (
 )
 
 
-def parse_kept(lines: Iterable[str]) -> dict[str, str]:
+def parse_kept(lines: Iterable[str]) -> dict[str, KeptState]:
     """`ours`, `back`, `changed` or `gone` by path, from what OBSERVE printed; what has not that form is left out."""
-    found = {}
+    found: dict[str, KeptState] = {}
     for line in lines:
         state, _, path = line.partition(" ")
-        if (
-            state in ("ours", "back", "changed", "gone")
-            and len(path) < 300
-            and _SAFE.fullmatch(path)
-            and "/../" not in f"{path}/"
-        ):
-            found[path] = state
+        if state in get_args(KeptState) and len(path) < 300 and _SAFE.fullmatch(path) and "/../" not in f"{path}/":
+            found[path] = cast(KeptState, state)
     return found

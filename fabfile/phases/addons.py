@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from shlex import quote
 
 from ..context import Context
 from ..inventory.settings import Settings
 from ..manifests import LOGIN, METRICS, VOLUME, applied, login, manifest
-from ..nodes.facts import METRICS_QUERY, STATE
+from ..nodes.facts import STATE
+from ..nodes.influx import METRICS_QUERY, Retention, hours, parse_retention
 from ..recipes.flannel import Expected, interface_wait
 from ..steps import Action, Needs, Remedy, Step, Stop, Wait
 from ..text.forms import Hostname
@@ -37,7 +37,7 @@ def addons(ctx: Context) -> Iterator[Action]:
         yield _metrics(ctx.facts.hostname, ctx.settings, control.retention)
 
 
-def _metrics(hostname: Hostname, settings: Settings, seen: str) -> Wait:
+def _metrics(hostname: Hostname, settings: Settings, seen: Retention) -> Wait:
     """Telegraf on this node reaches its kubelet, then InfluxDB on another: the pod network, proved by what it is for."""
     return Wait(
         "addons.metrics",
@@ -59,7 +59,7 @@ def _metrics(hostname: Hostname, settings: Settings, seen: str) -> Wait:
     )
 
 
-def _fresh_pods(settings: Settings, seen: str) -> Remedy:
+def _fresh_pods(settings: Settings, seen: Retention) -> Remedy:
     """The manual's A5: delete InfluxDB's and the collector's pods. Its data stay; A3 follows, in case it had no data yet."""
     return Remedy(
         "recreate the influxdb and telegraf pods (A5)",
@@ -73,13 +73,13 @@ def _fresh_pods(settings: Settings, seen: str) -> Remedy:
     )
 
 
-def _statements(settings: Settings, seen: str) -> str:
+def _statements(settings: Settings, seen: Retention) -> str:
     """A3's statement for an InfluxDB whose policies were `seen`: ALTER where it has the policy, else CREATE.
 
     InfluxDB stops at the first statement that it refuses, and CREATE refuses a policy of another duration. That is as it should be for
     one that did not answer: a policy that is not known is never made shorter.
     """
-    verb = "ALTER" if _policy(seen) else "CREATE"
+    verb = "ALTER" if seen.duration else "CREATE"
     lasting = f"DURATION {settings.retention} REPLICATION 1 SHARD DURATION {_shard(settings.retention)} DEFAULT"
     statements = ['CREATE DATABASE "k8s"', f'{verb} RETENTION POLICY "default" ON k8s {lasting}']
     if settings.influxdb_login:
@@ -89,8 +89,8 @@ def _statements(settings: Settings, seen: str) -> str:
 
 def _shard(duration: str) -> str:
     """InfluxDB's own choice for a policy of that duration, said aloud: ALTER keeps the old one, and refuses a shorter policy for it."""
-    hours = _hours(duration)
-    return "1h" if 0 < hours < 48 else "1d" if 0 < hours < 180 * 24 else "7d"
+    kept = hours(duration)
+    return "1h" if 0 < kept < 48 else "1d" if 0 < kept < 180 * 24 else "7d"
 
 
 def _apply(ctx: Context) -> Iterator[Action]:
@@ -120,11 +120,11 @@ def _apply(ctx: Context) -> Iterator[Action]:
         yield monitoring.step(
             "addons.monitoring", f"apply InfluxDB and Telegraf{_change(ctx)}", before=(_FREE_VOLUME, *logins)
         )
-    elif logins and not facts.retention:
+    elif logins and not facts.retention.answered:
         yield Step("addons.login", "InfluxDB's login", logins)  # it does not answer: the Secret may be gone
     if not there or not stored or retention_fault(facts.retention, settings.retention):
         yield _rollout("influxdb", "monitoring", "deploy/monitoring-influxdb", needs="")
-        yield _retention(settings, facts.retention if stored else "")
+        yield _retention(settings, facts.retention if stored else Retention())
     if dashboard and not _available(ctx, dashboard.workload):
         yield _rollout("dashboard", "kube-system", f"deploy/{dashboard.workload}")
 
@@ -138,21 +138,20 @@ _FREE_VOLUME = (
 
 def _shorter(ctx: Context) -> Stop | None:
     """A RETENTION that would delete metrics which the database keeps now: not without the operator's word."""
-    kept, wanted = _policy(ctx.facts.retention), ctx.settings.retention
-    if not kept or ctx.settings.retention_shorten or not 0 < _hours(wanted) < (_hours(kept[1]) or float("inf")):
+    kept, wanted = ctx.facts.retention, ctx.settings.retention
+    if not kept.duration or ctx.settings.retention_shorten or not 0 < hours(wanted) < (kept.hours or float("inf")):
         return None
-    longer = f"keeps metrics for {kept[1]}" if _hours(kept[1]) else "keeps metrics for ever"
+    longer = f"keeps metrics for {kept.duration}" if kept.hours else "keeps metrics for ever"
     return Stop(
         "addons.retention",
         f"InfluxDB {longer}; RETENTION={wanted} would delete all that are older than that",
-        f"if that is meant, once `KUBEFAB_RETENTION_SHORTEN=yes {ctx.fab('addons')}`; to keep them, RETENTION={_words(kept[1])} in hosts.env",
+        f"if that is meant, once `KUBEFAB_RETENTION_SHORTEN=yes {ctx.fab('addons')}`; to keep them, RETENTION={_words(kept)} in hosts.env",
     )
 
 
-def _words(duration: str) -> str:
-    """A duration of InfluxDB's answers, like 720h0m0s, as a setting."""
-    hours = _hours(duration)
-    return f"{hours / 24:.0f}d" if hours % 24 == 0 else f"{hours:.0f}h"
+def _words(kept: Retention) -> str:
+    """How long it keeps metrics, as the setting has it: "30d" for 720h0m0s."""
+    return f"{kept.hours / 24:.0f}d" if kept.hours % 24 == 0 else f"{kept.hours:.0f}h"
 
 
 def _change(ctx: Context) -> str:
@@ -184,13 +183,13 @@ def _rollout(what: str, namespace: str, workload: str, needs: Needs = "members")
     )
 
 
-def _retention(settings: Settings, seen: str) -> Wait:
+def _retention(settings: Settings, seen: Retention) -> Wait:
     """The manual's command (A3), repeated until it works (A4); then once with fresh pods (A5)."""
     return Wait(
         "addons.retention",
         f"retention policy default of {settings.retention} (A3)",
         probe=f"{INFLUX} {quote(_statements(settings, seen))} 2>&1",
-        until=lambda answer: retention_fault(answer, settings.retention),
+        until=lambda answer: _until_kept(answer, settings.retention),
         deadline=2 * settings.metrics_grace,
         interval=2,
         changes=True,
@@ -204,29 +203,19 @@ def _retention(settings: Settings, seen: str) -> Wait:
     )
 
 
-def _policy(output: str) -> list[str]:
-    """The row of policy `default` in SHOW RETENTION POLICIES' csv: name, duration, shards' duration, replicas, whether it is the default."""
-    rows = (line.strip().split(",") for line in output.splitlines())
-    return next((cells for cells in rows if len(cells) >= 5 and cells[0] == "default"), [])
-
-
-def retention_fault(output: str, duration: str) -> str | None:
-    """None when SHOW RETENTION POLICIES (csv) lists `default` as the default with this duration; else what is wrong."""
-    cells = _policy(output)
-    if not cells:
-        return masked_tail(output) or "no answer from InfluxDB"
-    if cells[-1] != "true":
+def retention_fault(seen: Retention, duration: str) -> str | None:
+    """None when the policy `default` is the database's default and has this duration; else what is wrong."""
+    if not seen.duration:
+        return "there is no policy `default`" if seen.answered else "no answer from InfluxDB"
+    if not seen.default:
         return "the policy is not the database's default"
-    if _hours(cells[1]) != _hours(duration):
-        return f"its duration is {cells[1]}, not {duration}"
-    return None
+    return None if seen.hours == hours(duration) else f"its duration is {seen.duration}, not {duration}"
 
 
-def _hours(duration: str) -> float:
-    """An InfluxDB duration in hours; 0 and INF both keep for ever."""
-    seconds = {"ns": 1e-9, "u": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    parts = re.findall(r"(\d+)(ns|ms|u|s|m|h|d|w)", duration)
-    return sum(float(count) * seconds[unit] for count, unit in parts) / 3600
+def _until_kept(answer: str, duration: str) -> str | None:
+    """The same of the answer to `_statements`; where it has no policy, what InfluxDB said."""
+    seen = parse_retention(answer)
+    return retention_fault(seen, duration) if seen.duration else masked_tail(answer) or "no answer from InfluxDB"
 
 
 def _available(ctx: Context, workload: str) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from shlex import quote
 
 from ..inventory.settings import Network, Settings
-from ..nodes.facts import LINKS, Link, parse_links
+from ..nodes.facts import LINKS, Link
+from ..nodes.observe import parse_links
 from ..steps import Needs, Remedy, Wait
 from ..text.forms import UNNAMED, Hostname, text
 from ..text.masking import masked_tail

@@ -15,9 +15,10 @@ from ..errors import KubefabError, Malformed, StepFailed
 from ..identity import after
 from ..inventory import Environment, Node
 from ..nodes import script
-from ..nodes.facts import NodeFacts, observe_script, parse_facts
+from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
 from ..nodes.hostkeys import KnownHosts
+from ..nodes.observe import observe_script, parse_facts
 from ..phases import managed_files
 from ..recipes.kubeadm import recipe_for
 from ..steps import Action

@@ -25,8 +25,9 @@ from ..errors import KubefabError, StepFailed
 from ..inventory import Environment, Node, bracketed
 from ..nodes import script
 from ..nodes.connection import outcome
-from ..nodes.facts import METRICS_QUERY, reporting
+from ..nodes.facts import ready
 from ..nodes.group import NodeGroup, at_once
+from ..nodes.influx import METRICS_QUERY, nodes_reporting
 from ..phases.addons import INFLUX
 from ..recipes.kubeadm import recipe_for
 from ..run.retry import Clock, RealClock, poll
@@ -177,7 +178,7 @@ def parse_pods(text: str) -> list[Probe]:
 
 def _probe(item: Mapping[str, Any]) -> Probe:
     status = item.get("status", {})
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+    is_ready = ready(item) == "True"
     trouble = ""
     for container in status.get("containerStatuses", ()):
         waiting = container.get("state", {}).get("waiting") or container.get("state", {}).get("terminated") or {}
@@ -189,8 +190,8 @@ def _probe(item: Mapping[str, Any]) -> Probe:
         item["metadata"]["name"],
         item.get("spec", {}).get("nodeName", ""),
         status.get("podIP", ""),
-        ready,
-        "" if ready else trouble,
+        is_ready,
+        "" if is_ready else trouble,
     )
 
 
@@ -435,15 +436,11 @@ class Verifier:
     def _members(self) -> dict[str, bool]:
         """The cluster's nodes by name, and whether each is Ready. Raises StepFailed when there is no cluster."""
         read: Callable[[str], tuple[Any, ...]] = lambda text: forms.items(text, forms.NODE, "nodes")  # noqa: E731
-        items = [
-            (item["metadata"]["name"], item.get("status", {})) for item in self._read("verify.nodes", _NODES, read)
-        ]
-        members = {
-            name: any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
-            for name, status in items
-        }
-        ready = {one["address"] for name, status in items if members[name] for one in status.get("addresses", ())}
-        self.ready = [node for node in self.environment.nodes if node.address in ready]
+        items = self._read("verify.nodes", _NODES, read)
+        members: dict[str, bool] = {item["metadata"]["name"]: ready(item) == "True" for item in items}
+        lists = [item.get("status", {}).get("addresses", ()) for item in items if members[item["metadata"]["name"]]]
+        addresses = {one["address"] for some in lists for one in some}
+        self.ready = [node for node in self.environment.nodes if node.address in addresses]
         return members
 
     def _nodes(self, members: Mapping[str, bool]) -> Check:
@@ -554,7 +551,7 @@ class Verifier:
         """Asked in InfluxDB's own pod, whose environment has the login."""
 
         def look() -> frozenset[str]:
-            return reporting(self._kubectl("verify.metrics", f"{INFLUX} {shlex.quote(METRICS_QUERY)}"))
+            return nodes_reporting(self._kubectl("verify.metrics", f"{INFLUX} {shlex.quote(METRICS_QUERY)}"))
 
         _, seen = poll(look, names.issubset, clock=self.clock, deadline=METRICS_DEADLINE, interval=3)
         lacking = sorted(names - seen)

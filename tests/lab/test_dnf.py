@@ -22,7 +22,8 @@ import pytest
 from fabfile import inventory
 from fabfile.inventory import Environment
 from fabfile.nodes import script
-from fabfile.nodes.facts import NodeFacts, observe_script, parse_facts
+from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.observe import observe_script, parse_facts
 from fabfile.recipes.kubeadm import Recipe, recipe_for
 from fabfile.recipes.packages import WANTED, Dnf, family
 from fabfile.steps import Step

@@ -20,7 +20,9 @@ from fabfile.context import Choices, Context
 from fabfile.inventory import Environment
 from fabfile.inventory.settings import KEYS
 from fabfile.nodes import script
-from fabfile.nodes.facts import STATE, TRACES, NodeFacts, Unit, observe_script, parse_facts
+from fabfile.nodes.facts import STATE, TRACES, NodeFacts, Unit
+from fabfile.nodes.influx import Retention
+from fabfile.nodes.observe import observe_script, parse_facts
 from fabfile.phases import managed_files
 from fabfile.recipes.kubeadm import recipe_for
 from fabfile.steps import Action, Step, Wait
@@ -165,7 +167,7 @@ odd_facts = st.fixed_dictionaries(
         "swaps": st.sampled_from([(), ("/swapfile",)]),
         "overlay": st.booleans(),
         "api_ready": st.booleans(),
-        "retention": st.sampled_from(["", "default,0s,168h0m0s,1,true", "autogen,0s,168h0m0s,1,true"]),
+        "retention": st.sampled_from([Retention(), Retention(True), Retention(True, "0s", default=True)]),
         "units": st.fixed_dictionaries(
             {name: st.builds(Unit, st.booleans(), st.booleans()) for name in ("containerd", "kubelet")}
         ),

@@ -11,7 +11,8 @@ from fabfile.context import Choices, Context
 from fabfile.inventory import Environment, Node
 from fabfile.inventory.settings import KEYS, Settings
 from fabfile.manifests import STAMP, manifest
-from fabfile.nodes.facts import STATE, SYSCTLS, Digest, Identity, Kubeconfig, Link, NodeFacts, Unit
+from fabfile.nodes.facts import STATE, SYSCTLS, FileDigest, Identity, Kubeconfig, Link, NodeFacts, Unit
+from fabfile.nodes.influx import Retention
 from fabfile.phases import Phase
 from fabfile.phases.prep import MODULES, SYSCTL
 from fabfile.phases.registry import PROOF
@@ -65,7 +66,7 @@ def fresh(name: str = "w1", **changes: Any) -> NodeFacts:
 
 def having(facts: NodeFacts, files: Iterable[File]) -> NodeFacts:
     """The facts after these files were written."""
-    return replace(facts, files={**facts.files, **{f.path: Digest(f.sha256, f.mode.lstrip("0")) for f in files}})
+    return replace(facts, files={**facts.files, **{f.path: FileDigest(f.sha256, f.mode.lstrip("0")) for f in files}})
 
 
 def prepared(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
@@ -166,7 +167,7 @@ def control_plane(
         },
         links=links("flannel.1", "cni0", inside="10.44.0"),
         reporting=frozenset(members),
-        retention="name,duration,shardGroupDuration,replicaN,default\ndefault,0s,168h0m0s,1,true",
+        retention=Retention(True, "0s", default=True),
     )
     ctx = Context(env, env.control_plane, facts, recipe_for(env))
     wanted = [manifest(name, ctx) for name in stamped]

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from fabfile.errors import StepFailed, Unreachable
 from fabfile.inventory import Environment, Node
-from fabfile.nodes.facts import Digest, Identity, Link, NodeFacts, Unit
+from fabfile.nodes.facts import FileDigest, Identity, Link, NodeFacts, Unit
 from fabfile.text.masking import mask
 from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, clocks, matrix, show, wires
 from fabfile.views.doctor.chart import Chart, Patient
@@ -263,7 +263,7 @@ def test_a_cluster_in_use(code: str, severity: str, facts: dict[str, Any], probe
 def test_containerds_default_configuration_is_fine_before_install() -> None:
     """containerd.io comes with the CRI plugin off; reset restores that configuration."""
     silent = {"containerd": {"cri": "unknown service runtime.v1.RuntimeService", "SystemdCgroup": "false"}}
-    files = {"/etc/containerd/config.toml": Digest("00", "644")}
+    files = {"/etc/containerd/config.toml": FileDigest("00", "644")}
     used = judged(with_probe(with_facts(running(), "w1", files=files), "w1", **silent))
     assert {"KF-CRI-SILENT", "KF-CRI-CONFIG"} <= set(used)
     out = {"files": files, "undo": frozenset(), "traces": frozenset(), "units": {"containerd": Unit(True, True)}}

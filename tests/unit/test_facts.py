@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile.nodes.facts import SWAP_UNITS, NodeFacts, Unit, observe_script, parse_facts, parse_links
+from fabfile.nodes.facts import SWAP_UNITS, NodeFacts, Unit
+from fabfile.nodes.influx import Retention
+from fabfile.nodes.observe import observe_script, parse_facts, parse_links
 from fabfile.recipes.packages import Apt, Dnf, family
 from fabfile.steps import File
 
@@ -77,7 +79,7 @@ def test_a_control_plane_with_everything_on_it() -> None:
     assert all(facts.node_ready(n) for n in ("cp1", "w1", "w2"))
     assert not facts.node_ready("w3")
     assert {"kube-flannel-ds", "monitoring-influxdb", "kube-web-view"} <= {o["metadata"]["name"] for o in facts.objects}
-    assert "default,0s,168h0m0s,1,true" in facts.retention
+    assert facts.retention == Retention(True, "0s", default=True)
     assert facts.reporting == {"cp1", "w1", "w2"}
     assert {"kube-apiserver", "etcd", "kubelet"} <= set(facts.processes)
     assert facts.firewall_rules > 20

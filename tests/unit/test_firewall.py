@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile.nodes import firewall
-from fabfile.nodes.facts import observe_script
+from fabfile.nodes.observe import observe_script
 from rehearsal.commands.network import cluster_lines
 
 

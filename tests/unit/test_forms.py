@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile.nodes.facts import NodeFacts, parse_facts, parse_links
+from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.observe import parse_facts, parse_links
 from fabfile.text import forms
 from fabfile.text.cleaning import clean, line
 from fabfile.text.forms import FormError, Hostname
@@ -195,7 +196,7 @@ def answer(name: str) -> str:
 def fitting(facts: NodeFacts) -> None:
     """Assert that every string in the facts is bounded and clean, and that the strings that decide have their format."""
     for field in dataclasses.fields(facts):
-        if field.name not in ("nodes", "objects", "retention"):  # checked by shape; only shown
+        if field.name not in ("nodes", "objects"):  # checked by shape; only shown
             for text in _strings(getattr(facts, field.name)):
                 assert text == clean(text)
                 assert len(text) <= 400

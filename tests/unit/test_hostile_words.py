@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fabfile.context import Choices
 from fabfile.inventory import Environment
-from fabfile.nodes.facts import Link, NodeFacts, parse_facts
+from fabfile.nodes.facts import Link, NodeFacts
+from fabfile.nodes.observe import parse_facts
 from fabfile.phases import BOOTSTRAP, RESET, for_release
 from fabfile.steps import Action, Step, Stop
 from fabfile.text.forms import FormError, Hostname

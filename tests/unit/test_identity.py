@@ -10,7 +10,8 @@ import pytest
 
 from fabfile import identity as identities
 from fabfile.identity import Kind, Record, judge
-from fabfile.nodes.facts import Identity, Kubeconfig, Link, NodeFacts, parse_identity
+from fabfile.nodes.facts import Identity, Kubeconfig, Link, NodeFacts
+from fabfile.nodes.observe import parse_identity
 from making import (
     CA,
     OTHER_CA,

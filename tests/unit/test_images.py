@@ -16,7 +16,8 @@ from fabfile.context import Context
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, images
 from fabfile.manifests import manifest
-from fabfile.nodes.facts import NodeFacts, observe_script
+from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.observe import observe_script
 from fabfile.phases import Phase
 from fabfile.recipes.kubeadm import Recipe, recipe_for
 from fabfile.steps import Action, Step, Stop

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fabfile import phases
 from fabfile.inventory import Environment
 from fabfile.lasting import ADDRESS, STOP, changes, lives, remedy, sentence
-from fabfile.nodes.facts import Made, NodeFacts, parse_made
+from fabfile.nodes.facts import Made, NodeFacts
+from fabfile.nodes.observe import parse_made
 from fabfile.phases import BOOTSTRAP, RESET, for_release
 from fabfile.steps import Stop
 from making import ALL_STAMPED, api_node, context, control_plane, environment, identity, member

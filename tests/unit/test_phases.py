@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from fabfile import phases
 from fabfile.context import Choices
 from fabfile.inventory import Environment
-from fabfile.nodes.facts import LINKS, STATE, TRACES, Digest, Link, Mount, NodeFacts, Unit
+from fabfile.nodes.facts import LINKS, STATE, TRACES, FileDigest, Link, Mount, NodeFacts, Unit
+from fabfile.nodes.influx import Retention, parse_retention
 from fabfile.phases import BOOTSTRAP, EVERY
-from fabfile.phases.addons import retention_fault
+from fabfile.phases.addons import _until_kept
 from fabfile.phases.network import _all_running
 from fabfile.phases.reset import residue
 from fabfile.recipes.packages import WANTED
@@ -160,7 +161,7 @@ INSTALL: list[tuple[str, NodeFacts, list[str]]] = [
     ("one missing", replace(DONE, packages={k: v for k, v in DONE.packages.items() if k != "cri-tools"}), RIGHT_STEPS),
     ("not held", replace(DONE, held=frozenset()), ["install.hold"]),
     ("containerd stopped", replace(DONE, units={**DONE.units, "containerd": Unit(False, True)}), ["install.containerd"]),
-    ("its configuration touched", having(replace(DONE, files={**DONE.files, "/etc/containerd/config.toml": Digest("0", "644")}), ()), ["install.containerd"]),
+    ("its configuration touched", having(replace(DONE, files={**DONE.files, "/etc/containerd/config.toml": FileDigest("0", "644")}), ()), ["install.containerd"]),
     ("kubelet not enabled", replace(DONE, units={**DONE.units, "kubelet": Unit(False, False)}), ["install.kubelet"]),
 ]  # fmt: skip
 
@@ -684,10 +685,12 @@ NEW = [
 ]
 WHOLE = control_plane(ENV, members=("cp1", "w1"), stamped=ALL_STAMPED)
 ADDONS: list[tuple[str, NodeFacts, list[str]]] = [
-    ("none yet", control_plane(ENV, stamped=("flannel",), reporting=frozenset(), retention=""), NEW),
+    ("none yet", control_plane(ENV, stamped=("flannel",), reporting=frozenset(), retention=Retention()), NEW),
     (
         "nothing of it",
-        control_plane(ENV, stamped=("flannel",), undo=WHOLE.undo - {"influxdb"}, reporting=frozenset(), retention=""),
+        control_plane(
+            ENV, stamped=("flannel",), undo=WHOLE.undo - {"influxdb"}, reporting=frozenset(), retention=Retention()
+        ),
         [NEW[0], "addons.storage", *NEW[1:]],
     ),
     ("all there", WHOLE, []),
@@ -699,17 +702,17 @@ ADDONS: list[tuple[str, NodeFacts, list[str]]] = [
     ("no API", MASTER, ["!addons.control-plane"]),
     (
         "InfluxDB does not answer",
-        replace(WHOLE, retention=""),
+        replace(WHOLE, retention=Retention()),
         ["addons.login", "…addons.influxdb-ready", "…addons.retention"],
     ),
     (
         "the policy is missing",
-        replace(WHOLE, retention="autogen,0s,168h0m0s,1,true"),
+        replace(WHOLE, retention=parse_retention("autogen,0s,168h0m0s,1,true")),
         ["…addons.influxdb-ready", "…addons.retention"],
     ),
     (
         "the policy has another duration",
-        replace(WHOLE, retention=WHOLE.retention.replace("0s", "720h0m0s")),
+        replace(WHOLE, retention=Retention(True, "720h0m0s", default=True)),
         ["…addons.influxdb-ready", "…addons.retention"],
     ),
     (
@@ -756,7 +759,7 @@ def test_seconds_until_a_remedy_and_until_giving_up(
     given: dict[str, Any], id: str, after: list[float], deadline: float
 ) -> None:
     env = environment(**given)
-    facts = replace(WHOLE, links=links("flannel.1"), retention="", reporting=frozenset())
+    facts = replace(WHOLE, links=links("flannel.1"), retention=Retention(), reporting=frozenset())
     wait = next(action for action in steps(phases.ADDONS, facts, env) if action.id == id)
     assert isinstance(wait, Wait)
     assert [remedy.after for remedy in wait.remedies] == after
@@ -779,7 +782,7 @@ RETENTION = [
 
 @pytest.mark.parametrize(("seen", "wanted", "verdict"), RETENTION)
 def test_show_retention_policies_is_read(seen: str, wanted: str, verdict: str | None) -> None:
-    assert retention_fault(seen, wanted) == verdict
+    assert _until_kept(seen, wanted) == verdict
 
 
 def test_the_manuals_command_is_repeated_and_then_the_pods_are_recreated_once() -> None:
@@ -798,7 +801,7 @@ def test_the_manuals_command_is_repeated_and_then_the_pods_are_recreated_once() 
 
 def statement(wanted: str, seen: str, **more: str) -> str:
     env = environment(retention=wanted, **more)
-    facts = control_plane(env, stamped=("flannel",), retention=seen)
+    facts = control_plane(env, stamped=("flannel",), retention=parse_retention(seen))
     wait = next(a for a in steps(phases.ADDONS, facts, env) if a.id == "addons.retention")
     assert isinstance(wait, Wait)
     return re.sub(r"""^.*-execute '(.*)' 2>&1$""", r"\1", wait.probe)
@@ -842,7 +845,7 @@ def test_metrics_are_deleted_only_with_the_operators_consent(wanted: str, said: 
     env = environment(workers=1, dashboard="none", retention=wanted, retention_shorten="yes" if said else "no")
     base = control_plane(env, stamped=("monitoring",))
     for kept in KEPT:
-        found = steps(phases.ADDONS, replace(base, retention=having_kept(kept) if kept else ""), env)
+        found = steps(phases.ADDONS, replace(base, retention=parse_retention(having_kept(kept) if kept else "")), env)
         alters = any("ALTER RETENTION" in str(vars(action)) for action in found)
         if ASKED[wanted] < KEPT[kept] and not said:
             assert ids(found)[0] == "!addons.retention" and not alters

@@ -13,7 +13,8 @@ import pytest
 from fabfile.context import Choices
 from fabfile.inventory import Environment
 from fabfile.nodes import script
-from fabfile.nodes.facts import NodeFacts, observe_script
+from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.observe import observe_script
 from fabfile.phases import BOOTSTRAP, RESET, managed_files
 from fabfile.steps import Step, Stop, Wait
 from fabfile.views import calendar as expiry

@@ -1,0 +1,53 @@
+"""What InfluxDB answers in the cluster: its retention policy, and which nodes sent metrics lately."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# One question for both.
+METRICS_QUERY = (
+    "SHOW RETENTION POLICIES; "
+    'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
+)
+_SECONDS = {"ns": 1e-9, "u": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PART = r"(\d{1,9})(ns|ms|u|s|m|h|d|w)"
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The policy `default`: how long metrics are kept, as InfluxDB writes it ("720h0m0s"; empty: there is no such policy).
+
+    `default`: it is the database's default policy too. `answered`: InfluxDB said something.
+    """
+
+    answered: bool = False
+    duration: str = ""
+    default: bool = False
+
+    @property
+    def hours(self) -> float:
+        """The duration in hours; 0: for ever."""
+        return hours(self.duration)
+
+
+def hours(duration: str) -> float:
+    """A duration of InfluxDB or of hosts.env ("30d", "720h0m0s") in hours; 0 and INF both keep for ever."""
+    return sum(float(count) * _SECONDS[unit] for count, unit in re.findall(_PART, duration)) / 3600
+
+
+def parse_retention(answer: str) -> Retention:
+    """The answer (csv) to SHOW RETENTION POLICIES; its columns are name, duration, shards' duration, replicas, whether it is the default.
+
+    A row whose duration has not its form is left out.
+    """
+    rows = (line.strip().split(",") for line in answer.splitlines())
+    policy = next((cells for cells in rows if len(cells) >= 5 and cells[0] == "default"), None)
+    if policy is None or not re.fullmatch(f"({_PART}){{1,8}}|INF|0", policy[1]):
+        return Retention(bool(answer.strip()))
+    return Retention(True, policy[1], policy[-1] == "true")
+
+
+def nodes_reporting(answer: str) -> frozenset[str]:
+    """The nodes whose metrics are in the answer (csv) to METRICS_QUERY."""
+    return frozenset(re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),", answer, flags=re.M))
