@@ -5,6 +5,7 @@ from __future__ import annotations
 from invoke import Collection
 
 from fabfile.cli.bootstrap import bootstrap
+from fabfile.cli.check import check, list_
 from fabfile.cli.digests import digests
 from fabfile.cli.doctor import doctor
 from fabfile.cli.evidence import evidence
@@ -16,6 +17,7 @@ from fabfile.cli.phases import TASKS
 from fabfile.cli.plan import plan
 from fabfile.cli.report import report
 from fabfile.cli.reset import cluster_reset
+from fabfile.cli.run import run
 from fabfile.cli.security_group import security_group
 from fabfile.cli.sizing import sizing
 from fabfile.cli.status import status
@@ -24,7 +26,7 @@ from lab.entry import ns as lab
 from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
-    "cluster", bootstrap, cluster_reset, plan, status, doctor, verify, history, report, evidence, digests,
-    security_group, sizing, info, manual, kubeconfig,
+    "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests,
+    list_, check, security_group, sizing, info, manual, kubeconfig,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)

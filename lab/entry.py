@@ -113,7 +113,7 @@ def render_status(found: dict[str, object]) -> str:
     }
 )
 def build(_c: Context, kubernetes: str = "", proof: bool = False) -> None:
-    """Fill the build cache only (about 15 minutes on two cores, once for a release)."""
+    """Fill the build cache only (about 13 minutes on two cores)."""
     if proof:
         with _reporting("inv lab.build --proof"):
             from . import up as lab

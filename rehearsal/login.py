@@ -1,7 +1,7 @@
 """The login shell: it runs the three forms of command in which our Connection sends a script.
 
 In: the SSH command and its standard input.  Out: the exit code and output that bash and sudo would give; the script
-itself goes to `run`.  Any other command gets "not modelled" and exit code 127.
+itself goes to `run`, as does any other command (`inv cluster.run`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Login:
             return self._receive(exchange)
         if match := _HOLD.fullmatch(command):
             return self._hold(exchange, match)
-        return 127, f"not modelled: {command}\n".encode()
+        return self.run(command)
 
     def _receive(self, exchange: Exchange) -> tuple[int, bytes]:
         """sudo with a password, then root's bash, which reads the script from the same standard input."""

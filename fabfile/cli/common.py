@@ -76,12 +76,14 @@ def command(
     name: str | None = None,
     aliases: Sequence[str] = (),
     optional: Sequence[str] = (),
+    positional: Sequence[str] = (),
     help: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Any]:
     """Make an Invoke task of a function that takes keyword arguments only, one of them `options`.
 
     The task has the function's own parameters as options, and the `shared` ones, which it gets as one `Options`.  `help` is
-    for its own; `optional` names those whose value may be left out (see invoke.task).  Errors end it as text with the next
+    for its own; `optional` names those whose value may be left out, `positional` those that are typed without their name
+    (see invoke.task).  Errors end it as text with the next
     action and the right exit code, never as a traceback.
     """
     if stray := set(shared) - _SHARED:
@@ -99,7 +101,15 @@ def command(
         dashed = [parameter.name.strip("_").replace("_", "-") for parameter in parameters]
         texts = {**{name: HELP[name] for name in dashed if name in HELP}, **(help or {})}
         iterable = [parameter.name for parameter in parameters if parameter.name == "fault"]
-        made = task(klass=_Task, name=name, aliases=aliases, optional=optional, iterable=iterable, help=texts)(body)
+        made = task(
+            klass=_Task,
+            name=name,
+            aliases=aliases,
+            optional=optional,
+            positional=list(positional),
+            iterable=iterable,
+            help=texts,
+        )(body)
         setattr(made, MARK, "on" in shared)
         return made
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from fabric.executor import Executor
+import fabric.executor
 from invoke import Call, Task
 
-from .common import MARK
+from .common import MARK, with_errors_printed
+from .core_options import check
 
 
-class NodeExecutor(Executor):
+class NodeExecutor(fabric.executor.Executor):
     """Fabric's executor; tasks that carry MARK run once, with the `-H` names in `context.kubefab.hosts`."""
+
+    def execute(self, *tasks: Any) -> Any:
+        with_errors_printed(lambda: check(self.core, tasks))
+        return super().execute(*tasks)
 
     def expand_calls(self, calls: list[Any], apply_hosts: bool = True) -> list[Any]:
         expanded: list[Any] = []

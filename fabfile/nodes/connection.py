@@ -259,6 +259,16 @@ class Connection(fabric.Connection):
             raise sudo_refused(self.node.name, self.user, output)
         return code, output
 
+    def command(self, line: str, timeout: float, *, sudo: bool = False) -> tuple[int, bytes]:
+        """Run one line in the login user's shell, or as root in bash; returns its exit code and output (standard error in it).
+
+        `timeout` is in seconds.  Raises as `root` does.
+        """
+        if sudo:
+            return self.root(line, timeout)
+        self.open()
+        return self._exec(line, "", timeout)
+
     @contextmanager
     def hold(self, owner: str) -> Iterator[None]:
         """Hold this node's run lock as long as the block lasts: one changing run a cluster, whoever starts it (see `run_lock`).

@@ -62,7 +62,8 @@ def test_every_task_and_every_option_is_explained(name: str, task: object) -> No
 @pytest.mark.parametrize(("name", "task"), list(_tasks()), ids=[n for n, _ in _tasks()])
 def test_every_command_that_takes_an_environment_takes_its_file_too(name: str, task: object) -> None:
     options = [argument.names for argument in task.get_arguments()]  # type: ignore[attr-defined]
-    assert any("env" in names for names in options) == (("hosts-file",) in options), "without a letter: -h is help"
+    takes = any("env" in names for names in options) or name in ("cluster.list", "cluster.check")  # of all environments
+    assert takes == (("hosts-file",) in options), "without a letter: -h is help"
 
 
 # --- without a named node nothing changes

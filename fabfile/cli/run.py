@@ -1,0 +1,103 @@
+"""`inv cluster.run` and `fab -H … -- COMMAND`: one command on many nodes, as Ansible's ad-hoc mode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import KubefabError
+from .common import Options, command, exit_with, targets
+
+LONGEST = 86400.0  # seconds: a day, where no time-out was asked for
+NOT_RUN = 255  # the exit code of a node that could not be reached, as ssh's own
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command did on one node; `error` where it did not run, with `code` 255 then, as ssh has it."""
+
+    code: int
+    output: str = ""
+    error: KubefabError | None = None
+
+
+@command(
+    "env",
+    "on",
+    "fault",
+    "json",
+    "ask_sudo_pass",
+    positional=("command",),
+    help={
+        "command": "the command, as you would type it on the node, in quotes",
+        "sudo": "as root",
+        "timeout": "seconds for each node; default: a day",
+    },
+)
+def run(*, command: str, sudo: bool = False, timeout: int = 0, options: Options) -> None:
+    """One command on many nodes, side by side."""
+    exit_with(execute(command, options, sudo=sudo, timeout=timeout))
+
+
+def execute(line: str, options: Options, *, sudo: bool = False, timeout: float = 0) -> int:
+    """Run `line` in the login shell of each named node and print what it said; returns the worst exit code.
+
+    `timeout` is in seconds for each node; 0: a day. Raises UsageError where no node is named.
+    """
+    from ..text.masking import mask
+    from .session import opened
+
+    names = targets(options)
+    with opened(options) as session:
+        nodes = session.environment.select(names)
+
+        def ask(node: Any) -> Answer:
+            code, output = session.group.of(node).command(line, timeout or LONGEST, sudo=sudo)
+            return Answer(code, mask(output.decode("utf-8", "replace")))
+
+        with session.console.status(f"{len(nodes)} nodes"):
+            said = session.group.each(nodes, ask)
+    answers = {
+        name: answer if isinstance(answer, Answer) else Answer(NOT_RUN, error=answer) for name, answer in said.items()
+    }
+    if options.json:
+        print(json.dumps({name: as_data(answer) for name, answer in answers.items()}, indent=2))
+    else:
+        _show(answers)
+    return max((answer.code for answer in answers.values()), default=0)
+
+
+def as_data(answer: Answer) -> dict[str, Any]:
+    """One node's answer as JSON values: exit code, output, error (empty where there is none)."""
+    return {"exit": answer.code, "output": answer.output, "error": answer.error.message if answer.error else ""}
+
+
+def folded(answers: Mapping[str, Answer]) -> dict[Answer, list[str]]:
+    """The nodes by what they answered, in the order of their first; nodes that could not be reached stay apart."""
+    same: dict[Answer, list[str]] = {}
+    for name, answer in answers.items():
+        same.setdefault(replace(answer, output=answer.output.rstrip()), []).append(name)
+    return same
+
+
+def _show(answers: Mapping[str, Answer]) -> None:
+    from rich.text import Text
+
+    from ..text.cleaning import clean
+    from ..text.screen import Screen
+    from .progress import print_error
+
+    console, beside = Screen(), Screen(stderr=True)
+    for answer, names in folded(answers).items():
+        if answer.error:
+            print_error(beside, answer.error)
+            continue
+        code = "" if answer.code == 0 else f"  exit {answer.code}"
+        console.print(
+            Text.assemble((", ".join(names), "bold green" if answer.code == 0 else "bold red"), (code, "red")),
+            soft_wrap=True,
+        )
+        for text in clean(answer.output).splitlines():
+            console.print(f"  {text}", soft_wrap=True)
