@@ -10,6 +10,7 @@ from .inventory import Environment, Node
 from .inventory.settings import Settings
 from .nodes.facts import NodeFacts
 from .recipes.kubeadm import Recipe
+from .text.masking import Token
 
 # A plan shows this where only a run will know the value.
 LATER = "<known once the control plane answers>"
@@ -46,7 +47,7 @@ class Context:
     """Everything that a phase decides from; frozen, so that a phase can only answer with steps.
 
     `control` is the control plane as last observed (None: not yet).  `duplicate_of` names another node that has the
-    same hostname or machine-id.  `token` is this run's join token, a secret; `record` is what the operator's side knows of the cluster.
+    same hostname or machine-id.  `token` is this run's join token; `record` is what the operator's side knows of the cluster.
     """
 
     environment: Environment
@@ -54,7 +55,7 @@ class Context:
     facts: NodeFacts
     recipe: Recipe
     control: NodeFacts | None = None
-    token: str = ""
+    token: Token = field(default_factory=Token)
     duplicate_of: str = ""
     choices: Choices = field(default_factory=Choices)
     record: Record = field(default_factory=Record)

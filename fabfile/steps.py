@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from .text.masking import mask
 
 MINUTE = 60.0
 
@@ -19,8 +21,22 @@ Gate = Literal["seen", "master", "network", "members", "addons"]  # what nodes w
 Needs = Gate | Literal[""]
 
 
-@dataclass(frozen=True)
-class File:
+class _Masked:
+    """The repr of a dataclass with every text in it masked: files hold logins and tokens, and commands of 1.5 its token."""
+
+    def __repr__(self) -> str:
+        values = (f"{field.name}={_shown(getattr(self, field.name))}" for field in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))})"
+    return repr(mask(value) if isinstance(value, str) else value)
+
+
+@dataclass(frozen=True, repr=False)
+class File(_Masked):
     """A whole file that a step writes, atomically, before its commands.
 
     `mode` is octal text as for chmod; a file with a secret in it sets `secret`, which keeps its
@@ -44,8 +60,8 @@ class File:
         return hashlib.sha256(self.content.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Step:
+@dataclass(frozen=True, repr=False)
+class Step(_Masked):
     """A change on one node: files first, then commands, one shell line each, stopping at the first failure.
 
     `id` is stable and names the phase (`install.repository`); `title` is what a person reads while it
@@ -71,8 +87,8 @@ class Step:
         return self.id.split(".", 1)[0]
 
 
-@dataclass(frozen=True)
-class Remedy:
+@dataclass(frozen=True, repr=False)
+class Remedy(_Masked):
     """What a `Wait` does when its condition has not come after `after` seconds: each is tried once, in order."""
 
     title: str
@@ -81,8 +97,8 @@ class Remedy:
     on: Target = ""
 
 
-@dataclass(frozen=True)
-class Wait:
+@dataclass(frozen=True, repr=False)
+class Wait(_Masked):
     """Repeat `probe` (one shell line) until `until(output)` is satisfied.
 
     `until` gets the probe's output and returns None when it is, or a short sentence that says what was
@@ -112,8 +128,8 @@ class Wait:
         return self.id.split(".", 1)[0]
 
 
-@dataclass(frozen=True)
-class Stop:
+@dataclass(frozen=True, repr=False)
+class Stop(_Masked):
     """The phase will not go on with this node: `reason` is what was seen, `remedy` what to do."""
 
     id: str

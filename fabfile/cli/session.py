@@ -34,7 +34,7 @@ from ..run.observer import Observer
 from ..run.pipelines import Run
 from ..run.result import RunResult
 from ..run.retry import Clock, RealClock
-from ..text.masking import mask, register
+from ..text.masking import Secret, mask
 from ..text.screen import Screen, verdict
 from .common import Options, described, warn, warn_of_unlisted
 from .progress import Progress, print_failures, seconds
@@ -146,7 +146,7 @@ def opened(options: Options) -> Iterator[Session]:
         recipe_for(environment)  # reject an unknown release before a journal is created
     console = Screen()
     warn(environment)
-    password = _sudo_password() if options.ask_sudo_pass else ""
+    password = _sudo_password() if options.ask_sudo_pass else None
     if options.faults and not environment.settings.simulated:
         raise UsageError(
             "--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out"
@@ -164,9 +164,9 @@ def opened(options: Options) -> Iterator[Session]:
             group.close()
 
 
-def _sudo_password() -> str:
+def _sudo_password() -> Secret:
     try:
-        return register(getpass.getpass("sudo password: "))
+        return Secret(getpass.getpass("sudo password: "))
     except EOFError:
         raise UsageError("--ask-sudo-pass, and no password came", "type it, or let it come on standard input") from None
 

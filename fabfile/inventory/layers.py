@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .find import BUILT_IN, NAME, HostsFile, own, shown
@@ -35,7 +35,7 @@ class Problem:
 class Value:
     """The text of one key. `where` is its file and line, or its variable; paths in it start from `folder`."""
 
-    text: str
+    text: str = field(repr=False)  # it may be a secret
     where: str
     folder: Path
     file: Path | None = None

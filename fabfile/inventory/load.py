@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..text import masking
 from ..text.forms import Hostname
+from ..text.masking import Secret
 from . import checks, images
 from .find import expanded, find, shown
 from .layers import NODE_KEY, Problem, Value, environments, read_layers, setting_name, source
@@ -95,7 +95,6 @@ def _check_keys(values: Mapping[str, Value], known: Iterable[str], problems: lis
 
 def _build(name: str, values: Mapping[str, Value], problems: list[Problem]) -> Environment | None:
     settings = _settings(name, values, problems)
-    _register(settings)  # before any problem is shown
     nodes: list[tuple[Node, Value]] = []
     for key, value in sorted(values.items(), key=_node_order):
         match = NODE_KEY.match(key)
@@ -122,15 +121,6 @@ def _build(name: str, values: Mapping[str, Value], problems: list[Problem]) -> E
     return Environment(name, control_planes, workers, settings) if control_planes else None
 
 
-def _register(settings: Settings) -> None:
-    """Everything secret in the settings, in the forms in which it travels, is the masker's from here on."""
-    for key in KEYS.values():
-        if key.metadata["secret"]:
-            masking.register(getattr(settings, key.name))
-    masking.register(settings.token.partition(".")[2])  # in 1.5 the second half alone is a bearer token
-    _ = settings.registry_login
-
-
 def _node_order(item: tuple[str, Value]) -> tuple[int, int]:
     number = re.search(r"_(?:WORKER|SLAVE)_(\d+)$", item[0])
     return (1, int(number[1])) if number else (0, 0)
@@ -140,7 +130,7 @@ def _settings(name: str, values: Mapping[str, Value], problems: list[Problem]) -
     chosen: dict[str, Any] = {}
     for key, spec in KEYS.items():
         written, value = source(key, name, values)
-        if value is None or (value.text == "" and spec.default == ""):
+        if value is None or (value.text == "" and isinstance(spec.default, str | Secret) and not spec.default):
             continue
         try:
             chosen[spec.name] = spec.metadata["parse"](value.text)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..text.masking import SHORTEST, register
+from ..text.masking import SHORTEST, Secret, Token
 from .release import Release, release_of
 
 # Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
@@ -98,12 +98,12 @@ def login_name(value: str) -> str:
     return value
 
 
-def _password(value: str) -> str:
+def _password(value: str) -> Secret:
     if value and len(value) < SHORTEST:
         raise ValueError(
             f"has fewer than {SHORTEST} characters: what is so short cannot be taken out of logs. Choose a longer one"
         )
-    return value
+    return Secret(value)
 
 
 def _suite(value: str) -> str:
@@ -138,10 +138,10 @@ def _release(value: str) -> str:
     return value
 
 
-def _token(value: str) -> str:
+def _token(value: str) -> Token:
     if not re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", value):
         raise ValueError("is not a bootstrap token. Six and sixteen of a-z0-9, joined by a dot")
-    return value
+    return Token(value)
 
 
 def port(value: str) -> int:
@@ -284,8 +284,8 @@ class Settings:
 
     registry: str = _setting("", _place, "private registry, host:port; empty: none")
     registry_user: str = _setting("", login_name, "its login")
-    registry_password: str = _setting(
-        "", _password, "its password: hosts.local.env or the process environment", secret=True
+    registry_password: Secret = _setting(
+        Secret(), _password, "its password: hosts.local.env or the process environment", secret=True
     )
     registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
     registry_mirrors: tuple[str, ...] = _setting(
@@ -343,7 +343,9 @@ class Settings:
         (), _preflight, "kubeadm preflight checks to pass over, by name; never `all`"
     )
 
-    token: str = _setting("", _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True)
+    token: Token = _setting(
+        Token(), _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True
+    )
     manifests_url: str = _setting(
         "http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from"
     )
@@ -360,10 +362,13 @@ class Settings:
     simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
     simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")
 
+    def __post_init__(self) -> None:
+        _ = self.registry_login  # the masker must know it before a node prints it
+
     @property
-    def registry_login(self) -> str:
-        """user:password of the registry, known to the masker in clear and in base64, as the registry is sent it; empty without a user."""
-        return register(f"{self.registry_user}:{self.registry_password}") if self.registry_user else ""
+    def registry_login(self) -> Secret:
+        """user:password of the registry, which is sent it in base64; empty without a user."""
+        return Secret(f"{self.registry_user}:{self.registry_password.reveal()}" if self.registry_user else "")
 
     @property
     def release(self) -> Release:

@@ -99,7 +99,7 @@ class Manual:
                 f"environment {self.environment.name} has no TOKEN, which Kubernetes 1.5 needs",
                 f"write {self.environment.name.upper()}_TOKEN=… into hosts.local.env: six and sixteen of a-z0-9, joined by a dot",
             )
-        return self.settings.token
+        return self.settings.token.reveal()
 
     @property
     def master(self) -> str:
@@ -211,7 +211,7 @@ def warning(environment: Environment) -> str:
         "Kubernetes 1.5 is the manual's release of early 2017: its packages and images were taken off the web in March 2024, so on "
         "real machines this needs mirrors of yours (LEGACY_PACKAGES_URL, LEGACY_KEY_URL, MANIFESTS_URL)."
     )
-    if environment.settings.token.partition(".")[2] in PUBLISHED:
+    if environment.settings.token.half in PUBLISHED:
         text += " The token in hosts.env is published in the manual, and in 1.5 a person who has it is the cluster's administrator."
     return text
 

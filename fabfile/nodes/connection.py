@@ -26,6 +26,7 @@ import paramiko
 from ..errors import KubefabError, StillRunning, Unreachable, UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import bastion
+from ..text.masking import Secret
 from . import script
 from .failures import SUDO_REFUSED, Way, broken, no_end, sudo_refused, unreachable
 from .hostkeys import KnownHosts
@@ -59,7 +60,7 @@ class Connection(fabric.Connection):
         node: Node,
         environment: Environment,
         known: KnownHosts,
-        sudo_password: str = "",
+        sudo_password: Secret | None = None,
         gateway: Connection | None = None,
         *,
         hops: dict[str, Connection] | None = None,
@@ -316,7 +317,7 @@ class Connection(fabric.Connection):
         ours = self._ours
         return unreachable(error, Way(ours.node, ours.environment.name, ours.timeout, ours.proxy_command))
 
-    def _exec(self, command: str, stdin: str, timeout: float, password: str = "") -> tuple[int, bytes]:
+    def _exec(self, command: str, stdin: str, timeout: float, password: Secret | None = None) -> tuple[int, bytes]:
         """Run a command; with sudo's password, what goes to it is held back until sudo has let it in."""
         with self._ours.sessions:
             end = time.monotonic() + timeout
@@ -331,7 +332,7 @@ class Connection(fabric.Connection):
                 channel.exec_command(command)
                 output = bytearray()
                 if password:
-                    channel.sendall(f"{password}\n".encode())
+                    channel.sendall(f"{password.reveal()}\n".encode())
                     output = _let_in(channel, min(end, time.monotonic() + self._ours.timeout))
                     stdin = f"{_BEGIN}\n{stdin}"
                 if not password or output.endswith(_READY):
@@ -391,7 +392,7 @@ class _Ours:
     """What our Connection holds beside Fabric's state: Fabric's Connection keeps its attributes in a config."""
 
     def __init__(
-        self, node: Node, environment: Environment, known: KnownHosts, sudo_password: str, timeout: float
+        self, node: Node, environment: Environment, known: KnownHosts, sudo_password: Secret | None, timeout: float
     ) -> None:
         self.node, self.environment, self.known, self.sudo_password, self.timeout = (
             node,

@@ -13,6 +13,7 @@ import fabric
 from ..errors import KubefabError
 from ..inventory import Environment, Node
 from ..inventory.settings import bastion
+from ..text.masking import Secret
 from .connection import Connection
 from .hostkeys import KnownHosts
 
@@ -52,7 +53,7 @@ class NodeGroup(fabric.Group):
     """
 
     def __init__(
-        self, environment: Environment, nodes: Iterable[Node], known: KnownHosts, sudo_password: str = ""
+        self, environment: Environment, nodes: Iterable[Node], known: KnownHosts, sudo_password: Secret | None = None
     ) -> None:
         super().__init__()
         operator()

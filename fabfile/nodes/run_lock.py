@@ -16,6 +16,7 @@ from typing import Protocol
 import paramiko
 
 from ..errors import KubefabError, StepFailed, Unreachable
+from ..text.masking import Secret
 from .failures import SUDO_REFUSED, sudo_refused
 
 RUN_LOCK = "/run/kubefab-run.lock"
@@ -72,7 +73,7 @@ class RunLock:
     for on standard input; `timeout` is the link's, in seconds.
     """
 
-    def __init__(self, link: Link, node: str, user: str, *, sudo: str, password: str, timeout: float) -> None:
+    def __init__(self, link: Link, node: str, user: str, *, sudo: str, password: Secret | None, timeout: float) -> None:
         self.owner = ""  # while it is wanted
         self.channel: paramiko.Channel | None = None  # that it lives with
         self.heartbeat = 0.0  # when the last one began to be sent, on the clock of `now`
@@ -176,7 +177,7 @@ class RunLock:
             channel.set_combine_stderr(True)
             channel.exec_command(text)
             if self._password:
-                channel.sendall(f"{self._password}\n".encode())
+                channel.sendall(f"{self._password.reveal()}\n".encode())
             while held is None and not (self._password and b"try again" in answer):
                 channel.settimeout(max(0.1, end - time.monotonic()))
                 try:

@@ -85,7 +85,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         interval=1,
         hint=f"open TCP {ctx.settings.api_port} on the control plane for this node's address {ctx.node.address}",
     )
-    token_id = ctx.token.split(".", 1)[0]
+    token_id = ctx.token.id
     yield Step(
         "join.token",
         "a join token for this run, valid 30 minutes",

@@ -24,6 +24,7 @@ from ..inventory.settings import Settings
 from ..nodes.facts import NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, HEAD
 from ..steps import File
+from ..text.masking import Token
 from ..text.yamls import dumped
 
 SOCKET = "unix:///run/containerd/containerd.sock"
@@ -205,7 +206,7 @@ class Recipe:
         secret = bool(self.settings.registry_user)
         if secret:
             host["header"] = {
-                "Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.encode()).decode()}"]
+                "Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.reveal().encode()).decode()}"]
             }
         servers = {
             registry: f"https://{registry}",
@@ -225,12 +226,12 @@ class Recipe:
 
     # --- kubeadm
 
-    def init_config(self, facts: NodeFacts, token: str) -> str:
+    def init_config(self, facts: NodeFacts, token: Token) -> str:
         """kubeadm init's v1beta4 file: the private address is advertised, a NAT address goes to certSANs."""
         node = self.environment.control_plane
         init = {
             **_kind("InitConfiguration"),
-            "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL, "description": "kubefab"}],
+            "bootstrapTokens": [{"token": token.reveal(), "ttl": TOKEN_TTL, "description": "kubefab"}],
             "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": self.settings.api_port},
             "nodeRegistration": self._registration(node, facts),
             "timeouts": {"controlPlaneComponentHealthCheck": "4m0s"},
@@ -262,14 +263,14 @@ class Recipe:
         ]
         return dumped(*documents)
 
-    def token_config(self, token: str) -> str:
+    def token_config(self, token: Token) -> str:
         """What `kubeadm token create --config` reads: the token stays off the command line."""
         return dumped(
             {
                 **_kind("InitConfiguration"),
                 "bootstrapTokens": [
                     {
-                        "token": token,
+                        "token": token.reveal(),
                         "ttl": TOKEN_TTL,
                         "description": "kubefab",
                         "usages": ["signing", "authentication"],
@@ -279,14 +280,14 @@ class Recipe:
             }
         )
 
-    def join_config(self, node: Node, facts: NodeFacts, token: str, ca_hash: str) -> str:
+    def join_config(self, node: Node, facts: NodeFacts, token: Token, ca_hash: str) -> str:
         """kubeadm join's v1beta4 file."""
         return dumped(
             {
                 **_kind("JoinConfiguration"),
                 "discovery": {
                     "bootstrapToken": {
-                        "token": token,
+                        "token": token.reveal(),
                         "apiServerEndpoint": self.environment.endpoint,
                         "caCertHashes": [ca_hash],
                     }

@@ -14,7 +14,7 @@ from ..nodes.connection import outcome
 from ..nodes.group import NodeGroup
 from ..steps import Action, Gate, Remedy, Step, Stop, Wait
 from ..text.cleaning import line
-from ..text.masking import mask
+from ..text.masking import Token, mask
 from .events import Events
 from .halt import Halt
 from .result import Reporter
@@ -47,11 +47,11 @@ class Applier:
         self._group, self._reporter, self._control = group, reporter, control
         self._events, self._halt, self._tokens, self._passing = events, halt, tokens, passing
         self._guard = Lock()
-        self._once: dict[str, Lock] = {}
-        self._once_done: dict[str, KubefabError | None] = {}
+        self._once: dict[tuple[str, Token], Lock] = {}
+        self._once_done: dict[tuple[str, Token], KubefabError | None] = {}
         self._turns: dict[str, Lock] = {}
 
-    def apply(self, node: Node, action: Action, token: str = "") -> int:
+    def apply(self, node: Node, action: Action, token: Token | None = None) -> int:
         """Carry out one action and return how many changes that made.
 
         An action with `once` is carried out by the first node that comes to it, once for each `token`; its failure fails all
@@ -64,7 +64,7 @@ class Applier:
         target = self._target(node, action)
         if not action.once:
             return self._one(node, target, action)
-        key = f"{action.id} {token}"
+        key = (action.id, token or Token())
         with self._guard:
             lock = self._once.setdefault(key, Lock())
         with lock:

@@ -23,7 +23,7 @@ from ..phases import managed_files
 from ..recipes.kubeadm import recipe_for
 from ..steps import Action
 from ..text.forms import FormError
-from ..text.masking import masked_tail
+from ..text.masking import Secret, masked_tail
 from .events import Events
 from .retry import Clock
 
@@ -125,7 +125,7 @@ class Observer:
 
 @contextmanager
 def looking(
-    environment: Environment, *, password: str = "", clock: Callable[[str], Clock] | None = None
+    environment: Environment, *, password: Secret | None = None, clock: Callable[[str], Clock] | None = None
 ) -> Iterator[Observer]:
     """Open connections to all nodes of an environment (each is made when it is first used), and close them at the end.
 

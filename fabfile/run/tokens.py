@@ -13,19 +13,18 @@ from ..nodes import script
 from ..nodes.connection import outcome
 from ..nodes.group import NodeGroup
 from ..steps import command
-from ..text.masking import register
+from ..text.masking import Token
 from .events import Events
 
 TOKEN_AGE = 1200.0  # seconds; a token lives 30 minutes, and a node may wait for its turn and its gate before it joins
 DELETE_TIMEOUT = 30.0  # seconds
 
 
-def new_token() -> str:
-    """A bootstrap token in kubeadm's form, like `abcdef.0123456789abcdef`; the masker knows it from here on."""
+def new_token() -> Token:
+    """A bootstrap token in kubeadm's form."""
     alphabet = string.ascii_lowercase + string.digits
     pick = ["".join(secrets.choice(alphabet) for _ in range(length)) for length in (6, 16)]
-    register(pick[1])
-    return register(".".join(pick))
+    return Token(".".join(pick))
 
 
 class JoinTokens:
@@ -36,9 +35,9 @@ class JoinTokens:
         self._guard = Lock()
         self._token = new_token()
         self._minted: float | None = None  # when the token was made, by the control plane's clock
-        self._made: list[str] = []
+        self._made: list[Token] = []
 
-    def current(self) -> str:
+    def current(self) -> Token:
         """The token for a node that decides now: a new one when the old one is so old that it might end before it is used."""
         with self._guard:
             if self._minted is not None and self._now() - self._minted > TOKEN_AGE:
@@ -58,7 +57,7 @@ class JoinTokens:
             made, self._made = self._made, []
         if not made:
             return
-        line = command("kubeadm", "token", "delete", *(token.split(".")[0] for token in made))
+        line = command("kubeadm", "token", "delete", *(token.id for token in made))
         text = script.render("join.token.delete", (line,), lock=False)
         try:
             outcome(self._group.of(self._control()), "join.token.delete", text, DELETE_TIMEOUT)

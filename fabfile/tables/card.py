@@ -87,7 +87,7 @@ def _ca(name: str) -> str:
 
 
 def _access_by_token(environment: Environment, api: str, reveal: bool, token: str) -> list[Line]:
-    half = environment.settings.token.partition(".")[2]
+    half = environment.settings.token.half
     shown = half if reveal else MASKED
     if not half:
         return [

@@ -1,7 +1,7 @@
 """The one place that knows secrets and takes them out of text.
 
-A secret is registered when it is read or made; everything that a person or a file gets to see
-(progress, errors, journal, plan, evidence) goes through :func:`mask` first.
+A secret that we read or make is a :class:`Secret`, which is registered here when it is made; everything that a person or
+a file gets to see (progress, errors, journal, plan, evidence) goes through :func:`mask` first.
 """
 
 from __future__ import annotations
@@ -118,3 +118,64 @@ register = _masker.add
 mask = _masker.mask
 masked_tail = _masker.tail
 masked = _masker.masked
+
+
+class Secret:
+    """A secret text, like a password. str, repr and f-strings show `[secret]`, or nothing where it is empty; `reveal()` gives the text.
+
+    The masker knows it from its first moment on, in every form. Equal to another secret of the same text, and to no text.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = register(text)
+
+    def reveal(self) -> str:
+        """The text itself, for what sends it to where it belongs. Whatever is made of it (base64, say) is a Secret of its own."""
+        return self._text
+
+    def __str__(self) -> str:
+        return MASKED if self._text else ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+
+class Token(Secret):
+    """A bootstrap token, like `abcdef.0123456789abcdef`. Its first half is its name and no secret; the second is one by itself."""
+
+    __slots__ = ()
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        register(self.half)
+
+    @classmethod
+    def later(cls, text: str) -> Token:
+        """What stands in a plan for a token that only a run will make: not a secret, shown as it is."""
+        made = cls()
+        made._text = text
+        return made
+
+    @property
+    def id(self) -> str:
+        """The first half, by which kubeadm names the token in lists and in its Secret."""
+        return self._text.partition(".")[0]
+
+    @property
+    def half(self) -> str:
+        """The second half: in Kubernetes 1.5, it alone is a bearer token."""
+        return self._text.partition(".")[2]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..context import LATER, Choices, Context, answering
+from ..context import Choices, Context, answering
 from ..identity import Record, after, recall
 from ..inventory import Environment, Node
 from ..nodes.facts import Identity, NodeFacts
@@ -14,7 +14,7 @@ from ..phases import Phase, for_release
 from ..recipes.kubeadm import recipe_for
 from ..steps import Action, Step, Stop, Wait
 from ..text.forms import Hostname
-from ..text.masking import mask
+from ..text.masking import Token, mask
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def plan(
     Without `observed` for fresh machines; with it, for those nodes that it has.
     """
     recipe = recipe_for(environment)
-    token = f"{LATER[:1]}minted for each run>"
+    token = Token.later("<minted for each run>")
     # a machine that is assumed to be fresh is not compared with what is remembered of the cluster
     record = recall(environment) if observed is not None else Record()
     base = (

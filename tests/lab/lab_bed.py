@@ -198,8 +198,8 @@ class Lab:
     def secrets(self) -> list[str]:
         """The registry's password, which lab.up created, in each encoding in which it is sent."""
         settings = self.environment.settings
-        login = f"{settings.registry_user}:{settings.registry_password}"
-        return [settings.registry_password, base64.b64encode(login.encode()).decode().rstrip("=")]
+        password, login = settings.registry_password.reveal(), settings.registry_login.reveal()
+        return [password, base64.b64encode(login.encode()).decode().rstrip("=")]
 
     @contextmanager
     def watching_processes(self) -> Iterator[None]:

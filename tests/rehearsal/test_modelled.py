@@ -26,6 +26,7 @@ from fabfile.nodes.observe import observe_script, parse_facts
 from fabfile.phases import managed_files
 from fabfile.recipes.kubeadm import recipe_for
 from fabfile.steps import Action, Step, Wait
+from fabfile.text.masking import Token
 from rehearsal import shell
 from rehearsal.cluster import Cluster, Settling
 from rehearsal.host import Host
@@ -103,7 +104,9 @@ def actions(
     environment: Environment, name: str, facts: NodeFacts, control: NodeFacts | None, choices: Choices
 ) -> Iterator[Action]:
     node = environment.select([name])[0]
-    context = Context(environment, node, facts, recipe_for(environment), control=control, token=TOKEN, choices=choices)
+    context = Context(
+        environment, node, facts, recipe_for(environment), control=control, token=Token(TOKEN), choices=choices
+    )
     for phase in phases.EVERY.values():
         if node.role in phase.roles:
             yield from phase.run(context)

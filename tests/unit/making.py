@@ -19,6 +19,7 @@ from fabfile.phases.registry import PROOF
 from fabfile.recipes.kubeadm import Recipe, digest, recipe_for
 from fabfile.recipes.packages import WANTED, family
 from fabfile.steps import Action, File, Step, Stop, Wait
+from fabfile.text.masking import Token
 
 POD_CIDR = "10.44.0.0/16"
 CA = "sha256:" + "ab" * 32
@@ -205,7 +206,7 @@ def context(
     *,
     node: str = "",
     control: NodeFacts | None = None,
-    token: str = "abcdef.0123456789abcdef",
+    token: Token | str = "abcdef.0123456789abcdef",
     duplicate_of: str = "",
     choices: Choices | None = None,
 ) -> Context:
@@ -219,7 +220,7 @@ def context(
         facts,
         recipe(env),
         control=control,
-        token=token,
+        token=Token(token) if isinstance(token, str) else token,
         duplicate_of=duplicate_of,
         choices=choices or Choices(),
     )

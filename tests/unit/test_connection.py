@@ -27,6 +27,7 @@ from fabfile.nodes import run_lock, script
 from fabfile.nodes.connection import Connection, outcome
 from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
+from fabfile.text.masking import Secret
 from rehearsal.login import Login
 from rehearsal.server import Dropped, Endpoint, Exchange, Farm, key_from, new_key_seed, private_text
 
@@ -61,7 +62,7 @@ class Bench:
         return Environment("test", (replace(node, control_plane=True),), (), self.settings)
 
     def connect(self, node: Node, *, password: str = "", gateway: Connection | None = None) -> Connection:
-        return Connection(node, self.environment(node), self.known, password, gateway)
+        return Connection(node, self.environment(node), self.known, Secret(password), gateway)
 
 
 @pytest.fixture

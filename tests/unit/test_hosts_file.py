@@ -269,7 +269,7 @@ def test_one_that_is_described_there_is_theirs_whole(at: Callable[[str], Path]) 
     """Nothing of the project's is mixed into it: SIMULATED=yes would make real machines seem simulated."""
     write(at("."), "REHEARSAL_CONTROL_PLANE=10.1.1.1\n")
     env = load("rehearsal", variables={})
-    assert not env.settings.simulated and env.settings.token == "" and env.state != state_folder("rehearsal")
+    assert not env.settings.simulated and not env.settings.token and env.state != state_folder("rehearsal")
 
 
 def test_a_mistake_in_the_projects_own_file_is_told_only_where_it_is_used(

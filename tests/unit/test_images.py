@@ -21,6 +21,7 @@ from fabfile.nodes.observe import observe_script
 from fabfile.phases import Phase
 from fabfile.recipes.kubeadm import Recipe, recipe_for
 from fabfile.steps import Action, Step, Stop
+from fabfile.text.masking import Token
 from fabfile.views import digests
 from fabfile.views import plan as planning
 from making import bare, control_plane, environment, fresh, installed, member
@@ -70,7 +71,7 @@ def holding(env: Environment, facts: NodeFacts, **other: str) -> NodeFacts:
 def actions(phase: Phase, env: Environment, facts: NodeFacts, control: NodeFacts | None = None) -> list[Action]:
     node = next(n for n in env.nodes if n.name == facts.hostname)
     return list(
-        bare(phase)(Context(env, node, facts, recipe_for(env), control=control, token="abcdef.0123456789abcdef"))
+        bare(phase)(Context(env, node, facts, recipe_for(env), control=control, token=Token("abcdef.0123456789abcdef")))
     )
 
 

@@ -102,7 +102,7 @@ def test_the_manuals_environments_are_complete(name: str) -> None:
     assert [(w.host, w.address) for w in env.workers] == workers
     assert {w.instance for w in env.workers} == {"t2.medium"}
     assert str(env.settings.pod_cidr) == cidr
-    assert env.settings.token == token
+    assert env.settings.token.reveal() == token
     assert (env.settings.dashboard_port, env.settings.influxdb_port, env.settings.api_port) == (31447, 30315, 6443)
     assert env.settings.retention == "0d"
     assert env.endpoint == f"{control[1]}:6443"
@@ -400,7 +400,7 @@ def test_a_password_is_registered_in_every_encoding_when_it_is_read(project: Cal
     password = "corr'ect \"horse/" + os.urandom(4).hex()
     text = FORMS.format(password.replace("'", "\\'"))
     environment = read("a", project=project(GOOD, hosts__local__env=text), variables={})
-    assert environment.settings.registry_password == password
+    assert environment.settings.registry_password.reveal() == password
     login = base64.b64encode(f"me:{password}".encode()).decode()
     for form in (
         password,

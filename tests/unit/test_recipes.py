@@ -18,10 +18,10 @@ from fabfile.inventory.settings import KEYS
 from fabfile.recipes.kubeadm import RELEASES, digest, merged, recipe_for
 from fabfile.recipes.packages import Apt, Dnf, family
 from fabfile.steps import Step
-from fabfile.text.masking import mask
+from fabfile.text.masking import Token, mask
 from making import CA, environment, fresh
 
-TOKEN = "abcdef.0123456789abcdef"
+TOKEN = Token("abcdef.0123456789abcdef")
 NAT = environment(name="aws", kubernetes="1.36")
 TUNED = environment(
     name="lab",
@@ -108,7 +108,7 @@ def test_a_node_is_registered_under_its_hostname() -> None:
     document = yaml.safe_load(recipe_for(NAT).join_config(NAT.workers[0], fresh("ip-10-2-0-11"), TOKEN, CA))
     assert document["nodeRegistration"]["name"] == "ip-10-2-0-11"
     assert document["discovery"]["bootstrapToken"] == {
-        "token": TOKEN,
+        "token": TOKEN.reveal(),
         "apiServerEndpoint": "10.2.0.1:6443",
         "caCertHashes": [CA],
     }

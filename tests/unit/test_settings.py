@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.inventory.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, KEYS, Settings, bastion
+from fabfile.text.masking import Token
 
 GOOD: list[tuple[str, str, Any]] = [
     ("KUBERNETES", "1.36", "1.36"),
@@ -47,7 +48,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("KUBELET_CONFIG", '{"maxPods": 50}', {"maxPods": 50}),
     ("SIMULATED", "yes", True),
     ("SIMULATED", "FALSE", False),
-    ("TOKEN", "abcdef.0123456789abcdef", "abcdef.0123456789abcdef"),
+    ("TOKEN", "abcdef.0123456789abcdef", Token("abcdef.0123456789abcdef")),
 ]
 
 BAD = [

@@ -18,6 +18,7 @@ from ...phases import BOOTSTRAP, for_release, guard
 from ...phases.master import MINIMUM_MEMORY
 from ...phases.prep import MINIMUM_DISK
 from ...steps import Stop
+from ...text.masking import Token
 from .chart import Chart, Patient
 from .finding import ERROR, NOTE, WARNING, Finding
 
@@ -51,7 +52,7 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
         why = f"hosts.env has no {key}, which init and join of 1.5 need"
         yield Finding("KF-TOK-NONE", NOTE if chart.running else ERROR, (), why, f"write {key}=… into hosts.local.env")
         stand_in = replace(
-            settings, token="000000.0000000000000000"
+            settings, token=Token("000000.0000000000000000")
         )  # to ask the phases what they refuse; nothing is run
         context = replace(context, environment=replace(chart.environment, settings=stand_in))
     verdict = guard.whose(context)

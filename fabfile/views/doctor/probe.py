@@ -159,7 +159,7 @@ def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
     settings = environment.settings
     curl = ""
     if settings.registry_user:
-        curl = f'user = "{_in_curls_quotes(settings.registry_login)}"\n'
+        curl = f'user = "{_in_curls_quotes(settings.registry_login.reveal())}"\n'
     values = {
         "control_plane": "yes" if node.control_plane else "",
         "toward": environment.control_plane.address,

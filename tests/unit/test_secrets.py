@@ -1,0 +1,119 @@
+"""A secret is shown by nothing that holds it: settings, environment, context, steps and errors, however they are printed."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from fabfile.context import Choices
+from fabfile.errors import KubefabError
+from fabfile.inventory import layers
+from fabfile.inventory.settings import KEYS, Settings
+from fabfile.phases import EVERY, for_release
+from fabfile.run.tokens import new_token
+from fabfile.text.masking import MASKED, Secret, Token, mask
+from making import context, control_plane, environment, fresh, installed
+
+# With a beginning that no text of ours has, so that what is found is the secret itself.
+PASSWORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), max_size=20).map("Zq7§".__add__)
+TOKENS = st.from_regex(r"[a-z0-9]{6}\.zq7[a-z0-9]{13}", fullmatch=True)
+
+
+def prints(value: object) -> Iterator[str]:
+    yield from (repr(value), str(value), f"{value}", f"{value!s:>9}", f"{value!r}", f"{[value]}", f"{ ({'x': value}) }")
+
+
+def holders(password: str, token: str) -> Iterator[object]:
+    """Everything that has a secret in it, or is decided from something that has."""
+    modern = environment(1, registry="r.example:5000", registry_user="me", registry_password=password)
+    legacy = environment(1, kubernetes="1.5", token=token)
+    for env in (modern, legacy):
+        yield from (env.settings, env, vars(env.settings), asdict(env.settings), copy.deepcopy(env))
+        for facts in (fresh("cp1"), fresh("w1"), installed(modern, "cp1"), installed(modern, "w1")):
+            ctx = context(env, facts, control=control_plane(modern), token=token, choices=Choices(agreed=True))
+            yield ctx
+            for phase in for_release(env, list(EVERY.values())):
+                if ctx.node.role in phase.roles:
+                    yield from phase.run(ctx)
+    login = modern.settings.registry_login
+    yield from (login, [login], Token(token), Secret(password))
+    yield KubefabError(f"refused: {password}", f"try {login.reveal()}", f"{{'token': {token}}}")
+    yield layers.Value(password, "hosts.local.env:1", layers.Path())
+
+
+@settings(
+    max_examples=10, phases=[Phase.explicit, Phase.generate], deadline=None
+)  # each decides both recipes for four machines
+@given(PASSWORDS, TOKENS)
+def test_nothing_that_holds_a_secret_prints_it(password: str, token: str) -> None:
+    forms = [
+        password,
+        repr(password)[1:-1],
+        base64.b64encode(f"me:{password}".encode()).decode(),
+        token,
+        token.split(".")[1],
+    ]
+    for holder in holders(password, token):
+        for text in prints(holder):
+            assert not [form for form in forms if form in text], f"{type(holder).__name__}: {text[:400]}"
+
+
+def test_the_holders_do_hold_them() -> None:
+    """The property above looks at steps that send each secret to a node."""
+    sent = {"login": base64.b64encode(b"me:Zq7-word").decode(), "token": "abcdef.zq70123456789abc"}
+    found = set()
+    for holder in holders("Zq7-word", sent["token"]):
+        texts = [f.content for f in getattr(holder, "files", ())] + list(getattr(holder, "commands", ()))
+        found |= {name for name, secret in sent.items() if any(secret in text for text in texts)}
+        if sent["token"] in str(getattr(holder, "commands", "")):
+            found.add("a command of 1.5")
+    assert found == {*sent, "a command of 1.5"}
+
+
+@given(PASSWORDS)
+def test_a_secret_shows_only_that_it_is_there(text: str) -> None:
+    secret = Secret(text)
+    assert (str(secret), repr(secret), f"<{secret}>") == (MASKED, f"Secret('{MASKED}')", f"<{MASKED}>")
+    assert secret.reveal() == text and secret and secret == Secret(text) and hash(secret) == hash(Secret(text))
+    assert secret != text and secret != Secret(f"{text}x"), "what compares with a text has forgotten to reveal"
+    with pytest.raises(TypeError):
+        json.dumps(secret)
+    assert text not in mask(f"seen: {text}"), "the masker knows it"
+
+
+def test_an_empty_secret_is_none() -> None:
+    assert (str(Secret()), repr(Secret()), bool(Secret()), mask("a b")) == ("", "Secret('')", False, "a b")
+
+
+def test_a_token_is_named_by_its_first_half() -> None:
+    token = Token("abcdef.0123456789abcdef")
+    assert (token.id, token.half, repr(token)) == ("abcdef", "0123456789abcdef", f"Token('{MASKED}')")
+    assert (
+        mask("bearer 0123456789abcdef, or its half in a log: 0123456789abcdef")
+        == f"bearer {MASKED}, or its half in a log: {MASKED}"
+    )
+    assert mask("bootstrap-token-abcdef") == "bootstrap-token-abcdef"
+    made = new_token()
+    assert isinstance(made, Token) and made.half not in mask(f"x {made.half}")
+
+
+def test_what_stands_for_a_token_in_a_plan_is_shown() -> None:
+    token = Token.later("<minted for each run>")
+    assert (token.id, token.reveal()) == ("<minted for each run>",) * 2
+    assert mask(f"secret bootstrap-token-{token.id}") == "secret bootstrap-token-<minted for each run>"
+
+
+def test_every_secret_setting_has_the_type() -> None:
+    """And no other: a new setting that is marked secret is one whose repr is masked."""
+    values: dict[str, Any] = {f.name: getattr(Settings(), f.name) for f in fields(Settings)}
+    assert {name.upper() for name, value in values.items() if isinstance(value, Secret)} == {
+        key for key, spec in KEYS.items() if spec.metadata["secret"]
+    }
