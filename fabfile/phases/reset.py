@@ -62,7 +62,7 @@ def reset(ctx: Context) -> Iterator[Action]:
         )
     # packages are purged before earlier files are restored: a package removes its configuration files, even restored ones
     if purging and packages:
-        yield from packages.purge(facts, ctx.recipe)
+        yield from packages.purge(facts)
     unhold = to_unhold(facts)
     yield Step("reset.undo", _undone(facts), (*((command("apt-mark", "unhold", *unhold),) if unhold else ()), *_UNDO))
 

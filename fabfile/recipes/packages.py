@@ -78,7 +78,7 @@ class Family(Protocol):
 
     def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]: ...
 
-    def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]: ...
+    def purge(self, facts: NodeFacts) -> list[Step]: ...
 
 
 def family(facts: NodeFacts) -> Family | None:
@@ -218,7 +218,7 @@ class Apt:
             ),
         ]
 
-    def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
+    def purge(self, facts: NodeFacts) -> list[Step]:
         present = purgeable(facts)
         purge = (
             f"apt-mark unhold {' '.join(present)} || true",
@@ -345,7 +345,7 @@ class Dnf:
             ),
         ]
 
-    def purge(self, facts: NodeFacts, recipe: Recipe) -> list[Step]:
+    def purge(self, facts: NodeFacts) -> list[Step]:
         present = purgeable(facts)
         # rpm puts a changed file of a package aside; ours by its hash
         aside = "; ".join(

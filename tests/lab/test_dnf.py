@@ -264,7 +264,7 @@ def test_a_package_signed_by_another_key_is_refused(machine: Machine) -> None:
 def test_purge_takes_packages_repositories_and_keys(machine: Machine) -> None:
     assert machine.installation()[0] == 0
     facts = machine.observe()
-    code, output = machine.apply(Dnf().purge(facts, machine.recipe))
+    code, output = machine.apply(Dnf().purge(facts))
     assert code == 0, output
     after = machine.observe()
     assert not set(after.packages) & set(WANTED)

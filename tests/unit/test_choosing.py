@@ -23,32 +23,29 @@ def _node(name: str, state: str, **more: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        ([], set()),
         ([_node("cp1", "done"), _node("w1", "failed"), _node("w2", "blocked")], {"w1", "w2"}),
-        ([_node("w1", "interrupted")], {"w1"}),
-        ([{"event": "start", "node": "w1"}, _node("cp1", "done")], {"w1"}),  # killed
-        ([{"event": "observed", "node": "w1"}], {"w1"}),  # killed before it started
-        (
-            [{"event": "observed", "node": "cp1"}, _node("w1", "done"), {"event": "end", "exit": 0}],
-            set(),
-        ),  # cp1 was only observed
-        ([{"event": "run"}, {"event": "end", "exit": 0}, {"event": "plan", "node": None}], set()),
-        (
-            [{"event": "run", "nodes": ["cp1", "w1"], "phases": ["prep"]}, _node("cp1", "done")],
-            {"w1"},
-        ),  # killed before w1 answered
+        ([_node("cp1", "done"), _node("w1", "interrupted"), _node("w2", "done")], {"w1"}),
+        ([{"event": "start", "node": "w1"}, _node("cp1", "done"), _node("w2", "done")], {"w1"}),  # killed
+        ([_node("cp1", "done"), _node("w1", "done"), _node("w2", "done"), {"event": "end", "exit": 0}], set()),
+        ([{"event": "observed", "node": "w1"}, {"event": "plan", "node": None}], {"cp1", "w1", "w2"}),  # killed
+        ([], {"cp1", "w1", "w2"}),  # killed before a node answered
     ],
 )
 def test_who_did_not_finish_in_a_run(events: list[dict[str, Any]], expected: set[str]) -> None:
-    assert unfinished([past(events)]) == expected
+    assert unfinished([past([{"event": "run", "nodes": ["cp1", "w1", "w2"], "phases": ["prep"]}, *events])]) == expected
+
+
+@pytest.mark.parametrize("events", [[], [{"event": "run"}, {"event": "end", "exit": 0}], [_node("w1", "failed")]])
+def test_a_journal_that_names_no_nodes_counts_for_none(events: list[dict[str, Any]]) -> None:
+    assert unfinished([past(events)]) == set()
 
 
 WHOLE = tuple(phase.name for phase in phases.BOOTSTRAP)
-EVERYBODY = frozenset({"cp1", "w1", "w2"})
+EVERY_NODE = frozenset({"cp1", "w1", "w2"})
 
 
 def _run(
-    *done: str, of: frozenset[str] | set[str] = EVERYBODY, phases: tuple[str, ...] = WHOLE, **stopped: str
+    *done: str, of: frozenset[str] | set[str] = EVERY_NODE, phases: tuple[str, ...] = WHOLE, **stopped: str
 ) -> Past:
     """A run that finished on `done`; `stopped` maps nodes to the phase that failed. Nodes in neither were never reached."""
     return Past(frozenset(of), phases, {**{name: "" for name in of if name not in done}, **stopped})
@@ -83,11 +80,11 @@ STORIES = [
         [FAILED, _run("w2", of={"w2"}, phases=WHOLE[WHOLE.index("join") :])],
         set(),
     ),
-    ("a phase that fails on a finished node", [_run(*EVERYBODY), _run(of={"w1"}, phases=("join",), w1="join")], {"w1"}),
+    ("a phase that fails on a finished node", [_run(*EVERY_NODE), _run(of={"w1"}, phases=("join",), w1="join")], {"w1"}),
     ("a node that was reset", [FAILED, _run("w2", of={"w2"}, phases=("reset",))], {"w2"}),
-    ("a finished node that was reset", [_run(*EVERYBODY), _run("w1", of={"w1"}, phases=("reset",))], {"w1"}),
-    ("a reset that was killed", [_run(*EVERYBODY), _run(phases=("reset",))], EVERYBODY),
-    ("killed before the first answer", [_run(*EVERYBODY), _run()], EVERYBODY),
+    ("a finished node that was reset", [_run(*EVERY_NODE), _run("w1", of={"w1"}, phases=("reset",))], {"w1"}),
+    ("a reset that was killed", [_run(*EVERY_NODE), _run(phases=("reset",))], EVERY_NODE),
+    ("killed before the first answer", [_run(*EVERY_NODE), _run()], EVERY_NODE),
 ]
 
 
@@ -129,15 +126,6 @@ def test_only_failed_reads_the_journals_since_the_last_complete_bootstrap(
     assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"], (
         "as its failure's hint said, and now it is to be set up"
     )
-
-
-def test_journals_of_an_earlier_format_are_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name, origin: tmp_path)
-    _write(tmp_path, 0, "inv cluster.bootstrap", _node("cp1", "done"), _node("w1", "failed"), _node("w2", "done"))
-    assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"]
-    off = {"event": "plan", "node": "w2", "phase": "reset"}
-    _write(tmp_path, 1, "fab -H w2 reset", off, _node("w2", "done"), {"event": "end", "exit": 0})
-    assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1", "w2"]
 
 
 def test_from() -> None:
