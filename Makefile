@@ -7,20 +7,20 @@ BIN := $(VENV)/bin
 .PHONY: help demo test test-lab lint style types scripts tests faults releases lab lock clean
 
 help:
-	@echo 'make demo      bring up, look at and take back a cluster of simulated nodes (seconds, no privileges)'
+	@echo 'make demo      bring up, show and reset a cluster of simulated nodes (seconds, no privileges)'
 	@echo 'make test      every check and every test without real nodes (two or three minutes, no privileges)'
 	@echo 'make test-lab  the tests on real nodes (root, Docker; about 25 minutes, 15 more the first time)'
-	@echo 'make faults    kubefab killed, power cut, links dropped on real nodes, many times (half an hour)'
-	@echo 'make releases  the job with each known release on real nodes (ten minutes more a release the first time)'
+	@echo 'make faults    many kills of kubefab, power cuts and dropped connections on real nodes (half an hour)'
+	@echo 'make releases  the whole story with each known release on real nodes (ten minutes more a release the first time)'
 	@echo 'make lab       a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
 	@echo 'make clean     remove .venv and caches of tools; `inv lab.down` removes the lab'
 
 demo: $(VENV)/.runtime
-	@$(BIN)/inv rehearsal.down >/dev/null  # from fresh machines, whatever was rehearsed before
+	@$(BIN)/inv rehearsal.down >/dev/null  # start from fresh machines, whatever was rehearsed before
 	@echo; echo '$$ inv cluster.bootstrap'; $(BIN)/inv cluster.bootstrap --env rehearsal
 	@echo; echo '$$ inv cluster.status'; $(BIN)/inv cluster.status --env rehearsal
 	@echo; echo '$$ inv cluster.reset'; $(BIN)/inv cluster.reset --env rehearsal
-	@echo; echo 'That was the whole job on simulated nodes. To go on by hand: . $(BIN)/activate; inv -l'
+	@echo; echo 'That was the whole job on simulated nodes. To continue by hand: . $(BIN)/activate; inv -l'
 
 faults: $(VENV)/.dev
 	KUBEFAB_FAULTS=all $(BIN)/python -m pytest tests/lab/test_faults.py
@@ -32,7 +32,7 @@ lab: $(VENV)/.runtime
 	@echo '$$ inv lab.up'; $(BIN)/inv lab.up
 	@echo; echo '$$ inv cluster.bootstrap --env lab'; $(BIN)/inv cluster.bootstrap --env lab
 
-# The types beside the tests: mypy has one process.  What tests run themselves may keep its bytecode.
+# Types run in parallel with the tests: mypy uses one process.  The commands that tests run may write bytecode.
 test: export PYTHONDONTWRITEBYTECODE =
 test: style
 	@$(MAKE) --no-print-directory -j2 types tests scripts
@@ -52,13 +52,13 @@ scripts: $(VENV)/.dev
 tests: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# Asked with any Python, before `.venv` is made.
+# Checked with any Python, before `.venv` is created.
 test-lab:
 	@$(PYTHON) -m lab.needs
 	@$(MAKE) --no-print-directory $(VENV)/.dev
 	$(BIN)/python -m pytest tests/lab
 
-# Exact versions with hashes; `make lock` renews them.
+# Exact versions with hashes; `make lock` updates them.
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade $(LOCK_FLAGS) -o requirements.lock pyproject.toml

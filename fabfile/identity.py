@@ -1,7 +1,7 @@
-"""Whose is a machine? One pure function answers from facts, and everything that destroys, overwrites or adopts asks it.
+"""Decides whose a machine is: one pure function of facts; all code that destroys, overwrites or adopts asks it.
 
-What is found is not ours: a machine is ours by the identity file that we wrote on it while it was free, before anything of a
-cluster was made there, and by nothing in contradiction to it. Unknown counts as foreign.
+What we find on a machine is not ours. A machine is ours only if it has the identity file that we wrote while it was free, before
+any part of a cluster was created there, and if nothing contradicts that file. Unknown counts as foreign.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ RECORD = "identity.json"  # in the environment's folder on the operator's machin
 KUBELET_CONF, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"
 ETCD_MANIFESTS = frozenset(
     {"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"}
-)  # the latter is 1.5's
-# Noted by a reset before kubeadm takes the manifest away, which is what shows that kubeadm made the etcd.
+)  # the second is for 1.5
+# A reset notes these before kubeadm removes the manifest, because the manifest proves that kubeadm made the etcd.
 RESETTING, OWN_ETCD = "reset-started", "etcd"
-# Not the folder itself: it may be a disk of its own, which cannot be renamed.
+# Moves the contents and not the folder: it may be a mounted disk, which cannot be renamed.
 MOVE_ETCD = "`mkdir -m 700 /var/lib/etcd.kept && find /var/lib/etcd -mindepth 1 -maxdepth 1 -exec mv -t /var/lib/etcd.kept {} +`"
 _FILES = frozenset(TRACES) - {STATE, ETCD_DATA}
 _PROCESSES = frozenset({"kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy", "flanneld"})
-UP = frozenset({"initialised", "done"})  # marks of a control plane whose init ended, today's and 1.5's
-_PAST = 20  # clusters that are remembered
+UP = frozenset({"initialised", "done"})  # marks of a control plane whose init finished, of today's release and of 1.5
+_PAST = 20  # number of earlier clusters that the record keeps
 _UNINSTALL = {
     "k3s.service": "`k3s-uninstall.sh`",
     "k3s-agent.service": "`k3s-agent-uninstall.sh`",
@@ -55,9 +55,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whose a machine is; `seen` says why, for a person, `remedy` what to do where that is not a reset.
+    """Whose a machine is. For people, `seen` says why, and `remedy` what to do if that is not a reset.
 
-    `code` names what is broken, for a Stop's id. `adopt`: ours by the marks of an earlier kubefab, without an identity file yet.
+    `code` names what is broken, for a Stop's id. `adopt`: ours by the marks of an earlier kubefab, but without an identity file.
     """
 
     kind: Kind
@@ -68,18 +68,18 @@ class Verdict:
 
     @property
     def workable(self) -> bool:
-        """Phases that build may go on."""
+        """Whether phases that build may continue."""
         return self.kind in (Kind.FREE, Kind.OURS)
 
     @property
     def proven(self) -> bool:
-        """It is this environment's: what is on it may be taken back."""
+        """Whether it is proved to be this environment's, so that a reset may remove what is on it."""
         return self.kind in (Kind.OURS, Kind.BROKEN)
 
 
 _UNREAD = Verdict(
     Kind.UNKNOWN,
-    "the API answers, and which cluster's it is cannot be read (namespace kube-system)",
+    "the API answers, but its cluster's uid (of namespace kube-system) cannot be read",
     "run this again",
     "unread",
 )
@@ -87,9 +87,9 @@ _UNREAD = Verdict(
 
 @dataclass(frozen=True)
 class Record:
-    """What the operator's side knows of an environment's cluster: its uid (empty: none), and those that it had before.
+    """What the operator's machine knows of an environment's cluster: its uid (empty: none), and the uids of earlier clusters.
 
-    A run needs none of it: without it a run only asks more.
+    A run also works without it, but then asks for more consent.
     """
 
     uid: str = ""
@@ -100,13 +100,13 @@ class Record:
         return frozenset({self.uid, *self.past} - {""})
 
     def now(self, uid: str) -> Record:
-        """The record once the cluster is that one; empty: none."""
+        """The record after the cluster became `uid` (empty: after it was reset)."""
         past = tuple(one for one in (*self.past, self.uid) if one and one != uid)
         return Record(uid, tuple(dict.fromkeys(past))[-_PAST:])
 
 
 def recall(environment: Environment) -> Record:
-    """The operator's record. One that is not there or cannot be read knows nothing."""
+    """Read the operator's record; it is empty if the file is missing or unreadable."""
     try:
         found = json.loads((environment.state / RECORD).read_text(encoding="utf-8"))
         uids = [parse_identity(json.dumps({"uid": uid})).uid for uid in (found["uid"], *found["past"])]
@@ -116,7 +116,7 @@ def recall(environment: Environment) -> Record:
 
 
 def remember(environment: Environment, record: Record) -> None:
-    """Keep the record, 0600; an empty one is removed."""
+    """Write the record with mode 0600; an empty record deletes the file."""
     path: Path = environment.state / RECORD
     if not record.uids:
         with suppress(FileNotFoundError):
@@ -130,7 +130,7 @@ def remember(environment: Environment, record: Record) -> None:
 
 
 def evidence(facts: NodeFacts) -> list[str]:
-    """What a machine shows of any cluster, as short words; empty: nothing. Packages and firewall rules are no cluster."""
+    """The traces of any cluster on a machine, in short words; empty without any. Packages and firewall rules do not count."""
     found = sorted(facts.traces & _FILES)
     found += [name for name in LINKS if name in facts.links]
     found += sorted(set(facts.processes) & _PROCESSES)
@@ -149,32 +149,32 @@ def judge(
     control: NodeFacts | None = None,
     record: Record | None = None,
 ) -> Verdict:
-    """Whose the machine is that hosts.env calls `node`, by its facts, those of the control plane (None: not seen) and the record."""
+    """Whose the machine of hosts.env's `node` is, by its facts, the control plane's facts (None: not observed) and the record."""
     return _Case(environment, node, facts, None if node.control_plane else control, record or Record()).verdict()
 
 
 def own_etcd(facts: NodeFacts) -> bool:
-    """Whether the etcd in /var/lib/etcd is kubeadm's own, on a machine that is ours (or was said by name to be emptied)."""
+    """Whether kubeadm made the etcd in /var/lib/etcd; asked only for a machine that is ours (or named by the operator to be emptied)."""
     return bool(ETCD_MANIFESTS & facts.traces) or OWN_ETCD in facts.undo
 
 
 def strange_etcd(facts: NodeFacts) -> tuple[str, ...]:
-    """What is in /var/lib/etcd and is not kubeadm's etcd."""
+    """The names in /var/lib/etcd that do not belong to kubeadm's etcd."""
     return tuple(name for name in facts.etcd if name != "member" or not own_etcd(facts))
 
 
 def claimed(
     environment: Environment, node: Node, facts: NodeFacts, control: NodeFacts | None = None, *, joins: bool = False
 ) -> Identity:
-    """The identity file that this machine is to have now: what it says already, and what is known beyond that.
+    """The identity file that this machine should have now: its present content, and what is known in addition.
 
-    `joins`: the machine is, or is about to be, in the control plane's cluster. For machines that are free or ours only.
+    `joins`: the machine is, or is about to be, in the control plane's cluster. Only for machines that are free or ours.
     """
     known = facts.identity
     uid, ca = known.uid, known.ca
     if (
         node.control_plane and facts.api_ready and facts.undo & UP
-    ):  # an init that did not end is taken back, and its uid with it
+    ):  # an unfinished init will be undone, and its uid with it
         uid, ca = uid or facts.uid, ca or facts.ca_hash
     elif joins and control is not None:
         if not evidence(facts):
@@ -195,7 +195,7 @@ def claim(phase: str, wanted: Identity, facts: NodeFacts, *, adopt: bool) -> Ste
 
 
 def after(facts: NodeFacts, actions: Iterable[Action]) -> NodeFacts:
-    """The facts once those actions ran, as far as identity goes: the next phase need not look again for it."""
+    """The facts after those actions, as far as the identity file: so the next phase needs no new observation for it."""
     for action in actions:
         for file in action.files if isinstance(action, Step) else ():
             if file.path == IDENTITY:
@@ -226,13 +226,13 @@ class _Case:
 
     @property
     def _cluster_name(self) -> str:
-        """What kubeadm is told to name the cluster in admin.conf; 1.5's cannot be told."""
+        """The cluster's name in admin.conf, which we set for kubeadm; for 1.5 it is fixed."""
         return self.environment.name if self.environment.settings.release.configured else "kubernetes"
 
-    # --- something else
+    # --- another kind of cluster
 
     def _others(self, kind: str) -> Verdict | None:
-        """k3s and the like. An etcd or Patroni of its own is in the way of a control plane only."""
+        """k3s and similar. A separate etcd or Patroni conflicts only with a control plane."""
         found = [word.removeprefix(kind) for word in self.facts.others if word.startswith(kind)]
         if not self.node.control_plane or self.facts.identity.uid:
             found = [name for name in found if name not in ("etcd.service", "patroni.service")]
@@ -278,7 +278,7 @@ class _Case:
         return Verdict(Kind.OURS)
 
     def _authority(self, claim: Identity) -> Verdict | None:
-        """The CA on the machine must be the one that the identity file says, or the control plane's where it says none yet."""
+        """The CA on the machine must be the one in the identity file, or the control plane's if the file names none yet."""
         facts = self.facts
         here = {facts.ca_hash, *(one.ca for one in facts.kubeconfigs.values())} - {""}
         wanted = claim.ca
@@ -306,14 +306,14 @@ class _Case:
         return None
 
     def _uid(self, claim: Identity) -> Verdict | None:
-        """The uid that the identity file says must be the environment's."""
+        """The uid in the identity file must be that of the environment's cluster."""
         if self.node.control_plane:
             if not self.record.uid or not claim.uid or self.record.uid == claim.uid:
                 return None
             return Verdict(
                 Kind.ANOTHER,
                 f"the cluster here is {claim.uid}, and {self.environment.name}'s cluster was {self.record.uid} when it was last worked on from here",
-                f"if somebody else has made it again: `inv cluster.bootstrap {self.environment.option} --adopt {claim.uid}`. If not, hosts.env "
+                f"if another person has recreated it: `inv cluster.bootstrap {self.environment.option} --adopt {claim.uid}`. If not, hosts.env "
                 "names another cluster's machine",
                 "record",
             )
@@ -323,7 +323,7 @@ class _Case:
             if KUBELET_CONF in self.facts.traces and not (self.control and self.control.ca_hash):
                 return Verdict(
                     Kind.UNKNOWN,
-                    "this machine joined a cluster after kubefab had prepared it, and which one is not known",
+                    "this machine joined a cluster after kubefab had prepared it, but it is unknown which one",
                 )
             return None
         current, ours = self._current(), self.record.uids
@@ -343,14 +343,14 @@ class _Case:
         return None
 
     def _current(self) -> str:
-        """The uid of the environment's cluster, from the control plane, where its machine is proved to be ours, or the record."""
+        """The uid of the environment's cluster: from the control plane if its machine is proved to be ours, else from the record."""
         central, control = self.environment.control_plane, self.control
         if control and judge(self.environment, central, control, None, self.record).proven:
             return control.identity.uid or control.uid or self.record.uid
         return self.record.uid
 
     def _empty(self, claim: Identity) -> Verdict | None:
-        """A control plane that had a cluster, and whose etcd has none of it."""
+        """A control plane that had a cluster whose data are missing from its etcd."""
         facts = self.facts
         back = (
             f"put its data back on {self.node.name}: `systemctl stop kubelet; crictl stop $(crictl ps -q)`, then the disk of /var/lib/etcd, or a "
@@ -376,7 +376,7 @@ class _Case:
         return None if claim.uid or facts.undo & UP else self._lost()
 
     def _lost(self) -> Verdict | None:
-        """The record knows a cluster of which the control plane's machine has nothing."""
+        """The record knows a cluster, but the control plane's machine has no trace of it."""
         if not self.node.control_plane or not self.record.uid or self.facts.api_ready:
             return None
         name = self.environment.name
@@ -387,10 +387,10 @@ class _Case:
             "lost",
         )
 
-    # --- without
+    # --- without our identity file
 
     def _unclaimed(self, shown: list[str]) -> Verdict:
-        """A cluster without our identity file: made by an earlier kubefab, if our marks are there and everything else agrees."""
+        """A cluster without our identity file: an earlier kubefab made it if our marks are there and everything else agrees."""
         facts, control = self.facts, self.control
         server = next(
             (
@@ -438,7 +438,7 @@ class _Case:
                 return self._renamed(name) if name and name != facts.hostname else Verdict(Kind.OURS, adopt=True)
         if set(shown) <= set(LINKS):
             plural = "s" * (len(shown) == 1)
-            seen = f"{' and '.join(shown)} exist{plural} already: an earlier cluster, and whose is not known, was not taken off this node (P2)"
+            seen = f"{' and '.join(shown)} exist{plural} already: an earlier cluster of an unknown owner was not removed from this node (P2)"
             return Verdict(Kind.UNKNOWN, seen, code="leftovers")
         return Verdict(Kind.UNKNOWN, f"what is here was not made by this environment's kubefab{where}: {what}")
 
@@ -470,7 +470,7 @@ class _Case:
 
 
 def is_machine(node_object: object, node: Node, facts: NodeFacts) -> bool:
-    """Whether the API's Node is this very machine: by its addresses, or, where it has none, by its machine-id."""
+    """Whether the API's Node is exactly this machine: by its addresses, or by its machine-id if it has no address."""
     status = node_object.get("status", {}) if isinstance(node_object, dict) else {}
     addresses = {one.get("address") for one in status.get("addresses", ()) if one.get("type") != "Hostname"}
     own = {node.address, node.host} | {
@@ -482,7 +482,7 @@ def is_machine(node_object: object, node: Node, facts: NodeFacts) -> bool:
 
 
 def own_nodes(control: NodeFacts, node: Node, facts: NodeFacts) -> Iterator[str]:
-    """The names under which the control plane lists this very machine."""
+    """The names of the control plane's Node objects that are exactly this machine."""
     names = {facts.hostname, facts.identity.hostname}
     return (
         str(one["metadata"]["name"])

@@ -1,6 +1,6 @@
-"""Settings that a cluster keeps for its life: what it was made with, beside what the inventory says now.
+"""Settings that cannot change during a cluster's life: compares the cluster's values with the inventory's.
 
-kubeadm reads them once, at init; flannel, the join and the add-ons would act on another value, and break a cluster that works.
+kubeadm reads them once, at init. With another value, flannel, the join and the add-ons would break a working cluster.
 Sources: kubernetes.io "kubeadm Configuration (v1beta4)"; flannel docs/kubernetes.md (Network must hold every node's podCIDR).
 """
 
@@ -27,17 +27,17 @@ class Change:
     key: str
     made: str
     says: str
-    proof: str = ""  # where else it shows
+    proof: str = ""  # where else the cluster shows its value
 
 
 def lives(control: NodeFacts) -> bool:
-    """A cluster that was up, not an init that never ended: that one is taken back and done again, with the settings of the day."""
+    """Whether the cluster was ever up. An unfinished init does not count: it is undone and repeated with the present settings."""
     once_up = bool(control.undo & {"initialised", "done"})
     return once_up or (control.api_ready and ("init-started" not in control.undo or len(control.nodes) > 1))
 
 
 def changes(environment: Environment, control: NodeFacts | None) -> tuple[Change, ...]:
-    """What differs; nothing where the control plane was not seen or shows no value: an unknown value is not another one."""
+    """The settings that differ. An unknown value (control plane not observed, or no value found) does not count as different."""
     if control is None or not lives(control):
         return ()
     return tuple(_differing(environment, control))
@@ -52,7 +52,7 @@ def _differing(environment: Environment, control: NodeFacts) -> Iterator[Change]
             if share.version == settings.pod_cidr.version and not share.subnet_of(settings.pod_cidr):  # type: ignore[arg-type]
                 yield Change("POD_CIDR", f"one that holds {share}", str(settings.pod_cidr), f"node {name} has {share}")
                 break
-    if not settings.release.configured:  # its kubeadm is given no other of them
+    if not settings.release.configured:  # the kubeadm of 1.5 gets none of the other settings
         return
     if made.service_cidrs and settings.service_cidr not in made.service_cidrs:
         yield Change("SERVICE_CIDR", ",".join(map(str, made.service_cidrs)), str(settings.service_cidr))
@@ -69,14 +69,14 @@ def _shares(control: NodeFacts) -> str:
 
 
 def sentence(found: tuple[Change, ...]) -> str:
-    """What was seen, for a person: the cluster's values, then the inventory's."""
+    """The difference in words: the cluster's values, then the inventory's."""
     made = ", ".join(f"{change.key} {change.made}{f' ({change.proof})' * bool(change.proof)}" for change in found)
     says = ", ".join(change.says if len(found) == 1 else f"{change.key} {change.says}" for change in found)
     return f"this cluster was made with {made}; the inventory says {says}. A living cluster cannot change it"
 
 
 def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
-    """Setting it back comes first: it heals. A new cluster comes last, with what that costs."""
+    """First the remedy that keeps the cluster: restore the value. Last a new cluster, and what is lost then."""
     back = [
         f"{change.key}={change.made}"
         for change in found
@@ -96,13 +96,13 @@ def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
 
 
 def refusal(ctx: Context) -> Stop | None:
-    """What a phase stops with where a setting differs that cannot change."""
+    """The Stop of a phase if a lasting setting differs; else None."""
     found = changes(ctx.environment, ctx.control)
     return Stop(STOP, sentence(found), remedy(ctx.environment, found)) if found else None
 
 
 def kept(run: Callable[[Context], Iterator[Action]]) -> Callable[[Context], Iterator[Action]]:
-    """The phase, which stops before its first action where a setting differs that cannot change."""
+    """The phase, but it stops before its first action if a lasting setting differs."""
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:

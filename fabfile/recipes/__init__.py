@@ -1,1 +1,1 @@
-"""What differs by Kubernetes release and by operating system family."""
+"""What differs between Kubernetes releases and between operating system families."""

@@ -1,4 +1,4 @@
-"""flannel.1 and cni0: are they there, with addresses in the pod CIDR? The manual's N3, N4, J2 and J3 in one place."""
+"""Checks that flannel.1 and cni0 exist and have addresses in the pod CIDR: the manual's N3, N4, J2 and J3 in one place."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Expected:
     names: tuple[str, ...]
     pod_cidr: Network
     pods_of: Hostname = (
-        UNNAMED  # ask for cni0 only where this node has a pod in the pod network, which is what makes it
+        UNNAMED  # require cni0 only if this node has a pod in the pod network: the first such pod creates it
     )
 
     @property
     def probe(self) -> str:
-        """The line whose output `until` reads."""
+        """The command line whose output `until` parses."""
         if not self.pods_of:
             return PROBE
         path = '{range .items[*]}{.spec.hostNetwork}{" "}{.metadata.name}{"\\n"}{end}'
         return f"{PROBE}; echo; kubectl get pods -A --field-selector spec.nodeName={quote(self.pods_of)} -o jsonpath='{path}'"
 
     def missing(self, links: Mapping[str, Link]) -> str | None:
-        """None when all are as they should be; otherwise what was seen, as a short sentence."""
+        """None if all links are right; otherwise what is wrong, as a short sentence."""
         return "; ".join(fault for name in self.names if (fault := self._fault(links.get(name), name))) or None
 
     def _fault(self, link: Link | None, name: str) -> str:
@@ -51,7 +51,7 @@ class Expected:
         return f"{name} has {seen}, not in {self.pod_cidr}"
 
     def until(self, output: str) -> str | None:
-        """For a Wait on `probe`."""
+        """`until` of a Wait on `probe`: None if all links are right, otherwise what is wrong."""
         links, _, pods = output.partition("\n")
         wanted = self
         if self.pods_of and not any(line.startswith(" ") for line in pods.splitlines()):
@@ -65,7 +65,7 @@ class Expected:
 def interface_wait(
     id: str, expected: Expected, *, settings: Settings, hostname: Hostname, renew: str, needs: Needs = ""
 ) -> Wait:
-    """Wait for the links; after FLANNEL_GRACE restart the kubelet (N3, J3), then recreate pods there, then advise a reset (N4)."""
+    """Wait for the links; after FLANNEL_GRACE restart the kubelet (N3, J3), then recreate the node's pods, then advise a reset (N4)."""
     pods = tuple(
         f"kubectl -n {namespace} delete pod -l {label} --field-selector spec.nodeName={quote(hostname)} --wait=false --ignore-not-found"
         for namespace, label in (

@@ -1,4 +1,4 @@
-"""The modern recipe: kubeadm v1beta4, containerd, flannel. Pure: settings in, texts out.
+"""Today's recipe: kubeadm v1beta4, containerd, flannel. Settings in, texts out; it reads only the lock file and the registry's CA.
 
 Sources: kubernetes.io "Creating a cluster with kubeadm" and the v1beta4 reference; containerd docs/hosts.md
 and docs/cri/config.md; the manual's intent for each (digest I1 to J1).
@@ -34,7 +34,7 @@ _ETCD, _DNS, _PROXY, _PAUSE = (f"{_UPSTREAM}/{name}" for name in ("etcd", "cored
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 TOKEN_TTL = "30m0s"
 
-# Newest patch and its pause image, as published by 2026-09 (kubernetes.io/releases; `kubeadm config images list`).
+# The newest patch and its pause image as of 2026-09 (kubernetes.io/releases; `kubeadm config images list`).
 RELEASES = {"1.35": ("1.35.9", "3.10.1"), "1.36": ("1.36.4", "3.10.2"), "1.37": ("1.37.1", "3.10.2")}
 DASHBOARDS = {
     "headlamp": "ghcr.io/headlamp-k8s/headlamp:v0.45.0",
@@ -69,7 +69,7 @@ class Recipe:
 
     @property
     def _published(self) -> tuple[str, str]:
-        """The minor's newest patch and pause image."""
+        """The newest patch of the minor version, and its pause image."""
         return RELEASES[self.minor]
 
     @property
@@ -78,7 +78,7 @@ class Recipe:
 
     @property
     def worker_images(self) -> tuple[str, ...]:
-        """What every node needs before it can be Ready; workers pull it while the control plane initialises."""
+        """The images that every node needs to become Ready; workers pull them while the control plane initialises."""
         return (
             self.pause,
             f"registry.k8s.io/kube-proxy:v{self.version}",
@@ -90,7 +90,7 @@ class Recipe:
 
     @cached_property
     def pins(self) -> Mapping[str, str]:
-        """Digests by full image name, from IMAGE_DIGESTS; none for 1.5, whose Docker knows images by tag only."""
+        """Digests by full image name, from IMAGE_DIGESTS; empty for 1.5, whose Docker knows images by tag only."""
         path = self.settings.image_digests
         return (
             images.parse(Path(path).read_text(encoding="utf-8"))[0]
@@ -99,29 +99,29 @@ class Recipe:
         )
 
     def pin(self, image: str) -> str:
-        """The digest that an image must have; empty for one that is not pinned."""
+        """The digest that an image must have; empty if it is not pinned."""
         return self.pins.get(images.full(image), "")
 
     def pinned(self, image: str) -> str:
-        """The image as a manifest names it: with its digest when it is pinned, so that containerd takes no other."""
+        """The image as a manifest names it: with its digest if it is pinned, so that containerd accepts no other."""
         digest = self.pin(image)
         return f"{image}@{digest}" if digest else image
 
     def kubeadm_images(self, *, control_plane: bool, known: Sequence[str] = ()) -> tuple[str, ...]:
-        """What kubeadm has a node run. Always by tag: its configuration takes no digests (kubernetes/kubeadm 2680).
+        """The images that kubeadm runs on a node, always by tag: its configuration accepts no digests (kubernetes/kubeadm 2680).
 
-        `known` is what the node's own kubeadm lists.  Before it is installed, etcd and CoreDNS are of the tags in the lock file.
+        `known` is the list of the node's own kubeadm.  Before kubeadm is installed, etcd and CoreDNS have the lock file's tags.
         """
         guessed = (
             (f"{_UPSTREAM}/{name}:v{self.version}" for name in _COMPONENTS),
             (i for i in self.pins if images.repository(i) in (_ETCD, _DNS)),
         )
         names = dict.fromkeys((self.pause, *(known or chain(*guessed))))
-        everywhere = (_PAUSE, _PROXY, _DNS)  # CoreDNS moves to workers when it has to
+        everywhere = (_PAUSE, _PROXY, _DNS)  # CoreDNS may be rescheduled to workers
         return tuple(name for name in names if control_plane or images.repository(name) in everywhere)
 
     def images(self, known: Sequence[str] = ()) -> tuple[str, ...]:
-        """Every image of a whole cluster, less those that hosts.env names by digest. Etcd and CoreDNS have no tags until those are known."""
+        """Every image of the cluster, except those that hosts.env names by digest. Etcd and CoreDNS have no tag until it is known."""
         settings = self.settings
         network, metrics = (
             (settings.flannel_image, settings.flannel_cni_image),
@@ -133,11 +133,11 @@ class Recipe:
         return tuple(dict.fromkeys(image for image in named if "@" not in image))
 
     def unlisted(self, known: Sequence[str] = ()) -> tuple[str, ...]:
-        """The images of this cluster that the lock file leaves out; none without a lock file."""
+        """The images of this cluster that the lock file does not list; empty without a lock file."""
         return tuple(image for image in self.images(known) if not self.pin(image)) if self.pins else ()
 
     def outdated(self, known: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
-        """Images that the lock file has with another tag only, with that line: it was made for another release."""
+        """(image, line) for images that the lock file lists only with another tag: it was written for another release."""
         lines = {images.repository(image): image for image in self.pins}
         return tuple(
             (image, lines[images.repository(image)])
@@ -147,20 +147,20 @@ class Recipe:
 
     @property
     def sandbox(self) -> str:
-        """Pause, as containerd's configuration names it. Pinned it has no tag, or containerd (13314) does not keep it from the kubelet's pruning."""
+        """The pause image for containerd's configuration. Pinned, it has no tag: with one the kubelet may prune it (containerd 13314)."""
         digest = self.pin(self.pause)
         return f"{_PAUSE}@{digest}" if digest else self.pause
 
     @property
     def preflight(self) -> str:
-        """kubeadm's flag for the checks that the inventory passes over; empty without any."""
+        """kubeadm's flag for the checks that the inventory ignores; empty without any."""
         names = shlex.quote(",".join(self.settings.ignore_preflight))
         return f" --ignore-preflight-errors={names}" if self.settings.ignore_preflight else ""
 
     # --- containerd
 
     def containerd_config(self) -> File:
-        """containerd 2's whole config.toml: its package ships one with the CRI plugin off."""
+        """containerd 2's complete config.toml: the one in its package switches the CRI plugin off."""
         runtime: dict[str, Any] = {
             "containerd": {
                 "runtimes": {
@@ -193,7 +193,7 @@ class Recipe:
         )
 
     def registry_files(self) -> tuple[File, ...]:
-        """hosts.toml of the private registry and of each upstream that it mirrors, its login and CA in them."""
+        """The hosts.toml of the private registry and of each upstream that it mirrors, with its login and CA."""
         registry = self.settings.registry
         if not registry:
             return ()
@@ -221,7 +221,7 @@ class Recipe:
 
     @property
     def canary(self) -> str:
-        """The image that proves registry, login and CA: pause, asked of the private registry by name."""
+        """The image that proves registry, login and CA: pause, with the private registry in its name."""
         return f"{self.settings.registry}/{self.pause.split('/', 1)[1]}"
 
     # --- kubeadm
@@ -264,7 +264,7 @@ class Recipe:
         return dumped(*documents)
 
     def token_config(self, token: Token) -> str:
-        """What `kubeadm token create --config` reads: the token stays off the command line."""
+        """The file for `kubeadm token create --config`, so that the token is not on the command line."""
         return dumped(
             {
                 **_kind("InitConfiguration"),
@@ -304,10 +304,10 @@ class Recipe:
         }
 
     def _resolver(self, facts: NodeFacts) -> list[dict[str, str]]:
-        """systemd-resolved's stub is a loopback address: CoreDNS would ask itself ("Loop detected").
+        """The resolver file for CoreDNS. systemd-resolved's stub is a loopback address: CoreDNS would ask itself ("Loop detected").
 
-        A node's own matter: in the cluster's KubeletConfiguration, where kubeadm writes the control plane's, the file is missing
-        on nodes without systemd-resolved, and no pod starts there (labring/sealos 1620).
+        Set for each node: kubeadm would write the control plane's file into the cluster's KubeletConfiguration, and on nodes
+        without systemd-resolved that file is missing, so no pod starts there (labring/sealos 1620).
         """
         if "resolvConf" in self.settings.kubelet_config:
             return []
@@ -319,9 +319,9 @@ _HEAD = f"{HEAD}\n"
 
 
 def recipe_for(environment: Environment) -> Recipe:
-    """The recipe of the release that the inventory names. Raises UsageError for one that has none.
+    """The recipe of the inventory's release. Raises UsageError for an unknown release.
 
-    1.5 has phases of its own (legacy/), which do not ask it.
+    The phases of 1.5 (legacy/) do not use it.
     """
     recipe = Recipe(environment)
     if recipe.minor not in RELEASES and environment.settings.release.configured:
@@ -333,7 +333,7 @@ def recipe_for(environment: Environment) -> Recipe:
 
 
 def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `extra` laid over it, objects key by key."""
+    """`base` with the values of `extra`, which win; objects are merged key by key."""
     result = dict(base)
     for key, value in extra.items():
         below = result.get(key)
@@ -342,7 +342,7 @@ def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(*texts: str) -> str:
-    """A short stable name for a set of texts: what an applied object is annotated with."""
+    """A short stable hash of some texts; applied objects are annotated with it."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,6 @@
 """The two package families: apt (Debian, Ubuntu) and dnf (CentOS Stream, Rocky, Alma, RHEL). Digest I1 to I5, E1.
 
-Each turns the same wish, "these packages, from these repositories, at this version, held", into commands.
+Each turns the same request, "these packages, from these repositories, at this version, held", into commands.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ..nodes.keeping import KEPT, NOTE, PACKAGED, STATE, look
 from ..steps import File, Step, Wait, command
 from .kubeadm import Recipe
 
-# PINNED at the release's version. The others are what their repository has newest at the first install; all are held.
-# Beside them iptables, a mere recommendation of the kubelet's: reset finds kube-proxy's rules by it.
+# PINNED have the release's version. The others have their repository's newest version at the first install. All are held.
+# We also install iptables (only recommended by the kubelet): reset needs it to find kube-proxy's rules.
 PINNED = ("kubelet", "kubeadm", "kubectl")
 WANTED = ("containerd.io", *PINNED, "kubernetes-cni", "cri-tools")
 
 
 def purgeable(facts: NodeFacts) -> list[str]:
-    """The packages on a node that we brought, less a containerd.io that Docker's own package there needs.
+    """The packages on a node that we installed, except a containerd.io that Docker's package there needs.
 
-    None where it was not noted which of them were there before: what is not known to be ours stays.
+    Empty without a note of the packages that were there before: a package that is not known to be ours stays.
     """
     if facts.before is None:
         return []
@@ -33,14 +33,14 @@ def purgeable(facts: NodeFacts) -> list[str]:
 
 
 def to_unhold(facts: NodeFacts) -> list[str]:
-    """Packages that were there before us, that nobody held then, and that we hold."""
+    """The packages that were there before us and not held then, and that we hold now."""
     return [name for name in WANTED if name in facts.held and (facts.before or {}).get(name, "hi") != "hi"]
 
 
 def _noting(query: str) -> tuple[str, ...]:
-    """Shell lines that note, once, what is there before we install: packages, units, and the files that those packages bring.
+    """Shell lines that note once what is there before we install: packages, units, and the files that those packages install.
 
-    `query` prints name, version and dpkg's status of those of our packages that are there.
+    `query` prints name, version and dpkg's status of each of our packages that is installed.
     """
     absent = "".join(f"[ -e {path} ] || echo 'none {path}'; " for path in PACKAGED)
     units = 'echo "$u $(systemctl is-enabled $u 2>/dev/null) $(systemctl is-active $u 2>/dev/null)"'
@@ -64,7 +64,7 @@ def _purging(facts: NodeFacts) -> str:
 
 
 def _forget_note(facts: NodeFacts) -> tuple[str, ...]:
-    """Once nothing that we brought is left."""
+    """The shell line that deletes the note, if no package of ours is left after the purge."""
     brought = [name for name in WANTED if name in facts.packages and name not in (facts.before or {})]
     return (f"rm -f {NOTE}",) if brought == purgeable(facts) else ()
 
@@ -82,7 +82,7 @@ class Family(Protocol):
 
 
 def family(facts: NodeFacts) -> Family | None:
-    """The family of an observed node; None when it is neither."""
+    """The family of an observed node; None if it is neither."""
     names = {facts.os_id, *facts.os_like}
     if names & {"debian", "ubuntu"}:
         return Apt()
@@ -91,22 +91,22 @@ def family(facts: NodeFacts) -> Family | None:
     return None
 
 
-# The primary keys' fingerprints, one a line: a `pub` record's own `fpr` record, never a subkey's.
+# Prints the primary keys' fingerprints, one per line: the `fpr` record that follows a `pub` record, never a subkey's.
 _PRIMARY = r"sed -n '/^pub:/,/^fpr:/p' | sed -n 's/^fpr:.*:\([0-9A-F]*\):$/\1/p'"
 
 
 def _right(facts: NodeFacts, recipe: Recipe) -> bool:
-    """Whether all packages are there, the pinned ones at the recipe's version."""
+    """Whether all packages are installed, and the pinned ones have the recipe's version."""
     right = all(facts.packages.get(name, "").startswith(f"{recipe.version}-") for name in PINNED)
     return right and all(name in facts.packages for name in WANTED)
 
 
 def _fetch_key(url: str, fingerprints: Sequence[str], target: str, *, armor: bool) -> list[str]:
-    """Fetch a repository's key and put it in place: of the file, only the primary keys that have one of the fingerprints.
+    """Shell lines that fetch a repository's key file and install only its primary keys with one of the fingerprints.
 
-    The key is fetched at each install: pkgs.k8s.io's has expired before and was only extended there. Without fingerprints the
-    file is trusted as it comes. A file that holds the right key beside another must not make the other one trusted, hence the
-    import into a home of its own and the export by name (gpg(1); apt-secure(8)).
+    The key is fetched at each install, because pkgs.k8s.io's key has expired before and was extended only there. Without
+    fingerprints the whole file is trusted. A file with the right key and another must not make the other key trusted, so the
+    lines import the file into a separate gpg home and export the right keys by name (gpg(1); apt-secure(8)).
     """
     gpg = 'gpg --homedir "$home" --quiet --batch --no-autostart'
     lines = [
@@ -161,7 +161,7 @@ class Apt:
         hold = command("apt-mark", "hold", *WANTED)
         shown = "${Package} ${Version} ${db:Status-Abbrev}\\n"
         noting = _noting(f"dpkg-query -W -f '{shown}' {' '.join(WANTED)} 2>/dev/null | grep ' [ih]i' || true")
-        if _right(facts, recipe):  # a second install would bring a newer containerd.io
+        if _right(facts, recipe):  # a second install would upgrade containerd.io
             return [Step("install.hold", "packages held at their versions", (*noting, hold))]
         settings = recipe.settings
         apt = "apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy"
@@ -207,7 +207,7 @@ class Apt:
                 (
                     *noting,
                     f"{apt} update",
-                    # never another's package for ours: what would have to go is named instead
+                    # never remove a package of others for ours: name the packages that would be removed
                     f"{install} --no-remove {wanted} || {{ rc=$?; {{ {install} -s {wanted} 2>/dev/null || true; }} "
                     "| sed -nE 's/^Remv (\\S+).*/in the way: \\1/p'; exit $rc; }",
                     hold,
@@ -239,7 +239,7 @@ class Apt:
         ]
 
 
-# POSIX locks are listed by inode in /proc/locks: no tool needed on the node to name the holder.
+# /proc/locks lists POSIX locks by inode, so naming the holder needs no tool on the node.
 _LOCK_HOLDER = (
     "for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do "
     "[ -e $f ] || continue; i=$(stat -c %i $f); "
@@ -249,7 +249,7 @@ _LOCK_HOLDER = (
 
 
 def lock_wait() -> Wait:
-    """Wait until nobody else holds apt's locks, naming who does."""
+    """Wait until no other process holds apt's locks; the wait names the holder."""
     return Wait(
         "install.lock",
         "wait for the package lock",
@@ -312,7 +312,7 @@ class Dnf:
                         f"{self.keys}/kubefab-containerd",
                         armor=True,
                     ),
-                    # rpm keeps an imported key for ever, expired or not, unless it is taken out first
+                    # rpm keeps an imported key for ever, even expired, so remove it first
                     *(
                         f"rpm -e --allmatches gpg-pubkey-{known[-8:].lower()} 2>/dev/null || true"
                         for known in settings.packages_key_fingerprint
@@ -347,7 +347,7 @@ class Dnf:
 
     def purge(self, facts: NodeFacts) -> list[Step]:
         present = purgeable(facts)
-        # rpm puts a changed file of a package aside; ours by its hash
+        # rpm renames a changed file of a removed package to .rpmsave; delete it if its hash says that we wrote it
         aside = "; ".join(
             f"if [ -e {path}.rpmsave ] && grep -qxF \"$(sha256sum {path}.rpmsave | cut -d' ' -f1)\" {KEPT}/ours{path} 2>/dev/null; "
             f"then rm -f {path}.rpmsave; fi"

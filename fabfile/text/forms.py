@@ -1,12 +1,12 @@
-"""The forms that a node's words must have before anything is decided from them: the one place that parses what machines say.
+"""The formats that a node's words must have before the code decides anything from them: the only parser of what machines print.
 
-A node is a machine that somebody else may own by now: what it prints is data, never a part of a shell line, of another node's script
-or of the terminal's own language.  A word that decides something (a name, an address, a number, a hash) has its form or is refused;
-a refusal is a `FormError`, and costs the node that said it its row, nobody else's.  What may be anything (a kernel's version, a
-message) is `text`: bounded, cleaned, only ever shown.
+A node may have been taken over by an attacker: what it prints is data, and never becomes part of a shell line, of another node's
+script, or of a terminal's control language.  A word that decides something (a name, an address, a number, a hash) is refused unless
+it has its format.  A refusal is a `FormError` and affects only that node's row.  Free text (a kernel's version, a message) goes
+through `text`: it is bounded, cleaned, and only shown.
 
-Sources: RFC 1123 and RFC 5890 (host names); kubernetes.io "Object Names and IDs" (at most 253 characters) and "Labels" (a label's value,
-which the kubelet makes of the host name, at most 63); IFNAMSIZ of Linux (15 characters); systemd.unit(5); machine-id(5).
+Sources: RFC 1123 and RFC 5890 (hostnames); kubernetes.io "Object Names and IDs" (at most 253 characters) and "Labels" (the kubelet
+makes the hostname a label's value: at most 63); IFNAMSIZ of Linux (15 characters); systemd.unit(5); machine-id(5).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import yaml
 
 from .cleaning import line
 
-DEPTH = 40  # of nested JSON; a Deployment's is about 15
-LATEST = 253402300799.0  # seconds since 1970: the end of the year 9999, the last that a calendar here can show
+DEPTH = 40  # levels of nested JSON; a Deployment has about 15
+LATEST = 253402300799.0  # seconds since 1970: the end of the year 9999, the last year of Python's calendar
 Check = Callable[[object, str], Any]
 
 
 class FormError(ValueError):
-    """A word that has not its form. `field` is what it was to be; `remedy` what to do on that node, if there is something special."""
+    """A word without the required format. `field` says what it should be; `remedy` what to do on that node, if that is special."""
 
-    def __init__(self, field: str, told: object, wanted: str, remedy: str = "") -> None:
-        shown = line(repr(told[:80] if isinstance(told, str | bytes) else told), 90)
+    def __init__(self, field: str, value: object, wanted: str, remedy: str = "") -> None:
+        shown = line(repr(value[:80] if isinstance(value, str | bytes) else value), 90)
         super().__init__(f"{field} {shown} is not {wanted}")
         self.field, self.remedy = field, remedy
 
@@ -40,32 +40,32 @@ class FormError(ValueError):
 
 
 def pairs(lines: Iterable[str]) -> dict[str, str]:
-    """KEY=value lines; quotes around a value are left out."""
+    """Parse KEY=value lines; quotes around a value are removed."""
     return {key.strip(): value.strip().strip('"') for key, _, value in (line.partition("=") for line in lines)}
 
 
 class Word(str):
-    """A string that has passed a form; only a subclass can be made, and only from what has its form. Raises FormError."""
+    """A string with a checked format: only subclasses can be created, and only from text with their format. Raises FormError."""
 
     __slots__ = ()
     FIELD = WANTED = REMEDY = ""
     LONGEST = 0
     FORM = re.compile("(?!)")
 
-    def __new__(cls, told: object) -> Word:
-        if not isinstance(told, str) or not cls.fits(told):
-            raise FormError(cls.FIELD, told, cls.WANTED, cls.REMEDY)
-        return super().__new__(cls, told)
+    def __new__(cls, value: object) -> Word:
+        if not isinstance(value, str) or not cls.fits(value):
+            raise FormError(cls.FIELD, value, cls.WANTED, cls.REMEDY)
+        return super().__new__(cls, value)
 
     @classmethod
-    def fits(cls, told: str) -> bool:
-        """Whether it has the form."""
-        return len(told) <= cls.LONGEST and cls.FORM.fullmatch(told) is not None
+    def fits(cls, value: str) -> bool:
+        """Whether the text has this format."""
+        return len(value) <= cls.LONGEST and cls.FORM.fullmatch(value) is not None
 
 
 yaml.representer.SafeRepresenter.add_multi_representer(
-    Word, lambda dumper, told: dumper.represent_str(str(told))
-)  # kubeadm's files hold some
+    Word, lambda dumper, value: dumper.represent_str(str(value))
+)  # kubeadm's files contain such words
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 
@@ -79,7 +79,7 @@ class Name(Word):
 
 
 class Hostname(Name):
-    """A host name that can be a node's: it is also the value of a label, so at most 63 characters."""
+    """A hostname that a node can have: it is also a label's value, so it has at most 63 characters."""
 
     __slots__ = ()
     FIELD, WANTED, LONGEST = (
@@ -90,19 +90,19 @@ class Hostname(Name):
     REMEDY = "`hostnamectl set-hostname …` there: lower-case letters, digits, - and ., at most 63 characters"
 
 
-UNNAMED = str.__new__(Hostname, "")  # of a node that was not observed
+UNNAMED = str.__new__(Hostname, "")  # the hostname of a node that was not observed
 
 
-def word(told: str, field: str, form: str, wanted: str, longest: int = 255) -> str:
-    """The word, if the whole of it has the form (a regular expression). Raises FormError."""
-    if len(told) > longest or not re.fullmatch(form, told):
-        raise FormError(field, told, wanted)
-    return told
+def word(value: str, field: str, form: str, wanted: str, longest: int = 255) -> str:
+    """The word, if it matches `form` (a regular expression) completely. Raises FormError."""
+    if len(value) > longest or not re.fullmatch(form, value):
+        raise FormError(field, value, wanted)
+    return value
 
 
-PLAIN = r"[A-Za-z0-9][A-Za-z0-9._+:@~-]*"  # unit names, marks, versions of systems: nothing that a shell, a path or markup acts on
-VERSION = r"[A-Za-z0-9][A-Za-z0-9.+:~^_-]*"  # of a package
-IMAGE = r"[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]*"  # an OCI reference; brackets are an IPv6 registry's
+PLAIN = r"[A-Za-z0-9][A-Za-z0-9._+:@~-]*"  # unit names, marks, versions of systems: no character with a meaning in a shell, a path or markup
+VERSION = r"[A-Za-z0-9][A-Za-z0-9.+:~^_-]*"  # a package's version
+IMAGE = r"[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]*"  # an OCI reference; brackets belong to an IPv6 registry
 DIGEST = r"sha256:[0-9a-f]{64}"
 HASH = r"[0-9a-f]{64}"
 PATH = r"/[A-Za-z0-9._/@:+~\[\]-]*"
@@ -111,54 +111,54 @@ MACHINE_ID = r"[0-9a-f]{32}|uninitialized"
 UUID = r"[0-9A-Fa-f-]*"
 
 
-def has(told: str, form: str, longest: int = 255) -> bool:
-    """Whether the whole word has the form: for lists from which what has it not is simply left out."""
-    return len(told) <= longest and re.fullmatch(form, told) is not None
+def has(value: str, form: str, longest: int = 255) -> bool:
+    """Whether the whole word matches `form`: for lists whose invalid entries are left out."""
+    return len(value) <= longest and re.fullmatch(form, value) is not None
 
 
-def plain(told: str, field: str) -> str:
-    """A word of PLAIN's form, or none at all. Raises FormError."""
-    return word(told, field, PLAIN, "a word of letters, digits and ._+:@~-", 128) if told else ""
+def plain(value: str, field: str) -> str:
+    """A word that matches PLAIN, or an empty one. Raises FormError."""
+    return word(value, field, PLAIN, "a word of letters, digits and ._+:@~-", 128) if value else ""
 
 
-def text(told: object, limit: int = 300) -> str:
-    """Free text for people: one line, clean, bounded. Nothing may be decided from it."""
-    return line(told if isinstance(told, str) else str(told)[: limit * 4], limit)
+def text(value: object, limit: int = 300) -> str:
+    """Free text for people: one line, clean and bounded. No code may decide anything from it."""
+    return line(value if isinstance(value, str) else str(value)[: limit * 4], limit)
 
 
 # --- numbers
 
 
-def number(told: str, field: str, most: int = 1 << 53) -> int:
-    """A whole number from 0 to `most`. Raises FormError; what has more than 16 digits is not even looked at."""
-    if len(told) > 16 or not re.fullmatch(r"[0-9]+", told) or int(told) > most:
-        raise FormError(field, told, f"a number up to {most}")
-    return int(told)
+def number(value: str, field: str, most: int = 1 << 53) -> int:
+    """A whole number from 0 to `most`. Raises FormError; text of more than 16 digits is refused before it is converted."""
+    if len(value) > 16 or not re.fullmatch(r"[0-9]+", value) or int(value) > most:
+        raise FormError(field, value, f"a number up to {most}")
+    return int(value)
 
 
-def seconds(told: str, field: str) -> float:
+def seconds(value: str, field: str) -> float:
     """Seconds since 1970, up to the year 9999. Raises FormError: no inf, no nan, no exponent."""
-    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", told) or float(told) > LATEST:
-        raise FormError(field, told, "a time in seconds since 1970")
-    return float(told)
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", value) or float(value) > LATEST:
+        raise FormError(field, value, "a time in seconds since 1970")
+    return float(value)
 
 
 # --- addresses
 
 
-def address(told: object, field: str = "address") -> str:
-    """An IP address as Python writes it; without a zone, in which anything could stand. Raises FormError."""
+def address(value: object, field: str = "address") -> str:
+    """An IP address as Python writes it. A zone is refused, because it could contain anything. Raises FormError."""
     try:
-        if not isinstance(told, str) or "%" in told:
+        if not isinstance(value, str) or "%" in value:
             raise ValueError
-        return str(ipaddress.ip_address(told))
+        return str(ipaddress.ip_address(value))
     except ValueError:
-        raise FormError(field, told, "an IP address") from None
+        raise FormError(field, value, "an IP address") from None
 
 
-def is_address(told: str) -> bool:
-    """Whether it is one; a zone like %eth0 may follow, as in resolv.conf."""
-    plain_part, _, zone = told.partition("%")
+def is_address(value: str) -> bool:
+    """Whether the text is an IP address; a zone like %eth0 may follow, as in resolv.conf."""
+    plain_part, _, zone = value.partition("%")
     try:
         ipaddress.ip_address(plain_part)
     except ValueError:
@@ -166,39 +166,39 @@ def is_address(told: str) -> bool:
     return not zone or has(zone, LINK, 15)
 
 
-def interface(told: object, field: str = "address") -> str:
+def interface(value: object, field: str = "address") -> str:
     """An address with its prefix length, like 10.44.1.0/32. Raises FormError."""
     try:
-        if not isinstance(told, str) or "%" in told:
+        if not isinstance(value, str) or "%" in value:
             raise ValueError
-        return str(ipaddress.ip_interface(told))
+        return str(ipaddress.ip_interface(value))
     except ValueError:
-        raise FormError(field, told, "an address with a prefix length") from None
+        raise FormError(field, value, "an address with a prefix length") from None
 
 
-def network(told: object, field: str = "network") -> str:
+def network(value: object, field: str = "network") -> str:
     """A network, like 10.44.1.0/24. Raises FormError."""
     try:
-        if not isinstance(told, str) or "%" in told:
+        if not isinstance(value, str) or "%" in value:
             raise ValueError
-        return str(ipaddress.ip_network(told))
+        return str(ipaddress.ip_network(value))
     except ValueError:
-        raise FormError(field, told, "a network like 10.44.1.0/24") from None
+        raise FormError(field, value, "a network like 10.44.1.0/24") from None
 
 
 # --- JSON
 
 
-def _no_constant(told: str) -> object:
-    raise ValueError(f"{told} is no JSON")
+def _no_constant(value: str) -> object:
+    raise ValueError(f"{value} is no JSON")
 
 
-def data(told: str, field: str) -> Any:
-    """JSON of bounded depth, with numbers that end and text that can be encoded. Raises FormError."""
+def data(value: str, field: str) -> Any:
+    """JSON of bounded depth, with finite numbers and text that can be encoded. Raises FormError."""
     try:
-        found = json.loads(told, parse_constant=_no_constant)
+        found = json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise FormError(field, told, "JSON") from None
+        raise FormError(field, value, "JSON") from None
     _bounded(found, field)
     return found
 
@@ -223,9 +223,9 @@ def _bounded(found: object, field: str) -> None:
 
 
 def record(checks: Mapping[str, Check]) -> Check:
-    """A JSON object: each key's value as its check gives it back, all other keys left out. A key with `!` must be there.
+    """A check for a JSON object: it returns each key's checked value. A key with `!` is required.
 
-    What is absent or null is left out; so is what nobody has given a form yet.
+    Keys that are absent, null, or not in `checks` are left out.
     """
 
     def check(value: object, field: str) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def record(checks: Mapping[str, Check]) -> Check:
 
 
 def many(one: Check, most: int = 10_000) -> Check:
-    """A JSON list of such values."""
+    """A check for a JSON list of at most `most` such values."""
 
     def check(value: object, field: str) -> list[Any]:
         if not isinstance(value, list) or len(value) > most:
@@ -255,21 +255,21 @@ def many(one: Check, most: int = 10_000) -> Check:
 
 
 def string(value: object, field: str) -> str:
-    """A string, whatever stands in it: for text that is shown or compared, never for a shell."""
+    """Any string: for text that is shown or compared, never for a shell."""
     if not isinstance(value, str):
         raise FormError(field, value, "text")
     return value
 
 
 def strings(value: object, field: str) -> dict[str, str]:
-    """A JSON object of strings, as labels and annotations are."""
+    """A JSON object of strings, like labels and annotations."""
     if not isinstance(value, dict):
         raise FormError(field, value, "an object")
     return {key: string(item, f"{field}.{line(key, 40)}") for key, item in value.items()}
 
 
 def whole(value: object, field: str) -> int:
-    """A whole number from 0, not too large for anybody."""
+    """A whole number from 0 to below 2^53, which every JSON parser can hold."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 53:
         raise FormError(field, value, "a whole number")
     return value
@@ -334,9 +334,9 @@ WORKLOAD = record(
 )
 
 
-def items(told: str, one: Check, field: str) -> tuple[Any, ...]:
-    """The objects in what `kubectl get … -o json` printed, each checked; none for nothing. Raises FormError."""
-    if not told.strip():
+def items(value: str, one: Check, field: str) -> tuple[Any, ...]:
+    """The checked objects in the output of `kubectl get … -o json`; empty for empty output. Raises FormError."""
+    if not value.strip():
         return ()
-    found: list[Any] = record({"items!": many(one)})(data(told, field), field)["items"]
+    found: list[Any] = record({"items!": many(one)})(data(value, field), field)["items"]
     return tuple(found)

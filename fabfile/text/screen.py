@@ -1,6 +1,6 @@
-"""The only console: what is printed on it is text, never markup, and clean of whatever a terminal would act on.
+"""The only console: it prints text, never markup, without characters that a terminal would act on.
 
-A node's words reach people in many places; here none of them can draw, hide, or end a command with a traceback.
+A node's words reach people in many places; here they cannot draw, hide text, or end a command with a traceback.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class Screen(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The renderable's segments, their text clean; rich's own control codes are in segments of their own."""
+        """The renderable's segments with clean text; rich keeps its own control codes in separate segments."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))
 
     def status(self, status: RenderableType, **options: Any) -> Status:
-        """What is under way, beside a spinner; `update` takes plain text."""
+        """Show the current activity beside a spinner; `update` takes plain text."""
         return _Working(_text(status), console=self, **options)
 
 
 class _Working(Status):
-    """rich's Status parses strings as markup, whatever its console says."""
+    """A Status for plain text: rich's own parses strings as markup, even if its console does not."""
 
     def update(self, status: RenderableType | None = None, **options: Any) -> None:
         super().update(_text(status) if status is not None else None, **options)
 
 
-def _text(told: RenderableType) -> RenderableType:
-    return Text(told) if isinstance(told, str) else told
+def _text(shown: RenderableType) -> RenderableType:
+    return Text(shown) if isinstance(shown, str) else shown
 
 
 def verdict(good: bool, text: str) -> Text:

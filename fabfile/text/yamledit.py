@@ -1,4 +1,4 @@
-"""A YAML file changed where it has to be: comments, order and quoting of the rest stay as their owner wrote them."""
+"""Changes only the necessary parts of a YAML file: comments, order and quoting of the rest stay as their owner wrote them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import yaml
 
-Edit = tuple[int, int, str]  # from, to, and what is put there
+Edit = tuple[int, int, str]  # from, to, and the new text
 
 
 class _Unusual(Exception):
-    """A layout that is not edited in place."""
+    """Raised for a layout that cannot be edited in place."""
 
 
 def rewritten(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """`text`, which means `before`, as a text that means `after`.
+    """Change `text`, which means `before`, into a text that means `after`.
 
-    Lists of objects that have a `name` are changed entry by entry. Where the layout is unusual (a flow mapping, anchors), the whole
-    text is written again: it then means the same, without its comments.
+    Lists of objects with a `name` are changed entry by entry. If the layout is unusual (a flow mapping, anchors), the whole
+    text is rewritten: it then has the same meaning, but no comments.
     """
     text += "\n" * bool(text and not text.endswith("\n"))
     try:
@@ -63,7 +63,7 @@ def _entries(text: str, node: yaml.SequenceNode, before: Sequence[Any], after: S
     column = node.start_mark.column
     regions = [_region(text, item) for item in node.value]
     wanted = {item["name"]: item for item in after}
-    if not after:  # the list's key stays
+    if not after:  # the list's own key stays
         start = text.rindex(":", 0, regions[0][0]) + 1
         return [(start, start, " []"), *((begin, end, "") for begin, end in regions)]
     edits = []
@@ -77,7 +77,7 @@ def _entries(text: str, node: yaml.SequenceNode, before: Sequence[Any], after: S
 
 
 def _region(text: str, item: yaml.Node) -> tuple[int, int]:
-    """The whole lines of a list's entry, from its dash to its last line that says something."""
+    """The complete lines of a list's entry, from its dash to its last line that is not blank or a comment."""
     dash = len(text[: item.start_mark.index].rstrip()) - 1
     start = text.rfind("\n", 0, dash) + 1
     if text[dash] != "-" or text[start:dash].strip():

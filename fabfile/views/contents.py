@@ -1,4 +1,4 @@
-"""What runs in a cluster that is about to be taken down: said before anybody agrees to it. Read once, bounded, from the API alone."""
+"""Lists what runs in a cluster before the operator agrees to reset it. Read once, bounded, and only from the API."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..text import forms
 TIMEOUT = 30.0  # seconds
 LIMIT = (
     1 << 20
-)  # bytes of the answer; pods come first, so that of a huge cluster the first pods are cut off and no namespace
-NAMED = 3  # of each kind; the others are counted
+)  # bytes of the answer; pods come first, so in a huge cluster the first pods are cut off and no namespace
+NAMED = 3  # names shown of each kind; the others are counted
 WIDTH = 80
 _NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease", "kube-flannel", "monitoring"})
-# By namespace: the values of the labels app, k8s-app and component that kubeadm's and our own pods have.
+# By namespace: the values of the labels app, k8s-app and component on kubeadm's and our own pods.
 _PODS = {
     "kube-system": frozenset(
         {
@@ -46,7 +46,7 @@ _PODS = {
                 "monitoring-influxdb",
                 "heapster",
                 "kubernetes-dashboard",
-            ),  # of 1.5
+            ),  # pods of 1.5
         }
     ),
     "kube-flannel": frozenset({"flannel"}),
@@ -67,7 +67,7 @@ _KINDS = "pods,persistentvolumeclaims,persistentvolumes,namespaces"
 
 @dataclass(frozen=True)
 class Contents:
-    """What is not Kubernetes' own nor ours, by kind; names as `namespace/name` where they are in one. `cut`: there is more."""
+    """What is neither Kubernetes' own nor ours, by kind; names in a namespace are `namespace/name`. `cut`: there is more."""
 
     namespaces: tuple[str, ...] = ()
     pods: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Contents:
 
 
 def ask(environment: Environment, group: NodeGroup) -> Contents | str:
-    """What runs there, or why that is not known."""
+    """What runs in the cluster, or the reason why that is unknown."""
     control = environment.control_plane
     line = command("timeout", "20", "kubectl", "--request-timeout=15s", "get", _KINDS, "-A", "-o", f"jsonpath={_PATH}")
     text = script.render("reset.contents", (line,), lock=False, limit=LIMIT)
@@ -92,7 +92,7 @@ def ask(environment: Environment, group: NodeGroup) -> Contents | str:
 
 
 def parse(output: str) -> Contents | None:
-    """The answer, objects of ours left out; None for one without namespace default, which every cluster has."""
+    """Parse the answer without our own objects; None if it lacks namespace default, which every cluster has."""
     found: dict[str, list[str]] = {"Namespace": [], "Pod": [], "PersistentVolume": [], "PersistentVolumeClaim": []}
     whole = False
     for line in output.splitlines():
@@ -119,7 +119,7 @@ def parse(output: str) -> Contents | None:
 
 
 def strangers(environment: Environment, control: NodeFacts | None, hostnames: Iterable[str]) -> tuple[str, ...]:
-    """Nodes in the API that hosts.env lacks: by none of its addresses, nor by the hostname of a machine that was seen."""
+    """The nodes in the API that are not in hosts.env: no address of theirs is in it, and no observed machine has their hostname."""
     known, addresses = (
         set(hostnames),
         {node.address for node in environment.nodes} | {node.host for node in environment.nodes},
@@ -134,7 +134,7 @@ def strangers(environment: Environment, control: NodeFacts | None, hostnames: It
 
 
 def lines(environment: Environment, found: Contents | str, foreign_nodes: tuple[str, ...]) -> Iterator[str]:
-    """For a person, at most 80 columns wide."""
+    """The summary for a person, at most 80 columns wide."""
     if isinstance(found, str):
         yield from textwrap.wrap(
             f"what runs in {environment.name} is not known: {found}",

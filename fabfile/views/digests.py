@@ -1,4 +1,4 @@
-"""A lock file from what a cluster's nodes hold: every image that this cluster uses, with the digest behind its name there."""
+"""Makes a lock file from the images on a cluster's nodes: each image that the cluster uses, with its digest there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..recipes.kubeadm import Recipe
 
 @dataclass(frozen=True)
 class Found:
-    """What was found.
+    """The digests of a cluster's images.
 
-    `pins` are by full image name; `disagreeing` are images whose digest differs between nodes, with who has which;
-    `missing` are those that no node holds.
+    `pins` maps full image names to digests; `disagreeing` maps images whose digest differs between nodes to each node's
+    digest; `missing` are the images that no node has.
     """
 
     pins: Mapping[str, str]
@@ -26,7 +26,7 @@ class Found:
 
 
 def collect(recipe: Recipe, control_plane: str, observed: Mapping[str, NodeFacts]) -> Found:
-    """Read the digests out of the nodes' facts. What runs by digest has no name on a node: it is in the manifests that are applied."""
+    """Read the digests from the nodes' facts. An image that runs by digest has no name on a node: it is read from the applied manifests."""
     control = observed.get(control_plane, NodeFacts())
     applied = dict(_applied(control))
     pins: dict[str, str] = {}
@@ -45,7 +45,7 @@ def collect(recipe: Recipe, control_plane: str, observed: Mapping[str, NodeFacts
             disagreeing[image] = held
         elif held:
             pins[image] = next(iter(held.values()))
-        elif recipe.pin(image):  # as before: verify's probe image is on no node until it has run
+        elif recipe.pin(image):  # keep the present pin: verify's probe image is on no node before verify has run
             pins[image] = recipe.pin(image)
         else:
             missing.append(image)
@@ -53,7 +53,7 @@ def collect(recipe: Recipe, control_plane: str, observed: Mapping[str, NodeFacts
 
 
 def _applied(control: NodeFacts) -> Iterator[tuple[str, str]]:
-    """Images that our manifests name by digest."""
+    """(image, digest) for the images that our applied manifests name by digest."""
     for item in control.objects:
         pod = item.get("spec", {}).get("template", {}).get("spec", {})
         for container in (*pod.get("initContainers", ()), *pod.get("containers", ())):
@@ -63,7 +63,7 @@ def _applied(control: NodeFacts) -> Iterator[tuple[str, str]]:
 
 
 def write(path: Path, text: str) -> None:
-    """Put a lock file in place, whole or not at all: the one that is there is in use while this command runs."""
+    """Write a lock file atomically: the present one is in use while this command runs."""
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as stream:

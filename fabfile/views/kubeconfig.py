@@ -1,7 +1,7 @@
-"""The operator's kubeconfig: this cluster's entry put in, and taken out again by reset.
+"""Adds this cluster's entry to the operator's kubeconfig; reset removes it again.
 
-Only entries that are this cluster's are touched, only in files that were noted; the rest of the file stays as its owner wrote it.
-What a control plane says is data: of its admin.conf three values are taken, each of the form that it must have.
+Only this cluster's entries change, and only in files that were noted; the rest of a file stays as its owner wrote it.
+What a control plane sends is data: from its admin.conf only three values are used, each with a checked format.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ..text.masking import register
 from ..text.yamledit import rewritten
 
 LISTS = ("clusters", "users", "contexts")
-LARGEST_ADMIN_CONF = 64 << 10  # bytes; kubeadm's has 6 KB
+LARGEST_ADMIN_CONF = 64 << 10  # bytes; kubeadm's file has 6 KB
 LOCK_PATIENCE = 10.0  # seconds; kubectl holds its lock for one write
 _CERTIFICATE, _KEY = "CERTIFICATE", "((RSA|EC) )?PRIVATE KEY"
 _CLUSTER = {"certificate-authority-data": _CERTIFICATE}
 _USER = {"client-certificate-data": _CERTIFICATE, "client-key-data": _KEY}
-# What Kubernetes' clientcmd/api/v1 types know beyond that. They run programs, read files, or leave the TLS check out.
+# The other fields of Kubernetes' clientcmd/api/v1 types. They can run programs, read files, or switch off the TLS check.
 _DANGEROUS = {
     "exec", "auth-provider", "tokenFile", "token", "username", "password", "client-certificate", "client-key", "certificate-authority",
     "insecure-skip-tls-verify", "proxy-url", "tls-server-name", "disable-compression", "as", "as-uid", "as-groups", "as-user-extra", "extensions",
@@ -42,14 +42,14 @@ _DANGEROUS = {
 
 
 def default_path() -> Path:
-    """Where kubectl would look: the first file of $KUBECONFIG, or ~/.kube/config."""
+    """The file that kubectl would use: the first one of $KUBECONFIG, or ~/.kube/config."""
     first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
     return Path(first).expanduser() if first else Path.home() / ".kube" / "config"
 
 
 @dataclass(frozen=True)
 class Note:
-    """Where the cluster was put: the file, the context's name there, its CA's SHA-256, and the current context of before (None: no such key).
+    """Where the cluster was added: the file, the context's name there, the CA's SHA-256, and the former current context (None: no such key).
 
     `ca` is empty in a note of an earlier kubefab.
     """
@@ -62,7 +62,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Entry:
-    """What goes into a kubeconfig, by its three lists; `ca` is the SHA-256 of the CA data."""
+    """What is added to each of a kubeconfig's three lists; `ca` is the SHA-256 of the CA data."""
 
     name: str
     cluster: Mapping[str, Any]
@@ -81,7 +81,7 @@ class Entry:
         return _ca(self.cluster)
 
     def lists(self) -> dict[str, dict[str, Any]]:
-        """One object a list, as it stands in the file."""
+        """The object for each list, as the file has it."""
         return {
             "clusters": {"name": self.name, "cluster": dict(self.cluster)},
             "users": {"name": self.user_name, "user": dict(self.user)},
@@ -90,10 +90,10 @@ class Entry:
 
 
 def entry(environment: Environment, admin: str, name: str = "") -> Entry:
-    """The cluster's admin.conf as an entry of that name (default: the environment's), dialled at its outside address.
+    """Make an entry from the cluster's admin.conf, with that name (default: the environment's) and the cluster's outside address.
 
-    Raises KubefabError when it holds anything but the CA, a client certificate and its key: `exec` or `tokenFile` would be run or read
-    by kubectl on the operator's machine.
+    Raises KubefabError if admin.conf contains more than the CA, a client certificate and its key: kubectl would run `exec`, or read
+    `tokenFile`, on the operator's machine.
     """
     try:
         source: Any = yaml.safe_load(admin) if len(admin) <= LARGEST_ADMIN_CONF else None
@@ -142,15 +142,15 @@ def _ca(cluster: Mapping[str, Any]) -> str:
     return hashlib.sha256(str(cluster.get("certificate-authority-data", "")).encode()).hexdigest()
 
 
-# --- putting in and taking out
+# --- adding and removing
 
 
 def merge(
     path: Path, environment: Environment, admin: str, context: str = "", clock: Clock | None = None
 ) -> Path | None:
-    """Put the cluster into the kubeconfig at `path` as `context` (default: the environment's name), and make it the current one.
+    """Add the cluster to the kubeconfig at `path` as `context` (default: the environment's name), and make it the current context.
 
-    Returns the copy of the file as it was before, if one was made.  Raises KubefabError when an entry of that name is not this cluster's.
+    Returns the backup of the former file, if one was made.  Raises KubefabError if an entry of that name belongs to another cluster.
     """
     new = entry(environment, admin, context)
     with _locked(path, clock or RealClock()):
@@ -166,15 +166,15 @@ def merge(
         current = before.get("current-context")
         after["current-context"] = new.name
         old = noted.before if noted and current == new.name else current
-        # noted first: reset looks at noted files only
+        # note the file first: reset only looks at noted files
         _note(environment, Note(str(path.absolute()), new.name, new.ca, str(old) if old is not None else None))
         return _write(path, text, before, after)
 
 
 def remove(note: Note, environment: Environment, clock: Clock | None = None) -> bool:
-    """Take the cluster out again where it was put; True if it was in there.
+    """Remove the cluster from the file where it was added; True if it was there.
 
-    An entry of that name that is another cluster's by now stays. Raises KubefabError when the file cannot be read or locked.
+    An entry of that name that now belongs to another cluster stays. Raises KubefabError if the file cannot be read or locked.
     """
     path = Path(note.path)
     if not path.exists():
@@ -199,14 +199,14 @@ def remove(note: Note, environment: Environment, clock: Clock | None = None) -> 
 
 
 def _is_ours_user(user: Mapping[str, Any]) -> bool:
-    """Of the form that we write: a token or a program beside it is somebody's work."""
+    """Whether the user entry has only the fields that we write: another person added any token or program."""
     return isinstance(user.get("user"), dict) and set(user["user"]) == set(_USER)
 
 
 def _refuse_foreign(
     path: Path, environment: Environment, config: Mapping[str, Any], new: Entry, noted: Note | None
 ) -> None:
-    """Raises KubefabError unless the entries of these names are this cluster's: by its CA, its address, or our note."""
+    """Raise KubefabError unless the entries of these names belong to this cluster, by its CA, its address, or our note."""
     cluster, user, context = (_named(config, key, item["name"]) for key, item in new.lists().items())
     if not (cluster or user or context):
         return
@@ -240,7 +240,7 @@ def _named(config: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
 
 
 def _with(items: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
-    """The list with the entry in its place, or at the end. What the owner added to the context (a namespace) stays."""
+    """The list with the entry replaced, or added at the end. What the owner added to the context (a namespace) stays."""
     old = next((item for item in items if item.get("name") == new["name"]), None)
     if old is None:
         return [*items, new]
@@ -253,7 +253,7 @@ def _with(items: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, An
 
 
 def notes(environment: Environment) -> list[Note]:
-    """Every place that the cluster was put into: where reset has to look."""
+    """The note of each file that the cluster was added to: reset must look there."""
     path = environment.state / "kubeconfigs"
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -263,7 +263,7 @@ def notes(environment: Environment) -> list[Note]:
 
 
 def _note(environment: Environment, note: Note, *, forget: bool = False) -> None:
-    """Write the note down, instead of an earlier one of that place; or forget it."""
+    """Write a note, replacing an earlier one of the same file; or delete it."""
     path = environment.state / "kubeconfigs"
     with _locked(path, RealClock()):
         others = [one for one in notes(environment) if (one.path, one.context) != (note.path, note.context)]
@@ -297,9 +297,9 @@ def _locked(path: Path, clock: Clock) -> Iterator[None]:
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    """The file's text and what it means; a new kubeconfig's for a file that is not there or is empty.
+    """The file's text and its parsed value; those of a new kubeconfig if the file is missing or empty.
 
-    Raises KubefabError without a word of the file's content: it may hold a password.
+    Raises KubefabError; the error quotes nothing from the file, because it may contain a password.
     """
     remedy = "put it right, or name another file with --kubeconfig FILE or --file FILE"
     try:
@@ -323,10 +323,10 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _write(path: Path, text: str, before: dict[str, Any], after: dict[str, Any], *, copy: bool = True) -> Path | None:
-    """Write the file if its meaning changes. Returns the copy of what was there before; one that is the same is not made twice."""
+    """Write the file if its meaning changes. Returns the backup of the former file; an identical backup is not made twice."""
     if before == after:
         return None
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # write to the target of a symbolic link, so that the link stays
     made = _copied(path) if copy and text else None
     new = yaml.safe_load(text) is None
     _replace(path, text + yaml.safe_dump(after, sort_keys=False) if new else rewritten(text, before, after))
@@ -350,7 +350,7 @@ def _copied(path: Path) -> Path | None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write it beside, 0600 from the first byte and under a random name, then rename; its owner stays."""
+    """Write a new file beside it, with mode 0600 from the first byte and a random name, then rename it; the owner stays the same."""
     descriptor, fresh = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

@@ -33,7 +33,7 @@ _LETTER = {
 
 
 def rendering(environment: Environment) -> str:
-    """Control plane and first worker, from new machines to a cluster; then what P2 does with leftovers, and reset."""
+    """The recipe for control plane and first worker, from new machines to a cluster; then P2's handling of leftovers, and reset."""
     manual = Manual(environment)
     nodes = (environment.control_plane, *environment.workers[:1])
     fresh = {node.name: assumed(node, environment) for node in nodes}
@@ -48,7 +48,7 @@ def rendering(environment: Environment) -> str:
 
 
 def _with_leftovers(facts: NodeFacts, identity: Identity) -> NodeFacts:
-    """Of a cluster of this environment: another's would not be touched."""
+    """Facts with leftovers of this environment's cluster: those of another cluster would not be removed."""
     packages = dict.fromkeys(("docker.io", *PACKAGES), "1")
     return replace(
         facts, links={name: Link(name) for name in ("cni0", "flannel.1")}, packages=packages, identity=identity

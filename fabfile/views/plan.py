@@ -1,4 +1,4 @@
-"""What would run, from the same phases: printed for people, or as data. Connects to nothing by itself."""
+"""The plan: what the phases would do, as text for people or as data. It never connects by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..text.masking import Token, mask
 
 @dataclass(frozen=True)
 class Planned:
-    """One phase on one node, with what it would do."""
+    """One phase on one node, and the actions it would take."""
 
     node: str
     phase: str
@@ -27,7 +27,7 @@ class Planned:
 
 
 def assumed(node: Node, environment: Environment) -> NodeFacts:
-    """A fresh Ubuntu machine of sufficient size: what a plan starts from when nothing was observed."""
+    """The facts of a fresh Ubuntu machine of sufficient size: a plan starts from it if nothing was observed."""
     release = environment.settings.release
     version, codename = release.ubuntu
     return NodeFacts(
@@ -54,11 +54,11 @@ def plan(
 ) -> Iterator[Planned]:
     """Every phase on every node in the manual's order; later phases assume that the earlier ones succeeded.
 
-    Without `observed` for fresh machines; with it, for those nodes that it has.
+    Without `observed` the machines are assumed to be fresh; with it, only the nodes in it are planned.
     """
     recipe = recipe_for(environment)
     token = Token.later("<minted for each run>")
-    # a machine that is assumed to be fresh is not compared with what is remembered of the cluster
+    # a machine that is only assumed to be fresh must not be compared with the record of the cluster
     record = recall(environment) if observed is not None else Record()
     base = (
         dict(observed)
@@ -92,7 +92,7 @@ def plan(
 
 
 def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterator[str]:
-    """The plan of one phase on one node as lines; `reveal` shows secrets that stand in commands."""
+    """The plan of one phase on one node as lines; `reveal` shows the secrets in commands."""
     shown = str if reveal else mask
     for action in planned.actions:
         where = " (on the control plane)" if not isinstance(action, Stop) and action.on else ""
@@ -116,7 +116,7 @@ def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterat
 
 
 def as_data(planned: Planned, *, reveal: bool = False) -> dict[str, Any]:
-    """The plan of one phase on one node as JSON values; `reveal` shows secrets that stand in commands."""
+    """The plan of one phase on one node as JSON values; `reveal` shows the secrets in commands."""
     return {
         "node": planned.node,
         "phase": planned.phase,

@@ -1,7 +1,7 @@
-"""Texts that known failures leave in command output and logs, with the likely cause and what to do.
+"""The texts that known failures leave in command output and logs, with the likely cause and the remedy.
 
-A person at 3 a.m. reads kubeadm's forty lines and misses the one that tells; this table knows it.  Each entry names where the text and
-its cause are described.  Pure: `likely` takes text, so that errors, evidence bundles and tests all use the same table.
+At 3 a.m. a person reads kubeadm's forty lines and misses the important one; this table finds it.  Each entry names where the text and
+its cause are described.  Pure: `likely` takes text, so that errors, evidence bundles and tests use the same table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Signature:
-    """A failure's text: `pattern` is a regular expression, `source` says where the text and its cause are described."""
+    """A known failure: `pattern` is a regular expression, `source` says where the text and its cause are described."""
 
     code: str
     pattern: str
@@ -22,7 +22,7 @@ class Signature:
     source: str
 
     def found(self, text: str) -> str:
-        """The line of `text` that shows it; "" if none does."""
+        """The line of `text` that matches; "" if none does."""
         match = re.search(self.pattern, text, flags=re.I | re.M)
         if not match:
             return ""
@@ -31,15 +31,15 @@ class Signature:
         return text[begin : len(text) if end < 0 else end].strip()
 
 
-GAP = 300  # characters that a pattern's `.*` spans at most
-LINE = 2000  # characters of a line that are looked at: a node's text may have lines of any length
+GAP = 300  # most characters that a pattern's `.*` may span
+LINE = 2000  # characters of a line that are searched: a node's text may have lines of any length
 
 
 def _s(code: str, pattern: str, cause: str, remedy: str, source: str) -> Signature:
     return Signature(code, pattern.replace(".*", f".{{0,{GAP}}}"), cause, remedy, source)
 
 
-# The specific before the general: the first that is found is the likeliest cause.
+# Specific before general: the first match is the likeliest cause.
 TABLE: tuple[Signature, ...] = (
     _s(
         "SIG-CGROUP-V1",
@@ -298,13 +298,13 @@ TABLE: tuple[Signature, ...] = (
 
 
 def likely(text: str) -> Signature | None:
-    """The first known failure in `text`; None if it shows none."""
+    """The first known failure in `text`, or None."""
     text = _cut(text)
     return next((s for s in TABLE if s.found(text)), None)
 
 
 def every(text: str) -> Sequence[tuple[Signature, str]]:
-    """All known failures in `text`, likeliest first, each with the line that shows it."""
+    """All known failures in `text`, likeliest first, each with its matching line."""
     text = _cut(text)
     return [(s, line) for s in TABLE if (line := s.found(text))]
 

@@ -1,4 +1,4 @@
-"""How each node is, phase by phase: from the same phases that would change it. Works on half-built and absent clusters."""
+"""The status of each node, phase by phase, from the phases that would change it. It also works on unfinished and absent clusters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Row:
 
 
 def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> Sequence[Row]:
-    """A row a node, from what was observed; unreachable nodes have their reason."""
+    """One row for each node, from the observed facts; the row of an unreachable node has the reason."""
     recipe, record = recipe_for(environment), recall(environment)
     control = answering(environment, observed)
     rows = []

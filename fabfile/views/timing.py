@@ -1,8 +1,8 @@
-"""Timings of a run from its journal: by node and phase, the critical path, what waited for what. Pure; reads events, prints nothing.
+"""Timings of a run from its journal: by node and phase, the critical path, and the waits. Pure: events in, no output.
 
-A span is one thing done on one node.  The critical path is walked backwards from the span that ended last: before each
-span comes the one on the same node, or, where the node stood at a gate, the one that opened it.  What is left between the
-path's length and the run's is time that nobody needed.
+A span is one thing done on one node.  The critical path is followed backwards from the span that ended last: the span
+before it is on the same node or, if the node waited at a gate, the one that opened the gate.  The difference between the
+path's length and the run's is unused time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPENERS = {"master": "master", "network": "network", "addons": "addons", "membe
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took time on a node; seconds count from the run's beginning. `phase` is observe for looking."""
+    """Something that took time on a node, in seconds since the run's start. `phase` is "observe" for observing."""
 
     node: str
     name: str
@@ -39,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Passed:
-    """A node went through a gate at `at`, after waiting `seconds`."""
+    """A node passed a gate at second `at`, after waiting `seconds`."""
 
     node: str
     gate: str
@@ -49,7 +49,7 @@ class Passed:
 
 @dataclass
 class Timing:
-    """One run, read."""
+    """One run, as its journal records it."""
 
     command: str = ""
     began: float = 0.0
@@ -71,17 +71,17 @@ class Timing:
 
     @property
     def outcome(self) -> str:
-        """One word: done, failed, interrupted; `cut off` for a journal whose run was killed."""
+        """`done`, `failed` or `interrupted`; `cut off` if the run was killed."""
         return {None: "cut off", 0: "done", 130: "interrupted"}.get(self.exit, "failed")
 
     @property
     def unfinished(self) -> list[str]:
-        """Nodes that did not end well: what --only-failed takes up."""
+        """The nodes that did not finish: --only-failed continues with them."""
         return [node for node in self.nodes if self.states.get(node) != "done"]
 
 
 def read_run(events: Iterable[Mapping[str, Any]]) -> Timing:
-    """Read a journal's events. Journals of killed runs are read as far as they go."""
+    """Read a journal's events. The journal of a killed run is read as far as it goes."""
     timing = Timing()
     zero: float | None = None
     last = 0.0
@@ -142,7 +142,7 @@ def alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except PermissionError:  # somebody else's
+    except PermissionError:  # the process of another user
         return True
     except OSError:
         return False
@@ -150,7 +150,7 @@ def alive(pid: int) -> bool:
 
 
 def critical_path(timing: Timing) -> list[Span]:
-    """The chain of spans that the run's length is made of, first to last."""
+    """The chain of spans that determines the run's length, first to last."""
     if not timing.spans:
         return []
     current = max(timing.spans, key=lambda s: s.end)
@@ -199,7 +199,7 @@ def _opener(timing: Timing, gate: Passed, waiting: str) -> Span | None:
 
 
 def path_seconds(path: Sequence[Span]) -> float:
-    """The path's length: time in which at least one of its spans went on."""
+    """The path's length in seconds: the time during which at least one of its spans was active."""
     total, until = 0.0, 0.0
     for span in path:
         total += max(0.0, span.end - max(span.start, until))
@@ -213,7 +213,7 @@ def slowest(timing: Timing, count: int = 5) -> list[Span]:
 
 
 def waits(timing: Timing) -> dict[str, float]:
-    """Seconds that each node stood at gates."""
+    """The seconds that each node waited at gates."""
     found: dict[str, float] = {}
     for one in timing.passed:
         found[one.node] = found.get(one.node, 0.0) + one.seconds
@@ -221,7 +221,7 @@ def waits(timing: Timing) -> dict[str, float]:
 
 
 def data(timing: Timing) -> dict[str, Any]:
-    """JSON values."""
+    """The timing as JSON values."""
     path = critical_path(timing)
     length = path_seconds(path)
     return {
@@ -257,7 +257,7 @@ WIDTH, ROW, LEFT, TOP = 1000, 26, 90, 28
 
 
 def html(timing: Timing, title: str) -> str:
-    """A page with everything in it: no script, no request; opens offline."""
+    """A self-contained page without scripts and requests; it opens offline."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

@@ -80,7 +80,11 @@ STORIES = [
         [FAILED, _run("w2", of={"w2"}, phases=WHOLE[WHOLE.index("join") :])],
         set(),
     ),
-    ("a phase that fails on a finished node", [_run(*EVERY_NODE), _run(of={"w1"}, phases=("join",), w1="join")], {"w1"}),
+    (
+        "a phase that fails on a finished node",
+        [_run(*EVERY_NODE), _run(of={"w1"}, phases=("join",), w1="join")],
+        {"w1"},
+    ),
     ("a node that was reset", [FAILED, _run("w2", of={"w2"}, phases=("reset",))], {"w2"}),
     ("a finished node that was reset", [_run(*EVERY_NODE), _run("w1", of={"w1"}, phases=("reset",))], {"w1"}),
     ("a reset that was killed", [_run(*EVERY_NODE), _run(phases=("reset",))], EVERY_NODE),
