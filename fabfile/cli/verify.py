@@ -1,4 +1,4 @@
-"""`inv cluster.verify`: the end-to-end proof. The checks are in views/verify.py, which takes away what it makes."""
+"""`inv cluster.verify`: the end-to-end proof. The checks are in views/verify, which deletes what it made."""
 
 from __future__ import annotations
 

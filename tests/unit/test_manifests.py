@@ -12,7 +12,7 @@ from fabfile.inventory import Environment
 from fabfile.manifests import LABELS, NAMES, STAMP, Manifest, applied, manifest
 from fabfile.nodes.facts import NodeFacts
 from fabfile.text import yamls
-from fabfile.views import verify
+from fabfile.views.verify import proof
 from making import context, control_plane, environment
 
 
@@ -175,7 +175,7 @@ def test_a_namespace_is_applied_before_its_contents() -> None:
 
 # --- what a pod may do: kubernetes.io "Pod Security Standards", restricted; and rules beyond that
 
-PROBE = list(yamls.documents(verify.manifest("kubefab-verify-1", "busybox")))
+PROBE = list(yamls.documents(proof.manifest("kubefab-verify-1", "busybox")))
 ENFORCED = {"kube-flannel": "privileged", "monitoring": "restricted", "kubefab-verify-1": "restricted"}
 EVERYTHING = [d for name in NAMES for d in documents(name)] + PROBE
 WITHOUT_LOGIN = documents("monitoring", environment(influxdb_login="no"))

@@ -22,8 +22,8 @@ from fabfile.inventory import settings as forms
 from fabfile.inventory.settings import KEYS
 from fabfile.phases import EVERY, for_release
 from fabfile.steps import Action, File, Step, Stop, Wait
-from fabfile.views import verify
 from fabfile.views.doctor.probe import probe_script, questions
+from fabfile.views.verify import proof
 from making import context, control_plane, environment, fresh, installed, member
 from rehearsal.bash import Literal, parse
 
@@ -129,7 +129,7 @@ def texts_of(env: Environment) -> tuple[list[str], list[File]]:
             assert isinstance(action, Stop)
     lines += [
         line
-        for line in verify.inside([], "10.96.0.9", "ns", env.settings.dns_domain).splitlines()
+        for line in proof.inside([], "10.96.0.9", "ns", env.settings.dns_domain).splitlines()
         if "svc." in line and "$((" not in line
     ]
     return lines, files

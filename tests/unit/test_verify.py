@@ -16,8 +16,8 @@ import yaml
 from fabfile.errors import StepFailed
 from fabfile.nodes import script
 from fabfile.text.forms import FormError
-from fabfile.views import verify
-from fabfile.views.verify import FAILED, OK, UNTESTED, Check, Probe, Seen, Verifier
+from fabfile.views.verify import FAILED, OK, UNTESTED, Check, Verifier, proof, verifier
+from fabfile.views.verify.proof import ProbePod, Seen
 from making import VirtualClock, environment
 
 
@@ -47,30 +47,30 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 
 def test_the_probe_runs_on_every_node_and_its_image_is_really_pulled() -> None:
-    namespace, daemons, service = yaml.safe_load_all(verify.manifest("n", "registry/probe:1"))
+    namespace, daemons, service = yaml.safe_load_all(proof.manifest("n", "registry/probe:1"))
     spec = daemons["spec"]["template"]["spec"]
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert spec["containers"][0]["imagePullPolicy"] == "Always"
     assert spec["automountServiceAccountToken"] is False
     assert service["spec"]["type"] == "NodePort"
-    assert namespace["metadata"]["labels"][verify.LABEL] == "true", "how a later verify finds what a killed one left"
+    assert namespace["metadata"]["labels"][proof.LABEL] == "true", "how a later verify finds what a killed one left"
 
 
 def test_a_pod_that_is_being_deleted_does_not_count() -> None:
     text = json.dumps({"items": [pod("w1"), pod("w2", deletionTimestamp="now")]})
-    assert [p.node for p in verify.parse_pods(text)] == ["w1"]
+    assert [p.node for p in proof.parse_pods(text)] == ["w1"]
 
 
 def test_the_reason_a_pod_waits_is_quoted_from_the_kubelet() -> None:
     waiting = {"reason": "ImagePullBackOff", "message": "401 Unauthorized"}
-    probes = verify.parse_pods(json.dumps({"items": [pod("cp1"), pod("w1", ready=False, waiting=waiting)]}))
-    assert verify.waiting_for(probes, ["cp1", "w1", "w2"]) == "w1 (ImagePullBackOff 401 Unauthorized), w2 (no pod yet)"
-    assert verify.waiting_for(probes, ["cp1"]) is None
-    assert verify.waiting_for([], []) == "no nodes"
+    probes = proof.parse_pods(json.dumps({"items": [pod("cp1"), pod("w1", ready=False, waiting=waiting)]}))
+    assert proof.waiting_for(probes, ["cp1", "w1", "w2"]) == "w1 (ImagePullBackOff 401 Unauthorized), w2 (no pod yet)"
+    assert proof.waiting_for(probes, ["cp1"]) is None
+    assert proof.waiting_for([], []) == "no nodes"
 
 
 def test_every_check_passes_on_a_healthy_cluster() -> None:
-    checks = verify.judge_inside(everything("cp1", "w1", "w2"))
+    checks = proof.judge_inside(everything("cp1", "w1", "w2"))
     assert {c.state for c in checks} == {OK}
     assert by_name(checks)["pod to pod"].detail.startswith("9 of 9")
 
@@ -85,32 +85,32 @@ def test_every_check_passes_on_a_healthy_cluster() -> None:
     ],
 )
 def test_broken_pairs_name_what_they_have_in_common(broken: tuple[tuple[str, str], ...], cause: str) -> None:
-    check = by_name(verify.judge_inside(everything("cp1", "w1", "w2", broken=broken)))["pod to pod"]
+    check = by_name(proof.judge_inside(everything("cp1", "w1", "w2", broken=broken)))["pod to pod"]
     assert check.state == FAILED
     assert f"{9 - len(broken)} of 9" in check.detail
     assert cause in check.likely
 
 
 def test_dns_is_blamed_on_coredns_only_if_packets_pass() -> None:
-    alone = by_name(verify.judge_inside(everything("cp1", "w1", dns=False)))
+    alone = by_name(proof.judge_inside(everything("cp1", "w1", dns=False)))
     assert alone["pod to pod"].state == OK
     assert "CoreDNS itself" in alone["cluster DNS"].likely
-    both = by_name(verify.judge_inside(everything("cp1", "w1", broken=(("cp1", "w1"),), dns=False)))
+    both = by_name(proof.judge_inside(everything("cp1", "w1", broken=(("cp1", "w1"),), dns=False)))
     assert "see pod to pod" in both["cluster DNS"].likely
 
 
 def test_a_pod_that_does_not_answer_is_reported() -> None:
-    checks = by_name(verify.judge_inside({**everything("cp1"), "w1": Seen({"cp1": False})}))
+    checks = by_name(proof.judge_inside({**everything("cp1"), "w1": Seen({"cp1": False})}))
     assert checks["probe pods answer"].detail == "w1"
     assert "10250" in checks["probe pods answer"].likely
 
 
 def test_the_questions_script_and_parser_match() -> None:
-    probes = [Probe("a", "cp1", "10.44.0.5", True), Probe("b", "w1", "10.44.1.5", True)]
-    question = verify.inside(probes, "10.96.1.1", "ns", "cluster.local")
+    probes = [ProbePod("a", "cp1", "10.44.0.5", True), ProbePod("b", "w1", "10.44.1.5", True)]
+    question = proof.inside(probes, "10.96.1.1", "ns", "cluster.local")
     assert "http://10.44.1.5:8080/" in question
     assert "probe.ns.svc.cluster.local" in question
-    seen = verify.parse_inside("peer w1 ok\nservice ok\ndns ok\nend\n", ["cp1", "w1"])
+    seen = proof.parse_inside("peer w1 ok\nservice ok\ndns ok\nend\n", ["cp1", "w1"])
     assert seen == Seen({"cp1": False, "w1": True}, True, False, True, True)
 
 
@@ -129,7 +129,7 @@ REFUSAL = '{"error":"unable to parse authentication credentials"}'
     ],
 )
 def test_influxdbs_node_port_requires_the_login(why: str, text: str, login: bool, state: str, detail: str) -> None:
-    check = verify.judge_influxdb(why, text, 30315, login=login)
+    check = proof.judge_influxdb(why, text, 30315, login=login)
     assert check.state == state and detail in check.detail
 
 
@@ -137,7 +137,7 @@ def test_reporting_nodes_are_matched_by_their_kubernetes_names(monkeypatch: pyte
     """On EC2 a node's name is ip-10-2-0-1, whatever its name in hosts.env."""
     names = ("ip-10-2-0-1", "ip-10-2-0-11")
     asked: list[str] = []
-    monkeypatch.setattr(verify, "fetch", lambda url, **_: (asked.append(url), ("", REFUSAL))[1])
+    monkeypatch.setattr(verifier, "fetch", lambda url, **_: (asked.append(url), ("", REFUSAL))[1])
     control = Control("", nodes=names)
     control.said["verify.metrics"] = "name,tags,time,last\n" + "".join(
         f"kubernetes_node,node_name={n},1,2\n" for n in names
@@ -155,7 +155,7 @@ def test_reporting_nodes_are_matched_by_their_kubernetes_names(monkeypatch: pyte
 def test_a_telegraf_that_has_just_started_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, looks: int, state: str, detail: str
 ) -> None:
-    monkeypatch.setattr(verify, "fetch", lambda url, **_: ("", REFUSAL))
+    monkeypatch.setattr(verifier, "fetch", lambda url, **_: ("", REFUSAL))
 
     class Slow(Control):
         def root(self, text: str, timeout: float) -> tuple[int, bytes]:
@@ -174,8 +174,8 @@ def test_a_telegraf_that_has_just_started_is_waited_for(
 
 
 def test_answers_from_outside() -> None:
-    assert verify.judge_answers("NodePort", {"w1": "", "w2": ""}, "x") == Check("NodePort", OK, "2 of 2")
-    wrong = verify.judge_answers("NodePort", {"w1": "", "w2": "no answer"}, "TCP 30000")
+    assert proof.judge_answers("NodePort", {"w1": "", "w2": ""}, "x") == Check("NodePort", OK, "2 of 2")
+    wrong = proof.judge_answers("NodePort", {"w1": "", "w2": "no answer"}, "TCP 30000")
     assert (wrong.state, wrong.detail, wrong.likely) == (FAILED, "1 of 2; w2: no answer", "TCP 30000")
 
 
@@ -192,12 +192,12 @@ def test_node_ports_are_asked_at_the_same_time_in_a_real_shell(tmp_path: Path) -
     curl.chmod(0o755)
     (tmp_path / "sleep").symlink_to("/bin/true")
     done = subprocess.run(
-        ["bash", "-c", verify.ask_node_ports(NODES, 30999)],
+        ["bash", "-c", proof.ask_node_ports(NODES, 30999)],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )
-    assert verify.parse_node_ports(done.stdout, [n.name for n in NODES]) == {
+    assert proof.parse_node_ports(done.stdout, [n.name for n in NODES]) == {
         "cp1": "",
         "w1": "no answer",
         "w2": REFUSED,
@@ -214,7 +214,7 @@ def test_node_ports_are_asked_at_the_same_time_in_a_real_shell(tmp_path: Path) -
 def test_closed_node_ports_are_no_fault_while_pods_reach_each_other(
     answers: dict[str, str], inside: bool, state: str
 ) -> None:
-    check = verify._allowing_a_firewall(inside, verify.judge_answers("NodePort from you", answers, "x"))
+    check = proof.allowing_a_firewall(inside, proof.judge_answers("NodePort from you", answers, "x"))
     assert check.state == state
     assert ("TCP 30000-32767 is not open to" in check.detail) is (state == UNTESTED)
 
@@ -228,7 +228,7 @@ def test_only_ready_nodes_are_asked_again() -> None:
 
 
 def test_where_no_node_of_the_inventory_is_ready_no_nodeport_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "fetch", lambda *_, **__: ("no route", ""))
+    monkeypatch.setattr(verifier, "fetch", lambda *_, **__: ("no route", ""))
     control = Control("", nodes=("stranger",), addresses=("10.9.9.9",))
     checks = by_name(list(Verifier(environment(0, dashboard="none"), control).run()))  # type: ignore[arg-type]
     assert (checks["NodePort from you"].state, checks["NodePort from you"].detail) == (FAILED, "no node is Ready")
@@ -340,7 +340,7 @@ def test_a_server_without_http_fails_the_check_without_a_crash(answer: str) -> N
 
         thread = threading.Thread(target=serve)
         thread.start()
-        why, text = verify.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        why, text = verifier.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/")
         thread.join()
     assert why and not text
 
@@ -349,7 +349,7 @@ def test_a_failed_cleanup_is_reported() -> None:
     checks = list(Verifier(environment(0, simulated="yes"), Control("verify.clean")).run())  # type: ignore[arg-type]
     assert checks[-1].name == "cleaned up"
     assert checks[-1].state == FAILED
-    assert verify.LABEL in checks[-1].likely
+    assert proof.LABEL in checks[-1].likely
 
 
 def test_an_answer_about_many_nodes_is_complete(tmp_path: Path) -> None:
@@ -378,10 +378,10 @@ def test_the_scripts_contain_no_secret_and_need_no_lock() -> None:
 def test_invalid_pods_reach_no_script(bad: str) -> None:
     """Every probe pod runs a script that contains their names and addresses."""
     if not bad:
-        assert verify.parse_pods(bad) == []
+        assert proof.parse_pods(bad) == []
         return
     with pytest.raises(FormError):
-        verify.parse_pods(bad)
+        proof.parse_pods(bad)
 
 
 @pytest.mark.parametrize(
@@ -389,12 +389,12 @@ def test_invalid_pods_reach_no_script(bad: str) -> None:
 )  # fmt: skip
 def test_an_invalid_service_reaches_no_script(spec: dict[str, Any]) -> None:
     with pytest.raises(FormError):
-        verify.parse_service(json.dumps({"spec": spec}))
+        proof.parse_service(json.dumps({"spec": spec}))
 
 
 @pytest.mark.parametrize("first", ["", "HTTP/1.1 200 OK\r\n\r\n"])
 def test_a_slow_or_endless_answer_is_cut_off(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "ANSWERING", 0.3)
+    monkeypatch.setattr(verifier, "ANSWERING", 0.3)
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -407,7 +407,7 @@ def test_a_slow_or_endless_answer_is_cut_off(first: str, monkeypatch: pytest.Mon
 
         thread = threading.Thread(target=serve)
         thread.start()
-        why, text = verify.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        why, text = verifier.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/")
         ended.set()
         thread.join()
-    assert (why, text) == (verify.SILENT, "")
+    assert (why, text) == (proof.SILENT, "")
