@@ -11,7 +11,7 @@ class KubefabError(Exception):
     """An error with a next action.
 
     `message` says what and where; `remedy` what to do next; `output` is the end of what the
-    command printed. All three are masked here, once, whoever raises it.
+    command printed. All three are masked here, in one place.
     """
 
     exit_code = EXIT_FAILED
@@ -28,7 +28,7 @@ class UsageError(KubefabError):
 
 
 class Unreachable(KubefabError):
-    """No SSH connection, or it broke: says nothing of what the node did meanwhile."""
+    """No SSH connection, or it broke. It says nothing about what the node did meanwhile."""
 
 
 class StepFailed(KubefabError):
@@ -36,7 +36,7 @@ class StepFailed(KubefabError):
 
 
 class Malformed(StepFailed):
-    """A node's answer has not the form that it must have. `field` is the word's, "" for the answer as a whole."""
+    """A node's answer does not have the expected form. `field` names the part that is wrong, "" is the whole answer."""
 
     def __init__(self, message: str, remedy: str = "", output: str = "", field: str = "") -> None:
         super().__init__(message, remedy, output)
@@ -44,14 +44,14 @@ class Malformed(StepFailed):
 
 
 class StillRunning(StepFailed):
-    """An earlier run's step still goes on on the node, and holds its lock."""
+    """A step of an earlier run is still running on the node and holds its lock."""
 
 
 class Refused(KubefabError):
-    """A phase saw something on the node that it must not touch, or cannot work with."""
+    """A phase saw something on the node that it must not change, or cannot work with."""
 
 
 class Interrupted(KubefabError):
-    """The operator pressed Ctrl-C; a second run takes up from here."""
+    """The operator pressed Ctrl-C; the next run continues from here."""
 
     exit_code = EXIT_INTERRUPTED

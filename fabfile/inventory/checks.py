@@ -72,7 +72,7 @@ def _unprotected_packages(inventory: _Inventory) -> Iterator[Problem]:
         return
     for url, keys in (("PACKAGES_URL", "PACKAGES_KEY_FINGERPRINT"), ("CONTAINERD_URL", "CONTAINERD_KEY_FINGERPRINT")):
         if not getattr(settings, url.lower()).startswith("https://") and not getattr(settings, keys.lower()):
-            what = f"{url} is not https:// and {keys} is empty: anybody in between could install packages of their own as root"
+            what = f"{url} is not https:// and {keys} is empty: anyone on the network path could have packages of their own installed as root"
             yield Problem(inventory.where(url, keys), what, f"use https://, or set {keys}")
 
 
@@ -80,7 +80,7 @@ def _nodes_are_ipv4(inventory: _Inventory) -> Iterator[Problem]:
     for node, value in inventory.nodes:
         if ipaddress.ip_address(node.address).version != 4:
             what = f"{node.name}: its peers would use {node.address}, and kubefab's clusters are IPv4"
-            remedy = "name its private address too: private=10.2.0.1. SSH may well go to an IPv6 address"
+            remedy = "name its private address too: private=10.2.0.1. SSH itself may use an IPv6 address"
             yield Problem(value.where, what, remedy)
 
 
@@ -109,7 +109,7 @@ def _networks_are_apart(inventory: _Inventory) -> Iterator[Problem]:
     for (first, one), (second, other) in combinations(inventory.ranges.items(), 2):
         if one.version == other.version and one.overlaps(other):
             what = f"{first} {one} overlaps {second} {other}"
-            yield Problem(inventory.where(second, first), what, "choose ranges apart from each other")
+            yield Problem(inventory.where(second, first), what, "choose ranges that do not overlap")
 
 
 def _nodes_are_outside(inventory: _Inventory) -> Iterator[Problem]:
@@ -150,7 +150,7 @@ def _dialled(node: Node) -> str:
 
 
 def readable_secrets(name: str, values: Mapping[str, Value]) -> Iterator[str]:
-    """The first file with secrets that others on this machine can read. The project's hosts.env is in its repository, and holds what is published."""
+    """The first file with secrets that others on this machine can read. The project's hosts.env is exempt: it is in the repository."""
     for key, spec in KEYS.items():
         value = values.get(f"{name.upper()}_{key}") or values.get(key)
         if not spec.metadata["secret"] or not value or not value.text or value.file in (None, own()):
@@ -177,4 +177,4 @@ def in_two_environments(environment: Environment, values: Mapping[str, Value]) -
             if "=" not in word or word.startswith("private=")
         ]
         for address in dict.fromkeys(word for word in words if word in own):
-            yield f"{own[address]} ({address}) is {key} as well ({value.where}): a machine belongs to one cluster, and the other is refused there"
+            yield f"{own[address]} ({address}) is {key} as well ({value.where}): a machine belongs to one cluster and refuses the other"

@@ -1,7 +1,7 @@
 """Which hosts.env a command works with: the one that is named, the nearest upwards from the working folder, or the project's own.
 
-As `inv` and `fab` look for their files, so that nobody's nodes have to be written into a file of the project. The state folder of
-an environment belongs to the file that describes it: two files with an environment of the same name share nothing.
+It is looked for as `inv` and `fab` look for their files, so that users keep their nodes in a file of their own and edit none of the
+project's. The state folder of an environment belongs to the file that describes it: two files with a `staging` share nothing.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ _BEGINNING = 1 << 20  # bytes in which a file's first node is looked for
 
 @dataclass(frozen=True)
 class HostsFile:
-    """The hosts.env that is used. `path` has its links resolved: what is beside the file itself counts, whichever way leads to it.
+    """The hosts.env that is used.
 
-    `how` it was found, for messages; empty for the project's own. `passed_over` are files that were not taken, each with why.
+    `path` has its links resolved: hosts.local.env and relative paths are beside the file itself, not beside a link to it. `how` says
+    for messages how it was found, empty for the project's own. `skipped` are files that were not taken, each with the reason.
     """
 
     path: Path
     how: str = ""
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def origin(self) -> Path | None:
@@ -63,7 +64,7 @@ def shown(path: Path) -> str:
 def find(option: str | Path, variables: Mapping[str, str]) -> HostsFile:
     """The hosts.env of `option`, else of KUBEFAB_HOSTS, else the nearest upwards, else the project's own.
 
-    Raises UsageError for a named file that cannot be read, and for one on the way up of which it cannot be told whose it is.
+    Raises UsageError for a named file that cannot be read, and for one found upwards that cannot be read.
     """
     for named, how in ((str(option), OPTION), (variables.get(VARIABLE, ""), VARIABLE)):
         if named:
@@ -83,7 +84,7 @@ def _named(text: str, how: str) -> Path:
     try:
         path = expanded(text).resolve(strict=True)
         if not path.is_file():
-            raise UsageError(f"{how} {text}: not a file", f"name a file that is written like {own()}")
+            raise UsageError(f"{how} {text}: not a file", f"name a file in the form of {own()}")
         with path.open("rb"):
             return path
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle (Python 3.11, 3.12)
@@ -92,7 +93,7 @@ def _named(text: str, how: str) -> Path:
 
 
 def _nearest() -> HostsFile:
-    passed_over: list[str] = []
+    skipped: list[str] = []
     try:
         here = Path.cwd()
     except OSError:  # the working folder has been deleted
@@ -104,19 +105,19 @@ def _nearest() -> HostsFile:
         if not os.path.lexists(path) or path.is_dir():
             continue
         if why := _foreign(path):
-            passed_over.append(f"{path} was passed over: {why}")
+            skipped.append(f"{path} was skipped: {why}")
         else:
-            return HostsFile(path.resolve(), f"found upwards from {here}", tuple(passed_over))
-    return HostsFile(own(), passed_over=tuple(passed_over))
+            return HostsFile(path.resolve(), f"found upwards from {here}", tuple(skipped))
+    return HostsFile(own(), skipped=tuple(skipped))
 
 
 def _foreign(path: Path) -> str:
-    """Why a file on the way up is not an inventory for this operator; empty if it is one.
+    """Why a file that was found upwards is not an inventory for this operator; empty if it is one.
 
     Raises UsageError if it cannot be read: with another inventory in its place, the same name could mean other machines.
     """
     if path.parent.stat().st_mode & stat.S_IWOTH and path.lstat().st_uid not in (os.geteuid(), 0):
-        return "another user's, in a folder where everybody may write"
+        return "it belongs to another user, in a folder where everyone may write"
     try:
         with path.open("rb") as stream:
             return (

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 _LINE = re.compile(r"(\S+)\s+(sha256:[0-9a-f]{64})")
 # Characters that image references are made of (distribution's grammar, loosely): such a name can stand in a command.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
 HEAD = "# image:tag and digest, one a line; `inv cluster.digests` writes this file\n"
+
+
+class Mistake(NamedTuple):
+    """What is wrong in a line of the lock file, and what to do."""
+
+    line: int
+    what: str
+    remedy: str
 
 
 def full(image: str) -> str:
@@ -31,10 +40,10 @@ def repository(image: str) -> str:
     return f"{head}{slash}{last.partition(':')[0]}"
 
 
-def parse(text: str) -> tuple[dict[str, str], list[tuple[int, str, str]]]:
-    """Pins by full name, and what is wrong with the text: line number, what, remedy."""
+def parse(text: str) -> tuple[dict[str, str], list[Mistake]]:
+    """Digests by full name, like {"docker.io/library/busybox:1.37": "sha256:9ae9…"}, and the mistakes in the text."""
     pins: dict[str, str] = {}
-    wrong = []
+    wrong: list[Mistake] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].strip()
         if not words:
@@ -43,22 +52,22 @@ def parse(text: str) -> tuple[dict[str, str], list[tuple[int, str, str]]]:
         name = full(match[1]) if match and _NAME.fullmatch(match[1]) else ""
         if not match or not name:
             wrong.append(
-                (
+                Mistake(
                     number,
                     f"{words[:60]!r} is not `image:tag sha256:…`",
                     "write the image with its tag, then its digest of 64 hex digits",
                 )
             )
         elif name in pins:
-            wrong.append((number, f"{name} is named twice", "take one out"))
+            wrong.append(Mistake(number, f"{name} is named twice", "take one out"))
         else:
             pins[name] = match[2]
     if not pins and not wrong:
         wrong.append(
-            (
+            Mistake(
                 1,
                 "lists no image",
-                "fill it from a healthy cluster: `inv cluster.digests --file`; or take IMAGE_DIGESTS out",
+                "fill it from a healthy cluster: `inv cluster.digests --file`; or remove IMAGE_DIGESTS",
             )
         )
     return pins, wrong

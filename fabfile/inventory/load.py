@@ -57,10 +57,10 @@ def load(
         listing = "\n".join(map(str, problems))
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
         taken = f"the inventory is {hosts.path} ({hosts.how})" if hosts.how else ""
-        remedy = "; ".join(filter(None, ("fix them and run the same command again", taken, *hosts.passed_over)))
+        remedy = "; ".join(filter(None, ("fix them and run the same command again", taken, *hosts.skipped)))
         raise UsageError(f"the inventory has {count}:\n{listing}", remedy)
     remarks = (
-        *hosts.passed_over,
+        *hosts.skipped,
         *checks.readable_secrets(name, values),
         *checks.in_two_environments(environment, values),
     )
@@ -77,9 +77,15 @@ def _check_keys(values: Mapping[str, Value], known: Iterable[str], problems: lis
     known = set(known)
     for key, value in values.items():
         node = NODE_KEY.match(key)
-        if setting_name(key, known) or key == "KUBEFAB_ENV":
+        if setting_name(key, known):
             continue
         if node and node["env"] and node["env"].lower() in known:
+            continue
+        if key.startswith("KUBEFAB_"):
+            what, rest = f"{key} is a variable of the process, not a line of a file", key.removeprefix("KUBEFAB_")
+            problems.append(
+                Problem(value.where, what, f"`export {key}=…`, or write {rest}=… here if that is a setting")
+            )
             continue
         prefix = next((f"{env.upper()}_" for env in known if key.startswith(f"{env.upper()}_")), "")
         bare = [*KEYS, "CONTROL_PLANE", "WORKER_1"]
@@ -144,16 +150,17 @@ def _settings(name: str, values: Mapping[str, Value], problems: list[Problem]) -
                 problems.append(Problem(value.where, f"{written}: no file {path}", spec.metadata["about"]))
             elif key == "IMAGE_DIGESTS":
                 problems.extend(
-                    Problem(f"{shown(path)}:{line}", what, remedy) for line, what, remedy in _read_digests(path)
+                    Problem(f"{shown(path)}:{line}", what, remedy) for line, what, remedy in _mistakes(path)
                 )
     return Settings(**chosen)
 
 
-def _read_digests(path: Path) -> list[tuple[int, str, str]]:
+def _mistakes(path: Path) -> list[images.Mistake]:
+    """What is wrong in a file of image digests."""
     try:
         return images.parse(path.read_text(encoding="utf-8"))[1]
     except UnicodeDecodeError as error:
-        return [(1, f"is not UTF-8 text ({error.reason})", "save it as UTF-8")]
+        return [images.Mistake(1, f"is not UTF-8 text ({error.reason})", "save it as UTF-8")]
 
 
 def _node(
@@ -180,7 +187,7 @@ def _node(
         if not _is_address(text):
             problems.append(Problem(value.where, f"{key}: {text!r} is not an IP address", form))
         elif why := _no_machine(text):
-            problems.append(Problem(value.where, f"{key}: {text} is {why}", "write the address of one machine"))
+            problems.append(Problem(value.where, f"{key}: {text} is {why}", "write the address of a single machine"))
     name = options.get("name", default)
     if not Hostname.fits(name) or name in GROUPS:
         remedy = "lower-case letters, digits, - and ., at most 63 characters, and not a group's name"
@@ -195,7 +202,9 @@ def _node(
     if "key" in options:
         ssh_key = str(value.folder / expanded(options["key"]))
         if not Path(ssh_key).is_file():
-            problems.append(Problem(value.where, f"{key}: no file {ssh_key}", "the private key that logs in there"))
+            problems.append(
+                Problem(value.where, f"{key}: no file {ssh_key}", "name the private key for logging in there")
+            )
     if len(problems) > mark:
         return None
     return Node(
@@ -225,7 +234,7 @@ def _no_machine(text: str) -> str:
     if address.is_multicast:
         return "a multicast address"
     if address.is_unspecified or text == "255.255.255.255":
-        return "every machine's address, and so none's"
+        return "every machine's address, not one machine's"
     if address.is_link_local:
         return "a link-local address, which no other network reaches"
     return ""

@@ -18,7 +18,8 @@ from ..errors import UsageError
 from .settings import Settings
 
 Role = Literal["control-plane", "worker"]
-GROUPS = {
+Group = Literal["all", "control-plane", "workers"]
+GROUPS: dict[str, Group] = {
     "all": "all",
     "master": "control-plane",
     "masters": "control-plane",

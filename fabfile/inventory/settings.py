@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..text.masking import SHORTEST, Secret, Token
 from .release import Release, release_of
@@ -20,6 +20,7 @@ from .release import Release, release_of
 # Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
 DOCKER_DEB_KEY, DOCKER_RPM_KEY = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88", "060A61C51B558A7F742B77AAC52FEB6B621E9F35"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Dashboard = Literal["headlamp", "kube-web-view", "none"]
 
 
 def _text(value: str) -> str:
@@ -28,19 +29,19 @@ def _text(value: str) -> str:
 
 _HOST = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*"  # RFC 1123
 _PLACE = rf"({_HOST}|\[[0-9a-fA-F:.]+\])(:\d{{1,5}})?"
-# RFC 3986 without what an address of files never has: a fragment, brackets outside the host, characters that are to be percent-encoded.
+# RFC 3986 without what the address of a file never has: a fragment, brackets outside the host, characters that must be percent-encoded.
 _URL = rf"[a-z][a-z0-9+.-]*://{_PLACE}([/?][a-zA-Z0-9._~%!$&'()*+,;=:@/?-]*)?"
 
 
 def _url(value: str) -> str:
     if re.match(r"[a-z][a-z0-9+.-]*://[^/?#]*@", value, re.I):
-        # not the value: it is what must not be shown
+        # without the value, which must not be shown
         raise ValueError(
-            "holds a login (user:password@). It would stand on command lines and in readable files on every node: let the mirror "
-            "know the nodes by their addresses instead, or use one without a login, and take the login out"
+            "holds a login (user:password@), which would be on command lines and in readable files of every node. Remove the login: "
+            "let the mirror accept the nodes by their addresses, or use a mirror without a login"
         )
     if not re.fullmatch(_URL, value):
-        shown = "it" if "@" in value else repr(value)  # a login that is no good one is a login all the same
+        shown = "it" if "@" in value else repr(value)  # a malformed login must not be shown either
         raise ValueError(
             f"{shown} is not an address like https://mirror.example/path. Take the line out for the default"
         )
@@ -101,7 +102,7 @@ def login_name(value: str) -> str:
 def _password(value: str) -> Secret:
     if value and len(value) < SHORTEST:
         raise ValueError(
-            f"has fewer than {SHORTEST} characters: what is so short cannot be taken out of logs. Choose a longer one"
+            f"has fewer than {SHORTEST} characters: a secret that short cannot be masked in logs. Choose a longer one"
         )
     return Secret(value)
 
@@ -169,11 +170,11 @@ def _seconds(value: str) -> float:
     except ValueError:
         raise ValueError(f"{value!r} is not a number of seconds") from None
     if not 0 < number < math.inf:
-        raise ValueError(f"{value!r}: must be more than 0 seconds, and end")
+        raise ValueError(f"{value!r}: must be more than 0 seconds, and not infinite")
     return number
 
 
-def _patience(value: str) -> float:
+def _timeout(value: str) -> float:
     if (number := _seconds(value)) < 1:
         raise ValueError(f"{value!r}: at least 1 second")
     return number
@@ -190,7 +191,7 @@ def _words(value: str) -> tuple[str, ...]:
 
 
 def _fingerprints(value: str) -> tuple[str, ...]:
-    """Keys' fingerprints; a publisher prints one with blanks in it."""
+    """Fingerprints of keys, without the blanks with which publishers print them."""
     found = tuple(re.sub(r"\s", "", part).upper() for part in value.split(",") if part.strip())
     wrong = next((one for one in found if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", one)), None)
     if wrong:
@@ -211,7 +212,7 @@ def _preflight(value: str) -> tuple[str, ...]:
 def _object(value: str) -> dict[str, Any]:
     try:
         parsed = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise ValueError('must be a JSON object, like {"maxPods": 50}')
@@ -219,6 +220,8 @@ def _object(value: str) -> dict[str, Any]:
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
+    """The parser of a setting that takes one of these words."""
+
     def check(value: str) -> str:
         if value not in allowed:
             raise ValueError(f"{value!r}: one of {', '.join(allowed)}")
@@ -233,8 +236,8 @@ def _duration(value: str) -> str:
     return value
 
 
-def _setting(default: Any, parse: Callable[[str], Any], about: str, *, secret: bool = False, path: bool = False) -> Any:
-    metadata = {"parse": parse, "about": about, "secret": secret, "path": path}
+def _setting(default: Any, parse: Callable[[str], Any], about: str, *, path: bool = False) -> Any:
+    metadata = {"parse": parse, "about": about, "secret": isinstance(default, Secret), "path": path}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -261,8 +264,8 @@ class Settings:
     ssh_port: int = _setting(22, port, "SSH port of nodes that name none")
     ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
     ssh_jump: str = _setting("", _jump, "bastion, as user@host:port, for nodes on private addresses")
-    connect_timeout: float = _setting(10.0, _patience, "seconds to wait for a connection")
-    reconnect_timeout: float = _setting(30.0, _patience, "seconds to open a connection again that broke during a run")
+    connect_timeout: float = _setting(10.0, _timeout, "seconds to wait for a connection")
+    reconnect_timeout: float = _setting(30.0, _timeout, "seconds to open a connection again that broke during a run")
     forks: int = _setting(40, _count, "nodes worked on at the same time")
 
     packages_url: str = _setting(
@@ -285,7 +288,7 @@ class Settings:
     registry: str = _setting("", _place, "private registry, host:port; empty: none")
     registry_user: str = _setting("", login_name, "its login")
     registry_password: Secret = _setting(
-        Secret(), _password, "its password: hosts.local.env or the process environment", secret=True
+        Secret(), _password, "its password: hosts.local.env or the process environment"
     )
     registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
     registry_mirrors: tuple[str, ...] = _setting(
@@ -313,8 +316,8 @@ class Settings:
         120.0, _seconds, "seconds for a node's pods to leave it before a reset stops and names the ones that stay"
     )
 
-    dashboard: str = _setting(
-        "headlamp", _choice("headlamp", "kube-web-view", "none"), "web UI: headlamp, kube-web-view or none"
+    dashboard: Dashboard = _setting(
+        "headlamp", _choice(*get_args(Dashboard)), "web UI: headlamp, kube-web-view or none"
     )
     dashboard_image: str = _setting("", _image, "its image; default: the recipe's for that dashboard")
     dashboard_port: int = _setting(31447, _node_port, "its NodePort")
@@ -343,9 +346,7 @@ class Settings:
         (), _preflight, "kubeadm preflight checks to pass over, by name; never `all`"
     )
 
-    token: Token = _setting(
-        Token(), _token, "bootstrap token; only the 1.5 recipe uses one that is written down", secret=True
-    )
+    token: Token = _setting(Token(), _token, "bootstrap token; only the 1.5 recipe uses one that is written down")
     manifests_url: str = _setting(
         "http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from"
     )
@@ -363,7 +364,7 @@ class Settings:
     simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")
 
     def __post_init__(self) -> None:
-        _ = self.registry_login  # the masker must know it before a node prints it
+        _ = self.registry_login  # registers it with the masker before a node can print it
 
     @property
     def registry_login(self) -> Secret:

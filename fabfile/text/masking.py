@@ -123,7 +123,7 @@ masked = _masker.masked
 class Secret:
     """A secret text, like a password. str, repr and f-strings show `[secret]`, or nothing where it is empty; `reveal()` gives the text.
 
-    The masker knows it from its first moment on, in every form. Equal to another secret of the same text, and to no text.
+    The masker knows it, in every encoding, as soon as it exists. It equals another secret of the same text, and never a str.
     """
 
     __slots__ = ("_text",)
@@ -132,7 +132,7 @@ class Secret:
         self._text = register(text)
 
     def reveal(self) -> str:
-        """The text itself, for what sends it to where it belongs. Whatever is made of it (base64, say) is a Secret of its own."""
+        """The text itself, for code that sends it to where it belongs. What is derived from it, like base64, has to be a Secret again."""
         return self._text
 
     def __str__(self) -> str:
@@ -177,5 +177,5 @@ class Token(Secret):
 
     @property
     def half(self) -> str:
-        """The second half: in Kubernetes 1.5, it alone is a bearer token."""
+        """The second half: in Kubernetes 1.5, this half alone is a bearer token."""
         return self._text.partition(".")[2]

@@ -112,7 +112,7 @@ def test_a_project_without_its_file_says_where_it_was_expected(
 @pytest.mark.parametrize(("named", "why"), [
     ("missing.env", "No such file"), (".", "not a file"), ("dangling", "No such file"), ("circle", "ircle|oop|levels"), ("/dev/null", "not a file"),
 ])  # fmt: skip
-def test_a_named_file_that_is_none_is_refused_by_its_name_and_nothing_stands_in_for_it(
+def test_a_named_file_that_cannot_be_used_is_an_error_and_no_other_is_taken(
     tmp_path: Path, at: Callable[[str], Path], how: str, named: str, why: str
 ) -> None:
     write(at("."))
@@ -123,7 +123,7 @@ def test_a_named_file_that_is_none_is_refused_by_its_name_and_nothing_stands_in_
 
 
 @pytest.mark.parametrize("kind", ["dangling", "forbidden"])
-def test_a_file_on_the_way_up_that_cannot_be_read_stops_the_command(
+def test_a_file_found_upwards_that_cannot_be_read_stops_the_command(
     tmp_path: Path, at: Callable[[str], Path], kind: str
 ) -> None:
     """The project's own has an `aws` too, and those are other machines."""
@@ -139,11 +139,11 @@ def test_a_file_on_the_way_up_that_cannot_be_read_stops_the_command(
 
 
 @pytest.mark.parametrize("text", OTHER_TOOLS)
-def test_a_file_of_another_tool_is_passed_over_and_said(tmp_path: Path, at: Callable[[str], Path], text: str) -> None:
+def test_a_file_of_another_tool_is_skipped_and_reported(tmp_path: Path, at: Callable[[str], Path], text: str) -> None:
     write(tmp_path), write(tmp_path / "web", text), at("web/app")
     assert address() == "10.1.1.1"
     (remark,) = load("staging", variables={}).remarks
-    assert remark.startswith(f"{tmp_path}/web/hosts.env was passed over: it has no line of a node")
+    assert remark.startswith(f"{tmp_path}/web/hosts.env was skipped: it has no line of a node")
     assert remark in refused("stagnig").remedy, "as the environment may have been meant to be in there"
 
 
@@ -152,7 +152,7 @@ def test_a_folder_of_that_name_is_no_file(tmp_path: Path, at: Callable[[str], Pa
     assert address() == "10.1.1.1" and load("staging", variables={}).remarks == ()
 
 
-def test_another_users_file_in_a_folder_for_everybody_is_passed_over(
+def test_another_users_file_in_a_world_writable_folder_is_skipped(
     tmp_path: Path, at: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = at("shared")
@@ -163,8 +163,10 @@ def test_another_users_file_in_a_folder_for_everybody_is_passed_over(
     assert address() == "10.6.6.6", "a team's folder"
     shared.chmod(0o1777)
     assert address() == "10.1.1.1"
-    assert "another user's, in a folder where everybody may write" in load("staging", variables={}).remarks[0]
-    assert address(option=str(shared / "hosts.env")) == "10.6.6.6", "who names it means it"
+    assert (
+        "it belongs to another user, in a folder where everyone may write" in load("staging", variables={}).remarks[0]
+    )
+    assert address(option=str(shared / "hosts.env")) == "10.6.6.6", "it was named on purpose"
 
 
 def test_an_error_names_the_file_that_it_is_in(tmp_path: Path, at: Callable[[str], Path]) -> None:
@@ -265,14 +267,14 @@ def test_a_built_in_environment_takes_settings_from_the_file_that_is_used(at: Ca
     assert env.settings.simulated and env.origin is None
 
 
-def test_one_that_is_described_there_is_theirs_whole(at: Callable[[str], Path]) -> None:
+def test_a_file_that_describes_a_rehearsal_replaces_the_projects_completely(at: Callable[[str], Path]) -> None:
     """Nothing of the project's is mixed into it: SIMULATED=yes would make real machines seem simulated."""
     write(at("."), "REHEARSAL_CONTROL_PLANE=10.1.1.1\n")
     env = load("rehearsal", variables={})
     assert not env.settings.simulated and not env.settings.token and env.state != state_folder("rehearsal")
 
 
-def test_a_mistake_in_the_projects_own_file_is_told_only_where_it_is_used(
+def test_a_mistake_in_the_projects_own_file_is_reported_only_where_it_is_used(
     tmp_path: Path, at: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkout = tmp_path / "checkout"
@@ -296,7 +298,7 @@ def test_a_file_that_an_option_named_is_named_again_in_printed_commands(
     assert again.option == "--env staging" and again.state == env.state
 
 
-def test_secrets_in_a_file_of_ones_own_are_told_if_others_can_read_it(tmp_path: Path) -> None:
+def test_secrets_in_an_own_file_are_reported_if_others_can_read_it(tmp_path: Path) -> None:
     path = write(tmp_path, STAGING.format("10.1.1.1") + "STAGING_TOKEN=abcdef.0123456789abcdef\n")
     path.chmod(0o644)
     (remark,) = load("staging", hosts_file=path, variables={}).remarks

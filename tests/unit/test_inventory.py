@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import replace
@@ -181,6 +183,8 @@ BAD_LINES = [
     ("A_KUBELET_CONFIG={", "is not JSON"),
     ("this is no assignment", "is not KEY=value"),
     ("A_FORKS", "A_FORKS has no value"),
+    ("KUBEFAB_ENV=a", "KUBEFAB_ENV is a variable of the process, not a line of a file"),
+    ("KUBEFAB_FORKS=3", "`export KUBEFAB_FORKS=…`, or write FORKS=… here"),
     ('A_FORKS="8', "is not KEY=value"),
 ]
 
@@ -295,6 +299,19 @@ def test_export_quotes_and_comments_are_read_as_dotenv_does(project: Callable[..
     env = read("a", project=project(text), variables={})
     assert env.control_plane.name == "x"
     assert env.settings.kubelet_config == {"maxPods": 50}
+
+
+def test_reading_an_inventory_loads_no_library_that_only_a_command_needs() -> None:
+    """Completion reads names, and `inv -l` imports the table of contents: neither waits for SSH or the screen."""
+    heavy = ("paramiko", "rich", "fabric", "jinja2", "tenacity")
+    code = (
+        "import sys, fabfile.inventory as i; late = 'dotenv' not in sys.modules; i.names(); i.load('aws'); "
+        f"print(late, [name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=inventory.PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True []\n"
 
 
 # --- the model has room for several control planes, the inventory not yet

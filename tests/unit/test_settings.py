@@ -62,7 +62,7 @@ BAD = [
     ("REGISTRY", "https://registry.example"), ("REGISTRY", "registry.example/v2"), ("SSH_JUMP", "me@host:ssh"), ("SSH_JUMP", "::::"),
     ("INFLUXDB_PORT", "29999"), ("DASHBOARD_PORT", "32768"),
     ("DASHBOARD", "Headlamp"), ("RETENTION", "30"), ("RETENTION", "d"), ("RETENTION", "30 d"),
-    ("KUBELET_CONFIG", "maxPods: 50"), ("KUBELET_CONFIG", "null"),
+    ("KUBELET_CONFIG", "maxPods: 50"), ("KUBELET_CONFIG", "null"), ("KUBELET_CONFIG", "[" * 100_000),
     ("SIMULATED", ""), ("TOKEN", "abcdef.0123456789abcde"), ("TOKEN", "abcdef0123456789abcdef"),
 ]  # fmt: skip
 
