@@ -213,15 +213,6 @@ def _toward(machine: Machine, script: str) -> str:
     return f"{assigned(script, 'toward')} dev {link} src {source} uid 0 \\    cache\n"
 
 
-@_section("vxlan")
-def _vxlan(machine: Machine, script: str) -> str:
-    link = machine.host.links.get("flannel.1")
-    if link is None:
-        return ""
-    device = f"local {machine.host.address} dev ens5 srcport 0 0 dstport {UDP_VXLAN} nolearning"
-    return f"9: flannel.1: <BROADCAST,MULTICAST,UP> mtu {link.mtu} qdisc noqueue\n    vxlan id 1 {device}\n"
-
-
 @_section("subnet")
 def _subnet(machine: Machine, script: str) -> str:
     return machine.host.read("/run/flannel/subnet.env") or ""

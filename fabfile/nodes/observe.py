@@ -77,9 +77,7 @@ def observe_script(
         "digests": digests,
         "docker": "yes" if docker else "",
     }
-    program = script.program(__file__, "observe.sh")
-    for word, line in {"swap_units": SWAP_UNITS, "count_rules": COUNT, "kept": OBSERVE}.items():
-        program = program.replace(f"@{word}@", line)
+    program = script.program(__file__, "observe.sh", swap_units=SWAP_UNITS, count_rules=COUNT, kept=OBSERVE)
     return script.reading("observe", program, values)
 
 

@@ -139,12 +139,15 @@ def parse(code: int, output: bytes) -> Outcome:
 
 
 @functools.cache
-def program(module: str, name: str) -> str:
-    """The program in the file `scripts/NAME` beside a module (its `__file__`).
+def program(module: str, name: str, **lines: str) -> str:
+    """The program in the file `scripts/NAME` beside a module (its `__file__`), with shell lines in place of their @names@.
 
     The comments at the file's top, up to the first blank line, are for people, editors and ShellCheck; they are left out.
     """
-    return (Path(module).parent / "scripts" / name).read_text(encoding="utf-8").partition("\n\n")[2]
+    text = (Path(module).parent / "scripts" / name).read_text(encoding="utf-8").partition("\n\n")[2]
+    for word, line in lines.items():
+        text = text.replace(f"@{word}@", line)
+    return text
 
 
 def reading(name: str, body: str, values: Mapping[str, str] | None = None) -> str:

@@ -240,7 +240,7 @@ class Apt:
 
 
 # /proc/locks lists POSIX locks by inode, so naming the holder needs no tool on the node.
-_LOCK_HOLDER = (
+LOCK_HOLDER = (
     "for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do "
     "[ -e $f ] || continue; i=$(stat -c %i $f); "
     """awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks; """
@@ -253,7 +253,7 @@ def lock_wait() -> Wait:
     return Wait(
         "install.lock",
         "wait for the package lock",
-        probe=_LOCK_HOLDER,
+        probe=LOCK_HOLDER,
         until=lambda seen: f"held by {seen.strip()}" if seen.strip() else None,
         deadline=600,
         interval=3,

@@ -16,7 +16,8 @@ from ..inventory import Node
 from ..nodes.group import NodeGroup
 from ..nodes.script import program, reading
 from ..text import forms
-from .doctor.probe import seconds_of
+from ..text.durations import roughly
+from .dated import CERTIFICATES, certificate, seconds_of
 
 TIMEOUT = 20.0  # seconds
 DAY = 86400.0
@@ -34,18 +35,19 @@ class Date:
 
 def script() -> str:
     """What a node is asked."""
-    return reading("status.calendar", program(__file__, "calendar.sh"))
+    return reading("status.calendar", CERTIFICATES + program(__file__, "calendar.sh"))
 
 
 def parse(output: str) -> tuple[Date, ...]:
     """Its answer; lines that are no dates are passed over."""
-    words = [line.split(maxsplit=2) for line in output.split("\n")]
-    kinds = {"cert": forms.PATH, "token": "[a-z0-9]{6}"}
-    return tuple(
-        Date(w[0], w[1], seconds_of(w[2]) if len(w) > 2 else 0.0)
-        for w in words
-        if len(w) > 1 and w[0] in kinds and forms.has(w[1], kinds[w[0]])
-    )
+    found = []
+    for kind, _, rest in (line.partition(" ") for line in output.split("\n")):
+        name, _, ends = rest.partition(" ")
+        if kind == "cert" and forms.has(name, forms.PATH):
+            found.append(Date(kind, name, certificate(rest).ends))
+        elif kind == "token" and forms.has(name, "[a-z0-9]{6}"):
+            found.append(Date(kind, name, seconds_of(ends)))
+    return tuple(found)
 
 
 def ask(group: NodeGroup, nodes: Sequence[Node]) -> dict[str, tuple[Date, ...]]:
@@ -89,4 +91,4 @@ def _until(ends: float, now: float) -> str:
     left = ends - now
     if left <= 0:
         return f"ENDED on {when}"
-    return f"ends on {when}, in {left / DAY:.0f} days" if left > 2 * DAY else f"ends on {when}, in {left / 3600:.1f} h"
+    return f"ends on {when}, in {roughly(left)}"

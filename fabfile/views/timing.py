@@ -63,7 +63,6 @@ class Timing:
     opened: dict[tuple[str, str], float] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    failed_at: dict[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[str]:
@@ -125,7 +124,6 @@ def _take(timing: Timing, kind: str, node: str, event: Mapping[str, Any], at: fl
         timing.states[node] = str(event.get("state", ""))
         if event.get("error"):
             timing.errors[node] = str(event["error"])
-            timing.failed_at[node] = str(event.get("step") or event.get("phase") or "")
 
 
 def _shift(timing: Timing, zero: float) -> None:

@@ -20,6 +20,7 @@ from fabfile.errors import StepFailed, Unreachable
 from fabfile.inventory import Environment, Node
 from fabfile.nodes.facts import FileDigest, Identity, Link, NodeFacts, Unit
 from fabfile.text.masking import mask
+from fabfile.views.dated import Dated
 from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, clocks, matrix, show, wires
 from fabfile.views.doctor.chart import Chart, Patient
 from fabfile.views.doctor.clocks import Reading, skews
@@ -29,7 +30,7 @@ from fabfile.views.doctor.examine import member as as_member
 from fabfile.views.doctor.finding import merged
 from fabfile.views.doctor.fleet import fleet
 from fabfile.views.doctor.machine import machine, refusals
-from fabfile.views.doctor.probe import Answer, Dated, Disk, Probe, parse_probe, probe_script, questions
+from fabfile.views.doctor.probe import Answer, Disk, Probe, parse_probe, probe_script, questions
 from fabfile.views.doctor.sources import sources
 from making import ALL_STAMPED, CA, OTHER_CA, api_node, control_plane, environment, fresh, member
 
@@ -629,3 +630,12 @@ def test_every_code_is_in_the_documentation_and_the_other_way_round() -> None:
     source = "\n".join(path.read_text() for path in (project / "fabfile/views/doctor").glob("*.py"))
     documented = set(re.findall(r"`(KF-[A-Z0-9-]+)`", page)) - {"KF-NET-UDP8472"}
     assert documented == set(re.findall(r'"(KF-[A-Z]+-[A-Z0-9]+)"', source))
+
+
+@pytest.mark.parametrize("kubernetes", ["1.36.4", "1.5"])
+def test_a_printed_command_names_the_release_where_it_has_to(kubernetes: str) -> None:
+    env = environment(workers=1, kubernetes=kubernetes)
+    patient = Patient(env.workers[0], NodeFacts(hostname="w1"))  # type: ignore[arg-type]
+    chart = Chart(env, (patient,), now=NOW)
+    assert chart.fab(patient, "prep") == chart.context(patient).fab("prep")
+    assert ("--kubernetes 1.5" in chart.fab(patient, "prep")) == (kubernetes == "1.5")

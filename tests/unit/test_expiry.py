@@ -15,7 +15,7 @@ NOW = 1_790_000_000.0
 
 def test_the_answer_is_parsed() -> None:
     dates = parse(
-        "cert /etc/kubernetes/pki/ca.crt 2036-09-18 12:00:00Z\ncert /x.crt\ntoken abcdef 2026-11-25T12:00:00Z\ntoken ghijkl \nnoise\n"
+        "cert /etc/kubernetes/pki/ca.crt Sep 20 12:00:00 2026 GMT|Sep 18 12:00:00 2036 GMT|\ncert /x.crt\ntoken abcdef 2026-11-25T12:00:00Z\ntoken ghijkl \nnoise\n"
     )
     assert [(d.kind, d.name, d.ends > NOW) for d in dates] == [
         ("cert", "/etc/kubernetes/pki/ca.crt", True), ("cert", "/x.crt", False), ("token", "abcdef", True), ("token", "ghijkl", False),
@@ -32,7 +32,7 @@ def test_the_answer_is_parsed() -> None:
         ),
         ((Date("cert", "a.crt", NOW + 5 * DAY),), ["certificate a.crt on cp1 ends", "in 5 days"]),
         ((Date("cert", "a.crt", NOW - DAY),), ["a.crt on cp1 ENDED"]),
-        ((Date("token", "abcdef", NOW + 1800),), ["join token abcdef ends", "in 0.5 h"]),
+        ((Date("token", "abcdef", NOW + 1800),), ["join token abcdef ends", "in 30 min"]),
         ((Date("token", "abcdef", 0),), ["join token abcdef never ends"]),
         ((Date("cert", "a.crt", 0),), []),
     ],

@@ -20,11 +20,12 @@ from fabfile.nodes.observe import parse_facts
 from fabfile.phases import BOOTSTRAP, RESET, for_release
 from fabfile.steps import Action, Step, Stop
 from fabfile.text.forms import FormError, Hostname
+from fabfile.views.dated import Dated
 from fabfile.views.doctor import wires
 from fabfile.views.doctor.chart import Chart, Patient
 from fabfile.views.doctor.cluster import cluster
 from fabfile.views.doctor.finding import guarded
-from fabfile.views.doctor.probe import Dated, Probe
+from fabfile.views.doctor.probe import Probe
 from making import ALL_STAMPED, context, control_plane, environment, member
 
 ENV = environment()

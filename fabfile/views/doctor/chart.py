@@ -63,4 +63,5 @@ class Chart:
         )
 
     def fab(self, patient: Patient, phase: str) -> str:
-        return f"fab -H {patient.name} {phase} {self.environment.option}"
+        """The command line that runs one phase on this node."""
+        return self.context(patient).fab(phase)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ...errors import Malformed, Unreachable
+from ...text.durations import roughly
 from ...text.forms import Hostname
 from .chart import Chart, Patient
 from .clocks import BROKEN, NOTICEABLE, skews
@@ -103,7 +104,7 @@ def _clock(chart: Chart) -> Iterator[Finding]:
             continue
         behind = "behind" if skew < 0 else "ahead of"
         error = abs(skew) >= BROKEN
-        text = f"its clock is {_span(abs(skew))} {behind} the other nodes' (measured to within {chart.clocks[name].error * 1000:.0f} ms)"
+        text = f"its clock is {roughly(abs(skew))} {behind} the other nodes' (measured to within {chart.clocks[name].error * 1000:.0f} ms)"
         yield Finding(
             "KF-TIME-SKEW",
             ERROR if error else WARNING,
@@ -117,19 +118,9 @@ def _clock(chart: Chart) -> Iterator[Finding]:
             "KF-TIME-YOURS",
             NOTE,
             (),
-            f"your own clock differs by {_span(abs(offsets[len(offsets) // 2]))} from the nodes'",
+            f"your own clock differs by {roughly(abs(offsets[len(offsets) // 2]))} from the nodes'",
             "look which of them is right",
         )
-
-
-def _span(seconds: float) -> str:
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def _holds(patient: Patient) -> str:

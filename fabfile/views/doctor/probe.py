@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from ...inventory import Environment, Node
 from ...inventory.images import full
 from ...nodes import script
 from ...recipes.kubeadm import recipe_for
+from ...recipes.packages import LOCK_HOLDER
 from ...text import forms
+from ..dated import CERTIFICATES, Dated, certificate, seconds_of
 
 TIMEOUT = 75.0  # seconds for the whole script; each question in it has its own limit
 FOLDERS = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/var/log")
@@ -44,26 +45,12 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Dated:
-    """What has an end: a certificate (`where` its file), a repository's signing key (its URL or file), a bootstrap token (nowhere).
-
-    Times are seconds since 1970. `ends` 0: a key or token without an end, a certificate that could not be read.
-    """
-
-    where: str
-    ends: float
-    id: str = ""
-    begins: float = 0.0
-
-
-@dataclass(frozen=True)
 class Probe:
     """One node as the doctor's script saw it."""
 
     macs: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
     toward: str = ""
-    vxlan: str = ""
     subnet: Mapping[str, str] = field(default_factory=dict)
     disks: Mapping[str, Disk] = field(default_factory=dict)
     memory_kib: int = 0
@@ -174,7 +161,8 @@ def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
         "key_url": asked.key_url,
         "keyrings": " ".join(KEYRINGS),
     }
-    return script.reading("doctor", script.program(__file__, "doctor.sh"), values)
+    asking = CERTIFICATES + script.program(__file__, "doctor.sh", lock_holder=LOCK_HOLDER)
+    return script.reading("doctor", asking, values)
 
 
 def parse_probe(output: str, asked: Questions) -> Probe:
@@ -190,7 +178,6 @@ def parse_probe(output: str, asked: Questions) -> Probe:
         macs=_macs(said.whole("links")),
         routes=tuple(_route(line) for line in said.lines("routes")),
         toward=" ".join(_route(line) for line in said.lines("toward")),
-        vxlan=forms.text(" ".join(said.lines("vxlan"))),
         subnet=_subnet(said.pairs("subnet")),
         disks={
             words[0]: Disk(*(_count(word) for word in words[1:5]))
@@ -206,7 +193,7 @@ def parse_probe(output: str, asked: Questions) -> Probe:
         selinux=forms.text(selinux[0], 40) if selinux else "",
         sockets=tuple(forms.text(line) for line in said.lines("sockets")),
         lock=forms.text(", ".join(said.lines("lock"))),
-        certificates=tuple(_certificate(line) for line in said.lines("certs")),
+        certificates=tuple(certificate(line) for line in said.lines("certs")),
         containerd={key: forms.text(value) for key, value in said.pairs("containerd").items()},
         keys=(*_keys(said.lines("keyrings")), *_keys([f"{asked.key_url} {line}" for line in said.lines("key")])),
         tools=frozenset(said.lines("tools")),
@@ -259,25 +246,6 @@ def _macs(told: str) -> dict[str, str]:
         and forms.has(link.get("ifname", ""), forms.LINK, 15)
         and not link["ifname"].startswith(made)
     }
-
-
-def seconds_of(text: str) -> float:
-    """Seconds since 1970 of an ISO time in UTC, as openssl and kubeadm print it; 0 when it is none."""
-    try:
-        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace(" +", "+"))
-    except ValueError:
-        try:
-            moment = datetime.strptime(text.strip().removesuffix(" GMT") + " +0000", "%b %d %H:%M:%S %Y %z")
-        except ValueError:
-            return 0.0
-    return min(max(0.0, moment.timestamp()), forms.LATEST)
-
-
-def _certificate(line: str) -> Dated:
-    path, _, rest = line.partition(" ")
-    dates = [seconds_of(text) for text in rest.strip("|").split("|")] if rest else []
-    begins, ends = [*dates, 0.0, 0.0][:2]
-    return Dated(forms.text(path, 200), ends, begins=begins)
 
 
 def _keys(lines: list[str]) -> list[Dated]:

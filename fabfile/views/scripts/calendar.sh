@@ -1,10 +1,9 @@
 # `inv cluster.status`: when certificates and join tokens end; read by calendar.parse. It only reads.
+# calendar.script puts certificates.sh before this.
 # shellcheck shell=bash
 
 command -v openssl >/dev/null || exit 0
-for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
-  [ -e "$f" ] && echo "cert $f $(openssl x509 -noout -enddate -dateopt iso_8601 -in "$f" 2>/dev/null | cut -d= -f2)"
-done
+certificates | sed 's/^/cert /'
 if [ -e "$KUBECONFIG" ]; then
   path='{range .items[*]}{"token "}{.data.token-id}{" "}{.data.expiration}{"\n"}{end}'
   kinds=type=bootstrap.kubernetes.io/token

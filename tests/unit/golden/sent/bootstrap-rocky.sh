@@ -2646,7 +2646,7 @@ return $rc
 }
 main
 
-#### cp1 · addons.retention · after 60 s: recreate the influxdb and telegraf pods (A5)
+#### cp1 · addons.retention · after 45 s: recreate the influxdb and telegraf pods (A5)
 # kubefab: addons.retention
 main() {
 rm -f -- "$0"

@@ -4,10 +4,15 @@ rm -f -- "$0"
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
+dates() { openssl x509 -noout -startdate -enddate "$@" 2>/dev/null | cut -d= -f2 | tr '\n' '|'; }
+certificates() { # those of the control plane and of the kubelet, as `path begin|end|`
+  local f
+  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
+    [ -e "$f" ] && echo "$f $(dates -in "$f")"
+  done
+}
 command -v openssl >/dev/null || exit 0
-for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
-  [ -e "$f" ] && echo "cert $f $(openssl x509 -noout -enddate -dateopt iso_8601 -in "$f" 2>/dev/null | cut -d= -f2)"
-done
+certificates | sed 's/^/cert /'
 if [ -e "$KUBECONFIG" ]; then
   path='{range .items[*]}{"token "}{.data.token-id}{" "}{.data.expiration}{"\n"}{end}'
   kinds=type=bootstrap.kubernetes.io/token

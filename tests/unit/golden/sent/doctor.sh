@@ -16,8 +16,14 @@ keyrings='/etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-con
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
-has() { command -v "$1" >/dev/null 2>&1; }
 dates() { openssl x509 -noout -startdate -enddate "$@" 2>/dev/null | cut -d= -f2 | tr '\n' '|'; }
+certificates() { # those of the control plane and of the kubelet, as `path begin|end|`
+  local f
+  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
+    [ -e "$f" ] && echo "$f $(dates -in "$f")"
+  done
+}
+has() { command -v "$1" >/dev/null 2>&1; }
 umask 077
 d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 ask() { # name, url, more arguments: one line, what curl saw
@@ -50,7 +56,6 @@ fi
 echo '@@ links'; ip -j addr 2>/dev/null
 echo '@@ routes'; ip -o route 2>/dev/null
 echo '@@ toward'; ip -o route get "$toward" 2>/dev/null
-echo '@@ vxlan'; ip -d link show flannel.1 2>/dev/null
 echo '@@ subnet'; cat /run/flannel/subnet.env 2>/dev/null
 echo '@@ disk'; for f in $folders; do p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done
   echo "$f $(df -Pk "$p" | awk 'NR==2{print $2, $4}') $(df -Pi "$p" 2>/dev/null | awk 'NR==2{print $2, $4}')"; done
@@ -65,15 +70,10 @@ echo '@@ services'; for u in firewalld ufw nm-cloud-setup.timer; do systemctl is
 has ufw && ufw status 2>/dev/null | grep -q '^Status: active' && echo ufw-rules
 echo '@@ selinux'; has getenforce && getenforce 2>/dev/null
 echo '@@ sockets'; has ss && ss -Hlntup 2>/dev/null
-echo '@@ lock'; for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do
-  [ -e $f ] || continue; i=$(stat -c %i $f)
-  awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks
-done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done
+echo '@@ lock'; for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do [ -e $f ] || continue; i=$(stat -c %i $f); awk -v i=":$i" '$2 == "POSIX" && substr($6, length($6) - length(i) + 1) == i {print $5}' /proc/locks; done | sort -u | while read -r p; do echo "$(cat /proc/$p/comm 2>/dev/null) (pid $p)"; done
 echo '@@ certs'
 if has openssl; then
-  for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
-    [ -e "$f" ] && echo "$f $(dates -in "$f")"
-  done
+  certificates
   for f in /etc/kubernetes/*.conf; do
     c=$(sed -n 's/^ *client-certificate-data: *//p' "$f" 2>/dev/null | head -n 1)
     [ -n "$c" ] && echo "$f $(echo "$c" | base64 -d 2>/dev/null | dates)"
