@@ -1,4 +1,4 @@
-"""`inv cluster.doctor`: what is wrong with machines, wires and cluster. The checks are in views/doctor/."""
+"""`inv cluster.doctor`: what is wrong with machines, network and cluster. The checks are in views/doctor/."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .common import Options, command, exit_unless
     },
 )
 def doctor(*, matrix: bool = False, network: bool = True, options: Options) -> None:
-    """What is wrong: machines, wires, cluster. Reads only."""
+    """What is wrong with machines, network and cluster; it only reads."""
     from ..views.doctor import Doctor, show
     from .session import opened
 

@@ -15,9 +15,7 @@ pytest.importorskip("fabfile.views.doctor.probe")
 from fabfile.inventory import Environment
 from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
-from fabfile.views.doctor.clocks import SCRIPT, parse_clock
-from fabfile.views.doctor.probe import Probe, parse_probe, probe_script, questions
-from fabfile.views.doctor.wires import (
+from fabfile.views.doctor.between_nodes import (
     OVERLAY_PORT,
     Member,
     Tried,
@@ -28,7 +26,9 @@ from fabfile.views.doctor.wires import (
     parse_try,
     try_script,
 )
-from fabfile.views.doctor.wires import Test as Trial
+from fabfile.views.doctor.between_nodes import Test as Trial
+from fabfile.views.doctor.clocks import SCRIPT, parse_clock
+from fabfile.views.doctor.probe import Probe, parse_probe, probe_script, questions
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from fabfile.inventory import Environment, Node
 from fabfile.nodes.facts import FileDigest, Identity, Link, NodeFacts, Unit
 from fabfile.text.masking import mask
 from fabfile.views.dated import Dated
-from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, clocks, matrix, show, wires
+from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, between_nodes, clocks, node_pairs, show
 from fabfile.views.doctor.chart import Chart, Patient
 from fabfile.views.doctor.clocks import Reading, skews
 from fabfile.views.doctor.cluster import cluster
@@ -379,40 +379,44 @@ def test_an_incomplete_examination_names_the_node_and_what_is_missing() -> None:
 
 
 def test_a_node_that_goes_silent_between_rounds_is_not_a_closed_port() -> None:
-    members = {n.name: wires.Member(n) for n in ENV.nodes}
-    up = wires.parse_listen("@@ tool perl\nup udp 8472\nready\n@@ end\n")
+    members = {n.name: between_nodes.Member(n) for n in ENV.nodes}
+    up = between_nodes.parse_listen("@@ tool perl\nup udp 8472\nready\n@@ end\n")
     there = {"w1": up, "w2": up}
-    datagram = wires.Test("w1", "w2", "udp", 8472)
-    sent = {"w1": wires.parse_try("udp w2 8472 sent\n@@ end\n")}
-    assert wires.parse_gather("up udp 8472\nready\ngot 8472", "n0nce") is None
+    datagram = between_nodes.Test("w1", "w2", "udp", 8472)
+    sent = {"w1": between_nodes.parse_try("udp w2 8472 sent\n@@ end\n")}
+    assert between_nodes.parse_gather("up udp 8472\nready\ngot 8472", "n0nce") is None
     rows = [
-        matrix.judge(datagram, members, there, sent, {}),
-        matrix.judge(datagram, members, there, {"w1": wires.parse_try("udp w2")}, {"w2": frozenset()}),
-        matrix.judge(
-            datagram, members, {"w1": up, "w2": wires.parse_listen("@@ tool perl\nup ud")}, sent, {"w2": frozenset()}
+        node_pairs.judge(datagram, members, there, sent, {}),
+        node_pairs.judge(datagram, members, there, {"w1": between_nodes.parse_try("udp w2")}, {"w2": frozenset()}),
+        node_pairs.judge(
+            datagram,
+            members,
+            {"w1": up, "w2": between_nodes.parse_listen("@@ tool perl\nup ud")},
+            sent,
+            {"w2": frozenset()},
         ),
-        matrix.judge(datagram, members, there, sent, {"w2": frozenset()}),
+        node_pairs.judge(datagram, members, there, sent, {"w2": frozenset()}),
     ]
     assert [(r.state, r.at, r.detail) for r in rows] == [
-        (matrix.UNTESTED, "w2", "w2 did not say what arrived"),
-        (matrix.UNTESTED, "w1", "w1 did not answer"),
-        (matrix.UNTESTED, "w2", "its listeners did not start"),
-        (matrix.CLOSED, "", "the datagrams did not arrive"),
+        (node_pairs.UNTESTED, "w2", "w2 did not say what arrived"),
+        (node_pairs.UNTESTED, "w1", "w1 did not answer"),
+        (node_pairs.UNTESTED, "w2", "its listeners did not start"),
+        (node_pairs.CLOSED, "", "the datagrams did not arrive"),
     ]
-    assert [f.nodes for f in matrix.findings(ENV, rows[:2], {})] == [("w2",), ("w1",)]
+    assert [f.nodes for f in node_pairs.findings(ENV, rows[:2], {})] == [("w2",), ("w1",)]
 
 
 def test_an_answered_overlay_ping_outweighs_a_dropped_datagram() -> None:
     """The datagram ends at the machine behind the tunnel, whose INPUT chain may drop it; packets of pods are forwarded."""
-    members = {n.name: wires.Member(n, "10.44.1.0", 1500, 1450) for n in ENV.nodes}
+    members = {n.name: between_nodes.Member(n, "10.44.1.0", 1500, 1450) for n in ENV.nodes}
     test, there = (
-        matrix.Test("w1", "w2", "overlay", 8472),
-        {"w2": wires.Listening(tool="perl", up=frozenset({("udp", matrix.OVERLAY_PORT)}))},
+        node_pairs.Test("w1", "w2", "overlay", 8472),
+        {"w2": between_nodes.Listening(tool="perl", up=frozenset({("udp", node_pairs.OVERLAY_PORT)}))},
     )
     arrived: dict[str, frozenset[tuple[str, int]]] = {"w2": frozenset()}
-    for ping, state in (("1450", matrix.OPEN), ("no-answer", matrix.CLOSED), ("", matrix.CLOSED)):
-        sent = {"w1": wires.Tried({}, {("w2", "overlay"): ping} if ping else {})}
-        assert matrix.judge(test, members, there, sent, arrived).state == state
+    for ping, state in (("1450", node_pairs.OPEN), ("no-answer", node_pairs.CLOSED), ("", node_pairs.CLOSED)):
+        sent = {"w1": between_nodes.Tried({}, {("w2", "overlay"): ping} if ping else {})}
+        assert node_pairs.judge(test, members, there, sent, arrived).state == state
 
 
 # --- clocks
@@ -439,46 +443,48 @@ def test_exec_latency_is_part_of_the_clock_error(offset: float, latency: float, 
 
 def judge(
     state: str = "", arrived: bool = False, up: bool = True, held: bool = False, kind: str = "tcp"
-) -> matrix.Result:
-    members = {n.name: wires.Member(n, mtu=1500) for n in ENV.nodes}
-    test = wires.Test("w1", "w2", kind, 8472 if kind == "udp" else 10250)
-    there = wires.Listening(
+) -> node_pairs.Result:
+    members = {n.name: between_nodes.Member(n, mtu=1500) for n in ENV.nodes}
+    test = between_nodes.Test("w1", "w2", kind, 8472 if kind == "udp" else 10250)
+    there = between_nodes.Listening(
         "python3" if up or held else "",
         frozenset({(kind, test.port)}) if up else frozenset(),
         frozenset({(kind, test.port)}) if held else frozenset(),
     )
-    tried = wires.Tried({("w2", test.port): state} if state else {}, {("w2", "nic"): state} if kind == "mtu" else {})
+    tried = between_nodes.Tried(
+        {("w2", test.port): state} if state else {}, {("w2", "nic"): state} if kind == "mtu" else {}
+    )
     got = {"w2": frozenset({("w1", 8472)} if arrived else ())}
-    return matrix.judge(test, members, {"w2": there}, {"w1": tried}, got)
+    return node_pairs.judge(test, members, {"w2": there}, {"w1": tried}, got)
 
 
 @pytest.mark.parametrize(
     ("result", "state", "word"),
     [
-        (judge("open"), matrix.OPEN, ""),
-        (judge("dropped"), matrix.CLOSED, "dropped"),
-        (judge("refused", held=True, up=False), matrix.CLOSED, "rejected by a firewall"),
-        (judge("refused", up=False), matrix.UNTESTED, "no listener tool on w2"),
-        (judge("failed No route to host"), matrix.CLOSED, "No route to host"),
-        (judge(kind="udp", arrived=True), matrix.OPEN, ""),
-        (judge(kind="udp"), matrix.CLOSED, "did not arrive"),
-        (judge(kind="udp", up=False), matrix.UNTESTED, "no listener tool on w2"),
-        (judge("1500", kind="mtu"), matrix.OPEN, "1500"),
-        (judge("1400", kind="mtu"), matrix.CLOSED, "1400 of 1500"),
-        (judge("no-answer", kind="mtu"), matrix.UNTESTED, "ping is not answered"),
+        (judge("open"), node_pairs.OPEN, ""),
+        (judge("dropped"), node_pairs.CLOSED, "dropped"),
+        (judge("refused", held=True, up=False), node_pairs.CLOSED, "rejected by a firewall"),
+        (judge("refused", up=False), node_pairs.UNTESTED, "no listener tool on w2"),
+        (judge("failed No route to host"), node_pairs.CLOSED, "No route to host"),
+        (judge(kind="udp", arrived=True), node_pairs.OPEN, ""),
+        (judge(kind="udp"), node_pairs.CLOSED, "did not arrive"),
+        (judge(kind="udp", up=False), node_pairs.UNTESTED, "no listener tool on w2"),
+        (judge("1500", kind="mtu"), node_pairs.OPEN, "1500"),
+        (judge("1400", kind="mtu"), node_pairs.CLOSED, "1400 of 1500"),
+        (judge("no-answer", kind="mtu"), node_pairs.UNTESTED, "ping is not answered"),
     ],
 )
-def test_the_verdict_on_one_pair(result: matrix.Result, state: str, word: str) -> None:
+def test_the_verdict_on_one_pair(result: node_pairs.Result, state: str, word: str) -> None:
     assert result.state == state
     assert word in result.detail
 
 
-def test_the_matrix_names_the_missing_rule_and_fits_80_columns() -> None:
+def test_the_table_of_pairs_names_the_missing_rule_and_fits_80_columns() -> None:
     results = [
-        matrix.Result(a, b, "UDP 8472", matrix.CLOSED if b == "w2" else matrix.OPEN, "the datagrams did not arrive" if b == "w2" else "")
+        node_pairs.Result(a, b, "UDP 8472", node_pairs.CLOSED if b == "w2" else node_pairs.OPEN, "the datagrams did not arrive" if b == "w2" else "")
         for a in ("cp1", "w1", "w2") for b in ("cp1", "w1", "w2") if a != b
     ]  # fmt: skip
-    found = list(matrix.findings(ENV, results, {"w2": "ufw"}))
+    found = list(node_pairs.findings(ENV, results, {"w2": "ufw"}))
     assert [(f.code, f.nodes) for f in found] == [("KF-NET-UDP8472", ("w2",))]
     assert "the other way is open" in found[0].evidence
     assert "security group of w2, inbound UDP 8472" in found[0].remedy
@@ -492,12 +498,12 @@ def test_the_matrix_names_the_missing_rule_and_fits_80_columns() -> None:
 
 def test_every_pair_and_role_is_tested_and_many_nodes_are_sampled() -> None:
     members = {p.name: as_member(ENV, p) for p in patients()}
-    tests = matrix.tests(ENV, members)
+    tests = node_pairs.tests(ENV, members)
     assert {(t.source, t.target) for t in tests} == {(a.name, b.name) for a in ENV.nodes for b in ENV.nodes if a != b}
     assert ("w1", "cp1", 6443) in {(t.source, t.target, t.port) for t in tests}
     assert ("cp1", "w1", 10250) in {(t.source, t.target, t.port) for t in tests}
     many = environment(workers=199)
-    pairs = matrix.pairs(many.nodes)
+    pairs = node_pairs.pairs(many.nodes)
     assert len(pairs) < 200 * 12
     assert {(a.name, b.name) for a, b in pairs} >= {(n.name, "cp1") for n in many.workers} | {
         ("cp1", n.name) for n in many.workers
@@ -525,30 +531,37 @@ def test_real_packets(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     if not shutil.which(tool):
         pytest.skip(f"no {tool} here")
     folder = tmp_path / "listening"
-    monkeypatch.setattr(wires, "FOLDER", str(folder))
+    monkeypatch.setattr(between_nodes, "FOLDER", str(folder))
     tcp, udp, closed = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
-    a, b = (wires.Member(Node(name, "127.0.0.1", "127.0.0.1", False), tcp=(tcp,)) for name in ("a", "b"))
-    listening = wires.parse_listen(run(wires.listen_script(b, [udp], (tool,)), tmp_path))
+    a, b = (between_nodes.Member(Node(name, "127.0.0.1", "127.0.0.1", False), tcp=(tcp,)) for name in ("a", "b"))
+    listening = between_nodes.parse_listen(run(between_nodes.listen_script(b, [udp], (tool,)), tmp_path))
     assert (listening.tool, listening.refused) == (tool, "")
     assert listening.up == {("tcp", tcp), ("udp", udp)}
-    tests = [wires.Test("a", "b", "tcp", tcp), wires.Test("a", "b", "tcp", closed), wires.Test("a", "b", "udp", udp)]
-    tried = wires.parse_try(run(wires.try_script(a, tests, {"b": b}, "n0nce"), tmp_path))
+    tests = [
+        between_nodes.Test("a", "b", "tcp", tcp),
+        between_nodes.Test("a", "b", "tcp", closed),
+        between_nodes.Test("a", "b", "udp", udp),
+    ]
+    tried = between_nodes.parse_try(run(between_nodes.try_script(a, tests, {"b": b}, "n0nce"), tmp_path))
     assert tried.whole
     assert tried.tcp == {("b", tcp): "open", ("b", closed): "refused"}
-    again = wires.parse_listen(run(wires.listen_script(b, [udp], (tool,)), tmp_path))
+    again = between_nodes.parse_listen(run(between_nodes.listen_script(b, [udp], (tool,)), tmp_path))
     assert again.refused, "one doctor at a time"
-    assert wires.parse_gather(run(wires.gather_script(), tmp_path), "n0nce") == {("a", udp)}
+    assert between_nodes.parse_gather(run(between_nodes.gather_script(), tmp_path), "n0nce") == {("a", udp)}
     assert not folder.exists()
     with socket.socket() as s:
         assert s.connect_ex(("127.0.0.1", tcp)) != 0, "the listener has gone"
 
 
 def test_without_python_or_perl_nothing_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wires, "FOLDER", str(tmp_path / "f"))
-    listening = wires.parse_listen(
-        run(wires.listen_script(wires.Member(ENV.workers[0], tcp=(1,)), [8472], ("no-such-tool",)), tmp_path)
+    monkeypatch.setattr(between_nodes, "FOLDER", str(tmp_path / "f"))
+    listening = between_nodes.parse_listen(
+        run(
+            between_nodes.listen_script(between_nodes.Member(ENV.workers[0], tcp=(1,)), [8472], ("no-such-tool",)),
+            tmp_path,
+        )
     )
-    assert listening == wires.Listening()
+    assert listening == between_nodes.Listening()
     assert not (tmp_path / "f").exists()
 
 
@@ -602,9 +615,9 @@ def test_the_registrys_login_is_on_no_command_line() -> None:
 def test_garbled_answers_are_a_value_error_at_worst(text: str) -> None:
     with pytest.raises((ValueError, LookupError)):
         parse_probe(text, ASKED)
-    wires.parse_listen(text)
-    wires.parse_try(text)
-    wires.parse_gather(text, "n")
+    between_nodes.parse_listen(text)
+    between_nodes.parse_try(text)
+    between_nodes.parse_gather(text, "n")
 
 
 def test_findings_are_merged_worst_first() -> None:

@@ -21,7 +21,7 @@ from fabfile.phases import BOOTSTRAP, RESET, for_release
 from fabfile.steps import Action, Step, Stop
 from fabfile.text.forms import FormError, Hostname
 from fabfile.views.dated import Dated
-from fabfile.views.doctor import wires
+from fabfile.views.doctor import between_nodes
 from fabfile.views.doctor.chart import Chart, Patient
 from fabfile.views.doctor.cluster import cluster
 from fabfile.views.doctor.finding import guarded
@@ -147,20 +147,23 @@ def test_an_invalid_address_makes_no_member() -> None:
     node = ENV.nodes[1]
     for bad in (EVIL, "$(touch canary)", "10.44.1.0 touch"):
         with pytest.raises(FormError):
-            wires.Member(node, overlay=bad)
+            between_nodes.Member(node, overlay=bad)
     with pytest.raises(FormError):
-        wires.Member(node, mtu="1450; touch canary")  # type: ignore[arg-type]
+        between_nodes.Member(node, mtu="1450; touch canary")  # type: ignore[arg-type]
 
 
 def test_a_line_of_the_pair_tests_is_never_a_command(tmp_path: Path) -> None:
     """The script itself, in a real bash, with a line that came from elsewhere."""
-    source, peer = (wires.Member(n, overlay="10.44.1.0") for n in ENV.nodes[:2])
+    source, peer = (between_nodes.Member(n, overlay="10.44.1.0") for n in ENV.nodes[:2])
     object.__setattr__(
         peer, "overlay", f"{EVIL}\n$(touch {tmp_path}/canary)\n{tmp_path}/canary\ntouch {tmp_path}/canary"
     )
-    text = wires.try_script(
+    text = between_nodes.try_script(
         source,
-        [wires.Test(source.name, peer.name, "udp", 8472), wires.Test(source.name, peer.name, "overlay")],
+        [
+            between_nodes.Test(source.name, peer.name, "udp", 8472),
+            between_nodes.Test(source.name, peer.name, "overlay"),
+        ],
         {peer.name: peer},
         "nonce",
     )
@@ -183,10 +186,10 @@ def test_a_line_of_the_pair_tests_is_never_a_command(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_answers_of_the_pair_tests(said: str) -> None:
-    tried = wires.parse_try(said)
+    tried = between_nodes.parse_try(said)
     assert all(seen.isdigit() and len(seen) < 10 for seen in tried.mtu.values())
-    wires.parse_listen(f"@@ tool python3\nup tcp {'9' * 5000}\nbusy udp x\nready\n")
-    wires.parse_gather(f"got {'9' * 5000} nonce w1\ngot 1 nonce w1\x1b[2J\n@@ end", "nonce")
+    between_nodes.parse_listen(f"@@ tool python3\nup tcp {'9' * 5000}\nbusy udp x\nready\n")
+    between_nodes.parse_gather(f"got {'9' * 5000} nonce w1\ngot 1 nonce w1\x1b[2J\n@@ end", "nonce")
 
 
 def test_remedies_quote_the_names_that_a_node_reported() -> None:

@@ -19,7 +19,7 @@ from fabfile.phases import BOOTSTRAP, RESET, managed_files
 from fabfile.steps import Step, Stop, Wait
 from fabfile.views import calendar as expiry
 from fabfile.views import evidence
-from fabfile.views.doctor import clocks, probe, wires
+from fabfile.views.doctor import between_nodes, clocks, probe
 from fabfile.views.plan import Planned, plan
 from making import control_plane, environment, fresh, links, member
 
@@ -102,9 +102,9 @@ def reading(env: Environment) -> dict[str, str]:
     """The scripts that only read, by name."""
     files = managed_files(env)
     first, second = (
-        wires.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes)
+        between_nodes.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes)
     )
-    tests = [wires.Test("cp1", "w1", kind, 10250) for kind in ("tcp", "udp", "overlay", "mtu")]
+    tests = [between_nodes.Test("cp1", "w1", kind, 10250) for kind in ("tcp", "udp", "overlay", "mtu")]
     return {
         "observe-control-plane": observe_script(control_plane=True, files=files),
         "observe-worker": observe_script(control_plane=False, files=files, settle=True),
@@ -112,9 +112,9 @@ def reading(env: Environment) -> dict[str, str]:
         "evidence": evidence.script(env.control_plane),
         "doctor": probe.probe_script(env, env.control_plane, probe.questions(env, "debian", "bookworm")),
         "doctor-clock": clocks.SCRIPT,
-        "doctor-listen": wires.listen_script(first, [8472]),
-        "doctor-try": wires.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
-        "doctor-gather": wires.gather_script(),
+        "doctor-listen": between_nodes.listen_script(first, [8472]),
+        "doctor-try": between_nodes.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
+        "doctor-gather": between_nodes.gather_script(),
     }
 
 

@@ -1,4 +1,4 @@
-"""The doctor's rounds: observe, ask, test the wires between nodes; then the pure checks. Reads only.
+"""The doctor's rounds: observe, ask, test the ports and the MTU between nodes; then the pure checks. Reads only.
 
 Every round runs on all nodes at the same time, and a node that does not answer is a finding, never the end of it.
 """
@@ -24,7 +24,7 @@ from ...tables import ports
 from ...text import forms
 from ...text.forms import FormError
 from ...text.masking import mask, masked_tail
-from . import clocks, matrix, wires
+from . import between_nodes, clocks, node_pairs
 from .chart import Chart, Patient
 from .cluster import cluster
 from .finding import ERROR, Finding, guarded, merged
@@ -43,7 +43,7 @@ class Report:
 
     environment: Environment
     findings: tuple[Finding, ...]
-    results: tuple[matrix.Result, ...] = ()
+    results: tuple[node_pairs.Result, ...] = ()
     seconds: float = 0.0
     nodes: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class Doctor:
     environment: Environment
     group: NodeGroup
     told: Callable[[str], None] = lambda text: None
-    tools: Sequence[str] = wires.TOOLS
+    tools: Sequence[str] = between_nodes.TOOLS
     asked: dict[str, Questions] = field(default_factory=dict)
 
     def examine(
@@ -87,11 +87,11 @@ class Doctor:
         """Everything, on these nodes. `began` is when the observing began, on the monotonic clock."""
         started = began or time.monotonic()
         chart = self._chart(nodes, observed)
-        results: tuple[matrix.Result, ...] = ()
+        results: tuple[node_pairs.Result, ...] = ()
         if network and chart.patients:
             self.told("testing ports and path MTU between the nodes")
-            results = tuple(self._wires(chart))
-        found = [*self._checks(chart), *matrix.findings(self.environment, results, _firewalls(chart))]
+            results = tuple(self._between_nodes(chart))
+        found = [*self._checks(chart), *node_pairs.findings(self.environment, results, _firewalls(chart))]
         order = [node.name for node in nodes]
         return Report(self.environment, tuple(merged(found, order)), results, time.monotonic() - started, tuple(order))
 
@@ -135,20 +135,20 @@ class Doctor:
         except Exception as error:  # whatever it is, it came of what this node said
             return f"exit code {code}: {forms.text(masked_tail((text.strip().splitlines() or [str(error)])[-1], 100))}"
 
-    def _wires(self, chart: Chart) -> list[matrix.Result]:
+    def _between_nodes(self, chart: Chart) -> list[node_pairs.Result]:
         members = {p.name: member(self.environment, p) for p in chart.patients}
         nodes = [p.node for p in chart.patients]
-        todo = matrix.tests(self.environment, members)
+        todo = node_pairs.tests(self.environment, members)
         nonce = f"kubefab-{secrets.token_hex(6)}"
         udp = sorted({rule.first for rule in ports.required(self.environment) if rule.protocol == ports.UDP})
         try:
             started = self.group.each(
-                nodes, lambda node: self._root(node, wires.listen_script(members[node.name], udp, self.tools))
+                nodes, lambda node: self._root(node, between_nodes.listen_script(members[node.name], udp, self.tools))
             )
             listening = {
-                name: wires.parse_listen(seen)
+                name: between_nodes.parse_listen(seen)
                 if isinstance(seen, str)
-                else wires.Listening(refused=f"{name} did not answer ({seen.message})")
+                else between_nodes.Listening(refused=f"{name} did not answer ({seen.message})")
                 for name, seen in started.items()
             }
             with ThreadPoolExecutor(1) as pool:
@@ -157,25 +157,25 @@ class Doctor:
                     nodes,
                     lambda node: self._root(
                         node,
-                        wires.try_script(
+                        between_nodes.try_script(
                             members[node.name], [t for t in todo if t.source == node.name], members, nonce
                         ),
                     ),
                 )
                 seen_outside = outside.result()
         finally:
-            gathered = self.group.each(nodes, lambda node: self._root(node, wires.gather_script()))
-        tried = {name: wires.parse_try(text) for name, text in sent.items() if isinstance(text, str)}
+            gathered = self.group.each(nodes, lambda node: self._root(node, between_nodes.gather_script()))
+        tried = {name: between_nodes.parse_try(text) for name, text in sent.items() if isinstance(text, str)}
         arrived = {
             name: got
             for name, text in gathered.items()
-            if isinstance(text, str) and (got := wires.parse_gather(text, nonce)) is not None
+            if isinstance(text, str) and (got := between_nodes.parse_gather(text, nonce)) is not None
         }
-        results = [matrix.judge(test, members, listening, tried, arrived) for test in todo]
+        results = [node_pairs.judge(test, members, listening, tried, arrived) for test in todo]
         return results + [_judge_outside(node, port, seen, listening) for (node, port), seen in seen_outside.items()]
 
     def _root(self, node: Node, text: str) -> str:
-        _, output = self.group.of(node).root(text, wires.TIMEOUT)
+        _, output = self.group.of(node).root(text, between_nodes.TIMEOUT)
         return output.decode("utf-8", "replace")
 
     def _outside(self, nodes: Sequence[Node]) -> dict[tuple[str, int], str]:
@@ -196,7 +196,7 @@ class Doctor:
             return {(node.name, port): what for (node, port), what in zip(wanted, seen, strict=True)}
 
 
-def member(environment: Environment, patient: Patient) -> wires.Member:
+def member(environment: Environment, patient: Patient) -> between_nodes.Member:
     """How the pair tests see a node."""
     node, links = patient.node, patient.facts.links
     vxlan = links.get("flannel.1")
@@ -214,7 +214,7 @@ def member(environment: Environment, patient: Patient) -> wires.Member:
             and not (node.control_plane and rule.target == ports.WORKERS)
         }
     )
-    return wires.Member(
+    return between_nodes.Member(
         node,
         overlay=overlay,
         mtu=carrier.mtu if carrier and carrier.mtu else 1500,
@@ -266,18 +266,24 @@ def _knock(host: str, port: int) -> str:
     return "open"
 
 
-def _judge_outside(name_port: str, port: int, seen: str, listening: Mapping[str, wires.Listening]) -> matrix.Result:
-    there = listening.get(name_port, wires.Listening())
+def _judge_outside(
+    name_port: str, port: int, seen: str, listening: Mapping[str, between_nodes.Listening]
+) -> node_pairs.Result:
+    there = listening.get(name_port, between_nodes.Listening())
     if seen == "open":
-        return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.OPEN)
+        return node_pairs.Result(node_pairs.YOU, name_port, f"TCP {port}", node_pairs.OPEN)
     if seen == "refused" and not there.offers("tcp", port):
-        return matrix.Result(
-            matrix.YOU, name_port, f"TCP {port}", matrix.UNTESTED, there.refused or f"no listener tool on {name_port}"
+        return node_pairs.Result(
+            node_pairs.YOU,
+            name_port,
+            f"TCP {port}",
+            node_pairs.UNTESTED,
+            there.refused or f"no listener tool on {name_port}",
         )
     detail = {"dropped": "no answer: dropped on the way", "refused": "refused, although something listens there"}.get(
         seen, seen
     )
-    return matrix.Result(matrix.YOU, name_port, f"TCP {port}", matrix.CLOSED, detail)
+    return node_pairs.Result(node_pairs.YOU, name_port, f"TCP {port}", node_pairs.CLOSED, detail)
 
 
 def _firewalls(chart: Chart) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The doctor's report for people: findings worst first, the matrix where a wire is cut, one line when all is well."""
+"""The doctor's report for people: findings worst first, the table of node pairs where one is blocked, one line when all is well."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...text.masking import mask
 from ...text.screen import verdict
 from .examine import Report
 from .finding import ERROR, NOTE, WARNING
-from .matrix import CLOSED, OPEN, UNTESTED, YOU, grid
+from .node_pairs import CLOSED, OPEN, UNTESTED, YOU, grid
 
 _MARKS = {ERROR: ("✗", "bold red"), WARNING: ("!", "yellow"), NOTE: ("·", "dim")}
 WORDS = 8  # nodes; above, the table shows one letter a cell
@@ -72,12 +72,12 @@ def _closing(console: Console, report: Report) -> None:
     counts = {severity: sum(f.severity == severity for f in report.findings) for severity in (ERROR, WARNING, NOTE)}
     states = {state: sum(r.state == state for r in report.results) for state in (OPEN, CLOSED, UNTESTED)}
     nodes = f"{len(report.nodes)} node{'s' * (len(report.nodes) != 1)}"
-    wires = ""
+    pairs = ""
     if report.results:
-        wires = f", {states[OPEN]} of {len(report.results)} tests between them open"
+        pairs = f", {states[OPEN]} of {len(report.results)} tests between them open"
     told = [f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
     what = ", ".join(told) or "nothing wrong"
     console.print(
-        verdict(report.healthy, f"{report.environment.name}: {what} on {nodes}{wires} ({report.seconds:.1f} s)"),
+        verdict(report.healthy, f"{report.environment.name}: {what} on {nodes}{pairs} ({report.seconds:.1f} s)"),
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-# Third round of the tests between nodes: what arrived; then the listeners end. Read by wires.parse_gather.
+# Third round of the tests between nodes: what arrived; then the listeners end. Read by between_nodes.parse_gather.
 # shellcheck shell=bash disable=SC2154
 
 cat "$folder/log" 2>/dev/null

@@ -1,5 +1,5 @@
-# First round of the tests between nodes: listeners on this node's ports; read by wires.parse_listen.
-# Variables come from wires.listen_script: `listeners` are words like tcp:10250 and udp:38472:10.44.1.0, `life` is in seconds.
+# First round of the tests between nodes: listeners on this node's ports; read by between_nodes.parse_listen.
+# Variables come from between_nodes.listen_script: `listeners` are words like tcp:10250 and udp:38472:10.44.1.0, `life` is in seconds.
 # shellcheck shell=bash disable=SC2154
 
 umask 077

@@ -1,5 +1,5 @@
-# Second round of the tests between nodes: packets to every peer; read by wires.parse_try.
-# `tests` comes from wires.try_script, a test a line.
+# Second round of the tests between nodes: packets to every peer; read by between_nodes.parse_try.
+# `tests` comes from between_nodes.try_script, a test a line.
 # shellcheck shell=bash disable=SC2154
 
 tcp() { # label, address, port

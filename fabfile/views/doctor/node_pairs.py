@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ...inventory import Environment, Node
 from ...tables import ports
 from ...text.cleaning import listed
+from .between_nodes import OVERLAY_PORT, Listening, Member, Test, Tried
 from .finding import ERROR, NOTE, WARNING, Finding
-from .wires import OVERLAY_PORT, Listening, Member, Test, Tried
 
 ALL_PAIRS = 20  # nodes; above, every node is tested in both directions with some peers
 OPEN, CLOSED, UNTESTED = "open", "closed", "not tested"
