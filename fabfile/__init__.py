@@ -15,9 +15,10 @@ if _PROJECT not in sys.path:
 # Invoke keeps Python from writing bytecode, so that each command would compile all that it imports again.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
-from .cli import completion  # noqa: E402
+if "--complete" in sys.argv:
+    from .cli.completion import answer
 
-completion.answer(sys.argv)
+    answer(sys.argv)
 
 from .cli.phases import TASKS  # noqa: E402
 

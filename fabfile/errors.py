@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from .text.masking import mask
-
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -17,6 +15,8 @@ class KubefabError(Exception):
     exit_code = EXIT_FAILED
 
     def __init__(self, message: str, remedy: str = "", output: str = "") -> None:
+        from .text.masking import mask  # here: its patterns are compiled at import, and `inv -l` prints no error
+
         super().__init__(mask(message))
         self.message, self.remedy, self.output = mask(message), mask(remedy), mask(output)
 

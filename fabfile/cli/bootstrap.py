@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import Options, agreed, command, described, exit_with
+from .common import Options, command, described, exit_with
 
 
 @command(
@@ -36,6 +36,7 @@ def bootstrap(
     from ..phases import BOOTSTRAP
     from ..text.screen import verdict
     from ..views.history import chosen_nodes, phases_from
+    from .confirm import agreed
     from .info import print_card
     from .kubeconfig import merge_into
     from .session import opened

@@ -1,4 +1,4 @@
-"""What the commands of `inv` and `fab` share: their options, errors on the screen, exit codes, confirmation.
+"""What the commands of `inv` and `fab` share: their options, errors on the screen, exit codes.
 
 The table of contents (`inv -l`, completion, `--help`) imports the module of every command.  So a command's module imports at its
 top only what is cheap, such as this one, and its function imports first what it works with: rich, SSH, phases, views.
@@ -6,11 +6,11 @@ top only what is cheap, such as this one, and its function imports first what it
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Argument, Context, Exit, Task, task
 
-from ..errors import EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, KubefabError, UsageError
+from ..errors import EXIT_FAILED, EXIT_INTERRUPTED, KubefabError, UsageError
 
 if TYPE_CHECKING:
-    from ..inventory import Environment, Node
+    from ..inventory import Environment
 
 for _stream in (sys.stdout, sys.stderr):
     if isinstance(
@@ -83,8 +83,7 @@ def command(
 
     The task has the function's own parameters as options, and the `shared` ones, which it gets as one `Options`.  `help` is
     for its own; `optional` names those whose value may be left out, `positional` those that are typed without their name
-    (see invoke.task).  Errors end it as text with the next
-    action and the right exit code, never as a traceback.
+    (see invoke.task).  Errors end it as text with the next action and the right exit code, never as a traceback.
     """
     if stray := set(shared) - _SHARED:
         raise TypeError(f"not shared options: {', '.join(sorted(stray))}")
@@ -121,14 +120,13 @@ _CONTEXT = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 def _parameters(function: Callable[..., None], shared: Sequence[str]) -> list[inspect.Parameter]:
     """A command's options in order: its function's own, and the shared ones in the places of `_FIRST`, `_MIDDLE` and `_LAST`."""
-
-    def chosen(options: Mapping[str, Any]) -> list[inspect.Parameter]:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return [inspect.Parameter(name, kind, default=value) for name, value in options.items() if name in shared]
-
-    own = list(inspect.signature(function).parameters.values())
-    place = [parameter.name for parameter in own].index("options")
-    return [*chosen(_FIRST), *own[:place], *chosen(_MIDDLE), *own[place + 1 :], *chosen(_LAST)]
+    code, defaults = function.__code__, function.__kwdefaults__ or {}
+    own = code.co_varnames[: code.co_kwonlyargcount]
+    place = own.index("options")
+    first, middle, last = ([name for name in options if name in shared] for options in (_FIRST, _MIDDLE, _LAST))
+    every = dict.fromkeys(own, inspect.Parameter.empty) | {**_FIRST, **_MIDDLE, **_LAST, **defaults}
+    names = [*first, *own[:place], *middle, *own[place + 1 :], *last]
+    return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=every[name]) for name in names]
 
 
 def _own(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +175,20 @@ def _printed(error: KubefabError) -> Exit:
     return Exit(code=error.exit_code)
 
 
-class _Number(Argument):
+# Invoke makes deep copies of all tasks and of all their options before it reads the command line: a third of what `inv -l` costs.
+
+
+class _Option(Argument):
+    """An option whose deep copy shares what never changes."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Option:
+        made = copy.copy(self)
+        made._value = copy.copy(self._value)  # the list of an option that may be given several times
+        memo[id(self)] = made  # the same one stands in several tables of its context
+        return made
+
+
+class _Number(_Option):
     """A number's option: Invoke itself answers `--workers x` with a traceback."""
 
     def set_value(self, value: Any, cast: bool = True) -> None:
@@ -187,11 +198,17 @@ class _Number(Argument):
 
 
 class _Task(Task[Any]):
+    """A task of such options, whose deep copy shares what never changes."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Task:
+        made = copy.copy(self)
+        made.help = dict(self.help)  # get_arguments takes texts out
+        return made
+
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         arguments = super().get_arguments(ignore_unknown_help)
         for argument in arguments:
-            if argument.kind is int:
-                argument.__class__ = _Number
+            argument.__class__ = _Number if argument.kind is int else _Option
             if "hosts-file" in argument.names:
                 argument.names = ("hosts-file",)  # without -h, which is help
         return arguments
@@ -226,101 +243,6 @@ def described(options: Options) -> Environment:
 
     return inventory.with_release(
         inventory.load(options.env or None, hosts_file=options.hosts_file), options.kubernetes
-    )
-
-
-def warn(environment: Environment) -> None:
-    """Print what the operator must know of this environment, to standard error: about release 1.5, about its inventory's files."""
-    from ..legacy.commands import warning
-    from ..text.screen import Screen
-
-    for text in filter(None, (warning(environment), *environment.remarks)):
-        Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
-
-
-def warn_of_unlisted(environment: Environment) -> None:
-    """Print which images the file of digests does not pin, to standard error."""
-    from pathlib import Path
-
-    from ..recipes.kubeadm import recipe_for
-    from ..text.screen import Screen
-
-    settings = environment.settings
-    if not settings.image_digests:
-        return
-    name = Path(settings.image_digests).name
-    if settings.release.runtime == "docker":
-        text = f"{name} does not concern 1.5: its Docker knows images by tag only"
-    elif not settings.image_digests_strict and (unlisted := recipe_for(environment).unlisted()):
-        text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
-    else:
-        return
-    Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
-
-
-_YES = re.compile(r"y|yes|true|1|on|ok", re.I)
-
-
-def agreed(environment: Environment, yes: str | bool) -> bool:
-    """Whether `--yes` says this environment's name; True is the option without a value. Raises UsageError for anything else.
-
-    The name of another environment stops every command, also a rehearsal's: the two names that were given contradict each other.
-    """
-    from .. import inventory
-
-    if not yes:
-        return False
-    name = environment.name
-    if yes == name:
-        return True
-    if yes is True or _YES.fullmatch(yes):
-        said = "--yes" if yes is True else f"--yes {yes}"
-        raise UsageError(f"{said}: the environment's name is what confirms; nothing was touched", f"--yes {name}")
-    known = inventory.names(environment.hosts_file or "")
-    what = f"--yes {yes} is not this environment's name; nothing was touched: the environment chosen is {name} ({_chosen()})"
-    raise UsageError(what, f"--yes {name}" + (f"; or --env {yes} --yes {yes}" if yes in known else ""))
-
-
-def _chosen() -> str:
-    """How the environment was chosen, as far as the command line and the variables show."""
-    if any(word == "--env" or word.startswith(("--env=", "-e")) for word in sys.argv[1:]):
-        return "by --env"
-    return f"by KUBEFAB_ENV={os.environ['KUBEFAB_ENV']}" if os.environ.get("KUBEFAB_ENV") else "the default"
-
-
-def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
-    """Ask for the environment's name before nodes are reset. Raises KubefabError for another answer, Interrupted for Ctrl-C."""
-    name, count = environment.name, len(nodes)
-    source = f" ({environment.origin})" if environment.origin else ""  # another file's `staging` may be meant
-    print(
-        f"reset {'all ' * (count > 1 and count == len(environment.nodes))}{count} node{'s' * (count != 1)} of {name}{source}: {with_addresses(nodes)}"
-    )
-    if environment.control_plane in nodes:
-        print("Everything in that cluster is lost, its metrics too.")
-    else:
-        print(
-            f"Pods go to other nodes where they can; what is only on {'this node' if count == 1 else 'these nodes'} is lost."
-        )
-    if environment.settings.release.runtime == "docker":  # the manual's own list (X1) takes whatever Docker holds
-        print(f"So is every Docker container and image on {'it' if count == 1 else 'them'}, whosever it is.")
-    try:
-        typed = input(f"Type {name} to go on: ").strip()
-    except EOFError:  # Ctrl-D
-        typed = ""
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "stopped at the question; nothing was touched", f"run it again and type {name}, or --yes {name}"
-        ) from None
-    if typed != name:
-        raise KubefabError("not confirmed; nothing was touched", f"run it again and type {name}, or --yes {name}")
-
-
-def with_addresses(nodes: Sequence[Node]) -> str:
-    """Nodes with the addresses that the inventory has for them."""
-    from ..text.cleaning import listed
-
-    return listed(
-        [f"{node.name} ({node.host}{f', {node.address}' * (node.address != node.host)})" for node in nodes], 12
     )
 
 

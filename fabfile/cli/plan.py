@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ..errors import EXIT_USAGE, KubefabError, UsageError
-from .common import Options, command, described, exit_unless, exit_with, warn, warn_of_unlisted
+from .common import Options, command, described, exit_unless, exit_with
 
 
 @command(
@@ -37,6 +37,7 @@ def plan(
     from ..phases import BOOTSTRAP, EVERY, REGISTRY
     from ..text.screen import Screen
     from ..views import plan as planning
+    from .notices import warn, warn_of_unlisted
     from .progress import print_error
 
     console = Screen()

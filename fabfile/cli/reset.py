@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from .common import Options, agreed, command, confirm, described, exit_with, targets
+from .common import Options, command, described, exit_with, targets
 
 if TYPE_CHECKING:
     from ..context import Choices
@@ -66,6 +66,7 @@ def take_off(
     from dataclasses import replace
 
     from ..phases import RESET
+    from .confirm import agreed, confirm
     from .session import opened
 
     environment = described(options)

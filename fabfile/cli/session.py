@@ -36,7 +36,8 @@ from ..run.result import RunResult
 from ..run.retry import Clock, RealClock
 from ..text.masking import Secret, mask
 from ..text.screen import Screen, verdict
-from .common import Options, described, warn, warn_of_unlisted
+from .common import Options, described
+from .notices import warn, warn_of_unlisted
 from .progress import Progress, print_failures, seconds
 
 FILES = 16384  # open files that are enough for thousands of nodes

@@ -274,7 +274,7 @@ def test_hints_of_phases_name_commands_that_exist() -> None:
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, answer: object, count: int) -> None:
-    from fabfile.cli.common import confirm
+    from fabfile.cli.confirm import confirm
     from making import environment
 
     def typed(text: str) -> str:
@@ -306,7 +306,7 @@ def test_the_question_counts_and_names_the_nodes_with_their_addresses(
 def test_the_question_names_the_file_of_nodes_that_are_not_the_projects_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fabfile.cli.common import confirm
+    from fabfile.cli.confirm import confirm
     from making import environment
 
     monkeypatch.setattr("builtins.input", lambda text: "test")

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from fabfile.cli.common import confirm, release
+from fabfile.cli.common import release
+from fabfile.cli.confirm import confirm
 from fabfile.context import Choices, Context
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, load, with_release

@@ -1,0 +1,31 @@
+"""What is printed beside a command's output, on standard error, before it works on an environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..inventory import Environment
+from ..legacy.commands import warning
+from ..recipes.kubeadm import recipe_for
+from ..text.screen import Screen
+
+
+def warn(environment: Environment) -> None:
+    """Print what the operator must know of this environment, to standard error: about release 1.5, about its inventory's files."""
+    for text in filter(None, (warning(environment), *environment.remarks)):
+        Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
+
+
+def warn_of_unlisted(environment: Environment) -> None:
+    """Print which images the file of digests does not pin, to standard error."""
+    settings = environment.settings
+    if not settings.image_digests:
+        return
+    name = Path(settings.image_digests).name
+    if settings.release.runtime == "docker":
+        text = f"{name} does not concern 1.5: its Docker knows images by tag only"
+    elif not settings.image_digests_strict and (unlisted := recipe_for(environment).unlisted()):
+        text = f"{name} has no digest for {', '.join(unlisted)}: not checked"
+    else:
+        return
+    Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
