@@ -183,6 +183,15 @@ def test_every_file_and_every_test_that_a_page_names_exists(name: str) -> None:
                 assert there or word in EXAMPLES, f"{name} names {word}"
 
 
+def test_the_map_names_modules_that_are_in_their_folder() -> None:
+    rows = re.findall(r"^\| `(fabfile/\w+/)` \| (.*?) \|", text_of("ARCHITECTURE.md"), flags=re.M)
+    assert len(rows) >= 10
+    for folder, what in rows:
+        for module in re.findall(r"`([a-z_]+)`", what):
+            there = [(PROJECT / folder / module).with_suffix(suffix) for suffix in (".py", "")]
+            assert any(path.exists() for path in there), f"{folder} has no {module}"
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_setting_that_a_page_names_exists(name: str) -> None:
     environments = "AWS|DATACENTER|STAGING|LAB|REHEARSAL|<ENV>"
