@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .model import GROUPS, Environment, Node
 from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
 DEFAULT_ENVIRONMENT = "rehearsal"
+_FORM = "write {key}=<address> [private=<address>] [name=…] [user=…] [port=…] [key=…] [jump=…] [instance=…]"
 _NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
 
 
@@ -166,51 +167,25 @@ def _mistakes(path: Path) -> list[images.Mistake]:
 def _node(
     default: str, control_plane: bool, key: str, value: Value, settings: Settings, problems: list[Problem]
 ) -> Node | None:
-    words = value.text.split()
-    mark = len(problems)
-    form = f"write {key}=<address> [private=<address>] [name=…] [user=…] [port=…] [key=…] [jump=…] [instance=…]"
-    options: dict[str, str] = {}
-    for word in words[1:]:
-        option, equals, text = word.partition("=")
-        if not equals or option not in _NODE_WORDS:
-            near = difflib.get_close_matches(option, _NODE_WORDS, n=1)
-            problems.append(
-                Problem(
-                    value.where, f"{key}: {word!r} is not understood", f"did you mean {near[0]}=…?" if near else form
-                )
-            )
-        else:
-            options[option] = text
-    host = words[0] if words else ""
-    address = options.get("private", host)
-    for text in dict.fromkeys((host, address)):
-        if not _is_address(text):
-            problems.append(Problem(value.where, f"{key}: {text!r} is not an IP address", form))
-        elif why := _no_machine(text):
-            problems.append(Problem(value.where, f"{key}: {text} is {why}", "write the address of a single machine"))
-    name = options.get("name", default)
-    if not Hostname.fits(name) or name in GROUPS:
-        remedy = "lower-case letters, digits, - and ., at most 63 characters, and not a group's name"
-        problems.append(Problem(value.where, f"{key}: name {name!r} cannot be used", remedy))
-    for option, parse in (("port", port), ("jump", bastion), ("user", login_name), ("instance", plain_word)):
-        try:
-            if option in options:
-                parse(options[option])
-        except ValueError as error:
-            problems.append(Problem(value.where, f"{key}: {option} {error}", form))
-    ssh_key = settings.ssh_key
-    if "key" in options:
-        ssh_key = str(value.folder / expanded(options["key"]))
-        if not Path(ssh_key).is_file():
-            problems.append(
-                Problem(value.where, f"{key}: no file {ssh_key}", "name the private key for logging in there")
-            )
-    if len(problems) > mark:
+    """The node that a line describes; None if something is wrong with it, which goes into `problems`."""
+    host, *words = value.text.split() or [""]
+    parts = [word.partition("=") for word in words]
+    options = {option: text for option, equals, text in parts if equals and option in _NODE_WORDS}
+    addresses = (host, options.get("private", host))
+    ssh_key = str(value.folder / expanded(options["key"])) if "key" in options else settings.ssh_key
+    wrong = [
+        Problem(value.where, f"{key}: {what}", remedy or _FORM.format(key=key))
+        for what, remedy in (*_wrong_words(words), *_wrong_addresses(addresses), *_wrong_values(options, default))
+    ]
+    if "key" in options and not Path(ssh_key).is_file():
+        wrong.append(Problem(value.where, f"{key}: no file {ssh_key}", "name the private key for logging in there"))
+    problems.extend(wrong)
+    if wrong:
         return None
     return Node(
-        name=name,
-        host=host,
-        address=address,
+        name=options.get("name", default),
+        host=addresses[0],
+        address=addresses[1],
         control_plane=control_plane,
         user=options.get("user", settings.ssh_user),
         port=port(options["port"]) if "port" in options else settings.ssh_port,
@@ -218,6 +193,38 @@ def _node(
         jump=options.get("jump", settings.ssh_jump),
         instance=options.get("instance", ""),
     )
+
+
+# Each yields what is wrong in a node's line, and a remedy; "" for the line's form.
+
+
+def _wrong_words(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for word in words:
+        option, equals, _ = word.partition("=")
+        if not equals or option not in _NODE_WORDS:
+            near = difflib.get_close_matches(option, _NODE_WORDS, n=1)
+            yield f"{word!r} is not understood", f"did you mean {near[0]}=…?" if near else ""
+
+
+def _wrong_addresses(addresses: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for text in dict.fromkeys(addresses):
+        if not _is_address(text):
+            yield f"{text!r} is not an IP address", ""
+        elif why := _no_machine(text):
+            yield f"{text} is {why}", "write the address of a single machine"
+
+
+def _wrong_values(options: Mapping[str, str], default: str) -> Iterator[tuple[str, str]]:
+    name = options.get("name", default)
+    if not Hostname.fits(name) or name in GROUPS:
+        remedy = "lower-case letters, digits, - and ., at most 63 characters, and not a group's name"
+        yield f"name {name!r} cannot be used", remedy
+    for option, parse in (("port", port), ("jump", bastion), ("user", login_name), ("instance", plain_word)):
+        try:
+            if option in options:
+                parse(options[option])
+        except ValueError as error:
+            yield f"{option} {error}", ""
 
 
 def _is_address(text: str) -> bool:

@@ -140,6 +140,7 @@ BAD_LINES = [
     ("A_WORKER_2=example.com", "'example.com' is not an IP address"),
     ('A_WORKER_2="192.0.2.9 private=10.2"', "'10.2' is not an IP address"),
     ('A_WORKER_2="192.0.2.9 prot=22"', "did you mean port=…?"),
+    ('A_WORKER_2="192.0.2.9 port"', "the inventory has 1 problem"),
     ('A_WORKER_2="192.0.2.9 port=0"', "port '0' is not a port"),
     ('A_WORKER_2="192.0.2.9 port=ssh"', "port 'ssh' is not a port"),
     ('A_WORKER_2="192.0.2.9 jump=me@host:ssh"', "'me@host:ssh' is not a bastion"),
