@@ -11,6 +11,7 @@ from ..bash import Call
 from ..cluster import Member, Token, builtin
 from ..host import Host, Link, Pod
 from ..machine import Halted, Machine
+from ..values import split_options
 from . import legacy, program, unmodelled
 from .pki import COMPONENTS, ca_hash, certificate, kubeconfig, write_control_plane
 
@@ -25,7 +26,7 @@ _RESET_NOTE = (
 
 @program("kubeadm")
 def kubeadm(machine: Machine, call: Call) -> int:
-    words, options = _options(call.argv[1:])
+    words, options = split_options(call.argv[1:], _VALUED)
     if legacy.has_kubeadm_of_2017(machine):
         return legacy.kubeadm(machine, call, words, options)
     match words:
@@ -74,21 +75,7 @@ def kubeadm(machine: Machine, call: Call) -> int:
     raise unmodelled(call)
 
 
-def _options(words: list[str]) -> tuple[list[str], dict[str, str]]:
-    rest: list[str] = []
-    options: dict[str, str] = {}
-    given = iter(words)
-    for word in given:
-        if word.startswith("--") and "=" in word:
-            name, _, value = word.partition("=")
-            options[name] = value
-        elif word in ("--config", "--cri-socket", "--kubernetes-version", "-o", "--ttl", "--token"):
-            options[word] = next(given)
-        elif word.startswith("-"):
-            options[word] = ""
-        else:
-            rest.append(word)
-    return rest, options
+_VALUED = ("--config", "--cri-socket", "--kubernetes-version", "-o", "--ttl", "--token")
 
 
 def _documents(machine: Machine, options: dict[str, str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..bash import Call
 from ..cluster import Influx, Member, asks_for_login, key_of
 from ..host import Host, Pod
 from ..machine import Machine
+from ..values import split_options
 from . import legacy, program, unmodelled
 
 _VALUED = {
@@ -69,19 +70,7 @@ def _split(words: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
     if "--" in words:
         at = words.index("--")
         words, tail = words[:at], words[at + 1 :]
-    rest: list[str] = []
-    options: dict[str, str] = {}
-    given = iter(words)
-    for word in given:
-        if word.startswith("--") and "=" in word:
-            name, _, value = word.partition("=")
-            options[name] = value
-        elif word in _VALUED:
-            options[word] = next(given)
-        elif word.startswith("-") and len(word) > 1:
-            options[word] = ""
-        else:
-            rest.append(word)
+    rest, options = split_options(words, _VALUED)
     for short, long in (("-n", "--namespace"), ("-l", "--selector"), ("-o", "--output"), ("-f", "--filename")):
         if long in options:
             options[short] = options[long]

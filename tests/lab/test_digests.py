@@ -96,9 +96,9 @@ def test_a_repushed_image_is_refused_and_the_right_ones_are_used(lab: Lab, lock:
                 == ""
             )
             assert lab.sh(name, "crictl ps -aq; crictl pods -q") == ""
-        assert "kube-scheduler" not in lab.sh("cp1", "ctr -n k8s.io images ls -q"), "it is taken off the node"
+        assert "kube-scheduler" not in lab.sh("cp1", "ctr -n k8s.io images ls -q"), "it is removed from the node"
         alone = lab.run("fab", "-H", "master", "init", "--env", "lab", expect=1, **variables)
-        assert "the registry serves" in alone.output, "kubeadm by itself does not get past it"
+        assert "the registry serves" in alone.output, "kubeadm alone does not pass the check"
     lab.bootstrap(**variables)
     assert lab.ready() == dict.fromkeys(lab.names, True)
     running = set(

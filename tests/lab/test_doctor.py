@@ -473,7 +473,7 @@ def test_a_path_with_a_smaller_mtu_than_its_interfaces(healthy: Lab) -> None:
 def test_a_healthy_cluster_has_no_errors_and_every_pair_is_open(healthy: Lab) -> None:
     report = examine(healthy, expect=0)
     assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}, (
-        "what containers have and machines have not"
+        "only containers have these, machines do not"
     )
     assert {f["severity"] for f in report["findings"]} <= {NOTE}
     assert {r["state"] for r in report["pairs"]} == {"open"}
@@ -585,7 +585,7 @@ def test_verify_names_the_unreachable_node(healthy: Lab) -> None:
     checks = {c["check"]: c for c in report["checks"]}
     assert "all of them concern w1" in checks["pod to pod"]["likely"]
     assert checks["cleaned up"]["state"] == "ok"
-    assert "probe pods answer" not in checks, "that would be another fault"
+    assert "probe pods answer" not in checks, "that would be a different fault"
     assert spaces(lab) == ""
 
 
@@ -637,7 +637,7 @@ def test_the_doctor_before_there_is_a_cluster(lab: Lab) -> None:
         report = examine(lab)
     expected = [*(found for one in BARE for found in one.finds), Find("KF-TIME-YOURS", NOTE, (), ("3 min",))]
     assert missing(expected, report) == "", said(report)
-    assert not findings(report, "KF-OLD-RESIDUE"), "a control plane that may hold data is no residue"
+    assert not findings(report, "KF-OLD-RESIDUE"), "a control plane that may hold data is not residue"
     assert {
         r["from"] for r in report["pairs"] if (r["what"], r["to"], r["state"]) == ("TCP 6443", "cp1", "closed")
     } == {"you", "w1", "w2"}

@@ -133,7 +133,7 @@ def test_a_second_bootstrap_changes_nothing_and_says_so(healthy: Lab) -> None:
     before = healthy.kubectl(generations)
     done = healthy.bootstrap()
     assert "nothing to do" in done.output
-    assert [e for e in healthy.steps() if e["event"] == "start"] == [], "one round of observing, and not a step"
+    assert [e for e in healthy.steps() if e["event"] == "start"] == [], "one round of observing and no step"
     assert healthy.kubectl(generations) == before
 
 
@@ -256,7 +256,7 @@ def test_reset_allows_a_pods_own_mounts_and_stops_at_a_mounted_volume(healthy: L
     assert healthy.ready() == dict.fromkeys(healthy.names, True)
     healthy.kubectl("delete pod data --now")
     assert "/volume-subpaths/config/" in healthy.sh("w1", "cat /proc/mounts"), (
-        "this one the next chapter's reset takes along"
+        "the next chapter's reset removes this one"
     )
     assert healthy.sh("w1", f"ls {THEIRS}; rm -r {THEIRS}") == "a"
 

@@ -71,7 +71,7 @@ def test_another_image_under_the_tag_is_refused_before_anything_runs(pinned: Bed
         assert host.pods == []
         assert not host.exists("/etc/kubernetes/admin.conf")
         assert not any(f"/{image}:" in held for held in host.images) or host.name not in where, (
-            "it is taken off the node"
+            "it is removed from the node"
         )
 
 

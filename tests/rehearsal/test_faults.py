@@ -171,7 +171,7 @@ def test_a_fault(bed: Bed, case: Case) -> None:
     assert case.intact(bed, outcome)
     for place in case.resets:
         foreign = [name for name, (_, remedy) in wanted.items() if "--foreign" in remedy]
-        assert not foreign or set(bed.reset(on=[place]).states.values()) == {"failed"}, "nobody knows whose they are"
+        assert not foreign or set(bed.reset(on=[place]).states.values()) == {"failed"}, "it is unknown whose they are"
         assert set(bed.reset(on=[place], foreign=foreign).states.values()) == {"done"}
     lifted = bed.bootstrap()
     assert set(lifted.states.values()) == {"done"}, {n: e.message for n, e in lifted.failed.items()}

@@ -224,13 +224,17 @@ def test_a_renamed_host_is_reported_by_both_names_and_not_joined_again(bed: Bed)
     assert bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2")).result.steps == 0
     bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed"))
     assert bed.reset(on=["w2"]).states == {"w2": "done"}
-    assert set(healthy(bed).simulation.cluster.members) == {"cp1", "w1", "w2-renamed"}, "the old Node went with it"
+    assert set(healthy(bed).simulation.cluster.members) == {"cp1", "w1", "w2-renamed"}, (
+        "the old Node object was deleted with it"
+    )
 
 
 def test_a_clone_does_not_remove_the_original_node(bed: Bed) -> None:
     healthy(bed)
     outcome = bed.reset("w1:duplicate-hostname", on=["w1"])
-    assert set(outcome.simulation.cluster.members) == {"cp1", "w2"}, "its own Node went, whatever it calls itself now"
+    assert set(outcome.simulation.cluster.members) == {"cp1", "w2"}, (
+        "its own Node object was deleted, whatever its present name"
+    )
 
 
 # --- the operator's record

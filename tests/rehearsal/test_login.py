@@ -48,7 +48,7 @@ def test_a_login_is_created_once_and_enforced(bed: Bed) -> None:
     assert bed.facts()["cp1"].reporting == {"cp1", "w1", "w2"}, "Telegraf's own login may write"
     assert passwords(bed.bootstrap().simulation.cluster) == made
     kept = bed.written() + "\n".join(first.recorder.lines)
-    assert not any(password in kept for password in made.values()), "nobody on this side has even read it"
+    assert not any(password in kept for password in made.values()), "no code on this machine has read it"
 
 
 def test_a_wrong_login_is_refused_and_a_new_pod_reads_the_secret_again(bed: Bed) -> None:

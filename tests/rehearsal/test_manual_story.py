@@ -83,7 +83,7 @@ def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
 
     refused = bed.run(phases.BOOTSTRAP, "w2:stale-cni0")
     assert set(refused.failed) == {"w2"} and "--foreign w2" in refused.failed["w2"].remedy, (
-        "whose they are is not known"
+        "it is unknown whose they are"
     )
     assert bed.reset(on=["w2"], foreign=["w2"]).states == {"w2": "done"}
     bed.run([phases.INSTALL], on=["w2"])

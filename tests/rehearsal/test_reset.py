@@ -76,7 +76,7 @@ def test_a_budget_stops_its_nodes_reset_and_each_printed_remedy_works(bed: Bed) 
     )
     facts = bed.facts()
     assert facts["cp1"].node_object(name) and facts[name].joined, "neither its Node nor the machine was touched"
-    assert any("web-pdb" in line for line in stopped.recorder.lines), "what it waits for shows while it waits"
+    assert any("web-pdb" in line for line in stopped.recorder.lines), "it shows what it waits for"
 
     forced = bed.run([RESET], on=[name], choices=one(name, force_drain=frozenset({name})))
     assert forced.states == {name: "done"}

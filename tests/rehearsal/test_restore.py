@@ -235,5 +235,5 @@ def test_reset_restores_selinux_and_leaves_no_rpmsave(bed: Bed) -> None:
     assert set(outcome.states.values()) == {"done"}, outcome.failed
     after = picture(outcome.simulation.hosts["w1"])
     aside = after["files"].pop("/etc/sysconfig/kubelet.rpmsave", None)  # type: ignore[attr-defined]
-    assert aside is None or aside[0] == "KUBELET_EXTRA_ARGS=--v=4\n", "theirs, put aside by rpm itself"
+    assert aside is None or aside[0] == "KUBELET_EXTRA_ARGS=--v=4\n", "theirs, renamed by rpm itself"
     assert after["files"] == before["files"]

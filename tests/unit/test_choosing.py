@@ -65,7 +65,7 @@ STORIES = [
         {"w2"},
     ),
     (
-        "phase by phase it is finished all the same",
+        "phase by phase it is finished too",
         [FAILED, *(_run("w2", of={"w2"}, phases=(name,)) for name in WHOLE[WHOLE.index("join") :])],
         set(),
     ),
@@ -74,7 +74,7 @@ STORIES = [
         [FAILED, _run("w2", of={"w2"}, phases=("prep",))],
         {"w2"},
     ),
-    ("a later phase does not make up for it", [FAILED, _run("w2", of={"w2"}, phases=("addons",))], {"w2"}),
+    ("a later phase does not replace it", [FAILED, _run("w2", of={"w2"}, phases=("addons",))], {"w2"}),
     (
         "from the phase where it stopped to the end",
         [FAILED, _run("w2", of={"w2"}, phases=WHOLE[WHOLE.index("join") :])],
@@ -128,7 +128,7 @@ def test_only_failed_reads_the_journals_since_the_last_complete_bootstrap(
     assert [n.name for n in chosen_nodes(ENV, "workers")] == ["w1", "w2"]
     _write(tmp_path, 2, "fab -H w1 reset", _node("w1", "done"), nodes=["w1"], phases=["reset"])
     assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"], (
-        "as its failure's hint said, and now it is to be set up"
+        "it was reset as the hint said, and must be set up again"
     )
 
 

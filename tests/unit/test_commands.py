@@ -207,7 +207,7 @@ def test_commands_work_from_any_folder_with_the_hosts_file_that_is_there_or_name
         "--hosts-file=nowhere"
     )
     drill = run("inv", "-r", str(PROJECT), "rehearsal.status", folder=mine)
-    assert "rehearsal: no simulated nodes yet" in drill.stdout, "the rehearsal is there from everywhere"
+    assert "rehearsal: no simulated nodes yet" in drill.stdout, "the rehearsal is available in every folder"
     refused = run("fab", "-r", str(PROJECT), "-H", "w7", "prep", "--env", "staging", folder=mine)
     assert refused.returncode == 2 and "no node or group 'w7' in environment staging" in refused.stderr
 

@@ -496,7 +496,7 @@ def test_threads_that_wait_for_a_dead_machine_share_one_timeout(
         assert len(set(pool.map(reach, nodes))) == 1
     assert len(tries) == 1
     reach(nodes[0])
-    assert len(tries) == 2, "who comes later tries again"
+    assert len(tries) == 2, "a later caller tries again"
 
 
 def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
@@ -671,7 +671,7 @@ def test_checking_the_lock_needs_no_round_trip(bench: Bench) -> None:
     endpoint, node = bench.serve()
     with bench.connect(node) as connection:
         connection.ensure_held()
-        assert not connection.is_connected, "where there is none to hold"
+        assert not connection.is_connected, "without a lock to hold"
         with connection.hold("me"):
             before = endpoint.commands
             for _ in range(50):
@@ -687,7 +687,7 @@ def test_after_a_suspend_the_lock_counts_as_lost(bench: Bench, monkeypatch: pyte
         before, now = endpoint.commands, run_lock.now()
         monkeypatch.setattr(run_lock, "now", lambda: now + slept)
         connection.ensure_held()
-        assert (endpoint.commands > before) == (slept > 45), "taken again over a fresh link"
+        assert (endpoint.commands > before) == (slept > 45), "acquired again over a new connection"
 
 
 class Holder:
@@ -735,7 +735,7 @@ def test_only_a_lock_holder_of_the_same_run_is_killed(holder: Holder) -> None:
         _, refused = holder.take("somebody")
         assert refused == 75 and mine.poll() is None
         later, code = holder.take("me", again=True)
-        assert code is None and mine.wait(20) != 0, "over a link that broke: the same run's holder gives way"
+        assert code is None and mine.wait(20) != 0, "after a broken connection the holder of the same run is replaced"
         later.communicate(b"")
         for text in ("me\n-1\n", "me\n1; touch x\n", "me\n", ""):
             holder.path.write_text(text)
@@ -758,7 +758,7 @@ def test_a_lock_that_another_run_held_meanwhile_is_not_acquired_again(holder: Ho
     process.communicate(b"")
     holder.path.unlink()
     process, code = holder.take("me", again=True)
-    assert code is None, "the machine was started anew: nothing says that somebody else had it"
+    assert code is None, "the machine was rebooted: nothing says that another run held the lock"
     process.communicate(b"")
 
 

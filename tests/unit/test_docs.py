@@ -109,7 +109,7 @@ EVERY_OPTION = {option for program in TASKS.values() for options in program.valu
 
 
 def _wrong(line: str) -> str:
-    """What is wrong with a command line of ours, or "". Words in capitals and … stand for something."""
+    """What is wrong with one of our command lines, or "". Words in capitals and … are placeholders."""
     program, *words = line.split()
     known, current = TASKS[program], set[str]()
     names = [word for word in words if re.fullmatch(r"[a-z][a-z-]*(\.[a-z-]+)?", word) and word in known]

@@ -550,7 +550,7 @@ def test_real_packets(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert between_nodes.parse_gather(run(between_nodes.gather_script(), tmp_path), "n0nce") == {("a", udp)}
     assert not folder.exists()
     with socket.socket() as s:
-        assert s.connect_ex(("127.0.0.1", tcp)) != 0, "the listener has gone"
+        assert s.connect_ex(("127.0.0.1", tcp)) != 0, "the listener has ended"
 
 
 def test_without_python_or_perl_nothing_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Original files are restored: a real bash runs the lines of keeping.py and File(keep=True) in a folder that stands for a node."""
+"""Original files are restored: a real bash runs the lines of keeping.py and File(keep=True) in a folder that represents a node."""
 
 from __future__ import annotations
 

@@ -311,7 +311,7 @@ def test_an_entry_of_the_same_name_by_others_is_refused_with_a_remedy(path: Path
     assert take_out(path)
     assert {key: read(path)[key] for key in config} == config
     assert read(path)["current-context"] == "", (
-        "the context of before is not there: kubectl is to say so, not to pick one"
+        "the former context no longer exists: kubectl must say so instead of choosing one"
     )
 
 
@@ -394,7 +394,7 @@ def test_each_state_of_the_file_has_its_own_copy_and_no_two_are_the_same(path: P
     assert kubeconfig.merge(path, ENV, ADMIN) is None
     take_out(path)
     path.write_text(COMMENTED)
-    assert kubeconfig.merge(path, ENV, ADMIN) is None, "that one is there already"
+    assert kubeconfig.merge(path, ENV, ADMIN) is None, "that backup exists already"
     second = kubeconfig.merge(path, environment(name="other"), ADMIN)
     assert second == path.with_name("config.before-kubefab.1")
     assert path.with_name("config.before-kubefab").read_text() == COMMENTED, "the first is never overwritten"
@@ -442,7 +442,7 @@ def test_kubectls_lock_is_respected(path: Path) -> None:
     assert path.read_text() == COMMENTED
     lock.unlink()
     kubeconfig.merge(path, ENV, ADMIN)
-    assert not lock.exists(), "ours goes"
+    assert not lock.exists(), "our entry is removed"
 
 
 def test_the_lock_is_held_while_the_file_is_read_and_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

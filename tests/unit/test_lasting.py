@@ -109,7 +109,7 @@ def test_an_unfinished_init_may_use_other_values() -> None:
     marks = frozenset({"init-started"})
     half = living(env, undo=marks, nodes=(api_node("cp1"),))
     assert not lives(half) and changes(env, half) == ()
-    assert changes(env, living(env, undo=marks)), "with workers in it, it is a cluster"
+    assert changes(env, living(env, undo=marks)), "with workers it counts as a cluster"
     assert changes(env, replace(half, undo=frozenset(), api_ready=False)) == ()
 
 

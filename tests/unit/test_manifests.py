@@ -118,7 +118,7 @@ def test_influxdbs_data_are_in_a_folder_of_the_control_plane() -> None:
     assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
     assert claim["spec"]["storageClassName"] == "", "the cluster's default class is not asked"
     assert volume["spec"]["claimRef"] == {"namespace": "monitoring", "name": claim["metadata"]["name"]}, (
-        "nobody else's claim gets it"
+        "no other claim can bind it"
     )
     assert volume["spec"]["local"] == {"path": "/var/lib/kubefab/influxdb"}
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
@@ -250,7 +250,7 @@ def test_flannel_has_its_two_capabilities_and_no_more() -> None:
     for probe in (daemon["livenessProbe"], daemon["readinessProbe"]):
         assert probe["httpGet"] == {"host": "127.0.0.1", "path": "/healthz", "port": 8471}
     assert {"--healthz-ip=127.0.0.1", "--healthz-port=8471"} <= set(daemon["args"]), (
-        "nobody but the kubelet needs to reach it"
+        "only the kubelet needs to reach it"
     )
 
 
@@ -275,7 +275,7 @@ def test_influxdbs_login_is_given_only_to_influxdb_and_telegraf() -> None:
     )
     assert (variables(first)["ADMIN"], variables(first)["TELEGRAF"]) == (secret("kubefab"), secret("telegraf"))
     assert variables(first)["INFLUXDB_HTTP_BIND_ADDRESS"].startswith("127.0.0.1:"), (
-        "until the admin is made, nobody else can reach it"
+        "until the admin exists, no other pod can reach it"
     )
     assert variables(first)["INFLUXDB_META_DIR"] == variables(server)["INFLUXDB_META_DIR"]
     telegraf = one("monitoring", "DaemonSet")["spec"]["template"]["spec"]["containers"][0]

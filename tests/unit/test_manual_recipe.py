@@ -432,7 +432,7 @@ def test_j1_to_j4() -> None:
     found = actions("join", xenial(), control=xenial("cp1", api_ready=True))
     assert ids(found) == ["join.join", "…join.flannel", "…join.ready"]
     flannel = wait(found, "join.flannel")
-    assert flannel.until(ifconfig("eth0", "flannel.1")) is None, "cni0 comes with the first pod, and is not asked for"
+    assert flannel.until(ifconfig("eth0", "flannel.1")) is None, "the first pod creates cni0, so it is not required"
     assert [(r.after, r.commands) for r in flannel.remedies] == [(60.0, ("systemctl restart kubelet",))]
     assert flannel.needs == "network" and wait(found, "join.ready").on == "control-plane"
     assert "9898" in next(a for a in found if isinstance(a, Step)).hint

@@ -66,6 +66,6 @@ def test_what_another_answers_later_counts(monkeypatch: pytest.MonkeyPatch) -> N
     for node in env.control_planes:
         seen.observe(node)
     assert seen.control_node.name == "cp2"
-    assert seen.first is not None and seen.first.hostname == "cp1", "a reset judges by what was there when it began"
+    assert seen.first is not None and seen.first.hostname == "cp1", "a reset judges by what was there at its start"
     noted = seen.noted(env.control_plane, seen.latest(env.control_plane, NodeFacts()), (Step("master.x", "x"),))
     assert noted.hostname == "cp1" and seen.control_node.name == "cp2"

@@ -91,7 +91,7 @@ PREP: list[tuple[str, NodeFacts, list[str]]] = [
     ("an unknown system", fresh(os_id="alpine", os_like=()), ["!prep.system"]),
     ("no systemd", fresh(systemd=False), ["!prep.system"]),
     (
-        "a derivative is known by its kin",
+        "a derivative is recognised by ID_LIKE",
         fresh(os_id="pop", os_like=("ubuntu", "debian")),
         ["prep.modules", "prep.sysctl"],
     ),
@@ -157,7 +157,7 @@ INSTALL: list[tuple[str, NodeFacts, list[str]]] = [
     ("fresh", PLAIN, [*RIGHT_STEPS, "install.containerd", "install.kubelet"]),
     ("installed", DONE, []),
     ("another patch", replace(DONE, packages={**DONE.packages, "kubelet": "1.36.1-1.1"}), RIGHT_STEPS),
-    ("a longer version that begins alike", replace(DONE, packages={**DONE.packages, "kubelet": "1.36.40-1.1"}), RIGHT_STEPS),
+    ("a longer version with the same beginning", replace(DONE, packages={**DONE.packages, "kubelet": "1.36.40-1.1"}), RIGHT_STEPS),
     ("one missing", replace(DONE, packages={k: v for k, v in DONE.packages.items() if k != "cri-tools"}), RIGHT_STEPS),
     ("not held", replace(DONE, held=frozenset()), ["install.hold"]),
     ("containerd stopped", replace(DONE, units={**DONE.units, "containerd": Unit(False, True)}), ["install.containerd"]),
@@ -248,7 +248,7 @@ def test_containerds_data_folder_is_not_moved_silently(found: dict[str, str], se
         match = re.search(r"CONTAINERD_CONFIG='(.+)' in", made[0].remedy)
         assert match
         again = steps(phases.INSTALL, replace(PLAIN, containerd=found), environment(containerd_config=match[1]))
-        assert not isinstance(again[0], Stop), "the remedy is one"
+        assert not isinstance(again[0], Stop), "the remedy works"
 
 
 @pytest.mark.parametrize("docker", [True, False])
@@ -305,7 +305,7 @@ def test_purge_removes_exactly_our_packages(
         if "unhold" in line
         for name in line.split()[2:]
     }
-    assert unheld == (there & before if noted else set()), "nobody held them before us"
+    assert unheld == (there & before if noted else set()), "they were not held before us"
 
 
 def test_package_holds_by_others_stay() -> None:
@@ -332,7 +332,7 @@ def test_versions_are_pinned_and_held() -> None:
     assert hold in text
     (alone,) = steps(phases.INSTALL, replace(DONE, held=DONE.held - {"cri-tools"}))
     assert isinstance(alone, Step) and alone.commands[-1] == hold and "apt-get" not in text_of([alone]), (
-        "installing once more would bring a newer containerd.io"
+        "installing again would upgrade containerd.io"
     )
 
 
@@ -426,7 +426,7 @@ INIT: list[tuple[str, NodeFacts, list[str]]] = [
     ),
     ("somebody's etcd", replace(MASTER, etcd=("member",)), ["!master.etcd"]),
     (
-        "somebody's etcd, and an init that hardly began",
+        "a foreign etcd, and an init that had just begun",
         with_undo(replace(MASTER, etcd=("member",)), "init-started"),
         ["!master.etcd"],
     ),
@@ -441,7 +441,7 @@ INIT: list[tuple[str, NodeFacts, list[str]]] = [
         ["master.clear", "master.init", "…master.api"],
     ),
     (
-        "its taking back ended halfway",
+        "its undoing ended halfway",
         with_undo(replace(MASTER, etcd=("member",)), "init-started", "etcd"),
         ["master.clear", "master.init", "…master.api"],
     ),
@@ -456,7 +456,7 @@ INIT: list[tuple[str, NodeFacts, list[str]]] = [
         ["master.clear", "master.init", "…master.api"],
     ),
     (
-        "an init of ours that hardly began",
+        "an init of ours that had just begun",
         with_undo(MASTER, "init-started"),
         ["master.clear", "master.init", "…master.api"],
     ),
@@ -598,7 +598,7 @@ ENTER = ["…join.api", "join.token", "…join.signature", "join.join", "…join
 STOPPED = {"containerd": Unit(True, True), "kubelet": Unit(False, True)}
 JOIN: list[tuple[str, NodeFacts, NodeFacts | None, list[str]]] = [
     ("ready for it", DONE, CONTROL, ENTER),
-    ("planned, nobody observed", DONE, None, ENTER),
+    ("planned, no node observed", DONE, None, ENTER),
     ("a join that ended halfway", with_undo(DONE, "join-started"), CONTROL, ["join.clear", *ENTER]),
     (
         "power cut in the middle",
@@ -852,7 +852,7 @@ def test_metrics_are_deleted_only_with_the_operators_consent(wanted: str, said: 
             assert isinstance(found[0], Stop) and "KUBEFAB_RETENTION_SHORTEN=yes fab -H cp1 addons" in found[0].remedy
         else:
             assert not any(isinstance(action, Stop) for action in found)
-            assert alters == (kept != "" and KEPT[kept] != ASKED[wanted]), "what was not seen is not altered"
+            assert alters == (kept != "" and KEPT[kept] != ASKED[wanted]), "what was not observed is not changed"
 
 
 # --- reset (X1, X2)

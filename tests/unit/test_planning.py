@@ -53,7 +53,7 @@ def test_a_plan_of_fresh_machines_does_not_depend_on_the_clusters_record(
     assert lines(env) == before
     bare = {node.name: assumed(node, env) for node in env.nodes}
     assert "!master.lost" in [i for p in plan(env, BOOTSTRAP, env.nodes, bare) for i in ids(p.actions)], (
-        "nodes that were looked at are compared with it"
+        "observed nodes are compared with it"
     )
 
 

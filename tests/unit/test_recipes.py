@@ -130,7 +130,7 @@ def test_containerds_configuration_has_the_values_that_kubeadm_needs() -> None:
     runtime = config["plugins"]["io.containerd.cri.v1.runtime"]
     assert config["version"] == 3
     assert runtime["containerd"]["runtimes"]["runc"]["options"]["SystemdCgroup"] is True
-    assert runtime["restrict_oom_score_adj"] is True, "an override is laid over, not instead"
+    assert runtime["restrict_oom_score_adj"] is True, "an override is merged, it does not replace"
     assert "disabled_plugins" not in config, "Docker's package ships containerd with the CRI plugin off"
 
 
@@ -194,7 +194,7 @@ def test_every_default_image_is_pinned() -> None:
         if key.endswith("_IMAGE") and spec.default and key != "LEGACY_INFLUX_IMAGE":  # the manual's own words
             name, tag = spec.default.rsplit(":", 1)
             assert tag != "latest", key
-            assert "/" in name, "with its registry, so that no search order decides"
+            assert "/" in name, "with its registry, so it does not depend on a search order"
 
 
 # --- packages

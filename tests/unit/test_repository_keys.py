@@ -113,7 +113,7 @@ def test_only_the_key_with_the_fingerprint_is_trusted(
     assert code == 0, said
     assert trusted(target) == expected
     assert target.read_bytes().startswith(b"-----BEGIN PGP") == armor, (
-        "rpm --import wants armor, apt's signed-by=….gpg wants none"
+        "rpm --import needs armor, apt's signed-by=….gpg must have none"
     )
     assert target.stat().st_mode & 0o777 == 0o644
 

@@ -127,7 +127,7 @@ class World:
 
     def root(self, node: str, text: str) -> tuple[int, bytes]:
         name = re.match(r"# kubefab: (\S+)", text)
-        assert name, "every script says what it is"
+        assert name, "every script names itself"
         step = name[1]
         with self._lock:
             self.log.append((node, step))
@@ -289,7 +289,7 @@ def test_a_second_run_observes_and_does_nothing(world: Callable[..., World]) -> 
     result = w.run(*ALL)
     assert (result.exit_code, result.steps) == (0, 0)
     assert sorted(w.log) == [("cp1", "observe"), ("w1", "observe"), ("w2", "observe")], (
-        "one round of observing and not a command more"
+        "one round of observing and no other command"
     )
 
 
@@ -483,7 +483,7 @@ def test_a_failed_step_says_node_title_code_command_output_and_hint(world: Calla
     assert error.message == "w1: do packages failed (exit code 100)\n  $ do install.packages"
     assert error.remedy == "look at packages"
     assert error.output.endswith("E: Unable to locate package")
-    assert "line 0\n" not in error.output, "the end is what explains it"
+    assert "line 0\n" not in error.output, "the end of the output explains it"
 
 
 def test_a_failed_control_plane_blocks_prepared_workers_and_is_named(
@@ -576,8 +576,8 @@ def test_no_script_waits_for_a_nodes_lock_after_its_caller_gave_up(world: Callab
     wait = Wait("install.seen", "seen", "look", lambda seen: None, 60, 2, changes=changes, hint="look")
     w.run(phase("install", slow, wait), on="w1")
     for timeout, text in w.timeouts.values():
-        stands = re.findall(r"flock -w (\d+)", text)
-        assert not stands or timeout >= int(stands[0]) + 30
+        waits = re.findall(r"flock -w (\d+)", text)
+        assert not waits or timeout >= int(waits[0]) + 30
     assert w.timeouts["install.packages"][0] == 40 + apply.STEP_LOCK_WAIT
 
 
@@ -664,7 +664,7 @@ def test_a_runs_token_is_deleted_however_the_run_ends(world: Callable[..., World
     assert "kubeadm token delete" in w.sent[-1]
     w.log.clear()
     w.run(INSTALL)
-    assert ("cp1", "join.token.delete") not in w.log, "no token was made, none is deleted"
+    assert ("cp1", "join.token.delete") not in w.log, "no token was created, so none is deleted"
 
 
 def test_each_run_has_its_own_secret_token_in_kubeadms_format() -> None:
@@ -691,7 +691,7 @@ def test_a_wait_through_a_reboot_tolerates_an_unreachable_node(
         def answer(answers: Iterator[bytes | None] = answers) -> tuple[int, bytes]:
             seen = next(answers)
             if seen is None:
-                raise error("cp1: nobody answers")
+                raise error("cp1: no answer")
             return 0, b"##kubefab 1 0\n" + seen
 
         w.hooks["cp1", "prep.back"] = answer

@@ -229,7 +229,7 @@ def test_any_output_is_parsed(output: bytes, number: int, code: int) -> None:
     if b"##kubefab" not in output:
         found = parse(code, b"sudo: unable to resolve host ip-10-2-0-1: Name or service not known\n" + trailer + output)
         assert (found.code, found.command) == (code, number)
-        assert found.output == output.decode("utf-8", "replace"), "sudo's words are not the script's"
+        assert found.output == output.decode("utf-8", "replace"), "sudo's output is not the script's"
     assert parse(code, output).code == code
 
 

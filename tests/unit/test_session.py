@@ -79,12 +79,12 @@ def test_a_run_stops_if_a_reachable_control_plane_refuses_the_run_lock(why: Kube
 def test_a_user_without_a_name_is_named_by_number_and_can_connect(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def nobody(uid: int) -> None:
+    def no_name(uid: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "")  # counts as unset; the test restores it
-    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setattr("pwd.getpwuid", no_name)
     env = environment()
     group = NodeGroup(env, env.nodes, KnownHosts(tmp_path / "known_hosts"))
     assert len(group) == len(env.nodes)

@@ -197,7 +197,7 @@ def same_in_every_script(key: str, text: str) -> None:
         trees, written = benign(key, manual)
         assert [shape(parse(line), text, "CANARY") for line in lines] == trees
         assert [(f.path.replace(text, "CANARY"), f.content.count("\n")) for f in files] == written, (
-            "and no value begins a line of its own in a file"
+            "and no value starts a new line in a file"
         )
     env = made(key, text, manual=False)
     head = (

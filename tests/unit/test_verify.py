@@ -145,7 +145,7 @@ def test_reporting_nodes_are_matched_by_their_kubernetes_names(monkeypatch: pyte
     checks = by_name(list(Verifier(environment(1), control).run()))  # type: ignore[arg-type]
     assert (checks["metrics"].state, checks["metrics"].detail) == (OK, "from 2 of 2 nodes in the last minute")
     assert checks["InfluxDB"].state == OK
-    assert not any("@" in url or "p=" in url for url in asked), "the login is no part of what is sent"
+    assert not any("@" in url or "p=" in url for url in asked), "the login is not sent"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_where_no_node_of_the_inventory_is_ready_no_nodeport_is_asked(monkeypatc
     control = Control("", nodes=("stranger",), addresses=("10.9.9.9",))
     checks = by_name(list(Verifier(environment(0, dashboard="none"), control).run()))  # type: ignore[arg-type]
     assert (checks["NodePort from you"].state, checks["NodePort from you"].detail) == (FAILED, "no node is Ready")
-    assert "NodePort from cp1" not in checks, "all of none is no proof"
+    assert "NodePort from cp1" not in checks, "a check over no nodes proves nothing"
     assert "verify.nodeport" not in control.names
 
 
@@ -308,7 +308,7 @@ def test_verify_always_cleans_up(fail: str) -> None:
         "": unheard,
     }
     assert [c.name for c in checks if c.state == FAILED] == failed.get(fail, [])
-    assert not checks or checks[-2].name == "metrics", "what could be asked was asked"
+    assert not checks or checks[-2].name == "metrics", "every possible question was asked"
 
 
 @pytest.mark.parametrize("name", ["verify.pods", "verify.service"])
