@@ -9,6 +9,8 @@ from copy import copy
 from functools import cache
 from pathlib import Path
 
+import fabric.main
+import invoke.main
 import pytest
 
 import fabfile
@@ -105,7 +107,11 @@ def _named(collection: object) -> dict[str, set[str]]:
 
 
 TASKS = {"inv": _named(tasks.ns), "fab": _named(fabfile.ns)}
-EVERY_OPTION = {option for program in TASKS.values() for options in program.values() for option in options} | {"--help"}
+CORE = {
+    name: {flag for argument in (*program.core_args(), *program.task_args()) for flag in _flags(argument)}
+    for name, program in (("inv", invoke.main.program), ("fab", fabric.main.program))
+}
+EVERY_OPTION = {option for program in TASKS.values() for options in program.values() for option in options}
 
 
 def _wrong(line: str) -> str:
@@ -117,7 +123,7 @@ def _wrong(line: str) -> str:
         option = word.partition("=")[0]
         if word in known and not before.startswith("-"):
             current = known[word]
-        elif option.startswith("--") and option not in (current or EVERY_OPTION):
+        elif option.startswith("--") and option not in (current or CORE[program]):
             return f"{option} is no option there"
     return "" if names or all(word.startswith("-") or word in ("…",) for word in words) else "names no task"
 
@@ -147,6 +153,8 @@ def test_every_command_and_option_that_a_page_names_exists(name: str) -> None:
         ("fab -H w1 uninstall", "names no task"),
         ("inv -l", ""),
         ("inv --help cluster.bootstrap", ""),
+        ("inv --dryrun", "--dryrun is no option there"),
+        ("inv --env aws cluster.plan", "--env is no option there"),
     ],
 )
 def test_a_wrong_command_line_is_seen(line: str, wrong: str) -> None:
