@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from ..context import Context, answering
 from ..errors import KubefabError
@@ -14,7 +15,11 @@ from ..phases import BOOTSTRAP, for_release
 from ..recipes.kubeadm import recipe_for
 from ..steps import Stop
 
-DONE, TO_DO, BROKEN, UNREACHABLE, WAITING = "done", "to do", "broken", "unreachable", "waiting"
+State = Literal["done", "to do", "broken", "waiting"]
+DONE: Final = "done"
+TO_DO: Final = "to do"
+BROKEN: Final = "broken"
+WAITING: Final = "waiting"
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,13 @@ class Cell:
     """One phase on one node."""
 
     phase: str
-    state: str
+    state: State
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One node."""
+    """One node. `ready` is the API's answer; None if the API did not say."""
 
     node: Node
     cells: tuple[Cell, ...]

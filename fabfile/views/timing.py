@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 
 from ..phases import EVERY
 
+Outcome = Literal["done", "failed", "interrupted", "cut off"]
 SLACK = 0.15  # seconds between two spans that follow each other
 _OPENERS = {"master": "master", "network": "network", "addons": "addons", "members": "join"}
 
@@ -69,9 +70,10 @@ class Timing:
         return list(dict.fromkeys([*self.states, *(s.node for s in self.spans)]))
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Outcome:
         """`done`, `failed` or `interrupted`; `cut off` if the run was killed."""
-        return {None: "cut off", 0: "done", 130: "interrupted"}.get(self.exit, "failed")
+        outcomes: dict[int | None, Outcome] = {None: "cut off", 0: "done", 130: "interrupted"}
+        return outcomes.get(self.exit, "failed")
 
     @property
     def unfinished(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the pages show is what happens: the README's tour, typed line by line, and the failed run of docs/troubleshooting.md."""
+"""The pages show what really happens: the README's tour, typed line by line, and the failed run in docs/troubleshooting.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cli import PROJECT, Done, run
 
 
 def _block(page: str, language: str, beginning: str) -> str:
-    """The first fenced block of a page with this beginning."""
+    """The page's first fenced block that begins with this text."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```", (PROJECT / page).read_text(encoding="utf-8"), re.M | re.S)
     return next(body for body in blocks if body.startswith(beginning))
 
@@ -34,8 +34,8 @@ def test_the_tour_of_the_readme(tmp_path: Path) -> None:
     assert gone.returncode == 0 and "cp1, w1, w2 clean" in gone.stdout
 
 
-def test_the_failed_run_of_the_page_is_what_is_printed(tmp_path: Path) -> None:
-    """… is for what the page leaves out: the rest of a line, or some lines."""
+def test_the_failed_run_of_the_page_equals_the_output(tmp_path: Path) -> None:
+    """In the page, … replaces the rest of a line, or some lines."""
     shown = _block("docs/troubleshooting.md", "text", "✗ w2")
     done = _typed("inv cluster.bootstrap --fault w2:flannel-missing", tmp_path)
     assert done.returncode == 1

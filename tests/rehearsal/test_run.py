@@ -49,7 +49,7 @@ def test_without_nodes_it_refuses(home: Path) -> None:
     assert done.returncode == 2 and "nothing was touched" in done.stderr
 
 
-def test_answers_are_folded_by_what_they_say_and_how_they_ended() -> None:
+def test_answers_are_grouped_by_output_and_exit_code() -> None:
     lost = Unreachable("w3: connection refused", "")
     answers = {"cp1": Answer(0, "a\n"), "w1": Answer(1, "a\n"), "w2": Answer(0, "a"), "w3": Answer(255, error=lost)}
     assert list(folded(answers).values()) == [["cp1", "w2"], ["w1"], ["w3"]]

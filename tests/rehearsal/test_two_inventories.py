@@ -1,4 +1,4 @@
-"""Two files with an environment of the same name: commands for one say nothing of the other and change nothing of it."""
+"""Two files with an environment of the same name: commands for one neither show nor change anything of the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli import Done, run
 DRILL = "DRILL_CONTROL_PLANE=127.0.0.1\nDRILL_SIMULATED=yes\nDRILL_POD_CIDR=10.44.0.0/16\nDRILL_SIMULATED_WORKERS=1\n"
 
 
-def test_a_printed_command_works_on_the_file_that_was_named_and_on_no_other(tmp_path: Path) -> None:
+def test_a_printed_command_works_only_on_the_named_file(tmp_path: Path) -> None:
     first, second = (tmp_path / name / "hosts.env" for name in ("first", "second"))
     for path in (first, second):
         path.parent.mkdir()

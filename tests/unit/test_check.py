@@ -30,10 +30,10 @@ def test_every_environment_is_checked(tmp_path: Path) -> None:
     [
         ("B_WORKER_1=nonsense\n", {"b"}),
         ("C_CONTROL_PLANE=10.9.9.12\nC_POD_CIDR=10.9.0.0/16\n", {"c"}),
-        ("A_SSH_PROT=22\n", {"a", "b"}),  # a key that no environment knows concerns the file
+        ("A_SSH_PROT=22\n", {"a", "b"}),  # a key of no known environment is a mistake of the whole file
     ],
 )
-def test_a_mistake_anywhere_is_found_whichever_environment_has_it(tmp_path: Path, wrong: str, names: set[str]) -> None:
+def test_a_mistake_in_any_environment_is_found(tmp_path: Path, wrong: str, names: set[str]) -> None:
     done = inv(tmp_path, GOOD + wrong, "cluster.check", "--json")
     assert done.returncode == 2
     rows = {row["environment"]: row for row in json.loads(done.stdout)}
@@ -55,5 +55,5 @@ def test_the_list_has_every_environment_and_node(tmp_path: Path) -> None:
     assert "10.9.9.10" in text and "simulated" in text
 
 
-def test_a_file_that_is_not_there_exits_2(tmp_path: Path) -> None:
+def test_a_missing_file_exits_2(tmp_path: Path) -> None:
     assert run("inv", "cluster.check", "--hosts-file", "/nowhere", HOME=str(tmp_path)).returncode == 2

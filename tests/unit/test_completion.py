@@ -1,4 +1,4 @@
-"""What Tab offers: environments and nodes where an option takes them, by Invoke's own script for bash."""
+"""Tab completion: it offers environments and nodes where an option takes them, with Invoke's own script for bash."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def completed(line: str) -> list[str]:
-    """What bash has as completions of the last word of a line, with the script that the program prints."""
+    """Bash's completions of a line's last word, with the script that the program prints."""
     program, *_ = words = line.split(" ")
     script = f"""
         source <({program} --print-completion-script bash)
@@ -90,7 +90,7 @@ def test_values_of_options(hosts: Path, line: str, offered: list[str]) -> None:
     assert values(line.split(" ")) == offered
 
 
-def test_an_inventory_that_cannot_be_read_offers_nothing(hosts: Path) -> None:
+def test_an_unreadable_inventory_offers_no_completions(hosts: Path) -> None:
     hosts.write_text("ALPHA_CONTROL_PLANE='\n")
     assert values(["inv", "prep", "--env", "alpha", "--on", "w"]) == []
     hosts.unlink()

@@ -1,4 +1,4 @@
-"""The options that `inv` and `fab` show themselves: each is honoured or refused by name, and none is ignored."""
+"""The options of `inv` and `fab` themselves: each works or is refused by name, and none is ignored."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ VALUES = {"hide": "out", "command-timeout": "3", "identity": "key", "ssh-config"
 
 
 @pytest.mark.parametrize(("program", "option"), SHOWN)
-def test_every_option_that_is_shown_is_honoured_or_refused(program: str, option: str) -> None:
-    """A newer Invoke or Fabric with one more option fails here, until it is decided what becomes of it."""
+def test_every_shown_option_works_or_is_refused(program: str, option: str) -> None:
+    """A newer Invoke or Fabric with an additional option fails here until we decide how to treat it."""
     assert (option in HONOURED) != (option in REFUSED), f"{program} --{option}"
 
 
@@ -56,7 +56,7 @@ def test_a_refused_option_changes_nothing(argv: tuple[str, ...], tmp_path: Path)
         (("inv", "cluster.plan", "--env", "aws", "cluster.info", "--env", "lab"), "cluster.plan aws, cluster.info lab"),
     ],
 )
-def test_a_command_line_that_means_two_things_is_refused(argv: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_an_ambiguous_command_line_is_refused(argv: tuple[str, ...], said: str, tmp_path: Path) -> None:
     done = run(*argv, HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path / "state"))
     assert done.returncode == 2 and done.stdout == ""
     assert said in " ".join(done.stderr.split())

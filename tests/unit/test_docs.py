@@ -1,4 +1,4 @@
-"""What people read is true: each link leads somewhere; each command, option, file and test that is named exists; each message is printed."""
+"""The documentation is true: each link has a target; each named command, option, file and test exists; each message is printed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ from tools import docs
 PAGES = docs.files()
 FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.M | re.S)
 SPAN = re.compile(r"`([^`\n]+)`")
-FOREIGN = {"--no-remove"}  # options that are not ours, of apt, pytest …
-EXAMPLES = {"fabfile/phases/smoke.py", "fabfile/cli/uptime.py", "fab -H all smoke"}  # what the newcomer's guide adds
+FOREIGN = {"--no-remove"}  # options of other programs: apt, pytest …
+EXAMPLES = {
+    "fabfile/phases/smoke.py",
+    "fabfile/cli/uptime.py",
+    "fab -H all smoke",
+}  # examples that the newcomer's guide adds
 
 
 def text_of(name: str) -> str:
@@ -37,13 +41,13 @@ def prose(text: str) -> str:
 
 
 def typed(text: str) -> list[str]:
-    """What a page shows as code: spans, and each line of a block that a person types, without its comment."""
+    """The code in a page: spans, and each line of a block that a person types, without its comment."""
     lines = [line for _, body in FENCE.findall(text) for line in body.splitlines() if line.lstrip().startswith("$ ")]
     return SPAN.findall(prose(text)) + [re.sub(r"\s+#.*", "", line.strip().removeprefix("$ ")) for line in lines]
 
 
 def slugs(text: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """The anchors of a page's headings, in GitHub's form."""
     found: dict[str, int] = {}
     for heading in re.findall(r"^#+ (.*)$", prose(text), flags=re.M):
         words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
@@ -61,7 +65,7 @@ def test_the_pages_are_found() -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
-    """Relative ones, so that they work in a checkout, on GitHub and in a fork alike."""
+    """Links are relative, so that they work in a checkout, on GitHub and in a fork."""
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", prose(text_of(name)))):
         assert "://" not in link, f"{name} links to {link}, which is not in this repository"
         path, _, anchor = link.partition("#")
@@ -157,7 +161,7 @@ def test_every_command_and_option_that_a_page_names_exists(name: str) -> None:
         ("inv --env aws cluster.plan", "--env is no option there"),
     ],
 )
-def test_a_wrong_command_line_is_seen(line: str, wrong: str) -> None:
+def test_a_wrong_command_line_in_a_page_is_found(line: str, wrong: str) -> None:
     assert _wrong(line) == wrong
 
 
@@ -210,7 +214,7 @@ def test_every_setting_that_a_page_names_exists(name: str) -> None:
 
 
 def test_a_release_is_on_the_page_and_known_to_the_lab_and_make() -> None:
-    """What is to be done for a new release beside its line in recipes/kubeadm.py."""
+    """What a new release needs besides its line in recipes/kubeadm.py."""
     line = next(line for line in text_of("docs/machines.md").splitlines() if "`KUBERNETES=" in line)
     assert [minor for minor in RELEASES if minor not in line] == []
     assert list(KNOWN_PATCHES) == list(RELEASES)
@@ -223,7 +227,7 @@ AROUND = "'\"`():;,.→"
 
 
 def _printed() -> Iterator[list[str]]:
-    """Each text in the product, as words, with VALUE where a value is put in."""
+    """Each text in the product as words, with VALUE in place of an inserted value."""
     for path in sorted((PROJECT / "fabfile").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
@@ -243,7 +247,7 @@ def _fits(source: str, word: str) -> bool:
 
 
 def _says(source: list[str], words: list[str]) -> bool:
-    """Whether the text has these words in a row, at least half of them its own and not values that are put in."""
+    """Whether the text contains these words in a row; at least half of them must be its own words, not inserted values."""
     for at in range(len(source)):
         part = source[at : at + len(words)]
         own = sum(VALUE not in word for word in part)
@@ -263,12 +267,12 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("span", "words"), MESSAGES, ids=[" ".join(words) for _, words in MESSAGES])
-def test_every_message_that_is_explained_is_printed_by_some_line(span: str, words: list[str]) -> None:
+def test_every_explained_message_is_printed_by_some_line(span: str, words: list[str]) -> None:
     assert any(_says(source, words) for source in PRINTED), f"`{span}`: no text in fabfile/ says {' '.join(words)!r}"
 
 
 @pytest.mark.parametrize("text", ["belongs to another clutser", "host key has changed", "no room for flannel.1"])
-def test_a_message_that_is_not_there_is_seen(text: str) -> None:
+def test_a_message_that_no_line_prints_is_found(text: str) -> None:
     assert not any(_says(source, text.split()) for source in PRINTED)
 
 
@@ -285,7 +289,7 @@ def test_every_generated_part_is_in_one_page() -> None:
         assert sum(page.count(f"<!-- {part}:begin -->") for page in pages) == 1, part
 
 
-def test_a_part_that_is_unknown_or_has_no_end_is_refused() -> None:
+def test_an_unknown_or_unclosed_part_is_refused() -> None:
     for text in ("<!-- setings:begin -->\n<!-- setings:end -->", "<!-- settings:begin -->\n"):
         with pytest.raises(ValueError):
             docs.rendered(text)

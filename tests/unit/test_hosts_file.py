@@ -1,4 +1,4 @@
-"""Which hosts.env is taken, wherever a command is typed; and that two files share no state."""
+"""Which hosts.env a command uses in each folder; and two files share no state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER_TOOLS = [
 
 @pytest.fixture
 def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Go to a folder below the test's, made if need be."""
+    """Change to a folder below the test's; it is created if necessary."""
 
     def go(folder: str) -> Path:
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def write(folder: Path, text: str = STAGING.format("10.1.1.1"), name: str = "hos
 
 
 def address(**given: str) -> str:
-    """The control plane of the staging that is found."""
+    """The control plane's address in the environment staging that is found."""
     variables = {"KUBEFAB_HOSTS": given["variable"]} if "variable" in given else {}
     return load("staging", hosts_file=given.get("option", ""), variables=variables).control_plane.host
 
@@ -59,14 +59,14 @@ def refused(name: str = "staging", hosts_file: str = "", **variables: str) -> Us
 # --- the order: option, variable, upwards, the project's own
 
 
-def test_the_nearest_upwards_is_taken(tmp_path: Path, at: Callable[[str], Path]) -> None:
+def test_the_nearest_file_upwards_is_used(tmp_path: Path, at: Callable[[str], Path]) -> None:
     write(tmp_path), write(tmp_path / "near", STAGING.format("10.2.2.2"))
     for folder, found in (("a/b/c", "10.1.1.1"), (".", "10.1.1.1"), ("near", "10.2.2.2"), ("near/deep", "10.2.2.2")):
         at(folder)
         assert address() == found, folder
 
 
-def test_an_option_is_stronger_than_the_variable_and_that_than_the_folder(
+def test_the_option_wins_over_the_variable_and_the_variable_over_the_folder(
     tmp_path: Path, at: Callable[[str], Path]
 ) -> None:
     write(tmp_path), at("x")
@@ -80,19 +80,19 @@ def test_an_option_is_stronger_than_the_variable_and_that_than_the_folder(
     assert address(variable="", option="") == "10.1.1.1", "an empty variable names nothing"
 
 
-def test_a_file_of_any_name_can_be_named_and_the_home_be_written_short(home: Path, at: Callable[[str], Path]) -> None:
+def test_any_file_name_is_accepted_and_tilde_is_expanded(home: Path, at: Callable[[str], Path]) -> None:
     at("."), write(home, name="mine.env")
     assert address(option="~/mine.env") == address(variable="~/mine.env") == "10.1.1.1"
 
 
-def test_where_there_is_none_it_is_the_projects_own(at: Callable[[str], Path]) -> None:
+def test_without_a_file_the_projects_own_is_used(at: Callable[[str], Path]) -> None:
     at("nothing/here")
     env = load("aws", variables={})
     assert env.control_plane.host == "13.124.31.81" and env.origin is None and env.remarks == ()
     assert names(variables={}) == ["aws", "datacenter", "lab", "rehearsal"]
 
 
-def test_a_working_folder_that_was_deleted_leaves_the_projects_own(at: Callable[[str], Path]) -> None:
+def test_in_a_deleted_working_folder_the_projects_own_is_used(at: Callable[[str], Path]) -> None:
     shutil.rmtree(at("gone"))
     assert load("aws", variables={}).origin is None
 
@@ -105,14 +105,14 @@ def test_a_project_without_its_file_says_where_it_was_expected(
     assert f"{tmp_path}/checkout/hosts.env: is not there" in error.message and "KUBEFAB_HOSTS" in error.message
 
 
-# --- what cannot be taken
+# --- files that cannot be used
 
 
 @pytest.mark.parametrize("how", ["--hosts-file", "KUBEFAB_HOSTS"])
 @pytest.mark.parametrize(("named", "why"), [
     ("missing.env", "No such file"), (".", "not a file"), ("dangling", "No such file"), ("circle", "ircle|oop|levels"), ("/dev/null", "not a file"),
 ])  # fmt: skip
-def test_a_named_file_that_cannot_be_used_is_an_error_and_no_other_is_taken(
+def test_an_unusable_named_file_is_an_error_and_no_other_is_used(
     tmp_path: Path, at: Callable[[str], Path], how: str, named: str, why: str
 ) -> None:
     write(at("."))
@@ -123,10 +123,10 @@ def test_a_named_file_that_cannot_be_used_is_an_error_and_no_other_is_taken(
 
 
 @pytest.mark.parametrize("kind", ["dangling", "forbidden"])
-def test_a_file_found_upwards_that_cannot_be_read_stops_the_command(
+def test_an_unreadable_file_found_upwards_stops_the_command(
     tmp_path: Path, at: Callable[[str], Path], kind: str
 ) -> None:
-    """The project's own has an `aws` too, and those are other machines."""
+    """The project's own file has an `aws` too, but with other machines."""
     at("x")
     if kind == "dangling":
         (tmp_path / "hosts.env").symlink_to("nowhere")
@@ -144,10 +144,10 @@ def test_a_file_of_another_tool_is_skipped_and_reported(tmp_path: Path, at: Call
     assert address() == "10.1.1.1"
     (remark,) = load("staging", variables={}).remarks
     assert remark.startswith(f"{tmp_path}/web/hosts.env was skipped: it has no line of a node")
-    assert remark in refused("stagnig").remedy, "as the environment may have been meant to be in there"
+    assert remark in refused("stagnig").remedy, "because the environment may be meant to be in that file"
 
 
-def test_a_folder_of_that_name_is_no_file(tmp_path: Path, at: Callable[[str], Path]) -> None:
+def test_a_folder_with_that_name_is_skipped(tmp_path: Path, at: Callable[[str], Path]) -> None:
     write(tmp_path), at("web/hosts.env")
     assert address() == "10.1.1.1" and load("staging", variables={}).remarks == ()
 
@@ -157,7 +157,7 @@ def test_another_users_file_in_a_world_writable_folder_is_skipped(
 ) -> None:
     shared = at("shared")
     write(tmp_path), write(shared, STAGING.format("10.6.6.6"))
-    monkeypatch.setattr(os, "geteuid", lambda: 4711)  # whose files these are not
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)  # not the owner of these files
     if (shared / "hosts.env").stat().st_uid == 0:
         os.chown(shared / "hosts.env", 4712, -1)
     assert address() == "10.6.6.6", "a team's folder"
@@ -169,8 +169,8 @@ def test_another_users_file_in_a_world_writable_folder_is_skipped(
     assert address(option=str(shared / "hosts.env")) == "10.6.6.6", "it was named on purpose"
 
 
-def test_an_error_names_the_file_that_it_is_in(tmp_path: Path, at: Callable[[str], Path]) -> None:
-    """Below the working folder as one types it there, else by its whole path; and how it was found, unless it is the project's own."""
+def test_an_error_names_its_file(tmp_path: Path, at: Callable[[str], Path]) -> None:
+    """By its relative path below the working folder, else by its full path; and how it was found, unless it is the project's own."""
     write(tmp_path, STAGING.format("nowhere")), at("a")
     error = refused()
     assert f"\n{tmp_path}/hosts.env:1: STAGING_CONTROL_PLANE" in error.message
@@ -183,10 +183,10 @@ def test_an_error_names_the_file_that_it_is_in(tmp_path: Path, at: Callable[[str
     assert f"\n{own()}: no environment" in refused("nonesuch", KUBEFAB_HOSTS=str(own())).message
 
 
-# --- what is beside it, and links
+# --- files beside it, and links
 
 
-def test_secrets_and_paths_are_beside_the_file_that_is_taken(tmp_path: Path, at: Callable[[str], Path]) -> None:
+def test_secrets_and_paths_are_relative_to_the_used_file(tmp_path: Path, at: Callable[[str], Path]) -> None:
     write(tmp_path, STAGING.format("10.1.1.1 key=key") + "STAGING_FORKS=1\n"), write(tmp_path, "", "key")
     write(tmp_path, "STAGING_FORKS=2\n", "hosts.local.env")
     here = at("a")
@@ -195,7 +195,7 @@ def test_secrets_and_paths_are_beside_the_file_that_is_taken(tmp_path: Path, at:
     assert env.settings.forks == 2 and env.control_plane.key == str(tmp_path / "key")
 
 
-def test_a_link_is_the_file_that_it_leads_to(tmp_path: Path, at: Callable[[str], Path]) -> None:
+def test_a_symbolic_link_counts_as_its_target(tmp_path: Path, at: Callable[[str], Path]) -> None:
     real = write(tmp_path / "real", STAGING.format("10.1.1.1 key=key"))
     write(real.parent, "", "key"), write(real.parent, "STAGING_FORKS=2\n", "hosts.local.env")
     (at("linked") / "hosts.env").symlink_to(real)
@@ -211,7 +211,7 @@ def test_a_link_is_the_file_that_it_leads_to(tmp_path: Path, at: Callable[[str],
 # --- state: two files share nothing, one file is one
 
 
-def test_an_environment_of_the_same_name_in_another_file_has_a_state_of_its_own(tmp_path: Path) -> None:
+def test_the_same_environment_name_in_another_file_has_its_own_state(tmp_path: Path) -> None:
     mine = [load("staging", hosts_file=write(tmp_path / n), variables={}) for n in ("one", "two")]
     theirs = load("aws", variables={})
     also = load("aws", hosts_file=write(tmp_path / "three", "AWS_CONTROL_PLANE=10.1.1.1\n"), variables={})
@@ -225,23 +225,23 @@ def test_an_environment_of_the_same_name_in_another_file_has_a_state_of_its_own(
     st.text(st.characters(codec="utf-8"), max_size=30),
     st.from_regex(r"[a-z][a-z0-9]{0,20}", fullmatch=True),
 )
-def test_no_name_of_an_environment_is_the_folder_of_another_files(name: str, path: str, other: str) -> None:
+def test_no_environment_name_collides_with_another_files_state_folder(name: str, path: str, other: str) -> None:
     folder = state_folder(name, Path("/", path))
     assert folder != state_folder(other) and folder.parent == state_folder(other).parent
     assert folder != state_folder(name, Path("/", path, "x"))
 
 
-def test_a_copy_of_the_projects_own_that_is_named_is_another_file(tmp_path: Path) -> None:
+def test_a_named_copy_of_the_projects_own_counts_as_another_file(tmp_path: Path) -> None:
     copy = shutil.copy(own(), tmp_path / "hosts.env")
     assert load("aws", hosts_file=copy, variables={}).state != load("aws", variables={}).state
     assert load("aws", hosts_file=own(), variables={}).state == load("aws", variables={}).state
 
 
-# --- the lab and the rehearsal are there from everywhere
+# --- the lab and the rehearsal are available in every folder
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_a_built_in_environment_is_the_projects_wherever_it_is_asked_for(
+def test_a_built_in_environment_comes_from_the_project_in_every_folder(
     tmp_path: Path, at: Callable[[str], Path], name: str
 ) -> None:
     state_folder("lab").mkdir(parents=True)
@@ -268,7 +268,7 @@ def test_a_built_in_environment_takes_settings_from_the_file_that_is_used(at: Ca
 
 
 def test_a_file_that_describes_a_rehearsal_replaces_the_projects_completely(at: Callable[[str], Path]) -> None:
-    """Nothing of the project's is mixed into it: SIMULATED=yes would make real machines seem simulated."""
+    """Nothing from the project's file is mixed into it: SIMULATED=yes would make real machines look simulated."""
     write(at("."), "REHEARSAL_CONTROL_PLANE=10.1.1.1\n")
     env = load("rehearsal", variables={})
     assert not env.settings.simulated and not env.settings.token and env.state != state_folder("rehearsal")
@@ -288,9 +288,7 @@ def test_a_mistake_in_the_projects_own_file_is_reported_only_where_it_is_used(
 # --- how a printed command means the same environment
 
 
-def test_a_file_that_an_option_named_is_named_again_in_printed_commands(
-    tmp_path: Path, at: Callable[[str], Path]
-) -> None:
+def test_printed_commands_name_the_file_of_the_option_again(tmp_path: Path, at: Callable[[str], Path]) -> None:
     at("."), write(tmp_path / "a b")
     env = load("staging", hosts_file="a b/hosts.env", variables={})
     assert env.option == f"--env staging --hosts-file '{tmp_path}/a b/hosts.env'"
@@ -298,7 +296,7 @@ def test_a_file_that_an_option_named_is_named_again_in_printed_commands(
     assert again.option == "--env staging" and again.state == env.state
 
 
-def test_secrets_in_an_own_file_are_reported_if_others_can_read_it(tmp_path: Path) -> None:
+def test_secrets_in_the_users_own_file_are_reported_if_others_can_read_it(tmp_path: Path) -> None:
     path = write(tmp_path, STAGING.format("10.1.1.1") + "STAGING_TOKEN=abcdef.0123456789abcdef\n")
     path.chmod(0o644)
     (remark,) = load("staging", hosts_file=path, variables={}).remarks
@@ -311,7 +309,7 @@ def test_secrets_in_an_own_file_are_reported_if_others_can_read_it(tmp_path: Pat
     ("inv cluster.status --hosts-file=two.env --env prod --limit ", ["all", "master", "workers", "cp1", "far"]),
     ("inv cluster.status --hosts-file gone.env --env ", []), ("inv cluster.status --hosts-file gone.env --limit ", []),
 ])  # fmt: skip
-def test_completion_knows_the_file_that_is_found_or_named(
+def test_completion_uses_the_found_or_named_file(
     tmp_path: Path, at: Callable[[str], Path], words: str, found: list[str]
 ) -> None:
     from fabfile.cli.completion import values

@@ -73,7 +73,7 @@ CASES = [
     ("etcd's disk gone", CP, EMPTY, None, KNOWN, Kind.BROKEN, "data of its etcd are gone"),
     ("etcd started empty", CP, changed(UP, uid=OTHER_UID), None, KNOWN, Kind.BROKEN, "its etcd began empty"),
     ("etcd's disk gone before it was claimed", CP, changed(EMPTY, identity=Identity()), None, NONE, Kind.BROKEN, "data of its etcd are gone"),
-    ("API up, kube-system unreadable", CP, changed(UP, uid=""), None, KNOWN, Kind.UNKNOWN, "cannot be read"),
+    ("API up, kube-system unreadableable", CP, changed(UP, uid=""), None, KNOWN, Kind.UNKNOWN, "cannot be read"),
     ("a machine without a trace of the former cluster", CP, fresh(CP), None, KNOWN, Kind.BROKEN, "nothing of it is on this machine"),
     ("claimed again, and the former cluster is missing", CP, changed(fresh(CP), identity=identity(ENV, CP, uid="", ca="")), None, KNOWN,
      Kind.BROKEN, "nothing of it is on this machine"),

@@ -1,4 +1,4 @@
-"""Observing: of several control planes, the one whose API answers is judged by and is given the work."""
+"""Observing: of several control planes, kubefab uses the one whose API answers, for judging and for its steps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Group:
         (set(), (), "cp1"),
     ],
 )
-def test_the_control_plane_that_answers(
+def test_the_control_plane_that_answers_is_used(
     monkeypatch: pytest.MonkeyPatch, answering: set[str], order: tuple[str, ...], chosen: str
 ) -> None:
     monkeypatch.setattr(observer, "parse_facts", lambda name: NodeFacts(hostname=name, api_ready=name in answering))
@@ -54,7 +54,7 @@ def test_the_control_plane_that_answers(
     assert (seen.control.hostname if seen.control else "") == (chosen if order else "")
 
 
-def test_what_another_answers_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_answer_of_another_control_plane_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     up: set[str] = {"cp1"}
     monkeypatch.setattr(observer, "parse_facts", lambda name: NodeFacts(hostname=name, api_ready=name in up))
     env = three()

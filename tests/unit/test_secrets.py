@@ -1,4 +1,4 @@
-"""A secret is shown by nothing that holds it: settings, environment, context, steps and errors, however they are printed."""
+"""No object with a secret shows it: settings, environment, context, steps and errors, however they are printed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fabfile.run.tokens import new_token
 from fabfile.text.masking import MASKED, Secret, Token, mask
 from making import context, control_plane, environment, fresh, installed
 
-# With a beginning that no text of ours has, so that what is found is the secret itself.
+# No text of ours begins like this, so a match is the secret itself.
 PASSWORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), max_size=20).map("Zq7§".__add__)
 TOKENS = st.from_regex(r"[a-z0-9]{6}\.zq7[a-z0-9]{13}", fullmatch=True)
 
@@ -30,7 +30,7 @@ def prints(value: object) -> Iterator[str]:
 
 
 def holders(password: str, token: str) -> Iterator[object]:
-    """Everything that has a secret in it, or is decided from something that has."""
+    """Every object that contains a secret, or is made from one that does."""
     modern = environment(1, registry="r.example:5000", registry_user="me", registry_password=password)
     legacy = environment(1, kubernetes="1.5", token=token)
     for env in (modern, legacy):
@@ -49,9 +49,9 @@ def holders(password: str, token: str) -> Iterator[object]:
 
 @settings(
     max_examples=10, phases=[Phase.explicit, Phase.generate], deadline=None
-)  # each decides both recipes for four machines
+)  # each example runs both recipes for four machines
 @given(PASSWORDS, TOKENS)
-def test_nothing_that_holds_a_secret_prints_it(password: str, token: str) -> None:
+def test_no_object_with_a_secret_prints_it(password: str, token: str) -> None:
     forms = [
         password,
         repr(password)[1:-1],
@@ -64,8 +64,8 @@ def test_nothing_that_holds_a_secret_prints_it(password: str, token: str) -> Non
             assert not [form for form in forms if form in text], f"{type(holder).__name__}: {text[:400]}"
 
 
-def test_the_holders_do_hold_them() -> None:
-    """The property above looks at steps that send each secret to a node."""
+def test_the_tested_objects_really_contain_the_secrets() -> None:
+    """The property above covers steps that send each secret to a node."""
     sent = {"login": base64.b64encode(b"me:Zq7-word").decode(), "token": "abcdef.zq70123456789abc"}
     found = set()
     for holder in holders("Zq7-word", sent["token"]):
@@ -77,7 +77,7 @@ def test_the_holders_do_hold_them() -> None:
 
 
 @given(PASSWORDS)
-def test_a_secret_shows_only_that_it_is_there(text: str) -> None:
+def test_a_secret_shows_only_that_it_exists(text: str) -> None:
     secret = Secret(text)
     assert (str(secret), repr(secret), f"<{secret}>") == (MASKED, f"Secret('{MASKED}')", f"<{MASKED}>")
     assert secret.reveal() == text and secret and secret == Secret(text) and hash(secret) == hash(Secret(text))
@@ -103,7 +103,7 @@ def test_a_token_is_named_by_its_first_half() -> None:
     assert isinstance(made, Token) and made.half not in mask(f"x {made.half}")
 
 
-def test_what_stands_for_a_token_in_a_plan_is_shown() -> None:
+def test_a_plans_placeholder_for_a_token_is_shown() -> None:
     token = Token.later("<minted for each run>")
     assert (token.id, token.reveal()) == ("<minted for each run>",) * 2
     assert mask(f"secret bootstrap-token-{token.id}") == "secret bootstrap-token-<minted for each run>"

@@ -1,4 +1,4 @@
-"""`make lint` looks at every script that a node gets, and says what is wrong with one."""
+"""`make lint` checks every script that a node gets, and reports the faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tools.shellcheck import HEADING, OPEN, SENT, check, sent
 
 
 def test_every_script_in_the_golden_files_is_checked_once() -> None:
-    """Their lines are all there, whatever is left out because another family has the same."""
+    """All their lines are checked, although lines that another OS family has too are left out."""
     texts = list(sent().values())
     assert len(texts) == len(set(texts)) > 50
     checked = {line for text in texts for line in text.split("\n")}
@@ -28,5 +28,5 @@ def test_a_planted_fault_is_found(fault: str, code: str) -> None:
     assert name in done.stdout
 
 
-def test_a_sound_script_has_none() -> None:
+def test_a_correct_script_has_no_fault() -> None:
     assert check(dict(list(sent().items())[:1])).returncode == 0

@@ -1,4 +1,4 @@
-"""The start of our commands: what each imports, in a real process. Nothing is timed here: benchmarks/ratios.py does that."""
+"""The start of our commands: what each imports, in a real process. benchmarks/ratios.py measures the time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCREEN = {"rich", "fabfile.cli.progress"}
 
 @functools.cache
 def imported(*argv: str) -> frozenset[str]:
-    """Every module that a command imports, without those that the program itself does."""
+    """The modules that a command imports in addition to those of the program itself."""
     done = started(*argv, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0, done.stderr[-2000:]
     names = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:"))
@@ -64,7 +64,7 @@ def test_a_command_imports_what_it_needs(command: str, without: set[str]) -> Non
 
 
 def test_bytecode_is_kept_unless_the_operator_forbids_it(tmp_path: Path) -> None:
-    """Invoke forbids it to Python, and each command would compile all of its modules again."""
+    """Invoke switches bytecode off, and then each command would compile all of its modules again."""
     started("inv", "-l", PYTHONPYCACHEPREFIX=str(tmp_path / "forbidden"), PYTHONDONTWRITEBYTECODE="1")
     started("inv", "-l", PYTHONPYCACHEPREFIX=str(tmp_path / "kept"))
     kept, forbidden = ({path.name for path in (tmp_path / name).rglob("*.pyc")} for name in ("kept", "forbidden"))
