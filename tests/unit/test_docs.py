@@ -15,7 +15,7 @@ import pytest
 
 import fabfile
 import tasks
-from fabfile.inventory import PROJECT
+from fabfile.inventory import PROJECT, load
 from fabfile.inventory.settings import KEYS
 from fabfile.recipes.kubeadm import RELEASES
 from lab.versions import KNOWN_PATCHES
@@ -211,6 +211,15 @@ def test_every_setting_that_a_page_names_exists(name: str) -> None:
         assert key in KEYS or key in ("ENV", "HOSTS", "KEY") or key.startswith(("CONTROL_PLANE", "WORKER")), (
             f"{name} names {key}"
         )
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if "```sh\n" in text_of(name)])
+def test_the_inventory_of_a_page_is_a_good_one(name: str, tmp_path: Path) -> None:
+    """As it is printed there, in a hosts.env of its own."""
+    (sample,) = (body for language, body in FENCE.findall(text_of(name)) if language == "sh")
+    (tmp_path / "hosts.env").write_text(sample)
+    environment = load("staging", hosts_file=str(tmp_path / "hosts.env"), variables={})
+    assert [node.name for node in environment.nodes] == ["cp1", "w1", "w2"]
 
 
 def test_a_release_is_on_the_page_and_known_to_the_lab_and_make() -> None:
