@@ -176,6 +176,8 @@ class Apt:
                 "install.tools",
                 "tools to fetch packages",
                 (
+                    # an installation of ours that a power cut interrupted: dpkg refuses everything until it is completed
+                    f'if [ -e {NOTE} ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi',
                     f"for t in curl gpg; do command -v $t >/dev/null || {{ {apt} update && {apt} install ca-certificates curl gnupg; break; }}; done",
                 ),
                 hint="are the distribution's own package sources reachable from this node?",

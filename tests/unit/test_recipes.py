@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from fabfile.errors import UsageError
 from fabfile.inventory.settings import KEYS
+from fabfile.nodes.keeping import NOTE
 from fabfile.recipes.kubeadm import RELEASES, digest, merged, recipe_for
 from fabfile.recipes.packages import Apt, Dnf, family
 from fabfile.steps import Step
@@ -265,3 +267,27 @@ def test_overrides_win_and_keep_the_other_values(base: dict, extra: dict) -> Non
 def test_different_texts_have_different_digests(one: list[str], other: list[str]) -> None:
     if "\0" not in "".join(one + other):
         assert (digest(*one) == digest(*other)) == (one == other or "\0".join(one) == "\0".join(other))
+
+
+@pytest.mark.parametrize(
+    ("begun", "interrupted", "completed"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_an_installation_of_ours_that_was_interrupted_is_completed_first(
+    tmp_path: Path, begun: bool, interrupted: bool, completed: bool
+) -> None:
+    """In real bash: dpkg is only told to go on where kubefab's own installation began and dpkg left its work unfinished."""
+    env = environment(1)
+    facts = fresh("w1")
+    packages = family(facts)
+    assert packages is not None
+    tools = next(step for step in packages.steps(facts, recipe_for(env)) if step.id == "install.tools")
+    assert isinstance(tools, Step)
+    (tmp_path / "updates").mkdir()
+    if interrupted:
+        (tmp_path / "updates" / "0001").touch()
+    if begun:
+        (tmp_path / "note").touch()
+    line = tools.commands[0].replace(NOTE, str(tmp_path / "note")).replace("/var/lib/dpkg", str(tmp_path))
+    script = f'set -e\ndpkg() {{ echo "dpkg $*"; }}\n{line}\n'
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == ("dpkg --force-confold --configure -a\n" if completed else "")

@@ -1,4 +1,5 @@
 # install.tools
+if [ -e /var/lib/kubefab-packages ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi
 for t in curl gpg; do command -v $t >/dev/null || { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
 # install.repository
 install -d -m 0755 /etc/apt/keyrings

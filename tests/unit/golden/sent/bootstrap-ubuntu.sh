@@ -401,6 +401,9 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
+if [ -e /var/lib/kubefab-packages ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi
+#--8<-- command 2
+K=2
 for t in curl gpg; do command -v $t >/dev/null || { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -715,6 +718,9 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
+if [ -e /var/lib/kubefab-packages ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi
+#--8<-- command 2
+K=2
 for t in curl gpg; do command -v $t >/dev/null || { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
 #--8<-- end
 ) </dev/null >"$log" 2>&1
