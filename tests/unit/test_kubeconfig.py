@@ -460,7 +460,7 @@ def test_four_processes_at_once_lose_no_entry(path: Path) -> None:
     path.parent.mkdir()
     path.write_text(COMMENTED)
     program = (
-        "import sys; from pathlib import Path; from making import environment; from fabfile import kubeconfig\n"
+        "import sys; from pathlib import Path; from making import environment; from fabfile.views import kubeconfig\n"
         "name, path, admin = sys.argv[1:]\n"
         "sys.stdin.read(1)\n"
         "for _ in range(5): kubeconfig.merge(Path(path), environment(name=name), admin)"
