@@ -2,6 +2,7 @@
 
     python benchmarks/ratios.py                      # simulated nodes, 10 and 200
     python benchmarks/ratios.py --env lab            # the lab's real nodes: reads only, and an unchanged bootstrap
+    python benchmarks/ratios.py --start              # what starting a command costs beside `ansible --version` (see --ansible)
 
 Absolute times are this machine's; the ratios are what to look at.  Every number is the median of `--rounds`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -161,6 +163,44 @@ def measure(name: str, workers: int, rounds: int) -> dict[str, float]:
     return {**found, "first_bootstrap": first} if first else found
 
 
+def starts(ansible: str, rounds: int) -> dict[str, float]:
+    """CPU seconds, user and system, of a few commands; the least of `rounds`, taken in turns so that the machine's mood meets all."""
+    inv, fab = (str(Path(sys.executable).with_name(name)) for name in ("inv", "fab"))
+    with tempfile.TemporaryDirectory() as empty:  # Invoke by itself: what no project can go below
+        Path(empty, "tasks.py").write_text("import invoke\n\n\n@invoke.task\ndef nothing(c): ...\n")
+        commands = {
+            "inv -l, one task": ([inv, "-l"], empty),
+            "inv -l": ([inv, "-l"], PROJECT),
+            "inv --complete": ([inv, "--complete", "--", "inv", "cluster."], PROJECT),
+            "inv --complete --env": ([inv, "--complete", "--", "inv", "cluster.plan", "--env", "r"], PROJECT),
+            "fab --version": ([fab, "--version"], PROJECT),
+            "fab -l": ([fab, "-l"], PROJECT),
+            "inv cluster.plan": ([inv, "cluster.plan"], PROJECT),
+        }
+        if ansible:
+            commands["ansible --version"] = ([ansible, "--version"], PROJECT)
+        taken: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, (argv, folder) in commands.items():
+                taken[name].append(_cpu_seconds(argv, folder))
+    return {name: min(seconds) for name, seconds in taken.items()}
+
+
+def _cpu_seconds(argv: list[str], folder: str | Path) -> float:
+    process = subprocess.Popen(argv, cwd=folder, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, argv
+    return usage.ru_utime + usage.ru_stime
+
+
+def report_starts(found: dict[str, float]) -> Iterator[str]:
+    """Lines for a person: CPU seconds, and the ratio to ansible's, or to Invoke's own where Ansible is not here."""
+    other = "ansible --version" if "ansible --version" in found else "inv -l, one task"
+    for name, seconds in found.items():
+        yield f"{name:<22} {seconds:6.3f} s of CPU   {seconds / found[other]:5.2f} x {other}"
+
+
 def report(rows: Sequence[dict[str, float]]) -> Iterator[str]:
     """Lines for a person."""
     for row in rows:
@@ -187,7 +227,15 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[10, 200], help="rehearsal only: sizes to compare")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of which the median counts")
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
+    parser.add_argument("--start", action="store_true", help="only what starting a command costs, in CPU seconds")
+    parser.add_argument(
+        "--ansible", default=shutil.which("ansible") or "", help="with --start: Ansible's program, to compare with"
+    )
     arguments = parser.parse_args()
+    if arguments.start:
+        found = starts(arguments.ansible, max(arguments.rounds, 7))
+        print(json.dumps(found, indent=2) if arguments.json else "\n".join(report_starts(found)))
+        return
     rows = []
     simulated = inventory.load(arguments.env).settings.simulated
     for nodes in arguments.nodes if simulated else arguments.nodes[:1]:

@@ -13,8 +13,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke import Argument, Context, Exit, Task, task
 
@@ -57,8 +56,7 @@ _LAST: Mapping[str, Any] = {"json": False, "ask_sudo_pass": False, "hosts_file":
 _SHARED = _FIRST.keys() | _MIDDLE.keys() | _LAST.keys()
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):  # a dataclass takes ten times as long to define, and every listing would wait for it
     """What the shared options say; an option that a command does not take has its default."""
 
     env: str = ""
@@ -182,9 +180,9 @@ class _Option(Argument):
     """An option whose deep copy shares what never changes."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Option:
-        made = copy.copy(self)
-        made._value = copy.copy(self._value)  # the list of an option that may be given several times
-        memo[id(self)] = made  # the same one stands in several tables of its context
+        made = object.__new__(type(self))
+        made.__dict__ = {**self.__dict__, "_value": copy.copy(self._value)}  # a list, if it may be given several times
+        memo[id(self)] = made  # the same one is in several tables of its context
         return made
 
 

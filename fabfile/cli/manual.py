@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from .common import Options, command, described
 
@@ -15,7 +14,7 @@ def manual(*, reveal: bool = False, options: Options) -> None:
     from ..text.masking import mask
     from ..views.legacy import rendering
 
-    environment, shown = described(replace(options, kubernetes="1.5")), (str if reveal else mask)
+    environment, shown = described(options._replace(kubernetes="1.5")), (str if reveal else mask)
     if options.json:
         lines = Manual(environment).lines()
         data = [{"id": line.id, "manual": shown(line.text), "kubefab": shown(line.run)} for line in lines]

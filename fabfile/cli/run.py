@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import KubefabError
 from .common import Options, command, exit_with, targets
@@ -14,8 +13,7 @@ LONGEST = 86400.0  # seconds: a day, where no time-out was asked for
 NOT_RUN = 255  # the exit code of a node that could not be reached, as ssh's own
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the command did on one node; `error` where it did not run, with `code` 255 then, as ssh has it."""
 
     code: int
@@ -78,7 +76,7 @@ def folded(answers: Mapping[str, Answer]) -> dict[Answer, list[str]]:
     """The nodes by what they answered, in the order of their first; nodes that could not be reached stay apart."""
     same: dict[Answer, list[str]] = {}
     for name, answer in answers.items():
-        same.setdefault(replace(answer, output=answer.output.rstrip()), []).append(name)
+        same.setdefault(answer._replace(output=answer.output.rstrip()), []).append(name)
     return same
 
 
