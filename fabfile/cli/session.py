@@ -157,7 +157,7 @@ def opened(options: Options) -> Iterator[Session]:
     with _simulated(environment, options) as simulation:
         if simulation is not None:
             environment = simulation.environment
-        known = KnownHosts(environment.state / "known_hosts", told=lambda h, f: _first_use(environment, h, f))
+        known = KnownHosts(environment.state / "known_hosts", on_new_key=lambda h, f: _first_use(environment, h, f))
         group = NodeGroup(environment, environment.nodes, known, password)
         try:
             yield Session(environment, group, simulation, console, command_line())

@@ -1,7 +1,7 @@
 """Our Fabric Connection: strict host keys, no Nagle stalls, bounds on everything, errors with a remedy.
 
-Fabric as shipped accepts any host key, waits up to an hour for a channel and keeps quiet about dead
-peers; each override below closes one of those.
+Fabric as shipped accepts any host key, waits up to an hour for a channel and does not notice dead
+peers; each override below fixes one of these.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Connection(fabric.Connection):
         if found[1].lower() in ("", "none"):
             return None
         if found[0] == "proxycommand":
-            # once more, with the port and user that are really dialled, which stand for %p and %r
+            # look it up again with the port and user of this connection, which replace %p and %r
             dialled = paramiko.SSHConfig.from_text(f"Host *\nPort {self.port}\nUser {self.user}\n")
             dialled._config += self.config.base_ssh_config._config  # type: ignore[attr-defined]
             self._ours.proxy_command = dialled.lookup(self.original_host)["proxycommand"]
@@ -148,16 +148,15 @@ class Connection(fabric.Connection):
         return transport
 
     def open(self) -> None:
-        """Connect once, whoever asks first. Raises Unreachable with the reason and a remedy.
+        """Connect, once for all threads that ask. Raises Unreachable with the reason and a remedy.
 
-        While the run lock is to be held, a link without it is none: it is taken anew, or KubefabError names who has it now.
-        Whoever waited while somebody else's attempt failed has that attempt's error: many nodes stand behind one bastion.
+        While the run lock is required, a connection without it does not count as open: the lock is acquired again, or KubefabError names
+        its holder.  Threads that waited for another thread's failed attempt raise the same error instead of trying again: many nodes
+        share one bastion.
         """
         ours = self._ours
         with ours.opening:
-            if (
-                ours.opener == get_ident()
-            ):  # the lock's holder is being asked for, over the link that is just being opened
+            if ours.opener == get_ident():  # the lock asks for its holder, over the link that is being opened
                 return
             failures = ours.failures
             while ours.opener and ours.failures == failures:
@@ -205,7 +204,7 @@ class Connection(fabric.Connection):
                 raise
 
     def _proxy(self) -> socket.socket:
-        """A socket whose other end is ProxyCommand's input and output; paramiko's own reads for ever from one that has ended."""
+        """A socket whose other end is ProxyCommand's input and output; paramiko's own class never notices that the command has ended."""
         self._end_proxy()
         near, far = socket.socketpair()
         with far:
@@ -250,8 +249,8 @@ class Connection(fabric.Connection):
             )
         else:
             path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
-            # the shell that made the file takes it away: a link cut in mid-script and a sudo that refuses leave none. A file of that
-            # name that is somebody's is neither written to nor removed
+            # the shell that made the file removes it: neither a link cut in mid-script nor a sudo that refuses leaves one. A file of that
+            # name that another user made is neither written to nor removed
             store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
             code, output = self._exec(
                 f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null", text, timeout
@@ -272,9 +271,9 @@ class Connection(fabric.Connection):
 
     @contextmanager
     def hold(self, owner: str) -> Iterator[None]:
-        """Hold this node's run lock as long as the block lasts: one changing run a cluster, whoever starts it (see `run_lock`).
+        """Hold this node's run lock while the block runs: one changing run per cluster, from any machine (see `run_lock`).
 
-        `owner` is what others are told, and names this run alone. Raises KubefabError that names the holder when another run has it.
+        `owner` is shown to other operators and is unique to this run. Raises KubefabError that names the holder when another run has it.
         """
         lock, ended = self._ours.lock, Event()
         self.open()
@@ -288,10 +287,10 @@ class Connection(fabric.Connection):
             lock.drop()
 
     def ensure_held(self) -> None:
-        """Nothing while the run lock is held for certain; costs a comparison then.
+        """Return at once while the run lock is certainly held; that costs one comparison.
 
-        Otherwise (the channel has gone, or no heartbeat went out for so long that the node may have let it go: this machine
-        slept) it is acquired again.  Raises KubefabError when another run has it or has had it since, Unreachable when that cannot
+        Otherwise (the channel is closed, or the last heartbeat is so old that the node may have released the lock because this machine
+        was suspended) acquire it again.  Raises KubefabError when another run has it or has had it since, Unreachable when that cannot
         be known.
         """
         if self._ours.lock.certain:
@@ -301,7 +300,7 @@ class Connection(fabric.Connection):
         self.open()
 
     def _close_with(self, ended: Event, channel: paramiko.Channel | None) -> None:
-        """Close the link whose run lock lived with this channel, unless it was opened again or the run has ended."""
+        """Close the link whose run lock was held by this channel, unless it was opened again or the run has ended."""
         ours = self._ours
         with ours.opening:
             if channel and channel is ours.lock.channel and not ours.opener and not ended.is_set():
@@ -402,7 +401,7 @@ class _Ours:
             timeout,
         )
         self.opening = Condition()
-        self.opener = 0  # the thread that is opening the link; nobody's
+        self.opener = 0  # the thread that is opening the link; 0: none
         self.failures = 0  # attempts to open that failed, and the last one's error
         self.failure: KubefabError | None = None
         self.proxy_command = ""  # of ~/.ssh/config
@@ -427,7 +426,7 @@ def outcome(connection: Connection, name: str, text: str, timeout: float) -> scr
     result = script.parse(*connection.root(text, timeout))
     if result.code == script.LOCKED and result.command == 0:
         raise StillRunning(
-            f"{connection.node.name}: {name}: an earlier run's step still goes on there",
+            f"{connection.node.name}: {name}: a step of an earlier run is still running there",
             "wait for it to end (`ps -ef` on the node shows it), then run again",
         )
     return result

@@ -129,7 +129,7 @@ class Identity:
 
     `environment`, `endpoint` (host:port of the API), `node` and `role` are hosts.env's; `hostname` is the machine's then; `uid` is
     kube-system's, which is the cluster's for its life, `ca` the digest of its CA's key: empty until the cluster is there.
-    An etcd cluster id would tell nothing: etcd makes it from its members' names and addresses, so a new, empty one has the same.
+    An etcd cluster id would prove nothing: etcd derives it from its members' names and addresses, so a new, empty etcd has the same.
     """
 
     environment: str = ""
@@ -232,23 +232,23 @@ class NodeFacts:
     reporting: frozenset[str] = frozenset()  # {"ip-10-2-0-11"}: nodes whose metrics arrived in the last minute
 
     def __post_init__(self) -> None:
-        """No facts without a name that has its form, wherever they come from: it stands in shell lines. Raises FormError."""
+        """Check the host name's form, wherever the facts come from: it is used in shell lines. Raises FormError."""
         if self.hostname:
             object.__setattr__(self, "hostname", Hostname(self.hostname))
 
     @property
     def initialised(self) -> bool:
-        """The control plane answers; admin.conf alone proves nothing, kubeadm writes it early."""
+        """The API answers; admin.conf alone proves nothing, because kubeadm writes it early."""
         return self.api_ready
 
     @property
     def joined(self) -> bool:
-        """The kubelet has its own certificate and runs. Whether the API lists it is the control plane's to say."""
+        """The kubelet has its own certificate and runs. Whether the API lists the node, only the control plane's facts say."""
         return "/etc/kubernetes/kubelet.conf" in self.traces and self.unit("kubelet").active
 
     @property
     def in_cluster(self) -> bool:
-        """It works in a cluster, or did once: an init or join that never ended is none."""
+        """True if the node is or ever was a working member. An init or join that never completed does not count."""
         return self.initialised or self.joined or bool(self.undo & {"initialised", "joined"})
 
     @property
@@ -269,7 +269,7 @@ class NodeFacts:
 
     @property
     def pod_cidrs(self) -> dict[str, Network]:
-        """The share of the pod network that the API gave each node, by the node's name."""
+        """The part of the pod network that the API assigned to each node: {"ip-10-2-0-11": IPv4Network("10.44.1.0/24")}."""
         shares = {n["metadata"]["name"]: networks(str(n.get("spec", {}).get("podCIDR", ""))) for n in self.nodes}
         return {name: share[0] for name, share in shares.items() if share}
 
@@ -277,7 +277,7 @@ class NodeFacts:
         return self._ready(hostname) == "True"
 
     def node_silent(self, hostname: str) -> bool:
-        """The API has a Node of that name, and no longer hears from its kubelet."""
+        """The API has a Node of that name, but its kubelet no longer reports."""
         return self._ready(hostname) == "Unknown"
 
     def _ready(self, hostname: str) -> Ready:
@@ -285,7 +285,7 @@ class NodeFacts:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """The ranges in a list with commas; none where any of it is not a range."""
+    """The ranges in a comma-separated list; none if any of them is malformed."""
     try:
         return tuple(ipaddress.ip_network(forms.network(word)) for word in text.split(",") if word)
     except FormError:

@@ -1,7 +1,7 @@
-"""Which lines of a firewall are kube-proxy's, flannel's and our pod network's: one awk program, for counting and for taking them out.
+"""Which lines of a firewall belong to kube-proxy, flannel and our pod network: one awk program, for counting and for removing them.
 
-Chains are told by their names, not by text: an administrator's comment may say KUBE-API. `CNI-` is every CNI user's (podman, nerdctl):
-of those chains only what a rule's comment gives to our network, as the portmap and bridge plugins write it
+Chains are recognised by their names, not by text: an administrator's comment may say KUBE-API. All users of CNI have `CNI-` chains (podman,
+nerdctl too): of those chains, only rules whose comment names our network are ours, as the portmap and bridge plugins write it
 (containernetworking/plugins, pkg/utils/iptables.go: FormatComment, FormatChainName).
 """
 
@@ -12,7 +12,7 @@ _OWN_CHAIN = (
     "/^CNI-(DN-|SN-)?[0-9a-f]+$/"  # of one pod; CNI-HOSTPORT-…, CNI-FORWARD and the like belong to all networks
 )
 
-# Quoted words are put aside first: what is in a comment is no target. A jump to a chain is a rule's last two words.
+# Quoted words are replaced first: a word in a comment is not a target. A jump to a chain is a rule's last two words.
 PROGRAM = " ".join(
     (
         r"{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0;",
@@ -33,9 +33,9 @@ COUNT = f"(iptables-save; ip6tables-save) 2>/dev/null | awk -v count=1 '{PROGRAM
 
 
 def without_ours(tool: str) -> str:
-    """The shell line that takes them out of `iptables` or `ip6tables`, in one atomic restore: the host's own rules stay in force throughout.
+    """The shell line that removes them from `iptables` or `ip6tables`, in one atomic restore: the host's own rules stay in force throughout.
 
-    A rule set that has none of them is not touched.
+    A rule set without such rules is not changed.
     """
     return (
         f"if command -v {tool}-save >/dev/null; then f=$(mktemp); if {tool}-save >$f 2>/dev/null && awk '{PROGRAM}' $f >$f.less "

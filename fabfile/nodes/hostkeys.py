@@ -1,7 +1,7 @@
-"""The host keys of one environment's machines, in a file that is read as OpenSSH reads it, and never more kindly.
+"""The host keys of one environment's machines, in a file that is read as strictly as OpenSSH reads it.
 
 sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": markers, patterns with * ? and !, hashed names, [host]:port, comments.  A line that cannot be
-read stops the command instead of being skipped: what it was to say of a host is unknown.
+read stops the command and is not skipped: it may be about any host, and may revoke a key.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 
 
 class KeyRefused(paramiko.SSHException):
-    """A host key that must not be believed: `what` is wrong, and `remedy`."""
+    """Raised for a host key that must not be trusted: `what` is wrong, and the `remedy`."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -39,7 +39,7 @@ class KeyRefused(paramiko.SSHException):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: its number, its marker (empty for an ordinary key), whose key it is, and the key."""
+    """One line of the file: its number, its marker (empty for an ordinary key), its hosts, and the key."""
 
     number: int
     marker: str
@@ -48,7 +48,7 @@ class Entry:
     blob: bytes
 
     def matches(self, names: Sequence[str]) -> bool:
-        """Whether it speaks of a host that goes by one of these names. A negated pattern that matches takes the whole line away."""
+        """Whether the line is about a host with one of these names. If a negated pattern matches, the whole line does not."""
         if self.hosts.startswith("|"):
             return any(HostKeys.hash_host(name, self.hosts) == self.hosts for name in names)
         found = False
@@ -66,7 +66,7 @@ def _matches(pattern: str, names: Sequence[str]) -> bool:
 
 
 def canonical(host: str) -> str:
-    """A host's name in one spelling, in lower case: `2001:DB8:0::1` is 2001:db8::1; a port after brackets stays."""
+    """A host's name in its one spelling, in lower case: `2001:DB8:0::1` becomes 2001:db8::1; a port after brackets is kept."""
     bare = re.fullmatch(r"\[(.+)\](:\d+)", host)
     name, port = (bare[1], bare[2]) if bare else (host, "")
     try:
@@ -77,7 +77,7 @@ def canonical(host: str) -> str:
 
 
 def parse(text: str, path: Path) -> list[Entry]:
-    """The lines of a known_hosts file. Raises KubefabError that names the first that cannot be read."""
+    """The lines of a known_hosts file. Raises KubefabError naming the first line that cannot be read."""
     found = []
     for number, line in enumerate(text.split("\n"), 1):
         words = line.split()
@@ -96,13 +96,13 @@ def parse(text: str, path: Path) -> list[Entry]:
         except ValueError as error:
             raise KubefabError(
                 f"{path}:{number}: this line cannot be read: {error}",
-                "correct the line, or take it out; a comment begins with #",
+                "fix the line, or remove it; a comment begins with #",
             ) from None
     return found
 
 
 def _blob(kind: str, key: str) -> bytes:
-    """A key's bytes. Raises ValueError unless they are a whole key of that type."""
+    """Decode a key. Raises ValueError if it is not a complete key of that type."""
     try:
         blob = base64.b64decode(key, validate=True)
     except binascii.Error:
@@ -115,20 +115,20 @@ def _blob(kind: str, key: str) -> bytes:
     if at != len(blob) or len(parts) < 2 or len(parts) != _PARTS.get(kind, len(parts)):
         raise ValueError("its key is damaged or cut short")
     if parts[0] != kind.encode():
-        raise ValueError(f"it says {kind}, and its key is another kind")
+        raise ValueError(f"it says {kind}, but its key is of another type")
     return blob
 
 
 class KnownHosts:
-    """One environment's host keys: unknown ones are added and told, changed and revoked ones refused.
+    """One environment's host keys: unknown keys are added and reported to `on_new_key`, changed and revoked keys are refused.
 
-    Kept apart from the user's own known_hosts, so that a rebuilt lab spoils nothing there.  Raises KubefabError for a file that
-    cannot be read.
+    They are kept apart from the user's own known_hosts, so that a rebuilt lab changes nothing there.  Raises KubefabError for a file
+    that cannot be read.
     """
 
-    def __init__(self, path: Path, told: Callable[[str, str], None] | None = None) -> None:
+    def __init__(self, path: Path, on_new_key: Callable[[str, str], None] | None = None) -> None:
         self.path = path
-        self._told = told or (lambda host, fingerprint: None)
+        self._on_new_key = on_new_key or (lambda host, fingerprint: None)
         self._lock = Lock()
         try:
             self._text = path.read_text(encoding="utf-8")
@@ -137,17 +137,17 @@ class KnownHosts:
         except (OSError, UnicodeDecodeError) as error:
             raise KubefabError(
                 f"{path} cannot be read: {error}",
-                "it holds the host keys that are known: correct it, or its permissions",
+                "it contains the known host keys: fix it, or its permissions",
             ) from None
         self._entries = parse(self._text, path)
 
     def algorithms(self, host: str) -> tuple[str, ...]:
-        """How the keys that are known of a host sign: what is to be asked for first, or a server with several keys shows an unknown one."""
+        """The signature algorithms of a host's known keys. Ask for them first: a server with several keys may otherwise offer an unknown one."""
         types = dict.fromkeys(entry.type for entry in self._of(host) if not entry.marker)
         return tuple(name for kind in types for name in _ALGORITHMS.get(kind, (kind,)))
 
     def check(self, host: str, key: paramiko.PKey) -> None:
-        """Accept a known key, or one of a host of which none is known. Raises KeyRefused for a changed or revoked one.
+        """Accept a known key, or the first key of a host without known keys. Raises KeyRefused for a changed or revoked key.
 
         `host` is a name or address, as [host]:port where the port is not 22.
         """
@@ -158,7 +158,7 @@ class KnownHosts:
             if revoked := next((entry for entry in same if entry.marker == REVOKED), None):
                 raise KeyRefused(
                     f"its host key is revoked ({self.path}:{revoked.number})",
-                    "do not go on: a person with that key can pass for this machine. Give the machine a new key",
+                    "do not continue: anyone who has that key can pose as this machine. Give the machine a new key",
                 )
             if any(not entry.marker for entry in same):
                 return
@@ -166,7 +166,8 @@ class KnownHosts:
                 what = "line" if len(plain) == 1 else "lines"
                 raise KeyRefused(
                     f"its host key has CHANGED: it shows {kind} {key.fingerprint}",
-                    f"somebody may be in between. If the machine was rebuilt, take {what} {', '.join(plain)} out of {self.path} and run again",
+                    f"another machine may be answering for it. If the machine was rebuilt, "
+                    f"remove {what} {', '.join(plain)} from {self.path} and run again",
                 )
             if authority := next((entry for entry in lines if entry.marker == AUTHORITY), None):
                 raise KeyRefused(
@@ -174,7 +175,7 @@ class KnownHosts:
                     f"write the host's own key into that file, as `{canonical(host)} {kind} …`; `ssh-keyscan` shows it, and its console proves it",
                 )
             self._add(canonical(host), kind, blob)
-            self._told(host, str(key.fingerprint))
+            self._on_new_key(host, str(key.fingerprint))
 
     def _of(self, host: str) -> list[Entry]:
         names = tuple(

@@ -39,7 +39,7 @@ def hours(duration: str) -> float:
 def parse_retention(answer: str) -> Retention:
     """The answer (csv) to SHOW RETENTION POLICIES; its columns are name, duration, shards' duration, replicas, whether it is the default.
 
-    A row whose duration has not its form is left out.
+    A row with a malformed duration is left out.
     """
     rows = (line.strip().split(",") for line in answer.splitlines())
     policy = next((cells for cells in rows if len(cells) >= 5 and cells[0] == "default"), None)

@@ -1,8 +1,8 @@
-"""What was on a node before us, and how it comes back: one mechanism for every file that we write over.
+"""What was on a node before us, and how it is restored: one mechanism for every file that we overwrite.
 
 On the node, under `/var/lib/kubefab/kept`, by the file's own path: `was/…` is the file that was there, `none/…` says that there was none,
-`stock/…` is what a package (or a person) put there since, and `ours/…` has the SHA-256 of everything that we wrote. The first look
-decides; a file is given back only over content that is ours by its hash. A copy is complete and on the disk before its file is
+`stock/…` is what a package (or a person) put there since, and `ours/…` contains the SHA-256 of everything that we wrote. The first look
+decides; a file is restored only over content that is ours by its hash. A copy is complete and on the disk before its file is
 written over, and each line here can be cut off and run again. (fstab and SELinux's file are edited in place, a line that can be turned back.)
 """
 
@@ -22,7 +22,7 @@ HEAD = "# Written by kubefab; changes here are overwritten."  # the first line o
 # Files of packages that we install: looked at before that, or the package's own file would pass for what was there before.
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 PACKAGED = (CONTAINERD_CONFIG, "/etc/crictl.yaml", "/etc/default/kubelet", "/etc/sysconfig/kubelet")
-# A file that we wrote: with our content, as it was before us (or as its package has it), edited by somebody, not there.
+# A file that we wrote: with our content; as it was before us or in its package; edited by a person; missing.
 KeptState = Literal["ours", "back", "changed", "gone"]
 _SAFE = re.compile(r"(/[\w.:@+\[\]-]+)+")
 
@@ -68,10 +68,10 @@ def look(path: str) -> str:
 
 
 def before_writing(path: str, sha256: str) -> str:
-    """The shell line that makes it safe to put content of that hash at `path`: it keeps what is there, and notes the content as ours.
+    """The shell line that makes it safe to write content of that hash to `path`: it keeps what is there, and notes the content as ours.
 
-    What somebody made of our file since is not lost either: beside an original it is put aside as `….kubefab-edited`, otherwise it is
-    what reset gives back.
+    A person's edits of our file are kept too: if there is an original, the edited file is saved as `….kubefab-edited`; otherwise reset
+    restores the edited file.
     """
     path_, ours, was = quote(path), _place("ours", path), _place("was", path)
     known = f"grep -qxF \"$(sha256sum {path_} | cut -d' ' -f1)\" {ours} 2>/dev/null"

@@ -51,12 +51,11 @@ def observe_script(
     digests: str = "",
     docker: bool = False,
 ) -> str:
-    """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` the API's health endpoint.
+    """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` is the API's health endpoint.
 
-    `digests` is the release whose images are to be held against their digests; empty: only their names are asked, in half the time.
-
-    With `settle` it first waits for a step of an earlier run that still goes on there: what it sees would
-    be half a truth, and deciding from it could undo a good cluster.
+    `digests` is the Kubernetes release whose images are compared with their digests ("1.36.4"); empty: only the images' names are read,
+    which takes half the time.  With `settle` the script first waits until a step of an earlier run has ended there: what is seen
+    during a step is incomplete, and a decision from it could destroy a good cluster.
     """
     values = {
         "control_plane": "yes" if control_plane else "",
@@ -181,7 +180,7 @@ def _number(host: Mapping[str, str], key: str) -> int:
 
 
 def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
-    """Our packages as they were before us: name to dpkg's status. None where nobody noted it."""
+    """Our packages as they were before us: {"runc": "ii"}, name to dpkg's status. None if that was not noted."""
     words = [line.split() for line in lines]
     return (
         {w[0]: w[2][:2] for w in words if len(w) == 3 and w[0] in PACKAGES and forms.has(w[2], "[a-zA-Z]{2,3}")}
@@ -191,9 +190,9 @@ def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
 
 
 def parse_containerd(head: str) -> dict[str, str]:
-    """`root`, `state` and `imports` from what stands before the first table of containerd's configuration.
+    """`root`, `state` and `imports` from the part of containerd's configuration before its first table.
 
-    What cannot be read is told by the key `unread`: it may name another disk.
+    A part that cannot be read gives {"unread": "yes"}: it may name another disk.
     """
     try:
         found = tomllib.loads(head)
@@ -205,14 +204,14 @@ def parse_containerd(head: str) -> dict[str, str]:
 def parse_made(lines: Iterable[str]) -> Made:
     """Flags, one a line, as the control plane's own files have them; what has not the form of its kind counts as not seen."""
     flags = forms.pairs(lines)
-    told = flags.get("--advertise-address", "")
+    address = flags.get("--advertise-address", "")
     domain, port = flags.get("--cluster-domain", "").strip("'"), flags.get("--secure-port", "")
     return Made(
         pod_cidrs=networks(flags.get("--cluster-cidr", "")),
         service_cidrs=networks(flags.get("--service-cluster-ip-range", "")),
         dns_domain=domain if re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", domain) else "",
         api_port=int(port) if forms.has(port, "[0-9]{1,5}") else 0,
-        address=ipaddress.ip_address(told) if forms.is_address(told) and "%" not in told else None,
+        address=ipaddress.ip_address(address) if forms.is_address(address) and "%" not in address else None,
     )
 
 
@@ -354,5 +353,5 @@ def _plain_links(text: str) -> dict[str, Link]:
 
 
 def _prefix(mask: str) -> str:
-    """A prefix length from a dotted mask, or from itself; 32 where nothing stands."""
+    """A prefix length from a dotted mask, or as it is; 32 if there is none."""
     return forms.network(f"0.0.0.0/{mask}").rpartition("/")[2] if "." in mask else mask or "32"

@@ -1,8 +1,8 @@
-"""The run lock of a cluster: one changing run at a time, whoever starts it. It lives with an open channel to the control plane.
+"""The run lock of a cluster: one changing run at a time, from any machine. An open channel to the control plane holds it.
 
-A process on the node holds a lock on `RUN_LOCK` as long as its input is open and a heartbeat comes.  So the lock ends with the operator's
-process, and a minute after the last heartbeat when the link fell silent.  Over a link that is opened again, it is acquired again, unless
-another run has had it meanwhile.
+A process on the node holds a lock on `RUN_LOCK` while its input is open and heartbeats arrive.  So the lock is released when the operator's
+process ends, and a minute after the last heartbeat when the link is dead.  After a reconnect it is acquired again, unless another run has
+held it meanwhile.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from .failures import SUDO_REFUSED, sudo_refused
 
 RUN_LOCK = "/run/kubefab-run.lock"
 PATIENCE = 2  # seconds to wait for a lock that is held: the node may only just be noticing that its holder has gone
-HEARTBEAT = 15  # seconds between two; a node gives a silent holder four times that
+HEARTBEAT = 15  # seconds between two; without one, the node releases the lock after four times that
 HELD, TAKEN_SINCE = 75, 76  # exit codes: another run holds it; another run has held it since this one did
 ANSWER_LIMIT = 1 << 16  # bytes that may come before the lock is held
 
 
 def now() -> float:
-    """Seconds on a clock that goes on while this machine sleeps."""
+    """Seconds on a clock that also runs while this machine is suspended."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Link(Protocol):
-    """What the lock needs of the connection that it lives with."""
+    """What the lock needs of its connection."""
 
     def open_channel(self) -> paramiko.Channel:
         """A new channel over the open link. Raises what paramiko raises."""
@@ -47,8 +47,8 @@ class Link(Protocol):
 def command(owner: str, *, again: bool, sudo: str = "") -> str:
     """The command that acquires the lock, prints `held` and then holds it until its input ends or no heartbeat comes.
 
-    `owner` is what others are told, and names this run alone; with `again` it ends with TAKEN_SINCE if another run has had the lock
-    since. It is one line: some login shells take no line break in quotes.
+    `owner` is shown to other operators and is unique to this run; with `again` the command exits with TAKEN_SINCE if another run has held
+    the lock since.  It is one line: some login shells accept no line break in quotes.
     """
     hold = (
         f'if [ -n "$2" ] && [ -s {RUN_LOCK} ] && [ "$(head -n 1 {RUN_LOCK})" != "$1" ]; then exit {TAKEN_SINCE}; fi; '
@@ -56,9 +56,9 @@ def command(owner: str, *, again: bool, sudo: str = "") -> str:
         f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; printf "\\nheld\\n"; while read -rt {HEARTBEAT * 4} _; do :; done'
     )
     take = (
-        # for root alone: whoever can open it can hold it
+        # for root only: any user who can open it can hold it
         f"umask 077; chmod 600 {RUN_LOCK} 2>/dev/null; "
-        # what this same run held over a link that broke is let go first; the number may be another process's by now
+        # release first what this same run held over a broken link; the number may belong to another process by now
         f'p=$(tail -n 1 {RUN_LOCK} 2>/dev/null); case $p in ""|*[!0-9]*) ;; '
         '*) if tr "\\0" "\\n" 2>/dev/null <"/proc/$p/cmdline" | grep -qxF -e "$1"; then kill "$p" 2>/dev/null; fi;; esac; '
         f'exec flock -w {PATIENCE} -E {HELD} {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1" "$2"'
@@ -67,15 +67,15 @@ def command(owner: str, *, again: bool, sudo: str = "") -> str:
 
 
 class RunLock:
-    """One run's hold on the lock. Between `want` and `drop` a link without it does not count as open.
+    """One run's hold on the lock. Between `want` and `drop` a link without the lock does not count as open.
 
     `node` and `user` are for messages; `sudo` is the prefix by which `user` becomes root (empty for root), `password` what it asks
     for on standard input; `timeout` is the link's, in seconds.
     """
 
     def __init__(self, link: Link, node: str, user: str, *, sudo: str, password: Secret | None, timeout: float) -> None:
-        self.owner = ""  # while it is wanted
-        self.channel: paramiko.Channel | None = None  # that it lives with
+        self.owner = ""  # set while the lock is required
+        self.channel: paramiko.Channel | None = None  # the lock is held while it is open
         self.heartbeat = 0.0  # when the last one began to be sent, on the clock of `now`
         self.again = False  # whether this run has held it before
         self._link, self._node, self._user = link, node, user
@@ -83,39 +83,39 @@ class RunLock:
 
     @property
     def lost(self) -> bool:
-        """It was held, and its channel has gone."""
+        """It was held, and its channel is closed."""
         return self.channel is not None and self.channel.closed
 
     @property
     def certain(self) -> bool:
-        """It is held for certain, or not wanted: the channel is there, and the last heartbeat is so recent that the node cannot have let go."""
+        """It is certainly held, or not required: its channel is open, and the last heartbeat is so recent that the node has not released it."""
         return not self.owner or (self.channel is not None and not self.channel.closed and self._fresh())
 
     def _fresh(self) -> bool:
         return now() - self.heartbeat < HEARTBEAT * 3
 
     def want(self, owner: str) -> None:
-        """From now on a link has to have it."""
+        """Require it from now on."""
         self.owner = " ".join(owner.split())  # one line of the lock's file
         self.again = False
 
     def drop(self) -> None:
-        """Let it go, if the link is still there."""
+        """Release it, if the link is still there."""
         channel, self.channel, self.owner = self.channel, None, ""
         try:
             if channel:
                 channel.close()
         except (EOFError, OSError, paramiko.SSHException):
-            pass  # the link has gone, and the lock with it
+            pass  # the link is dead, and the lock released
 
     def beat(self, ended: Event, close: Callable[[paramiko.Channel | None], None]) -> None:
-        """Send heartbeats until `ended`; where the node has let the lock go (this process was stopped, a lid closed), `close` the link."""
+        """Send heartbeats until `ended`; if the node has released the lock (this process was stopped, a lid closed), `close` the link."""
         while not ended.wait(HEARTBEAT):
             channel = self.channel
             try:
                 if channel and not channel.closed:
                     begun = now()
-                    if self._fresh():  # else the node has let it go, or is about to
+                    if self._fresh():  # else the node has released it, or is about to
                         channel.sendall(b"\n")
                         self.heartbeat = begun
                         continue
@@ -124,9 +124,9 @@ class RunLock:
             close(channel)
 
     def acquire(self) -> None:
-        """Acquire it over the open link. Raises KubefabError that says who has it, or why it cannot be acquired.
+        """Acquire it over the open link. Raises KubefabError that names its holder, or says why it cannot be acquired.
 
-        A machine without bash, flock or /run is let through without it: no step can run there either, and observing says what it is.
+        On a machine without bash, flock or /run the run continues without it: no step can run there either, and observing says why.
         """
         self.channel = None
         begun = now()
@@ -148,7 +148,7 @@ class RunLock:
         if self._sudo and SUDO_REFUSED.search(answer):
             raise sudo_refused(self._node, self._user, answer)
         output = answer.decode("utf-8", "replace")
-        if code is None:  # a link that fell silent looks the same, and is opened again where that is due
+        if code is None:  # a dead link looks the same; the caller opens it again if needed
             raise Unreachable(
                 f"{self._node}: cannot acquire the run lock: no answer in time",
                 "log in there: what is so slow?",
@@ -161,10 +161,10 @@ class RunLock:
         )
 
     def _ask(self, text: str) -> tuple[paramiko.Channel | None, int | None, bytes]:
-        """Start the lock's holder and read until it holds. Raises Unreachable when the link breaks.
+        """Start the lock's holder and read until it holds the lock. Raises Unreachable when the link breaks.
 
-        Returns the channel that the lock lives with, or None with the exit code (None as well where it goes on: out of
-        time, or sudo wants another password); and what was printed.
+        Returns the channel that holds the lock, or None with the exit code (None too if the command has not ended: out of
+        time, or sudo asks for another password); and what was printed.
         """
         end = time.monotonic() + max(self._timeout, PATIENCE + 5)
         answer = bytearray()
@@ -194,7 +194,7 @@ class RunLock:
                         raise EOFError("the connection broke while the run lock was being acquired")
                     code = channel.exit_status
                     break
-                elif time.monotonic() > end:  # words that never pause would never time out
+                elif time.monotonic() > end:  # output that never pauses would never time out
                     break
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._link.unreachable(error) from error
@@ -204,7 +204,7 @@ class RunLock:
         return held, code, bytes(answer)
 
     def _holder(self) -> str:
-        """Who has it, in the words they left there."""
+        """The owner in the lock's file."""
         try:
             _, holder = self._link.root(f'rm -f -- "$0"; head -n 1 {RUN_LOCK}', self._timeout)
         except KubefabError:

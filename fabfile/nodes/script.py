@@ -1,9 +1,9 @@
 """The bash scripts that nodes run, and what comes back from them: steps, and reading scripts, which only look.
 
-A script travels over the SSH channel's standard input, never on a command line, into a 0600 file that
-deletes itself as its first act.  Its body stands in a function that the last line calls, so that half a
-script (a connection cut while sending) runs nothing.  One lock a node serialises us with an earlier run
-whose operator died while, say, `kubeadm init` went on.
+A script is sent over the SSH channel's standard input, never on a command line, into a 0600 file that
+deletes itself first.  Its body is a function that the last line calls, so that an incomplete script (the
+connection broke while sending) does nothing.  A lock on each node keeps us from running beside a step of an
+earlier run whose operator's process ended while, say, `kubeadm init` continued.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def render(
 ) -> str:
     """The script for a step; `lock=False` is for probes, which may run beside anything. The last `limit` bytes of output come back.
 
-    It waits `wait` seconds for the node's lock: whoever sends it must wait longer, or it does its work when nobody watches.
+    Waits up to `wait` seconds for the node's lock. The caller's timeout must be longer, or the script may run after the caller gave up.
     """
     lines = [
         f"# kubefab: {name}",
@@ -62,7 +62,7 @@ def render(
     ]
     if lock:
         lines += [
-            "umask 077",  # for root alone: whoever can open it can hold it
+            "umask 077",  # for root only: any user who can open it can hold it
             "exec 9>>/run/kubefab.lock",
             "chmod 600 /run/kubefab.lock",
             f"flock -w {wait} 9 || {{ echo '##kubefab 0 {LOCKED}'; return {LOCKED}; }}",
@@ -74,7 +74,7 @@ def render(
         "(",
         "set -eo pipefail",
         "K=0",
-        # through a file: whatever a command leaves running would hold our output open, and so the SSH channel
+        # through a file: a process that a command leaves running would keep our output open, and with it the SSH channel
         """trap 'echo "##kubefab $K $?" >"$log.end"' EXIT""",
     ]
     for file in files:
@@ -117,14 +117,14 @@ def _write(file: File) -> list[str]:
 
 
 def ran(output: bytes) -> bool:
-    """Whether one of our scripts printed this: the trailer of a step (which may have given up at the node's lock), or a section."""
+    """Whether one of our scripts printed this: it has the trailer of a step (also of one that did not get the node's lock), or a section."""
     return _TRAILER.search(output) is not None or _HEADING.search(output) is not None
 
 
 def parse(code: int, output: bytes) -> Outcome:
     """Split what a rendered script printed into its outcome; `code` is the channel's exit code.
 
-    What stands before its mark is not its own: sudo's "unable to resolve host", a login shell's greeting.
+    Text before the trailer is not the script's: sudo's "unable to resolve host", a login shell's greeting.
     """
     trailer = _TRAILER.search(output)
     text = output[trailer.end() :] if trailer else output

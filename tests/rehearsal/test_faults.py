@@ -112,7 +112,7 @@ CASES = (
     Case("w2:token-expired", {"w2": ("kubeadm join failed", "fresh token")}, output="could not find a JWS signature"),
     Case(
         "w2:host-key-changed",
-        {"w2": ("host key has CHANGED", r"take line \d+ out of \S+known_hosts")},
+        {"w2": ("host key has CHANGED", r"remove line \d+ from \S+known_hosts")},
         intact=no_script("w2"),
     ),
     Case("cp1:host-key-changed", {"cp1": ("host key has CHANGED", "known_hosts")}, WORKERS, intact=no_script("cp1")),

@@ -423,7 +423,10 @@ def test_unicode_both_ways(bench: Bench) -> None:
 
 def test_a_step_of_an_earlier_run_that_is_still_running_is_reported(bench: Bench) -> None:
     _, node = bench.serve(run=lambda text: (75, b"##kubefab 0 75\n"))
-    with bench.connect(node) as connection, pytest.raises(StepFailed, match="earlier run's step still goes on"):
+    with (
+        bench.connect(node) as connection,
+        pytest.raises(StepFailed, match="a step of an earlier run is still running there"),
+    ):
         outcome(connection, "test.step", SCRIPT, 10)
 
 

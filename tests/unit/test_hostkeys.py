@@ -56,7 +56,7 @@ def test_a_line_matches_the_hosts_that_openssh_matches(tmp_path: Path, hosts: st
     if found:
         with pytest.raises(KeyRefused, match="CHANGED") as caught:
             keys.check(asked, OTHER)
-        assert f"take line 1 out of {keys.path}" in caught.value.remedy
+        assert f"remove line 1 from {keys.path}" in caught.value.remedy
     else:
         assert keys.path.read_text().count("\n") == 2, "unknown until now: noted"
 

@@ -566,7 +566,7 @@ def test_a_run_waits_for_an_earlier_runs_step_to_end(world: Callable[..., World]
     w.hooks["w1", "install.packages"] = lambda: (LOCKED, f"##kubefab 0 {LOCKED}\n".encode())
     error = w.run(INSTALL, on="w1").nodes["w1"].error
     assert isinstance(error, StepFailed)
-    assert "an earlier run's step still goes on there" in error.message
+    assert "a step of an earlier run is still running there" in error.message
 
 
 @pytest.mark.parametrize("changes", [False, True])
@@ -742,7 +742,7 @@ def test_no_remedy_is_applied_while_an_earlier_run_is_still_working(world: Calla
     )
     error = w.run(phase("addons", wait)).nodes["cp1"].error
     assert error
-    assert "an earlier run's step still goes on there" in error.message
+    assert "a step of an earlier run is still running there" in error.message
     assert w.steps_on("cp1") == ["addons.policy"]
 
 
