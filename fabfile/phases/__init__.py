@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..inventory import Environment
+from ..inventory import Environment, Role
 from ..legacy import phases as legacy
 from . import install, prep, registry, reset
 from .addons import addons
@@ -17,7 +17,8 @@ from .phase import Phase
 
 __all__ = ["BOOTSTRAP", "EVERY", "Phase", "for_release", "managed_files"]
 
-_CONTROL, _WORKER = frozenset({"control-plane"}), frozenset({"worker"})
+_CONTROL: frozenset[Role] = frozenset({"control-plane"})
+_WORKER: frozenset[Role] = frozenset({"worker"})
 _ALL = _CONTROL | _WORKER
 
 PREP = Phase("prep", "prepare", building("prep", prep.prep), _ALL, files=prep.files)

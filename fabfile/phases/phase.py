@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..context import Context
-from ..inventory import Environment
+from ..inventory import Environment, Role
 from ..nodes.facts import NodeFacts
 from ..steps import Action, Gate
 
@@ -33,9 +33,9 @@ class Phase:
     name: str
     title: str
     run: Callable[[Context], Iterator[Action]]
-    roles: frozenset[str]
-    waits_for: Mapping[str, Gate] = field(default_factory=dict)
-    opens: Mapping[str, Gate] = field(default_factory=dict)
+    roles: frozenset[Role]
+    waits_for: Mapping[Role, Gate] = field(default_factory=dict)
+    opens: Mapping[Role, Gate] = field(default_factory=dict)
     observe_before: bool = False
     observe_after: bool = False
     needs_api: bool = False

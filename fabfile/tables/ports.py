@@ -11,14 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..inventory import Environment, Node
+from ..inventory import Environment, Node, Role
 from ..inventory.settings import Settings
 
 TCP, UDP = "TCP", "UDP"
 ADMIN, CONTROL, WORKERS, NODES = "you", "control plane", "workers", "nodes"
 KUBEADM, LEGACY = "kubeadm", "legacy"  # the recipes, by the names of their releases
 _BOTH = (KUBEADM, LEGACY)
-_ROLES = {ADMIN: (), CONTROL: ("control-plane",), WORKERS: ("worker",), NODES: ("control-plane", "worker")}
+_ROLES: dict[str, tuple[Role, ...]] = {
+    ADMIN: (),
+    CONTROL: ("control-plane",),
+    WORKERS: ("worker",),
+    NODES: ("control-plane", "worker"),
+}
 
 
 @dataclass(frozen=True)
