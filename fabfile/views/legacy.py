@@ -1,7 +1,7 @@
-"""The 1.5 recipe as text: every command with the digest ID that it comes from, beside the manual's own words where ours differ.
+"""The 1.5 recipe as text: each command with its digest ID and, if it differs, the manual's own words.
 
-Made from the same phases that run.  Tokens are in clear, because the golden tests compare this text with the manual: mask it
-before a person sees it.
+It is made from the phases that run.  Tokens are in clear, because the golden tests compare this text with the manual: mask
+it before a person sees it.
 """
 
 from __future__ import annotations

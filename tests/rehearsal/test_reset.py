@@ -168,7 +168,7 @@ def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     from fabfile.cli.reset import take_off
 
     with monkeypatch.context() as patch:
-        patch.setattr(inventory, "load", lambda name: bed.environment)
+        patch.setattr(inventory, "load", lambda name, hosts_file: bed.environment)
         take_off(Options("rehearsal"), ["all"], Choices())
 
 

@@ -211,7 +211,7 @@ def test_sources_are_fetched_ahead_into_each_items_work_folder(tmp_path: Path) -
         fetched.set()
 
     def slow(work: Path, out: Path, inputs: dict[str, Path]) -> None:
-        assert fetched.wait(30)  # the next item's fetch does not wait for this item's build's build
+        assert fetched.wait(30)  # the next item's fetch does not wait for this item's build
 
     def make(work: Path, out: Path, inputs: dict[str, Path]) -> None:
         (out / "program").write_text((work / "module").read_text())
