@@ -41,7 +41,7 @@ def verify(*, options: Options) -> None:
             verifier = Verifier(
                 session.environment,
                 session.group,
-                told=on_progress,
+                on_progress=on_progress,
                 clock=session.clock(session.environment.control_plane.name),
             )
             for check in stack.enter_context(closing(verifier.run())):

@@ -39,7 +39,7 @@ def script() -> str:
 
 
 def parse(output: str) -> tuple[Date, ...]:
-    """Its answer; lines that are no dates are passed over."""
+    """The node's answer; other lines are ignored."""
     found = []
     for kind, _, rest in (line.partition(" ") for line in output.split("\n")):
         name, _, ends = rest.partition(" ")
@@ -51,7 +51,7 @@ def parse(output: str) -> tuple[Date, ...]:
 
 
 def ask(group: NodeGroup, nodes: Sequence[Node]) -> dict[str, tuple[Date, ...]]:
-    """The calendar of each node; of a node that does not answer, nothing."""
+    """The calendar of each node: {"cp1": (Date("cert", "/etc/…/ca.crt", 1795000000.0),)}; empty for a node that does not answer."""
 
     def one(node: Node) -> tuple[Date, ...]:
         return parse(group.of(node).root(script(), TIMEOUT)[1].decode("utf-8", "replace"))
@@ -69,13 +69,13 @@ def lines(calendar: Mapping[str, Sequence[Date]], now: float) -> list[str]:
         if date.kind == "cert" and date.ends
     )
     soon = [item for item in certificates if item[0] - now < SOON]
-    told = [f"certificate {name} on {node} {_until(ends, now)}" for ends, node, name in soon]
+    found = [f"certificate {name} on {node} {_until(ends, now)}" for ends, node, name in soon]
     if certificates and not soon:
         ends, node, name = certificates[0]
-        told.append(f"certificates: the first to end is {name} on {node}, {_until(ends, now)}")
+        found.append(f"certificates: the first to end is {name} on {node}, {_until(ends, now)}")
     tokens = [date for dates in calendar.values() for date in dates if date.kind == "token"]
-    told += [f"join token {date.name} {_until(date.ends, now) if date.ends else 'never ends'}" for date in tokens]
-    return told
+    found += [f"join token {date.name} {_until(date.ends, now) if date.ends else 'never ends'}" for date in tokens]
+    return found
 
 
 def data(dates: Sequence[Date]) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""`inv cluster.evidence`: what a colleague, or an issue, needs to find the cause; secrets taken out, an index in front.
+"""`inv cluster.evidence`: what a colleague or an issue needs to find the cause, without secrets, with an index.
 
 Read-only: one script a node. Never collected: kubeconfigs, private keys, Secrets, ConfigMaps, hosts.toml (it may hold a login), the environment
 of processes.  What is collected goes through the masker, and the bundle is readable by its owner only.
@@ -27,12 +27,12 @@ from .signatures import TABLE, every
 TIMEOUT = 90.0  # seconds for one node's script
 SECTION = 10  # seconds for one of its sections
 ENOUGH = 70  # seconds after which no further section begins
-FOLDER = "/run"  # in memory: a full disk is one of the things to be told of
+FOLDER = "/run"  # tmpfs, so that this works when the disk is full
 LIMIT = 4096  # KiB of a section's output: more than a connection brings back
-LINES = 400  # of a log: the end tells
+LINES = 400  # from the end of a log
 INDEX = "index.md"
 JOURNALS = 3  # runs
-RECENT = 40  # lines at a file's end that tell how things are now
+RECENT = 40  # lines at a file's end that show the current state
 
 _NODE: tuple[tuple[str, str], ...] = (
     ("machine", "uname -a; cat /etc/os-release; uptime; nproc; free -m; swapon --show; timedatectl 2>/dev/null; stat -fc %T /sys/fs/cgroup"),
@@ -82,9 +82,9 @@ def sections(node: Node) -> tuple[tuple[str, str], ...]:
 
 
 def script(node: Node) -> str:
-    """The collecting script. Every section has its own time limit, so that a hanging one takes none of the others along.
+    """The collecting script. Every section has its own time limit, so that one that hangs does not stop the others.
 
-    When many hang, those that remain are named as skipped: the whole always ends before `TIMEOUT`.
+    If many hang, the remaining ones are listed as skipped: the whole script always ends before `TIMEOUT`.
     """
     values = {"each": str(SECTION), "enough": str(ENOUGH), "limit": str(LIMIT), "folder": FOLDER}
     asked = "".join(f"section {name} {_quoted(line)}\n" for name, line in sections(node))
@@ -104,7 +104,7 @@ def parse(output: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Clue:
-    """A known failure, and where it shows. `earlier`: only further up in a log, so that it may be over since."""
+    """A known failure, and where it appears. `earlier`: only further up in a log, so that it may be over now."""
 
     place: str
     code: str
@@ -116,7 +116,7 @@ class Clue:
 
 
 def clues(files: Mapping[str, str]) -> list[Clue]:
-    """Known failures in the files: what shows at their ends first, then the table's order; one clue a signature."""
+    """Known failures in the files, one clue per signature: those at the files' ends first, then in the table's order."""
     places: dict[str, list[tuple[bool, str, str]]] = {}
     known = {signature.code: signature for signature in TABLE}
     for place, text in files.items():
@@ -136,7 +136,7 @@ def clues(files: Mapping[str, str]) -> list[Clue]:
     return sorted(found, key=lambda clue: (clue.earlier, order.index(clue.code)))
 
 
-def _told(found: Iterable[Clue]) -> Iterator[str]:
+def _described(found: Iterable[Clue]) -> Iterator[str]:
     for clue in found:
         yield f"- **{clue.cause}** ({clue.code}) in {clue.place}"
         yield f"  - seen: `{clue.line.replace('`', chr(39))}`"
@@ -145,7 +145,7 @@ def _told(found: Iterable[Clue]) -> Iterator[str]:
 
 
 def index(environment: Environment, files: Mapping[str, str], unreachable: Mapping[str, str], when: float) -> str:
-    """The bundle's first page: likely causes, who could not be asked, and what is where."""
+    """The bundle's first page: likely causes, the nodes that could not be asked, and the list of files."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
     lines = [
         f"# Evidence of {environment.name}, {stamp}",
@@ -154,13 +154,13 @@ def index(environment: Environment, files: Mapping[str, str], unreachable: Mappi
         "",
     ]
     found = clues(files)
-    lines += ["## Likely causes", "", *_told(clue for clue in found if not clue.earlier)]
+    lines += ["## Likely causes", "", *_described(clue for clue in found if not clue.earlier)]
     if all(clue.earlier for clue in found):
         lines.append(
             "None of the known failures shows now. Begin with `kubelet.log` of the node that is not Ready, then `events`."
         )
     if any(clue.earlier for clue in found):
-        lines += ["", "## Seen earlier, perhaps over since", "", *_told(clue for clue in found if clue.earlier)]
+        lines += ["", "## Seen earlier, perhaps over since", "", *_described(clue for clue in found if clue.earlier)]
     if unreachable:
         lines += ["", "## Not asked", ""]
         lines += [f"- {name}: {mask(why)}" for name, why in unreachable.items()]
@@ -182,7 +182,7 @@ def bundle(pages: Sequence[tuple[str, str]], folder: str, when: float) -> bytes:
 
 
 def collect(environment: Environment, group: NodeGroup, nodes: Sequence[Node]) -> tuple[dict[str, str], dict[str, str]]:
-    """Files by name, and why some nodes could not be asked. All nodes at the same time; a dead one holds nobody up."""
+    """Files by name, and why some nodes could not be asked. All nodes at the same time; a node that does not answer does not delay the others."""
 
     def one(node: Node) -> dict[str, str]:
         return parse(group.of(node).root(script(node), TIMEOUT)[1].decode("utf-8", "replace"))

@@ -1,12 +1,12 @@
 """Required ports and the path MTU, tested between every pair of nodes with real packets: the scripts and their answers.
 
-Three rounds, each one exec a node, all nodes at the same time: `listen` starts what listens where nothing does yet,
-`try` sends to every peer, `gather` reads what arrived and ends the listeners.  They end by themselves after
-`LIFE` seconds if nobody comes back, and their folder goes with them.
+Three rounds, each with one exec per node, on all nodes at the same time: `listen` starts listeners on ports where nothing listens yet,
+`try` sends to every peer, `gather` reads what arrived and ends the listeners.  Without a `gather` they end by themselves after `LIFE`
+seconds, and delete their folder.
 
-TCP needs no tool to send (bash's /dev/tcp): open, refused and dropped are told apart.  UDP is one-way by nature, and
-so it is tested one way: what the receiver did not get, a sender cannot know.  Where flannel.1 holds UDP 8472
-already, the datagram goes through the overlay instead: on the wire that is a UDP 8472 packet in that one direction.
+TCP needs no tool to send (bash's /dev/tcp), and open, refused and dropped differ.  UDP has no answer, so only the receiver knows what
+arrived.  If flannel.1 already uses UDP 8472, the datagram goes through the overlay instead: that too is a UDP 8472 packet in that
+direction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOOLS = ("python3", "platform-python", "perl", "socat")
 
 @dataclass(frozen=True)
 class Member:
-    """A node as the tests see it. `overlay` is flannel.1's address ("" without one), `mtu` its NIC's, `held` UDP ports in use."""
+    """A node in these tests. `overlay` is flannel.1's address ("" without one), `mtu` its NIC's MTU, `held` its UDP ports in use."""
 
     node: Node
     overlay: str = ""
@@ -38,7 +38,7 @@ class Member:
     held: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        """What a node said of itself goes into the other nodes' scripts: no member without its form. Raises FormError."""
+        """Check the values that came from the node: they go into the other nodes' scripts. Raises FormError."""
         forms.address(self.overlay or "0.0.0.0", "flannel.1's address")
         for size in (self.mtu, self.overlay_mtu):
             forms.whole(size, "MTU")
@@ -64,7 +64,7 @@ class Test:
 
 
 def listen_script(member: Member, udp_ports: Sequence[int], tools: Sequence[str] = TOOLS) -> str:
-    """Start listeners on the TCP ports that this node must offer and the UDP ports that nobody holds yet."""
+    """Start listeners on the TCP ports that this node must offer, and on the UDP ports that are not in use."""
     words = [f"tcp:{port}" for port in member.tcp]
     words += [f"udp:{port}" for port in udp_ports if port not in member.held]
     if member.overlay:
@@ -105,7 +105,7 @@ def gather_script() -> str:
 
 @dataclass(frozen=True)
 class Listening:
-    """What listens on a node after `listen`: `tool` "" means that it has none that can."""
+    """What listens on a node after `listen`. `tool` is empty if the node has no program that can listen."""
 
     tool: str = ""
     up: frozenset[tuple[str, int]] = frozenset()
@@ -132,7 +132,7 @@ def parse_listen(output: str) -> Listening:
 
 @dataclass(frozen=True)
 class Tried:
-    """What one node's `try` saw: TCP results by (target, port), path MTUs by (target, medium); `whole` if it came to its end."""
+    """What one node's `try` saw: TCP results by (target, port), path MTUs by (target, medium); `whole` if the script came to its end."""
 
     tcp: Mapping[tuple[str, int], str] = field(default_factory=dict)
     mtu: Mapping[tuple[str, str], str] = field(default_factory=dict)

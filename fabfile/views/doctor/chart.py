@@ -1,4 +1,4 @@
-"""What the doctor has in front of it: every node as observed, and what could not be."""
+"""What the doctor judges: every node as observed, and the nodes that could not be observed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .probe import Probe
 class Patient:
     """One reachable node: its facts, and what the doctor's own script saw (None: it did not work there).
 
-    `unexamined` says what was not looked at, and why: silence must mean that all is well.
+    `unexamined` says what was not examined, and why: no finding must mean that nothing is wrong.
     """
 
     node: Node
@@ -33,7 +33,7 @@ class Patient:
 
 @dataclass(frozen=True)
 class Chart:
-    """All of it. `now` is the operator's time in seconds since 1970."""
+    """All nodes. `now` is the operator's time in seconds since 1970."""
 
     environment: Environment
     patients: tuple[Patient, ...]

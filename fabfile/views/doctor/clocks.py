@@ -1,4 +1,4 @@
-"""Clock skew between nodes, with the time that asking takes taken out.
+"""Clock skew between nodes, without the time that the question takes.
 
 A node's clock is read between two readings of ours: its offset is known to within half of that interval (Cristian's
 method).  The best of several readings counts, and nodes are held against their median, not against the operator's clock.
@@ -22,7 +22,7 @@ NOTICEABLE = 1.0
 
 @dataclass(frozen=True)
 class Reading:
-    """A node's clock less ours, in seconds, give or take `error`."""
+    """A node's clock minus ours, in seconds, with an uncertainty of `error` seconds."""
 
     offset: float
     error: float
@@ -39,9 +39,9 @@ def best(readings: Iterable[Reading]) -> Reading | None:
 
 
 def skews(readings: Mapping[str, Reading]) -> dict[str, float]:
-    """Each node's clock less the median of all; what lies within the reading's own error is taken for none.
+    """Each node's clock minus the median of all, in seconds: {"w1": -600.2}; a skew within the reading's own error counts as 0.
 
-    The median of two would hide half of a skew in each: with two nodes, both are told.
+    With two nodes, each shows half of the skew, and both are reported.
     """
     if len(readings) < 2:
         return dict.fromkeys(readings, 0.0)

@@ -38,7 +38,7 @@ def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    """Rules in the firewall of a machine that is free: too little to say whose they were. Whatever shows more, `refusals` tells."""
+    """Firewall rules on a free machine: too little to say which cluster left them. If there is more, `refusals` reports it."""
     facts = patient.facts
     left = residue(facts) if chart.environment.settings.release.runtime == "containerd" else []
     if left and guard.whose(chart.context(patient)).kind == Kind.FREE:
@@ -81,7 +81,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
         return
     if not facts.in_cluster and not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
-        return  # the package's own configuration has the CRI plugin off: install writes another
+        return  # the package's own configuration disables the CRI plugin: install writes another
     if probe and probe.containerd.get("cri", "ok") != "ok":
         yield Finding(
             "KF-CRI-SILENT",
@@ -111,7 +111,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR if detail else WARNING,
             name,
             f"{CONTAINERD_CONFIG} is not the one that this inventory makes{detail}",
-            f"`{chart.fab(patient, 'install')}` writes it and restarts containerd; settings of your own belong into CONTAINERD_CONFIG",
+            f"`{chart.fab(patient, 'install')}` writes it and restarts containerd; put your own settings into CONTAINERD_CONFIG",
         )
     version = (probe.containerd.get("version") or "").lstrip("v") if probe else ""
     if version.startswith("1."):
@@ -132,7 +132,7 @@ def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
         if (v := facts.packages.get(p, "").split("-")[0]) and v != wanted
     }
     if odd:
-        told = ", ".join(f"{package} {version}" for package, version in odd.items())
+        versions = ", ".join(f"{package} {version}" for package, version in odd.items())
         minors = {_minor(version) for version in odd.values()}
         remedy = (
             f"set KUBERNETES={facts.minor}, which this cluster runs; a real upgrade is `kubeadm upgrade`, node by node"
@@ -144,7 +144,7 @@ def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "KF-VER-SKEW",
             ERROR if far else WARNING,
             name,
-            f"{told}; the inventory says {wanted}",
+            f"{versions}; the inventory says {wanted}",
             remedy,
         )
     control = chart.control
@@ -188,7 +188,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             f"its kubelet runs, yet the API lists no node {facts.hostname}",
-            f"`{chart.fab(patient, 'join')}` lets it in again",
+            f"`{chart.fab(patient, 'join')}` joins it again",
         )
     if not listed:
         return
@@ -327,12 +327,14 @@ def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    """Nodes in the API that the inventory does not have: only when all of its nodes were examined, as their host names are not in it."""
+    """Nodes in the API that are not in the inventory. Reported only if all of its nodes were examined: it does not contain host names."""
     control = patient.facts
     if not control.initialised or {p.name for p in chart.patients} != {n.name for n in chart.environment.nodes}:
         return
     hosts = {p.facts.hostname for p in chart.patients}
-    addresses = {n.address for n in chart.environment.nodes}  # a node that was renamed since it joined is no stranger
+    addresses = {
+        n.address for n in chart.environment.nodes
+    }  # a node that was renamed after it joined is known by its address
     for node in control.nodes:
         name = node["metadata"]["name"]
         held = {one.get("address") for one in node.get("status", {}).get("addresses") or ()}

@@ -1,6 +1,6 @@
-"""The doctor's rounds: observe, ask, test the ports and the MTU between nodes; then the pure checks. Reads only.
+"""The doctor's rounds: observe, ask, test the ports and the MTU between nodes; then the pure checks. It only reads.
 
-Every round runs on all nodes at the same time, and a node that does not answer is a finding, never the end of it.
+Every round runs on all nodes at the same time. A node that does not answer is a finding; the examination continues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .machine import machine, refusals
 from .probe import TIMEOUT, Probe, Questions, parse_probe, probe_script, questions
 from .sources import sources
 
-ASKED_AGAIN = 3  # clock readings a node; the best counts
+CLOCK_READINGS = 3  # clock readings a node; the best counts
 OUTSIDE_TIMEOUT = 3.0
 
 
@@ -68,11 +68,11 @@ class Report:
 
 @dataclass
 class Doctor:
-    """One examination of some nodes of one environment. `facts` is what the runner's survey saw."""
+    """One examination of some nodes of one environment. `on_progress` gets a line for each round."""
 
     environment: Environment
     group: NodeGroup
-    told: Callable[[str], None] = lambda text: None
+    on_progress: Callable[[str], None] = lambda text: None
     tools: Sequence[str] = between_nodes.TOOLS
     asked: dict[str, Questions] = field(default_factory=dict)
 
@@ -84,12 +84,13 @@ class Doctor:
         network: bool = True,
         began: float = 0.0,
     ) -> Report:
-        """Everything, on these nodes. `began` is when the observing began, on the monotonic clock."""
+        """Examine these nodes. `observed` is the facts of each, or why it could not be observed; `began` is when observing began, on the
+        monotonic clock."""
         started = began or time.monotonic()
         chart = self._chart(nodes, observed)
         results: tuple[node_pairs.Result, ...] = ()
         if network and chart.patients:
-            self.told("testing ports and path MTU between the nodes")
+            self.on_progress("testing ports and path MTU between the nodes")
             results = tuple(self._between_nodes(chart))
         found = [*self._checks(chart), *node_pairs.findings(self.environment, results, _firewalls(chart))]
         order = [node.name for node in nodes]
@@ -112,9 +113,9 @@ class Doctor:
         reachable = [n for n in nodes if n.name in facts]
         for node in reachable:
             self.asked[node.name] = questions(self.environment, facts[node.name].os_id, facts[node.name].os_codename)
-        self.told("reading clocks")
+        self.on_progress("reading clocks")
         readings = self.group.each(reachable, lambda node: _read_clock(self.group.of(node)))
-        self.told("asking each node")
+        self.on_progress("asking each node")
         probes = self.group.each(reachable, lambda node: self._ask(node))
         return Chart(
             self.environment,
@@ -132,7 +133,7 @@ class Doctor:
             return parse_probe(text, asked)
         except FormError as error:
             return f"its answer has not the form that it must have: {error}"
-        except Exception as error:  # whatever it is, it came of what this node said
+        except Exception as error:  # caused by this node's answer, whatever it is
             return f"exit code {code}: {forms.text(masked_tail((text.strip().splitlines() or [str(error)])[-1], 100))}"
 
     def _between_nodes(self, chart: Chart) -> list[node_pairs.Result]:
@@ -179,7 +180,7 @@ class Doctor:
         return output.decode("utf-8", "replace")
 
     def _outside(self, nodes: Sequence[Node]) -> dict[tuple[str, int], str]:
-        """The operator's own way to the ports that are for them; not through a bastion, which is not theirs."""
+        """Whether the operator's machine reaches the ports that are open to it. Not tested through a bastion, which is another machine."""
         if self.environment.settings.simulated:
             return {}  # their addresses exist only in the model
         wanted = [
@@ -242,7 +243,7 @@ def _why(node: Node, error: KubefabError) -> str:
 
 def _read_clock(connection: Connection) -> clocks.Reading:
     readings = []
-    for _ in range(ASKED_AGAIN):
+    for _ in range(CLOCK_READINGS):
         before = time.time()
         _, output = connection.root(clocks.SCRIPT, 15)
         after = time.time()

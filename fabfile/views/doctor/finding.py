@@ -17,8 +17,8 @@ ORDER = (ERROR, WARNING, NOTE)
 class Finding:
     """One thing found. Codes are for scripts and never change their meaning: KF-<topic>-<what>.
 
-    An error is something with which a bootstrap fails or a cluster does not work; a warning is something that will
-    bite later; a note is something that could not be looked at, or is only worth knowing.
+    An error makes a bootstrap fail or a cluster not work; a warning will cause trouble later; a note says what could not be
+    examined, or is only worth knowing.
     """
 
     code: str
@@ -39,7 +39,7 @@ class Finding:
 
 
 def guarded(check: Callable[[], Iterable[Finding]], what: str, nodes: tuple[str, ...]) -> Iterator[Finding]:
-    """The findings of one check. In place of one that fails over what a node said: that it was not examined; all other checks go on."""
+    """The findings of one check. If the check fails because of a node's answer, one finding says so; all other checks continue."""
     try:
         yield from check()
     except Exception as error:
@@ -49,7 +49,7 @@ def guarded(check: Callable[[], Iterable[Finding]], what: str, nodes: tuple[str,
 
 
 def merged(findings: Iterable[Finding], order: Sequence[str]) -> list[Finding]:
-    """Worst first; the same finding on several nodes is told once, its nodes in inventory order."""
+    """Worst first; the same finding on several nodes is reported once, with its nodes in inventory order."""
     together: dict[tuple[str, str, str, str], list[str]] = {}
     for found in findings:
         names = together.setdefault((found.severity, found.code, found.evidence, found.remedy), [])

@@ -91,7 +91,7 @@ def _duplicates(chart: Chart) -> Iterator[Finding]:
 
 
 def _uuid(chart: Chart) -> Callable[[Patient], str]:
-    """Containers on one machine all see that machine's product_uuid: alike on all nodes it tells nothing."""
+    """Containers on one machine all see that machine's product_uuid: if it is the same on all nodes, it proves nothing."""
     values = {p.facts.product_uuid for p in chart.patients}
     boots = {p.facts.boot_id for p in chart.patients}
     one_machine = len(chart.patients) > 1 and len(values) == 1 and len(boots) == 1
@@ -175,7 +175,7 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 NOTE if wider else ERROR,
                 name,
                 f"the route {words[0]} dev {device} {'holds' if wider else 'lies in'} {key} {network}",
-                "flannel's own routes are narrower and win; only what lies behind that route at these addresses is out of reach"
+                "flannel's own routes are more specific and win; only hosts behind that route with these addresses cannot be reached"
                 if wider
                 else f"choose another {key}, or remove what makes that route",
             )
@@ -201,7 +201,7 @@ def _mtus(chart: Chart) -> Iterator[Finding]:
             sizes[link.mtu].append(patient.name)
     if len(sizes) < 2:
         return
-    told = "; ".join(
+    sizes_text = "; ".join(
         f"{', '.join(names[:4])}{' …' * (len(names) > 4)}: {size}" for size, names in sorted(sizes.items())
     )
     odd = min(sizes.values(), key=len)
@@ -209,6 +209,6 @@ def _mtus(chart: Chart) -> Iterator[Finding]:
         "KF-NET-MTU",
         WARNING,
         tuple(odd),
-        f"the nodes' interfaces differ in MTU ({told}): flannel takes each node's own",
+        f"the nodes' interfaces differ in MTU ({sizes_text}): flannel takes each node's own",
         "set the same MTU everywhere; then restart flannel's pods",
     )

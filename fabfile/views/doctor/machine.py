@@ -42,10 +42,10 @@ NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before eve
 
 
 def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    """Whatever would make a phase refuse this node: the phases themselves say so, so that both always agree."""
+    """What would make a phase refuse this node. The phases themselves are asked, so that doctor and phases always agree."""
     context = chart.context(patient)
     if not patient.node.control_plane and lasting.changes(chart.environment, chart.control):
-        return  # the control plane's row says it, once for all nodes
+        return  # the control plane's finding covers all nodes
     settings = chart.environment.settings
     if settings.release.token_in_inventory and not settings.token:
         key = f"{chart.environment.name.upper()}_TOKEN"
@@ -66,7 +66,7 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
                         "KF-OLD-UNKNOWN",
                         NOTE,
                         (patient.name,),
-                        "whether it belongs to this cluster only the control plane could say",
+                        "only the control plane can say whether it belongs to this cluster",
                     )
                 else:
                     yield Finding(_owner_code(patient, verdict), ERROR, (patient.name,), action.reason, action.remedy)
@@ -106,7 +106,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "KF-OS-REBOOT",
             WARNING,
             name,
-            "/var/run/reboot-required is there: a new kernel or library waits",
+            "/var/run/reboot-required is there: a new kernel or library is not in use yet",
             "reboot before the bootstrap, not after",
         )
     needed = chart.environment.settings.release.cgroup
@@ -116,7 +116,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             "cgroup v2: the kubelet and Docker of 1.5 know v1 only (v2 came with 1.25)",
-            "boot with systemd.unified_cgroup_hierarchy=0, or take a release of today: KUBERNETES=1.36",
+            "boot with systemd.unified_cgroup_hierarchy=0, or use a current release: KUBERNETES=1.36",
         )
     if needed == 2 and facts.cgroup != "cgroup2fs":
         allowed = chart.environment.settings.kubelet_config.get("failCgroupV1") is False
@@ -143,7 +143,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "KF-KRN-SYSCTL",
             ERROR,
             name,
-            f"{', '.join(off)} not 1 on a node in use: pods lose each other",
+            f"{', '.join(off)} not 1 on a node in use: pods cannot reach each other",
             f"`{chart.fab(patient, 'prep')}`",
         )
     if probe is None:
@@ -194,7 +194,7 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR if needed else NOTE,
             name,
             f"{facts.cpus} processor",
-            "kubeadm wants 2 on a control plane: `inv cluster.sizing`" if needed else "",
+            "kubeadm requires 2 on a control plane: `inv cluster.sizing`" if needed else "",
         )
     if (patient.node.control_plane and MINIMUM_MEMORY <= facts.memory_kib < 2 * GIB - (100 << 10)) or (
         not patient.node.control_plane and facts.memory_kib < 900 << 10
@@ -214,17 +214,17 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
             WARNING,
             name,
             f"{probe.available_kib >> 10} MiB of memory available: the kubelet evicts pods below 100",
-            "find what takes it, or take a larger machine",
+            "find what uses it, or use a larger machine",
         )
-    told: set[tuple[int, int]] = set()
+    reported: set[tuple[int, int]] = set()
     for folder, disk in probe.disks.items():
-        if (disk.size_kib, disk.inodes) in told or disk.size_kib == 0:
+        if (disk.size_kib, disk.inodes) in reported or disk.size_kib == 0:
             continue
         share = disk.free_kib / disk.size_kib
         limit = 0.15 if folder == "/var/lib/containerd" else 0.10
         in_use = facts.unit("kubelet").active
         if share < limit and (in_use or disk.free_kib >= MINIMUM_DISK):
-            told.add((disk.size_kib, disk.inodes))
+            reported.add((disk.size_kib, disk.inodes))
             yield Finding(
                 "KF-DISK-PRESSURE",
                 ERROR if in_use and disk.free_kib < GIB else WARNING,
@@ -234,7 +234,7 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 "`crictl rmi --prune`, `journalctl --vacuum-size=200M`, or a larger disk",
             )
         if disk.inodes and disk.free_inodes / disk.inodes < 0.05:
-            told.add((disk.size_kib, disk.inodes))
+            reported.add((disk.size_kib, disk.inodes))
             yield Finding(
                 "KF-DISK-INODES",
                 WARNING,
@@ -316,7 +316,7 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "KF-NET-CLOUDSETUP",
             WARNING,
             name,
-            "nm-cloud-setup rewrites routes and takes pod traffic away",
+            "nm-cloud-setup rewrites routes, which breaks pod traffic",
             "`systemctl disable --now nm-cloud-setup.timer`, then reboot",
         )
     has_clock = probe.time.get("NTPSynchronized") == "yes" or "service" in probe.time
@@ -331,7 +331,7 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _ports(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    """Ports that kubeadm's preflight wants free, while no kubelet of ours could be the one that holds them."""
+    """Ports that kubeadm's preflight requires to be free, on a node where no kubelet of ours can hold them."""
     if patient.probe is None or patient.facts.unit("kubelet").active:
         return
     wanted = {("tcp", 10250), ("udp", 8472)}

@@ -1,4 +1,4 @@
-"""The pair tests as findings and as a table: which port from where to where, and the rule that is missing."""
+"""The tests between nodes as findings and as a table: which port is closed from where to where, and which rule is missing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ YOU = "you"
 
 @dataclass(frozen=True)
 class Result:
-    """One thing tried between two places: `state` is open, closed or not tested; `detail` what was seen.
+    """One thing tried between two places: `state` is open, closed or not tested; `detail` is what was seen.
 
-    `at` is the node for whose sake it was not tested.
+    `at` is the node because of which it was not tested.
     """
 
     source: str
@@ -78,7 +78,7 @@ def judge(
     tried: Mapping[str, Tried],
     arrived: Mapping[str, frozenset[tuple[str, int]]],
 ) -> Result:
-    """One test's outcome from the three rounds' answers. What cannot be told is `not tested`, with the reason."""
+    """One test's result from the answers of the three rounds. An unknown result is `not tested`, with the reason."""
     there, sent = listening.get(test.target, Listening()), tried.get(test.source)
     what = {
         "tcp": f"TCP {test.port}",
@@ -140,7 +140,7 @@ def _mtu(test: Test, members: Mapping[str, Member], sent: Tried) -> tuple[str, s
 
 
 def findings(environment: Environment, results: Iterable[Result], firewalls: Mapping[str, str]) -> Iterator[Finding]:
-    """What is wrong, told by port and receiving node: that is where a rule is missing."""
+    """What is wrong, grouped by port and receiving node: that is where a rule is missing."""
     results = list(results)
     closed: dict[tuple[str, str], list[Result]] = defaultdict(list)
     untested: dict[str, list[Result]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The doctor's own reading script, beside the observing one: what only a doctor asks, in one exec a node.
+"""The doctor's own reading script, besides the observing one: what only the doctor asks, in one exec per node.
 
 It only reads; its one temporary folder goes with it.  The registry's login is in the script, which travels as a 0600
 file that deletes itself, and reaches curl through its standard input: never a command line.
@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Disk:
-    """A folder's file system, in KiB and inodes (0: it has no such notion)."""
+    """A folder's file system, in KiB and inodes (0: it does not count inodes)."""
 
     size_kib: int
     free_kib: int
@@ -46,7 +46,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Probe:
-    """One node as the doctor's script saw it."""
+    """What the doctor's script found on one node."""
 
     macs: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Probe:
     http: Mapping[str, Answer] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     tokens: tuple[Dated, ...] = ()
-    cut: tuple[str, ...] = ()  # what could not be looked at, and why
+    cut: tuple[str, ...] = ()  # ("signing keys: gpg is not installed",): what could not be examined, and why
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ KEYRINGS = (
 
 
 def _in_curls_quotes(text: str) -> str:
-    """A text as it stands in double quotes in curl's configuration; a line break in it would begin an option (curl(1), --config)."""
+    """A text for double quotes in curl's configuration; an unescaped line break would begin an option (curl(1), --config)."""
     for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\v", "\\v")):
         text = text.replace(plain, escaped)
     return text
@@ -166,7 +166,7 @@ def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
 
 
 def parse_probe(output: str, asked: Questions) -> Probe:
-    """Read the script's output. Raises FormError for what has not its form, ValueError when it is cut short."""
+    """Read the script's output. Raises FormError for malformed values, ValueError if the output is cut short."""
     said = script.sections(output)
     memory = {
         words[0]: forms.number(words[1], words[0])
@@ -210,19 +210,19 @@ MODULES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
 _ROUTE_WORD = r"[A-Za-z0-9._:/@+~-]*"  # of `ip -o route`: what a remedy may quote
 
 
-def _count(told: str) -> int:
-    """A number of df, which prints - where a file system has no such notion."""
-    return forms.number(told, "disk") if told != "-" else 0
+def _count(word: str) -> int:
+    """A number printed by df; "-" (the file system does not count it) is 0."""
+    return forms.number(word, "disk") if word != "-" else 0
 
 
 def _route(line: str) -> str:
-    """A route as `ip -o route` prints it, in words that are no shell's: the flags of its cache (`cache <local>`) and the like are left out."""
+    """A route as `ip -o route` prints it, without words that a shell would act on, such as the flags of the route cache (`cache <local>`)."""
     return " ".join(word for word in line.split()[:40] if forms.has(word, _ROUTE_WORD, 100))
 
 
-def _subnet(told: Mapping[str, str]) -> dict[str, str]:
-    """flannel's subnet.env, of which a file that is being written may hold half: such a value is left out."""
-    mtu, subnet = told.get("FLANNEL_MTU", ""), told.get("FLANNEL_SUBNET", "")
+def _subnet(pairs: Mapping[str, str]) -> dict[str, str]:
+    """flannel's subnet.env. A file that is just being written may contain half a value, which is left out."""
+    mtu, subnet = pairs.get("FLANNEL_MTU", ""), pairs.get("FLANNEL_SUBNET", "")
     found = {"FLANNEL_MTU": mtu} if forms.has(mtu, "[0-9]{1,9}") else {}
     try:
         return found | {"FLANNEL_SUBNET": forms.interface(subnet)}
@@ -233,14 +233,14 @@ def _subnet(told: Mapping[str, str]) -> dict[str, str]:
 _MACS = forms.many(forms.record({"ifname": forms.string, "link_type": forms.string, "address": forms.string}))
 
 
-def _macs(told: str) -> dict[str, str]:
+def _macs(text: str) -> dict[str, str]:
     """MAC addresses of Ethernet interfaces, by name; those that a cluster makes on every node are left out."""
-    if not told.strip():
+    if not text.strip():
         return {}
     made = ("cni", "flannel", "veth", "docker", "br-", "kube", "cali")
     return {
         link["ifname"]: link["address"]
-        for link in _MACS(forms.data(told, "interfaces"), "interfaces")
+        for link in _MACS(forms.data(text, "interfaces"), "interfaces")
         if link.get("link_type") == "ether"
         and forms.has(link.get("address", ""), "[0-9a-f]{2}(:[0-9a-f]{2}){5}")
         and forms.has(link.get("ifname", ""), forms.LINK, 15)

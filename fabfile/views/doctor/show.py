@@ -75,8 +75,8 @@ def _closing(console: Console, report: Report) -> None:
     pairs = ""
     if report.results:
         pairs = f", {states[OPEN]} of {len(report.results)} tests between them open"
-    told = [f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
-    what = ", ".join(told) or "nothing wrong"
+    counted = [f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
+    what = ", ".join(counted) or "nothing wrong"
     console.print(
         verdict(report.healthy, f"{report.environment.name}: {what} on {nodes}{pairs} ({report.seconds:.1f} s)"),
         soft_wrap=True,

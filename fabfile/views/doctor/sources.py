@@ -63,7 +63,7 @@ def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dea
 
 
 def _said(answer: Answer) -> str:
-    """How long it took is left out: what differs by milliseconds would be told once a node."""
+    """curl's error without its duration: texts that differ by milliseconds would be reported once per node."""
     error = re.sub(r" after \d+ (ms|milliseconds)", "", answer.error.removeprefix("curl: ")).strip()
     if answer.code == 0:
         return error or "no answer"
@@ -78,9 +78,9 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
     if probe is None or answer is None:
         return
     if answer.code == 401 and not settings.registry_user:
-        told = f"{settings.registry} asks for a login or a token (HTTP 401); it may still let anybody pull"
+        seen = f"{settings.registry} asks for a login or a token (HTTP 401); it may still allow pulls without one"
         remedy = "the registry phase proves it by a pull; if that is refused, set REGISTRY_USER and REGISTRY_PASSWORD"
-        yield Finding("KF-REG-LOGIN", NOTE, name, told, remedy)
+        yield Finding("KF-REG-LOGIN", NOTE, name, seen, remedy)
     elif answer.code in (401, 403):
         who = f"as {settings.registry_user} " if settings.registry_user else "without a login "
         yield Finding(

@@ -1,4 +1,4 @@
-"""What a verify asks, and what it makes of the answers: pure, texts in and checks out.
+"""What a verify asks, and how it judges the answers. Pure: texts in, checks out.
 
 Sources: the manual's proofs (digest N2, A1, A2); kubernetes.io "Debug Services" (the order: pods, DNS, service address, NodePort).
 """
@@ -33,7 +33,7 @@ DOCTOR = "`inv cluster.doctor` tests every pair of nodes and names the missing r
 class Check:
     """One line of the proof: `detail` is what was seen, `likely` the cause to look at first when it failed.
 
-    `silent` are the places that were asked and did not answer, when none refused either.
+    `silent` are the places that did not answer, if none of the others refused.
     """
 
     name: str
@@ -189,8 +189,8 @@ def waiting_for(probes: Sequence[ProbePod], members: Sequence[str]) -> str | Non
 
 def inside(probes: Sequence[ProbePod], service: str, namespace: str, domain: str) -> str:
     """What a probe pod runs: one line a question."""
-    get = "timeout 4 wget -q -O -"  # wget's own -T begins anew at each pause; name resolution and all must fit into the exec's 45 s
-    # kube-proxy and CoreDNS learn of the service in their own time
+    get = "timeout 4 wget -q -O -"  # wget's own -T restarts at each pause; all of it, with name resolution, must fit into the exec's 45 s
+    # kube-proxy and CoreDNS need a moment to know the service
     again = f"end=$(($(date +%s) + {ANSWER_DEADLINE:.0f})); until {{0}}; do [ $(date +%s) -lt $end ] || break; sleep 0.5; done"
     lines = [
         f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {shlex.quote(p.node)} && echo "peer {p.node} ok" &'
@@ -295,7 +295,7 @@ def ask_node_ports(nodes: Sequence[Node], port: int) -> str:
 
 
 def parse_node_ports(text: str, names: Sequence[str]) -> dict[str, str]:
-    """By node: "" for an answer, SILENT where packets vanish, anything else is the reason."""
+    """By node: "" for an answer, SILENT if packets are dropped, otherwise the reason."""
     said = {name: why for name, _, why in (line.partition(" ") for line in text.splitlines())}
     whys = {name: said.get(name, SILENT) for name in names}
     return {
@@ -305,7 +305,7 @@ def parse_node_ports(text: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def allowing_a_firewall(inside: bool, check: Check) -> Check:
-    """Packets that vanish on their way to any NodePort, while pods reach each other everywhere: a firewall is meant to be there.
+    """Packets to every NodePort are dropped while pods reach each other everywhere: that firewall is intended.
 
     Nothing of kubefab needs the whole range open (docs/ports.md: "as you need").
     """
@@ -324,13 +324,13 @@ def judge_answers(name: str, answers: Mapping[str, str], likely: str) -> Check:
     detail = f"{len(answers) - len(wrong)} of {len(answers)}"
     if not wrong:
         return Check(name, OK, detail)
-    told = listed([f"{place}: {why}" for place, why in wrong.items()], 3)
+    reasons = listed([f"{place}: {why}" for place, why in wrong.items()], 3)
     silent = tuple(wrong) if set(wrong.values()) == {SILENT} else ()
-    return Check(name, FAILED, f"{detail}; {told}", likely, silent)
+    return Check(name, FAILED, f"{detail}; {reasons}", likely, silent)
 
 
 def judge_influxdb(why: str, text: str, port: int, *, login: bool) -> Check:
-    """What InfluxDB's NodePort said to somebody without a login: `why` it did not answer, or its answer's `text`."""
+    """How InfluxDB's NodePort answered a request without a login: `why` it did not answer, or its answer's `text`."""
     if why:
         return Check("InfluxDB", FAILED, f"NodePort {port}: {why}", f"TCP {port} from you, or its pod")
     refused = "authentication credentials" in text or "authorization failed" in text

@@ -66,7 +66,7 @@ ANSWER_LIMIT = 3 << 20  # bytes: the API tells some 10 KiB of each node
 
 
 def _whatever_comes(name: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """The checks, and in place of those that cannot be made the reason: the verdict of the others stands."""
+    """The checks; if they cannot be made, one failed check with the reason: the others still count."""
     try:
         yield from checks
     except KubefabError as error:
@@ -74,23 +74,23 @@ def _whatever_comes(name: str, checks: Iterator[Check]) -> Iterator[Check]:
 
 
 class Verifier:
-    """Runs the proof. `told` hears what is under way; `clock` is the control plane's."""
+    """Runs the proof. `on_progress` gets a line for each step; `clock` is the control plane's."""
 
     def __init__(
         self,
         environment: Environment,
         group: NodeGroup,
         *,
-        told: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[str], None] = lambda text: None,
         clock: Clock | None = None,
     ) -> None:
-        self.environment, self.group, self.told = environment, group, told
+        self.environment, self.group, self.on_progress = environment, group, on_progress
         self.clock = clock or RealClock()
         self.namespace = f"kubefab-verify-{secrets.token_hex(3)}"
-        self.ready: list[Node] = []  # those of the inventory that are; the others are told once, by the first check
+        self.ready: list[Node] = []  # nodes of the inventory that are Ready; the first check reports the others
 
     def run(self) -> Generator[Check, None, None]:
-        """Every check in order; the namespace goes at the end, also when the consumer stops early or is interrupted."""
+        """Every check in order. The namespace is deleted at the end, also if the consumer stops early or is interrupted."""
         members = self._members()
         yield self._nodes(members)
         made = False
@@ -121,7 +121,7 @@ class Verifier:
         text = self._kubectl(name, command)
         try:
             return read(text)
-        except Exception as error:  # whatever it is, it came of what was printed there
+        except Exception as error:  # caused by what was printed there, whatever it is
             where, why = self.environment.control_plane.name, cleaning.line(str(error), 150)
             raise StepFailed(
                 f"{where}: {name}: kubectl's answer cannot be read ({why})", "run it again", masked_tail(text, 2000)
@@ -152,7 +152,7 @@ class Verifier:
 
     def _inside(self, members: Sequence[str]) -> Iterator[Check]:
         image = recipe_for(self.environment).pinned(self.environment.settings.probe_image)
-        self.told("starting a probe pod on every node")
+        self.on_progress("starting a probe pod on every node")
         text = manifest(self.namespace, image)
         self._kubectl("verify.apply", f"kubectl apply -f - <<'PROBE'\n{text}PROBE")
         started = self.clock.now()
@@ -164,7 +164,7 @@ class Verifier:
                 "verify.pods", f"kubectl -n {self.namespace} get pods -l app=kubefab-verify -o json", parse_pods
             )
             seen = waiting_for(probes, members)
-            self.told(f"waiting for probe pods: {seen}" if seen else "testing from every pod")
+            self.on_progress(f"waiting for probe pods: {seen}" if seen else "testing from every pod")
             return seen
 
         met, seen = poll(look, lambda s: s is None, clock=self.clock, deadline=PODS_DEADLINE, interval=1)
@@ -209,9 +209,9 @@ class Verifier:
         }
 
     def _node_ports(self, inside: bool) -> Iterator[Check]:
-        """A random NodePort of every Ready node, asked from here and from the control plane; `inside`: among pods all is well."""
+        """A random NodePort of every Ready node, asked from here and from the control plane; `inside`: pods reach each other everywhere."""
         port = self.service[1]
-        self.told("asking the NodePort on every node")
+        self.on_progress("asking the NodePort on every node")
         rule = f"TCP {port} from you: NodePorts are TCP 30000-32767 of every node's security group"
         yield allowing_a_firewall(inside, self._asked("NodePort from you", self.ready, port, "/", rule))
         if self.environment.settings.simulated or not self.ready:
@@ -225,7 +225,7 @@ class Verifier:
 
     def _outside(self, names: set[str]) -> Iterator[Check]:
         settings = self.environment.settings
-        self.told("metrics and dashboard")
+        self.on_progress("metrics and dashboard")
         if settings.dashboard != "none":
             likely = f"`kubectl -n kube-system get pods -o wide`; TCP {settings.dashboard_port} from you"
             yield self._asked("dashboard", self.ready, settings.dashboard_port, "/", likely)
@@ -233,7 +233,7 @@ class Verifier:
         yield from _whatever_comes("metrics", self._metrics(names))
 
     def _influxdb(self) -> Check:
-        """Its NodePort, asked from here without a login: the password goes over no network for a proof."""
+        """Its NodePort, asked from here without a login: a proof sends no password over the network."""
         settings, control = self.environment.settings, self.environment.control_plane
         if settings.simulated or control.jump:
             return Check("InfluxDB", UNTESTED, "not reachable from here: simulated, or behind a bastion")
@@ -276,8 +276,8 @@ class Verifier:
             return judge_answers(name, dict(zip((n.name for n in nodes), pool.map(ask, nodes), strict=True)), likely)
 
     def _clean(self) -> Check:
-        """Delete what we made, and what an earlier verify that was killed left; prove that it is gone."""
-        self.told("cleaning up")
+        """Delete what we made, and what an earlier, killed verify left; wait until it is gone."""
+        self.on_progress("cleaning up")
         gone = f"kubectl delete namespace -l {LABEL}=true --ignore-not-found --timeout=60s 2>&1"
         try:
             self._kubectl("verify.clean", gone, timeout=90)
