@@ -48,7 +48,7 @@ def bootstrap(
         if not nodes:
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
             return
-        result = session.run(phases, nodes, choices)
+        result = session.run(phases, nodes, choices, without_done="" if only_failed else "--only-failed")
         if not result.failed:
             session.summary(result, phases)
             if kubeconfig:

@@ -161,7 +161,11 @@ def with_errors_printed(action: Callable[[], None]) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror or error}"
-        raise _printed(KubefabError(what, "is it there, yours to read and write, and with room left?")) from None
+        raise _printed(
+            KubefabError(
+                what, "check that it is there, that you may read and write it, and that the disk has space left"
+            )
+        ) from None
 
 
 def _printed(error: KubefabError) -> Exit:

@@ -1,7 +1,7 @@
-"""What a person sees while a run goes on and when it ends. Quiet when fine; on failure: node, step, command, output, next action.
+"""What the operator sees while a run works and when it ends. A failure shows node, step, command, output and the next action.
 
-On a terminal a live line for each node at work; in a pipe plain lines, and a sign of life where `SILENCE` passes without one.
-Above `CROWD` nodes, one line a phase.
+A terminal has a live line for each node at work. A pipe has plain lines, and a heartbeat line after SILENCE without one.
+With more than CROWD nodes there is one line a phase instead of one a node and phase.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -26,13 +26,13 @@ from ..views.signatures import likely
 if TYPE_CHECKING:  # what prints an error needs no SSH
     from ..run.result import NodeResult, RunResult
 
-CROWD = 12
-LIVE_ROWS = 14
+CROWD = 12  # nodes
+LIVE_ROWS = 14  # nodes that have a live line at the same time
 SILENCE = 30.0  # seconds
 
 
 def seconds(value: float) -> str:
-    """A duration as people say it: 4.2 s, 38 s, 2 min 05 s."""
+    """A duration in seconds as text for people: 4.2 s, 38 s, 2 min 05 s."""
     if value < 9.95:
         return f"{value:.1f} s"
     if value < 99.5:
@@ -74,12 +74,11 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def give_back(self) -> None:
-        """Leave the terminal as it was found, for a process that ends in mid-picture."""
+    def restore_terminal(self) -> None:
+        """Show the cursor again, for a process that ends while the live lines are drawn."""
         if self._live:
-            with suppress(
-                OSError, RuntimeError, ValueError
-            ):  # a terminal that has gone, or a signal in mid-write: it ends all the same
+            # the terminal may be closed, or this is a signal handler that interrupted a write: the process ends anyway
+            with suppress(OSError, RuntimeError, ValueError):
                 self.console.file.write("\n\x1b[?25h")
                 self.console.file.flush()
 
@@ -128,7 +127,7 @@ class Progress:
 
     def _line(self, text: Text) -> None:
         self._spoke = time.monotonic()
-        with suppress(SystemExit):  # rich's answer to a closed pipe: whoever read has gone, the run goes on
+        with suppress(SystemExit):  # rich raises it when the reader has closed the pipe; the run continues
             self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def _keep_alive(self) -> None:
@@ -136,7 +135,10 @@ class Progress:
             self.heartbeat(time.monotonic())
 
     def heartbeat(self, now: float) -> None:
-        """After a long silence: how many nodes are done, what the others do, and who has been at it longest."""
+        """After SILENCE without a line, print how many nodes are done, which phases the others are in, and which works longest.
+
+        `now` is time.monotonic()'s.
+        """
         with self._lock:
             current = dict(self._current)
             done = self._done
@@ -164,13 +166,13 @@ class Progress:
         for name in at_work[:LIVE_ROWS]:
             phase, text, started = current[name]
             table.add_row(Text(name, "bold"), phase, Text(text, "dim"), f"{now - started:.0f} s")
-        rows: list[object] = [table]
+        rows: list[RenderableType] = [table]
         if len(at_work) > LIVE_ROWS or self._crowd:
             rows.append(Text(f"{done} of {len(self._nodes)} nodes done, {len(at_work)} at work", "dim"))
-        return Group(*rows, Spinner("dots", style="dim") if at_work else Text(""))  # type: ignore[arg-type]
+        return Group(*rows, Spinner("dots", style="dim") if at_work else Text(""))
 
     def crowd_summary(self) -> None:
-        """For many nodes: a line a phase instead of a line a node and phase."""
+        """Print one line a phase, if there are more than CROWD nodes: how many were changed, and which took longest."""
         if not self._crowd:
             return
         for phase, rows in self._phases.items():
@@ -184,8 +186,11 @@ class Progress:
                 )
 
 
-def print_failures(console: Console, result: RunResult, command: str) -> None:
-    """The closing part of a run that did not go well: each cause once, whole, with its next action."""
+def print_failures(console: Console, result: RunResult, command: str, *, without_done: str = "") -> None:
+    """Print the end of a failed run: the error of each node that failed, the nodes that waited for them, and `command` to run again.
+
+    `without_done` is the option by which the command leaves out nodes that are done, if it has one.
+    """
     failed = [r for r in result.failed if r.state == "failed"]
     for row in failed:
         if row.error:
@@ -199,30 +204,29 @@ def print_failures(console: Console, result: RunResult, command: str) -> None:
     if interrupted:
         console.print(Text.assemble(("stopped by you:", "yellow"), f" {', '.join(interrupted)}"))
     console.print(f"fix it, then run this again; it goes on from here:\n  {command}", soft_wrap=True)
-    if len(result.failed) < len(result.nodes) and "cluster.bootstrap" in command and "--only-failed" not in command:
-        done = len(result.nodes) - len(result.failed)
+    done = len(result.nodes) - len(result.failed)
+    if without_done and done:
         console.print(
-            f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} --only-failed",
+            f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} {without_done}",
             soft_wrap=True,
         )
 
 
 def print_table(console: Console, table: Table) -> None:
-    """A table; in a pipe, which has no width, with every name whole."""
+    """Print a table; in a pipe, which has no width, without shortening any name."""
     (console if console.is_terminal else Screen(file=console.file, width=1000)).print(table)
 
 
 def print_error(console: Console, error: KubefabError, title: str = "") -> None:
-    """One error: what and where, the output's end, what to do next."""
+    """Print one error: what and where, the end of the output, a likely cause if we know one, and what to do next."""
     console.print()
     console.print(
         Text.assemble(("✗ ", "bold red"), (f"{title}\n" if title else "", "bold"), error.message), soft_wrap=True
     )
     for line in error.output.splitlines():
         console.print(Text(f"  │ {line}", "dim"), soft_wrap=True)
-    known = (
-        likely(f"{error.message}\n{error.output}") if error.output or isinstance(error, StepFailed) else None
-    )  # a node's words only
+    from_node = bool(error.output) or isinstance(error, StepFailed)  # other messages are our own words
+    known = likely(f"{error.message}\n{error.output}") if from_node else None
     if known:
         console.print(Text.assemble(("likely: ", "bold"), f"{known.cause} ({known.source})"), soft_wrap=True)
         console.print(Text.assemble(("→ ", "bold cyan"), known.remedy), soft_wrap=True)

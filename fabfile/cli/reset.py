@@ -1,4 +1,4 @@
-"""`inv cluster.reset` and `fab reset`: what is asked before, and what is said of the cluster. phases/reset.py says what is done on a node."""
+"""`inv cluster.reset` and `fab reset`: what is checked, shown and asked before. phases/reset.py says what is done on a node."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cluster_reset(
         take_out(session)
 
     choices = Choices(keep_images=keep_images, purge=purge)
-    take_off(options, ["all"], choices, yes=yes, foreign=foreign, then=audited)
+    reset_nodes(options, ["all"], choices, yes=yes, foreign=foreign, then=audited)
 
 
 @command("env", "on", "fault", "kubernetes", "recipe", "ask_sudo_pass", optional=["yes"])
@@ -46,10 +46,10 @@ def reset(
     from ..context import Choices
 
     choices = Choices(keep_images=keep_images, purge=purge)
-    take_off(options, targets(options), choices, yes=yes, force_drain=force_drain, foreign=foreign)
+    reset_nodes(options, targets(options), choices, yes=yes, force_drain=force_drain, foreign=foreign)
 
 
-def take_off(
+def reset_nodes(
     options: Options,
     names: Sequence[str],
     choices: Choices,
@@ -59,9 +59,9 @@ def take_off(
     foreign: str = "",
     then: Callable[[Session], None] = lambda session: None,
 ) -> None:
-    """Reset the named nodes once that is agreed to; `then` runs after one that went well. Exits with the run's code.
+    """Reset the named nodes after the operator confirmed it, then call `then` if it succeeded. Exits with the run's code.
 
-    Raises UsageError before anything is connected to, where `yes` names another environment than the one that is chosen.
+    Raises UsageError before any connection, if `yes` names another environment than the chosen one, or if there is no terminal to ask on.
     """
     from dataclasses import replace
 
@@ -85,7 +85,7 @@ def take_off(
             foreign=_named("--foreign", foreign, nodes),
         )
         if choices.whole_cluster or session.environment.settings.release.runtime == "docker":
-            look(session, nodes, choices)
+            show_losses(session, nodes, choices)
         if asking:
             confirm(session.environment, nodes)
         result = session.run([RESET], nodes, choices)
@@ -95,11 +95,11 @@ def take_off(
     exit_with(result.exit_code)
 
 
-def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
-    """Say what would be lost: what runs in a whole cluster, and what Docker runs beside it on nodes of 1.5.
+def show_losses(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
+    """Print what would be lost: what runs in the cluster, if all of it is reset, and what Docker runs on nodes of 1.5.
 
-    A cluster is taken down whole or left alone: what stops one node stops all before any is touched, as without its control
-    plane nothing could drain the pods that hold a volume.  Raises KubefabError; a node that cannot be observed is left to the run.
+    Raises KubefabError if a phase would stop on one of the nodes, before any node is changed: without its control plane,
+    nothing could drain the pods that hold a volume on the others. A node that cannot be observed is left to the run.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -112,17 +112,17 @@ def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
 
     environment = session.environment
     whole = environment.control_plane in nodes
-    with ThreadPoolExecutor(1) as pool:  # beside the survey: one round
+    with ThreadPoolExecutor(1) as pool:  # at the same time as the survey
         asked = pool.submit(contents.ask, environment, session.group) if whole else None
         seen = session.observer().survey(environment.nodes if whole else nodes)
     observed = {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
-    told: list[str] = []
+    losses: list[str] = []
     if asked:
         hostnames = (facts.hostname for facts in observed.values())
         strange = contents.strangers(environment, observed.get(environment.control_plane.name), hostnames)
-        told += contents.lines(environment, asked.result(), strange)
-    told += [f"{name}: {containers(facts)}" for name, facts in observed.items() if facts.docker]
-    for line in told:
+        losses += contents.lines(environment, asked.result(), strange)
+    losses += [f"{name}: {containers(facts)}" for name, facts in observed.items() if facts.docker]
+    for line in losses:
         session.console.print(line, soft_wrap=True)
     planned = plan(environment, [RESET], nodes, observed, choices)
     stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]
@@ -133,7 +133,7 @@ def look(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
 
 
 def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
-    """The nodes that such an option names, each by its name: never a group. Raises UsageError for any other word."""
+    """The nodes that an option names. Raises UsageError for a word that is not the name of one of `nodes`, also for a group."""
     wanted = frozenset(name for name in text.split(",") if name)
     if stray := sorted(wanted - {node.name for node in nodes}):
         known = ", ".join(node.name for node in nodes[:12])

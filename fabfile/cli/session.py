@@ -1,4 +1,4 @@
-"""An environment that is open for a command: connections or simulated nodes, the journal, the locks; and all of it closed again."""
+"""Opens an environment for a command and closes it again: connections or simulated nodes, the journal, the locks, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from .common import Options, described
 from .notices import warn, warn_of_unlisted
 from .progress import Progress, print_failures, seconds
 
-FILES = 16384  # open files that are enough for thousands of nodes
-TOKEN_PATIENCE = 5.0  # seconds that a run which is ended at once takes to delete its join token
+FILES = 16384  # open files: enough for thousands of nodes
+TOKEN_PATIENCE = 5.0  # seconds to delete the join token when the process must end
 
 
 class Simulation(Protocol):
@@ -68,11 +68,21 @@ class Session:
         return self.simulation.clock(name) if self.simulation else _REAL
 
     def observer(self, digests: str | None = None) -> Observer:
-        """Looks at the nodes and changes nothing; `digests` as Observer has it."""
+        """What observes the nodes for this command; it changes nothing. `digests` is Observer's."""
         return Observer(self.environment, self.group, events=Events(clock=self.clock), digests=digests)
 
-    def run(self, phases: Sequence[Phase], nodes: Sequence[Node], choices: Choices | None = None) -> RunResult:
-        """Apply phases with live progress, journal, lock and Ctrl-C; prints failures; never raises for a node's."""
+    def run(
+        self,
+        phases: Sequence[Phase],
+        nodes: Sequence[Node],
+        choices: Choices | None = None,
+        *,
+        without_done: str = "",
+    ) -> RunResult:
+        """Apply phases to nodes with live progress, journal, locks and Ctrl-C. Prints the failures of nodes, and raises none of them.
+
+        `without_done` is print_failures'. Raises KubefabError when another run holds one of the locks.
+        """
         environment = self.environment
         if REGISTRY in phases:
             warn_of_unlisted(environment)
@@ -85,7 +95,7 @@ class Session:
             progress.crowd_summary()
             journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
         if result.failed:
-            print_failures(self.console, result, _without_faults(self.command))
+            print_failures(self.console, result, _without_faults(self.command), without_done=without_done)
             if journal.whole:
                 self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
             self.console.print(
@@ -107,10 +117,10 @@ class Session:
 
     @contextmanager
     def _cluster_lock(self) -> Iterator[None]:
-        """The lock on the control plane, against other operators' machines; simulated nodes have none but us.
+        """Hold the run lock on the control plane, so that no other operator's run changes this cluster. Simulated nodes need none.
 
-        An unreachable control plane cannot be locked, and must not keep the other nodes from being prepared. Raises
-        KubefabError where it can be reached and the lock cannot be taken.
+        If the control plane is unreachable, go on without: the other nodes can still be prepared. Raises KubefabError if it
+        is reachable and the lock cannot be acquired.
         """
         if self.simulation:
             yield
@@ -153,7 +163,7 @@ def opened(options: Options) -> Iterator[Session]:
             "--fault is for simulated nodes", f"environment {environment.name} has real ones: leave it out"
         )
     if options.workers and not environment.settings.simulated:
-        raise UsageError("--workers is for simulated nodes", f"the workers of {environment.name} stand in hosts.env")
+        raise UsageError("--workers is for simulated nodes", f"the workers of {environment.name} are in hosts.env")
     with _simulated(environment, options) as simulation:
         if simulation is not None:
             environment = simulation.environment
@@ -166,14 +176,18 @@ def opened(options: Options) -> Iterator[Session]:
 
 
 def _sudo_password() -> Secret:
+    """The password that the operator types, or that comes on standard input. Raises UsageError without one."""
     try:
         return Secret(getpass.getpass("sudo password: "))
     except EOFError:
-        raise UsageError("--ask-sudo-pass, and no password came", "type it, or let it come on standard input") from None
+        raise UsageError(
+            "--ask-sudo-pass, but no password was given", "type it, or send it on standard input"
+        ) from None
 
 
 @contextmanager
 def _simulated(environment: Environment, options: Options) -> Iterator[Simulation | None]:
+    """Simulated nodes while the command runs; None for an environment of real ones."""
     if not environment.settings.simulated:
         yield None
         return
@@ -185,13 +199,13 @@ def _simulated(environment: Environment, options: Options) -> Iterator[Simulatio
 
 
 def _first_use(environment: Environment, host: str, fingerprint: str) -> None:
-    """On standard error, beside what --json prints; by `print`, which a live display on the terminal puts above itself."""
+    """Print the key of a host that was never connected to before, to standard error (see _beside)."""
     if not environment.settings.simulated:
         print(f"new host key of {host}: {fingerprint}", file=sys.stderr)
 
 
 def _beside(text: str) -> None:
-    """On standard error, beside what --json prints; by `print`, which a live display on the terminal puts above itself."""
+    """Print a warning to standard error, so that --json output stays JSON. By `print`: rich's live display shows it above itself."""
     print(f"! {text}", file=sys.stderr)
 
 
@@ -199,6 +213,7 @@ def _beside(text: str) -> None:
 def _journal(
     environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]
 ) -> Iterator[Journal]:
+    """A journal of this run, closed at its end."""
     names, chapters = [n.name for n in nodes], [p.name for p in phases]
     journal = Journal(environment.state / "journal", command, nodes=names, phases=chapters, warn=_beside)
     try:
@@ -209,7 +224,10 @@ def _journal(
 
 @contextmanager
 def _lock(environment: Environment) -> Iterator[None]:
-    """One changing run at a time per environment on this machine; the kernel drops the lock with its holder."""
+    """Let one run at a time change an environment from this machine. The kernel releases the lock when its process ends.
+
+    Raises KubefabError that names the run which holds it.
+    """
     path: Path = environment.state / "lock"
     private_folder(path.parent)
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as stream:
@@ -221,7 +239,7 @@ def _lock(environment: Environment) -> Iterator[None]:
                 "wait for it to end; nothing was touched",
             ) from None
         who = f"pid {os.getpid()} of {operator()}, since {time.strftime('%H:%M:%S')}: {command_line()}\n"
-        with suppress(OSError):  # a full disk: the lock is held all the same
+        with suppress(OSError):  # on a full disk the lock is held without its text
             os.ftruncate(stream.fileno(), 0)
             os.pwrite(stream.fileno(), who.encode("utf-8", "replace"), 0)
         yield
@@ -229,7 +247,10 @@ def _lock(environment: Environment) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[None]:
-    """Ctrl-C once: stop after the steps under way. Twice, or a signal that ends processes: at once, the join token deleted if that is quick."""
+    """While it runs: the first Ctrl-C stops after the running steps. A second one, SIGTERM or SIGHUP ends the process at once.
+
+    Before that the join token is deleted, if it takes no longer than TOKEN_PATIENCE.
+    """
     leaving = Event()
 
     def leave(code: int) -> None:
@@ -239,7 +260,7 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
             deleting = Thread(target=run.drop_token, daemon=True)
             deleting.start()
             deleting.join(TOKEN_PATIENCE)
-        progress.give_back()
+        progress.restore_terminal()
         closing = Thread(target=group.close, daemon=True)
         closing.start()
         closing.join(1)
@@ -256,9 +277,11 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
     before: dict[int, Any] = {}
     try:
         for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
-            if number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL:  # nohup stays what it is
+            if (
+                number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL
+            ):  # under nohup, SIGHUP stays ignored
                 before[number] = signal.signal(number, handler)
-    except ValueError:  # not in the main thread: a test, or somebody's own program
+    except ValueError:  # signals can be handled in the main thread only: a test, or a program that imports this
         yield
         return
     try:
@@ -269,10 +292,10 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
 
 
 def _without_faults(command: str) -> str:
-    """The command as it is to be run again: a rehearsal's fault is lifted by then."""
+    """The command to run again, without the faults of a rehearsal: they are in force for one command."""
     return re.sub(r" --fault[= ]\S+", "", command)
 
 
 def command_line() -> str:
-    """How the operator started this, for hints; masked."""
+    """The command line as typed, for hints, without secrets."""
     return mask(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))

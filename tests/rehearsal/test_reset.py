@@ -165,11 +165,11 @@ def test_the_clusters_contents_are_shown_before_a_reset(
 def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     from fabfile import inventory
     from fabfile.cli.common import Options
-    from fabfile.cli.reset import take_off
+    from fabfile.cli.reset import reset_nodes
 
     with monkeypatch.context() as patch:
-        patch.setattr(inventory, "load", lambda name, hosts_file: bed.environment)
-        take_off(Options("rehearsal"), ["all"], Choices())
+        patch.setattr(inventory, "load", lambda name, **options: bed.environment)
+        reset_nodes(Options("rehearsal"), ["all"], Choices())
 
 
 @pytest.mark.parametrize("name", ["cp1", "w1"])

@@ -107,7 +107,7 @@ class Leaving:
         self.run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set, drop_token=drop)
         self.group: Any = SimpleNamespace(close=lambda: self.happened.append("links closed"))
         self.progress: Any = SimpleNamespace(
-            note=lambda text: self.happened.append("note"), give_back=lambda: self.happened.append("terminal")
+            note=lambda text: self.happened.append("note"), restore_terminal=lambda: self.happened.append("terminal")
         )
 
     def exit(self, code: int) -> None:
