@@ -7,26 +7,10 @@ nerdctl too): of those chains, only rules whose comment names our network are ou
 
 from __future__ import annotations
 
-NETWORK = "cbr0"  # flannel's, in 10-flannel.conflist
-_OWN_CHAIN = (
-    "/^CNI-(DN-|SN-)?[0-9a-f]+$/"  # of one pod; CNI-HOSTPORT-…, CNI-FORWARD and the like belong to all networks
-)
+from .script import program
 
-# Quoted words are replaced first: a word in a comment is not a target. A jump to a chain is a rule's last two words.
-PROGRAM = " ".join(
-    (
-        r"{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0;",
-        r'gsub(/"([^"\\]|\\.)*"/, "Q", text); n = split(text, word, " ");',
-        r'if (word[1] ~ /^:/) chain[NR] = substr(word[1], 2); if (word[1] == "-A") { chain[NR] = word[2];',
-        r'if (word[n - 1] == "-j" || word[n - 1] == "-g") target[NR] = word[n];',
-        rf'named[NR] = ($0 ~ /--comment "(dnat |snat )?name: \\"{NETWORK}\\" id: \\"/) && (chain[NR] ~ /^CNI-/ || target[NR] ~ /^CNI-/);',
-        rf"if (named[NR] && chain[NR] ~ {_OWN_CHAIN}) own[table, chain[NR]] = 1;",
-        rf"if (named[NR] && target[NR] ~ {_OWN_CHAIN}) own[table, target[NR]] = 1 }} }}",
-        "function ours(name, t) { return name ~ /^(KUBE-|FLANNEL-)/ || ((t, name) in own) }",
-        "END { for (i = 1; i <= NR; i++) { if (named[i] || ours(chain[i], within[i]) || ours(target[i], within[i])) found++;",
-        "else if (!count) print line[i] } if (count) print found + 0 }",
-    )
-)
+NETWORK = "cbr0"  # flannel's, in 10-flannel.conflist; firewall.awk has it too
+PROGRAM = " ".join(line.strip() for line in program(__file__, "firewall.awk").splitlines())
 
 # How many of them a node has, both address families together.
 COUNT = f"(iptables-save; ip6tables-save) 2>/dev/null | awk -v count=1 '{PROGRAM}'"

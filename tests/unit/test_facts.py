@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile.nodes.facts import SWAP_UNITS, NodeFacts, Unit
-from fabfile.nodes.influx import Retention
+from fabfile.nodes.influx import Retention, parse_retention
 from fabfile.nodes.observe import observe_script, parse_facts, parse_links
 from fabfile.recipes.packages import Apt, Dnf, family
 from fabfile.steps import File
@@ -312,3 +312,22 @@ def test_scripts_left_by_a_broken_connection_are_deleted(tmp_path: Path) -> None
 def test_observing_deletes_no_scripts() -> None:
     head = observe_script(control_plane=False, files=[]).split('if [ -n "$settle" ]')[0]
     assert "settle=''" in head and "-delete" not in head
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("default,720h0m0s,24h0m0s,1,true", Retention(True, "720h0m0s", default=True)),
+        ("default,0s,168h0m0s,1,false", Retention(True, "0s")),
+        ("default,$(reboot),168h0m0s,1,true", Retention(True)),
+        ("default,1h; DROP DATABASE k8s,168h0m0s,1,true", Retention(True)),
+        (f"default,{'9' * 40}h,168h0m0s,1,true", Retention(True)),
+        ("default,1h", Retention(True)),
+        ("ERR: database not found: k8s", Retention(True)),
+        ("", Retention()),
+    ],
+)
+def test_a_malformed_retention_policy_is_no_policy(row: str, expected: Retention) -> None:
+    found = parse_retention(f"name,duration,shardGroupDuration,replicaN,default\n{row}\n" if row else row)
+    assert found == expected
+    assert found.hours == {"720h0m0s": 720.0}.get(expected.duration, 0.0)

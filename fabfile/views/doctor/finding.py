@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ...text.forms import text
 from ...text.masking import mask
 
-ERROR, WARNING, NOTE = "error", "warning", "note"
+Severity = Literal["error", "warning", "note"]
+ERROR: Severity = "error"
+WARNING: Severity = "warning"
+NOTE: Severity = "note"
 ORDER = (ERROR, WARNING, NOTE)
 
 
@@ -22,7 +25,7 @@ class Finding:
     """
 
     code: str
-    severity: str
+    severity: Severity
     nodes: tuple[str, ...]
     evidence: str
     remedy: str = ""
@@ -50,7 +53,7 @@ def guarded(check: Callable[[], Iterable[Finding]], what: str, nodes: tuple[str,
 
 def merged(findings: Iterable[Finding], order: Sequence[str]) -> list[Finding]:
     """Worst first; the same finding on several nodes is reported once, with its nodes in inventory order."""
-    together: dict[tuple[str, str, str, str], list[str]] = {}
+    together: dict[tuple[Severity, str, str, str], list[str]] = {}
     for found in findings:
         names = together.setdefault((found.severity, found.code, found.evidence, found.remedy), [])
         names.extend(name for name in found.nodes if name not in names)

@@ -16,7 +16,7 @@ from ...text.durations import roughly
 from ...text.forms import Hostname
 from .chart import Chart, Patient
 from .clocks import BROKEN, NOTICEABLE, skews
-from .finding import ERROR, NOTE, WARNING, Finding, guarded
+from .finding import ERROR, NOTE, WARNING, Finding, Severity, guarded
 
 _IDENTITY = "`hostnamectl set-hostname …`; `rm /etc/machine-id && systemd-machine-id-setup`, then reboot"
 
@@ -60,7 +60,7 @@ def _unreachable(chart: Chart) -> Iterator[Finding]:
 
 
 def _duplicates(chart: Chart) -> Iterator[Finding]:
-    kinds: tuple[tuple[str, str, str, Callable[[Patient], str]], ...] = (
+    kinds: tuple[tuple[str, Severity, str, Callable[[Patient], str]], ...] = (
         ("KF-ID-HOSTNAME", ERROR, "hostname", _hostname),
         ("KF-ID-MACHINE", ERROR, "machine-id", _machine_id),
         ("KF-ID-UUID", WARNING, "product_uuid", _uuid(chart)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ...inventory import Environment, Node
 from ...tables import ports
@@ -13,7 +14,10 @@ from .between_nodes import OVERLAY_PORT, Listening, Member, Test, Tried
 from .finding import ERROR, NOTE, WARNING, Finding
 
 ALL_PAIRS = 20  # nodes; above, every node is tested in both directions with some peers
-OPEN, CLOSED, UNTESTED = "open", "closed", "not tested"
+State = Literal["open", "closed", "not tested"]
+OPEN: State = "open"
+CLOSED: State = "closed"
+UNTESTED: State = "not tested"
 YOU = "you"
 
 
@@ -27,7 +31,7 @@ class Result:
     source: str
     target: str
     what: str
-    state: str
+    state: State
     detail: str = ""
     test: Test | None = None
     at: str = ""
@@ -87,7 +91,7 @@ def judge(
         "mtu": f"MTU {test.medium}",
     }[test.kind]
 
-    def result(state: str, detail: str = "", at: str = test.target) -> Result:
+    def result(state: State, detail: str = "", at: str = test.target) -> Result:
         return Result(test.source, test.target, what, state, detail, test, at if state == UNTESTED else "")
 
     if sent is None or not sent.whole:
@@ -129,7 +133,7 @@ def judge(
     return result(UNTESTED, reason)
 
 
-def _mtu(test: Test, members: Mapping[str, Member], sent: Tried) -> tuple[str, str, str]:
+def _mtu(test: Test, members: Mapping[str, Member], sent: Tried) -> tuple[State, str, str]:
     seen = sent.mtu.get((test.target, test.medium), "")
     member = members[test.source]
     full = member.overlay_mtu if test.medium == "overlay" else member.mtu
