@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -17,7 +16,7 @@ from ..text.masking import Secret
 from . import checks, images
 from .find import expanded, find, shown
 from .layers import NODE_KEY, Problem, Value, environments, read_layers, setting_name, source
-from .model import GROUPS, Environment, Node
+from .model import GROUPS, Environment, Node, nearest
 from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
 DEFAULT_ENVIRONMENT = "rehearsal"
@@ -42,13 +41,13 @@ def load(
     values, origin = read_layers(name, hosts, variables, problems)
     known = environments(values)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = nearest(name, known)
         problems.insert(
             0,
             Problem(
                 shown(hosts.path),
                 f"no environment {name!r}",
-                f"{f'did you mean {near[0]}? ' if near else ''}known: {', '.join(sorted(known)) or 'none'}; "
+                f"{f'did you mean {near}? ' if near else ''}known: {', '.join(sorted(known)) or 'none'}; "
                 f"an environment begins with {name.upper()}_CONTROL_PLANE=<address>",
             ),
         )
@@ -90,12 +89,12 @@ def _check_keys(values: Mapping[str, Value], known: Iterable[str], problems: lis
             continue
         prefix = next((f"{env.upper()}_" for env in known if key.startswith(f"{env.upper()}_")), "")
         bare = [*KEYS, "CONTROL_PLANE", "WORKER_1"]
-        near = difflib.get_close_matches(key, [*bare, *(prefix + k for k in bare)] if prefix else bare, n=1)
+        near = nearest(key, [*bare, *(prefix + k for k in bare)] if prefix else bare)
         problems.append(
             Problem(
                 value.where,
                 f"unknown key {key}",
-                f"did you mean {near[0]}?" if near else "docs/settings.md lists them all",
+                f"did you mean {near}?" if near else "docs/settings.md lists them all",
             )
         )
 
@@ -202,8 +201,8 @@ def _wrong_words(words: Iterable[str]) -> Iterator[tuple[str, str]]:
     for word in words:
         option, equals, _ = word.partition("=")
         if not equals or option not in _NODE_WORDS:
-            near = difflib.get_close_matches(option, _NODE_WORDS, n=1)
-            yield f"{word!r} is not understood", f"did you mean {near[0]}=…?" if near else ""
+            near = nearest(option, _NODE_WORDS)
+            yield f"{word!r} is not understood", f"did you mean {near}=…?" if near else ""
 
 
 def _wrong_addresses(addresses: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-
-import platformdirs
 
 from ..errors import UsageError
 from .settings import Settings
@@ -106,7 +103,7 @@ class Environment:
             found = self._matching(name.strip())
             if not found:
                 known = [*(n.name for n in self.nodes), "master", "slaves", "workers", "all"]
-                near = "".join(f"did you mean {other}? " for other in difflib.get_close_matches(name, known, n=1))
+                near = f"did you mean {other}? " if (other := nearest(name, known)) else ""
                 raise UsageError(
                     f"no node or group {name!r} in environment {self.name}",
                     f"{near}Nodes: {', '.join(n.name for n in self.nodes[:12])}"
@@ -144,6 +141,13 @@ def with_release(environment: Environment, kubernetes: str) -> Environment:
     return replace(environment, settings=replace(environment.settings, kubernetes=kubernetes))
 
 
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The known word that was probably meant; empty if none is like it."""
+    import difflib  # here: only a mistake needs it, and the shell's completion waits for this module
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
+
+
 def bracketed(address: str) -> str:
     """The address as it is written before `:port`: IPv6 in brackets."""
     return f"[{address}]" if ":" in address else address
@@ -156,12 +160,19 @@ def state_folder(environment: str, origin: Path | None = None) -> Path:
     each have a `staging`, and a name of an environment has no dash. A file that is moved begins with an empty folder.
     """
     mark = f"-{hashlib.sha256(os.fsencode(origin)).hexdigest()[:8]}" if origin else ""
-    return platformdirs.user_state_path("kubefab") / f"{environment}{mark}"
+    return _state() / f"{environment}{mark}"
+
+
+def _state() -> Path:
+    """The folder of all environments' state."""
+    import platformdirs  # here: completion of names of environments needs no state
+
+    return platformdirs.user_state_path("kubefab")
 
 
 def private_folder(folder: Path) -> Path:
     """Make a folder of the state, and those above it, for their owner only; close one that an earlier release left open."""
-    base = platformdirs.user_state_path("kubefab")
+    base = _state()
     for part in (*reversed(folder.parents), folder):
         if part == base or base in part.parents:
             part.mkdir(parents=True, exist_ok=True, mode=0o700)
