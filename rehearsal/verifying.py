@@ -11,6 +11,7 @@ import re
 
 from .host import Host
 from .machine import Machine
+from .values import assigned
 
 NAMES = ("verify.apply", "verify.pods", "verify.service", "verify.ask", "verify.clean")
 PROBE = "probe-"
@@ -67,7 +68,7 @@ def _ask(machine: Machine, script: str) -> str:
     own = hosts[asking[1]]
     peers = [
         name
-        for name in re.findall(r'echo "peer (\S+) ok"', script)
+        for name in (peer.partition("=")[0] for peer in assigned(script, "peers").split())
         if name in hosts and _reaches(machine, own, hosts[name])
     ]
     dns = any(

@@ -150,13 +150,18 @@ def program(module: str, name: str, **lines: str) -> str:
     return text
 
 
+def assignments(values: Mapping[str, str]) -> str:
+    """Lines that set shell variables, whatever the values contain."""
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
 def reading(name: str, body: str, values: Mapping[str, str] | None = None) -> str:
     """The script of that name that only looks: `values` as shell variables, then `body`.
 
     It takes no lock, and what it prints comes back as it is; see `sections`.
     """
-    head = [f"{key}={shlex.quote(value)}" for key, value in (values or {}).items()]
-    lines = [f"# kubefab: {name}", "main() {", 'rm -f -- "$0"', *head, "", f"export {_WORDS} {_KUBECONFIG}", "cd /"]
+    head = f'# kubefab: {name}\nmain() {{\nrm -f -- "$0"\n{assignments(values or {})}'
+    lines = [head, f"export {_WORDS} {_KUBECONFIG}", "cd /"]
     return "\n".join([*lines, f"{body}}}", "main"]) + "\n"
 
 

@@ -21,6 +21,7 @@ from fabfile.views import calendar as expiry
 from fabfile.views import evidence
 from fabfile.views.doctor import between_nodes, clocks, probe
 from fabfile.views.plan import Planned, plan
+from fabfile.views.verify import proof
 from making import control_plane, environment, fresh, links, member
 
 SYSTEMS = {
@@ -115,6 +116,9 @@ def reading(env: Environment) -> dict[str, str]:
         "doctor-listen": between_nodes.listen_script(first, [8472]),
         "doctor-try": between_nodes.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
         "doctor-gather": between_nodes.gather_script(),
+        "verify-pod": proof.inside(
+            [proof.ProbePod("probe-1", "w1", "10.44.1.5", True)], "10.96.0.9", "ns", "cluster.local"
+        ),
     }
 
 

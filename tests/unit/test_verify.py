@@ -114,6 +114,29 @@ def test_the_questions_script_and_parser_match() -> None:
     assert seen == Seen({"cp1": False, "w1": True}, True, False, True, True)
 
 
+def test_a_probe_pod_reports_what_it_reached(tmp_path: Path) -> None:
+    """In a plain shell: w1's pod answers as itself, cp1's address answers as another; the service answers at the second try."""
+    tools = {
+        "wget": """for url; do :; done
+case $url in
+  http://10.44.1.5:8080/) echo w1 ;;
+  http://10.44.0.5:8080/) echo w2 ;;
+  http://10.96.1.1/) [ -e "$STATE" ] || { : >"$STATE"; exit 1; } ;;
+  *) exit 1 ;;
+esac""",
+        "nslookup": '[ "$1" = kubernetes.default.svc.cluster.local ]',
+    }
+    for name, text in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    probes = [ProbePod("a", "cp1", "10.44.0.5", True), ProbePod("b", "w1", "10.44.1.5", True)]
+    question = proof.inside(probes, "10.96.1.1", "ns", "cluster.local").replace("patience=20", "patience=2")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "STATE": str(tmp_path / "state")}
+    done = subprocess.run(["sh"], input=question, capture_output=True, text=True, env=env, check=True)
+    seen = proof.parse_inside(done.stdout, ["cp1", "w1"])
+    assert seen == Seen({"cp1": False, "w1": True}, service=True, name=False, dns=True, whole=True), done
+
+
 REFUSAL = '{"error":"unable to parse authentication credentials"}'
 
 

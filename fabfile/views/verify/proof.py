@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ...inventory import Node, bracketed
+from ...nodes import script
 from ...nodes.facts import ready
 from ...text import forms
 from ...text.cleaning import listed
@@ -188,26 +189,15 @@ def waiting_for(probes: Sequence[ProbePod], members: Sequence[str]) -> str | Non
 
 
 def inside(probes: Sequence[ProbePod], service: str, namespace: str, domain: str) -> str:
-    """What a probe pod runs: one line a question."""
-    get = "timeout 4 wget -q -O -"  # wget's own -T restarts at each pause; all of it, with name resolution, must fit into the exec's 45 s
-    # kube-proxy and CoreDNS need a moment to know the service
-    again = f"end=$(($(date +%s) + {ANSWER_DEADLINE:.0f})); until {{0}}; do [ $(date +%s) -lt $end ] || break; sleep 0.5; done"
-    lines = [
-        f'{get} http://{bracketed(p.address)}:{PORT}/ 2>/dev/null | grep -qx {shlex.quote(p.node)} && echo "peer {p.node} ok" &'
-        for p in probes
-    ]
-    lines += [
-        again.format(f"{get} http://{bracketed(service)}/ >/dev/null 2>&1 && echo 'service ok'") + " &",
-        again.format(f"{get} http://probe.{namespace}.svc.{shlex.quote(domain)}/ >/dev/null 2>&1 && echo 'name ok'")
-        + " &",
-        again.format(
-            f"timeout 4 nslookup kubernetes.default.svc.{shlex.quote(domain)} >/dev/null 2>&1 && echo 'dns ok'"
-        )
-        + " &",
-        "wait",
-        "echo end",
-    ]
-    return "\n".join(lines)
+    """What a probe pod runs: questions to all `probes`, to the `service` (an address) and to cluster DNS."""
+    values = {
+        "peers": " ".join(f"{p.node}=http://{bracketed(p.address)}:{PORT}/" for p in probes),
+        "service": f"http://{bracketed(service)}/",
+        "name": f"http://probe.{namespace}.svc.{domain}/",
+        "dns": f"kubernetes.default.svc.{domain}",
+        "patience": f"{ANSWER_DEADLINE:.0f}",
+    }
+    return script.assignments(values) + script.program(__file__, "inside.sh")
 
 
 def parse_inside(text: str, nodes: Sequence[str]) -> Seen:

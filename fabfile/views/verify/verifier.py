@@ -199,7 +199,7 @@ class Verifier:
         nodes = [p.node for p in probes]
 
         def ask(probe: ProbePod) -> Seen:
-            line = f"timeout 45 kubectl -n {self.namespace} exec -i {shlex.quote(probe.name)} -- sh 2>/dev/null <<'ASK' || true\n{question}\nASK"
+            line = f"timeout 45 kubectl -n {self.namespace} exec -i {shlex.quote(probe.name)} -- sh 2>/dev/null <<'ASK' || true\n{question}ASK"
             return parse_inside(self._kubectl("verify.ask", line), nodes)
 
         answers = at_once(probes, ask, 6)  # sshd lets ten sessions share a connection
