@@ -12,7 +12,7 @@ from itertools import pairwise
 ENVIRONMENT = ("--env", "-e")
 HOSTS_FILE = ("--hosts-file",)
 NODES = ("--on", "--limit", "--hosts", "-H")
-GROUPS = ("all", "master", "workers")
+GROUPS = ("all", "master", "workers", "slaves")
 
 
 def answer(argv: Sequence[str]) -> None:

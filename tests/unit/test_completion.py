@@ -76,7 +76,7 @@ def test_a_real_bash_completes(hosts: Path, line: str, offered: list[str]) -> No
         ("inv cluster.status --env = be", ["beta"]),
         ("inv cluster.status -e be", ["beta"]),
         ("inv -e be", []),  # Invoke's own --echo
-        ("inv cluster.bootstrap --limit ", ["all", "master", "workers", "boss", "w1"]),
+        ("inv cluster.bootstrap --limit ", ["all", "master", "workers", "slaves", "boss", "w1"]),
         ("inv cluster.bootstrap --env=alpha --limit cp1,w", ["cp1,workers", "cp1,w1", "cp1,w2"]),
         ("fab -H b", ["boss"]),
         ("fab -H all prep --env alpha --on c", ["cp1"]),
