@@ -10,7 +10,7 @@ import pytest
 import rehearsal
 from rehearsal_bed import Bed
 
-pytest.importorskip("fabfile.views.doctor.probe")
+pytest.importorskip("fabfile.views.doctor.questions")
 
 from fabfile.inventory import Environment
 from fabfile.nodes.group import NodeGroup
@@ -28,7 +28,7 @@ from fabfile.views.doctor.between_nodes import (
 )
 from fabfile.views.doctor.between_nodes import Test as Trial
 from fabfile.views.doctor.clocks import SCRIPT, parse_clock
-from fabfile.views.doctor.probe import Probe, parse_probe, probe_script, questions
+from fabfile.views.doctor.questions import NodeAnswers, doctor_script, parse_answers, questions
 
 
 @contextmanager
@@ -40,14 +40,14 @@ def group(bed: Bed, *faults: str) -> Iterator[tuple[Environment, NodeGroup]]:
         made.close()
 
 
-def probes(bed: Bed, *faults: str) -> dict[str, Probe]:
+def probes(bed: Bed, *faults: str) -> dict[str, NodeAnswers]:
     found = {}
     with group(bed, *faults) as (environment, nodes):
         asked = questions(environment, "ubuntu", "noble")
         for node in environment.nodes:
-            code, output = nodes.of(node).root(probe_script(environment, node, asked), 30)
+            code, output = nodes.of(node).root(doctor_script(environment, node, asked), 30)
             assert code == 0, output
-            found[node.name] = parse_probe(output.decode(), asked)
+            found[node.name] = parse_answers(output.decode(), asked)
     return found
 
 

@@ -30,7 +30,7 @@ from fabfile.views.doctor.examine import member as as_member
 from fabfile.views.doctor.finding import merged
 from fabfile.views.doctor.fleet import fleet
 from fabfile.views.doctor.machine import machine, refusals
-from fabfile.views.doctor.probe import Answer, Disk, Probe, parse_probe, probe_script, questions
+from fabfile.views.doctor.questions import Answer, Disk, NodeAnswers, doctor_script, parse_answers, questions
 from fabfile.views.doctor.sources import sources
 from making import ALL_STAMPED, CA, OTHER_CA, api_node, control_plane, environment, fresh, member
 
@@ -38,7 +38,7 @@ ENV = environment()
 NOW, DAY = 1_790_000_000.0, 86400.0
 ASKED = questions(ENV, "debian", "bookworm")
 GIB = 1 << 20
-PROBE = Probe(
+PROBE = NodeAnswers(
     memory_kib=4 * GIB, available_kib=3 * GIB, modules={"overlay": True, "br_netfilter": True}, kernel_config="/boot/config",
     time={"NTPSynchronized": "yes"}, tools=frozenset({"curl", "python3", "ping"}), disks={"/var/lib/kubelet": Disk(50 * GIB, 40 * GIB, 1000, 900)},
     http={**{f"source {s}": Answer(200, 0.1) for s in ASKED.sources}, **{f"registry {r}": Answer(401, 0.1) for r in ASKED.registries}},
@@ -92,7 +92,9 @@ def with_facts(all_of_them: tuple[Patient, ...], name: str, **changes: Any) -> t
 
 
 def with_probe(all_of_them: tuple[Patient, ...], name: str, **changes: Any) -> tuple[Patient, ...]:
-    return tuple(replace(p, probe=replace(p.probe or PROBE, **changes)) if p.name == name else p for p in all_of_them)
+    return tuple(
+        replace(p, answers=replace(p.answers or PROBE, **changes)) if p.name == name else p for p in all_of_them
+    )
 
 
 @pytest.mark.parametrize("make", [patients, running])
@@ -356,7 +358,7 @@ def test_tokens() -> None:
 def test_an_unreachable_node_is_a_finding_and_a_partial_answer_a_note() -> None:
     some = patients()[:2]
     found = judged(
-        (some[0], replace(some[1], probe=None, unexamined=("all",))),
+        (some[0], replace(some[1], answers=None, unexamined=("all",))),
         unreachable={"w2": Unreachable("w2: no answer", "look")},
     )
     assert (found["KF-SSH-UNREACHABLE"][0].evidence, found["KF-SSH-UNREACHABLE"][0].remedy) == ("no answer", "look")
@@ -370,7 +372,7 @@ def test_an_incomplete_examination_names_the_node_and_what_is_missing() -> None:
     node, facts = ENV.workers[0], fresh("w1")
     slow = StepFailed("w1: no end within 75 s", "")
     partial = _patient(node, facts, slow, slow)
-    assert partial.probe is None
+    assert partial.answers is None
     assert [words.split(" (")[1] for words in partial.unexamined] == ["no end within 75 s)", "no end within 75 s)"]
     assert "its clock" in partial.unexamined[1]
     tools = _patient(node, facts, replace(PROBE, cut=("certificates: openssl is not installed",)), Reading(0, 0.1))
@@ -568,12 +570,12 @@ def test_without_python_or_perl_nothing_is_created(tmp_path: Path, monkeypatch: 
 # --- the doctor's own script
 
 
-def test_the_probe_script_reads_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctors_script_reads_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = replace(ASKED, sources={}, registries={}, names=("localhost",), key_url="")
     (tmp_path / "t").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
-    output = run(probe_script(ENV, ENV.workers[0], asked), tmp_path)
-    probe = parse_probe(output, asked)
+    output = run(doctor_script(ENV, ENV.workers[0], asked), tmp_path)
+    probe = parse_answers(output, asked)
     assert probe.memory_kib > 0
     assert probe.names["localhost"]
     assert list((tmp_path / "t").iterdir()) == []
@@ -585,7 +587,7 @@ def test_the_manuals_release_is_judged_by_its_own_rules() -> None:
     assert env.settings.legacy_packages_url in asked.sources.values()
     assert not [url for url in asked.sources.values() if "pkgs.k8s.io" in url]
     some = tuple(
-        replace(p, probe=replace(PROBE, http={}, names={})) for p in patients(env, os_id="ubuntu", os_version="16.04")
+        replace(p, answers=replace(PROBE, http={}, names={})) for p in patients(env, os_id="ubuntu", os_version="16.04")
     )
     old = with_facts(some, "w1", cgroup="tmpfs", swaps=("/swapfile",))
     found = judged(old, env)
@@ -596,7 +598,7 @@ def test_the_manuals_release_is_judged_by_its_own_rules() -> None:
 def test_the_manuals_release_without_its_token_is_a_finding() -> None:
     env = environment(kubernetes="1.5")
     some = tuple(
-        replace(p, probe=replace(PROBE, http={}, names={}))
+        replace(p, answers=replace(PROBE, http={}, names={}))
         for p in patients(env, os_id="ubuntu", os_version="16.04", cgroup="tmpfs")
     )
     assert judged(some, env)["KF-TOK-NONE"][0].severity == ERROR
@@ -605,7 +607,7 @@ def test_the_manuals_release_without_its_token_is_a_finding() -> None:
 
 def test_the_registrys_login_is_on_no_command_line() -> None:
     env = environment(registry="reg.example:5000", registry_user="me", registry_password="s3cret-pass-word")
-    text = probe_script(env, env.workers[0], questions(env, "debian", "bookworm"))
+    text = doctor_script(env, env.workers[0], questions(env, "debian", "bookworm"))
     assert text.count("s3cret-pass-word") == 1, "in the script, which travels on standard input"
     assert "printf '%s' \"$registry_curl\" | ask" in text, "to curl by its standard input; printf is bash's own"
     assert "s3cret-pass-word" not in mask("user = me:s3cret-pass-word")
@@ -614,7 +616,7 @@ def test_the_registrys_login_is_on_no_command_line() -> None:
 @given(st.text(max_size=300))
 def test_garbled_answers_are_a_value_error_at_worst(text: str) -> None:
     with pytest.raises((ValueError, LookupError)):
-        parse_probe(text, ASKED)
+        parse_answers(text, ASKED)
     between_nodes.parse_listen(text)
     between_nodes.parse_try(text)
     between_nodes.parse_gather(text, "n")
@@ -634,7 +636,7 @@ def test_data_is_for_scripts() -> None:
 
 
 def test_no_facts_at_all_is_no_crash() -> None:
-    judged(tuple(Patient(n, NodeFacts(), Probe()) for n in ENV.nodes))
+    judged(tuple(Patient(n, NodeFacts(), NodeAnswers()) for n in ENV.nodes))
 
 
 def test_every_code_is_in_the_documentation_and_the_other_way_round() -> None:

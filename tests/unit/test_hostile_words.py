@@ -25,7 +25,7 @@ from fabfile.views.doctor import between_nodes
 from fabfile.views.doctor.chart import Chart, Patient
 from fabfile.views.doctor.cluster import cluster
 from fabfile.views.doctor.finding import guarded
-from fabfile.views.doctor.probe import Probe
+from fabfile.views.doctor.questions import NodeAnswers
 from making import ALL_STAMPED, context, control_plane, environment, member
 
 ENV = environment()
@@ -195,7 +195,7 @@ def test_invalid_answers_of_the_pair_tests(said: str) -> None:
 def test_remedies_quote_the_names_that_a_node_reported() -> None:
     control = control_plane(ENV, members=("cp1",))
     facts = replace(control, nodes=(*control.nodes, {"metadata": {"name": CANARY}, "status": {}}))
-    probe = Probe(
+    probe = NodeAnswers(
         certificates=(Dated(f"/etc/kubernetes/pki/{CANARY}.crt", 0.0),),
         tokens=(Dated("", 0.0, CANARY),),
         tools=frozenset({"curl"}),

@@ -19,7 +19,7 @@ from fabfile.phases import BOOTSTRAP, RESET, managed_files
 from fabfile.steps import Step, Stop, Wait
 from fabfile.views import calendar as expiry
 from fabfile.views import evidence
-from fabfile.views.doctor import between_nodes, clocks, probe
+from fabfile.views.doctor import between_nodes, clocks, questions
 from fabfile.views.plan import Planned, plan
 from fabfile.views.verify import proof
 from making import control_plane, environment, fresh, links, member
@@ -111,7 +111,7 @@ def reading(env: Environment) -> dict[str, str]:
         "observe-worker": observe_script(control_plane=False, files=files, settle=True),
         "calendar": expiry.script(),
         "evidence": evidence.script(env.control_plane),
-        "doctor": probe.probe_script(env, env.control_plane, probe.questions(env, "debian", "bookworm")),
+        "doctor": questions.doctor_script(env, env.control_plane, questions.questions(env, "debian", "bookworm")),
         "doctor-clock": clocks.SCRIPT,
         "doctor-listen": between_nodes.listen_script(first, [8472]),
         "doctor-try": between_nodes.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),

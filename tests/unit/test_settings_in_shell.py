@@ -22,7 +22,7 @@ from fabfile.inventory import settings as forms
 from fabfile.inventory.settings import KEYS
 from fabfile.phases import EVERY, for_release
 from fabfile.steps import Action, File, Step, Stop, Wait
-from fabfile.views.doctor.probe import probe_script, questions
+from fabfile.views.doctor.questions import doctor_script, questions
 from fabfile.views.verify import proof
 from making import context, control_plane, environment, fresh, installed, member
 from rehearsal.bash import Literal, parse
@@ -201,7 +201,7 @@ def same_in_every_script(key: str, text: str) -> None:
         )
     env = made(key, text, manual=False)
     head = (
-        probe_script(env, env.workers[0], questions(env, "debian", "bookworm"))
+        doctor_script(env, env.workers[0], questions(env, "debian", "bookworm"))
         .partition("\nexport ")[0]
         .partition('"$0"\n')[2]
     )

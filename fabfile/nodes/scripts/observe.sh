@@ -1,5 +1,5 @@
-# The observing script: it prints sections headed `@@ name`, read by facts.parse_facts. It only reads.
-# Variables come from facts.observe_script; so do the shell lines for the @words@. script.reading puts the frame around it.
+# The observing script: it prints sections headed `@@ name`, read by observe.parse_facts. It only reads.
+# Variables come from observe.observe_script; so do the shell lines for the @words@. script.reading puts the frame around it.
 # shellcheck shell=bash disable=SC2154
 
 has() { command -v "$1" >/dev/null 2>&1; }

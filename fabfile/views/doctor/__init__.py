@@ -1,6 +1,6 @@
 """`inv cluster.doctor`: what is wrong with the machines, the network between them, and the cluster on them. It only reads.
 
-chart.py holds what was observed; machine, fleet, sources, cluster and node_pairs are pure checks over it; probe, between_nodes and
+chart.py holds what was observed; machine, fleet, sources, cluster and node_pairs are pure checks over it; questions, between_nodes and
 clocks are the scripts that nodes run and their parsers; examine.py is the only part that talks to nodes.
 """
 

@@ -11,7 +11,7 @@ from ...inventory import Environment, Node
 from ...nodes.facts import NodeFacts
 from ...recipes.kubeadm import Recipe, recipe_for
 from .clocks import Reading
-from .probe import Probe
+from .questions import NodeAnswers
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Patient:
 
     node: Node
     facts: NodeFacts
-    probe: Probe | None = None
+    answers: NodeAnswers | None = None
     unexamined: tuple[str, ...] = ()
 
     @property

@@ -52,7 +52,7 @@ def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    facts, probe, name = patient.facts, patient.probe, (patient.name,)
+    facts, answers, name = patient.facts, patient.answers, (patient.name,)
     if "containerd" in facts.packages and "containerd.io" not in facts.packages:
         yield Finding(
             "KF-CRI-OTHER",
@@ -82,12 +82,12 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
         return
     if not facts.in_cluster and not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
         return  # the package's own configuration disables the CRI plugin: install writes another
-    if probe and probe.containerd.get("cri", "ok") != "ok":
+    if answers and answers.containerd.get("cri", "ok") != "ok":
         yield Finding(
             "KF-CRI-SILENT",
             ERROR,
             name,
-            f"containerd's CRI does not answer: {masked_tail(probe.containerd['cri'])}",
+            f"containerd's CRI does not answer: {masked_tail(answers.containerd['cri'])}",
             f"`{chart.fab(patient, 'install')}` writes its configuration and restarts it",
         )
     if wanted.path not in facts.files:
@@ -100,7 +100,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 f"`{chart.fab(patient, 'install')}`",
             )
     elif not facts.has_file(wanted.path, wanted.sha256, wanted.mode):
-        driver = probe.containerd.get("SystemdCgroup") if probe else None
+        driver = answers.containerd.get("SystemdCgroup") if answers else None
         detail = (
             ": SystemdCgroup is not true, so that kubelet and containerd count cgroups twice"
             if driver == "false"
@@ -113,7 +113,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"{CONTAINERD_CONFIG} is not the one that this inventory makes{detail}",
             f"`{chart.fab(patient, 'install')}` writes it and restarts containerd; put your own settings into CONTAINERD_CONFIG",
         )
-    version = (probe.containerd.get("version") or "").lstrip("v") if probe else ""
+    version = (answers.containerd.get("version") or "").lstrip("v") if answers else ""
     if version.startswith("1."):
         yield Finding(
             "KF-CRI-OLD",
@@ -180,7 +180,7 @@ def _minor(version: str) -> int:
 
 
 def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    facts, probe, control, name = patient.facts, patient.probe, chart.control, (patient.name,)
+    facts, answers, control, name = patient.facts, patient.answers, chart.control, (patient.name,)
     listed = control.node_object(facts.hostname) if control and control.initialised else None
     if control and control.initialised and not listed and facts.joined:
         yield Finding(
@@ -212,7 +212,10 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"flannel sends to this node at {dialled}, not at its address {patient.node.address}: the wrong interface",
             f"`{chart.fab(patient, 'network')}` starts flannel with --iface-can-reach; then `kubectl -n kube-flannel delete pod` for this node",
         )
-    cidr, subnet = listed.get("spec", {}).get("podCIDR", ""), probe.subnet.get("FLANNEL_SUBNET", "") if probe else ""
+    cidr, subnet = (
+        listed.get("spec", {}).get("podCIDR", ""),
+        answers.subnet.get("FLANNEL_SUBNET", "") if answers else "",
+    )
     if cidr and subnet:
         own = ipaddress.ip_interface(subnet).network
         if str(own) != cidr:
@@ -241,7 +244,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "no flannel.1: its pods reach no other node",
             f"`kubectl -n kube-flannel logs -l app=flannel`; then `{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
         )
-    link, size = facts.links.get("flannel.1"), probe.subnet.get("FLANNEL_MTU", "") if probe else ""
+    link, size = facts.links.get("flannel.1"), answers.subnet.get("FLANNEL_MTU", "") if answers else ""
     carrier = next(
         (one for one in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in one.addresses)),
         None,
@@ -266,7 +269,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
     now = chart.now or time.time()
-    for one in patient.probe.certificates if patient.probe else ():
+    for one in patient.answers.certificates if patient.answers else ():
         left = one.ends - now
         if one.ends == 0:
             yield Finding(
@@ -307,7 +310,7 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:
     now = chart.now or time.time()
-    for token in patient.probe.tokens if patient.probe else ():
+    for token in patient.answers.tokens if patient.answers else ():
         if token.ends == 0:
             yield Finding(
                 "KF-TOK-FOREVER",

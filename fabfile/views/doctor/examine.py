@@ -30,7 +30,7 @@ from .cluster import cluster
 from .finding import ERROR, Finding, guarded, merged
 from .fleet import fleet
 from .machine import machine, refusals
-from .probe import TIMEOUT, Probe, Questions, parse_probe, probe_script, questions
+from .questions import TIMEOUT, NodeAnswers, Questions, doctor_script, parse_answers, questions
 from .sources import sources
 
 CLOCK_READINGS = 3  # clock readings a node; the best counts
@@ -125,12 +125,12 @@ class Doctor:
             time.time(),
         )
 
-    def _ask(self, node: Node) -> Probe | str:
+    def _ask(self, node: Node) -> NodeAnswers | str:
         asked = self.asked[node.name]
-        code, output = self.group.of(node).root(probe_script(self.environment, node, asked), TIMEOUT)
+        code, output = self.group.of(node).root(doctor_script(self.environment, node, asked), TIMEOUT)
         text = output.decode("utf-8", "replace")
         try:
-            return parse_probe(text, asked)
+            return parse_answers(text, asked)
         except FormError as error:
             return f"its answer has not the form that it must have: {error}"
         except Exception as error:  # caused by this node's answer, whatever it is
@@ -226,15 +226,15 @@ def member(environment: Environment, patient: Patient) -> between_nodes.Member:
 
 
 def _patient(
-    node: Node, facts: NodeFacts, answer: Probe | str | KubefabError, clock: clocks.Reading | KubefabError
+    node: Node, facts: NodeFacts, answer: NodeAnswers | str | KubefabError, clock: clocks.Reading | KubefabError
 ) -> Patient:
-    cut = list(answer.cut) if isinstance(answer, Probe) else []
-    if not isinstance(answer, Probe):
+    cut = list(answer.cut) if isinstance(answer, NodeAnswers) else []
+    if not isinstance(answer, NodeAnswers):
         why = _why(node, answer) if isinstance(answer, KubefabError) else answer
         cut.append(f"all but the common facts, as the doctor's own questions were not answered ({why})")
     if isinstance(clock, KubefabError):
         cut.append(f"its clock ({_why(node, clock)})")
-    return Patient(node, facts, answer if isinstance(answer, Probe) else None, tuple(cut))
+    return Patient(node, facts, answer if isinstance(answer, NodeAnswers) else None, tuple(cut))
 
 
 def _why(node: Node, error: KubefabError) -> str:
@@ -290,6 +290,6 @@ def _judge_outside(
 def _firewalls(chart: Chart) -> dict[str, str]:
     found = {}
     for patient in chart.patients:
-        services = patient.probe.services if patient.probe else frozenset()
+        services = patient.answers.services if patient.answers else frozenset()
         found[patient.name] = "firewalld" if "firewalld" in services else "ufw" if "ufw-rules" in services else ""
     return found

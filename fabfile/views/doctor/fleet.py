@@ -76,7 +76,7 @@ def _duplicates(chart: Chart) -> Iterator[Finding]:
             )
     owners: dict[str, list[str]] = defaultdict(list)
     for patient in chart.patients:
-        for name, mac in (patient.probe.macs if patient.probe else {}).items():
+        for name, mac in (patient.answers.macs if patient.answers else {}).items():
             owners[mac].append(f"{patient.name}/{name}")
     for mac, places in owners.items():
         names = tuple(dict.fromkeys(place.split("/")[0] for place in places))
@@ -132,7 +132,7 @@ def _holds(patient: Patient) -> str:
 
 
 def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    node, facts, probe = patient.node, patient.facts, patient.probe
+    node, facts, answers = patient.node, patient.facts, patient.answers
     settings = chart.environment.settings
     if not facts.links:
         return
@@ -154,10 +154,10 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "could not bind to it",
             f"write the line as `{node.host} private={own[0] if own else '<its own address>'}` in hosts.env",
         )
-    if probe is None:
+    if answers is None:
         return
     ranges = {"POD_CIDR": settings.pod_cidr, "SERVICE_CIDR": settings.service_cidr}
-    for line in probe.routes:
+    for line in answers.routes:
         words = line.split()
         device = words[words.index("dev") + 1] if "dev" in words[:-1] else ""
         if not words or words[0] == "default" or device in ("cni0", "flannel.1", "lo"):
@@ -179,8 +179,8 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 if wider
                 else f"choose another {key}, or remove what makes that route",
             )
-    if link and " dev " in probe.toward and not node.control_plane:
-        words = probe.toward.split()
+    if link and " dev " in answers.toward and not node.control_plane:
+        words = answers.toward.split()
         used = words[words.index("dev") + 1]
         source = words[words.index("src") + 1] if "src" in words else node.address
         if source != node.address:

@@ -100,7 +100,7 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    facts, probe, name = patient.facts, patient.probe, (patient.name,)
+    facts, answers, name = patient.facts, patient.answers, (patient.name,)
     if facts.reboot_needed:
         yield Finding(
             "KF-OS-REBOOT",
@@ -146,9 +146,9 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"{', '.join(off)} not 1 on a node in use: pods cannot reach each other",
             f"`{chart.fab(patient, 'prep')}`",
         )
-    if probe is None:
+    if answers is None:
         return
-    missing = [module for module, there in probe.modules.items() if not there]
+    missing = [module for module, there in answers.modules.items() if not there]
     if missing and not (facts.bridge_netfilter and missing == ["br_netfilter"]):
         lacking = [m for m in missing if m != "br_netfilter" or not facts.bridge_netfilter]
         yield Finding(
@@ -160,7 +160,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             + " ".join(lacking)
             + "`",
         )
-    if not probe.kernel_config and "systemverification" not in {
+    if not answers.kernel_config and "systemverification" not in {
         n.lower() for n in chart.environment.settings.ignore_preflight
     }:
         yield Finding(
@@ -170,22 +170,22 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "no readable kernel configuration: kubeadm's SystemVerification may fail",
             "`modprobe configs`, or install the kernel's config file to /boot",
         )
-    if probe.selinux == "Enforcing":
+    if answers.selinux == "Enforcing":
         yield Finding(
             "KF-OS-SELINUX", NOTE, name, "SELinux is enforcing; install sets it to permissive, as kubeadm's page asks"
         )
-    if probe.lock:
+    if answers.lock:
         yield Finding(
             "KF-PKG-LOCK",
             WARNING,
             name,
-            f"{probe.lock} holds the package lock",
+            f"{answers.lock} holds the package lock",
             "bootstrap waits for it; `systemctl status unattended-upgrades` shows how far it is",
         )
 
 
 def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    facts, probe, name = patient.facts, patient.probe, (patient.name,)
+    facts, answers, name = patient.facts, patient.answers, (patient.name,)
     ignored = {check.lower() for check in chart.environment.settings.ignore_preflight}
     if facts.cpus < 2:
         needed = patient.node.control_plane and "numcpu" not in ignored
@@ -206,18 +206,18 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"{facts.memory_kib >> 10} MiB of memory",
             "it works, barely: `inv cluster.sizing`",
         )
-    if probe is None:
+    if answers is None:
         return
-    if probe.memory_kib and probe.available_kib < 200 << 10:
+    if answers.memory_kib and answers.available_kib < 200 << 10:
         yield Finding(
             "KF-MEM-PRESSURE",
             WARNING,
             name,
-            f"{probe.available_kib >> 10} MiB of memory available: the kubelet evicts pods below 100",
+            f"{answers.available_kib >> 10} MiB of memory available: the kubelet evicts pods below 100",
             "find what uses it, or use a larger machine",
         )
     reported: set[tuple[int, int]] = set()
-    for folder, disk in probe.disks.items():
+    for folder, disk in answers.disks.items():
         if (disk.size_kib, disk.inodes) in reported or disk.size_kib == 0:
             continue
         share = disk.free_kib / disk.size_kib
@@ -300,10 +300,10 @@ def _resolver(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    probe, name = patient.probe, (patient.name,)
-    if probe is None:
+    answers, name = patient.answers, (patient.name,)
+    if answers is None:
         return
-    if "firewalld" in probe.services:
+    if "firewalld" in answers.services:
         yield Finding(
             "KF-NET-FIREWALLD",
             NOTE,
@@ -311,7 +311,7 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "firewalld is active: it drops pods' traffic unless their network is trusted",
             f"`firewall-cmd --permanent --zone=trusted --add-source={chart.environment.settings.pod_cidr} && firewall-cmd --reload`, or stop it",
         )
-    if "nm-cloud-setup.timer" in probe.services:
+    if "nm-cloud-setup.timer" in answers.services:
         yield Finding(
             "KF-NET-CLOUDSETUP",
             WARNING,
@@ -319,7 +319,7 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "nm-cloud-setup rewrites routes, which breaks pod traffic",
             "`systemctl disable --now nm-cloud-setup.timer`, then reboot",
         )
-    has_clock = probe.time.get("NTPSynchronized") == "yes" or "service" in probe.time
+    has_clock = answers.time.get("NTPSynchronized") == "yes" or "service" in answers.time
     if not has_clock:
         yield Finding(
             "KF-TIME-NOSYNC",
@@ -332,12 +332,12 @@ def _services(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 def _ports(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Ports that kubeadm's preflight requires to be free, on a node where no kubelet of ours can hold them."""
-    if patient.probe is None or patient.facts.unit("kubelet").active:
+    if patient.answers is None or patient.facts.unit("kubelet").active:
         return
     wanted = {("tcp", 10250), ("udp", 8472)}
     if patient.node.control_plane:
         wanted |= {("tcp", port) for port in (chart.environment.settings.api_port, 2379, 2380, 10257, 10259)}
-    for line in patient.probe.sockets:
+    for line in patient.answers.sockets:
         words = line.split()
         local = words[4] if len(words) > 4 else ""
         address, _, port = local.rpartition(":")

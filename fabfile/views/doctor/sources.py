@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from .chart import Chart, Patient
 from .finding import ERROR, NOTE, WARNING, Finding
-from .probe import Answer, Questions
+from .questions import Answer, Questions
 
 DAY = 86400.0
 KEY_WARNING = 45 * DAY
@@ -20,10 +20,10 @@ KEY_WARNING = 45 * DAY
 
 def sources(chart: Chart, patient: Patient, asked: Questions) -> Iterator[Finding]:
     """All checks of this topic on one node."""
-    probe = patient.probe
-    if probe is None:
+    answers = patient.answers
+    if answers is None:
         return
-    if "curl" not in probe.tools:
+    if "curl" not in answers.tools:
         yield Finding(
             "KF-SRC-CURL",
             ERROR,
@@ -32,7 +32,7 @@ def sources(chart: Chart, patient: Patient, asked: Questions) -> Iterator[Findin
             "`apt-get install curl`, or `dnf install curl`",
         )
         return
-    dead = {host for host, address in probe.names.items() if not address or address == "FAILED"}
+    dead = {host for host, address in answers.names.items() if not address or address == "FAILED"}
     for host in sorted(dead):
         yield Finding(
             "KF-DNS-RESOLVE",
@@ -50,7 +50,7 @@ def sources(chart: Chart, patient: Patient, asked: Questions) -> Iterator[Findin
 
 
 def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dead: set[str]) -> Iterator[Finding]:
-    answer = patient.probe.http.get(name) if patient.probe else None
+    answer = patient.answers.http.get(name) if patient.answers else None
     host = url.split("/")[2]
     fine = (200, 301, 302, 307, 308, 401, 403, 405) if code == "KF-REG-UPSTREAM" else (200,)
     if answer is None or answer.code in fine or host.rsplit(":", 1)[0] in dead:
@@ -73,9 +73,9 @@ def _said(answer: Answer) -> str:
 
 
 def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    settings, probe, name = chart.environment.settings, patient.probe, (patient.name,)
-    answer = probe.http.get("private") if probe and settings.registry else None
-    if probe is None or answer is None:
+    settings, answers, name = chart.environment.settings, patient.answers, (patient.name,)
+    answer = answers.http.get("private") if answers and settings.registry else None
+    if answers is None or answer is None:
         return
     if answer.code == 401 and not settings.registry_user:
         seen = f"{settings.registry} asks for a login or a token (HTTP 401); it may still allow pulls without one"
@@ -107,7 +107,7 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"`curl -v https://{settings.registry}/v2/` on the node",
         )
     else:
-        canary = probe.http.get("canary")
+        canary = answers.http.get("canary")
         if canary and canary.code == 404:
             yield Finding(
                 "KF-REG-IMAGE",
@@ -119,9 +119,9 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 
 def _keys(chart: Chart, patient: Patient) -> Iterator[Finding]:
-    probe = patient.probe
+    answers = patient.answers
     now = chart.now or time.time()
-    for key in probe.keys if probe else ():
+    for key in answers.keys if answers else ():
         left = key.ends - now
         if key.ends == 0 or left > KEY_WARNING:
             continue

@@ -1,5 +1,5 @@
-# The doctor's questions to one node, in sections headed `@@ name`, read by probe.parse_probe. It only reads.
-# Variables, and the shell line for @lock_holder@, come from probe.probe_script, which puts certificates.sh before this; among them is the registry's login, which goes to curl by standard input.
+# The doctor's questions to one node, in sections headed `@@ name`, read by questions.parse_answers. It only reads.
+# Variables, and the shell line for @lock_holder@, come from questions.doctor_script, which puts certificates.sh before this; among them is the registry's login, which goes to curl by standard input.
 # shellcheck shell=bash disable=SC2154
 
 has() { command -v "$1" >/dev/null 2>&1; }

@@ -45,7 +45,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Probe:
+class NodeAnswers:
     """What the doctor's script found on one node."""
 
     macs: Mapping[str, str] = field(default_factory=dict)
@@ -141,7 +141,7 @@ def _in_curls_quotes(text: str) -> str:
     return text
 
 
-def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
+def doctor_script(environment: Environment, node: Node, asked: Questions) -> str:
     """The script for one node. It may hold the registry's login: send it as a script, never as an argument."""
     settings = environment.settings
     curl = ""
@@ -165,7 +165,7 @@ def probe_script(environment: Environment, node: Node, asked: Questions) -> str:
     return script.reading("doctor", asking, values)
 
 
-def parse_probe(output: str, asked: Questions) -> Probe:
+def parse_answers(output: str, asked: Questions) -> NodeAnswers:
     """Read the script's output. Raises FormError for malformed values, ValueError if the output is cut short."""
     said = script.sections(output)
     memory = {
@@ -174,7 +174,7 @@ def parse_probe(output: str, asked: Questions) -> Probe:
         if words[0] in ("MemTotal:", "MemAvailable:")
     }
     config, selinux = said.lines("config"), said.lines("selinux")
-    return Probe(
+    return NodeAnswers(
         macs=_macs(said.whole("links")),
         routes=tuple(_route(line) for line in said.lines("routes")),
         toward=" ".join(_route(line) for line in said.lines("toward")),
