@@ -33,6 +33,10 @@ TOKEN_FORM = re.compile(r"(?<![\w.-])[a-z0-9]{6}\.[a-z0-9]{16}(?![\w.-])")
 TABLE = "kubefab_test"
 NO_FIREWALL = f"nft delete table inet {TABLE} 2>/dev/null || true"
 BOOTSTRAP = ("inv", "cluster.bootstrap", "--env", "lab")
+# Shorter than the defaults, which the rehearsal proves on its virtual clock: seconds that a test would only wait.
+FLANNEL = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}
+METRICS = {"KUBEFAB_LAB_METRICS_GRACE": "20"}  # more than Telegraf takes to collect and send
+RECONNECT = {"KUBEFAB_LAB_RECONNECT_TIMEOUT": "5"}
 
 
 @dataclass
@@ -54,6 +58,7 @@ class Lab:
     folder: Path
     outputs: list[str] = field(default_factory=list)
     command_lines: set[str] = field(default_factory=set)
+    unchanged: bool = False  # the cluster is as a healthy test left it
 
     @property
     def environment(self) -> Environment:
@@ -233,9 +238,19 @@ class Lab:
         *,
         node: str = "",
         event: str = "start",
+        **variables: str,
     ) -> Done:
         """Start a bootstrap; when its journal says that `step` began, kill it (or do `what` instead)."""
-        process = self.start(*BOOTSTRAP)
+        process = self.start(*BOOTSTRAP, **variables)
+        self.until_step(process, step, node=node, event=event)
+        if what:
+            what(process)
+        else:
+            process.send_signal(signal.SIGKILL)
+        return self.end(process)
+
+    def until_step(self, process: subprocess.Popen[str], step: str, *, node: str = "", event: str = "start") -> None:
+        """Return when the journal of that run says that `step` began; an AssertionError says that the run ended before."""
         end = time.monotonic() + 300
 
         def begun() -> bool:
@@ -251,11 +266,6 @@ class Lab:
                 raise AssertionError(f"{step} was not reached\n{done}")
             assert time.monotonic() < end, f"{step} was not reached in time"
             time.sleep(0.05)
-        if what:
-            what(process)
-        else:
-            process.send_signal(signal.SIGKILL)
-        return self.end(process)
 
 
 def inv(*argv: str) -> None:

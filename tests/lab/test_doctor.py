@@ -420,7 +420,9 @@ ROUNDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("one", ROUNDS, ids=str)
+@pytest.mark.parametrize(
+    "one", [pytest.param(one, marks=() if one.breaks else pytest.mark.looks) for one in ROUNDS], ids=str
+)
 def test_each_break_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Path) -> None:
     lab = healthy
     (tmp_path / "ca.crt").write_text(certificate(-1, 300))
@@ -442,6 +444,8 @@ def test_each_break_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Pat
             lab.eventually("it shows", lambda: one.until and one.until(lab))
         report = examine(lab, *one.more, expect=1 if one.errors else 0, **variables)
     assert missing(one.expected, report) == "", said(report)
+    if not breaks:  # the inventory was wrong for that command only; of the right one, the healthy cluster's test says all
+        return
     codes, quick = {found.code for found in one.expected}, ("--no-network",) * ("--no-network" in one.more)
     lab.eventually(
         "all is well again",
@@ -470,6 +474,7 @@ def test_a_path_with_a_smaller_mtu_than_its_interfaces(healthy: Lab) -> None:
     )
 
 
+@pytest.mark.looks
 def test_a_healthy_cluster_has_no_errors_and_every_pair_is_open(healthy: Lab) -> None:
     report = examine(healthy, expect=0)
     assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}, (
@@ -487,6 +492,7 @@ def test_a_healthy_cluster_has_no_errors_and_every_pair_is_open(healthy: Lab) ->
     assert {("w1", "w2", "MTU nic"), ("w1", "w2", "MTU overlay"), ("you", "w1", "TCP 31447")} <= tested
 
 
+@pytest.mark.looks
 def test_it_leaves_nothing_behind_and_shows_no_secret(healthy: Lab) -> None:
     lab = healthy
     trace = (
@@ -511,6 +517,7 @@ def test_it_leaves_nothing_behind_and_shows_no_secret(healthy: Lab) -> None:
         assert not [line for line in lab.command_lines if secret in line]
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("tool", ["perl", "socat"])
 def test_the_doctor_uses_the_installed_tool(healthy: Lab, tool: str) -> None:
     with broken(tuple(gone("w2", name) for name in ("perl", "socat") if name != tool)):
@@ -518,6 +525,7 @@ def test_the_doctor_uses_the_installed_tool(healthy: Lab, tool: str) -> None:
     assert {r["state"] for r in report["pairs"]} == {"open"}
 
 
+@pytest.mark.looks
 def test_without_a_tool_the_doctor_says_so_instead_of_guessing(healthy: Lab) -> None:
     with broken((gone("w2", "perl"), gone("w2", "socat"))):
         report = examine(healthy, expect=0)
@@ -571,6 +579,7 @@ def spaces(lab: Lab) -> str:
     return lab.kubectl("get namespaces -l kubefab.dev/verify=true -o name")
 
 
+@pytest.mark.looks
 def test_verify_passes_on_a_healthy_cluster_and_removes_its_objects(healthy: Lab) -> None:
     report = json.loads(healthy.run(*VERIFY).output)
     assert {c["state"] for c in report["checks"]} == {"ok"}, report
@@ -589,6 +598,7 @@ def test_verify_names_the_unreachable_node(healthy: Lab) -> None:
     assert spaces(lab) == ""
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_verify_cleans_up_when_it_is_stopped(healthy: Lab, number: signal.Signals) -> None:
     lab = healthy

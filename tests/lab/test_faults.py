@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from lab import nodes as machines
-from lab_bed import BOOTSTRAP, NO_FIREWALL, TABLE, Done, Lab, dirt, events, firewall
+from lab_bed import BOOTSTRAP, NO_FIREWALL, RECONNECT, TABLE, Done, Lab, dirt, events, firewall
 
 SEED = int(os.environ.get("KUBEFAB_FAULT_SEED", random.randrange(10**6)))
 ALL = os.environ.get("KUBEFAB_FAULTS") == "all"
@@ -48,7 +49,7 @@ class Figures:
         self.lines.append("; ".join(filter(None, (f"{what}: {count}", took, more))))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     found = Figures()
     yield found
@@ -125,6 +126,7 @@ def test_a_reset_killed_at_random_instants_ends_clean(healthy: Lab, figures: Fig
     figures.add("kubefab killed in a reset", kills, finished)
 
 
+Cut = tuple[str, str]  # a node, and the step at whose beginning its power goes
 # One step of each phase that a node of this kind goes through.
 CUTS: dict[str, tuple[str, ...]] = {
     "cp1": (
@@ -137,47 +139,57 @@ CUTS: dict[str, tuple[str, ...]] = {
     ),
     "w1": ("prep.sysctl", "install.packages", "registry.canary", "join.join", "join.ready", "addons.metrics"),
 }
-if not ALL:
-    CUTS = {"cp1": ("install.packages", "master.init"), "w1": ("registry.canary", "join.join")}
+# Runs that are cut, one after another on the same nodes, from nothing. By default one chain for both kinds of nodes; in its second run
+# both lose power. A cut at join.join is then test_story.py's.
+CHAINS: dict[str, tuple[tuple[Cut, ...], ...]] = {
+    "cp1 and w1": ((("cp1", "install.packages"),), (("w1", "registry.canary"), ("cp1", "master.init")))
+}
+if ALL:
+    CHAINS = {victim: tuple(((victim, step),) for step in steps) for victim, steps in CUTS.items()}
 
 
-@pytest.mark.parametrize("victim", CUTS)
-def test_a_power_cut_in_each_phase_ends_healthy(lab: Lab, figures: Figures, victim: str) -> None:
-    """The run names the node that lost power and ends by itself; the next run continues."""
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_power_cut_in_each_phase_ends_healthy(lab: Lab, figures: Figures, chain: str) -> None:
+    """The run names the nodes that lost power and ends by itself; the next run continues."""
     lab.reset("--purge")
-    cut, ended = [], []
-    for step in CUTS[victim]:
-        since = [0.0]
-
-        def power_off(process: object, since: list[float] = since) -> None:
-            machines.kill(victim)
-            since[0] = time.monotonic()
-
+    cut: list[str] = []
+    ended = []
+    for cuts in CHAINS[chain]:
+        off: list[str] = []
+        process = lab.start(*BOOTSTRAP, **RECONNECT)
         try:
-            done = lab.kill_when(step, power_off, node=victim)
-            ended.append(time.monotonic() - since[0])
+            for victim, step in cuts:
+                lab.until_step(process, step, node=victim)
+                machines.kill(victim)
+                off.append(victim)
+                since = time.monotonic()
+            done = lab.end(process)
+            ended.append(time.monotonic() - since)
         except AssertionError as error:
             # the power cut came too late: the step before had already done this one's work
-            assert f"{step} was not reached\n" in str(error) and "\nexit 0" in str(error), str(error)
+            assert not off and f"{step} was not reached\n" in str(error) and "\nexit 0" in str(error), str(error)
             continue
         finally:
-            machines.start(victim)
-        cut.append(step)
+            for victim in off:
+                machines.start(victim)
+        cut += [step for _, step in cuts]
         assert done.code == 1, str(done)
-        assert victim in done.output
-    assert {step.split(".")[0] for step in cut} >= {step.split(".")[0] for step in CUTS[victim]} - {"registry"}, cut
+        for victim in off:
+            assert re.search(rf"^{victim} +failed", done.output, flags=re.M), str(done)
+    wanted = {step.split(".")[0] for cuts in CHAINS[chain] for _, step in cuts}
+    assert {step.split(".")[0] for step in cut} >= wanted - {"registry"}, cut
     started = time.monotonic()
     lab.bootstrap()
     took = time.monotonic() - started
     assert_healthy(lab)
     figures.add(
-        f"power of {victim} cut in {', '.join(cut)}", len(cut), [took], f"the run said so within {max(ended):.0f} s"
+        f"power of {chain} cut in {', '.join(cut)}", len(cut), [took], f"the run said so within {max(ended):.0f} s"
     )
 
 
 @pytest.mark.parametrize("victim", CUTS if ALL else ["w1"])
 def test_a_power_cut_in_a_reset_ends_clean(healthy: Lab, figures: Figures, victim: str) -> None:
-    process = healthy.start(*RESET)
+    process = healthy.start(*RESET, **RECONNECT)
     time.sleep(1.2)
     machines.kill(victim)
     done = healthy.end(process)
@@ -232,9 +244,10 @@ def test_dropped_connections_are_reopened_by_the_same_run(lab: Lab, figures: Fig
 
 
 @pytest.mark.parametrize("seconds", [8, 45] if ALL else [8])
-def test_a_silent_connection_is_reopened(lab: Lab, figures: Figures, seconds: int) -> None:
+def test_a_silent_connection_is_reopened(healthy: Lab, figures: Figures, seconds: int) -> None:
     """During a step packets are lost, as when a laptop changes its network; 45 s is longer than we wait for a dead peer."""
-    lab.reset("--keep-images")
+    lab = healthy
+    lab.run("fab", "-H", "w1", "reset", "--env", "lab", "--yes", "lab", "--keep-images")
 
     def silence(process: object) -> None:
         lab.sh("w1", SILENCE)

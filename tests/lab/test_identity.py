@@ -202,13 +202,13 @@ kubectl rollout status deployment held --timeout=90s
 
 
 def test_a_budget_keeps_its_pod_and_the_node_stays(healthy: Lab) -> None:
-    """It takes two minutes: kubefab waits that long for a budget."""
+    """kubefab waits DRAIN_TIMEOUT for a budget; tests/unit/test_leave.py has the default, two minutes."""
     lab = healthy
     lab.sh("cp1", "set -e\n" + HELD.format(image=lab.environment.settings.probe_image))
     try:
         before = life(lab, "w2")
         pod = lab.kubectl("get pods -l app=held -o jsonpath='{.items[*].metadata.name}'")
-        done = lab.run(*OFF, expect=1)
+        done = lab.run(*OFF, expect=1, KUBEFAB_LAB_DRAIN_TIMEOUT="15")
         assert f"pod default/{pod} stays: PodDisruptionBudget held-pdb allows no disruption" in done.output, str(done)
         assert lab.ready()["w2"] and life(lab, "w2") == before
         assert lab.kubectl(f"get pod {pod} -o jsonpath='{{.status.phase}}'") == "Running"

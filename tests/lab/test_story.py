@@ -15,9 +15,8 @@ import pytest
 import yaml
 
 from lab import nodes as machines
-from lab_bed import BOOTSTRAP, PROJECT, TOKEN_FORM, Lab, dirt
+from lab_bed import BOOTSTRAP, FLANNEL, METRICS, PROJECT, RECONNECT, TOKEN_FORM, Lab, dirt
 
-GRACE = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}  # the manual's minute, shorter
 SWAP_LINE = "/no/such/swapfile none swap sw 0 0"
 SWAP_UNIT = "srv-none.swap"
 THEIRS = "/var/lib/containerd/theirs"  # on a disk: the rest of a lab node is in an overlay
@@ -54,6 +53,7 @@ def test_one_command_makes_a_cluster_from_bare_machines(lab: Lab, before: dict[s
         assert url in done.output, "the info card names it"
 
 
+@pytest.mark.looks
 def test_packages_are_pinned_held_and_from_our_repository(healthy: Lab) -> None:
     wanted = healthy.environment.settings.kubernetes
     for name in healthy.names:
@@ -68,6 +68,7 @@ def test_packages_are_pinned_held_and_from_our_repository(healthy: Lab) -> None:
         assert healthy.sh(name, "kubelet --version") == f"Kubernetes v{wanted}"
 
 
+@pytest.mark.looks
 def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(healthy: Lab) -> None:
     image = healthy.environment.settings.probe_image
     pods = {name: f"story-{name}" for name in healthy.names}
@@ -97,23 +98,27 @@ def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(healthy: Lab
         healthy.kubectl(f"delete pod --now --ignore-not-found {' '.join(pods.values())}")
 
 
+@pytest.mark.looks
 def test_the_node_ports_answer_from_outside_on_every_node(healthy: Lab) -> None:
     for node in healthy.environment.nodes:
         assert "<html" in healthy.get(f"http://{node.host}:31447/clusters").lower()
         healthy.get(f"http://{node.host}:30315/ping")
 
 
+@pytest.mark.looks
 def test_metrics_of_every_node_can_be_read_from_outside(healthy: Lab) -> None:
     found = healthy.influxdb("SELECT last(cpu_usage_nanocores) FROM kubernetes_node GROUP BY node_name")
     assert {s["tags"]["node_name"] for s in found["series"]} == set(healthy.names)
 
 
+@pytest.mark.looks
 def test_the_retention_policy_is_the_manuals(healthy: Lab) -> None:
     series = healthy.influxdb("SHOW RETENTION POLICIES ON k8s")["series"][0]
     policies = [dict(zip(series["columns"], row, strict=True)) for row in series["values"]]
     assert [(p["name"], p["duration"]) for p in policies if p["default"]] == [("default", "0s")]
 
 
+@pytest.mark.looks
 def test_the_kubeconfig_works_from_here(lab: Lab) -> None:
     config = yaml.safe_load(lab.kubeconfig.read_text())
     assert config["current-context"] == "lab"
@@ -121,6 +126,7 @@ def test_the_kubeconfig_works_from_here(lab: Lab) -> None:
     assert lab.kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.looks
 def test_no_join_token_is_left_in_the_cluster(healthy: Lab) -> None:
     assert "bootstrap-token-" not in healthy.kubectl("-n kube-system get secrets -o name")
 
@@ -128,6 +134,7 @@ def test_no_join_token_is_left_in_the_cluster(healthy: Lab) -> None:
 # --- 2: nothing to do, and reading
 
 
+@pytest.mark.looks
 def test_a_second_bootstrap_changes_nothing_and_says_so(healthy: Lab) -> None:
     generations = "get ds,deploy -A -o jsonpath='{.items[*].metadata.generation}'"
     before = healthy.kubectl(generations)
@@ -137,10 +144,12 @@ def test_a_second_bootstrap_changes_nothing_and_says_so(healthy: Lab) -> None:
     assert healthy.kubectl(generations) == before
 
 
+@pytest.mark.looks
 def test_a_plan_of_a_healthy_cluster_is_empty(healthy: Lab) -> None:
     assert "nothing to do" in healthy.run("inv", "cluster.plan", "--env", "lab", "--check").output
 
 
+@pytest.mark.looks
 def test_status_reports_done_everywhere(healthy: Lab) -> None:
     rows = json.loads(healthy.run("inv", "cluster.status", "--env", "lab", "--json").output)
     assert {row["node"] for row in rows} == set(healthy.names)
@@ -158,7 +167,7 @@ def test_a_lost_flannel_interface_is_restored_by_the_manuals_rule(healthy: Lab) 
         "w1", "pkill -STOP -x flanneld && ip link delete flannel.1"
     )  # a running flanneld would restore the link by itself
     started = healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet")
-    done = healthy.bootstrap(**GRACE)
+    done = healthy.bootstrap(**FLANNEL)
     assert "w1: flannel.1 in 10.44.0.0/16: still no flannel.1 after 5 s; restart the kubelet" in done.output
     assert "recreate flannel's" in done.output
     assert healthy.sh("w1", "systemctl show -p ActiveEnterTimestampMonotonic kubelet") != started
@@ -184,7 +193,7 @@ def test_an_influxdb_that_refuses_is_recreated_and_its_policy_set_again(healthy:
         "SET PASSWORD FOR kubefab = 'other'"
     )  # the pod does not know it, and its replacement sets it again
     healthy.kubectl(f"-n monitoring exec deploy/monitoring-influxdb -- influx -execute {other}")
-    done = healthy.bootstrap()
+    done = healthy.bootstrap(**METRICS)
     assert "recreate the influxdb and telegraf pods (A5)" in done.output
     assert healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name") != pod
     assert healthy.kubectl(oldest) == first, "the metrics outlive the pod"
@@ -201,7 +210,7 @@ def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
         healthy.kubectl(
             "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'DROP MEASUREMENT kubernetes_node'"
         )
-        done = healthy.bootstrap(expect=1)
+        done = healthy.bootstrap(expect=1, **METRICS)
         assert healthy.ready()[victim], "its kubelet is fine"
         assert f"✗ {victim} · addons.metrics" in done.output
         assert "UDP 8472" in done.output
@@ -323,7 +332,7 @@ def test_a_join_interrupted_by_a_power_cut_can_be_resumed(healthy: Lab) -> None:
     assert "w2" not in healthy.ready(), "w2 left the cluster"
     assert dirt(healthy, "w2") == []
     try:
-        done = healthy.kill_when("join.join", lambda process: machines.kill("w2"), node="w2")
+        done = healthy.kill_when("join.join", lambda process: machines.kill("w2"), node="w2", **RECONNECT)
         assert done.code == 1, str(done)
         assert "w2" in done.output
     finally:
@@ -343,7 +352,7 @@ def test_an_init_interrupted_after_its_api_answered_is_repeated(lab: Lab) -> Non
 
     for _ in range(3):
         lab.reset("--keep-images")
-        lab.kill_when("master.init", cut, node="cp1")
+        lab.kill_when("master.init", cut, node="cp1", **RECONNECT)
         machines.start("cp1")
         if "initialised" not in lab.sh("cp1", "ls /var/lib/kubefab").split():
             break
@@ -365,16 +374,16 @@ CHAPTERS = [
 ]  # fmt: skip
 
 
-def test_the_manuals_chapters_one_by_one(healthy: Lab) -> None:
-    healthy.reset()
+def test_the_manuals_chapters_one_by_one(lab: Lab) -> None:
+    lab.reset()
     folder = PROJECT / "tests" / "unit"
-    out_of_order = healthy.run("fab", "-H", "workers", "join", "--env", "lab", expect=1, folder=folder)
+    out_of_order = lab.run("fab", "-H", "workers", "join", "--env", "lab", expect=1, folder=folder)
     assert "first `fab -H cp1 init --env lab`" in out_of_order.output
     for group, phase in CHAPTERS:
-        healthy.run("fab", "-H", group, phase, folder=folder, KUBEFAB_ENV="lab")
-    assert healthy.ready() == dict.fromkeys(healthy.names, True)
-    healthy.assert_pod_network()
-    again = healthy.run("fab", "-H", healthy.control_plane.host, "prep", "--env", "lab", folder=folder)
+        lab.run("fab", "-H", group, phase, folder=folder, KUBEFAB_ENV="lab")
+    assert lab.ready() == dict.fromkeys(lab.names, True)
+    lab.assert_pod_network()
+    again = lab.run("fab", "-H", lab.control_plane.host, "prep", "--env", "lab", folder=folder)
     assert "nothing to do on 1 node" in again.output
 
 
