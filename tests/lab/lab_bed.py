@@ -33,6 +33,7 @@ TOKEN_FORM = re.compile(r"(?<![\w.-])[a-z0-9]{6}\.[a-z0-9]{16}(?![\w.-])")
 TABLE = "kubefab_test"
 NO_FIREWALL = f"nft delete table inet {TABLE} 2>/dev/null || true"
 BOOTSTRAP = ("inv", "cluster.bootstrap", "--env", "lab")
+OFF = ("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-images")
 # Shorter than the defaults, which the rehearsal proves on its virtual clock: seconds that a test would only wait.
 FLANNEL = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}
 METRICS = {"KUBEFAB_LAB_METRICS_GRACE": "20"}  # more than Telegraf takes to collect and send
@@ -59,6 +60,10 @@ class Lab:
     outputs: list[str] = field(default_factory=list)
     command_lines: set[str] = field(default_factory=set)
     unchanged: bool = False  # the cluster is as a healthy test left it
+    off: bool = (
+        False  # the test before ended with w2 off the cluster, and nothing of one on it; a test that ends so says so
+    )
+    was_off: bool = False
 
     @property
     def environment(self) -> Environment:

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from lab_bed import Done, Lab
+from lab_bed import OFF, Done, Lab
 
-OFF = ("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-images")
 KEPT = "/root/etcd-of-the-lost-disk"
 DATA = "/var/lib/etcd/member"
 PRECIOUS = f"{DATA}/snap/db"
@@ -229,6 +228,7 @@ def test_debians_etcd_on_a_worker_survives_its_reset(healthy: Lab) -> None:
         assert lab.sh("w2", "cat /var/lib/etcd/default/member/x; ls -A /var/lib/etcd") == "patroni\ndefault"
     finally:
         lab.sh("w2", "rm -r /var/lib/etcd/default")
+    lab.off = True
 
 
 K3S = """
@@ -246,9 +246,8 @@ ip link delete flannel.1; ip link delete cni0; rm -rf /etc/rancher
 ALIVE = "systemctl is-active k3s-agent; systemctl show -p MainPID k3s-agent; ls /etc/rancher; ip -br addr show cni0; ip -br addr show flannel.1; iptables-save | wc -l"
 
 
-def test_a_running_k3s_is_not_changed(healthy: Lab) -> None:
-    lab = healthy
-    lab.run(*OFF)
+def test_a_running_k3s_is_not_changed(without_w2: Lab) -> None:
+    lab = without_w2
     lab.sh("w2", "set -e\n" + K3S)
     try:
         before = lab.sh("w2", ALIVE)

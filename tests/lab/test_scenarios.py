@@ -8,11 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from lab import nodes as machines
-from lab_bed import FLANNEL, Lab, events
+from lab_bed import FLANNEL, OFF, Lab, events
 from scenarios import SCENARIOS, Scenario
 
 PATIENCE = {**FLANNEL, "KUBEFAB_LAB_FLANNEL_TIMEOUT": "10"}
-OFF = ("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-images")
 # The chapter that must succeed once a fault that stops w2 there is fixed; after other faults, and in the end of a group, it joins.
 CHAPTER = {"connecting": "prep", "prep": "prep", "install": "install"}
 
@@ -75,20 +74,11 @@ def chapter(scenario: Scenario) -> str:
     return CHAPTER.get(scenario.phase, "") if alike or scenario.purge else ""
 
 
-@pytest.fixture(scope="module")
-def off() -> set[str]:
-    """Has "w2" while w2 is off the cluster and nothing of one is on it."""
-    return set()
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-def test_on_real_nodes(lab: Lab, off: set[str], scenario: Scenario) -> None:
-    if not off:
-        lab.bootstrap()
-        lab.run(*OFF)
+def test_on_real_nodes(without_w2: Lab, scenario: Scenario) -> None:
+    lab = without_w2
     if scenario.purge:
         lab.run(*OFF, "--purge")
-    off.clear()
     carry_out(lab, scenario.make)
     try:
         done = lab.bootstrap(expect=1 if scenario.phase else 0, **PATIENCE)
@@ -103,7 +93,7 @@ def test_on_real_nodes(lab: Lab, off: set[str], scenario: Scenario) -> None:
     if name := chapter(scenario):
         lab.run("fab", "-H", "all", name, "--env", "lab")
         lab.run(*OFF)
-        off.add("w2")
+        lab.off = True
     else:
         lab.bootstrap(**FLANNEL)
         lab.eventually("w2 is Ready", lambda: lab.ready() == {"cp1": True, "w1": True, "w2": True})

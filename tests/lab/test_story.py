@@ -342,31 +342,6 @@ def test_a_join_interrupted_by_a_power_cut_can_be_resumed(healthy: Lab) -> None:
     healthy.assert_pod_network()
 
 
-def test_an_init_interrupted_after_its_api_answered_is_repeated(lab: Lab) -> None:
-    """init's last phases create kube-proxy, CoreDNS and what workers need to join: without them a cluster looks alive but never works."""
-    answers = "until curl -sk --max-time 1 https://127.0.0.1:6443/readyz | grep -qx ok; do sleep 0.05; done"
-
-    def cut(process: object) -> None:
-        lab.sh("cp1", answers)
-        machines.kill("cp1")
-
-    for _ in range(3):
-        lab.reset("--keep-images")
-        lab.kill_when("master.init", cut, node="cp1", **RECONNECT)
-        machines.start("cp1")
-        if "initialised" not in lab.sh("cp1", "ls /var/lib/kubefab").split():
-            break
-    else:
-        pytest.fail("init was too fast for the cut, three times")
-    lab.sh("cp1", answers)
-    done = lab.bootstrap()
-    assert "master.clear" in {e.get("step") for e in lab.steps()}, str(done)
-    assert lab.ready() == dict.fromkeys(lab.names, True)
-    assert {"coredns", "kube-proxy"} <= set(
-        lab.kubectl("-n kube-system get deploy,ds -o jsonpath='{.items[*].metadata.name}'").split()
-    )
-
-
 # --- 7: the manual's chapters, typed one by one, from a subfolder
 
 CHAPTERS = [
