@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lab lint style types scripts tests faults releases lab lock clean
+.PHONY: help demo test test-lab nodes dnf lint style types scripts tests faults releases lab lock clean
 
 help:
 	@echo 'make demo      bring up, show and reset a cluster of simulated nodes (seconds, no privileges)'
@@ -56,7 +56,15 @@ tests: $(VENV)/.dev
 test-lab:
 	@$(PYTHON) -m lab.needs
 	@$(MAKE) --no-print-directory $(VENV)/.dev
-	$(BIN)/python -m pytest tests/lab
+	@$(MAKE) --no-print-directory -j2 nodes dnf
+
+# The dnf family's tests need no lab, and the lab waits much of its time.
+nodes: export PYTHONDONTWRITEBYTECODE =
+nodes: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/lab --ignore tests/lab/test_dnf.py
+
+dnf: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/lab/test_dnf.py
 
 # Exact versions with hashes; `make lock` updates them.
 lock: $(VENV)/.dev
