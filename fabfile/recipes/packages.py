@@ -19,6 +19,8 @@ from .kubeadm import Recipe
 # We also install iptables (only recommended by the kubelet): reset needs it to find kube-proxy's rules.
 PINNED = ("kubelet", "kubeadm", "kubectl")
 WANTED = ("containerd.io", *PINNED, "kubernetes-cni", "cri-tools")
+# An installation of ours that a power cut interrupted: dpkg refuses everything until it is completed.
+_COMPLETED = f'if [ -e {NOTE} ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi'
 
 
 def purgeable(facts: NodeFacts) -> list[str]:
@@ -176,8 +178,7 @@ class Apt:
                 "install.tools",
                 "tools to fetch packages",
                 (
-                    # an installation of ours that a power cut interrupted: dpkg refuses everything until it is completed
-                    f'if [ -e {NOTE} ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi',
+                    _COMPLETED,
                     f"for t in curl gpg; do command -v $t >/dev/null || {{ {apt} update && {apt} install ca-certificates curl gnupg; break; }}; done",
                 ),
                 hint="are the distribution's own package sources reachable from this node?",
@@ -226,11 +227,16 @@ class Apt:
             f"apt-mark unhold {' '.join(present)} || true",
             f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}",
         )
+        # what a power cut left half unpacked is no package of the node, and apt does not purge it (dpkg(1): reinst-required)
+        half = [name for name in WANTED if facts.before is not None and name not in {*facts.before, *facts.packages}]
+        broken = "case \"$(dpkg-query -W -f '${db:Status-Abbrev}' $p 2>/dev/null)\" in ??R*) dpkg --purge --force-remove-reinstreq $p;; esac"
+        repair = (_COMPLETED, f"for p in {' '.join(half)}; do {broken}; done") if half else ()
         return [
             Step(
                 "reset.packages",
                 _purging(facts),
                 (
+                    *repair,
                     *(purge if present else ()),
                     f"rm -f {self.sources}/kubefab-kubernetes.list {self.sources}/kubefab-containerd.list "
                     f"{self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg",

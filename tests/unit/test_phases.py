@@ -308,6 +308,16 @@ def test_purge_removes_exactly_our_packages(
     assert unheld == (there & before if noted else set()), "they were not held before us"
 
 
+@pytest.mark.parametrize("before", [None, {}, {"containerd.io": "ii"}])
+def test_purge_takes_what_an_interrupted_installation_left_half_unpacked(before: dict[str, str] | None) -> None:
+    """Only packages that were not there before, and none where that is not known."""
+    found = purge_of(replace(DONE, packages={"kubelet": "1.36.4-1.1"}, before=before))
+    text = "\n".join(found.commands if found else ())
+    forced = re.findall(r"^for p in (.*); do .*--force-remove-reinstreq", text, flags=re.M)
+    wanted = [name for name in WANTED if name not in {"kubelet", *before}] if before is not None else []
+    assert [names.split() for names in forced] == ([wanted] if wanted else [])
+
+
 def test_package_holds_by_others_stay() -> None:
     assert "unhold" not in text_of(steps(phases.RESET, replace(DONE, before={"containerd.io": "hi"})))
 
