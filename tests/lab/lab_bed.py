@@ -218,9 +218,13 @@ class Lab:
 
         def sample() -> None:
             while not stop.wait(0.02):
-                for path in Path("/proc").glob("[0-9]*/cmdline"):
+                # pathlib's glob takes five times as long, of a core that the nodes need
+                for process in os.scandir("/proc"):
+                    if not process.name.isdigit():
+                        continue
                     try:
-                        line = path.read_bytes()
+                        with open(f"{process.path}/cmdline", "rb", buffering=0) as stream:
+                            line = stream.read()
                     except OSError:
                         continue
                     if line:
