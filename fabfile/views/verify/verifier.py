@@ -190,9 +190,23 @@ class Verifier:
         self.service = self._read(
             "verify.service", f"kubectl -n {self.namespace} get service probe -o json", parse_service
         )
-        checks = judge_inside(self._ask_pods(ready))
-        yield from checks
-        yield from _whatever_comes("NodePort", self._node_ports(all(check.state == OK for check in checks)))
+        self.on_progress("testing from every pod, and the NodePort on every node")
+        # at the same time: where packets vanish, each of them takes all the time that it is given
+        asked: tuple[Callable[[], list[Check]], ...] = (
+            lambda: judge_inside(self._ask_pods(ready)),
+            self._node_ports_from_here,
+            self._node_ports_from_control,
+        )
+        among_pods, *from_outside = at_once(asked, lambda ask: ask(), len(asked))
+        if isinstance(among_pods, KubefabError):
+            raise among_pods
+        yield from among_pods
+        well = all(check.state == OK for check in among_pods)
+        for found in from_outside:
+            if isinstance(found, KubefabError):
+                yield Check("NodePort", FAILED, found.message, found.remedy)
+            else:
+                yield from (allowing_a_firewall(well, check) for check in found)
 
     def _ask_pods(self, probes: Sequence[ProbePod]) -> dict[str, Seen]:
         question = inside(probes, self.service[0], self.namespace, self.environment.settings.dns_domain)
@@ -208,20 +222,22 @@ class Verifier:
             node: nothing if isinstance(seen, KubefabError) else seen for node, seen in zip(nodes, answers, strict=True)
         }
 
-    def _node_ports(self, inside: bool) -> Iterator[Check]:
-        """A random NodePort of every Ready node, asked from here and from the control plane; `inside`: pods reach each other everywhere."""
+    def _node_ports_from_here(self) -> list[Check]:
+        """A random NodePort of every Ready node, asked from the operator's machine."""
         port = self.service[1]
-        self.on_progress("asking the NodePort on every node")
         rule = f"TCP {port} from you: NodePorts are TCP 30000-32767 of every node's security group"
-        yield allowing_a_firewall(inside, self._asked("NodePort from you", self.ready, port, "/", rule))
+        return [self._asked("NodePort from you", self.ready, port, "/", rule)]
+
+    def _node_ports_from_control(self) -> list[Check]:
+        """The same, asked from the control plane; nothing where no node of the inventory is Ready."""
         if self.environment.settings.simulated or not self.ready:
-            return
+            return []
         asking = self.environment.control_plane
         patience = 60 + 20 * (len(self.ready) // AT_ONCE)  # one that is dropped takes 18 s
-        said = self._kubectl("verify.nodeport", ask_node_ports(self.ready, port), timeout=patience)
+        said = self._kubectl("verify.nodeport", ask_node_ports(self.ready, self.service[1]), timeout=patience)
         answers = parse_node_ports(said, [n.name for n in self.ready])
         likely = "kube-proxy there, or a firewall between the nodes. " + DOCTOR
-        yield allowing_a_firewall(inside, judge_answers(f"NodePort from {asking.name}", answers, likely))
+        return [judge_answers(f"NodePort from {asking.name}", answers, likely)]
 
     def _outside(self, names: set[str]) -> Iterator[Check]:
         settings = self.environment.settings
