@@ -71,14 +71,14 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
             f"{where}: something answers, but not an SSH server in time", "is it still booting? look at its console"
         )
     why = cleaning.line(str(error)) or type(error).__name__
-    return Unreachable(f"{where}: {why}", "run the same command again; it takes up from where it stopped")
+    return Unreachable(f"{where}: {why}", "run the same command again; it continues from where it stopped")
 
 
 def broken(node: str) -> Unreachable:
     """A connection that broke while a command ran."""
     return Unreachable(
         f"{node}: the connection broke in mid-command",
-        f"look at {node} (rebooting? powered off?), then run the same command again: it takes up from there",
+        f"look at {node} (rebooting? powered off?), then run the same command again: it continues from there",
     )
 
 

@@ -137,7 +137,7 @@ class RunLock:
         if code == TAKEN_SINCE:
             raise KubefabError(
                 f"another run has worked on this cluster meanwhile: {self._holder()}",
-                "what this run decided may be out of date, so it stopped. Run the same command again: it takes up from what it finds",
+                "what this run decided may be out of date, so it stopped. Run the same command again: it continues from what it finds",
             )
         if code == HELD:
             raise KubefabError(

@@ -305,7 +305,7 @@ class Verifier:
 def fetch(url: str, timeout: float = 4.0) -> tuple[str, str]:
     """("", body) of an HTTP answer, whatever its code; (reason, "") when there is none.
 
-    `timeout` is for each pause, in seconds; the whole may take `ANSWERING`, and as many bytes as `ANSWER_LIMIT`: whoever answers
+    `timeout` is for each pause, in seconds; the whole may take `ANSWERING`, and as many bytes as `ANSWER_LIMIT`: a server that sends
     a word at a time, or for ever, is cut off.
     """
     parts = urllib.parse.urlsplit(url)

@@ -34,7 +34,7 @@ case $tool in
 esac
 export life folder listeners tool
 export -f run
-# a session of its own, so that `gather` can end it whole; its folder goes when it ends, whoever ends it
+# a session of its own, so that `gather` can end it whole; its folder is deleted when it ends, for whatever reason
 setsid bash -c '
   echo $$ >"$folder/pid"; trap "trap : TERM; kill 0; wait; rm -rf -- \"$folder\"; exit" TERM
   run "$1" & wait; rm -rf -- "$folder"' - "$program" </dev/null >/dev/null 2>&1 &
