@@ -48,12 +48,13 @@ HELP = {
     "kubeconfig": "put the cluster into your kubeconfig (reset takes it out again)",
 }
 
-# The shared options with their defaults.  Invoke gives one-letter forms in this order, `-e` to the first: those that begin and
-# end the list do so for each command, the others stand where the command's function has its parameter `options`.
-_FIRST: Mapping[str, Any] = {"env": "", "on": ""}
-_MIDDLE: Mapping[str, Any] = {"workers": 0, "fault": None, "kubernetes": "", "recipe": ""}
-_LAST: Mapping[str, Any] = {"json": False, "ask_sudo_pass": False, "hosts_file": ""}
-_SHARED = _FIRST.keys() | _MIDDLE.keys() | _LAST.keys()
+# The shared options with their defaults.
+_SHARED: Mapping[str, Any] = {
+    "env": "", "on": "", "workers": 0, "fault": None, "kubernetes": "", "recipe": "", "json": False, "ask_sudo_pass": False,
+    "hosts_file": "",
+}  # fmt: skip
+# The one-letter forms: few, and the same for every command. Beside them `-h` is help.
+LETTERS = {"env": "e", "limit": "l", "on": "o", "yes": "y"}
 
 
 class Options(NamedTuple):  # a dataclass takes ten times as long to define, and every listing would wait for it
@@ -83,7 +84,7 @@ def command(
     for its own; `optional` names those whose value may be left out, `positional` those that are typed without their name
     (see invoke.task).  Errors end it as text with the next action and the right exit code, never as a traceback.
     """
-    if stray := set(shared) - _SHARED:
+    if stray := set(shared) - _SHARED.keys():
         raise TypeError(f"not shared options: {', '.join(sorted(stray))}")
     shared = (*shared, *["hosts_file"] * ("env" in shared))
 
@@ -106,6 +107,7 @@ def command(
             positional=list(positional),
             iterable=iterable,
             help=texts,
+            auto_shortflags=False,
         )(body)
         setattr(made, MARK, "on" in shared)
         return made
@@ -117,13 +119,11 @@ _CONTEXT = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _parameters(function: Callable[..., None], shared: Sequence[str]) -> list[inspect.Parameter]:
-    """A command's options in order: its function's own, and the shared ones in the places of `_FIRST`, `_MIDDLE` and `_LAST`."""
+    """A command's options: the shared ones in the order of `_SHARED`, then its function's own."""
     code, defaults = function.__code__, function.__kwdefaults__ or {}
-    own = code.co_varnames[: code.co_kwonlyargcount]
-    place = own.index("options")
-    first, middle, last = ([name for name in options if name in shared] for options in (_FIRST, _MIDDLE, _LAST))
-    every = dict.fromkeys(own, inspect.Parameter.empty) | {**_FIRST, **_MIDDLE, **_LAST, **defaults}
-    names = [*first, *own[:place], *middle, *own[place + 1 :], *last]
+    own = [name for name in code.co_varnames[: code.co_kwonlyargcount] if name != "options"]
+    every = dict.fromkeys(own, inspect.Parameter.empty) | {**_SHARED, **defaults}
+    names = [*(name for name in _SHARED if name in shared), *own]
     return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=every[name]) for name in names]
 
 
@@ -208,11 +208,13 @@ class _Task(Task[Any]):
         return made
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        texts = dict(self.help)
         arguments = super().get_arguments(ignore_unknown_help)
+        self.help = texts  # Invoke takes them out, and a second call would find none
         for argument in arguments:
             argument.__class__ = _Number if argument.kind is int else _Option
-            if "hosts-file" in argument.names:
-                argument.names = ("hosts-file",)  # without -h, which is help
+            if argument.name in LETTERS:
+                argument.names = (argument.name, LETTERS[argument.name])
         return arguments
 
 

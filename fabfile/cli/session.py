@@ -247,9 +247,10 @@ def _lock(environment: Environment) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[None]:
-    """While it runs: the first Ctrl-C stops after the running steps. A second one, SIGTERM or SIGHUP ends the process at once.
+    """While it runs: the first Ctrl-C, SIGTERM or SIGHUP stops after the running steps. A second one ends the process at once.
 
-    Before that the join token is deleted, if it takes no longer than TOKEN_PATIENCE.
+    Before that the join token is deleted, if it takes no longer than TOKEN_PATIENCE.  CI sends SIGTERM when a job is cancelled,
+    a terminal that is closed sends SIGHUP.
     """
     leaving = Event()
 
@@ -267,10 +268,8 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
         os._exit(code)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGINT:
-            leave(128 + number)
         if run.stopping.is_set():
-            leave(EXIT_INTERRUPTED)
+            leave(EXIT_INTERRUPTED if number == signal.SIGINT else 128 + number)
         run.stop()
         progress.note("stopping after the steps that are under way; Ctrl-C again stops at once (both can be resumed)")
 

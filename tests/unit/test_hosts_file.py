@@ -306,7 +306,7 @@ def test_secrets_in_the_users_own_file_are_reported_if_others_can_read_it(tmp_pa
 
 @pytest.mark.parametrize(("words", "found"), [
     ("inv cluster.status --env st", ["staging"]), ("inv cluster.status --hosts-file two.env --env p", ["prod"]),
-    ("inv cluster.status --hosts-file=two.env --env prod --limit ", ["all", "master", "workers", "cp1", "far"]),
+    ("inv cluster.status --hosts-file=two.env --env prod --limit ", ["all", "master", "workers", "slaves", "cp1", "far"]),
     ("inv cluster.status --hosts-file gone.env --env ", []), ("inv cluster.status --hosts-file gone.env --limit ", []),
 ])  # fmt: skip
 def test_completion_uses_the_found_or_named_file(

@@ -6,11 +6,13 @@ import copy
 from types import SimpleNamespace
 
 import pytest
-from invoke import Exit
+from invoke import Collection, Exit
 from invoke.parser import Parser
 
 import tasks
+from cli import run
 from fabfile.cli.common import Options, command
+from fabfile.cli.phases import TASKS
 from fabfile.errors import UsageError
 
 CONTEXT = SimpleNamespace(config={})
@@ -45,13 +47,27 @@ def test_nodes_named_with_fabs_option_are_those_of_on() -> None:
     assert [options.on for _, options, _ in (seen.pop(0), seen.pop(0))] == [("master",), ("w1",)]  # type: ignore[misc]
 
 
-def test_the_order_of_options_gives_their_letters() -> None:
+def test_every_option_has_its_letter_or_none_whatever_the_command() -> None:
     arguments = all_of_them.get_arguments()
     assert [argument.names[0] for argument in arguments] == [
-        "env", "on", "before", "workers", "fault", "kubernetes", "recipe", "after", "json", "ask-sudo-pass", "hosts-file",
+        "env", "on", "workers", "fault", "kubernetes", "recipe", "json", "ask-sudo-pass", "hosts-file", "before", "after",
     ]  # fmt: skip
-    assert all(argument.help for argument in arguments)
-    assert arguments[0].names == ("env", "e")
+    assert all(argument.help for argument in all_of_them.get_arguments()), "asked a second time"
+    letters: dict[str, str] = {}
+    for task in (*TASKS, *tasks.cluster.tasks.values()):
+        for argument in task.get_arguments():
+            for short in argument.names[1:]:
+                assert letters.setdefault(short, argument.name) == argument.name, task.name
+    assert letters == {"e": "env", "l": "limit", "o": "on", "y": "yes"}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("cluster.plan", "-h"), ("cluster.plan", "--env", "aws", "-h"), ("cluster.report", "-h"), ("-h", "cluster.reset")],
+)
+def test_h_is_help_everywhere(argv: tuple[str, ...]) -> None:
+    done = run("inv", *argv)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: inv") and "--env" in done.stdout
 
 
 def test_errors_of_a_command_are_printed_with_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +84,7 @@ def test_an_unknown_shared_option_is_refused_where_it_is_declared() -> None:
 
 def test_what_is_typed_for_one_task_reaches_no_other() -> None:
     """Invoke gives each task on a line a deep copy of its options; ours copy only what changes."""
-    parser = Parser(contexts=tasks.ns.to_contexts(ignore_unknown_help=True))
+    parser = Parser(contexts=Collection(*TASKS, tasks.cluster).to_contexts(ignore_unknown_help=True))
     for _ in range(2):
         line = ["cluster.plan", "--env", "aws", "prep", "--fault", "w1:a", "--fault", "w2:b", "prep", "--fault", "w3:c"]
         plan, first, second = parser.parse_argv(line)
@@ -83,4 +99,4 @@ def test_a_copied_task_keeps_its_help() -> None:
     def made(*, own: str = "", options: Options) -> None:
         """Made."""
 
-    assert copy.deepcopy(made).get_arguments()[1].help == made.get_arguments()[1].help == "words"
+    assert copy.deepcopy(made).get_arguments()[-1].help == made.get_arguments()[-1].help == "words"

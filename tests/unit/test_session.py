@@ -142,7 +142,11 @@ def test_ctrl_c_twice_deletes_the_token_and_restores_the_terminal(monkeypatch: p
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_signals_end_a_run_like_ctrl_c(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    assert Leaving(monkeypatch).gets(number) == ["token deleted", "terminal", "links closed", f"exit {128 + number}"]
+    """The first one stops after the running steps, the second one at once, whichever they are."""
+    at_once = ["note", "token deleted", "terminal", "links closed"]
+    assert Leaving(monkeypatch).gets(number, number) == [*at_once, f"exit {128 + number}"]
+    assert Leaving(monkeypatch).gets(number, signal.SIGINT) == [*at_once, "exit 130"]
+    assert Leaving(monkeypatch).gets(signal.SIGINT, number) == [*at_once, f"exit {128 + number}"]
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
