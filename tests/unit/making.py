@@ -9,6 +9,7 @@ from typing import Any
 
 from fabfile.context import Choices, Context
 from fabfile.inventory import Environment, Node
+from fabfile.inventory.images import full
 from fabfile.inventory.settings import KEYS, Settings
 from fabfile.manifests import STAMP, manifest
 from fabfile.nodes.facts import STATE, SYSCTLS, FileDigest, Identity, Kubeconfig, Link, NodeFacts, Unit
@@ -89,7 +90,7 @@ def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
         name,
         packages=packages,
         held=frozenset(WANTED),
-        images=frozenset(recipe.worker_images),
+        images=frozenset(map(full, recipe.worker_images)),
         units={"containerd": Unit(True, True), "kubelet": Unit(False, True)},
     )
     registry = recipe.registry_files()
