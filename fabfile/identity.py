@@ -21,9 +21,8 @@ from .steps import Action, File, Step
 
 RECORD = "identity.json"  # in the environment's folder on the operator's machine
 KUBELET_CONF, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"
-ETCD_MANIFESTS = frozenset(
-    {"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"}
-)  # the second is for 1.5
+# the second is for 1.5
+ETCD_MANIFESTS = frozenset({"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"})
 # A reset notes these before kubeadm removes the manifest, because the manifest proves that kubeadm made the etcd.
 RESETTING, OWN_ETCD = "reset-started", "etcd"
 # Moves the contents and not the folder: it may be a mounted disk, which cannot be renamed.
@@ -172,9 +171,8 @@ def claimed(
     """
     known = facts.identity
     uid, ca = known.uid, known.ca
-    if (
-        node.control_plane and facts.api_ready and facts.undo & UP
-    ):  # an unfinished init will be undone, and its uid with it
+    # an unfinished init will be undone, and its uid with it
+    if node.control_plane and facts.api_ready and facts.undo & UP:
         uid, ca = uid or facts.uid, ca or facts.ca_hash
     elif joins and control is not None:
         if not evidence(facts):

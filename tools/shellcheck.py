@@ -17,9 +17,8 @@ ROOT = Path(__file__).parent.parent
 SENT = ROOT / "tests/unit/golden/sent"
 OTHERS = ("fabfile/**/scripts/*.sh", "lab/files/*.sh", ".ci/run")
 HEADING = "#### "  # of a script in a plan's file: node, step, title
-OPEN = re.compile(
-    r"<[a-z ]+>"
-)  # what a plan leaves open in place of a token, which a shell would take for a redirection
+# what a plan leaves open in place of a token, which a shell would take for a redirection
+OPEN = re.compile(r"<[a-z ]+>")
 
 
 def sent(folder: Path = SENT) -> dict[str, str]:

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from ..inventory import Environment
 
 for _stream in (sys.stdout, sys.stderr):
-    if isinstance(
-        _stream, io.TextIOWrapper
-    ):  # in a locale without our symbols (EUC-KR, C) replace them instead of failing
+    # in a locale without our symbols (EUC-KR, C) replace them instead of failing
+    if isinstance(_stream, io.TextIOWrapper):
         _stream.reconfigure(errors="replace")
 
 MARK = "kubefab_nodes"  # an attribute of tasks that take their nodes by name: see executor.py

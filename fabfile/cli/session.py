@@ -276,9 +276,8 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
     before: dict[int, Any] = {}
     try:
         for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
-            if (
-                number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL
-            ):  # under nohup, SIGHUP stays ignored
+            # under nohup, SIGHUP stays ignored
+            if number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL:
                 before[number] = signal.signal(number, handler)
     except ValueError:  # signals can be handled in the main thread only: a test, or a program that imports this
         yield

@@ -17,16 +17,18 @@ from ..recipes.kubeadm import digest
 from ..steps import File, Step
 from ..text import yamls
 
+# annotations; the second is on an InfluxDB that asks for its login
 STAMP, LOGIN = (
     "kubefab.dev/digest",
     "kubefab.dev/login",
-)  # annotations; the second is on an InfluxDB that asks for its login
+)
 METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data
 VOLUME = "kubefab-influxdb"  # the PersistentVolume of that folder
+# in namespace monitoring: a password by user, the admin's and telegraf's, who may only write
 SECRET, ADMIN = (
     "influxdb-login",
     "kubefab",
-)  # in namespace monitoring: a password by user, the admin's and telegraf's, who may only write
+)
 MANAGED = "app.kubernetes.io/managed-by"
 LABELS = {MANAGED: "kubefab"}
 # The workload of each manifest that carries its stamp for the facts to find.

@@ -208,11 +208,12 @@ class Connection(fabric.Connection):
         self._end_proxy()
         near, far = socket.socketpair()
         with far:
+            # the operator's own line, which OpenSSH gives to a shell too
             command = [
                 "/bin/sh",
                 "-c",
                 f"exec {self._ours.proxy_command}",
-            ]  # the operator's own line, which OpenSSH gives to a shell too
+            ]
             self._ours.proxy = subprocess.Popen(
                 command, stdin=far.fileno(), stdout=far.fileno(), stderr=subprocess.DEVNULL, start_new_session=True
             )

@@ -178,17 +178,15 @@ class KnownHosts:
             self._on_new_key(host, str(key.fingerprint))
 
     def _of(self, host: str) -> list[Entry]:
-        names = tuple(
-            dict.fromkeys((canonical(host), host.lower(), host))
-        )  # hashed names may have been made of either spelling
+        # hashed names may have been made of either spelling
+        names = tuple(dict.fromkeys((canonical(host), host.lower(), host)))
         return [entry for entry in self._entries if entry.matches(names)]
 
     def _add(self, host: str, kind: str, blob: bytes) -> None:
         private_folder(self.path.parent)
         line = f"{host} {kind} {base64.b64encode(blob).decode()}\n"
-        lead = (
-            "" if self._text.endswith("\n") or not self._text else "\n"
-        )  # the last line may have been written by hand
+        # the last line may have been written by hand
+        lead = "" if self._text.endswith("\n") or not self._text else "\n"
         with open(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as stream:
             stream.write(lead + line)
         self._text += lead + line

@@ -27,9 +27,8 @@ def files(environment: Environment) -> Iterable[str]:
 def registry(ctx: Context) -> Iterator[Action]:
     """containerd's hosts.toml (no restart needed), one small image pulled through it, then the images this node needs."""
     facts, recipe = ctx.facts, ctx.recipe
-    running = (
-        facts.initialised or facts.joined
-    )  # the kubelet then pulls missing images and prunes unused ones by itself
+    # the kubelet then pulls missing images and prunes unused ones by itself
+    running = facts.initialised or facts.joined
     refused = _incomplete(ctx) or (_tampered(ctx) if running else None)
     if refused:
         yield refused

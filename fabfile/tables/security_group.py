@@ -90,9 +90,8 @@ def _narrowed(environment: Environment, rule: Rule, target: str) -> tuple[Networ
     nodes = [node for node in environment.nodes if any(rule.concerns(node, other) for other in targets)]
     if not nodes:
         return ()
-    public = (
-        settings.release.public_join and rule.source == WORKERS
-    )  # the manual's init and join dial the public address (M1, J1)
+    # the manual's init and join dial the public address (M1, J1)
+    public = settings.release.public_join and rule.source == WORKERS
     if public:
         nodes = [environment.control_plane, *(node for node in nodes if not node.control_plane)]
     addresses = dict.fromkeys(address for node in nodes for address in _addresses(node, public=public))

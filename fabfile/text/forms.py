@@ -63,9 +63,8 @@ class Word(str):
         return len(value) <= cls.LONGEST and cls.FORM.fullmatch(value) is not None
 
 
-yaml.representer.SafeRepresenter.add_multi_representer(
-    Word, lambda dumper, value: dumper.represent_str(str(value))
-)  # kubeadm's files contain such words
+# kubeadm's files contain such words
+yaml.representer.SafeRepresenter.add_multi_representer(Word, lambda dumper, value: dumper.represent_str(str(value)))
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 

@@ -17,9 +17,8 @@ from ..steps import command
 from ..text import forms
 
 TIMEOUT = 30.0  # seconds
-LIMIT = (
-    1 << 20
-)  # bytes of the answer; pods come first, so in a huge cluster the first pods are cut off and no namespace
+# bytes of the answer; pods come first, so in a huge cluster the first pods are cut off and no namespace
+LIMIT = 1 << 20
 NAMED = 3  # names shown of each kind; the others are counted
 WIDTH = 80
 _NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease", "kube-flannel", "monitoring"})
@@ -37,6 +36,7 @@ _PODS = {
                 "headlamp",
                 "kube-web-view",
             ),
+            # pods of 1.5
             *(
                 "kube-discovery",
                 "dummy",
@@ -46,7 +46,7 @@ _PODS = {
                 "monitoring-influxdb",
                 "heapster",
                 "kubernetes-dashboard",
-            ),  # pods of 1.5
+            ),
         }
     ),
     "kube-flannel": frozenset({"flannel"}),

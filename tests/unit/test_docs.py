@@ -25,11 +25,12 @@ PAGES = docs.files()
 FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.M | re.S)
 SPAN = re.compile(r"`([^`\n]+)`")
 FOREIGN = {"--no-remove"}  # options of other programs: apt, pytest …
+# examples that the newcomer's guide adds
 EXAMPLES = {
     "fabfile/phases/smoke.py",
     "fabfile/cli/uptime.py",
     "fab -H all smoke",
-}  # examples that the newcomer's guide adds
+}
 
 
 def text_of(name: str) -> str:

@@ -94,9 +94,10 @@ foreign_workers = st.sampled_from(
         ),
         replace(member(OTHER), identity=identity(OTHER, "w1"), ca_hash=OTHER_CA, kubeconfigs={}),
         replace(member(OTHER), identity=identity(OTHER, "w1", uid=""), ca_hash=CA),
+        # another environment of the same name
         replace(
             member(ENV), identity=identity(ENV, "w1", uid=OTHER_UID, ca=OTHER_CA), ca_hash=OTHER_CA, kubeconfigs={}
-        ),  # another environment of the same name
+        ),
         replace(member(ENV), ca_hash=OTHER_CA, kubeconfigs={}),  # was ours, then joined elsewhere by hand
         fresh("w1", links=links("cni0", "flannel.1")),
         fresh("w1", others=("unit k3s-agent.service",), links=links("cni0")),
@@ -120,9 +121,8 @@ foreign_controls = st.sampled_from(
             traces=THEIRS.traces | {API_SERVER},
             kubeconfigs={"admin": Kubeconfig("prod", ENV.endpoint, OTHER_CA)},
         ),
-        replace(
-            control_plane(ENV), identity=identity(ENV, "cp1", ca=CA), ca_hash=OTHER_CA
-        ),  # was ours, then created again by hand
+        # was ours, then created again by hand
+        replace(control_plane(ENV), identity=identity(ENV, "cp1", ca=CA), ca_hash=OTHER_CA),
         replace(member(OTHER), identity=Identity(), hostname="cp1"),  # type: ignore[arg-type]
         replace(member(OTHER), identity=identity(OTHER, "w1"), hostname="cp1"),  # type: ignore[arg-type]
         fresh("cp1", others=("path /var/lib/rancher/k3s",)),

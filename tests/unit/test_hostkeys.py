@@ -33,9 +33,8 @@ def known(folder: Path, text: str) -> KnownHosts:
 
 
 def hashed(name: str) -> str:
-    return HostKeys.hash_host(
-        name, "MDEyMzQ1Njc4OWFiY2RlZmdoaWo="
-    )  # a random salt would give each pytest process other test names
+    # a random salt would give each pytest process other test names
+    return HostKeys.hash_host(name, "MDEyMzQ1Njc4OWFiY2RlZmdoaWo=")
 
 
 # (the line's hosts, the requested host, whether the line matches it)

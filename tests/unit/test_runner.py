@@ -441,9 +441,8 @@ def test_an_unlisted_member_is_observed_again_before_it_rejoins(
     w = ready(world(workers=1))
     w.done["cp1"] |= {"master.init", "network.flannel"}
     monkeypatch.setattr(NodeFacts, "joined", property(lambda facts: "join.join" in facts.undo))
-    w.hooks["w1", "observe"] = lambda: w.done["w1"].add(
-        "join.join"
-    )  # what an earlier run began ends while this one waits for it
+    # what an earlier run began ends while this one waits for it
+    w.hooks["w1", "observe"] = lambda: w.done["w1"].add("join.join")
     listed: list[bool] = []
 
     def decide(ctx: Context) -> Iterator[Action]:

@@ -47,9 +47,8 @@ def holders(password: str, token: str) -> Iterator[object]:
     yield layers.Value(password, "hosts.local.env:1", layers.Path())
 
 
-@settings(
-    max_examples=10, phases=[Phase.explicit, Phase.generate], deadline=None
-)  # each example runs both recipes for four machines
+# each example runs both recipes for four machines
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate], deadline=None)
 @given(PASSWORDS, TOKENS)
 def test_no_object_with_a_secret_prints_it(password: str, token: str) -> None:
     forms = [

@@ -319,11 +319,12 @@ def test_verify_always_cleans_up(fail: str) -> None:
         assert fail == "verify.pods"
         checks = []
     assert control.names[-1] == "verify.clean"
+    # the pods of this control plane answer only that they finished
     unheard = [
         "pod to pod",
         "service address",
         "cluster DNS",
-    ]  # the pods of this control plane answer only that they finished
+    ]
     failed = {
         "verify.apply": ["probe pods"],
         "verify.service": ["probe pods"],

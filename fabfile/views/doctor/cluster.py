@@ -335,9 +335,8 @@ def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
     if not control.initialised or {p.name for p in chart.patients} != {n.name for n in chart.environment.nodes}:
         return
     hosts = {p.facts.hostname for p in chart.patients}
-    addresses = {
-        n.address for n in chart.environment.nodes
-    }  # a node that was renamed after it joined is known by its address
+    # a node that was renamed after it joined is known by its address
+    addresses = {n.address for n in chart.environment.nodes}
     for node in control.nodes:
         name = node["metadata"]["name"]
         held = {one.get("address") for one in node.get("status", {}).get("addresses") or ()}

@@ -51,9 +51,8 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
         key = f"{chart.environment.name.upper()}_TOKEN"
         why = f"hosts.env has no {key}, which init and join of 1.5 need"
         yield Finding("KF-TOK-NONE", NOTE if chart.running else ERROR, (), why, f"write {key}=… into hosts.local.env")
-        stand_in = replace(
-            settings, token=Token("000000.0000000000000000")
-        )  # to ask the phases what they refuse; nothing is run
+        # to ask the phases what they refuse; nothing is run
+        stand_in = replace(settings, token=Token("000000.0000000000000000"))
         context = replace(context, environment=replace(chart.environment, settings=stand_in))
     verdict = guard.whose(context)
     for phase in for_release(chart.environment, BOOTSTRAP):
@@ -247,9 +246,8 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
 def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts = patient.facts
     settings = chart.environment.settings
-    looks = (
-        settings.release.configured and settings.kubelet_config.get("failSwapOn") is not False
-    )  # a kubelet of 1.5 does not
+    # a kubelet of 1.5 does not
+    looks = settings.release.configured and settings.kubelet_config.get("failSwapOn") is not False
     if not facts.swaps or not looks:
         return
     active = facts.unit("kubelet").active

@@ -120,9 +120,8 @@ def judge(
         return result(OPEN)
     if ("udp", port) in there.up:
         if test.kind == "overlay" and sent.mtu.get((test.target, "overlay"), "").isdigit():
-            return result(
-                OPEN
-            )  # its ping came back, in UDP 8472; the datagram itself ended at a firewall of the machine behind that
+            # its ping came back, in UDP 8472; the datagram itself ended at a firewall of the machine behind that
+            return result(OPEN)
         if test.target not in arrived:
             return result(UNTESTED, f"{test.target} did not say what arrived")
         return result(

@@ -67,9 +67,8 @@ def _said(answer: Answer) -> str:
     error = re.sub(r" after \d+ (ms|milliseconds)", "", answer.error.removeprefix("curl: ")).strip()
     if answer.code == 0:
         return error or "no answer"
-    return f"HTTP {answer.code}" + (
-        f", then {error}" if error and answer.code < 400 else ""
-    )  # a redirect, to a place that is not reached
+    # a redirect, to a place that is not reached
+    return f"HTTP {answer.code}" + (f", then {error}" if error and answer.code < 400 else "")
 
 
 def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
