@@ -156,7 +156,7 @@ def test_a_planted_secret_is_never_readable() -> None:
             outcome = bed.run(
                 phases.BOOTSTRAP,
                 *faults,
-                hook=lambda simulation, run, tokens=tokens: tokens.append(run.tokens.current()),  # type: ignore[misc]
+                hook=lambda simulation, run, tokens=tokens: tokens.append(run.tokens.current().reveal()),  # type: ignore[misc]
             )
             token = tokens[0]
             private(outcome, [SECRET, token, token.split(".")[1]])
