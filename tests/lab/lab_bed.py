@@ -37,7 +37,7 @@ OFF = ("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-image
 # Shorter than the defaults, which the rehearsal proves on its virtual clock: seconds that a test would only wait.
 FLANNEL = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}
 METRICS = {"KUBEFAB_LAB_METRICS_GRACE": "20"}  # more than Telegraf takes to collect and send
-RECONNECT = {"KUBEFAB_LAB_RECONNECT_TIMEOUT": "5"}
+RECONNECT = {"KUBEFAB_LAB_RECONNECT_TIMEOUT": "5", "KUBEFAB_LAB_CONNECT_TIMEOUT": "5"}
 
 
 @dataclass

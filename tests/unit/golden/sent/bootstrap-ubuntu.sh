@@ -1295,7 +1295,7 @@ metadata:
     app: flannel
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: 6b8d6a4b711ff7a6
+    kubefab.dev/digest: f4bde6d095ec23a8
 spec:
   selector:
     matchLabels:
@@ -1305,7 +1305,7 @@ spec:
       labels:
         app: flannel
       annotations:
-        kubefab.dev/digest: 6b8d6a4b711ff7a6
+        kubefab.dev/digest: f4bde6d095ec23a8
     spec:
       affinity:
         nodeAffinity:
@@ -1317,6 +1317,7 @@ spec:
                 values:
                 - linux
       hostNetwork: true
+      terminationGracePeriodSeconds: 5
       priorityClassName: system-node-critical
       serviceAccountName: flannel
       tolerations:
