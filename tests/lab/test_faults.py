@@ -31,6 +31,8 @@ ALL = os.environ.get("KUBEFAB_FAULTS") == "all"
 KILLS, RESET_KILLS, ROUNDS = (32, 8, 3) if ALL else (8, 2, 1)
 RESET = ("inv", "cluster.reset", "--env", "lab", "--yes", "lab")
 WHOLE_RUN = 30.0  # seconds; about as long as a bootstrap of empty machines
+# Seconds until a kill, at most: the first in a chain, and the others. By default all kills fall into the making of one cluster.
+FIRST, PAUSE = (WHOLE_RUN, WHOLE_RUN / 2) if ALL else (WHOLE_RUN / 4, WHOLE_RUN / 4)
 SILENCE = firewall("input tcp dport 22 drop", "output tcp sport 22 drop")
 
 
@@ -91,7 +93,7 @@ def test_a_bootstrap_killed_at_random_instants_ends_healthy(lab: Lab, figures: F
         lab.reset("--purge" if chance.random() < 0.5 else "--keep-images")
         for chain in range(KILLS - kills + 1):
             last = kills == KILLS
-            after = 600.0 if last else chance.uniform(0.2, WHOLE_RUN if chain == 0 else WHOLE_RUN / 2)
+            after = 600.0 if last else chance.uniform(0.2, PAUSE if chain else FIRST)
             done, step, took = cut_short(lab, BOOTSTRAP, after)
             if done.code != -signal.SIGKILL:
                 assert done.code == 0, f"seed {SEED}, kill {kills}: {done}"
