@@ -8,35 +8,32 @@ from contextlib import contextmanager
 import pytest
 
 import rehearsal
-from fabfile.inventory import Environment
-from fabfile.nodes.group import NodeGroup
-from fabfile.nodes.hostkeys import KnownHosts
-from fabfile.run.observer import Observer
+from fabfile.run.observer import Observer, looking
 from fabfile.views.doctor import ERROR, Doctor, Report
 from fabfile.views.verify import FAILED, OK, Check, Verifier
+from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed
 
 
 @contextmanager
-def opened(bed: Bed, *faults: str, workers: int | None = None) -> Iterator[tuple[Environment, NodeGroup]]:
-    with rehearsal.running(bed.environment, faults=faults, workers=workers) as simulation:
-        environment = simulation.environment
-        group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
-        try:
-            yield environment, group
-        finally:
-            group.close()
+def opened(bed: Bed, *faults: str, workers: int | None = None) -> Iterator[tuple[Observer, Simulation]]:
+    with (
+        rehearsal.running(bed.environment, faults=faults, workers=workers) as simulation,
+        looking(simulation.environment, clock=simulation.clock) as observer,
+    ):
+        yield observer, simulation
 
 
 def examine(bed: Bed, *faults: str, workers: int | None = None) -> Report:
-    with opened(bed, *faults, workers=workers) as (environment, group):
-        observed = Observer(environment, group).survey(environment.nodes)
-        return Doctor(environment, group).examine(environment.nodes, observed)
+    with opened(bed, *faults, workers=workers) as (observer, _):
+        nodes = observer.environment.nodes
+        return Doctor(observer.environment, observer.group).examine(nodes, observer.survey(nodes))
 
 
 def prove(bed: Bed, *faults: str) -> dict[str, Check]:
-    with opened(bed, *faults) as (environment, group):
-        return {check.name: check for check in Verifier(environment, group).run()}
+    with opened(bed, *faults) as (observer, simulation):
+        clock = simulation.clock(observer.environment.control_plane.name)
+        return {check.name: check for check in Verifier(observer.environment, observer.group, clock=clock).run()}
 
 
 def codes(report: Report, severity: str = ERROR) -> set[tuple[str, tuple[str, ...]]]:
