@@ -26,7 +26,7 @@ if [ -n "$registry" ]; then login private "https://$registry/v2/" & login canary
 for h in $names; do { timeout 20 getent ahosts "$h" >"$d/dns.$h" 2>&1 || echo FAILED >"$d/dns.$h"; } & done
 set +f
 if [ -n "$key_url" ] && has curl && has gpg; then
-  { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key" 2>/dev/null; } &
+  { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key"; } 2>/dev/null &
 fi
 if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubeadm; then
   { set -o pipefail; timeout 15 kubeadm token list -o json 2>/dev/null | sed -E 's/"([a-z0-9]{6})\.[a-z0-9]{16}"/"\1"/' >"$d/tokens" ||
