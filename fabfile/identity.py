@@ -355,16 +355,16 @@ class _Case:
             "snapshot restored into it (`etcdutl snapshot restore`); then run this again. If all is lost: "
             f"`inv cluster.reset {self.environment.option}`, and begin again"
         )
-        if claim.uid and facts.api_ready:
-            if not facts.uid:
-                return replace(
-                    _UNREAD,
-                    remedy=f"run this again. If that stays, etcd may have begun empty, and admin.conf is refused: {back}",
-                )
-            if facts.uid != claim.uid:
-                seen = f"the API shows another, new cluster ({facts.uid}) than the one that was made here ({claim.uid}): its etcd began empty"
-                return Verdict(Kind.BROKEN, seen, back, "empty")
-        elif not facts.api_ready and (claim.uid or facts.undo & UP) and not facts.etcd_size:
+        # the uid can be read before the API calls itself ready: a new one is proof enough
+        if claim.uid and facts.uid and facts.uid != claim.uid:
+            seen = f"the API shows another, new cluster ({facts.uid}) than the one that was made here ({claim.uid}): its etcd began empty"
+            return Verdict(Kind.BROKEN, seen, back, "empty")
+        if claim.uid and facts.api_ready and not facts.uid:
+            return replace(
+                _UNREAD,
+                remedy=f"run this again. If that stays, etcd may have begun empty, and admin.conf is refused: {back}",
+            )
+        if not facts.api_ready and (claim.uid or facts.undo & UP) and not facts.etcd_size:
             return Verdict(
                 Kind.BROKEN,
                 "this control plane had a cluster, and the data of its etcd are gone from /var/lib/etcd",

@@ -72,6 +72,7 @@ CASES = [
     # ours, but
     ("etcd's disk gone", CP, EMPTY, None, KNOWN, Kind.BROKEN, "data of its etcd are gone"),
     ("etcd started empty", CP, changed(UP, uid=OTHER_UID), None, KNOWN, Kind.BROKEN, "its etcd began empty"),
+    ("etcd started empty, the API is not ready yet", CP, changed(UP, uid=OTHER_UID, api_ready=False), None, KNOWN, Kind.BROKEN, "its etcd began empty"),
     ("etcd's disk gone before it was claimed", CP, changed(EMPTY, identity=Identity()), None, NONE, Kind.BROKEN, "data of its etcd are gone"),
     ("API up, kube-system unreadableable", CP, changed(UP, uid=""), None, KNOWN, Kind.UNKNOWN, "cannot be read"),
     ("a machine without a trace of the former cluster", CP, fresh(CP), None, KNOWN, Kind.BROKEN, "nothing of it is on this machine"),
