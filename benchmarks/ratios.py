@@ -28,10 +28,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from fabfile import inventory, phases  # noqa: E402
-from fabfile.cli.progress import Progress  # noqa: E402
 from fabfile.inventory import Environment, Node  # noqa: E402
-from fabfile.nodes.group import NodeGroup  # noqa: E402
-from fabfile.nodes.hostkeys import KnownHosts  # noqa: E402
+from fabfile.nodes.group import connected  # noqa: E402
+from fabfile.run.observer import looking  # noqa: E402
 from fabfile.run.pipelines import Run  # noqa: E402
 from fabfile.run.retry import Clock, RealClock  # noqa: E402
 
@@ -58,32 +57,18 @@ def opened(name: str, workers: int) -> Iterator[Opened]:
         yield Opened(simulation.environment, simulation.clock)
 
 
-@contextmanager
-def run_on(there: Opened) -> Iterator[Run]:
-    """A runner over fresh connections, as each command has."""
-    environment = there.environment
-    group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
-    try:
-        yield Run(environment, group, Progress([]), clock=there.clock)
-    finally:
-        group.close()
-
-
 def observe(there: Opened) -> None:
     """Observe every node once: all that an unchanged bootstrap and `status` do."""
-    with run_on(there) as run:
-        failed = [
-            str(error)
-            for error in run.observer.survey(there.environment.nodes).values()
-            if isinstance(error, Exception)
-        ]
+    with looking(there.environment, clock=there.clock) as observer:
+        seen = observer.survey(there.environment.nodes)
+        failed = [str(error) for error in seen.values() if isinstance(error, Exception)]
         assert not failed, failed[0]
 
 
 def bootstrap(there: Opened) -> int:
     """All phases; returns how many steps that took."""
-    with run_on(there) as run:
-        run.reporter = _Silent()
+    with connected(there.environment) as group:
+        run = Run(there.environment, group, _Silent(), clock=there.clock)
         result = run.run(phases.BOOTSTRAP, there.environment.nodes)
         assert not result.failed, result.failed[0].error
         return result.steps

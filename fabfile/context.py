@@ -16,13 +16,20 @@ from .text.masking import Token
 LATER = "<known once the control plane answers>"
 
 
-def answering(environment: Environment, seen: Mapping[str, object]) -> NodeFacts | None:
-    """The facts that stand for the control plane: of the first one whose API answers, or else of the first that was observed.
+def answering_node(environment: Environment, seen: Mapping[str, object]) -> Node | None:
+    """The first control plane whose API answers, or else the first that was observed.
 
     `seen` has facts by the node's name; what is no NodeFacts (an error, None) was not observed.
     """
-    found = [facts for node in environment.control_planes if isinstance(facts := seen.get(node.name), NodeFacts)]
-    return next((facts for facts in found if facts.api_ready), found[0] if found else None)
+    found = {node: facts for node in environment.control_planes if isinstance(facts := seen.get(node.name), NodeFacts)}
+    return next((node for node, facts in found.items() if facts.api_ready), next(iter(found), None))
+
+
+def answering(environment: Environment, seen: Mapping[str, object]) -> NodeFacts | None:
+    """The facts of that control plane, by which the cluster is judged."""
+    node = answering_node(environment, seen)
+    facts = seen[node.name] if node else None
+    return facts if isinstance(facts, NodeFacts) else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -147,8 +147,3 @@ Action = Step | Wait | Stop
 def command(*argv: str) -> str:
     """One shell line from words, quoted where the shell would otherwise take them apart."""
     return shlex.join(argv)
-
-
-def assignments(values: Mapping[str, str]) -> str:
-    """`KEY=value` lines, as /etc/default files want them."""
-    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())

@@ -202,14 +202,15 @@ class _Task(Task[Any]):
     """A task of such options, whose deep copy shares what never changes."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Task:
-        made = copy.copy(self)
-        made.help = dict(self.help)  # get_arguments takes texts out
-        return made
+        return copy.copy(self)
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        texts = dict(self.help)
+        texts, self.help = (
+            self.help,
+            dict(self.help),
+        )  # Invoke takes them out: a second call, or a copy, would find none
         arguments = super().get_arguments(ignore_unknown_help)
-        self.help = texts  # Invoke takes them out, and a second call would find none
+        self.help = texts
         for argument in arguments:
             argument.__class__ = _Number if argument.kind is int else _Option
             if argument.name in LETTERS:

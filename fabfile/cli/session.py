@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -24,16 +25,15 @@ from rich.console import Console
 from ..context import Choices
 from ..errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from ..inventory import Environment, Node, private_folder
-from ..nodes.group import NodeGroup, operator
-from ..nodes.hostkeys import KnownHosts
+from ..nodes.group import NodeGroup, connected, operator
 from ..phases import REGISTRY, Phase
 from ..recipes.kubeadm import recipe_for
-from ..run.events import Events
+from ..run.events import Events, real_clock
 from ..run.journal import Journal
 from ..run.observer import Observer
 from ..run.pipelines import Run
 from ..run.result import RunResult
-from ..run.retry import Clock, RealClock
+from ..run.retry import Clock
 from ..text.masking import Secret, mask
 from ..text.screen import Screen, verdict
 from .common import Options, described
@@ -65,7 +65,7 @@ class Session:
 
     def clock(self, name: str) -> Clock:
         """The clock by which waits for the node of that name are timed."""
-        return self.simulation.clock(name) if self.simulation else _REAL
+        return self.simulation.clock(name) if self.simulation else real_clock(name)
 
     def observer(self, digests: str | None = None) -> Observer:
         """What observes the nodes for this command; it changes nothing. `digests` is Observer's."""
@@ -136,9 +136,6 @@ class Session:
             yield
 
 
-_REAL = RealClock()
-
-
 def _many_files() -> None:
     """Raise the limit of open files as far as this process may: each connection takes one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -153,8 +150,7 @@ def opened(options: Options) -> Iterator[Session]:
     """Open the environment that `options` name. Raises UsageError before anything is connected to."""
     _many_files()
     environment = described(options)
-    if environment.settings.release.configured:
-        recipe_for(environment)  # reject an unknown release before a journal is created
+    recipe_for(environment)  # reject an unknown release before a journal is created
     console = Screen()
     warn(environment)
     password = _sudo_password() if options.ask_sudo_pass else None
@@ -167,12 +163,9 @@ def opened(options: Options) -> Iterator[Session]:
     with _simulated(environment, options) as simulation:
         if simulation is not None:
             environment = simulation.environment
-        known = KnownHosts(environment.state / "known_hosts", on_new_key=lambda h, f: _first_use(environment, h, f))
-        group = NodeGroup(environment, environment.nodes, known, password)
-        try:
+        on_new_key = partial(_first_use, environment)
+        with connected(environment, sudo_password=password, on_new_key=on_new_key) as group:
             yield Session(environment, group, simulation, console, command_line())
-        finally:
-            group.close()
 
 
 def _sudo_password() -> Secret:
@@ -258,7 +251,7 @@ def _interruptible(run: Run, group: NodeGroup, progress: Progress) -> Iterator[N
         if not leaving.is_set():  # a third Ctrl-C does not wait
             leaving.set()
             run.stop()
-            deleting = Thread(target=run.drop_token, daemon=True)
+            deleting = Thread(target=run.tokens.delete, daemon=True)
             deleting.start()
             deleting.join(TOKEN_PATIENCE)
         progress.restore_terminal()

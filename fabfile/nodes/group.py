@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import fabric
@@ -90,3 +91,22 @@ class NodeGroup(fabric.Group):
         """Close every link, targets before bastions."""
         for connection in (*self, *self._jumps.values()):
             connection.close()
+
+
+@contextmanager
+def connected(
+    environment: Environment,
+    *,
+    sudo_password: Secret | None = None,
+    on_new_key: Callable[[str, str], None] | None = None,
+) -> Iterator[NodeGroup]:
+    """The connections to all nodes of an environment, with its known host keys; closed at the end.
+
+    Each is opened when it is first used. `on_new_key` is KnownHosts'. Raises KubefabError for known host keys that cannot be read.
+    """
+    known = KnownHosts(environment.state / "known_hosts", on_new_key)
+    group = NodeGroup(environment, environment.nodes, known, sudo_password)
+    try:
+        yield group
+    finally:
+        group.close()

@@ -109,7 +109,7 @@ def _off(ctx: Context) -> Iterator[Action]:
 
 
 def kubeadm_reset(facts: NodeFacts, options: str = "") -> tuple[str, ...]:
-    """`kubeadm reset` without its etcd step, which empties /var/lib/etcd whoever owns the data (kubernetes/kubeadm#3225).
+    """`kubeadm reset` without its etcd step, which empties /var/lib/etcd also where the data are another owner's (kubernetes/kubeadm#3225).
 
     etcd's data are deleted only where kubeadm's manifest shows that they are its own. A mark keeps that proof, because kubeadm
     deletes the manifest first.

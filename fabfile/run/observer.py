@@ -10,20 +10,19 @@ from contextlib import contextmanager
 from itertools import count
 from threading import Lock
 
-from ..context import answering
+from ..context import answering, answering_node
 from ..errors import KubefabError, Malformed, StepFailed
 from ..identity import after
 from ..inventory import Environment, Node
 from ..nodes import script
 from ..nodes.facts import NodeFacts
-from ..nodes.group import NodeGroup
-from ..nodes.hostkeys import KnownHosts
+from ..nodes.group import NodeGroup, connected
 from ..nodes.observe import observe_script, parse_facts
 from ..phases import managed_files
 from ..recipes.kubeadm import recipe_for
 from ..steps import Action
 from ..text.forms import FormError
-from ..text.masking import Secret, masked_tail
+from ..text.masking import masked_tail
 from .events import Events
 from .retry import Clock
 
@@ -53,25 +52,21 @@ class Observer:
     @property
     def control(self) -> NodeFacts | None:
         """The facts of a control plane whose API answers, or else of the first that was observed; None: none was."""
-        return answering(self.environment, {name: facts for name, (_, facts) in self._control.items()})
+        return answering(self.environment, self._seen())
 
     @property
     def control_node(self) -> Node:
         """The control plane that `control` is about; before any was observed, the one that init runs on."""
-        control = self.control
-        return next(
-            (
-                node
-                for node in self.environment.control_planes
-                if control and self._control.get(node.name, (0, None))[1] is control
-            ),
-            self.environment.control_plane,
-        )
+        return answering_node(self.environment, self._seen()) or self.environment.control_plane
 
     @property
     def first(self) -> NodeFacts | None:
         """The same from each one's first observation: a reset judges by that, because later there is little left to see."""
         return answering(self.environment, self._first)
+
+    def _seen(self) -> dict[str, NodeFacts]:
+        with self._guard:
+            return {name: facts for name, (_, facts) in self._control.items()}
 
     def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
         """Gather one node's facts; with `settle`, wait first for a step of an earlier run that is still running there.
@@ -124,18 +119,10 @@ class Observer:
 
 
 @contextmanager
-def looking(
-    environment: Environment, *, password: Secret | None = None, clock: Callable[[str], Clock] | None = None
-) -> Iterator[Observer]:
-    """Open connections to all nodes of an environment (each is made when it is first used), and close them at the end.
-
-    `password` is sudo's, where it asks for one. Raises UsageError for a release without a recipe.
-    """
-    group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"), password)
-    try:
+def looking(environment: Environment, *, clock: Callable[[str], Clock] | None = None) -> Iterator[Observer]:
+    """Connect to all nodes of an environment to look at them. Raises UsageError for a release without a recipe."""
+    with connected(environment) as group:
         yield Observer(environment, group, events=Events(clock=clock))
-    finally:
-        group.close()
 
 
 def _misread(node: Node, code: int, output: bytes, error: Exception) -> StepFailed:

@@ -88,10 +88,6 @@ class Run:
         """End every pipeline after its current step."""
         self.halt.stopping.set()
 
-    def drop_token(self) -> None:
-        """Delete the join tokens that this run made."""
-        self.tokens.delete()
-
     def run(self, phases: Sequence[Phase], nodes: Iterable[Node]) -> RunResult:
         """Apply `phases` to `nodes`, each node in its own pipeline; returns when all have ended.
 

@@ -165,7 +165,7 @@ class Token(Secret):
 
     @classmethod
     def later(cls, text: str) -> Token:
-        """What stands in a plan for a token that only a run will make: not a secret, shown as it is."""
+        """A plan's words in place of a token that only a run will make: not a secret, shown as they are."""
         made = cls()
         made._text = text
         return made

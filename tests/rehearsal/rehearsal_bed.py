@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +14,7 @@ from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.inventory import Environment
 from fabfile.nodes.facts import NodeFacts
-from fabfile.nodes.group import NodeGroup
-from fabfile.nodes.hostkeys import KnownHosts
+from fabfile.nodes.group import connected
 from fabfile.phases import Phase
 from fabfile.run.journal import Journal
 from fabfile.run.observer import Observer, looking
@@ -95,22 +94,19 @@ class Bed:
         hook: Callable[[Simulation, Run], None] | None = None,
     ) -> Outcome:
         """Run one command. `hook` is called with the simulation and the run before it starts."""
-        with rehearsal.running(self.environment, workers=workers, faults=faults, systems=self.systems) as simulation:
+        with (
+            rehearsal.running(self.environment, workers=workers, faults=faults, systems=self.systems) as simulation,
+            connected(simulation.environment) as group,
+        ):
             environment = simulation.environment
             recorder = Recorder()
-            group = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
             nodes = environment.select(on)
-            journal = Journal(
-                environment.state / "journal", "test", nodes=[n.name for n in nodes], phases=[p.name for p in chosen]
-            )
-            try:
+            names, chapters = [n.name for n in nodes], [p.name for p in chosen]
+            with closing(Journal(environment.state / "journal", "test", nodes=names, phases=chapters)) as journal:
                 run = Run(environment, group, recorder, journal=journal, choices=choices, clock=simulation.clock)
                 if hook:
                     hook(simulation, run)
                 result = run.run(chosen, nodes)
-            finally:
-                journal.close()
-                group.close()
         return Outcome(result, recorder, simulation)
 
     def bootstrap(self, *faults: str, workers: int | None = None) -> Outcome:

@@ -13,8 +13,7 @@ from rehearsal_bed import Bed
 pytest.importorskip("fabfile.views.doctor.questions")
 
 from fabfile.inventory import Environment
-from fabfile.nodes.group import NodeGroup
-from fabfile.nodes.hostkeys import KnownHosts
+from fabfile.nodes.group import NodeGroup, connected
 from fabfile.views.doctor.between_nodes import (
     OVERLAY_PORT,
     Member,
@@ -33,11 +32,11 @@ from fabfile.views.doctor.questions import NodeAnswers, doctor_script, parse_ans
 
 @contextmanager
 def group(bed: Bed, *faults: str) -> Iterator[tuple[Environment, NodeGroup]]:
-    with rehearsal.running(bed.environment, faults=faults) as simulation:
-        environment = simulation.environment
-        made = NodeGroup(environment, environment.nodes, KnownHosts(environment.state / "known_hosts"))
-        yield environment, made
-        made.close()
+    with (
+        rehearsal.running(bed.environment, faults=faults) as simulation,
+        connected(simulation.environment) as nodes,
+    ):
+        yield simulation.environment, nodes
 
 
 def probes(bed: Bed, *faults: str) -> dict[str, NodeAnswers]:

@@ -275,7 +275,7 @@ def test_different_texts_have_different_digests(one: list[str], other: list[str]
 def test_an_installation_of_ours_that_was_interrupted_is_completed_first(
     tmp_path: Path, begun: bool, interrupted: bool, completed: bool
 ) -> None:
-    """In real bash: dpkg is only told to go on where kubefab's own installation began and dpkg left its work unfinished."""
+    """In real bash: dpkg continues only where kubefab's own installation began and dpkg left its work unfinished."""
     env = environment(1)
     facts = fresh("w1")
     packages = family(facts)

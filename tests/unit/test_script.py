@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile.nodes import script
-from fabfile.nodes.script import LOCKED, OUTPUT_LIMIT, Outcome, parse, render
-from fabfile.steps import File, assignments, command
+from fabfile.nodes.script import LOCKED, OUTPUT_LIMIT, Outcome, assignments, parse, render
+from fabfile.steps import File, command
 
 
 class Shell:

@@ -104,7 +104,7 @@ class Leaving:
                 deleting.wait(20)
             self.happened.append("token deleted")
 
-        self.run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set, drop_token=drop)
+        self.run: Any = SimpleNamespace(stopping=stopping, stop=stopping.set, tokens=SimpleNamespace(delete=drop))
         self.group: Any = SimpleNamespace(close=lambda: self.happened.append("links closed"))
         self.progress: Any = SimpleNamespace(
             note=lambda text: self.happened.append("note"), restore_terminal=lambda: self.happened.append("terminal")

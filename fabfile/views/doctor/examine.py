@@ -116,7 +116,7 @@ class Doctor:
         self.on_progress("reading clocks")
         readings = self.group.each(reachable, lambda node: _read_clock(self.group.of(node)))
         self.on_progress("asking each node")
-        probes = self.group.each(reachable, lambda node: self._ask(node))
+        probes = self.group.each(reachable, self._ask)
         return Chart(
             self.environment,
             tuple(_patient(node, facts[node.name], probes[node.name], readings[node.name]) for node in reachable),

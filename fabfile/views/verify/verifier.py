@@ -93,14 +93,11 @@ class Verifier:
         """Every check in order. The namespace is deleted at the end, also if the consumer stops early or is interrupted."""
         members = self._members()
         yield self._nodes(members)
-        made = False
         try:
-            made = True
             yield from _whatever_comes("probe pods", self._inside([name for name, ready in members.items() if ready]))
             yield from self._outside(set(members))
         finally:
-            if made:
-                cleaned = self._clean()
+            cleaned = self._clean()
         yield cleaned
 
     def _kubectl(self, name: str, *commands: str, timeout: float = 60, on: Node | None = None) -> str:
