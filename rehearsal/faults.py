@@ -6,7 +6,6 @@ or fault and names the nearest.  A fault ends with its command; what it did to a
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Final, Literal
 
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, Node
+from fabfile.text.nearest import did_you_mean
 
 from .host import Host, Link
 
@@ -215,10 +215,9 @@ def parse(switches: Iterable[str], environment: Environment) -> Faults:
             )
         name, _, value = rest.replace("=", ":", 1).partition(":")
         if name not in TABLE:
-            near = difflib.get_close_matches(name, TABLE, n=1)
             raise UsageError(
                 f"--fault {switch}: no fault {name!r}",
-                f"{f'did you mean {near[0]}? ' if near else ''}`inv rehearsal.faults` lists them",
+                f"{did_you_mean(name, TABLE)}`inv rehearsal.faults` lists them",
             )
         fault = TABLE[name]
         _check_value(switch, fault, value)

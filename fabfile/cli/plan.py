@@ -35,6 +35,7 @@ def plan(
 
     from ..nodes.facts import NodeFacts
     from ..phases import BOOTSTRAP, EVERY, REGISTRY
+    from ..text.nearest import did_you_mean
     from ..text.screen import Screen
     from ..views import plan as planning
     from .notices import warn, warn_of_unlisted
@@ -42,7 +43,9 @@ def plan(
 
     console = Screen()
     if phase and phase not in EVERY:
-        raise UsageError(f"--phase {phase} is no phase", f"one of {', '.join(EVERY)}")
+        raise UsageError(
+            f"--phase {phase} is no phase", f"{did_you_mean(phase, EVERY, '--phase {}')}one of {', '.join(EVERY)}"
+        )
     chosen = [EVERY[phase]] if phase else list(BOOTSTRAP)
     if observe or check:
         from .session import opened

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
+from ..text.nearest import did_you_mean
 from .common import Options, command, described, exit_with, targets
 
 if TYPE_CHECKING:
@@ -136,8 +137,9 @@ def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
     """The nodes that an option names. Raises UsageError for a word that is not the name of one of `nodes`, also for a group."""
     wanted = frozenset(name for name in text.split(",") if name)
     if stray := sorted(wanted - {node.name for node in nodes}):
-        known = ", ".join(node.name for node in nodes[:12])
+        names = [node.name for node in nodes]
         raise UsageError(
-            f"{option} {','.join(stray)}: not a node that is to be reset; nothing was touched", f"name one of {known}"
+            f"{option} {','.join(stray)}: not a node that is to be reset; nothing was touched",
+            f"{did_you_mean(stray[0], names)}name one of {', '.join(names[:12])}",
         )
     return wanted

@@ -13,10 +13,11 @@ from typing import Any
 from ..errors import UsageError
 from ..text.forms import Hostname
 from ..text.masking import Secret
+from ..text.nearest import did_you_mean, nearest
 from . import checks, images
 from .find import expanded, find, shown
 from .layers import NODE_KEY, Problem, Value, environments, read_layers, setting_name, source
-from .model import GROUPS, Environment, Node, nearest
+from .model import GROUPS, Environment, Node
 from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
 DEFAULT_ENVIRONMENT = "rehearsal"
@@ -41,13 +42,12 @@ def load(
     values, origin = read_layers(name, hosts, variables, problems)
     known = environments(values)
     if name not in known:
-        near = nearest(name, known)
         problems.insert(
             0,
             Problem(
                 shown(hosts.path),
                 f"no environment {name!r}",
-                f"{f'did you mean {near}? ' if near else ''}known: {', '.join(sorted(known)) or 'none'}; "
+                f"{did_you_mean(name, known)}known: {', '.join(sorted(known)) or 'none'}; "
                 f"an environment begins with {name.upper()}_CONTROL_PLANE=<address>",
             ),
         )

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UsageError
+from ..text.cleaning import listed
+from ..text.nearest import did_you_mean
 from .settings import Settings
 
 Role = Literal["control-plane", "worker"]
@@ -96,18 +98,21 @@ class Environment:
     def select(self, names: Iterable[str]) -> tuple[Node, ...]:
         """The nodes that groups, node names or addresses mean, in inventory order.
 
-        Raises UsageError for a name that is none of them, with the nearest one.
+        Raises UsageError for a name that is none of them, with the nearest one, and for a name or an address of several nodes.
         """
         wanted: set[str] = set()
         for name in names:
             found = self._matching(name.strip())
             if not found:
                 known = [*(n.name for n in self.nodes), "master", "slaves", "workers", "all"]
-                near = f"did you mean {other}? " if (other := nearest(name, known)) else ""
                 raise UsageError(
                     f"no node or group {name!r} in environment {self.name}",
-                    f"{near}Nodes: {', '.join(n.name for n in self.nodes[:12])}"
-                    f"{', …' * (len(self.nodes) > 12)}; groups: master, slaves (or workers), all",
+                    f"{did_you_mean(name, known)}Nodes: {_listed(self.nodes)}; groups: master, slaves (or workers), all",
+                )
+            if len(found) > 1 and name.strip().lower() not in GROUPS:
+                raise UsageError(
+                    f"{name.strip()} means {len(found)} nodes of {self.name}: {_listed(found)}; nothing was touched",
+                    "name the one that is meant by its own name, or by an address that only it has",
                 )
             wanted |= {node.name for node in found}
         return tuple(node for node in self.nodes if node.name in wanted)
@@ -120,8 +125,12 @@ class Environment:
             return self.control_planes if group == "control-plane" else self.workers
         numbered = re.fullmatch(r"(?:slave|worker)[-_]?(\d+)", name.lower())
         alias = f"w{numbered[1]}" if numbered else name
-        exact = tuple(n for n in self.nodes if n.name in (name, alias))
-        return exact or tuple(n for n in self.nodes if name in (n.host, n.address))
+        return tuple(n for n in self.nodes if n.name in (name, alias) or name in (n.host, n.address))
+
+
+def _listed(nodes: Sequence[Node]) -> str:
+    """The nodes' names, of many the first dozen."""
+    return listed([node.name for node in nodes], 12)
 
 
 def with_nodes(environment: Environment, nodes: Iterable[Node]) -> Environment:
@@ -139,13 +148,6 @@ def with_release(environment: Environment, kubernetes: str) -> Environment:
     if not kubernetes:
         return environment
     return replace(environment, settings=replace(environment.settings, kubernetes=kubernetes))
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """The known word that was probably meant; empty if none is like it."""
-    import difflib  # here: only a mistake needs it, and the shell's completion waits for this module
-
-    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
 
 
 def bracketed(address: str) -> str:

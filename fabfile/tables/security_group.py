@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import Network, bastion
+from ..text.nearest import did_you_mean
 from .ports import ADMIN, CONTROL, NODES, WORKERS, Rule, required
 
 MANY = 8  # more nodes than this are named by NODE_CIDR, where it is set: AWS allows 60 rules a group
@@ -241,7 +242,9 @@ def as_data(environment: Environment, admin: tuple[Network, ...]) -> dict[str, o
 def render(environment: Environment, form: str, admin: tuple[Network, ...]) -> str:
     """The rules in one form, remarks first as comments. Raises UsageError for an unknown form."""
     if form not in _FORMS:
-        raise UsageError(f"--format {form} is not known", f"one of {', '.join(FORMATS)}")
+        raise UsageError(
+            f"--format {form} is not known", f"{did_you_mean(form, FORMATS, '--format {}')}one of {', '.join(FORMATS)}"
+        )
     head = [f"# {environment.name}: what this cluster needs open, and nothing else"]
     head += [f"# {remark}" for remark in remarks(environment, admin)]
     return "\n".join([*head, *_FORMS[form](environment, admin)]) + "\n"

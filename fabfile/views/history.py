@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..inventory import Environment, Node
 from ..phases import BOOTSTRAP, Phase
 from ..run.journal import journals, read
+from ..text.nearest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -91,5 +92,8 @@ def phases_from(phases: Sequence[Phase], name: str) -> tuple[Phase, ...]:
     """The phases from the named one on. Raises UsageError for an unknown name."""
     names = [phase.name for phase in phases]
     if name and name not in names:
-        raise UsageError(f"--from: there is no phase {name}", f"one of {', '.join(names)}")
+        raise UsageError(
+            f"--from: there is no phase {name}",
+            f"{did_you_mean(name, names, '--from {}')}one of {', '.join(names)}",
+        )
     return tuple(phases[names.index(name) if name else 0 :])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from fabfile import inventory
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, Node, load, state_folder, with_nodes
 from fabfile.text.masking import mask
+from fabfile.text.nearest import did_you_mean, nearest
 
 AWS = load("aws", variables={})
 GOOD = """\
@@ -375,6 +377,51 @@ def test_any_other_name_is_a_usage_error(name: str) -> None:
         assert AWS.select([name])
     except UsageError as error:
         assert "Nodes: cp1, w1" in error.remedy
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["w1", "w2", "slave2", "worker-1", "10.0.0.1", "b"]),
+            st.sampled_from(["10.0.0.1", "10.0.0.2", "127.0.0.1"]),
+            st.sampled_from(["10.0.0.1", "10.9.0.1", "10.9.0.2"]),
+        ),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda node: node[0],
+    ),
+    st.sampled_from(["w1", "w2", "slave1", "slave2", "worker-1", "10.0.0.1", "10.0.0.2", "127.0.0.1", "10.9.0.1", "b"]),
+)
+def test_a_word_that_is_no_group_means_one_node_or_is_refused_with_all_their_names(
+    made: list[tuple[str, str, str]], typed: str
+) -> None:
+    """Also where a node has another one's address as its name, and where all are dialled at one address, as simulated ones."""
+    nodes = tuple(Node(name, host, address, control_plane=not n) for n, (name, host, address) in enumerate(made))
+    env = replace(AWS, control_planes=nodes[:1], workers=nodes[1:])
+    number = re.fullmatch(r"(?:slave|worker-)(\d)", typed)
+    fitting = [n.name for n in nodes if typed in (n.name, n.host, n.address) or (number and n.name == f"w{number[1]}")]
+    if len(fitting) == 1:
+        assert [n.name for n in env.select([typed])] == fitting
+        return
+    with pytest.raises(UsageError) as caught:
+        env.select(["all", typed])
+    if fitting:
+        assert (
+            f"{typed} means {len(fitting)} nodes of aws: {', '.join(fitting)}; nothing was touched"
+            in caught.value.message
+        )
+    else:
+        assert "no node or group" in caught.value.message
+
+
+@given(
+    st.lists(st.from_regex(r"[a-zA-Z][a-z0-9.-]{2,12}", fullmatch=True), min_size=1, max_size=8, unique=True), st.data()
+)
+def test_the_nearest_name_is_a_known_one_whatever_the_case(known: list[str], data: st.DataObject) -> None:
+    word = data.draw(st.sampled_from(known))
+    assert nearest(word.swapcase(), known).lower() == word.lower()
+    assert did_you_mean(f"{word}{word[-1]}", known, "--to {}").startswith("did you mean --to ")
+    assert nearest("%%%", known) == did_you_mean("", known) == ""
 
 
 def test_a_nodes_own_name_wins_over_a_number_alias(project: Callable[..., Path]) -> None:
