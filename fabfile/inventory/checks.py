@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from . import quoting
 from .find import own
 from .layers import NODE_KEY, Problem, Value, source
 from .model import Environment, Node
@@ -160,6 +161,31 @@ def readable_secrets(name: str, values: Mapping[str, Value]) -> Iterator[str]:
         if mode & 0o077:
             yield f"{value.where} holds {key}, and others on this machine can read that file (mode {mode:04o}): `chmod 600 {value.file}`"
             return
+
+
+def doubtful(name: str, values: Mapping[str, Value]) -> Iterator[str]:
+    """Values that dotenv may have cut or changed, where what may have been meant is as valid as what was read."""
+    for key, spec in KEYS.items():
+        written, value = source(key, name, values)
+        if value is None or (spec.metadata["path"] and not value.raw.lstrip().startswith(("'", '"', "$"))):
+            continue  # the file is there: it was meant
+        for doubt in quoting.doubts(value.raw):
+            if doubt.certain or _parses(spec.metadata["parse"], doubt.meant):
+                yield f"{value.where}: {doubt.sentence(written, secret=spec.metadata['secret'])}"
+    for key, value in values.items():
+        node = NODE_KEY.match(key)
+        if node and (node["env"] or "").lower() == name:
+            yield from (
+                f"{value.where}: {d.sentence(key, secret=False)}" for d in quoting.doubts(value.raw) if d.certain
+            )
+
+
+def _parses(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def in_two_environments(environment: Environment, values: Mapping[str, Value]) -> Iterator[str]:

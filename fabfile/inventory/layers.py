@@ -8,15 +8,16 @@ rehearsal are below them all where another hosts.env is used.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .find import BUILT_IN, NAME, HostsFile, own, shown
+from . import quoting
+from .find import BUILT_IN, ENVIRONMENT, NAME, ROLE, HostsFile, own, shown
 from .model import state_folder
 from .settings import KEYS
 
-NODE_KEY = re.compile(r"^(?:(?P<env>[A-Z][A-Z0-9]*)_)?(?P<role>CONTROL_PLANE|MASTER|WORKER_\d+|SLAVE_\d+)$")
+NODE_KEY = re.compile(rf"^(?:(?P<env>{ENVIRONMENT})_)?(?P<role>{ROLE})$", re.A)
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Value:
-    """The text of one key. `where` is its file and line, or its variable; paths in it start from `folder`."""
+    """The text of one key. `where` is its file and line, or its variable; paths in it start from `folder`.
+
+    `raw` is what stands behind the `=` in the file, quotes and comment included; empty for a variable.
+    """
 
     text: str = field(repr=False)  # it may be a secret
     where: str
     folder: Path
     file: Path | None = None
+    raw: str = field(default="", repr=False)
 
 
 def read_layers(
@@ -63,19 +68,16 @@ def read_layers(
     if origin:
         missing = [each for each in BUILT_IN if each not in environments(base | local)]
         origin = None if name in missing else origin
-        prefixes = tuple(f"{each.upper()}_" for each in missing)
         project = HostsFile(own())
         built_in = [
-            {key: value for key, value in _read(path, [] if origin else problems).items() if key.startswith(prefixes)}
+            {key: value for key, value in _read(path, [] if origin else problems).items() if _of(key, missing)}
             for path in (project.path, project.local)
         ]
     overlay = _read(state_folder(name, origin) / NAME, problems) if name else {}
     values = built_in[0] | base | overlay | built_in[1] | local
     for variable, text in variables.items():
         key = variable.removeprefix("KUBEFAB_")
-        node = NODE_KEY.match(key)
-        ours = key in KEYS or setting_name(key, {name}) or (node and (node["env"] or "").lower() == name)
-        if key != variable and ours:
+        if key != variable and (key in KEYS or _of(key, [name])):
             values[key] = Value(text, f"environment variable {variable}", Path.cwd())
     return values, origin
 
@@ -101,7 +103,9 @@ def _read(path: Path, problems: list[Problem]) -> dict[str, Value]:
         if binding.error:
             text = binding.original.string.strip().splitlines()[0]
             key = text.split("=", 1)[0].strip()
-            problems.append(Problem(where, f"{key[:40]!r} is not KEY=value", "quote the value, or close the quotes"))
+            said = re.fullmatch(r"(\w+)\s*:\s*(\S.*)", key)
+            remedy = f"write {said[1]}=…" if said else "quote the value, or close the quotes"
+            problems.append(Problem(where, f"{key[:40]!r} is not KEY=value", remedy))
         elif binding.key is None:
             continue
         elif binding.value is None:
@@ -112,7 +116,11 @@ def _read(path: Path, problems: list[Problem]) -> dict[str, Value]:
             first = found[binding.key].where.rsplit(":", 1)[1]
             problems.append(Problem(where, f"{binding.key} is defined twice (first in line {first})", "take one out"))
         else:
-            found[binding.key] = Value(binding.value, where, path.parent, path)
+            raw = binding.original.string.partition("=")[2]
+            if ends := quoting.swallowed(raw):
+                what = f"{binding.key} is not closed in its line: its quotes end behind {ends}= below"
+                problems.append(Problem(where, what, f"close the quotes of {binding.key}"))
+            found[binding.key] = Value(binding.value, where, path.parent, path, raw)
     return found
 
 
@@ -126,12 +134,37 @@ def environments(values: Mapping[str, Value]) -> list[str]:
     return list(found)
 
 
-def setting_name(key: str, names: Iterable[str]) -> str:
-    """The setting that `key` sets, for all environments or one of those named; "" if none."""
-    if key in KEYS:
-        return key
-    prefix, _, rest = key.partition("_")
-    return rest if rest in KEYS and prefix.lower() in names else ""
+def readings(key: str, names: Collection[str]) -> list[tuple[str, str]]:
+    """Each way to read a key of a setting, as (environment, setting); the environment is "" where it is for all of `names`.
+
+    With environments `prod` and `prod_legacy` there are two for PROD_LEGACY_PACKAGES_URL, as LEGACY_PACKAGES_URL is a setting too.
+    """
+    found = [("", key)] if key in KEYS else []
+    parts = key.split("_") if key == key.upper() else []
+    for count in range(1, len(parts)):
+        name, setting = "_".join(parts[:count]).lower(), "_".join(parts[count:])
+        if setting in KEYS and name in names:
+            found.append((name, setting))
+    return found
+
+
+def _of(key: str, names: Collection[str]) -> bool:
+    """Whether a key is one of these environments' own: a node's, or a setting's."""
+    node = NODE_KEY.match(key)
+    return any(name for name, _ in readings(key, names)) or bool(node and (node["env"] or "").lower() in names)
+
+
+def canonical(name: str) -> str:
+    """An environment's name as its keys have it, in lower case: `prod-eu`, `Prod_EU` and `prod_eu` are one environment."""
+    return name.strip().lower().replace("-", "_")
+
+
+def prefix(text: str) -> str:
+    """The beginning of an environment's keys that comes nearest to what was written: PROD_EU for `prod.eu`, PROD2 for `2prod`."""
+    words = "_".join(re.findall(r"[A-Z0-9]+", text.upper(), re.A))
+    digits = re.match(r"[\d_]*", words)
+    beginning = words[digits.end() :] + digits[0].replace("_", "") if digits else words
+    return beginning if re.fullmatch(ENVIRONMENT, beginning, re.A) else "STAGING"
 
 
 def source(key: str, name: str, values: Mapping[str, Value]) -> tuple[str, Value | None]:

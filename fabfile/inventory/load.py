@@ -5,18 +5,18 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..text.forms import Hostname
+from ..text.forms import Hostname, is_address
 from ..text.masking import Secret
 from ..text.nearest import did_you_mean, nearest
-from . import checks, images
-from .find import expanded, find, shown
-from .layers import NODE_KEY, Problem, Value, environments, read_layers, setting_name, source
+from . import checks, images, quoting
+from .find import ROLE, expanded, find, shown
+from .layers import NODE_KEY, Problem, Value, canonical, environments, prefix, read_layers, readings, source
 from .model import GROUPS, Environment, Node
 from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
@@ -36,7 +36,7 @@ def load(
     Checks every file as a whole.  Raises UsageError that lists all problems, each with its line and remedy.
     """
     variables = os.environ if variables is None else variables
-    name = (name or variables.get("KUBEFAB_ENV") or DEFAULT_ENVIRONMENT).lower()
+    name = canonical(name or variables.get("KUBEFAB_ENV") or DEFAULT_ENVIRONMENT)
     hosts = find(hosts_file, variables)
     problems: list[Problem] = []
     values, origin = read_layers(name, hosts, variables, problems)
@@ -48,7 +48,7 @@ def load(
                 shown(hosts.path),
                 f"no environment {name!r}",
                 f"{did_you_mean(name, known)}known: {', '.join(sorted(known)) or 'none'}; "
-                f"an environment begins with {name.upper()}_CONTROL_PLANE=<address>",
+                f"an environment begins with {prefix(name)}_CONTROL_PLANE=<address>",
             ),
         )
     _check_keys(values, known, problems)
@@ -63,6 +63,7 @@ def load(
         *hosts.skipped,
         *checks.readable_secrets(name, values),
         *checks.in_two_environments(environment, values),
+        *checks.doubtful(name, values),
     )
     return replace(environment, remarks=remarks, origin=origin, hosts_file=hosts.path if hosts_file else None)
 
@@ -73,30 +74,45 @@ def names(hosts_file: str | Path = "", variables: Mapping[str, str] | None = Non
     return environments(read_layers("", hosts, {}, [])[0])
 
 
-def _check_keys(values: Mapping[str, Value], known: Iterable[str], problems: list[Problem]) -> None:
+def _check_keys(values: Mapping[str, Value], known: Collection[str], problems: list[Problem]) -> None:
     known = set(known)
     for key, value in values.items():
+        found = readings(key, known)
         node = NODE_KEY.match(key)
-        if setting_name(key, known):
-            continue
-        if node and node["env"] and node["env"].lower() in known:
-            continue
-        if key.startswith("KUBEFAB_"):
-            what, rest = f"{key} is a variable of the process, not a line of a file", key.removeprefix("KUBEFAB_")
-            problems.append(
-                Problem(value.where, what, f"`export {key}=…`, or write {rest}=… here if that is a setting")
-            )
-            continue
-        prefix = next((f"{env.upper()}_" for env in known if key.startswith(f"{env.upper()}_")), "")
-        bare = [*KEYS, "CONTROL_PLANE", "WORKER_1"]
-        near = nearest(key, [*bare, *(prefix + k for k in bare)] if prefix else bare)
-        problems.append(
-            Problem(
-                value.where,
-                f"unknown key {key}",
-                f"did you mean {near}?" if near else "docs/settings.md lists them all",
-            )
-        )
+        if len(found) > 1:
+            problems.append(Problem(value.where, *_ambiguous(key, found)))
+        elif not found and not (node and (node["env"] or "").lower() in known):
+            problems.append(Problem(value.where, *_unknown(key, known)))
+
+
+def _ambiguous(key: str, found: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """What is wrong with a key that can be read in several ways, and the remedy."""
+    ways = [f"{setting} of {f'environment {name}' if name else 'every environment'}" for name, setting in found]
+    longest = found[-1][0]
+    remedy = f"give environment {longest} another name in all its lines, like {prefix(longest).replace('_LEGACY', '')}_OLD_CONTROL_PLANE=…"
+    return f"{key} can be read in two ways: {', or '.join(ways)}", remedy
+
+
+def _unknown(key: str, known: Collection[str]) -> tuple[str, str]:
+    """What is wrong with a key that is no node's and no setting's, and the line that works."""
+    if key.startswith("KUBEFAB_"):
+        what, rest = f"{key} is a variable of the process, not a line of a file", key.removeprefix("KUBEFAB_")
+        return what, f"`export {key}=…`, or write {rest}=… here if that is a setting"
+    node = re.fullmatch(rf"(?:(.*)_)?({ROLE})", key.upper(), re.A)
+    if node and not node[1]:
+        return f"{key} names no environment", f"write {prefix('')}_{node[2]}=…, and --env {prefix('').lower()}"
+    if node and NODE_KEY.match(key):
+        return f"{key}: environment {node[1].lower()} has no control plane", f"add {node[1]}_CONTROL_PLANE=<address>"
+    if node:
+        right = prefix(key[: len(node[1])])
+        what = f"{key}: {key[: len(node[1])]!r} cannot begin an environment's keys"
+        remedy = "capital letters A to Z, digits and single _, a letter first"
+        return what, f"write {right}_{node[2]}=…, and --env {right.lower()} ({remedy})"
+    upper = key.upper().replace("-", "_")
+    begin = next((f"{env.upper()}_" for env in known if upper.startswith(f"{env.upper()}_")), "")
+    bare = [*KEYS, "CONTROL_PLANE", "WORKER_1"]
+    near = nearest(upper, [*bare, *(begin + k for k in bare)] if begin else bare)
+    return f"unknown key {key}", f"did you mean {near}?" if near else "docs/settings.md lists them all"
 
 
 def _build(name: str, values: Mapping[str, Value], problems: list[Problem]) -> Environment | None:
@@ -141,13 +157,17 @@ def _settings(name: str, values: Mapping[str, Value], problems: list[Problem]) -
         try:
             chosen[spec.name] = spec.metadata["parse"](value.text)
         except ValueError as error:
-            problems.append(Problem(value.where, f"{written} {error}", f"{spec.metadata['about']}"))
+            doubt = next(quoting.doubts(value.raw), None)
+            said = f"; {doubt.sentence(written, secret=spec.metadata['secret'])}" if doubt else ""
+            problems.append(Problem(value.where, f"{written} {error}", f"{spec.metadata['about']}{said}"))
             continue
         if spec.metadata["path"] and value.text:
             path = value.folder / expanded(value.text)
             chosen[spec.name] = str(path)
             if not path.is_file():
-                problems.append(Problem(value.where, f"{written}: no file {path}", spec.metadata["about"]))
+                doubt = next(quoting.doubts(value.raw), None)
+                said = f"; {doubt.sentence(written, secret=False)}" if doubt else ""
+                problems.append(Problem(value.where, f"{written}: no file {path}", spec.metadata["about"] + said))
             elif key == "IMAGE_DIGESTS":
                 problems.extend(
                     Problem(f"{shown(path)}:{line}", what, remedy) for line, what, remedy in _mistakes(path)
@@ -198,8 +218,12 @@ def _node(
 
 
 def _wrong_words(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
     for word in words:
         option, equals, _ = word.partition("=")
+        if option in seen:
+            yield f"{option}= is there twice", "take one out"
+        seen.add(option)
         if not equals or option not in _NODE_WORDS:
             near = nearest(option, _NODE_WORDS)
             yield f"{word!r} is not understood", f"did you mean {near}=…?" if near else ""
@@ -207,7 +231,7 @@ def _wrong_words(words: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _wrong_addresses(addresses: Iterable[str]) -> Iterator[tuple[str, str]]:
     for text in dict.fromkeys(addresses):
-        if not _is_address(text):
+        if not is_address(text) or "%" in text:
             yield f"{text!r} is not an IP address", ""
         elif why := _no_machine(text):
             yield f"{text} is {why}", "write the address of a single machine"
@@ -215,23 +239,17 @@ def _wrong_addresses(addresses: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _wrong_values(options: Mapping[str, str], default: str) -> Iterator[tuple[str, str]]:
     name = options.get("name", default)
-    if not Hostname.fits(name) or name in GROUPS:
-        remedy = "lower-case letters, digits, - and ., at most 63 characters, and not a group's name"
-        yield f"name {name!r} cannot be used", remedy
+    if not Hostname.fits(name) or name in GROUPS or is_address(name):
+        remedy = "lower-case letters, digits, - and ., at most 63 characters, and neither a group's name nor an address"
+        likely = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+        usable = Hostname.fits(likely) and likely not in GROUPS and not is_address(likely)
+        yield f"name {name!r} cannot be used", f"write name={likely if usable else default}: {remedy}"
     for option, parse in (("port", port), ("jump", bastion), ("user", login_name), ("instance", plain_word)):
         try:
             if option in options:
                 parse(options[option])
         except ValueError as error:
             yield f"{option} {error}", ""
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _no_machine(text: str) -> str:

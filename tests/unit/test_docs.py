@@ -216,11 +216,16 @@ def test_every_setting_that_a_page_names_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PAGES if "```sh\n" in text_of(name)])
 def test_the_inventory_of_a_page_is_a_good_one(name: str, tmp_path: Path) -> None:
-    """As it is printed there, in a hosts.env of its own."""
-    (sample,) = (body for language, body in FENCE.findall(text_of(name)) if language == "sh")
-    (tmp_path / "hosts.env").write_text(sample)
+    """As it is printed there, all of it in a hosts.env of its own."""
+    samples = [body for language, body in FENCE.findall(text_of(name)) if language == "sh"]
+    (tmp_path / "hosts.env").write_text("".join(samples))
+    (tmp_path / "hosts.env").chmod(0o600)
     environment = load("staging", hosts_file=str(tmp_path / "hosts.env"), variables={})
     assert [node.name for node in environment.nodes] == ["cp1", "w1", "w2"]
+    assert environment.remarks == (), "what the page prints gives no cause for doubt"
+    if "REGISTRY_PASSWORD" in samples[-1]:
+        assert environment.settings.registry_password.reveal() == "it's #1 of $5"
+        assert environment.settings.kubelet_config == {"maxPods": 50}
 
 
 def test_a_release_is_on_the_page_and_known_to_the_lab_and_make() -> None:
