@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_CHANGES, EXIT_INTERRUPTED = 1, 2, 3, 130  # CHANGES: `plan --check` found something to do
 
 
 class KubefabError(Exception):
@@ -13,6 +13,7 @@ class KubefabError(Exception):
     """
 
     exit_code = EXIT_FAILED
+    code = "failed"  # for scripts that read `--json`: it never changes its meaning
 
     def __init__(self, message: str, remedy: str = "", output: str = "") -> None:
         from .text.masking import mask  # here: its patterns are compiled at import, and `inv -l` prints no error
@@ -25,18 +26,25 @@ class UsageError(KubefabError):
     """The command line or the inventory is wrong; nothing was connected to."""
 
     exit_code = EXIT_USAGE
+    code = "usage"
 
 
 class Unreachable(KubefabError):
     """No SSH connection, or it broke. It says nothing about what the node did meanwhile."""
 
+    code = "unreachable"
+
 
 class StepFailed(KubefabError):
     """A step's command ended with another code than 0, or a wait gave up."""
 
+    code = "step"
+
 
 class Malformed(StepFailed):
     """A node's answer does not have the expected form. `field` names the part that is wrong, "" is the whole answer."""
+
+    code = "malformed"
 
     def __init__(self, message: str, remedy: str = "", output: str = "", field: str = "") -> None:
         super().__init__(message, remedy, output)
@@ -46,12 +54,17 @@ class Malformed(StepFailed):
 class StillRunning(StepFailed):
     """A step of an earlier run is still running on the node and holds its lock."""
 
+    code = "busy"
+
 
 class Refused(KubefabError):
     """A phase saw something on the node that it must not change, or cannot work with."""
+
+    code = "refused"
 
 
 class Interrupted(KubefabError):
     """The operator pressed Ctrl-C; the next run continues from here."""
 
     exit_code = EXIT_INTERRUPTED
+    code = "interrupted"

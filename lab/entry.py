@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +12,12 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from fabfile.cli.common import HELP, asks_for_json, print_json
+
 from .errors import LabError
 
 INTERRUPTED = 130
+JSON = HELP["json"]
 
 
 @contextmanager
@@ -35,10 +37,24 @@ def _reporting(again: str) -> Iterator[None]:
     try:
         yield
     except LabError as error:
+        if asks_for_json():
+            raise _ended(error.message, error.remedy, error.exit_code) from error
         remedy = f"\n  → {error.remedy}" if error.remedy else ""
         raise Exit(f"lab: {error.message}{remedy}", code=error.exit_code) from error
     except KeyboardInterrupt:
+        if asks_for_json():
+            raise _ended("interrupted; finished parts are kept", again, INTERRUPTED) from None
         raise Exit(f"\nlab: interrupted; finished parts are kept. Continue with: {again}", code=INTERRUPTED) from None
+
+
+def _ended(what: str, remedy: str, code: int) -> Exit:
+    """Print an error as the one document of `--json`; returns what ends the command."""
+    from fabfile.errors import Interrupted, KubefabError, UsageError
+    from fabfile.views import results
+
+    kind = {2: UsageError, INTERRUPTED: Interrupted}.get(code, KubefabError)
+    print_json(results.document(kind(what, remedy)))
+    return Exit(code=code)
 
 
 def _progress() -> Callable[[str], None]:
@@ -55,20 +71,24 @@ def _progress() -> Callable[[str], None]:
         "workers": "number of worker nodes besides the control plane (default 2)",
         "kubernetes": "Kubernetes version the lab serves, such as 1.36 or 1.36.3",
         "subnet": "private network of the lab (default 172.30.44.0/24)",
+        "json": JSON,
     }
 )
-def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "") -> None:
+def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "", json: bool = False) -> None:
     """Build (once) and boot real nodes and their servers."""
     with _changing("inv lab.up") as say:
         from . import up as lab
 
         path = lab.up(workers, kubernetes, subnet, say)
+    if json:
+        print_json({"hosts": str(path), "environment": "lab"})
+        return
     print(f"hosts: {path}")
     print("next:  inv cluster.bootstrap --env lab")
 
 
-@task(help={"cache": "delete the build cache as well"})
-def down(_c: Context, cache: bool = False) -> None:
+@task(help={"cache": "delete the build cache as well", "json": JSON})
+def down(_c: Context, cache: bool = False, json: bool = False) -> None:
     """Remove the lab, except the build cache."""
     with _changing("inv lab.down") as say:
         from . import up as lab
@@ -76,22 +96,24 @@ def down(_c: Context, cache: bool = False) -> None:
         removed = lab.down(say)
         if cache:
             lab.remove_cache()
+    if json:
+        print_json({"removed": removed, "cache_kept": not cache})
+        return
     kept = "so is its build cache" if cache else "its build cache is kept"
     print(f"the lab is gone; {kept}" if removed else f"there is no lab; {kept}")
 
 
-@task(help={"json": "print JSON"})
+@task(help={"json": JSON})
 def status(_c: Context, json: bool = False) -> None:
     """Show which parts of the lab are running."""
     with _reporting("inv lab.status"):
         from . import up as lab
 
         found = lab.status()
-    print(_as_json(found) if json else render_status(found))
-
-
-def _as_json(found: dict[str, object]) -> str:
-    return json.dumps(found, indent=2)
+    if json:
+        print_json(found)
+    else:
+        print(render_status(found))
 
 
 def render_status(found: dict[str, object]) -> str:
@@ -110,22 +132,29 @@ def render_status(found: dict[str, object]) -> str:
     help={
         "kubernetes": "Kubernetes version to build, such as 1.36 or 1.36.3",
         "proof": "try all but the compiles from nothing, in a folder that is then removed (two to three minutes)",
+        "json": JSON,
     }
 )
-def build(_c: Context, kubernetes: str = "", proof: bool = False) -> None:
+def build(_c: Context, kubernetes: str = "", proof: bool = False, json: bool = False) -> None:
     """Fill the build cache only (about 13 minutes on two cores)."""
     if proof:
         with _reporting("inv lab.build --proof"):
             from . import up as lab
 
             lab.prove(kubernetes, _progress())
-        print("every recipe but the compiles works here")
+        if json:
+            print_json({"complete": False, "proved": True})
+        else:
+            print("every recipe but the compiles works here")
         return
     with _changing("inv lab.build") as say:
         from . import up as lab
 
         lab.build(kubernetes, say)
-    print("the build cache is complete\nnext:  inv lab.up")
+    if json:
+        print_json({"complete": True, "proved": False})
+    else:
+        print("the build cache is complete\nnext:  inv lab.up")
 
 
 @task(help={"node": "cp1, w1, w2 …, packages or registry"})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
-from fabfile.cli.common import Options, command
+from fabfile.cli.common import Options, command, print_json
 from fabfile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,13 +24,16 @@ def _environment(options: Options) -> Environment:
     return environment
 
 
-@command("env")
+@command("env", "json")
 def down(*, options: Options) -> None:
     """Forget the simulated nodes."""
     import rehearsal
 
     environment = _environment(options)
     found = rehearsal.down(environment)
+    if options.json:
+        print_json({"environment": environment.name, "forgotten": found})
+        return
     print(f"{environment.name}: {'forgotten' if found else 'there was nothing'}")
 
 
@@ -45,7 +47,7 @@ def faults(*, options: Options) -> None:
     from .faults import ANY, TABLE
 
     if options.json:
-        print(json.dumps([vars(fault) for fault in TABLE.values()], indent=2))
+        print_json([vars(fault) for fault in TABLE.values()])
         return
     console = Screen()
     for fault in TABLE.values():
@@ -64,7 +66,7 @@ def status(*, options: Options) -> None:
     environment = _environment(options)
     nodes = remembered(environment)
     if options.json:
-        print(json.dumps(nodes, indent=2))
+        print_json(nodes)
     elif not nodes:
         print(f"{environment.name}: no simulated nodes yet; `inv cluster.bootstrap {environment.option}` makes them")
     for node in [] if options.json else nodes:

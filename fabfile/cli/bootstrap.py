@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import Options, command, described, exit_with
+from .common import Options, command, described, exit_with, print_json
 
 
 @command(
@@ -11,6 +11,7 @@ from .common import Options, command, described, exit_with
     "fault",
     "kubernetes",
     "recipe",
+    "json",
     "ask_sudo_pass",
     optional=["kubeconfig", "yes"],
     help={
@@ -34,7 +35,9 @@ def bootstrap(
     """Bring the cluster up, or on from where it stopped."""
     from ..context import Choices
     from ..phases import BOOTSTRAP
+    from ..run.result import RunResult
     from ..text.screen import verdict
+    from ..views import results
     from ..views.history import chosen_nodes, phases_from
     from .confirm import agreed
     from .info import print_card
@@ -47,6 +50,8 @@ def bootstrap(
         nodes = chosen_nodes(session.environment, limit, only_failed)
         if not nodes:
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
+            if options.json:
+                print_json(results.of_run(session.environment.name, RunResult({})))
             return
         result = session.run(phases, nodes, choices, without_done="" if only_failed else "--only-failed")
         if not result.failed:
@@ -55,5 +60,7 @@ def bootstrap(
                 merge_into(session, kubeconfig if isinstance(kubeconfig, str) else "")
             if result.steps:
                 print_card(session.console, session.environment)
+        if options.json:
+            print_json(results.of_run(session.environment.name, result))
         exit_code = result.exit_code
     exit_with(exit_code)

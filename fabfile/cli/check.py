@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_USAGE, UsageError
-from .common import Options, command, exit_with
+from .common import Options, command, exit_with, print_json
 
 if TYPE_CHECKING:
     from ..inventory import Environment
@@ -34,7 +33,7 @@ def check(*, options: Options) -> None:
     every = _every(options)
     broken = {name: error for name, error in every.items() if isinstance(error, UsageError)}
     if options.json:
-        print(json.dumps([_checked(name, found) for name, found in every.items()], indent=2))
+        print_json([_checked(name, found) for name, found in every.items()])
     else:
         console, errors = Screen(), Screen(stderr=True)
         for name, found in every.items():
@@ -61,7 +60,7 @@ def list_(*, options: Options) -> None:
 
     every = _every(options)
     if options.json:
-        print(json.dumps([_listed(name, found) for name, found in every.items()], indent=2))
+        print_json([_listed(name, found) for name, found in every.items()])
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("environment", "release", "node", "role", "address"):
@@ -93,9 +92,11 @@ def _counted(environment: Environment) -> str:
 
 
 def _checked(name: str, found: Environment | UsageError) -> dict[str, Any]:
+    from ..views import results
+
     if isinstance(found, UsageError):
-        return {"environment": name, "valid": False, "error": found.message, "remedy": found.remedy, "remarks": []}
-    return {"environment": name, "valid": True, "error": "", "remedy": "", "remarks": list(found.remarks)}
+        return {"environment": name, "valid": False, "error": results.of_error(found, name), "remarks": []}
+    return {"environment": name, "valid": True, "error": None, "remarks": list(found.remarks)}
 
 
 def _listed(name: str, found: Environment | UsageError) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke import Argument, Context, Exit, Task, task
 
-from ..errors import EXIT_FAILED, EXIT_INTERRUPTED, KubefabError, UsageError
+from ..errors import EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, KubefabError, UsageError
 
 if TYPE_CHECKING:
     from ..inventory import Environment
@@ -39,7 +39,7 @@ HELP = {
     "kubernetes": "release, like 1.36 or 1.37.1; default: the environment's",
     "recipe": "the same as --kubernetes: 1.5 is the manual's own",
     "yes": "the environment's name, instead of being asked for it",
-    "json": "print data for scripts",
+    "json": "print the result, or the error, as one JSON document for scripts",
     "purge": "also remove the packages and their repositories",
     "force-drain": "nodes whose pods are deleted although a PodDisruptionBudget keeps them; several with commas",
     "keep-images": "leave pulled images on the nodes",
@@ -147,12 +147,17 @@ def _options(context: Context, given: Mapping[str, Any]) -> Options:
 
 
 def with_errors_printed(action: Callable[[], None]) -> None:
-    """Run a command; whatever goes wrong is printed, and raised as Invoke's Exit with the exit code."""
+    """Run a command; whatever goes wrong is printed, and raised as Invoke's Exit with the exit code.
+
+    On a line with `--json` the error is one JSON document on standard output: views/results.py.
+    """
     try:
         action()
     except KubefabError as error:
         raise _printed(error) from None
     except KeyboardInterrupt:  # Invoke would exit with 1
+        if asks_for_json():
+            raise _printed(Interrupted("interrupted", "the same command again")) from None
         raise Exit(code=EXIT_INTERRUPTED) from None
     except BrokenPipeError:  # the reader closed the pipe: send the interpreter's final flush to /dev/null
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -169,11 +174,29 @@ def with_errors_printed(action: Callable[[], None]) -> None:
 
 def _printed(error: KubefabError) -> Exit:
     """Print the error; returns what ends the command with its exit code."""
+    if asks_for_json():
+        from ..views import results
+
+        print_json(results.document(error))
+        return Exit(code=error.exit_code)
     from ..text.screen import Screen
     from .progress import print_error
 
     print_error(Screen(stderr=True), error)
     return Exit(code=error.exit_code)
+
+
+def asks_for_json() -> bool:
+    """Whether `--json` is on the command line: an error may come before the line is understood."""
+    words = sys.argv[1:]
+    return "--json" in words[: words.index("--") if "--" in words else None]
+
+
+def print_json(data: Any) -> None:
+    """Print a command's result for scripts: the one document on standard output (docs/schema/results.json)."""
+    import json
+
+    print(json.dumps(data, indent=2))
 
 
 # Invoke makes deep copies of all tasks and of all their options before it reads the command line: a third of what `inv -l` costs.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from .common import Options, command, described
+from .common import Options, command, described, print_json
 
 if TYPE_CHECKING:
     from ..nodes.facts import NodeFacts
@@ -52,7 +51,7 @@ def digests(*, file: str = "", options: Options) -> None:
             "no node holds an image of this cluster", f"`inv cluster.bootstrap {environment.option}` first"
         )
     if options.json:
-        print(json.dumps({"images": found.pins, "missing": found.missing}, indent=2))
+        print_json({"images": found.pins, "missing": found.missing})
     elif target is None:
         print(images.render(found.pins), end="")
     if target:

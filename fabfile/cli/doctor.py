@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 
-from .common import Options, command, exit_unless
+from .common import Options, command, exit_unless, print_json
 
 
 @command(
@@ -35,7 +34,7 @@ def doctor(*, matrix: bool = False, network: bool = True, options: Options) -> N
             examiner = Doctor(session.environment, session.group, on_progress)
             report = examiner.examine(nodes, observed, network=network, began=began)
         if options.json:
-            print(json.dumps(report.data(), indent=2))
+            print_json(report.data())
         else:
             show(session.console, report, matrix=matrix)
     exit_unless(report.healthy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from .common import Options, command
+from .common import Options, command, print_json
 
 
 @command(
@@ -13,6 +13,7 @@ from .common import Options, command
     "on",
     "workers",
     "fault",
+    "json",
     "ask_sudo_pass",
     help={"out": "the file; default: kubefab-evidence-ENV-TIME.tar.gz here"},
 )
@@ -35,6 +36,11 @@ def evidence(*, out: str = "", options: Options) -> None:
         write(path, environment, files, unreachable)
         for name, why in unreachable.items():
             session.console.print(Text.assemble(("not asked ", "yellow"), f"{name}: {why}"), soft_wrap=True)
-        for clue in [found for found in clues(files) if not found.earlier][:5]:
+        found = [clue for clue in clues(files) if not clue.earlier][:5]
+        for clue in found:
             session.console.print(Text.assemble(("likely: ", "bold"), f"{clue.cause} ({clue.place})"), soft_wrap=True)
         session.console.print(f"written: {path} ({len(files)} files; begin with {INDEX})", soft_wrap=True)
+        if options.json:
+            asked = [{"node": name, "why": why} for name, why in unreachable.items()]
+            causes = [{"cause": clue.cause, "place": clue.place} for clue in found]
+            print_json({"file": str(path), "files": len(files), "not_asked": asked, "likely": causes})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 
-from .common import Options, command, described
+from .common import Options, command, described, print_json
 
 
 @command("env", "json", help={"count": "how many, newest last; 0: all"})
@@ -23,7 +22,7 @@ def history(*, count: int = 15, options: Options) -> None:
     runs = [(number, read_run(read(path)), path) for number, path in numbered]
     if options.json:
         rows = [{"run": number, "journal": str(path), **data(timing)} for number, timing, path in runs]
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     console = Screen()
     if not runs:

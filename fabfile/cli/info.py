@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError
-from .common import Options, command, described
+from .common import Options, command, described, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +38,7 @@ def info(*, reveal: bool = False, token: bool = False, options: Options) -> None
     login = _password(_printed_there(options, "info.login", reading)) if reading else ""
     if options.json:
         lines = card(environment, reveal=reveal, token=made, login=login)
-        print(json.dumps({line.name: {"value": line.value, "proof": line.proof} for line in lines}, indent=2))
+        print_json({line.name: {"value": line.value, "proof": line.proof} for line in lines})
         return
     print_card(Screen(), environment, reveal=reveal, token=made, login=login)
 

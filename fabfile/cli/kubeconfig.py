@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from .common import Options, command
+from .common import Options, command, print_json
 
 if TYPE_CHECKING:
     from .session import Session
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 @command(
     "env",
+    "json",
     "ask_sudo_pass",
     help={
         "file": "which kubeconfig; default: $KUBECONFIG or ~/.kube/config",
@@ -28,11 +29,17 @@ def kubeconfig(*, file: str = "", context: str = "", options: Options) -> None:
     if context and not re.fullmatch(r"[\w.@:/-]{1,253}", context):
         raise UsageError(f"--context {context!r} is no name for a context", "letters, digits and . _ - @ : / are good")
     with opened(options) as session:
-        merge_into(session, file, context)
+        path, copy = merge_into(session, file, context)
+        if options.json:
+            shown = {"file": str(path), "context": context or session.environment.name}
+            print_json({**shown, "copy": str(copy) if copy else None})
 
 
-def merge_into(session: Session, file: str, context: str = "") -> None:
-    """Put the cluster into a kubeconfig, `file` or the operator's own, and make its context the current one. Raises KubefabError."""
+def merge_into(session: Session, file: str, context: str = "") -> tuple[Path, Path | None]:
+    """Put the cluster into a kubeconfig, `file` or the operator's own, and make its context the current one.
+
+    Returns the kubeconfig, and the copy of what it was before, if one was made. Raises KubefabError.
+    """
     from ..views.kubeconfig import default_path, merge
 
     environment = session.environment
@@ -43,6 +50,7 @@ def merge_into(session: Session, file: str, context: str = "") -> None:
     copy = merge(path, environment, admin.decode("utf-8", "replace"), context)
     kept = f" (as it was before: {copy})" if copy else ""
     session.console.print(f"{path}: context {context or environment.name} is current{kept}", soft_wrap=True)
+    return path, copy
 
 
 def take_out(session: Session) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from .common import Options, command, described
+from .common import Options, command, described, print_json
 
 
 @command("env", "json", help={"reveal": "with the token, as the manual has it"})
@@ -18,6 +16,6 @@ def manual(*, reveal: bool = False, options: Options) -> None:
     if options.json:
         lines = Manual(environment).lines()
         data = [{"id": line.id, "manual": shown(line.text), "kubefab": shown(line.run)} for line in lines]
-        print(json.dumps(data, indent=2))
+        print_json(data)
     else:
         print(shown(rendering(environment)), end="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import UsageError
-from .common import Options, command, exit_with, targets
+from .common import Options, command, exit_with, print_json, targets
 from .reset import reset
 
 
@@ -16,12 +16,15 @@ def _task(name: str, about: str, phase: str = "", *aliases: str) -> Any:
         _one_phase(phase or name, options)
 
     run.__doc__, run.__name__ = about, name
-    return command("env", "on", "fault", "kubernetes", "recipe", "ask_sudo_pass", name=name, aliases=aliases)(run)
+    return command("env", "on", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", name=name, aliases=aliases)(
+        run
+    )
 
 
 def _one_phase(name: str, options: Options) -> None:
     """Run one phase on the nodes that were named; exits with the run's code. Raises UsageError before anything is connected to."""
     from ..phases import EVERY
+    from ..views import results
     from .session import opened
 
     names, phase = targets(options), EVERY[name]
@@ -36,6 +39,8 @@ def _one_phase(name: str, options: Options) -> None:
         result = session.run([phase], concerned)
         if not result.failed:
             session.summary(result, [phase])
+        if options.json:
+            print_json(results.of_run(session.environment.name, result))
     exit_with(result.exit_code)
 
 

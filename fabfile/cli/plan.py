@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-from ..errors import EXIT_USAGE, KubefabError, UsageError
-from .common import Options, command, described, exit_unless, exit_with
+from ..errors import EXIT_CHANGES, KubefabError, UsageError
+from .common import Options, command, described, exit_unless, exit_with, print_json
 
 
 @command(
@@ -16,7 +14,7 @@ from .common import Options, command, described, exit_unless, exit_with
     help={
         "observe": "look at the nodes first, and plan only what is still to do",
         "commands": "also the commands of each step",
-        "check": "exit 2 when something is to do; 1 when a node does not answer",
+        "check": "exit 3 when something is to do; 1 when a node does not answer",
         "phase": "only this phase",
         "reveal": "1.5 only: with its token, as the manual has it",
     },
@@ -38,6 +36,7 @@ def plan(
     from ..text.nearest import did_you_mean
     from ..text.screen import Screen
     from ..views import plan as planning
+    from ..views import results
     from .notices import warn, warn_of_unlisted
     from .progress import print_error
 
@@ -63,7 +62,15 @@ def plan(
     if REGISTRY in chosen:
         warn_of_unlisted(environment)
     if options.json:
-        print(json.dumps([planning.as_data(p, reveal=reveal) for p in planned], indent=2))
+        rows = [planning.as_data(p, reveal=reveal) for p in planned]
+        print_json(
+            {
+                "environment": environment.name,
+                "observed": observe or check,
+                "plan": rows,
+                "unseen": results.of_nodes(unseen),
+            }
+        )
     else:
         for item in planned:
             console.print(Text.assemble("\n", (item.node, "bold"), f" {item.phase}"))
@@ -77,10 +84,10 @@ def plan(
                 "\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim"
             )
     errors = Screen(stderr=True)
-    for error in unseen.values():
+    for error in unseen.values() if not options.json else ():
         print_error(errors, error)
     if unseen:
         errors.print(f"what is to do on {', '.join(unseen)} is not known", soft_wrap=True)
     exit_unless(not unseen)
     if check and planned:
-        exit_with(EXIT_USAGE)
+        exit_with(EXIT_CHANGES)

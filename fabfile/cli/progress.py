@@ -18,10 +18,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import KubefabError, StepFailed
+from ..errors import KubefabError
 from ..text.masking import mask
 from ..text.screen import Screen
-from ..views.signatures import likely
+from ..views.results import cause
 
 if TYPE_CHECKING:  # what prints an error needs no SSH
     from ..run.result import NodeResult, RunResult
@@ -225,8 +225,7 @@ def print_error(console: Console, error: KubefabError, title: str = "") -> None:
     )
     for line in error.output.splitlines():
         console.print(Text(f"  │ {line}", "dim"), soft_wrap=True)
-    from_node = bool(error.output) or isinstance(error, StepFailed)  # other messages are our own words
-    known = likely(f"{error.message}\n{error.output}") if from_node else None
+    known = cause(error)
     if known:
         console.print(Text.assemble(("likely: ", "bold"), f"{known.cause} ({known.source})"), soft_wrap=True)
         console.print(Text.assemble(("→ ", "bold cyan"), known.remedy), soft_wrap=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .common import Options, command, described
+from .common import Options, command, described, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +33,7 @@ def report(*, run: int = 0, html: str = "", options: Options) -> None:
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.began))
         Path(html).write_text(timing.html(found, f"{environment.name}, {began}"), encoding="utf-8")
     if options.json:
-        print(json.dumps(timing.data(found), indent=2))
+        print_json(timing.data(found))
         return
     console = Screen()
     _print_timing(console, found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
 from ..text.nearest import did_you_mean
-from .common import Options, command, described, exit_with, targets
+from .common import Options, command, described, exit_with, print_json, targets
 
 if TYPE_CHECKING:
     from ..context import Choices
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-@command("env", "fault", "kubernetes", "recipe", "ask_sudo_pass", name="reset", optional=["yes"])
+@command("env", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", name="reset", optional=["yes"])
 def cluster_reset(
     *, yes: str | bool = "", purge: bool = False, keep_images: bool = False, foreign: str = "", options: Options
 ) -> None:
@@ -33,7 +33,7 @@ def cluster_reset(
     reset_nodes(options, ["all"], choices, yes=yes, foreign=foreign, then=audited)
 
 
-@command("env", "on", "fault", "kubernetes", "recipe", "ask_sudo_pass", optional=["yes"])
+@command("env", "on", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", optional=["yes"])
 def reset(
     *,
     yes: str | bool = "",
@@ -67,6 +67,7 @@ def reset_nodes(
     from dataclasses import replace
 
     from ..phases import RESET
+    from ..views import results
     from .confirm import agreed, confirm
     from .session import opened
 
@@ -74,7 +75,7 @@ def reset_nodes(
     asking = not agreed(environment, yes) and not environment.settings.simulated
     if not environment.settings.simulated:
         environment.select(names)
-    if asking and not sys.stdin.isatty():
+    if asking and (options.json or not sys.stdin.isatty()):
         what = f"a reset of {environment.name} needs a confirmation; nothing was touched"
         raise UsageError(what, f"--yes {environment.name}")
     with opened(options) as session:
@@ -93,6 +94,8 @@ def reset_nodes(
         if not result.failed:
             session.summary(result, [RESET])
             then(session)
+        if options.json:
+            print_json(results.of_run(session.environment.name, result))
     exit_with(result.exit_code)
 
 

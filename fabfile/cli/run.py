@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..errors import KubefabError
-from .common import Options, command, exit_with, targets
+from .common import Options, command, exit_with, print_json, targets
 
 LONGEST = 86400.0  # seconds: a day, where no time-out was asked for
 NOT_RUN = 255  # the exit code of a node that could not be reached, as ssh's own
@@ -61,15 +60,18 @@ def execute(line: str, options: Options, *, sudo: bool = False, timeout: float =
         name: answer if isinstance(answer, Answer) else Answer(NOT_RUN, error=answer) for name, answer in said.items()
     }
     if options.json:
-        print(json.dumps({name: as_data(answer) for name, answer in answers.items()}, indent=2))
+        print_json({name: as_data(name, answer) for name, answer in answers.items()})
     else:
         _show(answers)
     return max((answer.code for answer in answers.values()), default=0)
 
 
-def as_data(answer: Answer) -> dict[str, Any]:
-    """One node's answer as JSON values: exit code, output, error (empty where there is none)."""
-    return {"exit": answer.code, "output": answer.output, "error": answer.error.message if answer.error else ""}
+def as_data(name: str, answer: Answer) -> dict[str, Any]:
+    """One node's answer as JSON values: exit code, output, error (None where the command ran)."""
+    from ..views import results
+
+    error = results.of_error(answer.error, name) if answer.error else None
+    return {"exit": answer.code, "output": answer.output, "error": error}
 
 
 def folded(answers: Mapping[str, Answer]) -> dict[Answer, list[str]]:

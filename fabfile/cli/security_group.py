@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from .common import Options, command, described
+from .common import Options, command, described, print_json
 
 
 @command(
@@ -24,6 +22,6 @@ def security_group(*, format: str = "aws", admin: str = "", options: Options) ->
 
     environment, networks = described(options), admins(admin)
     if options.json:
-        print(json.dumps(as_data(environment, networks), indent=2))
+        print_json(as_data(environment, networks))
     else:
         print(render(environment, format, networks), end="")

@@ -94,9 +94,10 @@ class Session:
                 result = run.run(phases, nodes)
             progress.crowd_summary()
             journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
+            result.journal = str(journal.path) if journal.whole else ""
         if result.failed:
             print_failures(self.console, result, _without_faults(self.command), without_done=without_done)
-            if journal.whole:
+            if result.journal:
                 self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
             self.console.print(
                 f"logs for a closer look: inv cluster.evidence {environment.option}", style="dim", soft_wrap=True
@@ -151,7 +152,7 @@ def opened(options: Options) -> Iterator[Session]:
     _many_files()
     environment = described(options)
     recipe_for(environment)  # reject an unknown release before a journal is created
-    console = Screen()
+    console = Screen(stderr=options.json)  # standard output is for the one document
     warn(environment)
     password = _sudo_password() if options.ask_sudo_pass else None
     if options.faults and not environment.settings.simulated:

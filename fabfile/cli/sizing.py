@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from .common import Options, command, described
+from .common import Options, command, described, print_json
 
 
 @command("env", "json", help={"nodes": "how many workers; default: the environment's"})
@@ -15,4 +13,7 @@ def sizing(*, nodes: int = 0, options: Options) -> None:
     environment = described(options)
     count = nodes or len(environment.workers) or 1
     advice = advise(count, environment)
-    print(json.dumps(as_data(count, advice), indent=2) if options.json else as_text(count, advice))
+    if options.json:
+        print_json(as_data(count, advice))
+    else:
+        print(as_text(count, advice))

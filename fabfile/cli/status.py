@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .common import Options, command, exit_unless
+from .common import Options, command, exit_unless, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +27,7 @@ def status(*, options: Options) -> None:
         ends = calendar.ask(session.group, reached)
         if options.json:
             data = [{**_row_data(row), **calendar.data(ends.get(row.node.name, ()))} for row in rows]
-            print(json.dumps(data, indent=2))
+            print_json(data)
         else:
             _print_rows(session.console, rows)
             for line in calendar.lines(ends, time.time()):

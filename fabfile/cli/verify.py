@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import Interrupted, UsageError
-from .common import Options, command, described, exit_unless
+from .common import Options, command, described, exit_unless, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +51,7 @@ def verify(*, options: Options) -> None:
         if options.json:
             data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
             whole = {"environment": session.environment.name, "verified": not failed, "checks": data}
-            print(json.dumps(masked(whole), indent=2))
+            print_json(masked(whole))
         else:
             words = (
                 f"{failed} of {len(checks)} checks failed"

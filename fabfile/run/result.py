@@ -31,10 +31,11 @@ class NodeResult:
 
 @dataclass
 class RunResult:
-    """How a run ended, node by node in inventory order; `seconds` is the whole run's."""
+    """How a run ended, node by node in inventory order; `seconds` is the whole run's, `journal` the path of a journal that has it all."""
 
     nodes: dict[str, NodeResult]
     seconds: float = 0.0
+    journal: str = ""
 
     @property
     def failed(self) -> list[NodeResult]:

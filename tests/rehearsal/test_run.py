@@ -41,7 +41,7 @@ def test_the_exit_code_is_the_worst_and_a_dead_node_stops_no_other(home: Path) -
 
 def test_sudo_and_json(home: Path) -> None:
     data = json.loads(inv(home, "id -u", "--on", "w1", "--sudo", "--json").stdout)
-    assert data == {"w1": {"exit": 0, "output": "0\n", "error": ""}}
+    assert data == {"w1": {"exit": 0, "output": "0\n", "error": None}}
 
 
 def test_without_nodes_it_refuses(home: Path) -> None:

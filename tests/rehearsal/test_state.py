@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -95,22 +94,6 @@ def test_down_deletes_everything(bed: Bed) -> None:
     assert remembered(bed.environment) == []
     left = [path.name for path in bed.environment.state.iterdir()]
     assert not any(name.startswith("rehearsal") or name == "known_hosts" for name in left)
-
-
-def test_the_newcomers_tour(tmp_path: Path) -> None:
-    code, output = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal", "--fault", "w2:packages-down")
-    assert code == 1
-    assert "w2" in output
-    assert "cannot fetch" in output
-    code, output = inv(tmp_path, "cluster.bootstrap", "--env", "rehearsal")
-    assert code == 0, output
-    code, output = inv(tmp_path, "cluster.status", "--env", "rehearsal", "--json")
-    assert code == 0, output
-    assert {row["node"]: row["ready"] for row in json.loads(output)} == {"cp1": True, "w1": True, "w2": True}
-    code, output = inv(tmp_path, "cluster.reset", "--env", "rehearsal", "--yes=rehearsal")
-    assert code == 0, output
-    code, output = inv(tmp_path, "rehearsal.down")
-    assert code == 0, output
 
 
 @pytest.mark.parametrize("scripts", [3, 30, 70], ids="after {} scripts".format)
