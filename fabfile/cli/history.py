@@ -13,6 +13,7 @@ def history(*, count: int = 15, options: Options) -> None:
     from rich.text import Text
 
     from ..run.journal import journals, read
+    from ..text.cleaning import spans
     from ..text.screen import Screen
     from ..views.timing import alive, data, read_run
     from .progress import seconds
@@ -31,7 +32,7 @@ def history(*, count: int = 15, options: Options) -> None:
         outcome = "goes on" if timing.outcome == "cut off" and alive(timing.pid) else timing.outcome
         style = {"done": "green", "failed": "red"}.get(outcome, "yellow")
         when = time.strftime("%m-%d %H:%M:%S", time.localtime(timing.began))
-        lost = ", ".join(timing.unfinished) if timing.exit else ""
+        lost = spans(timing.unfinished) if timing.exit else ""
         tail = f" ({lost})" if lost else ""
         words = f"{number:>4}  {when}  "
         line = Text.assemble(words, (f"{outcome:<12}", style), f"{seconds(timing.seconds):>12}  {timing.command}{tail}")

@@ -33,12 +33,13 @@ def plan(
 
     from ..nodes.facts import NodeFacts
     from ..phases import BOOTSTRAP, EVERY, REGISTRY
+    from ..text.cleaning import spans
     from ..text.nearest import did_you_mean
     from ..text.screen import Screen
     from ..views import plan as planning
     from ..views import results
     from .notices import warn, warn_of_unlisted
-    from .progress import print_error
+    from .progress import print_errors
 
     console = Screen()
     if phase and phase not in EVERY:
@@ -84,10 +85,9 @@ def plan(
                 "\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim"
             )
     errors = Screen(stderr=True)
-    for error in unseen.values() if not options.json else ():
-        print_error(errors, error)
-    if unseen:
-        errors.print(f"what is to do on {', '.join(unseen)} is not known", soft_wrap=True)
+    if unseen and not options.json:
+        print_errors(errors, unseen, environment.nodes)
+        errors.print(f"what is to do on {spans(list(unseen))} is not known", soft_wrap=True)
     exit_unless(not unseen)
     if check and planned:
         exit_with(EXIT_CHANGES)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from copy import copy
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,11 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import KubefabError
+from ..text.cleaning import spans
 from ..text.masking import mask
 from ..text.screen import Screen
+from ..views.folding import Fold, folded, own_words
 from ..views.results import cause
 
 if TYPE_CHECKING:  # what prints an error needs no SSH
+    from ..inventory import Node
     from ..run.result import NodeResult, RunResult
 
 CROWD = 12  # nodes
@@ -186,23 +191,23 @@ class Progress:
                 )
 
 
-def print_failures(console: Console, result: RunResult, command: str, *, without_done: str = "") -> None:
-    """Print the end of a failed run: the error of each node that failed, the nodes that waited for them, and `command` to run again.
+def print_failures(
+    console: Console, result: RunResult, command: str, nodes: Iterable[Node] = (), *, without_done: str = ""
+) -> None:
+    """Print the end of a failed run: each error once, with its nodes, the nodes that waited for them, and `command` to run again.
 
-    `without_done` is the option by which the command leaves out nodes that are done, if it has one.
+    `nodes` are the inventory's; `without_done` is the option by which the command leaves out nodes that are done, if it has one.
     """
-    failed = [r for r in result.failed if r.state == "failed"]
-    for row in failed:
-        if row.error:
-            print_error(console, row.error, title=f"{row.node} · {row.step or row.phase}")
+    failed = [(r.node, (r.step or r.phase, r.error)) for r in result.failed if r.state == "failed" and r.error]
+    for same in folded(failed, lambda one: (one[0], *_texts(one[1])), own_words(nodes)):
+        step, error = same.first
+        print_error(console, _for_all(same, error), title=f"{same.title} · {step}")
     blocked = [r.node for r in result.failed if r.state == "blocked"]
     if blocked:
-        console.print(
-            Text.assemble(("not started or not finished because of that:", "yellow"), f" {', '.join(blocked)}")
-        )
+        console.print(Text.assemble(("not started or not finished because of that:", "yellow"), f" {spans(blocked)}"))
     interrupted = [r.node for r in result.failed if r.state == "interrupted"]
     if interrupted:
-        console.print(Text.assemble(("stopped by you:", "yellow"), f" {', '.join(interrupted)}"))
+        console.print(Text.assemble(("stopped by you:", "yellow"), f" {spans(interrupted)}"))
     console.print(f"fix it, then run this again; it goes on from here:\n  {command}", soft_wrap=True)
     done = len(result.nodes) - len(result.failed)
     if without_done and done:
@@ -210,6 +215,25 @@ def print_failures(console: Console, result: RunResult, command: str, *, without
             f"or without the {done} that {'is' if done == 1 else 'are'} done:\n  {command} {without_done}",
             soft_wrap=True,
         )
+
+
+def print_errors(console: Console, errors: Mapping[str, KubefabError], nodes: Iterable[Node]) -> None:
+    """Print the errors of nodes by name, each error once; `nodes` are the inventory's."""
+    for same in folded(errors.items(), _texts, own_words(nodes)):
+        print_error(console, _for_all(same, same.first), title=same.title if len(same.names) > 1 else "")
+
+
+def _texts(error: KubefabError) -> tuple[str, ...]:
+    return type(error).__name__, error.message, error.remedy, error.output
+
+
+def _for_all(same: Fold[Any], error: KubefabError) -> KubefabError:
+    """The first node's error, as it reads for all of them."""
+    if len(same.names) > 1:
+        error = copy(error)
+        error.message = error.message.removeprefix(f"{same.names[0]}: ")
+        error.remedy = same.remedy(error.remedy)
+    return error
 
 
 def print_table(console: Console, table: Table) -> None:

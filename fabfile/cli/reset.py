@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from ..text.nearest import did_you_mean
 from .common import Options, command, described, exit_with, print_json, targets
 
 if TYPE_CHECKING:
@@ -22,11 +21,12 @@ def cluster_reset(
 ) -> None:
     """Take the cluster back, prove every node clean."""
     from ..context import Choices
+    from ..text.cleaning import spans
     from ..text.screen import verdict
     from .kubeconfig import take_out
 
     def audited(session: Session) -> None:
-        session.console.print(verdict(True, f"audited: {', '.join(n.name for n in session.environment.nodes)} clean"))
+        session.console.print(verdict(True, f"audited: {spans([n.name for n in session.environment.nodes])} clean"))
         take_out(session)
 
     choices = Choices(keep_images=keep_images, purge=purge)
@@ -138,6 +138,8 @@ def show_losses(session: Session, nodes: Sequence[Node], choices: Choices) -> No
 
 def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
     """The nodes that an option names. Raises UsageError for a word that is not the name of one of `nodes`, also for a group."""
+    from ..text.nearest import did_you_mean
+
     wanted = frozenset(name for name in text.split(",") if name)
     if stray := sorted(wanted - {node.name for node in nodes}):
         names = [node.name for node in nodes]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import KubefabError
 from .common import Options, command, exit_with, print_json, targets
+
+if TYPE_CHECKING:
+    from ..inventory import Node
 
 LONGEST = 86400.0  # seconds: a day, where no time-out was asked for
 NOT_RUN = 255  # the exit code of a node that could not be reached, as ssh's own
@@ -62,7 +65,7 @@ def execute(line: str, options: Options, *, sudo: bool = False, timeout: float =
     if options.json:
         print_json({name: as_data(name, answer) for name, answer in answers.items()})
     else:
-        _show(answers)
+        _show(answers, nodes)
     return max((answer.code for answer in answers.values()), default=0)
 
 
@@ -74,29 +77,22 @@ def as_data(name: str, answer: Answer) -> dict[str, Any]:
     return {"exit": answer.code, "output": answer.output, "error": error}
 
 
-def folded(answers: Mapping[str, Answer]) -> dict[Answer, list[str]]:
-    """The nodes by what they answered, in the order of their first; nodes that could not be reached stay apart."""
-    same: dict[Answer, list[str]] = {}
-    for name, answer in answers.items():
-        same.setdefault(answer._replace(output=answer.output.rstrip()), []).append(name)
-    return same
-
-
-def _show(answers: Mapping[str, Answer]) -> None:
+def _show(answers: Mapping[str, Answer], nodes: Iterable[Node]) -> None:
     from rich.text import Text
 
     from ..text.cleaning import clean
     from ..text.screen import Screen
-    from .progress import print_error
+    from ..views.folding import folded
+    from .progress import print_errors
 
     console, beside = Screen(), Screen(stderr=True)
-    for answer, names in folded(answers).items():
-        if answer.error:
-            print_error(beside, answer.error)
-            continue
+    print_errors(beside, {name: answer.error for name, answer in answers.items() if answer.error}, nodes)
+    ran = [(name, answer) for name, answer in answers.items() if not answer.error]
+    for same in folded(ran, lambda one: (str(one.code), one.output.rstrip()), {}):
+        answer = same.first
         code = "" if answer.code == 0 else f"  exit {answer.code}"
         console.print(
-            Text.assemble((", ".join(names), "bold green" if answer.code == 0 else "bold red"), (code, "red")),
+            Text.assemble((same.title, "bold green" if answer.code == 0 else "bold red"), (code, "red")),
             soft_wrap=True,
         )
         for text in clean(answer.output).splitlines():

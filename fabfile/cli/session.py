@@ -96,7 +96,8 @@ class Session:
             journal.write("end", seconds=round(result.seconds, 3), exit=result.exit_code, steps=result.steps)
             result.journal = str(journal.path) if journal.whole else ""
         if result.failed:
-            print_failures(self.console, result, _without_faults(self.command), without_done=without_done)
+            again = _without_faults(self.command)
+            print_failures(self.console, result, again, environment.nodes, without_done=without_done)
             if result.journal:
                 self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
             self.console.print(

@@ -51,6 +51,7 @@ def _print_rows(console: Console, rows: Sequence[Row]) -> None:
     from rich.text import Text
 
     from ..phases import BOOTSTRAP
+    from ..views.status import reasons
     from .progress import print_table
 
     styles = {"done": "green", "to do": "yellow", "broken": "red", "waiting": "dim"}
@@ -66,12 +67,5 @@ def _print_rows(console: Console, rows: Sequence[Row]) -> None:
         states = [cells[p.name].state if p.name in cells else "" for p in BOOTSTRAP]
         table.add_row(row.node.name, ready, *(Text(s, styles.get(s, "dim")) for s in states))
     print_table(console, table)
-    for row in rows:
-        if row.reason:
-            console.print(f"{row.node.name}: {row.reason}", soft_wrap=True)
-        phases: dict[tuple[str, str], list[str]] = {}  # by state and reason: one cause may stop every phase
-        for cell in row.cells:
-            if cell.state not in ("done", "waiting") and cell.reason:
-                phases.setdefault((cell.state, cell.reason), []).append(cell.phase)
-        for (state, reason), names in phases.items():
-            console.print(f"{row.node.name} {', '.join(names)}: {state}: {reason}", soft_wrap=True)
+    for line in reasons(rows):
+        console.print(line, soft_wrap=True)

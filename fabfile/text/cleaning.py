@@ -39,3 +39,26 @@ def listed(words: Sequence[str], most: int, separator: str = ", ") -> str:
     return separator.join(words[:most]) + (
         f"{separator.rstrip().removesuffix(',')} and {left} more" if left > 0 else ""
     )
+
+
+def spans(names: Sequence[str], most: int = 8) -> str:
+    """The names, of which three or more that count up are one span, `cp1, w1–w20, w23`; at most so many, and how many names more."""
+    runs: list[list[str]] = []
+    for name in names:
+        stem, digits = _counted(name)
+        if (
+            runs and digits and (stem, str(int(digits) - 1)) == _counted(runs[-1][-1])
+        ):  # w09 and w10 do not: names are whole
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    parts = [part for run in runs for part in ([run] if len(run) > 2 else [[name] for name in run])]
+    left = sum(map(len, parts[most:]))
+    shown = ", ".join(part[0] if len(part) == 1 else f"{part[0]}–{part[-1]}" for part in parts[:most])
+    return f"{shown} and {left} more" if left else shown
+
+
+def _counted(name: str) -> tuple[str, str]:
+    """A name as its stem and the number at its end: ("w", "12")."""
+    stem = name.rstrip("0123456789")
+    return stem, name[len(stem) :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,7 +13,8 @@ from ..inventory import Environment, Node
 from ..nodes.facts import NodeFacts
 from ..phases import BOOTSTRAP, for_release
 from ..recipes.kubeadm import recipe_for
-from ..steps import Stop
+from ..steps import Step, Stop
+from .folding import folded, own_words
 
 State = Literal["done", "to do", "broken", "waiting"]
 DONE: Final = "done"
@@ -68,9 +69,27 @@ def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabE
             if stops:
                 cells.append(Cell(phase.name, BROKEN, stops[0].reason))
             elif actions:
-                cells.append(Cell(phase.name, TO_DO, getattr(actions[0], "title", "")))
+                changes = [a for a in actions if isinstance(a, Step)] or actions  # that a wait would begin is no reason
+                cells.append(Cell(phase.name, TO_DO, getattr(changes[0], "title", "")))
             else:
                 cells.append(Cell(phase.name, DONE))
         ready = control.node_ready(facts.hostname) if control and control.initialised else None
         rows.append(Row(node, tuple(cells), ready))
     return rows
+
+
+def reasons(rows: Sequence[Row]) -> Iterator[str]:
+    """Lines that say why nodes are not done, each reason once, with its nodes."""
+    said: list[tuple[str, tuple[str, str]]] = []
+    for row in rows:
+        name = row.node.name
+        if row.reason:
+            said.append((name, ("", row.reason.removeprefix(f"{name}: "))))
+        phases: dict[tuple[str, str], list[str]] = {}  # by state and reason: one cause may stop every phase
+        for cell in row.cells:
+            if cell.state not in (DONE, WAITING) and cell.reason:
+                phases.setdefault((cell.state, cell.reason), []).append(cell.phase)
+        said += [(name, (", ".join(some), f"{state}: {reason}")) for (state, reason), some in phases.items()]
+    for same in folded(said, lambda one: one, own_words(row.node for row in rows)):
+        where, why = same.first
+        yield f"{same.title}{' ' * bool(where)}{where}: {same.remedy(why)}"

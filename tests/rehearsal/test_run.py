@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from cli import Done, run
-from fabfile.cli.run import Answer, folded
-from fabfile.errors import Unreachable
 
 
 @pytest.fixture
@@ -47,9 +45,3 @@ def test_sudo_and_json(home: Path) -> None:
 def test_without_nodes_it_refuses(home: Path) -> None:
     done = inv(home, "reboot")
     assert done.returncode == 2 and "nothing was touched" in done.stderr
-
-
-def test_answers_are_grouped_by_output_and_exit_code() -> None:
-    lost = Unreachable("w3: connection refused", "")
-    answers = {"cp1": Answer(0, "a\n"), "w1": Answer(1, "a\n"), "w2": Answer(0, "a"), "w3": Answer(255, error=lost)}
-    assert list(folded(answers).values()) == [["cp1", "w2"], ["w1"], ["w3"]]

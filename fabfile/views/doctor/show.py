@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ...text.cleaning import listed
+from ...text.cleaning import spans
 from ...text.masking import mask
 from ...text.screen import verdict
+from ..folding import folded, own_words
 from .examine import Report
-from .finding import ERROR, NOTE, WARNING
+from .finding import ERROR, NOTE, WARNING, Finding
 from .node_pairs import CLOSED, OPEN, UNTESTED, YOU, grid
 
 _MARKS = {ERROR: ("✗", "bold red"), WARNING: ("!", "yellow"), NOTE: ("·", "dim")}
@@ -20,9 +24,9 @@ WORDS = 8  # nodes; above, the table shows one letter a cell
 
 def show(console: Console, report: Report, *, matrix: bool = False) -> None:
     """Print it."""
-    for found in report.findings:
+    for title, found in _blocks(report):
         mark, style = _MARKS[found.severity]
-        console.print(Text.assemble((f"{mark} {found.code}", style), f"  {listed(found.nodes, 8)}"), soft_wrap=True)
+        console.print(Text.assemble((f"{mark} {found.code}", style), f"  {title}"), soft_wrap=True)
         _indented(console, Text(mask(found.evidence), "dim" if found.severity == NOTE else ""), 4)
         if found.remedy:
             _indented(console, Text.assemble(("→ ", "cyan"), mask(found.remedy)), 4)
@@ -31,6 +35,18 @@ def show(console: Console, report: Report, *, matrix: bool = False) -> None:
         console.print()
         console.print(_table(report))
     _closing(console, report)
+
+
+def _blocks(report: Report) -> Iterator[tuple[str, Finding]]:
+    """The findings with their nodes as text; those of one node each that differ in its name and address only are one block."""
+    named = [(found.nodes[0] if len(found.nodes) == 1 else "", found) for found in report.findings]
+    own = own_words(report.environment.nodes)
+    texts = lambda f: (f.code, f.severity, f.evidence, f.remedy, *(f.nodes if len(f.nodes) != 1 else ()))  # noqa: E731
+    for same in folded(named, texts, own):
+        if same.names == ("",):
+            yield spans(same.first.nodes), same.first
+        else:
+            yield same.title, replace(same.first, remedy=same.remedy(same.first.remedy))
 
 
 def _indented(console: Console, text: Text, columns: int) -> None:

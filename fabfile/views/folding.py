@@ -1,0 +1,68 @@
+"""What is the same on many nodes is said once: texts that differ in nothing but the node's own name and addresses are the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..inventory import Node
+from ..text.cleaning import spans
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+_HERE = "\0"  # in a key: a node's own name or address; no text that is shown has it
+_NAMING = re.compile(r"(?<![\w-])(-H|--(?:on|limit|foreign|force-drain))([ =])([\w.-]+)(?![\w,]|\.\w)")
+
+
+@dataclass(frozen=True)
+class Fold(Generic[T]):
+    """Nodes that are alike: `names` in their order, `first` what the first of them has, `exact` whether all have that very thing."""
+
+    names: tuple[str, ...]
+    first: T
+    exact: bool = True
+
+    @property
+    def title(self) -> str:
+        """The nodes, like `w1–w20`; and whose words follow, where the others have their own name or address in them."""
+        names = spans(self.names)
+        return names if self.exact else f"{names} (as on {self.names[0]})"
+
+    def remedy(self, text: str) -> str:
+        """The first node's remedy for all: an option that names that node names them all, `fab -H w1,w2 reset`."""
+
+        def named(match: re.Match[str]) -> str:
+            mine = match[3] == self.names[0]
+            return f"{match[1]}{match[2]}{','.join(self.names)}" if mine else match[0]
+
+        return _NAMING.sub(named, text)
+
+
+def own_words(nodes: Iterable[Node]) -> dict[str, tuple[str, ...]]:
+    """By name, the words that say which node it is: name, addresses, and where SSH finds it."""
+    return {node.name: (f"{node.host}:{node.port}", node.name, node.host, node.address) for node in nodes}
+
+
+def anonymous(text: str, words: Iterable[str]) -> str:
+    """The text with a mark in place of each of these words, whole words only."""
+    alternatives = "|".join(re.escape(word) for word in sorted({w for w in words if w}, key=len, reverse=True))
+    return re.sub(rf"(?<![\w.-])(?:{alternatives})(?![\w-]|\.\w)", _HERE, text) if alternatives else text
+
+
+def folded(
+    items: Iterable[tuple[str, T]], texts: Callable[[T], Sequence[str]], own: Mapping[str, Sequence[str]]
+) -> list[Fold[T]]:
+    """Items of nodes by their `texts`, in the order of the first of each.
+
+    `own` are own_words; without them only what is the same to the letter is.
+    """
+    together: dict[tuple[str, ...], list[tuple[str, T]]] = {}
+    for name, item in items:
+        key = tuple(anonymous(text, own.get(name, ())) for text in texts(item))
+        together.setdefault(key, []).append((name, item))
+    return [
+        Fold(tuple(name for name, _ in some), some[0][1], len({tuple(texts(item)) for _, item in some}) == 1)
+        for some in together.values()
+    ]
