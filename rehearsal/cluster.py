@@ -48,6 +48,9 @@ class Member:
     joined: float
     machine_id: str
     cordoned: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    taints: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass

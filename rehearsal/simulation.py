@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,9 @@ class Simulation:
         client = key_from(key_seed)
         self.endpoints = {name: self._serve(name, client) for name in names}
         self._known_hosts(environment.state / "known_hosts")
-        self.environment = with_nodes(environment, [self._node(name, self.endpoints[name].port) for name in names])
+        described = {node.name: node for node in environment.nodes}
+        made = [self._node(name, self.endpoints[name].port) for name in names]
+        self.environment = with_nodes(environment, [_labelled(node, described.get(node.name)) for node in made])
         self._settings = self.environment.settings
         self._store.put(
             {"meta": {"version": VERSION, "workers": len(names) - 1, "seed": self.seed, "key": key_seed.hex()}}
@@ -315,3 +318,8 @@ def remove(environment: Environment) -> bool:
         with suppress(FileNotFoundError):
             (environment.state / name).unlink()
     return found
+
+
+def _labelled(node: Node, described: Node | None) -> Node:
+    """A simulated node with the labels and taints that its line in hosts.env has."""
+    return replace(node, labels=described.labels, taints=described.taints) if described else node

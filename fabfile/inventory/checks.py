@@ -123,6 +123,23 @@ def _nodes_are_outside(inventory: _Inventory) -> Iterator[Problem]:
                 )
 
 
+def _labels_are_modern(inventory: _Inventory) -> Iterator[Problem]:
+    for node, value in inventory.nodes:
+        if (node.labels or node.taints) and not inventory.settings.release.configured:
+            what = f"{node.name}: labels= and taints= are for today's releases, not for {inventory.settings.kubernetes}"
+            yield Problem(value.where, what, "take them out, or choose a newer KUBERNETES")
+
+
+def _somewhere_for_pods(inventory: _Inventory) -> Iterator[Problem]:
+    """The dashboard's pod has no toleration: one node of those that take pods must be without a taint that keeps it away."""
+    takers = [pair for pair in inventory.nodes if not pair[0].control_plane] or list(inventory.nodes)
+    away = [pair for pair in takers if any(taint.effect != "PreferNoSchedule" for taint in pair[0].taints)]
+    settings = inventory.settings  # a rehearsal's workers need no lines
+    if away and len(away) == len(takers) and settings.dashboard != "none" and not settings.simulated:
+        what = "every node has a taint that keeps ordinary pods away, so the dashboard's has no place"
+        yield Problem(away[-1][1].where, what, "leave one node without taints=, or set DASHBOARD=none")
+
+
 def _room_for_nodes(inventory: _Inventory) -> Iterator[Problem]:
     pods, count = inventory.settings.pod_cidr, len(inventory.nodes)
     room = 2 ** max(0, 24 - pods.prefixlen)
@@ -142,6 +159,8 @@ _CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
     _networks_are_apart,
     _nodes_are_outside,
     _room_for_nodes,
+    _labels_are_modern,
+    _somewhere_for_pods,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from ..text.masking import Secret
 from ..text.nearest import did_you_mean, nearest
 from . import checks, images, quoting
 from .find import ROLE, expanded, find, shown
+from .labels import labels, taints
 from .layers import NODE_KEY, Problem, Value, canonical, environments, prefix, read_layers, readings, source
 from .model import GROUPS, Environment, Node
 from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
 DEFAULT_ENVIRONMENT = "rehearsal"
-_FORM = "write {key}=<address> [private=<address>] [name=…] [user=…] [port=…] [key=…] [jump=…] [instance=…]"
-_NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance")
+_FORM = "write {key}=<address> [private=<address>] [name=…] [user=…] [port=…] [key=…] [jump=…] [instance=…] [labels=…] [taints=…]"
+_NODE_WORDS = ("private", "name", "user", "port", "key", "jump", "instance", "labels", "taints")
 
 
 def load(
@@ -211,7 +212,14 @@ def _node(
         key=ssh_key,
         jump=options.get("jump", settings.ssh_jump),
         instance=options.get("instance", ""),
+        labels=labels(options["labels"]) if "labels" in options else (),
+        taints=taints(options["taints"]) if "taints" in options else (),
     )
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "port": port, "jump": bastion, "user": login_name, "instance": plain_word, "labels": labels, "taints": taints,
+}  # fmt: skip
 
 
 # Each yields what is wrong in a node's line, and a remedy; "" for the line's form.
@@ -244,7 +252,7 @@ def _wrong_values(options: Mapping[str, str], default: str) -> Iterator[tuple[st
         likely = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
         usable = Hostname.fits(likely) and likely not in GROUPS and not is_address(likely)
         yield f"name {name!r} cannot be used", f"write name={likely if usable else default}: {remedy}"
-    for option, parse in (("port", port), ("jump", bastion), ("user", login_name), ("instance", plain_word)):
+    for option, parse in _PARSERS.items():
         try:
             if option in options:
                 parse(options[option])

@@ -14,6 +14,7 @@ from typing import Literal
 from ..errors import UsageError
 from ..text.cleaning import listed
 from ..text.nearest import did_you_mean
+from .labels import Taint
 from .settings import Settings
 
 Role = Literal["control-plane", "worker"]
@@ -44,6 +45,8 @@ class Node:
     key: str = ""
     jump: str = ""
     instance: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    taints: tuple[Taint, ...] = ()
 
     @property
     def role(self) -> Role:

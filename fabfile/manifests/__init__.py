@@ -5,7 +5,7 @@ By the stamp a later run sees, without a diff, that exactly this text was applie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -111,6 +111,8 @@ def manifest(name: str, ctx: Context) -> Manifest:
         recipe=ctx.recipe,
         environment=ctx.environment,
         alone=not ctx.environment.workers,
+        # our pods that belong on every node must run on those that a line of hosts.env keeps others away from
+        taints=sorted({replace(taint, value="") for node in ctx.environment.nodes for taint in node.taints}),
         metrics=METRICS,
         volume=VOLUME,
         secret=SECRET,

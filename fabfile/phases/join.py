@@ -10,6 +10,7 @@ from ..nodes.facts import STATE
 from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait
 from ..steps import Action, File, Step, Stop, Wait
 from ..text.masking import masked_tail
+from .labels import labels, marking
 from .registry import unverified
 from .reset import kubeadm_reset
 
@@ -58,6 +59,7 @@ def join(ctx: Context) -> Iterator[Action]:
             hint=f"`kubectl describe node {quote(facts.hostname)}` on the control plane names the condition that is not met",
             evidence=(f"kubectl describe node {quote(facts.hostname)} 2>&1 | sed -n '/Conditions/,/Addresses/p'",),
         )
+    yield from labels(ctx, phase="join", registers=not listed)
 
 
 def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
@@ -117,6 +119,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         (
             f"install -d -m 0700 {STATE}",
             f"touch {STATE}/{STARTED}",
+            *marking(ctx.node),
             f"kubeadm join --config {CONFIG}{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"rm -f {CONFIG}",
             f"touch {STATE}/{DONE}",

@@ -10,6 +10,7 @@ from ..nodes.facts import STATE
 from ..recipes.flannel import WITHOUT_LINKS
 from ..steps import Action, File, Step, Stop, Wait
 from ..text.masking import masked_tail
+from .labels import labels, marking
 from .registry import unverified
 from .reset import kubeadm_reset
 
@@ -43,6 +44,7 @@ def master(ctx: Context) -> Iterator[Action]:
     if facts.initialised and not (half_done and alone):
         if DONE not in facts.undo:
             yield Step("master.proof", "noted as initialised", (f"install -d -m 0700 {STATE}", f"touch {STATE}/{DONE}"))
+        yield from labels(ctx, phase="master", registers=False)
         return
     foreign = "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces and not once_up and not half_done
     if foreign:
@@ -92,6 +94,7 @@ def master(ctx: Context) -> Iterator[Action]:
             # the mark comes after kubeadm's checks: where they refuse, no init has begun
             f"kubeadm init phase preflight --config {CONFIG}{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"touch {STATE}/{STARTED}",
+            *marking(ctx.node),
             f"kubeadm init --config {CONFIG} --skip-token-print{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"rm -f {CONFIG}",
             f"touch {STATE}/{DONE}",
@@ -102,6 +105,7 @@ def master(ctx: Context) -> Iterator[Action]:
         mints=True,
     )
     yield _api(240, NETWORK_HINT)
+    yield from labels(ctx, phase="master", registers=True)
 
 
 def _api(deadline: float, hint: str) -> Wait:

@@ -297,10 +297,13 @@ class Recipe:
         )
 
     def _registration(self, node: Node, facts: NodeFacts) -> dict[str, Any]:
+        # without the field kubeadm gives a control plane its taint; with it, only what is in it
+        own = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}] if node.control_plane else []
         return {
             "name": facts.hostname,
             "criSocket": SOCKET,
             "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}, *self._resolver(facts)],
+            **({"taints": [*own, *(taint.data() for taint in node.taints)]} if node.taints else {}),
         }
 
     def _resolver(self, facts: NodeFacts) -> list[dict[str, str]]:

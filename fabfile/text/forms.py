@@ -305,7 +305,14 @@ CONDITIONS = many(record({"type!": string, "status!": string, "reason": string, 
 NODE = record(
     {
         "metadata!": record(_METADATA),
-        "spec": record({"podCIDR": _pods, "unschedulable": flag, "providerID": string}),
+        "spec": record(
+            {
+                "podCIDR": _pods,
+                "unschedulable": flag,
+                "providerID": string,
+                "taints": many(record({"key!": string, "value": string, "effect!": string})),
+            }
+        ),
         "status": record(
             {
                 "conditions": CONDITIONS,

@@ -191,7 +191,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.spend(26, "init wait")
     host.images += list(dict.fromkeys(images))
     late = machine.fault("api-late")
-    _begin(machine, ca, endpoint, name, version, config, host.clock + (0.0 if late is None else float(late or 60)))
+    _begin(
+        machine, ca, endpoint, name, version, init, config, host.clock + (0.0 if late is None else float(late or 60))
+    )
     for token in init.get("bootstrapTokens", ()):
         _keep_token(machine, token)
     call.out("[addons] Applied essential addon: CoreDNS\n[addons] Applied essential addon: kube-proxy\n\n")
@@ -200,7 +202,14 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
 
 
 def _begin(
-    machine: Machine, ca: str, endpoint: str, name: str, version: str, config: dict[str, Any], ready: float
+    machine: Machine,
+    ca: str,
+    endpoint: str,
+    name: str,
+    version: str,
+    init: dict[str, Any],
+    config: dict[str, Any],
+    ready: float,
 ) -> None:
     """Reset the cluster's model: a new control plane starts with an empty etcd."""
     host, cluster = machine.host, machine.cluster
@@ -210,7 +219,7 @@ def _begin(
     cluster.pod_cidr = str(networking.get("podSubnet", "10.244.0.0/16"))
     cluster.service_cidr = str(networking.get("serviceSubnet", "10.96.0.0/12"))
     cluster.begin(host, ca)
-    _enrol(machine, machine.hostname)
+    _enrol(machine, machine.hostname, init)
     now = host.clock
     dns = builtin("Deployment", "coredns", DNS, replicas=2)
     dns["metadata"]["labels"]["k8s-app"] = dns["spec"]["template"]["metadata"]["labels"]["k8s-app"] = "kube-dns"
@@ -219,14 +228,20 @@ def _begin(
     cluster.apply(proxy, now)
 
 
-def _enrol(machine: Machine, name: str) -> None:
-    """Create the Node object, with its pod range."""
+def _enrol(machine: Machine, name: str, document: dict[str, Any]) -> None:
+    """Create the Node object, with its pod range and the taints that kubeadm's file registers it with."""
     host, cluster = machine.host, machine.cluster
     address = host.address
     flags = host.read("/var/lib/kubelet/kubeadm-flags.env") or ""
     if machine.fault("wrong-nic") is not None and "node-ip" not in flags:
         address = next(iter(host.links.get("ens6", Link(["10.2.0.1/16"])).addresses)).split("/")[0]
-    cluster.members[name] = Member(host.name, address, str(cluster.pod_range(host.number)), host.clock, host.machine_id)
+    taints = [
+        taint
+        for taint in document.get("nodeRegistration", {}).get("taints", ())
+        if taint["key"] != "node-role.kubernetes.io/control-plane"  # the model gives it to every control plane
+    ]
+    pods = str(cluster.pod_range(host.number))
+    cluster.members[name] = Member(host.name, address, pods, host.clock, host.machine_id, taints=taints)
     cluster.touch()
 
 
@@ -356,7 +371,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.spend(8, "join bootstrap")
     host.write("/etc/kubernetes/kubelet.conf", kubeconfig(cluster.ca, endpoint, cluster.name, "kubelet"), "600")
     host.remove("/etc/kubernetes/bootstrap-kubelet.conf")
-    _enrol(machine, registered)
+    _enrol(machine, registered, document)
     call.out(
         "This node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n"
     )

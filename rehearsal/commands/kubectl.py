@@ -210,6 +210,7 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
     ready = _ready(machine, member)
     role = {"node-role.kubernetes.io/control-plane": ""} if host.control_plane else {}
     taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}] if host.control_plane else []
+    taints += member.taints
     if not ready:
         taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})
     if member.cordoned:
@@ -240,8 +241,9 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
                 "kubernetes.io/os": "linux",
                 "kubernetes.io/arch": "amd64",
                 **role,
+                **member.labels,
             },
-            "annotations": annotations,
+            "annotations": {**annotations, **member.annotations},
             "creationTimestamp": "2026-11-24T12:00:00Z",
         },
         "spec": {
@@ -462,8 +464,46 @@ def _get_file(machine: Machine, call: Call, options: dict[str, str]) -> int:
     return 0
 
 
+def _marked(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    """`label|annotate|taint node NAME key=value… key-…` on a Node, as kubectl does: without --overwrite no value is changed."""
+    verb, name = call.argv[1], words[1]
+    member = machine.cluster.members.get(name)
+    if member is None:
+        return call.fail(f'Error from server (NotFound): nodes "{name}" not found')
+    if verb == "taint":
+        values = {f"{one['key']}:{one['effect']}": one.get("value", "") for one in member.taints}
+    else:
+        values = dict(member.labels if verb == "label" else member.annotations)
+    for word in words[2:]:
+        key, equals, value = word.partition("=")
+        if verb == "taint":
+            value, _, effect = value.rpartition(":") if equals else ("", "", "")
+            key = f"{key}:{effect}" if equals else key
+        if not equals and word.endswith("-"):
+            if values.pop(word[:-1], None) is None and verb == "taint":
+                return call.fail(f'error: taint "{word[:-1]}" not found')
+            continue
+        if values.get(key, value) != value and "--overwrite" not in options:
+            return call.fail(f"error: '{key}' already has a value ({values[key]}), and --overwrite is false")
+        values[key] = value
+    if verb == "taint":
+        member.taints = [
+            {"key": key.rpartition(":")[0], "effect": key.rpartition(":")[2], **({"value": value} if value else {})}
+            for key, value in values.items()
+        ]
+    elif verb == "label":
+        member.labels = values
+    else:
+        member.annotations = values
+    machine.cluster.touch()
+    call.out(f"node/{name} {'labeled' if verb == 'label' else 'annotated' if verb == 'annotate' else 'tainted'}\n")
+    return 0
+
+
 def _label(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
     """`label KIND NAME key=value`."""
+    if words[0] in ("node", "nodes"):
+        return _marked(machine, call, words, options, tail)
     key, _, value = words[-1].partition("=")
     (kind,), (name,) = _wanted(call, words[:-1])
     found = machine.cluster.objects.get(f"{kind}/{options.get('-n', '')}/{name}")
@@ -956,6 +996,6 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
 
 _VERBS = {
     "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "cordon": _cordon, "uncordon": _uncordon,
-    "describe": _describe,
+    "describe": _describe, "annotate": _marked, "taint": _marked,
     "label": _label, "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
 }  # fmt: skip
