@@ -73,14 +73,16 @@ lock: $(VENV)/.dev
 	$(BIN)/pip-compile --quiet --upgrade $(LOCK_FLAGS) --extra dev -o requirements-dev.lock pyproject.toml
 LOCK_FLAGS := --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-$(VENV)/.runtime: requirements.lock | $(BIN)/pip
+$(VENV)/.runtime: requirements.lock tools/programs.py | $(BIN)/pip
 	@echo 'installing what kubefab needs into $(VENV) (once, under a minute) …'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m tools.programs
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock | $(BIN)/pip
+$(VENV)/.dev: requirements-dev.lock tools/programs.py | $(BIN)/pip
 	@echo 'installing what the tests need into $(VENV) (once, under a minute) …'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m tools.programs
 	@touch $@ $(VENV)/.runtime
 
 $(BIN)/pip:

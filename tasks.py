@@ -21,12 +21,15 @@ from fabfile.cli.run import run
 from fabfile.cli.security_group import security_group
 from fabfile.cli.sizing import sizing
 from fabfile.cli.status import status
+from fabfile.cli.typed import understand
 from fabfile.cli.verify import verify
+from fabfile.cli.version import version
 from lab.entry import ns as lab
 from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
     "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests,
-    list_, check, security_group, sizing, info, manual, kubeconfig,
+    list_, check, security_group, sizing, info, manual, kubeconfig, version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)
+understand("invoke.main")

@@ -1,4 +1,4 @@
-"""`fab`'s entry: the manual's phases as tasks, each for the nodes that `-H` names."""
+"""`fab`'s entry: the manual's phases as tasks, and `run`, each for the nodes that `-H` names."""
 
 from __future__ import annotations
 
@@ -21,5 +21,8 @@ if "--complete" in sys.argv:
     answer(sys.argv)
 
 from .cli.phases import TASKS  # noqa: E402
+from .cli.run import run  # noqa: E402
+from .cli.typed import understand  # noqa: E402
 
-ns = Collection(*TASKS)
+ns = Collection(*TASKS, run)
+understand("fabric.main")

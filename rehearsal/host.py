@@ -39,7 +39,7 @@ BASE_TOOLS = {
     "awk bash cat chmod cmp cp curl cut date df dirname echo env false find flock gpg grep head hostname id install ip ip6tables "
     "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mountpoint mv nft nproc "
     "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sync sysctl systemctl tail tee test timeout "
-    "sync touch tr true umount uname uniq wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
+    "sync touch tr true umount uname uniq uptime wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
 }
 TOOLS = frozenset(" ".join(BASE_TOOLS).split())
 KERNEL = "6.8.0-87-generic"

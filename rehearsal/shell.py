@@ -81,7 +81,10 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
             return _plain(machine, text)
         return _run(machine, take_apart(text))
     except Unmodelled as error:
-        return NOT_MODELLED, f"##kubefab 0 {NOT_MODELLED}\nnot modelled: {error}\n".encode()
+        frame = (
+            f"##kubefab 0 {NOT_MODELLED}\n" if text.startswith("# kubefab: ") else ""
+        )  # none for a line that a person typed
+        return NOT_MODELLED, f"{frame}not modelled: {error}\n".encode()
     except Halted:
         raise
     except Exception:  # a bug in the model must show as a bug instead of hanging its client

@@ -1,4 +1,4 @@
-"""Runs our commands for tests, as a person types them: each in its own process, but without half a second of imports for each.
+"""Runs our commands for tests, as a person types them in the `.venv` that `make` makes (tools/programs.py): each in its own process, but without half a second of imports for each.
 
 One process (this file, started before the first command) has imported everything and forks for each command.  Tests of
 how the interpreter starts, of its locale or of the installed scripts use `started`.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,14 +101,13 @@ def _end(server: subprocess.Popen[str]) -> None:
 def serve() -> Callable[[], object]:
     """Fork for each request; returns only in the child, with the function to call."""
     sys.path.insert(0, str(PROJECT))
-    import fabric.main
-    import invoke.main
+    import invoke.main  # noqa: F401
 
     import tasks  # noqa: F401
+    from tools import programs
 
     sys.path.remove(str(PROJECT))
     gc.freeze()
-    programs = {"inv": invoke.main.program, "fab": fabric.main.program}
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -126,7 +126,7 @@ def serve() -> Callable[[], object]:
         os.environ.clear()
         os.environ.update(request["variables"])
         sys.argv = [str(BIN / request["argv"][0]), *request["argv"][1:]]
-        return programs[request["argv"][0]].run
+        return partial(programs.run, programs.PROGRAMS[request["argv"][0]])
     sys.exit()
 
 

@@ -5,6 +5,7 @@ Also here: what several tasks on one command line have to agree about.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,8 +57,11 @@ def check(core: Any, tasks: Sequence[Any]) -> None:
         if name in given and given[name].value:
             raise UsageError(f"--{name}: {why}", instead)
     if core.remainder:
-        what = f"-- {core.remainder}: nothing runs what follows --"
-        raise UsageError(what, f"`inv cluster.run '{core.remainder}' --on all`")
+        nodes = shlex.quote(given.hosts.value if "hosts" in given and given.hosts.value else "all")
+        raise UsageError(
+            f"-- {core.remainder}: none of the named tasks runs what follows --",
+            f"`inv cluster.run {shlex.quote(core.remainder)} --on {nodes}`",
+        )
     named = [(task.name, task.as_kwargs) for task in tasks]
     environments = {name: options.get("env") or "" for name, options in named if "env" in options}
     if len(set(environments.values())) > 1:

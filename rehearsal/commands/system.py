@@ -197,7 +197,19 @@ def hostname(machine: Machine, call: Call) -> int:
 
 @program("uname")
 def uname(machine: Machine, call: Call) -> int:
-    call.out({"-r": KERNEL, "-m": "x86_64", "-s": "Linux"}[call.argv[1]] + "\n")
+    every = f"Linux {machine.hostname} {KERNEL} x86_64 GNU/Linux"
+    known = {"": "Linux", "-s": "Linux", "-r": KERNEL, "-m": "x86_64", "-n": machine.hostname, "-a": every}
+    asked = " ".join(call.argv[1:])
+    if asked not in known:
+        raise unmodelled(call)
+    call.out(f"{known[asked]}\n")
+    return 0
+
+
+@program("uptime")
+def uptime(machine: Machine, call: Call) -> int:
+    minutes = int(machine.host.clock // 60)
+    call.out(f" up {minutes // 60}:{minutes % 60:02d},  0 users,  load average: 0.00, 0.00, 0.00\n")
     return 0
 
 

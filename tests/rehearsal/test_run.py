@@ -37,6 +37,25 @@ def test_the_exit_code_is_the_worst_and_a_dead_node_stops_no_other(home: Path) -
     assert "w2\n  w2" in done.stdout and "w1" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("fab", "-H", "w1,w2", "--", "cat", "/etc/hostname;", "exit", "4"),
+        ("fab", "-H", "w1,w2", "--env", "rehearsal", "--", "cat /etc/hostname; exit 4"),
+        ("inv", "cluster.run", "-o", "w1,w2", "--", "cat /etc/hostname; exit 4"),
+    ],
+    ids=" ".join,
+)
+def test_what_follows_the_two_dashes_is_run_as_cluster_run_runs_it(home: Path, argv: tuple[str, ...]) -> None:
+    done = run(*argv, HOME=str(home), XDG_STATE_HOME=str(home / "state"))
+    assert (done.returncode, done.stdout, done.stderr) == (4, "w1  exit 4\n  w1\nw2  exit 4\n  w2\n", "")
+
+
+def test_the_readmes_own_example(home: Path) -> None:
+    done = inv(home, "uptime", "--on", "workers")
+    assert done.returncode == 0 and done.stdout.startswith("w1, w2\n   up 0:00")
+
+
 def test_sudo_and_json(home: Path) -> None:
     data = json.loads(inv(home, "id -u", "--on", "w1", "--sudo", "--json").stdout)
     assert data == {"w1": {"exit": 0, "output": "0\n", "error": None}}

@@ -48,8 +48,8 @@ def test_a_refused_option_changes_nothing(argv: tuple[str, ...], tmp_path: Path)
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("inv", "cluster.plan", "--", "uptime"), "nothing runs what follows --"),
-        (("fab", "-H", "w1", "prep", "--", "uptime"), "nothing runs what follows --"),
+        (("inv", "cluster.plan", "--", "uptime"), "none of the named tasks runs what follows --"),
+        (("fab", "-H", "w1", "prep", "--", "uptime"), "none of the named tasks runs what follows --"),
         (("fab", "-H", "w1", "reset", "--on", "w2"), "-H w1 and reset --on w2"),
         (("fab", "-H", "w1", "prep", "install", "--env", "staging"), "prep (the default), install staging"),
         (("fab", "-H", "w1", "prep", "--env", "staging", "install"), "prep staging, install (the default)"),

@@ -121,8 +121,12 @@ EVERY_OPTION = {option for program in TASKS.values() for options in program.valu
 
 def _wrong(line: str) -> str:
     """What is wrong with one of our command lines, or "". Words in capitals and … are placeholders."""
+    line, dashes, _ = line.partition(" -- ")  # what follows goes to the nodes
     program, *words = line.split()
     known, current = TASKS[program], set[str]()
+    if dashes and program == "fab" and not known.keys() & words:  # the task `run`
+        words.append("run")
+        current = known["run"]
     names = [word for word in words if re.fullmatch(r"[a-z][a-z-]*(\.[a-z-]+)?", word) and word in known]
     for before, word in zip(["", *words], words, strict=False):
         option = word.partition("=")[0]
@@ -130,7 +134,11 @@ def _wrong(line: str) -> str:
             current = known[word]
         elif option.startswith("--") and option not in (current or CORE[program]):
             return f"{option} is no option there"
-    return "" if names or all(word.startswith("-") or word in ("…",) for word in words) else "names no task"
+    return (
+        ""
+        if names or (not dashes and all(word.startswith("-") or word in ("…",) for word in words))
+        else "names no task"
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -143,7 +151,7 @@ def test_every_command_and_option_that_a_page_names_exists(name: str) -> None:
             assert not _wrong(line), f"{name}: `{code}`: {_wrong(line)}"
         elif words[0] == "make" and len(words) == 2:
             assert words[1] in make, f"{name}: `{code}`"
-        elif words[0].startswith("--"):
+        elif words[0].startswith("--") and len(words[0]) > 2:
             assert words[0].partition("=")[0] in EVERY_OPTION | FOREIGN, f"{name}: `{code}`"
 
 
@@ -160,6 +168,10 @@ def test_every_command_and_option_that_a_page_names_exists(name: str) -> None:
         ("inv --help cluster.bootstrap", ""),
         ("inv --dryrun", "--dryrun is no option there"),
         ("inv --env aws cluster.plan", "--env is no option there"),
+        ("fab -H w1 --env aws -- rm --force x", ""),
+        ("fab -H w1 --purge -- uptime", "--purge is no option there"),
+        ("fab -H w1 prep --sudo -- uptime", "--sudo is no option there"),
+        ("inv -- uptime", "names no task"),
     ],
 )
 def test_a_wrong_command_line_in_a_page_is_found(line: str, wrong: str) -> None:

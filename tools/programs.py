@@ -1,0 +1,61 @@
+"""`fab` and `inv` of the `.venv` that `make` makes: Fabric's and Invoke's own programs, and two things that those decide before they load tasks.
+
+`fab -H w1,w2 -- COMMAND` is the task `run`: Fabric's own would load neither our tasks nor fabric.yml, ask no hosts.env, connect to
+the words as addresses and accept any host key.  `--version` shows kubefab's too.  `python -m tools.programs` writes the scripts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+from invoke.exceptions import ParseError
+from invoke.parser import Parser
+
+PROJECT = Path(__file__).resolve().parents[1]
+PROGRAMS = {"fab": "fabric.main", "inv": "invoke.main", "invoke": "invoke.main"}
+_SCRIPT = '''\
+{first}
+"""{module}'s program with kubefab's rules, written by `make` (tools/programs.py)."""
+import sys
+
+sys.path.insert(0, {project!r})
+from tools.programs import run
+
+del sys.path[0]
+run({module!r})
+'''
+
+
+def run(module: str) -> None:
+    """Run the program of `fabric.main` or `invoke.main` with the command line of this process, and end the process with its exit code."""
+    program = importlib.import_module(module).program
+    with suppress(ParseError):  # the program itself says it
+        core = Parser(initial=program.initial_context, ignore_unknown=True).parse_argv(sys.argv[1:])
+        options = core[0].args
+        if options.version.value:
+            project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+            print(f"{project['name']} {project['version']}")
+        elif "hosts" in options and core.remainder and not core.unparsed and not options.complete.value:
+            sys.argv.insert(sys.argv.index("--"), "run")
+    sys.exit(program.run())
+
+
+def write(folder: Path, python: str = sys.executable) -> None:
+    """Write the scripts into the folder of a virtual environment's programs, in place of those that pip made."""
+    direct = len(python.encode()) < 120 and not any(
+        map(str.isspace, python)
+    )  # what a kernel accepts after #!; as pip does it
+    first = f"#!{python}" if direct else f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''"
+    for name, module in PROGRAMS.items():
+        beside = folder / f".{name}.kubefab"
+        beside.write_text(_SCRIPT.format(first=first, module=module, project=str(PROJECT)), encoding="utf-8")
+        beside.chmod(0o755)
+        beside.replace(folder / name)
+
+
+if __name__ == "__main__":
+    write(Path(sys.executable).parent)
