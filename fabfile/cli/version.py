@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import platform
 
-from .common import Options, command
+from .common import Options, command, print_json
 
 
 @command("json")
@@ -16,7 +15,7 @@ def version(*, options: Options) -> None:
     found = {"kubefab": kubefab(), "python": platform.python_version()}
     found |= {name: installed(name) for name in ("fabric", "invoke", "paramiko")}
     if options.json:
-        print(json.dumps(found))
+        print_json(found)
     else:
         print("\n".join(f"{name} {number}" for name, number in found.items()))
 
