@@ -6,9 +6,11 @@ the model: they exist only in these answers.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 
+from .cluster import FLANNEL_MTU
 from .host import Host
 from .machine import Machine
 from .values import assigned
@@ -54,10 +56,14 @@ def _address(pod_cidr: str) -> str:
 
 def _reaches(machine: Machine, a: Host, b: Host) -> bool:
     """Whether packets pass both ways: a question and its answer."""
-    whole = all(
-        "flannel.1" in host.links and machine.settling.fault(host, "flannel-wrong-range") is None for host in (a, b)
-    )
-    return a is b or (whole and all(machine.settling.fault(host, "udp-blocked") is None for host in (a, b)))
+    pods = ipaddress.ip_network(machine.cluster.pod_cidr)
+
+    def carries(host: Host) -> bool:
+        link = host.links.get("flannel.1")
+        inside = link is not None and any(ipaddress.ip_interface(one).ip in pods for one in link.addresses)
+        return inside and machine.settling.fault(host, "udp-blocked") is None
+
+    return a is b or (carries(a) and carries(b))
 
 
 def _ask(machine: Machine, script: str) -> str:
@@ -76,8 +82,14 @@ def _ask(machine: Machine, script: str) -> str:
         for host in hosts.values()
         if any(p.labels.get("k8s-app") == "kube-dns" and p.running for p in host.pods)
     )
+    large = [
+        name
+        for name in (peer.partition("=")[0] for peer in assigned(script, "large").split())
+        if name in peers and hosts[name].links["flannel.1"].mtu <= FLANNEL_MTU
+    ]
     lines = [
         *(f"peer {name} ok" for name in peers),
+        *(f"large {name} ok" for name in large),
         *(["service ok"] if peers else []),
         *(["name ok", "dns ok"] if dns else []),
         "end",

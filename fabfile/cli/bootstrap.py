@@ -60,6 +60,11 @@ def bootstrap(
                 merge_into(session, kubeconfig if isinstance(kubeconfig, str) else "")
             if result.steps:
                 print_card(session.console, session.environment)
+                if session.environment.settings.release.apps_api:  # verify's own condition
+                    session.console.print(
+                        f"\nto prove it from end to end: inv cluster.verify {session.environment.option}",
+                        soft_wrap=True,
+                    )
         if options.json:
             print_json(results.of_run(session.environment.name, result))
         exit_code = result.exit_code

@@ -18,21 +18,32 @@ if TYPE_CHECKING:
 def status(*, options: Options) -> None:
     """How each node is, phase by phase."""
     from ..views import calendar
+    from ..views.doctor import at_a_glance, show_findings
     from ..views.status import status as rows_of
     from .session import opened
 
     with opened(options) as session:
-        rows = rows_of(session.environment, session.observer().survey(session.environment.nodes))
+        environment = session.environment
+        observed = session.observer().survey(environment.nodes)
+        rows, found = rows_of(environment, observed), at_a_glance(environment, observed)
         reached = [row.node for row in rows if row.cells and not session.simulation]
         ends = calendar.ask(session.group, reached)
         if options.json:
-            data = [{**_row_data(row), **calendar.data(ends.get(row.node.name, ()))} for row in rows]
+            data = [
+                {
+                    **_row_data(row),
+                    "findings": [one.data() for one in found if row.node.name in one.nodes],
+                    **calendar.data(ends.get(row.node.name, ())),
+                }
+                for row in rows
+            ]
             print_json(data)
         else:
             _print_rows(session.console, rows)
+            show_findings(session.console, environment, found)
             for line in calendar.lines(ends, time.time()):
                 session.console.print(line, style="dim", soft_wrap=True)
-    exit_unless(all(row.healthy for row in rows))
+    exit_unless(not found and all(row.healthy for row in rows))
 
 
 def _row_data(row: Row) -> dict[str, Any]:

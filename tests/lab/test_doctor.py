@@ -586,7 +586,7 @@ def spaces(lab: Lab) -> str:
 def test_verify_passes_on_a_healthy_cluster_and_removes_its_objects(healthy: Lab) -> None:
     report = json.loads(healthy.run(*VERIFY).output)
     assert {c["state"] for c in report["checks"]} == {"ok"}, report
-    assert len(report["checks"]) == 11
+    assert len(report["checks"]) == 12
     assert spaces(healthy) == ""
 
 
@@ -598,6 +598,19 @@ def test_verify_names_the_unreachable_node(healthy: Lab) -> None:
     assert "all of them concern w1" in checks["pod to pod"]["likely"]
     assert checks["cleaned up"]["state"] == "ok"
     assert "probe pods answer" not in checks, "that would be a different fault"
+    assert spaces(lab) == ""
+
+
+def test_verify_sees_that_large_packets_vanish(healthy: Lab) -> None:
+    """Only what is longer than 1000 bytes is dropped on its way to w1: everything is Ready, DNS and small answers pass."""
+    lab = healthy
+    with broken((Break("w1", firewall("input udp dport 8472 meta length > 1000 drop"), NO_FIREWALL),)):
+        report = json.loads(lab.run(*VERIFY, expect=1).output)
+    checks = {c["check"]: c for c in report["checks"]}
+    assert checks["pod to pod"]["state"] == checks["cluster DNS"]["state"] == "ok"
+    assert checks["large packets"]["state"] == "failed"
+    assert "all of them concern w1" in checks["large packets"]["likely"]
+    assert all("→w1" in pair for pair in checks["large packets"]["detail"].partition("not ")[2].split(", "))
     assert spaces(lab) == ""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import rehearsal
 from fabfile.run.observer import Observer, looking
-from fabfile.views.doctor import ERROR, Doctor, Report
+from fabfile.views.doctor import ERROR, Doctor, Report, at_a_glance
 from fabfile.views.verify import FAILED, OK, Check, Verifier
 from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed
@@ -85,6 +85,21 @@ def test_verify_on_a_healthy_cluster(bed: Bed) -> None:
     checks = prove(bed)
     assert not [c for c in checks.values() if c.state == FAILED]
     assert checks["pod to pod"].detail.startswith("9 of 9")
+
+
+def test_a_wrong_mtu_is_an_error_of_verify_doctor_and_status_alike(bed: Bed) -> None:
+    """Everything is Ready and every small packet passes."""
+    bed.bootstrap("w2:wrong-mtu")
+    checks = prove(bed)
+    assert {name for name, check in checks.items() if check.state == FAILED} == {"large packets"}
+    assert "w2→" in checks["large packets"].detail and "all of them concern w2" in checks["large packets"].likely
+    with opened(bed) as (observer, _):
+        nodes = observer.environment.nodes
+        seen = observer.survey(nodes)
+        glance = at_a_glance(observer.environment, seen)
+        report = Doctor(observer.environment, observer.group).examine(nodes, seen)
+    assert [(f.code, f.nodes) for f in glance] == [("KF-FLN-MTU", ("w2",))]
+    assert {code for code, _ in codes(report)} == {"KF-FLN-MTU", "KF-NET-PMTU"}
 
 
 def test_verify_finds_what_status_cannot_see(bed: Bed) -> None:

@@ -32,11 +32,14 @@ def pod(node: str, *, ready: bool = True, waiting: dict[str, str] | None = None,
     return {"metadata": {"name": f"probe-{node}", **more}, "spec": {"nodeName": node}, "status": status}
 
 
-def everything(*nodes: str, broken: tuple[tuple[str, str], ...] = (), **changes: Any) -> dict[str, Seen]:
+def everything(
+    *nodes: str, broken: tuple[tuple[str, str], ...] = (), lost: tuple[tuple[str, str], ...] = (), **changes: Any
+) -> dict[str, Seen]:
     return {
         a: Seen(
             {b: (a, b) not in broken for b in nodes},
             **{"service": True, "name": True, "dns": True, "whole": True, **changes},
+            large={b: (b, a) not in lost for b in nodes if b != a},
         )
         for a in nodes
     }
@@ -91,6 +94,39 @@ def test_broken_pairs_name_what_they_have_in_common(broken: tuple[tuple[str, str
     assert cause in check.likely
 
 
+@pytest.mark.parametrize(
+    ("lost", "detail", "likely"),
+    [
+        ((("w2", "cp1"), ("w2", "w1")), "4 of 6 answers of 200 KiB: not w2→cp1, w2→w1", "all of them concern w2: the MTU"),
+        ((("w1", "cp1"), ("w2", "cp1"), ("w2", "w1")), "3 of 6 answers of 200 KiB", "the MTU of flannel.1"),
+    ],
+)  # fmt: skip
+def test_large_packets_that_vanish_are_a_failure_of_their_own(
+    lost: tuple[tuple[str, str], ...], detail: str, likely: str
+) -> None:
+    checks = by_name(proof.judge_inside(everything("cp1", "w1", "w2", lost=lost)))
+    assert checks["pod to pod"].state == OK, "small packets pass"
+    assert checks["large packets"].state == FAILED
+    assert detail in checks["large packets"].detail and checks["large packets"].likely.startswith(likely)
+
+
+def test_where_no_packets_pass_large_ones_are_not_blamed() -> None:
+    broken = (("cp1", "w1"), ("w1", "cp1"))
+    apart = by_name(proof.judge_inside(everything("cp1", "w1", broken=broken, lost=broken)))["large packets"]
+    assert apart.state == UNTESTED
+    assert "large packets" not in by_name(proof.judge_inside(everything("cp1"))), "one node has nobody to ask"
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9, 10, 300])
+def test_every_node_sends_and_hears_large_packets_and_none_too_many(count: int) -> None:
+    nodes = [f"n{number}" for number in range(count)]
+    pairs = [(peer, asking) for asking in nodes for peer in proof.large_peers(asking, nodes)]
+    most = min(count - 1, proof.LARGE_PEERS)
+    for name in nodes:
+        assert sum(sender == name for sender, _ in pairs) == sum(asking == name for _, asking in pairs) == most
+    assert len(set(pairs)) == len(pairs) and not any(a == b for a, b in pairs)
+
+
 def test_dns_is_blamed_on_coredns_only_if_packets_pass() -> None:
     alone = by_name(proof.judge_inside(everything("cp1", "w1", dns=False)))
     assert alone["pod to pod"].state == OK
@@ -107,20 +143,23 @@ def test_a_pod_that_does_not_answer_is_reported() -> None:
 
 def test_the_questions_script_and_parser_match() -> None:
     probes = [ProbePod("a", "cp1", "10.44.0.5", True), ProbePod("b", "w1", "10.44.1.5", True)]
-    question = proof.inside(probes, "10.96.1.1", "ns", "cluster.local")
+    question = proof.inside("w1", probes, "10.96.1.1", "ns", "cluster.local")
     assert "http://10.44.1.5:8080/" in question
     assert "probe.ns.svc.cluster.local" in question
-    seen = proof.parse_inside("peer w1 ok\nservice ok\ndns ok\nend\n", ["cp1", "w1"])
-    assert seen == Seen({"cp1": False, "w1": True}, True, False, True, True)
+    assert "large=cp1=http://10.44.0.5:8080/large" in question.replace("'", "")
+    seen = proof.parse_inside("peer w1 ok\nservice ok\nlarge cp1 ok\ndns ok\nend\n", "w1", ["cp1", "w1"])
+    assert seen == Seen({"cp1": False, "w1": True}, True, False, True, True, {"cp1": True})
 
 
-def test_a_probe_pod_reports_what_it_reached(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "large"), [(proof.LARGE * 1024, True), (proof.LARGE * 1024 - 1, False)])
+def test_a_probe_pod_reports_what_it_reached(tmp_path: Path, sent: int, large: bool) -> None:
     """In a plain shell: w1's pod answers as itself, cp1's address answers as another; the service answers at the second try."""
     tools = {
         "wget": """for url; do :; done
 case $url in
   http://10.44.1.5:8080/) echo w1 ;;
   http://10.44.0.5:8080/) echo w2 ;;
+  http://10.44.0.5:8080/large) head -c "$SENT" /dev/zero ;;
   http://10.96.1.1/) [ -e "$STATE" ] || { : >"$STATE"; exit 1; } ;;
   *) exit 1 ;;
 esac""",
@@ -130,11 +169,12 @@ esac""",
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     probes = [ProbePod("a", "cp1", "10.44.0.5", True), ProbePod("b", "w1", "10.44.1.5", True)]
-    question = proof.inside(probes, "10.96.1.1", "ns", "cluster.local").replace("patience=20", "patience=2")
-    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "STATE": str(tmp_path / "state")}
+    question = proof.inside("w1", probes, "10.96.1.1", "ns", "cluster.local").replace("patience=20", "patience=2")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "STATE": str(tmp_path / "state"), "SENT": str(sent)}
     done = subprocess.run(["sh"], input=question, capture_output=True, text=True, env=env, check=True)
-    seen = proof.parse_inside(done.stdout, ["cp1", "w1"])
-    assert seen == Seen({"cp1": False, "w1": True}, service=True, name=False, dns=True, whole=True), done
+    seen = proof.parse_inside(done.stdout, "w1", ["cp1", "w1"])
+    whole = {"service": True, "name": False, "dns": True, "whole": True}
+    assert seen == Seen({"cp1": False, "w1": True}, **whole, large={"cp1": large}), done  # type: ignore[arg-type]
 
 
 REFUSAL = '{"error":"unable to parse authentication credentials"}'

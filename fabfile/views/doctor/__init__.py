@@ -6,8 +6,8 @@ clocks are the scripts that nodes run and their parsers; examine.py is the only 
 
 from __future__ import annotations
 
-from .examine import Doctor, Report
+from .examine import Doctor, Report, at_a_glance
 from .finding import ERROR, NOTE, WARNING, Finding
-from .show import show
+from .show import show, show_findings
 
-__all__ = ["ERROR", "NOTE", "WARNING", "Doctor", "Finding", "Report", "show"]
+__all__ = ["ERROR", "NOTE", "WARNING", "Doctor", "Finding", "Report", "at_a_glance", "show", "show_findings"]

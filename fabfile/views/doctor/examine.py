@@ -197,6 +197,17 @@ class Doctor:
             return {(node.name, port): what for (node, port), what in zip(wanted, seen, strict=True)}
 
 
+def at_a_glance(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> list[Finding]:
+    """The doctor's errors that the common facts alone show, but for what a phase itself refuses, and for nodes without facts."""
+    seen = [(n, facts) for n in environment.nodes if isinstance(facts := observed.get(n.name), NodeFacts)]
+    chart = Chart(environment, tuple(Patient(node, facts) for node, facts in seen), now=time.time())
+    found = list(fleet(chart))
+    for patient in chart.patients:
+        for check in (machine, cluster):
+            found += guarded(partial(check, chart, patient), check.__name__, (patient.name,))
+    return [one for one in merged(found, [node.name for node in environment.nodes]) if one.severity == ERROR]
+
+
 def member(environment: Environment, patient: Patient) -> between_nodes.Member:
     """How the pair tests see a node."""
     node, links = patient.node, patient.facts.links

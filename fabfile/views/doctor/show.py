@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ...inventory import Environment
 from ...text.cleaning import spans
 from ...text.masking import mask
 from ...text.screen import verdict
@@ -24,12 +25,7 @@ WORDS = 8  # nodes; above, the table shows one letter a cell
 
 def show(console: Console, report: Report, *, matrix: bool = False) -> None:
     """Print it."""
-    for title, found in _blocks(report):
-        mark, style = _MARKS[found.severity]
-        console.print(Text.assemble((f"{mark} {found.code}", style), f"  {title}"), soft_wrap=True)
-        _indented(console, Text(mask(found.evidence), "dim" if found.severity == NOTE else ""), 4)
-        if found.remedy:
-            _indented(console, Text.assemble(("→ ", "cyan"), mask(found.remedy)), 4)
+    show_findings(console, report.environment, report.findings)
     closed = [r for r in report.results if r.state == CLOSED]
     if report.results and (closed or matrix):
         console.print()
@@ -37,10 +33,20 @@ def show(console: Console, report: Report, *, matrix: bool = False) -> None:
     _closing(console, report)
 
 
-def _blocks(report: Report) -> Iterator[tuple[str, Finding]]:
+def show_findings(console: Console, environment: Environment, findings: Iterable[Finding]) -> None:
+    """Print findings, in their order."""
+    for title, found in _blocks(environment, findings):
+        mark, style = _MARKS[found.severity]
+        console.print(Text.assemble((f"{mark} {found.code}", style), f"  {title}"), soft_wrap=True)
+        _indented(console, Text(mask(found.evidence), "dim" if found.severity == NOTE else ""), 4)
+        if found.remedy:
+            _indented(console, Text.assemble(("→ ", "cyan"), mask(found.remedy)), 4)
+
+
+def _blocks(environment: Environment, findings: Iterable[Finding]) -> Iterator[tuple[str, Finding]]:
     """The findings with their nodes as text; those of one node each that differ in its name and address only are one block."""
-    named = [(found.nodes[0] if len(found.nodes) == 1 else "", found) for found in report.findings]
-    own = own_words(report.environment.nodes)
+    named = [(found.nodes[0] if len(found.nodes) == 1 else "", found) for found in findings]
+    own = own_words(environment.nodes)
     texts = lambda f: (f.code, f.severity, f.evidence, f.remedy, *(f.nodes if len(f.nodes) != 1 else ()))  # noqa: E731
     for same in folded(named, texts, own):
         if same.names == ("",):

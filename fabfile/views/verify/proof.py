@@ -27,7 +27,9 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 PORT = 8080
 ANSWER_DEADLINE = 20.0  # seconds for kube-proxy to know a new service everywhere
 AT_ONCE = 32  # NodePorts asked from a node at the same time
-DOCTOR = "`inv cluster.doctor` tests every pair of nodes and names the missing rule"
+LARGE = 200  # KiB in one answer, so that it comes in packets as large as the pods' MTU allows
+LARGE_PEERS = 8  # nodes that each pod asks for it: in a large cluster every node sends to and hears from so many
+DOCTOR = "`inv cluster.doctor` tests every pair of nodes and says what it is"
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,17 @@ class ProbePod:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one probe pod reached: peers by node name, the service by address and by name, cluster DNS."""
+    """What one probe pod reached: peers by node name, the service by address and by name, cluster DNS.
+
+    `large` are the peers that it asked for LARGE, and whether all of that came.
+    """
 
     peers: Mapping[str, bool] = field(default_factory=dict)
     service: bool = False
     name: bool = False
     dns: bool = False
     whole: bool = False
+    large: Mapping[str, bool] = field(default_factory=dict)
 
 
 def manifest(namespace: str, image: str) -> str:
@@ -76,7 +82,8 @@ def manifest(namespace: str, image: str) -> str:
         "command": [
             "sh",
             "-c",
-            f'mkdir -p /tmp/www && echo "$NODE" > /tmp/www/index.html && exec httpd -f -p {PORT} -h /tmp/www',
+            f'mkdir -p /tmp/www && echo "$NODE" > /tmp/www/index.html && head -c {LARGE * 1024} /dev/zero > /tmp/www/large && '
+            f"exec httpd -f -p {PORT} -h /tmp/www",
         ],
         "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
         "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
@@ -188,10 +195,19 @@ def waiting_for(probes: Sequence[ProbePod], members: Sequence[str]) -> str | Non
     return ", ".join(f"{name} ({troubles.get(name) or 'no pod yet'})" for name in missing) or "no nodes"
 
 
-def inside(probes: Sequence[ProbePod], service: str, namespace: str, domain: str) -> str:
-    """What a probe pod runs: questions to all `probes`, to the `service` (an address) and to cluster DNS."""
+def large_peers(asking: str, nodes: Sequence[str]) -> list[str]:
+    """The nodes whose pods `asking` asks for LARGE: the next ones in the order of `nodes`, round and round."""
+    at = nodes.index(asking) + 1
+    return [*nodes[at:], *nodes[: at - 1]][:LARGE_PEERS]
+
+
+def inside(asking: str, probes: Sequence[ProbePod], service: str, namespace: str, domain: str) -> str:
+    """What the probe pod on node `asking` runs: questions to all `probes`, to the `service` (an address) and to cluster DNS."""
+    urls = {p.node: f"http://{bracketed(p.address)}:{PORT}/" for p in probes}
     values = {
-        "peers": " ".join(f"{p.node}=http://{bracketed(p.address)}:{PORT}/" for p in probes),
+        "peers": " ".join(f"{node}={url}" for node, url in urls.items()),
+        "large": " ".join(f"{node}={urls[node]}large" for node in large_peers(asking, list(urls))),
+        "bytes": str(LARGE * 1024),
         "service": f"http://{bracketed(service)}/",
         "name": f"http://probe.{namespace}.svc.{domain}/",
         "dns": f"kubernetes.default.svc.{domain}",
@@ -200,8 +216,8 @@ def inside(probes: Sequence[ProbePod], service: str, namespace: str, domain: str
     return script.assignments(values) + script.program(__file__, "inside.sh")
 
 
-def parse_inside(text: str, nodes: Sequence[str]) -> Seen:
-    """A probe pod's answers."""
+def parse_inside(text: str, asking: str, nodes: Sequence[str]) -> Seen:
+    """The answers of the probe pod on node `asking`."""
     lines = set(text.splitlines())
     return Seen(
         {n: f"peer {n} ok" in lines for n in nodes},
@@ -209,11 +225,12 @@ def parse_inside(text: str, nodes: Sequence[str]) -> Seen:
         "name ok" in lines,
         "dns ok" in lines,
         "end" in lines,
+        {n: f"large {n} ok" in lines for n in large_peers(asking, nodes)},
     )
 
 
 def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
-    """Pod to pod, service address, cluster DNS."""
+    """Pod to pod, large packets, service address, cluster DNS."""
     silent = [node for node, one in seen.items() if not one.whole]
     pairs = [(a, b, good) for a, one in seen.items() for b, good in one.peers.items()]
     across = [(a, b) for a, b, good in pairs if not good]
@@ -223,6 +240,7 @@ def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
         if not across
         else Check("pod to pod", FAILED, f"{good} of {len(pairs)}: not {_arrows(across)}", _across(across, seen))
     ]
+    checks += _large(seen)
     lacking = [node for node, one in seen.items() if not one.service]
     checks.append(
         _counted(
@@ -251,6 +269,21 @@ def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
     return checks
 
 
+def _large(seen: Mapping[str, Seen]) -> list[Check]:
+    """Whether answers of LARGE come whole, between pods that reach each other; nothing where a node has no peer."""
+    tried = [(b, a, good) for a, one in seen.items() for b, good in one.large.items() if one.peers.get(b)]
+    if not tried:
+        apart = any(one.large for one in seen.values())
+        return [Check("large packets", UNTESTED, "pods do not reach each other")] if apart else []
+    lost = [(sender, asking) for sender, asking, good in tried if not good]
+    detail = f"{len(tried) - len(lost)} of {len(tried)} answers of {LARGE} KiB"
+    if not lost:
+        return [Check("large packets", OK, detail)]
+    common = next((f"all of them concern {node}: " for node in seen if all(node in pair for pair in lost)), "")
+    likely = f"{common}the MTU of flannel.1 or of the path: small packets pass, TLS and image pulls hang. {DOCTOR}"
+    return [Check("large packets", FAILED, f"{detail}: not {_arrows(lost)}", likely)]
+
+
 def _counted(name: str, seen: Mapping[str, Seen], lacking: Sequence[str], likely: str) -> Check:
     detail = f"from {len(seen) - len(lacking)} of {len(seen)} nodes"
     return Check(name, FAILED, f"{detail}, not {', '.join(lacking)}", likely) if lacking else Check(name, OK, detail)
@@ -267,7 +300,7 @@ def _across(broken: Sequence[tuple[str, str]], seen: Mapping[str, Seen]) -> str:
         return f"{own[0]} does not even reach its own pod: bridge netfilter or cni0 there"
     for node in seen:
         if all(node in pair for pair in broken):
-            return f"all of them concern {node}: UDP 8472 to or from it. {DOCTOR}"
+            return f"all of them concern {node}: UDP 8472 to or from it, or flannel there. {DOCTOR}"
     return f"UDP 8472 between the nodes (flannel's VXLAN). {DOCTOR}"
 
 

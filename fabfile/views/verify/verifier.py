@@ -206,12 +206,12 @@ class Verifier:
                 yield from (allowing_a_firewall(well, check) for check in found)
 
     def _ask_pods(self, probes: Sequence[ProbePod]) -> dict[str, Seen]:
-        question = inside(probes, self.service[0], self.namespace, self.environment.settings.dns_domain)
         nodes = [p.node for p in probes]
 
         def ask(probe: ProbePod) -> Seen:
+            question = inside(probe.node, probes, self.service[0], self.namespace, self.environment.settings.dns_domain)
             line = f"timeout 45 kubectl -n {self.namespace} exec -i {shlex.quote(probe.name)} -- sh 2>/dev/null <<'ASK' || true\n{question}ASK"
-            return parse_inside(self._kubectl("verify.ask", line), nodes)
+            return parse_inside(self._kubectl("verify.ask", line), probe.node, nodes)
 
         answers = at_once(probes, ask, 6)  # sshd lets ten sessions share a connection
         nothing = Seen(dict.fromkeys(nodes, False))
