@@ -9,17 +9,18 @@ class KubefabError(Exception):
     """An error with a next action.
 
     `message` says what and where; `remedy` what to do next; `output` is the end of what the
-    command printed. All three are masked here, in one place.
+    command printed. All three are masked here, and the remedy's command lines made complete, in one place.
     """
 
     exit_code = EXIT_FAILED
     code = "failed"  # for scripts that read `--json`: it never changes its meaning
 
     def __init__(self, message: str, remedy: str = "", output: str = "") -> None:
-        from .text.masking import mask  # here: its patterns are compiled at import, and `inv -l` prints no error
+        from .text.advice import complete  # here: patterns are compiled at import, and `inv -l` prints no error
+        from .text.masking import mask
 
         super().__init__(mask(message))
-        self.message, self.remedy, self.output = mask(message), mask(remedy), mask(output)
+        self.message, self.remedy, self.output = mask(message), mask(complete(remedy)), mask(output)
 
 
 class UsageError(KubefabError):

@@ -37,7 +37,7 @@ _UNINSTALL = {
     "rke2": "`rke2-uninstall.sh`",
     "microk8s": "`snap remove microk8s`",
     "k0s": "`k0s stop`, then `k0s reset`",
-    "swarm": "`docker swarm leave`",
+    "swarm": "`docker swarm leave --force`",
 }
 
 
@@ -352,7 +352,7 @@ class _Case:
         facts = self.facts
         back = (
             f"put its data back on {self.node.name}: `systemctl stop kubelet; crictl stop $(crictl ps -q)`, then the disk of /var/lib/etcd, or a "
-            "snapshot restored into it (`etcdutl snapshot restore`); then run this again. If all is lost: "
+            "snapshot restored into it (`etcdutl snapshot restore FILE --data-dir /var/lib/etcd`); then run this again. If all is lost: "
             f"`inv cluster.reset {self.environment.option}`, and begin again"
         )
         # the uid can be read before the API calls itself ready: a new one is proof enough

@@ -76,7 +76,9 @@ def _section(name: str) -> Callable[[Section], Section]:
 def _run(machine: Machine, line: str, values: Values | None = None) -> str:
     """What a command line prints on this machine, without its standard error."""
     out = StringIO()
-    shell = Shell(lambda call: dispatch(machine, call), machine, dict(values or {}))
+    shell = Shell(
+        lambda call: dispatch(machine, call), machine, {"KUBECONFIG": "/etc/kubernetes/admin.conf", **(values or {})}
+    )
     shell.line(f"{line} || true", Streams(StringIO(), {1: out, 2: StringIO()}))
     return out.getvalue()
 

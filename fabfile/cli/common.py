@@ -265,12 +265,19 @@ def targets(options: Options) -> tuple[str, ...]:
 
 
 def described(options: Options) -> Environment:
-    """The environment as the inventory has it, with the release that the options name. Connects to nothing. Raises UsageError."""
-    from .. import inventory
+    """The environment as the inventory has it, with the release that the options name. Connects to nothing. Raises UsageError.
 
-    return inventory.with_release(
+    From here on, printed commands are about this environment and this release.
+    """
+    from .. import inventory
+    from ..text import advice
+
+    environment = inventory.with_release(
         inventory.load(options.env or None, hosts_file=options.hosts_file), options.kubernetes
     )
+    named = f"--kubernetes {options.kubernetes}" if options.kubernetes else environment.settings.release.option
+    advice.asked(environment.option, named)
+    return environment
 
 
 def exit_with(code: int) -> None:

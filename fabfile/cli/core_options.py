@@ -27,7 +27,10 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     "hide": (_RUN, "leave it out"),
     "pty": (_RUN, "leave it out"),
     "warn-only": (_RUN, "one node's failure never stops the others; leave it out"),
-    "command-timeout": (_RUN, "each step has its own; `inv cluster.run --timeout` is for a command of yours"),
+    "command-timeout": (
+        _RUN,
+        "each step has its own; `inv cluster.run 'COMMAND' --on all --timeout 60` is for a command of yours",
+    ),
     "prompt-for-sudo-password": ("it asks before the environment is known", "--ask-sudo-pass, after the task"),
     "prompt-for-login-password": (_KEYS, "SSH_KEY in hosts.env names the key"),
     "prompt-for-passphrase": (_KEYS, "`ssh-add` it, then run this again"),

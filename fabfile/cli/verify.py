@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import Interrupted, UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @command("env", "json", "workers", "fault", "ask_sudo_pass")
 def verify(*, options: Options) -> None:
     """End-to-end proof: pods, DNS, NodePorts, metrics."""
+    from ..text.advice import complete
     from ..text.masking import masked
     from ..text.screen import verdict
     from ..views.verify import FAILED, UNTESTED, Verifier
@@ -43,7 +45,8 @@ def verify(*, options: Options) -> None:
                 on_progress=on_progress,
                 clock=session.clock(session.environment.control_plane.name),
             )
-            for check in stack.enter_context(closing(verifier.run())):
+            for seen in stack.enter_context(closing(verifier.run())):
+                check = replace(seen, likely=complete(seen.likely))
                 checks.append(check)
                 if not options.json:
                     _print_check(console, check)

@@ -67,7 +67,7 @@ def parse(text: str) -> tuple[dict[str, str], list[Mistake]]:
             Mistake(
                 1,
                 "lists no image",
-                "fill it from a healthy cluster: `inv cluster.digests --file`; or remove IMAGE_DIGESTS",
+                "fill it from a healthy cluster: `inv cluster.digests --file images.lock`; or remove IMAGE_DIGESTS",
             )
         )
     return pins, wrong

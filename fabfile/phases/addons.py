@@ -50,7 +50,8 @@ def _metrics(hostname: Hostname, settings: Settings, seen: Retention) -> Wait:
         needs="members",
         remedies=(_fresh_pods(settings, seen),),
         hint="pods of this node cannot reach pods of others: is UDP 8472 (flannel's VXLAN) open between the nodes, both ways? "
-        f"`inv cluster.doctor` tests every pair. If it is open: `kubectl -n monitoring logs -l app=telegraf` for the pod on {hostname}",
+        "`inv cluster.doctor` tests every pair. If it is open: `kubectl -n monitoring logs -l app=telegraf --prefix` on the control plane, for the "
+        f"pod on {hostname}",
         evidence=(
             f"kubectl -n monitoring get pods -o wide --field-selector spec.nodeName={quote(hostname)} 2>&1",
             "kubectl -n monitoring logs $(kubectl -n monitoring get pods -l app=telegraf "

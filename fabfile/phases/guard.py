@@ -107,9 +107,9 @@ def _record(ctx: Context) -> Record:
 
 def _stop(ctx: Context, phase: str, verdict: Verdict) -> Stop:
     if verdict.kind == Kind.BROKEN:
-        return Stop(
-            f"{phase}.{verdict.code}", verdict.seen, verdict.remedy or f"`{ctx.fab('reset')}`, then run this again"
-        )
+        # a reset that did not end has taken the cluster apart already; elsewhere a control plane is never reset alone
+        again = f"`{ctx.fab('reset')}`, then run this again" if verdict.code == "reset" else ctx.renew()
+        return Stop(f"{phase}.{verdict.code}", verdict.seen, verdict.remedy or again)
     remedy = verdict.remedy if verdict.kind == Kind.ELSE else "; ".join(filter(None, (verdict.remedy, _foreign(ctx))))
     return Stop(f"{phase}.{verdict.code}", f"{verdict.kind}: {verdict.seen}", remedy)
 

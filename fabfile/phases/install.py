@@ -60,7 +60,7 @@ def _release(ctx: Context) -> Stop | None:
     return Stop(
         "install.release",
         f"this node runs Kubernetes {there} in a cluster, the inventory says {wanted}",
-        f"set KUBERNETES={there}, or say `--kubernetes {there}`; a real upgrade is `kubeadm upgrade`, node by node: "
+        f"set KUBERNETES={there}, or say `--kubernetes {there}`; a real upgrade is kubeadm's (`kubeadm upgrade plan`), node by node: "
         "https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-upgrade/",
     )
 

@@ -51,7 +51,7 @@ def master(ctx: Context) -> Iterator[Action]:
         yield Stop(
             "master.foreign",
             "a control plane that kubefab did not make is on this node, and its API does not answer",
-            f"fix it (`journalctl -u kubelet -n 50` there); or, if nothing of it is needed, `{ctx.fab('reset')}`",
+            f"fix it (`journalctl -u kubelet -n 50` there); or, if nothing of it is needed, {ctx.renew()}",
         )
         return
     if once_up:

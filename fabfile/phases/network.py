@@ -34,8 +34,7 @@ def network(ctx: Context) -> Iterator[Action]:
         interval=1,
         remedies=(Remedy("restart the kubelet", RESTART, after=2 * ctx.settings.flannel_grace),),
         hint="ContainerCreating for long is an image that cannot be pulled, CrashLoopBackOff of coredns a resolver loop: "
-        f"`kubectl -n kube-system describe pod …` on the control plane. When nothing else helps, the manual's rule (N4), set this node up "
-        f"again: {ctx.renew()}",
+        f"`kubectl describe pods -A` on the control plane. When nothing else helps, the manual's rule (N4), set this node up again: {ctx.renew()}",
         evidence=(
             "kubectl get pods -A -o wide 2>&1",
             "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8",

@@ -14,6 +14,9 @@ from ..steps import Action, File, Step, Stop
 MODULES = File("/etc/modules-load.d/kubefab.conf", "overlay\nbr_netfilter\n")
 SYSCTL = File("/etc/sysctl.d/99-kubefab.conf", "".join(f"{key} = 1\n" for key in SYSCTLS))
 SUPPORTED = "Debian 12 or 13, Ubuntu 22.04 or 24.04, CentOS Stream, Rocky or AlmaLinux 9"
+NEW_HOSTNAME = "`hostnamectl set-hostname NAME`"
+# without D-Bus's copy: systemd-machine-id-setup would take the old one from there
+NEW_MACHINE_ID = "`rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-machine-id-setup`, then reboot"
 MINIMUM_DISK = 4 << 20  # KiB under /var/lib: images of the control plane, packages, and room for pods
 
 
@@ -35,7 +38,7 @@ def prep(ctx: Context) -> Iterator[Action]:
         yield Stop(
             "prep.identity",
             f"has the same {ctx.duplicate_of}: a cloned image",
-            "give each its own: `hostnamectl set-hostname …`; `rm /etc/machine-id && systemd-machine-id-setup`, then reboot",
+            f"give this one its own: {NEW_HOSTNAME if ctx.duplicate_of.startswith('hostname') else NEW_MACHINE_ID}",
         )
         return
     in_cluster = "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces

@@ -47,7 +47,7 @@ def reset(ctx: Context) -> Iterator[Action]:
         yield Stop(
             "reset.volumes",
             f"a volume is mounted under the kubelet's folder: {foreign[0].kind} at {foreign[0].target}",
-            "its data is not ours to delete: delete or drain the pods that use it (`kubectl drain`), then run this again",
+            "its data is not ours to delete: delete the pods that use it, then run this again",
         )
         return
     if taken:
@@ -94,7 +94,7 @@ def _off(ctx: Context) -> Iterator[Action]:
         "reset.mounts",
         "unmount what the kubelet mounted",
         (_UNMOUNT,),
-        hint="something still uses the mount: `fuser -vm …` names it",
+        hint="something still uses the mount: `fuser -vm MOUNT` names it",
     )
     yield Step(
         "reset.network",

@@ -217,7 +217,7 @@ class Apt:
                 ),
                 timeout=1200,
                 hint="the last lines say which package or source; `apt-get install -f` fixes a half-done install. `in the way` are packages of this "
-                "machine that apt would remove for ours: if nothing here needs them, `apt-get remove` them; otherwise take another machine",
+                "machine that apt would remove for ours: if nothing here needs them, `apt-get remove PACKAGE`; otherwise take another machine",
             ),
         ]
 

@@ -154,7 +154,8 @@ class Run:
             self.gates.open(gate.MASTER)
             self.gates.open(gate.NETWORK)
             return
-        first = f"first `fab -H {control.name} init {self.environment.option}`"
+        options = f"{self.environment.option}{self.environment.settings.release.option}"
+        first = f"first `fab -H {control.name} init {options}`"
         reason = verdict.seen or f"the API on {control.name} does not answer: {first}"
         self.gates.fail(gate.MASTER, reason)
         self.gates.fail(gate.NETWORK, reason)

@@ -86,7 +86,7 @@ class Hostname(Name):
         "a node's name: lower-case letters, digits, - and ., at most 63 characters (RFC 1123)",
         63,
     )
-    REMEDY = "`hostnamectl set-hostname …` there: lower-case letters, digits, - and ., at most 63 characters"
+    REMEDY = "`hostnamectl set-hostname NAME` there: lower-case letters, digits, - and ., at most 63 characters"
 
 
 UNNAMED = str.__new__(Hostname, "")  # the hostname of a node that was not observed

@@ -125,7 +125,8 @@ def _refused(environment: Environment, what: str, why: str) -> KubefabError:
     node = environment.control_plane.name
     return KubefabError(
         f"{node}'s /etc/kubernetes/admin.conf {what}: not put into a kubeconfig, {why}",
-        f"find out who changed it on {node}; `kubeadm init phase kubeconfig admin` there writes a new one once the old one is moved away",
+        f"find out who changed it on {node}; `kubeadm init phase kubeconfig admin --config FILE` there writes a new one once the old one is moved "
+        "away, with the ClusterConfiguration of ConfigMap kubeadm-config as FILE",
     )
 
 

@@ -13,6 +13,7 @@ from ..nodes.facts import Identity, NodeFacts
 from ..phases import Phase, for_release
 from ..recipes.kubeadm import recipe_for
 from ..steps import Action, Step, Stop, Wait
+from ..text.advice import complete
 from ..text.forms import Hostname
 from ..text.masking import Token, mask
 
@@ -98,7 +99,7 @@ def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterat
         where = " (on the control plane)" if not isinstance(action, Stop) and action.on else ""
         if isinstance(action, Stop):
             yield f"✗ {action.id}: {action.reason}"
-            yield f"    → {action.remedy}"
+            yield f"    → {complete(action.remedy)}"
             continue
         yield f"{'…' if isinstance(action, Wait) else '•'} {action.id}: {action.title}{where}"
         if not commands:
@@ -126,7 +127,7 @@ def as_data(planned: Planned, *, reveal: bool = False) -> dict[str, Any]:
 
 def _action(action: Action, shown: Callable[[str], str]) -> dict[str, Any]:
     if isinstance(action, Stop):
-        return {"id": action.id, "kind": "stop", "reason": action.reason, "remedy": action.remedy}
+        return {"id": action.id, "kind": "stop", "reason": action.reason, "remedy": complete(action.remedy)}
     if isinstance(action, Wait):
         return {
             "id": action.id,

@@ -1,14 +1,16 @@
 """The texts that known failures leave in command output and logs, with the likely cause and the remedy.
 
 At 3 a.m. a person reads kubeadm's forty lines and misses the important one; this table finds it.  Each entry names where the text and
-its cause are described.  Pure: `likely` takes text, so that errors, evidence bundles and tests use the same table.
+its cause are described.  `likely` takes text, so that errors, evidence bundles and tests use the same table.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..text.advice import complete
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,21 @@ TABLE: tuple[Signature, ...] = (
         "SIG-CRI-V1",
         r"unknown service runtime\.v1\.(RuntimeService|ImageService)|validate CRI v1 (runtime|image) API",
         "containerd's CRI plugin is off (the config.toml of Docker's package disables it) or containerd is too old",
-        "run the install phase on that node: it writes config.toml and restarts containerd",
+        "`fab -H NODE install` writes config.toml and restarts containerd",
         "containerd docs/cri/config.md; kubernetes.io Container Runtimes",
     ),
     _s(
         "SIG-SWAP",
         r"running with swap on is not supported|\[ERROR Swap\]|failed to run Kubelet: running with swap",
         "swap is on",
-        "run the prep phase on that node: it switches swap off, and reset gives it back",
+        "`fab -H NODE prep` switches swap off, and reset gives it back",
         "kubernetes.io Swap memory management; kubeadm preflight Swap",
     ),
     _s(
         "SIG-IP-FORWARD",
         r"ip_forward contents are not set to 1|FileContent--proc-sys-net-ipv4-ip_forward",
         "net.ipv4.ip_forward is 0: packets are not routed to pods",
-        "run the prep phase on that node; another sysctl file may set it back at boot: `grep -r ip_forward /etc/sysctl.d`",
+        "`fab -H NODE prep`; another sysctl file may set it back at boot: `grep -r ip_forward /etc/sysctl.d`",
         "kubeadm preflight FileContent",
     ),
     _s(
@@ -74,14 +76,14 @@ TABLE: tuple[Signature, ...] = (
         r"Failed to check br_netfilter|"
         r"bridge-nf-call-iptables (does not exist|contents are not set)|stat /proc/sys/net/bridge/bridge-nf-call-iptables: no such file",
         "the kernel module br_netfilter is not loaded",
-        "`modprobe br_netfilter` there; run the prep phase, which has it loaded at each boot",
+        "`fab -H NODE prep` loads it, now and at each boot; `modprobe br_netfilter` there shows why it cannot be loaded",
         "kubeadm preflight FileContent; flannel docs/troubleshooting.md; kubeadm #1062",
     ),
     _s(
         "SIG-PORT-IN-USE",
         r"\[ERROR Port-(\d+)\]|listen tcp [^ ]*:(6443|10250|2379|2380|10257|10259): bind: address already in use",
         "a port of the cluster is taken: an earlier cluster, or another program",
-        "`ss -ltnp` on the node names the holder; of an earlier cluster: the reset phase",
+        "`ss -ltnp` on the node names the holder; of an earlier cluster: `fab -H NODE reset`",
         "kubeadm preflight Port",
     ),
     _s(
@@ -116,14 +118,14 @@ TABLE: tuple[Signature, ...] = (
         "SIG-TOKEN",
         r"token id .* is invalid for this cluster or it has expired|could not find a JWS signature|failed to get config map: Unauthorized",
         "the join token is unknown to the control plane: expired, or of another cluster",
-        "run the bootstrap again: it makes a new token for each run",
+        "`inv cluster.bootstrap` again: it makes a new token for each run",
         "kubernetes.io kubeadm join; kubeadm #668",
     ),
     _s(
         "SIG-REGISTRY-LOGIN",
         r"pull access denied|401 Unauthorized.*(/v2/|registry)|/v2/.*401|no basic auth credentials|authorization failed",
         "the registry refuses the login",
-        "REGISTRY_USER in hosts.env, REGISTRY_PASSWORD in hosts.local.env; then the registry phase",
+        "REGISTRY_USER in hosts.env, REGISTRY_PASSWORD in hosts.local.env; then `fab -H NODE registry`",
         "containerd docs/hosts.md; distribution spec, authorization",
     ),
     _s(
@@ -172,7 +174,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-REPO-KEY",
         r"NO_PUBKEY|EXPKEYSIG|repository .* is not signed|GPG check FAILED|signatures couldn't be verified",
         "the repository's key is missing, has expired, or is another",
-        "the install phase fetches it again; a mirror needs PACKAGES_KEY_FINGERPRINT of its own key",
+        "`fab -H NODE install` fetches it again; a mirror needs PACKAGES_KEY_FINGERPRINT of its own key",
         "kubernetes/release #3818; apt-secure(8)",
     ),
     _s(
@@ -193,42 +195,43 @@ TABLE: tuple[Signature, ...] = (
         "SIG-CNI-UNREADY",
         r"cni plugin not initialized|NetworkPluginNotReady|No networks found in /etc/cni/net\.d",
         "flannel has not written its CNI file on that node (yet)",
-        "`kubectl -n kube-flannel get pods -o wide` and the logs of the pod on that node",
+        "`kubectl -n kube-flannel get pods -o wide` and `kubectl -n kube-flannel logs -l app=flannel --prefix` on the control plane",
         "kubernetes.io Troubleshooting CNI plugin-related errors",
     ),
     _s(
         "SIG-CNI0-ADDRESS",
         r"cni0\"? already has an IP address different from",
         "cni0 is left from an earlier cluster with another subnet",
-        "drain it, `ip link delete cni0` there, uncordon it; or for a worker `fab -H NODE reset`, then `inv cluster.bootstrap`",
+        "`kubectl drain NODE --ignore-daemonsets --delete-emptydir-data`, `ip link delete cni0` there, "
+        "`kubectl uncordon NODE`; or for a worker `fab -H NODE reset`, then `inv cluster.bootstrap`",
         "containernetworking/plugins bridge; kubernetes #39557",
     ),
     _s(
         "SIG-FLANNEL-SUBNET",
         r"/run/flannel/subnet\.env: no such file|node \"?[^ ]+\"? pod cidr not assigned|failed to acquire lease",
         "flannel does not run on that node, or the node has no pod CIDR (POD_CIDR was not given to kubeadm init)",
-        "`kubectl get nodes -o custom-columns=N:.metadata.name,C:.spec.podCIDR`; the network phase",
+        "`kubectl get nodes -o custom-columns=N:.metadata.name,C:.spec.podCIDR` on the control plane; `fab -H master network`",
         "flannel docs/troubleshooting.md",
     ),
     _s(
         "SIG-FLANNEL-CIDR",
         r"specified in the flannel net config doesn't contain|flannel net config doesn't contain .*PodCIDR",
         "flannel's network is not the one that the cluster was made with: POD_CIDR changed after kubeadm init",
-        "set POD_CIDR back: `inv cluster.doctor` shows the cluster's (KF-SET-LASTING), then run bootstrap again",
+        "set POD_CIDR back: `inv cluster.doctor` shows the cluster's (KF-SET-LASTING), then `inv cluster.bootstrap`",
         "flannel docs/troubleshooting.md",
     ),
     _s(
         "SIG-FLANNEL-VXLAN",
         r"flannel\.1.*address already in use|failed to (create|ensure) vxlan.*(in use|exists)",
         "another VXLAN interface holds UDP 8472 (Cilium or an earlier network)",
-        "`ip -d link show type vxlan` there; `ip link delete` the one that is left over",
+        "`ip -d link show type vxlan` there; `ip link delete LINK` for the one that is left over",
         "flannel docs/troubleshooting.md",
     ),
     _s(
         "SIG-CNI-PLUGIN",
         r"failed to find plugin \"?\w+\"? in path",
         "a CNI plugin is missing under /opt/cni/bin",
-        "`dpkg -L kubernetes-cni` or `rpm -ql kubernetes-cni`; the install phase installs it",
+        "`dpkg -L kubernetes-cni` or `rpm -ql kubernetes-cni`; `fab -H NODE install` installs it",
         "flannel README; containernetworking/plugins",
     ),
     _s(
@@ -263,7 +266,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-API-REFUSED",
         r"(connection to the server|dial tcp) \S+:\d+ was refused|dial tcp \S+:6443: connect: connection refused",
         "the API server does not run",
-        "`crictl ps -a | grep -E 'apiserver|etcd'` and `crictl logs` on the control plane",
+        "`crictl ps -a | grep -E 'apiserver|etcd'` and `crictl logs ID` on the control plane",
         "kubernetes.io Troubleshooting kubeadm",
     ),
     _s(
@@ -291,7 +294,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-NET-OUT",
         r"Failed to connect to \S+ port \d+|Connection timed out after \d+|TLS handshake timeout|curl: \((6|7|28|35)\)",
         "the node does not reach the outside: no route, a firewall, or a proxy is needed",
-        "`curl -I https://pkgs.k8s.io` on the node; PACKAGES_URL, CONTAINERD_URL and REGISTRY for a mirror inside",
+        "`curl -IL URL` on the node, with the address that failed; the settings whose name ends in _URL, and REGISTRY, for a mirror inside",
         "curl(1), exit codes",
     ),
 )
@@ -299,15 +302,16 @@ TABLE: tuple[Signature, ...] = (
 
 def likely(text: str) -> Signature | None:
     """The first known failure in `text`, or None."""
-    text = _cut(text)
-    return next((s for s in TABLE if s.found(text)), None)
+    return next((known for known, _ in _known(text)), None)
 
 
 def every(text: str) -> Sequence[tuple[Signature, str]]:
     """All known failures in `text`, likeliest first, each with its matching line."""
-    text = _cut(text)
-    return [(s, line) for s in TABLE if (line := s.found(text))]
+    return [*_known(text)]
 
 
-def _cut(text: str) -> str:
-    return "\n".join(line[:LINE] for line in text.splitlines())
+def _known(text: str) -> Iterator[tuple[Signature, str]]:
+    text = "\n".join(line[:LINE] for line in text.splitlines())
+    for s in TABLE:
+        if line := s.found(text):
+            yield replace(s, remedy=complete(s.remedy)), line

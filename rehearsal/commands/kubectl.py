@@ -40,7 +40,9 @@ def kubectl(machine: Machine, call: Call) -> int:
     if words[:1] == ["version"]:
         call.out(f"Client Version: v{machine.host.packages['kubectl'].split('-')[0]}\n")
         return 0
-    if machine.host.read("/etc/kubernetes/admin.conf") is None:
+    # a login shell names no kubeconfig; in 2017 localhost:8080 answered all the same
+    named = "KUBECONFIG" in call.shell.variables or "--kubeconfig" in options or legacy.has_kubeadm_of_2017(machine)
+    if machine.host.read("/etc/kubernetes/admin.conf") is None or not named:
         return call.fail(
             "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
         )

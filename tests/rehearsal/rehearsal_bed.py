@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import rehearsal
-from cli import run
+from cli import Done, run
 from fabfile import inventory, phases
 from fabfile.context import Choices
 from fabfile.errors import KubefabError
@@ -135,6 +137,19 @@ class Bed:
             looking(simulation.environment, clock=simulation.clock) as observer,
         ):
             yield observer
+
+    def typed(self, line: str) -> Done:
+        """Run a command line of ours as a person types it: by the real parser, in a process of its own, with this bed's inventory."""
+        return run(
+            *shlex.split(line),
+            KUBEFAB_HOSTS=str(self.environment.origin or ""),
+            XDG_STATE_HOME=os.environ["XDG_STATE_HOME"],
+            COLUMNS="200",
+        )
+
+    def typed_on(self, node: str, line: str) -> Done:
+        """Run a line in root's shell on a node."""
+        return self.typed(f"inv cluster.run {shlex.quote(line)} --on {node} --sudo")
 
     def written(self) -> str:
         """The text of all files that a run keeps on this machine: journals and known_hosts."""

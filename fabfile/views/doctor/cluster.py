@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ...identity import Kind
+from ...nodes.facts import NodeFacts
 from ...nodes.keeping import CONTAINERD_CONFIG
 from ...phases import guard
 from ...phases.reset import residue
@@ -135,7 +136,7 @@ def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
         versions = ", ".join(f"{package} {version}" for package, version in odd.items())
         minors = {_minor(version) for version in odd.values()}
         remedy = (
-            f"set KUBERNETES={facts.minor}, which this cluster runs; a real upgrade is `kubeadm upgrade`, node by node"
+            f"set KUBERNETES={facts.minor}, which this cluster runs; a real upgrade is kubeadm's (`kubeadm upgrade plan`), node by node"
             if facts.in_cluster and facts.minor and _minor(facts.minor) != _minor(wanted)
             else f"`{chart.fab(patient, 'install')}` brings the inventory's version"
         )
@@ -192,6 +193,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
         )
     if not listed:
         return
+    host = quote(facts.hostname)
     if control and not control.node_ready(facts.hostname):
         conditions = [c for c in listed["status"].get("conditions", []) if c["type"] == "Ready"]
         why = conditions[0].get("message", "") if conditions else ""
@@ -200,7 +202,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             f"the node is not Ready{': ' + mask(why)[:160] if why else ''}",
-            f"`journalctl -u kubelet -n 50` there; `kubectl describe node {quote(facts.hostname)}`",
+            f"`journalctl -u kubelet -n 50` there; `kubectl describe node {host}` on the control plane",
         )
     annotations = listed["metadata"].get("annotations") or {}
     dialled = annotations.get("flannel.alpha.coreos.com/public-ip", "")
@@ -210,7 +212,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             f"flannel sends to this node at {dialled}, not at its address {patient.node.address}: the wrong interface",
-            f"`{chart.fab(patient, 'network')}` starts flannel with --iface-can-reach; then `kubectl -n kube-flannel delete pod` for this node",
+            f"`{chart.fab(patient, 'network')}` starts flannel with --iface-can-reach; then {_new_flannel(facts)}",
         )
     cidr, subnet = (
         listed.get("spec", {}).get("podCIDR", ""),
@@ -224,7 +226,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 ERROR,
                 name,
                 f"subnet.env says {own}, the API gave it {cidr}: of an earlier cluster",
-                f"delete this node's kube-flannel pod, which writes the file again; if that does not help: {chart.context(patient).renew()}",
+                f"{_new_flannel(facts)}: a new pod writes the file again; if that does not help: {chart.context(patient).renew()}",
             )
         bridge = facts.links.get("cni0")
         held = [a for a in bridge.addresses if ":" not in a] if bridge else []
@@ -234,7 +236,8 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 ERROR,
                 name,
                 f'cni0 has {held[0]}, outside this node\'s {own}: new pods fail with "cni0 already has an IP address different from"',
-                "`kubectl drain`, then there `ip link delete cni0; rm -rf /var/lib/cni/networks/cbr0`, then uncordon",
+                f"`kubectl drain {host} --ignore-daemonsets --delete-emptydir-data` on the control plane, then `ip link delete cni0; rm -rf "
+                f"/var/lib/cni/networks/cbr0` on this node, then `kubectl uncordon {host}`",
             )
     if facts.unit("kubelet").active and "flannel.1" not in facts.links:
         yield Finding(
@@ -242,7 +245,8 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             "no flannel.1: its pods reach no other node",
-            f"`kubectl -n kube-flannel logs -l app=flannel`; then `{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
+            "`kubectl -n kube-flannel logs -l app=flannel --prefix` on the control plane; then "
+            f"`{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
         )
     link, size = facts.links.get("flannel.1"), answers.subnet.get("FLANNEL_MTU", "") if answers else ""
     carrier = next(
@@ -255,7 +259,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             f"flannel.1's MTU {link.mtu} does not fit {carrier.name}'s {carrier.mtu} (VXLAN takes 50): large packets vanish",
-            "delete this node's kube-flannel pod: flannel sets the MTU when it starts",
+            f"{_new_flannel(facts)}: flannel sets the MTU when it starts",
         )
     elif link and size.isdigit() and int(size) != link.mtu:
         yield Finding(
@@ -263,8 +267,14 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             WARNING,
             name,
             f"flannel.1's MTU {link.mtu} is not the {size} that pods are given",
-            "delete this node's kube-flannel pod",
+            _new_flannel(facts),
         )
+
+
+def _new_flannel(facts: NodeFacts) -> str:
+    """The command that has flannel start again on this node."""
+    selector = f"--field-selector spec.nodeName={quote(facts.hostname)}"
+    return f"`kubectl -n kube-flannel delete pod -l app=flannel {selector}` on the control plane"
 
 
 def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -346,5 +356,5 @@ def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 NOTE,
                 (patient.name,),
                 f"the cluster has a node {name} that hosts.env does not name",
-                f"add it to hosts.env, or `kubectl delete node {quote(name)}`",
+                f"add it to hosts.env, or `kubectl delete node {quote(name)}` on the control plane",
             )

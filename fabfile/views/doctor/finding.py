@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ...text.advice import complete
 from ...text.forms import text
 from ...text.masking import mask
 
@@ -59,7 +60,9 @@ def merged(findings: Iterable[Finding], order: Sequence[str]) -> list[Finding]:
         names.extend(name for name in found.nodes if name not in names)
     place = {name: index for index, name in enumerate(order)}
     result = [
-        Finding(code, severity, tuple(sorted(names, key=lambda n: place.get(n, len(place)))), evidence, remedy)
+        Finding(
+            code, severity, tuple(sorted(names, key=lambda n: place.get(n, len(place)))), evidence, complete(remedy)
+        )
         for (severity, code, evidence, remedy), names in together.items()
     ]
     return sorted(result, key=lambda f: (ORDER.index(f.severity), f.code, [place.get(n, 0) for n in f.nodes]))

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ...errors import Malformed, Unreachable
+from ...phases.prep import NEW_HOSTNAME, NEW_MACHINE_ID
 from ...text.durations import roughly
 from ...text.forms import Hostname
 from .chart import Chart, Patient
 from .clocks import BROKEN, NOTICEABLE, skews
 from .finding import ERROR, NOTE, WARNING, Finding, Severity, guarded
 
-_IDENTITY = "`hostnamectl set-hostname …`; `rm /etc/machine-id && systemd-machine-id-setup`, then reboot"
+_UUID = "the hypervisor gives it: let it give each virtual machine its own"
 
 
 def _hostname(patient: Patient) -> str:
@@ -60,19 +61,19 @@ def _unreachable(chart: Chart) -> Iterator[Finding]:
 
 
 def _duplicates(chart: Chart) -> Iterator[Finding]:
-    kinds: tuple[tuple[str, Severity, str, Callable[[Patient], str]], ...] = (
-        ("KF-ID-HOSTNAME", ERROR, "hostname", _hostname),
-        ("KF-ID-MACHINE", ERROR, "machine-id", _machine_id),
-        ("KF-ID-UUID", WARNING, "product_uuid", _uuid(chart)),
+    kinds: tuple[tuple[str, Severity, str, Callable[[Patient], str], str], ...] = (
+        ("KF-ID-HOSTNAME", ERROR, "hostname", _hostname, f"on all but one: {NEW_HOSTNAME}"),
+        ("KF-ID-MACHINE", ERROR, "machine-id", _machine_id, f"on all but one: {NEW_MACHINE_ID}"),
+        ("KF-ID-UUID", WARNING, "product_uuid", _uuid(chart), _UUID),
     )
-    for code, severity, what, value in kinds:
+    for code, severity, what, value, remedy in kinds:
         for group in _groups(chart.patients, value):
             yield Finding(
                 code,
                 severity,
                 tuple(p.name for p in group),
                 f"the same {what} {value(group[0])}: cloned images",
-                _IDENTITY,
+                remedy,
             )
     owners: dict[str, list[str]] = defaultdict(list)
     for patient in chart.patients:

@@ -95,7 +95,7 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
             ERROR,
             name,
             f"{settings.registry}: {_said(answer)}",
-            "REGISTRY_CA names the CA's certificate file; `openssl s_client -connect …` shows what it presents",
+            f"REGISTRY_CA names the CA's certificate file; `curl -vI https://{settings.registry}/v2/` on the node shows what it presents",
         )
     elif answer.code != 200:
         yield Finding(
@@ -135,7 +135,7 @@ def _keys(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 f"{what} ({key.id}) expired on {when}",
                 "a newer minor's repository may offer an extended key (kubernetes/release 3818)"
                 if offered
-                else f"`{chart.fab(patient, 'install')}` fetches it again; on EL first `rpm -e gpg-pubkey-9a296436-*`",
+                else f"`{chart.fab(patient, 'install')}` fetches it again; on EL first `rpm -e --allmatches gpg-pubkey-9a296436`",
             )
         else:
             yield Finding(

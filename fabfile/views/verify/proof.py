@@ -247,7 +247,7 @@ def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
             "service address",
             seen,
             lacking,
-            "kube-proxy on these nodes: `kubectl -n kube-system logs -l k8s-app=kube-proxy`",
+            "kube-proxy on these nodes: `kubectl -n kube-system logs -l k8s-app=kube-proxy --prefix`",
         )
     )
     nameless = [node for node, one in seen.items() if not (one.dns and one.name)]
