@@ -12,7 +12,7 @@ import traceback
 from dataclasses import dataclass, field
 from io import StringIO
 
-from fabfile.nodes.script import MARK, OUTPUT_LIMIT
+from fabfile.nodes.script import LIVE, MARK, OUTPUT_LIMIT
 
 from . import doctor, observe, verifying
 from .bash import Exit, Shell, Streams, Unmodelled
@@ -79,7 +79,7 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
             return verifying.answer(machine, name, text)
         if not text.startswith("# kubefab: "):
             return _plain(machine, text)
-        return _run(machine, take_apart(text))
+        return _run(machine, take_apart(text), live=_FOLLOWED in text)
     except Unmodelled as error:
         frame = (
             f"##kubefab 0 {NOT_MODELLED}\n" if text.startswith("# kubefab: ") else ""
@@ -102,8 +102,18 @@ def _plain(machine: Machine, text: str) -> tuple[int, bytes]:
     return code, out.getvalue().encode()
 
 
-def _run(machine: Machine, script: Script) -> tuple[int, bytes]:
+_FOLLOWED = f"\ntail -n +1 -s 0.2 -f --pid=$pid -- \"$log\" | sed -u 's/^/{LIVE}/'; echo\n"  # output comes twice then
+
+
+def _run(machine: Machine, script: Script, *, live: bool = False) -> tuple[int, bytes]:
+    """Run a framed script; `live` output comes before the trailer, all at once: the model's commands take no real time."""
     log = StringIO()
+    code, output = _framed(machine, script, log)
+    before = "".join(f"{LIVE}{line}\n" for line in log.getvalue().splitlines()) + "\n" if live else ""
+    return code, before.encode() + output
+
+
+def _framed(machine: Machine, script: Script, log: StringIO) -> tuple[int, bytes]:
     streams = Streams(StringIO(), {1: log, 2: log})
     shell = Shell(lambda call: dispatch(machine, call), machine, {"KUBECONFIG": "/etc/kubernetes/admin.conf"})
     machine.spend(0.1, script.name)

@@ -13,6 +13,8 @@ from .common import Options, command, described, exit_with, print_json
     "recipe",
     "json",
     "ask_sudo_pass",
+    "verbose",
+    "quiet",
     optional=["kubeconfig", "yes"],
     help={
         "limit": "only these nodes: a group, names, addresses; several with commas",
@@ -58,7 +60,7 @@ def bootstrap(
             session.summary(result, phases)
             if kubeconfig:
                 merge_into(session, kubeconfig if isinstance(kubeconfig, str) else "")
-            if result.steps:
+            if result.steps and not options.quiet:
                 print_card(session.console, session.environment)
                 if session.environment.settings.release.apps_api:  # verify's own condition
                     session.console.print(

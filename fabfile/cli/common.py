@@ -44,16 +44,18 @@ HELP = {
     "force-drain": "nodes whose pods are deleted although a PodDisruptionBudget keeps them; several with commas",
     "keep-images": "leave pulled images on the nodes",
     "foreign": "nodes that are to be emptied though they are not this cluster's, each by its name; several with commas",
+    "verbose": "also what the nodes' commands print, as it comes, each line behind its node",
+    "quiet": "only the end: errors, and the last line",
     "kubeconfig": "put the cluster into your kubeconfig (reset takes it out again)",
 }
 
 # The shared options with their defaults.
 _SHARED: Mapping[str, Any] = {
     "env": "", "on": "", "workers": 0, "fault": None, "kubernetes": "", "recipe": "", "json": False, "ask_sudo_pass": False,
-    "hosts_file": "",
+    "hosts_file": "", "verbose": False, "quiet": False,
 }  # fmt: skip
 # The one-letter forms: few, and the same for every command. Beside them `-h` is help.
-LETTERS = {"env": "e", "limit": "l", "on": "o", "yes": "y"}
+LETTERS = {"env": "e", "limit": "l", "on": "o", "yes": "y", "verbose": "v", "quiet": "q"}
 
 
 class Options(NamedTuple):  # a dataclass takes ten times as long to define, and every listing would wait for it
@@ -67,6 +69,8 @@ class Options(NamedTuple):  # a dataclass takes ten times as long to define, and
     kubernetes: str = ""  # the release that --kubernetes or --recipe names; empty for the environment's own
     json: bool = False
     ask_sudo_pass: bool = False
+    verbose: bool = False
+    quiet: bool = False
 
 
 def command(
@@ -133,6 +137,8 @@ def _own(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _options(context: Context, given: Mapping[str, Any]) -> Options:
     """The shared options, read. Raises UsageError."""
+    if given.get("verbose") and given.get("quiet"):
+        raise UsageError("--verbose and --quiet; nothing was touched", "give one of them")
     named = tuple(name for name in given.get("on", "").split(",") if name)
     return Options(
         env=given.get("env", ""),
@@ -143,6 +149,8 @@ def _options(context: Context, given: Mapping[str, Any]) -> Options:
         kubernetes=release(given.get("kubernetes", ""), given.get("recipe", "")),
         json=given.get("json", False),
         ask_sudo_pass=given.get("ask_sudo_pass", False),
+        verbose=given.get("verbose", False),
+        quiet=given.get("quiet", False),
     )
 
 

@@ -16,9 +16,19 @@ def _task(name: str, about: str, phase: str = "", *aliases: str) -> Any:
         _one_phase(phase or name, options)
 
     run.__doc__, run.__name__ = about, name
-    return command("env", "on", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", name=name, aliases=aliases)(
-        run
-    )
+    return command(
+        "env",
+        "on",
+        "fault",
+        "kubernetes",
+        "recipe",
+        "json",
+        "ask_sudo_pass",
+        "verbose",
+        "quiet",
+        name=name,
+        aliases=aliases,
+    )(run)
 
 
 def _one_phase(name: str, options: Options) -> None:

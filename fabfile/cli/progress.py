@@ -1,7 +1,8 @@
 """What the operator sees while a run works and when it ends. A failure shows node, step, command, output and the next action.
 
 A terminal has a live line for each node at work. A pipe has plain lines, and a heartbeat line after SILENCE without one.
-With more than CROWD nodes there is one line a phase instead of one a node and phase.
+With more than CROWD nodes there is one line a phase instead of one a node and phase.  With `-v` there are also the steps' titles and
+what their commands print, as it comes; with `-q` nothing before the end.
 """
 
 from __future__ import annotations
@@ -48,7 +49,15 @@ def seconds(value: float) -> str:
 class Progress:
     """Reporter for a terminal or a pipe; a context manager around a run."""
 
-    def __init__(self, nodes: list[str], *, console: Console | None = None, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: list[str],
+        *,
+        console: Console | None = None,
+        simulated: bool = False,
+        verbose: bool = False,
+        quiet: bool = False,
+    ) -> None:
         self.console = console or Screen()
         self._nodes = nodes
         self._crowd = len(nodes) > CROWD
@@ -60,7 +69,8 @@ class Progress:
         self._done = 0
         self._spoke = time.monotonic()
         self._ended = Event()
-        live = self.console.is_terminal
+        self._verbose, self._quiet = verbose, quiet
+        live = self.console.is_terminal and not quiet
         self._live = (
             Live(console=self.console, refresh_per_second=8, transient=True, get_renderable=self._render)
             if live
@@ -94,6 +104,12 @@ class Progress:
             before = self._current.get(node)
             started = before[2] if before and before[0] == phase else time.monotonic()
             self._current[node] = (phase, mask(text), started)
+        if self._verbose and phase and (before is None or before[:2] != (phase, mask(text))):
+            self._line(Text.assemble((f"{node:<{self._width}}  ", "bold"), f"{phase}: {mask(text)}"))
+
+    def heard(self, node: str, line: str) -> None:
+        """A line that a command on this node printed, masked."""
+        self._line(Text.assemble((f"{node:<{self._width}}  ", "bold"), (f"│ {line}", "dim")))
 
     def phase_done(self, node: str, phase: str, steps: int, seconds_taken: float) -> None:
         with self._lock:
@@ -132,6 +148,8 @@ class Progress:
 
     def _line(self, text: Text) -> None:
         self._spoke = time.monotonic()
+        if self._quiet:
+            return
         with suppress(SystemExit):  # rich raises it when the reader has closed the pipe; the run continues
             self.console.print(text, soft_wrap=not self.console.is_terminal)
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-@command("env", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", name="reset", optional=["yes"])
+@command(
+    "env", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", "verbose", "quiet", name="reset", optional=["yes"]
+)
 def cluster_reset(
     *, yes: str | bool = "", purge: bool = False, keep_images: bool = False, foreign: str = "", options: Options
 ) -> None:
@@ -33,7 +35,7 @@ def cluster_reset(
     reset_nodes(options, ["all"], choices, yes=yes, foreign=foreign, then=audited)
 
 
-@command("env", "on", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", optional=["yes"])
+@command("env", "on", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", "verbose", "quiet", optional=["yes"])
 def reset(
     *,
     yes: str | bool = "",
@@ -87,7 +89,7 @@ def reset_nodes(
             foreign=_named("--foreign", foreign, nodes),
         )
         if choices.whole_cluster or session.environment.settings.release.runtime == "docker":
-            show_losses(session, nodes, choices)
+            show_losses(session, nodes, choices, shown=asking or not options.quiet)
         if asking:
             confirm(session.environment, nodes)
         result = session.run([RESET], nodes, choices)
@@ -99,8 +101,8 @@ def reset_nodes(
     exit_with(result.exit_code)
 
 
-def show_losses(session: Session, nodes: Sequence[Node], choices: Choices) -> None:
-    """Print what would be lost: what runs in the cluster, if all of it is reset, and what Docker runs on nodes of 1.5.
+def show_losses(session: Session, nodes: Sequence[Node], choices: Choices, *, shown: bool = True) -> None:
+    """Print, where it is to be `shown`, what would be lost: what runs in the cluster, if all of it is reset, and what Docker runs on nodes of 1.5.
 
     Raises KubefabError if a phase would stop on one of the nodes, before any node is changed: without its control plane,
     nothing could drain the pods that hold a volume on the others. A node that cannot be observed is left to the run.
@@ -126,7 +128,7 @@ def show_losses(session: Session, nodes: Sequence[Node], choices: Choices) -> No
         strange = contents.strangers(environment, observed.get(environment.control_plane.name), hostnames)
         losses += contents.lines(environment, asked.result(), strange)
     losses += [f"{name}: {containers(facts)}" for name, facts in observed.items() if facts.docker]
-    for line in losses:
+    for line in losses if shown else ():
         session.console.print(line, soft_wrap=True)
     planned = plan(environment, [RESET], nodes, observed, choices)
     stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]

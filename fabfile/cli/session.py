@@ -62,6 +62,8 @@ class Session:
     simulation: Simulation | None
     console: Console
     command: str
+    verbose: bool = False
+    quiet: bool = False
 
     def clock(self, name: str) -> Clock:
         """The clock by which waits for the node of that name are timed."""
@@ -87,9 +89,25 @@ class Session:
         if REGISTRY in phases:
             warn_of_unlisted(environment)
         with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
-            progress = Progress([n.name for n in nodes], console=self.console, simulated=self.simulation is not None)
+            progress = Progress(
+                [n.name for n in nodes],
+                console=self.console,
+                simulated=self.simulation is not None,
+                verbose=self.verbose,
+                quiet=self.quiet,
+            )
             held = self.group.of(environment.control_plane).ensure_held
-            run = Run(environment, self.group, progress, journal=journal, choices=choices, clock=self.clock, held=held)
+            heard = progress.heard if self.verbose else None
+            run = Run(
+                environment,
+                self.group,
+                progress,
+                journal=journal,
+                choices=choices,
+                clock=self.clock,
+                held=held,
+                heard=heard,
+            )
             with progress, _interruptible(run, self.group, progress):
                 result = run.run(phases, nodes)
             progress.crowd_summary()
@@ -167,7 +185,9 @@ def opened(options: Options) -> Iterator[Session]:
             environment = simulation.environment
         on_new_key = partial(_first_use, environment)
         with connected(environment, sudo_password=password, on_new_key=on_new_key) as group:
-            yield Session(environment, group, simulation, console, command_line())
+            yield Session(
+                environment, group, simulation, console, command_line(), verbose=options.verbose, quiet=options.quiet
+            )
 
 
 def _sudo_password() -> Secret:

@@ -87,12 +87,15 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 
 def _no_option(program: Any, context: Any, word: str) -> UsageError:
+    from ..text.cleaning import listed  # here: only a mistake needs it
+
     own = program.initial_context
     known = {flag for known in (context or own, own) for flag in (*known.flags, *known.inverse_flags)}
     if context and context.name:
+        others = [name for name, task in program.parser.contexts.items() if word in task.flags]
+        have = f"{listed(others, 4)} {'have' if others[1:] else 'has'} it; " if others else _meant(word, known)
         return UsageError(
-            f"{context.name} has no option {word}",
-            f"{_meant(word, known)}`{program.called_as} --help {context.name}` lists them",
+            f"{context.name} has no option {word}", f"{have}`{program.called_as} --help {context.name}` lists its own"
         )
     of_tasks = {flag for task in program.parser.contexts.values() for flag in task.flags}
     if word in of_tasks:

@@ -13,7 +13,7 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ import paramiko
 from ..errors import KubefabError, StillRunning, Unreachable, UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import bastion
-from ..text.masking import Secret
+from ..text.masking import Lines, Secret
 from . import script
 from .failures import SUDO_REFUSED, Way, broken, no_end, sudo_refused, unreachable
 from .hostkeys import KnownHosts
@@ -237,16 +237,16 @@ class Connection(fabric.Connection):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER)
         return sock
 
-    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+    def root(self, text: str, timeout: float, heard: Callable[[bytes], None] | None = None) -> tuple[int, bytes]:
         """Run a bash script as root; returns its exit code and output (standard error in it).
 
-        `timeout` is in seconds.  Raises Unreachable when the connection fails or breaks, StepFailed on time-out
-        and when sudo refuses.
+        `timeout` is in seconds. `heard` gets the output piece by piece as it comes.  Raises Unreachable when the connection fails
+        or breaks, StepFailed on time-out and when sudo refuses.
         """
         self.open()
         if self.user != "root" and self._ours.sudo_password:
             code, output = self._exec(
-                f"exec {SUDO} -S -p '' bash -c {shlex.quote(_RECEIVE)}", text, timeout, self._ours.sudo_password
+                f"exec {SUDO} -S -p '' bash -c {shlex.quote(_RECEIVE)}", text, timeout, self._ours.sudo_password, heard
             )
         else:
             path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
@@ -254,7 +254,10 @@ class Connection(fabric.Connection):
             # name that another user made is neither written to nor removed
             store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
             code, output = self._exec(
-                f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null", text, timeout
+                f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null",
+                text,
+                timeout,
+                heard=heard,
             )
         if code != 0 and self.user != "root" and SUDO_REFUSED.search(output) and not script.ran(output):
             raise sudo_refused(self.node.name, self.user, output)
@@ -317,7 +320,14 @@ class Connection(fabric.Connection):
         ours = self._ours
         return unreachable(error, Way(ours.node, ours.environment.name, ours.timeout, ours.proxy_command))
 
-    def _exec(self, command: str, stdin: str, timeout: float, password: Secret | None = None) -> tuple[int, bytes]:
+    def _exec(
+        self,
+        command: str,
+        stdin: str,
+        timeout: float,
+        password: Secret | None = None,
+        heard: Callable[[bytes], None] | None = None,
+    ) -> tuple[int, bytes]:
         """Run a command; with sudo's password, what goes to it is held back until sudo has let it in."""
         with self._ours.sessions:
             end = time.monotonic() + timeout
@@ -341,6 +351,8 @@ class Connection(fabric.Connection):
                 channel.shutdown_write()
                 while chunk := channel.recv(1 << 16):
                     output += chunk
+                    if heard:
+                        heard(chunk)
                     if len(output) > 2 * CAPTURE_LIMIT:
                         del output[: len(output) - CAPTURE_LIMIT]
                     if time.monotonic() > end:  # output that never pauses would never time out
@@ -422,9 +434,20 @@ def _hop(text: str) -> tuple[str, str, int]:
     return user, host, port if re.search(r":\d+$", plain) and (plain.count(":") == 1 or "]:" in plain) else 0
 
 
-def outcome(connection: Connection, name: str, text: str, timeout: float) -> script.Outcome:
-    """Send a rendered script and read what it did. Raises StillRunning if an earlier run's step holds the node."""
-    result = script.parse(*connection.root(text, timeout))
+def outcome(
+    connection: Connection, name: str, text: str, timeout: float, heard: Callable[[str], None] | None = None
+) -> script.Outcome:
+    """Send a rendered script and read what it did; `heard` gets each line of a live one's output, masked.
+
+    Raises StillRunning if an earlier run's step holds the node.
+    """
+    lines = Lines(script.LIVE)
+
+    def piece(data: bytes) -> None:
+        for line in lines.feed(data):
+            heard(line)  # type: ignore[misc]  # it is there where this is called
+
+    result = script.parse(*connection.root(text, timeout, piece if heard else None))
     if result.code == script.LOCKED and result.command == 0:
         raise StillRunning(
             f"{connection.node.name}: {name}: a step of an earlier run is still running there",

@@ -23,6 +23,7 @@ LOCK_WAIT = 900  # seconds; the longest step of an earlier run
 LOCKED = 75  # EX_TEMPFAIL: that earlier run's step has not ended
 OUTPUT_LIMIT = 65536  # bytes of output that come back; the end is what explains a failure
 MARK = "#--8<--"
+LIVE = "##live "  # begins each line of output that is shown while the step runs
 _DELIMITER = "KUBEFAB-END"
 _TRAILER = re.compile(rb"^##kubefab ([0-9]{1,9}) ([0-9]{1,9})\n", re.M)
 
@@ -47,8 +48,11 @@ def render(
     lock: bool = True,
     wait: int = LOCK_WAIT,
     limit: int = OUTPUT_LIMIT,
+    live: bool = False,
 ) -> str:
     """The script for a step; `lock=False` is for probes, which may run beside anything. The last `limit` bytes of output come back.
+
+    With `live` the output also comes while the commands run, each line behind LIVE.
 
     Waits up to `wait` seconds for the node's lock. The caller's timeout must be longer, or the script may run after the caller gave up.
     """
@@ -83,8 +87,7 @@ def render(
         lines += [f"{MARK} command {number}", f"K={number}", line]
     lines += [
         f"{MARK} end",
-        ') </dev/null >"$log" 2>&1',
-        "rc=$?",
+        *(_FOLLOWED if live else (') </dev/null >"$log" 2>&1', "rc=$?")),
         'cat -- "$log.end" 2>/dev/null',
         f'tail -c {limit} -- "$log"',
         'rm -f -- "$log" "$log.end"',
@@ -93,6 +96,16 @@ def render(
         "main",
     ]
     return "\n".join(lines) + "\n"
+
+
+# A line without an end gets one, so that the trailer begins a line. When the reader is gone, only what follows the log ends.
+_FOLLOWED = (
+    ') </dev/null >"$log" 2>&1 &',
+    "pid=$!",
+    f"""tail -n +1 -s 0.2 -f --pid=$pid -- "$log" | sed -u 's/^/{LIVE}/'; echo""",
+    "wait $pid",
+    "rc=$?",
+)
 
 
 def _write(file: File) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from threading import Lock
 
 from ..errors import KubefabError, Refused, StepFailed, StillRunning, Unreachable
@@ -31,7 +32,7 @@ class Applier:
     """Carries out actions for all pipelines of a run.
 
     `passing` waits at a gate: it gets the gate, the node, and the phase's name.  `control` names the control plane that
-    carries out what is delegated to one.
+    carries out what is delegated to one.  `heard` gets each line that a step prints, as it comes, with the name of its node.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class Applier:
         tokens: JoinTokens,
         passing: Callable[[Gate, Node, str], None],
         control: Callable[[], Node],
+        heard: Callable[[str, str], None] | None = None,
     ) -> None:
         self._group, self._reporter, self._control = group, reporter, control
         self._events, self._halt, self._tokens, self._passing = events, halt, tokens, passing
+        self._heard = heard
         self._guard = Lock()
         self._once: dict[tuple[str, Token], Lock] = {}
         self._once_done: dict[tuple[str, Token], KubefabError | None] = {}
@@ -133,10 +136,11 @@ class Applier:
     def _step(self, node: Node, target: Node, step: Step) -> None:
         if step.mints:
             self._tokens.mint()
-        text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT)
+        heard = partial(self._heard, target.name) if self._heard else None
+        text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT, live=heard is not None)
         with self._turn(node, target, step.phase, step.title):
             self._halt.check_lock(node)
-            done = outcome(self._group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT)
+            done = outcome(self._group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT, heard)
         if done.code == 0:
             return
         at = done.command

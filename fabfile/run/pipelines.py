@@ -51,8 +51,9 @@ class Run:
         choices: Choices | None = None,
         clock: Callable[[str], Clock] | None = None,
         held: Callable[[], None] = lambda: None,
+        heard: Callable[[str, str], None] | None = None,
     ) -> None:
-        """`held` raises KubefabError when the cluster's lock is no longer this run's: everything then stops."""
+        """`held` raises KubefabError when the cluster's lock is no longer this run's: everything then stops. `heard` is Applier's."""
         self.environment = environment
         self.group = group
         self.reporter = reporter
@@ -64,7 +65,9 @@ class Run:
         self.gates = Gates()
         self.record = recall(environment)
         self._recipe = recipe_for(environment)
-        self._applier = Applier(group, reporter, self.events, self.halt, self.tokens, self._pass, self._control_node)
+        self._applier = Applier(
+            group, reporter, self.events, self.halt, self.tokens, self._pass, self._control_node, heard
+        )
         self._taking_back = False
         self._control_asked = Lock()
         self._unseen: set[str] = set()  # control planes that could not be observed

@@ -7,10 +7,11 @@ a file gets to see (progress, errors, journal, plan, evidence) goes through :fun
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -118,6 +119,52 @@ register = _masker.add
 mask = _masker.mask
 masked_tail = _masker.tail
 masked = _masker.masked
+
+
+LONGEST_LINE = 1 << 16  # characters
+
+
+class Lines:
+    """What arrives in pieces, as masked lines: a secret may be cut anywhere between two pieces, so only whole lines are shown.
+
+    With a `mark`, only the lines that begin with it are shown, without it.  A private key has several lines: none of them is shown. Of a
+    line longer than LONGEST_LINE nothing is shown but that it came: half of it may be half a secret.
+    """
+
+    def __init__(self, mark: str = "") -> None:
+        self._mark, self._rest, self._in_key, self._too_long = mark, "", False, False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, data: bytes, *, last: bool = False) -> Iterator[str]:
+        """The lines that end in this piece; with `last` also the one that has no end."""
+        text = self._rest + self._decoder.decode(data, last)
+        held = text.endswith("\r") and not last  # half of a line's end
+        *whole, self._rest = re.split(r"\r\n|\r|\n", text[: len(text) - held])
+        self._rest += "\r" * held
+        if last and self._rest:
+            whole.append(self._rest)
+            self._rest = ""
+        for line in whole:
+            long, self._too_long = self._too_long or len(line) > LONGEST_LINE, False
+            if line.startswith(self._mark):
+                yield self._masked("" if long else line.removeprefix(self._mark), long)
+        if len(self._rest) > LONGEST_LINE:
+            self._rest, self._too_long = self._rest[: len(self._mark)], True
+
+    def _masked(self, line: str, long: bool) -> str:
+        if long:
+            return f"[a line of more than {LONGEST_LINE} characters]"
+        inside, self._in_key = self._in_key, _KEY_ENDS.search(line) is None if self._in_key else _key_is_open(line)
+        return MASKED if inside else mask(line)
+
+
+_KEY_BEGINS, _KEY_ENDS = (re.compile(rf"-----{word} [A-Z ]{{0,40}}PRIVATE KEY-----") for word in ("BEGIN", "END"))
+
+
+def _key_is_open(line: str) -> bool:
+    """Whether a private key begins in this line and does not end in it."""
+    begun = [match.end() for match in _KEY_BEGINS.finditer(line)]
+    return bool(begun) and _KEY_ENDS.search(line, begun[-1]) is None
 
 
 class Secret:

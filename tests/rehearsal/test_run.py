@@ -64,3 +64,16 @@ def test_sudo_and_json(home: Path) -> None:
 def test_without_nodes_it_refuses(home: Path) -> None:
     done = inv(home, "reboot")
     assert done.returncode == 2 and "nothing was touched" in done.stderr
+
+
+def test_verbose_shows_what_a_phases_commands_print_and_quiet_its_last_line(home: Path) -> None:
+    def phase(*options: str) -> Done:
+        return run("fab", "-H", "w1", "install", *options, HOME=str(home), XDG_STATE_HOME=str(home / "state"))
+
+    assert run("fab", "-H", "all", "prep", "-q", HOME=str(home), XDG_STATE_HOME=str(home / "state")).stdout.startswith(
+        "✓ "
+    )
+    said = phase("-v").stdout.splitlines()
+    assert "w1  │ kubelet set on hold." in said and said[-1].startswith("✓ ")
+    done = phase("-q", "--fault", "w1:host-down")
+    assert done.returncode == 1 and done.stdout.startswith("\n✗ w1"), "only errors"

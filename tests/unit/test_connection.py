@@ -805,7 +805,9 @@ class Stored:
         """The command that stores and runs that user's script."""
         self.monkeypatch.setattr(Connection, "open", lambda connection: None)
         self.monkeypatch.setattr(
-            Connection, "_exec", lambda connection, command, *rest: self.seen.append((command, rest[0])) or (0, b"")
+            Connection,
+            "_exec",
+            lambda connection, command, *rest, **more: self.seen.append((command, rest[0])) or (0, b""),
         )
         _, node = self.bench.serve(f"n{len(self.seen)}")
         self.bench.connect(replace(node, user=user), password=password).root("x", 1)

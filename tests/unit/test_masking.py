@@ -8,6 +8,7 @@ import re
 import shlex
 import string
 import time
+from itertools import pairwise
 from threading import Thread
 from urllib.parse import quote, quote_plus
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.errors import KubefabError
-from fabfile.text.masking import MASKED, SHORTEST, Masker
+from fabfile.text.masking import LONGEST_LINE, MASKED, SHORTEST, Lines, Masker, Secret, mask
 
 SECRETS = st.text(
     alphabet=string.ascii_letters + string.digits + "!$%&/()=?+*'\"\\ -_.:;<>|^", min_size=SHORTEST, max_size=40
@@ -200,3 +201,53 @@ def test_adding_from_many_threads_loses_none() -> None:
     for thread in threads:
         thread.join()
     assert masker.mask(" ".join(names)) == " ".join([MASKED] * 40)
+
+
+# --- what arrives in pieces
+
+
+def _pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[a:b] for a, b in pairwise(places)]
+
+
+def _shown(pieces: list[bytes], mark: str = "") -> list[str]:
+    lines = Lines(mark)
+    return [line for piece in pieces for line in lines.feed(piece)] + [*lines.feed(b"", last=True)]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["word ", "\n", "\r\n", "\r", "비밀", "hunter2-is-secret", "\x1b[31m", " abcdef.0123456789abcdef "]
+        ),
+        max_size=25,
+    ).map("".join),
+    st.lists(st.integers(0, 10_000), max_size=12),
+)
+def test_however_output_is_cut_its_lines_are_those_of_the_whole_text_masked(text: str, cuts: list[int]) -> None:
+    Secret("hunter2-is-secret")
+    shown = _shown(_pieces(text.encode(), cuts))
+    whole = text.replace("\r\n", "\n").replace("\r", "\n")
+    assert shown == [mask(line) for line in (whole[:-1] if whole.endswith("\n") else whole).split("\n") if whole]
+    assert not any("hunter2" in line or "0123456789abcdef" in line or "\x1b" in line for line in shown)
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=12), st.sampled_from(["", " RSA", " OPENSSH"]))
+def test_no_line_of_a_private_key_is_shown(cuts: list[int], kind: str) -> None:
+    key = f"-----BEGIN{kind} PRIVATE KEY-----\nMIIEow\nIBAAK=\n-----END{kind} PRIVATE KEY-----\n"
+    shown = _shown(_pieces(f"before\n{key}between\ncat: {key}after\n".encode(), cuts))
+    assert [line for line in shown if MASKED not in line] == ["before", "between", "after"]
+    assert "MIIEow" not in str(shown) and "IBAAK" not in str(shown)
+
+
+def test_only_marked_lines_are_shown_and_of_a_line_too_long_nothing() -> None:
+    assert _shown([b"greeting\n##live a\n##kubefab 1 0\n##li", b"ve b"], "##live ") == ["a", "b"]
+    long = b"x" * (LONGEST_LINE + 1)
+    expected = ["a", f"[a line of more than {LONGEST_LINE} characters]", "b"]
+    for pieces in (
+        [b"##live a\n##live " + long + b"\n##live b\n"],
+        [b"##live a\n##live ", long, long, b"y\n##live b\n"],
+    ):
+        assert _shown(pieces, "##live ") == expected
+    assert _shown([b"other ", long, long, b"\n##live b\n"], "##live ") == ["b"]

@@ -16,7 +16,7 @@ from fabfile.cli.phases import TASKS
 from fabfile.errors import UsageError
 
 CONTEXT = SimpleNamespace(config={})
-EVERY = ("env", "on", "workers", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass")
+EVERY = ("env", "on", "workers", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", "verbose", "quiet")
 seen: list[object] = []
 
 
@@ -50,7 +50,7 @@ def test_nodes_named_with_fabs_option_are_those_of_on() -> None:
 def test_every_option_has_its_letter_or_none_whatever_the_command() -> None:
     arguments = all_of_them.get_arguments()
     assert [argument.names[0] for argument in arguments] == [
-        "env", "on", "workers", "fault", "kubernetes", "recipe", "json", "ask-sudo-pass", "hosts-file", "before", "after",
+        "env", "on", "workers", "fault", "kubernetes", "recipe", "json", "ask-sudo-pass", "hosts-file", "verbose", "quiet", "before", "after",
     ]  # fmt: skip
     assert all(argument.help for argument in all_of_them.get_arguments()), "asked a second time"
     letters: dict[str, str] = {}
@@ -58,7 +58,7 @@ def test_every_option_has_its_letter_or_none_whatever_the_command() -> None:
         for argument in task.get_arguments():
             for short in argument.names[1:]:
                 assert letters.setdefault(short, argument.name) == argument.name, task.name
-    assert letters == {"e": "env", "l": "limit", "o": "on", "y": "yes"}
+    assert letters == {"e": "env", "l": "limit", "o": "on", "y": "yes", "v": "verbose", "q": "quiet"}
 
 
 @pytest.mark.parametrize(

@@ -218,3 +218,24 @@ def test_square_brackets_in_output_are_not_markup() -> None:
 )
 def test_exit_codes(states: list[str], code: int) -> None:
     assert RunResult({str(n): NodeResult(str(n), state) for n, state in enumerate(states)}).exit_code == code
+
+
+def test_quiet_says_nothing_before_the_end_and_verbose_says_what_commands_print() -> None:
+    def said(**how: bool) -> str:
+        console = pipe()
+        progress = Progress(["cp1", "w10"], console=console, **how)
+        with progress:
+            progress.doing("w10", "join", "kubeadm join")
+            progress.doing("w10", "join", "kubeadm join")
+            progress.heard("w10", "[preflight] Running")
+            progress.phase_done("w10", "join", 1, 2.0)
+            progress.note("stopping")
+            progress.node_done("w10", NodeResult("w10", "failed", error=KubefabError("w10: no")))
+        return text(console)
+
+    assert said(quiet=True) == ""
+    assert said(verbose=True).startswith("w10  join: kubeadm join\nw10  │ [preflight] Running\nw10  join      1 step")
+    console = terminal()
+    with Progress(["cp1"], console=console, quiet=True) as progress:
+        progress.doing("cp1", "prep", "modules")
+    assert text(console) == "", "no live lines either"

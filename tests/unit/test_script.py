@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fabfile.nodes import script
 from fabfile.nodes.script import LOCKED, OUTPUT_LIMIT, Outcome, assignments, parse, render
 from fabfile.steps import File, command
+from fabfile.text.masking import Lines
 
 
 class Shell:
@@ -70,6 +71,35 @@ FAILURES = [
     (("kill -9 $BASHPID",), 137, 0, ""),
     (("if then",), 2, 0, "syntax error"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("commands", "code", "number", "output"),
+    [*FAILURES[:6], (("echo '##kubefab 9 9'", "printf end"), 0, 2, "##kubefab 9 9\nend")],
+)
+def test_a_script_whose_output_is_followed_ends_as_any_other(
+    shell: Shell, commands: tuple[str, ...], code: int, number: int, output: str
+) -> None:
+    done = shell.send(shell.local(render("test.step", commands, live=True)))
+    assert (done.code, done.command) == (code, number) and output in done.output
+    assert script.LIVE not in done.output and "##kubefab 0" not in done.output
+
+
+def test_output_is_followed_while_the_command_runs(shell: Shell, tmp_path: Path) -> None:
+    """The command ends when its first words have been heard, and not before."""
+    go, path = tmp_path / "go", tmp_path / "sent"
+    path.write_text(
+        shell.local(render("test.step", (f"echo one; until test -e {go}; do sleep 0.05; done; printf two",), live=True))
+    )
+    heard: list[str] = []
+    lines = Lines(script.LIVE)
+    with subprocess.Popen(["bash", str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        while chunk := os.read(process.stdout.fileno(), 4096):
+            heard += lines.feed(chunk)
+            if "one" in heard:
+                go.touch()
+    assert (process.returncode, heard) == (0, ["one", "two"])
 
 
 @pytest.mark.parametrize(("commands", "code", "number", "output"), FAILURES)
