@@ -105,6 +105,7 @@ def reading(env: Environment) -> dict[str, str]:
     first, second = (
         between_nodes.Member(n, overlay=f"10.44.{i}.0", overlay_mtu=1450, tcp=(10250,)) for i, n in enumerate(env.nodes)
     )
+    pods = [proof.ProbePod(f"probe-{n}", f"w{n}", f"10.44.{n}.5", True) for n in (1, 2)]
     tests = [between_nodes.Test("cp1", "w1", kind, 10250) for kind in ("tcp", "udp", "overlay", "mtu")]
     return {
         "observe-control-plane": observe_script(control_plane=True, files=files),
@@ -116,9 +117,7 @@ def reading(env: Environment) -> dict[str, str]:
         "doctor-listen": between_nodes.listen_script(first, [8472]),
         "doctor-try": between_nodes.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
         "doctor-gather": between_nodes.gather_script(),
-        "verify-pod": proof.inside(
-            [proof.ProbePod("probe-1", "w1", "10.44.1.5", True)], "10.96.0.9", "ns", "cluster.local"
-        ),
+        "verify-pod": proof.inside("w1", pods, "10.96.0.9", "ns", "cluster.local"),
     }
 
 

@@ -1,4 +1,6 @@
-peers=w1=http://10.44.1.5:8080/
+peers='w1=http://10.44.1.5:8080/ w2=http://10.44.2.5:8080/'
+large=w2=http://10.44.2.5:8080/large
+bytes=204800
 service=http://10.96.0.9/
 name=http://probe.ns.svc.cluster.local/
 dns=kubernetes.default.svc.cluster.local
@@ -14,6 +16,9 @@ eventually() { # kube-proxy and CoreDNS need a moment to know the service
 }
 for peer in $peers; do
   { get "${peer#*=}" | grep -qxF "${peer%%=*}" && echo "peer ${peer%%=*} ok"; } &
+done
+for peer in $large; do # a path that loses large packets stalls after the handshake
+  { [ "$(timeout 8 wget -q -O - "${peer#*=}" 2>/dev/null | wc -c)" -eq "$bytes" ] && echo "large ${peer%%=*} ok"; } &
 done
 { eventually get "$service" && echo 'service ok'; } &
 { eventually get "$name" && echo 'name ok'; } &
