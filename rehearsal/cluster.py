@@ -353,6 +353,7 @@ class Settling:
             and self.fault(host, "host-down") is None
             and host.active("kubelet")
             and CONFLIST in host.files
+            and not host.cni_unread
             and now >= host.cni_at + CNI_SEEN
         )
 
@@ -550,6 +551,7 @@ class Settling:
                 '{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}\n',
             )
             host.cni_at = at
+            host.cni_unread = self.fault(host, "cni-unread") is not None
 
     def _bridge(self, host: Host, pod: Pod) -> bool:
         """The flannel CNI plugin sets up its first pod, which makes cni0; False if it cannot."""

@@ -49,6 +49,11 @@ TABLE = {
             "the manual's one-minute rule (N3, J3) at work",
         ),
         Fault(
+            "cni-unread",
+            "containerd does not see that flannel wrote the CNI file, until it is restarted",
+            "NotReady with `cni plugin not initialized`: containerd #11209 (a deleted /etc/cni/net.d), and its remedy",
+        ),
+        Fault(
             "flannel-wrong-range",
             "flannel.1 gets an address outside POD_CIDR",
             "the link must exist and its address must be in POD_CIDR (N4)",

@@ -131,6 +131,7 @@ class Host:
     mounts: list[str] = field(default_factory=list)
     cri: bool = False
     cni_at: float = -1.0
+    cni_unread: bool = False  # containerd has not noticed the file
     kubelet_restarts: int = 0
     lists_from: str = ""
     halted: bool = False

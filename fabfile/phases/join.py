@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
 
 from ..context import LATER, Context
 from ..nodes.facts import STATE
-from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait
+from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait, ready_wait
 from ..steps import Action, File, Step, Stop, Wait
-from ..text.masking import masked_tail
 from .labels import labels, marking
 from .registry import unverified
 from .reset import kubeadm_reset
@@ -48,17 +46,7 @@ def join(ctx: Context) -> Iterator[Action]:
             needs="network",
         )
     if not member or (control and not control.node_ready(facts.hostname)):
-        yield Wait(
-            "join.ready",
-            "the node is Ready",
-            probe=f"kubectl get node {quote(facts.hostname)} --no-headers 2>&1",
-            until=lambda seen: None if _is_ready(seen) else masked_tail(seen) or "not listed yet",
-            deadline=180,
-            interval=1,
-            on="control-plane",
-            hint=f"`kubectl describe node {quote(facts.hostname)}` on the control plane names the condition that is not met",
-            evidence=(f"kubectl describe node {quote(facts.hostname)} 2>&1 | sed -n '/Conditions/,/Addresses/p'",),
-        )
+        yield ready_wait("join.ready", settings=ctx.settings, hostname=facts.hostname)
     yield from labels(ctx, phase="join", registers=not listed)
 
 
@@ -129,8 +117,3 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         hint="run the same command again: a fresh token is minted each time. A time-out is TCP 6443 between this node and the "
         "control plane; 'certificate … not yet valid' is this node's clock: `timedatectl set-ntp true`",
     )
-
-
-def _is_ready(row: str) -> bool:
-    words = row.split()
-    return len(words) > 1 and words[1].split(",")[0] == "Ready"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..context import Context
+from ..inventory.settings import Network
 from ..manifests import applied, manifest
-from ..recipes.flannel import RESTART, Expected, interface_wait
+from ..recipes.flannel import RESTART, Expected, interface_wait, ready_wait
 from ..steps import Action, Remedy, Stop, Wait
 from ..text.masking import masked_tail
 
@@ -23,8 +24,14 @@ def network(ctx: Context) -> Iterator[Action]:
     if not there:
         yield flannel.step("network.flannel", "apply flannel")
     cidr = ctx.settings.pod_cidr
-    if there and Expected(("flannel.1",), cidr).missing(facts.links) is None:
-        return
+    if not there or Expected(("flannel.1",), cidr).missing(facts.links) is not None:
+        yield from _in_range(ctx, cidr)
+    if not facts.node_ready(facts.hostname):
+        yield ready_wait("network.ready", settings=ctx.settings, hostname=facts.hostname)
+
+
+def _in_range(ctx: Context, cidr: Network) -> Iterator[Action]:
+    facts = ctx.facts
     yield Wait(
         "network.pods",
         "the control plane's pods run",

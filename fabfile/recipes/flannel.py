@@ -16,6 +16,12 @@ from ..text.masking import masked_tail
 
 PROBE = "ip -j addr"
 RESTART = ("systemctl restart kubelet",)
+# containerd watches the folder /etc/cni/net.d itself: one that was deleted and made again, as `kubeadm reset` advises, it never reads again
+# (containerd #6490, #11209). Its start makes the folder; flannel's pod, which has the deleted one mounted, comes after it.
+READ_AGAIN = (
+    "if crictl info 2>/dev/null | grep -q 'cni plugin not initialized'; then systemctl restart containerd; "
+    "crictl pods -q --namespace kube-flannel | xargs -r crictl rmp -f; fi",
+)
 WITHOUT_LINKS = tuple(f"ip link show dev {name} >/dev/null 2>&1 && ip link delete {name} || true" for name in LINKS)
 
 
@@ -100,3 +106,31 @@ def interface_wait(
             "journalctl -u kubelet -n 200 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 4",
         ),
     )
+
+
+def ready_wait(id: str, *, settings: Settings, hostname: Hostname) -> Wait:
+    """Wait until the node is Ready; after FLANNEL_GRACE let containerd read flannel's CNI file, if it says that it has none."""
+    name = quote(hostname)
+    return Wait(
+        id,
+        "the node is Ready",
+        probe=f"kubectl get node {name} --no-headers 2>&1",
+        until=lambda seen: None if _is_ready(seen) else masked_tail(seen) or "not listed yet",
+        deadline=180,
+        interval=1,
+        remedies=(
+            Remedy(
+                "restart containerd and flannel's pod, if no CNI file has been read",
+                READ_AGAIN,
+                after=settings.flannel_grace,
+            ),
+        ),
+        on="control-plane",
+        hint=f"`kubectl describe node {name}` on the control plane names the condition that is not met",
+        evidence=(f"kubectl describe node {name} 2>&1 | sed -n '/Conditions/,/Addresses/p'",),
+    )
+
+
+def _is_ready(row: str) -> bool:
+    words = row.split()
+    return len(words) > 1 and words[1].split(",")[0] == "Ready"

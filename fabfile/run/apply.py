@@ -194,7 +194,7 @@ class Applier:
                 self._reporter.note(
                     f"{node.name}: {wait.title}: still {mask(seen or '')} after {seconds:.0f} s; {remedy.title}"
                 )
-                there = self._target(target, remedy)
+                there = self._target(node, remedy)
                 self._step(node, there, Step(f"{wait.id}.remedy", remedy.title, remedy.commands))
         evidence = self._evidence(target, wait)
         raise StepFailed(

@@ -42,6 +42,7 @@ def crictl(machine: Machine, call: Call) -> int:
             "-r",
             "-i",
             "--name",
+            "--namespace",
             "--tail",
             "--state",
             "--timeout",
@@ -64,7 +65,12 @@ def crictl(machine: Machine, call: Call) -> int:
         )
     match words:
         case ["info", *_]:
-            call.out('{"status": {"conditions": [{"type": "RuntimeReady", "status": true}]}}\n')
+            network = (
+                '"status": false, "message": "cni plugin not initialized"' if host.cni_unread else '"status": true'
+            )
+            call.out(
+                f'{{"status": {{"conditions": [{{"type": "RuntimeReady", "status": true}}, {{"type": "NetworkReady", {network}}}]}}}}\n'
+            )
         case ["version", *_]:
             call.out("RuntimeName:  containerd\nRuntimeVersion:  v2.3.4\n")
         case ["pull", image]:
@@ -78,7 +84,8 @@ def crictl(machine: Machine, call: Call) -> int:
                 )
             call.out(f"Image is up to date for {image}\n")
         case ["pods", "-q"]:
-            call.out("".join(f"{sandbox(host, pod)}\n" for pod in host.pods))
+            within = options.get("--namespace", "")
+            call.out("".join(f"{sandbox(host, pod)}\n" for pod in host.pods if within in ("", pod.namespace)))
         case ["pods", *_]:
             call.out("".join(f"{sandbox(host, p)}  Ready  {p.name}  {p.namespace}\n" for p in host.pods))
         case ["ps", *flags]:
@@ -103,6 +110,9 @@ def crictl(machine: Machine, call: Call) -> int:
                 pod.running = pod.running and sandbox(host, pod) not in ids
         case ["rmp", "-fa"] | ["rmp", "-a", "-f"] | ["rmp", "-af"]:
             host.pods.clear()
+            machine.spend(3, "crictl rmp")
+        case ["rmp", "-f", *ids]:
+            host.pods[:] = [pod for pod in host.pods if sandbox(host, pod) not in ids]
             machine.spend(3, "crictl rmp")
         case ["rmi", "-a"] | ["rmi", "--prune"]:
             host.images.clear()

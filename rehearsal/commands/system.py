@@ -66,6 +66,7 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
     if name == "containerd":
         host.cri = '"cri"' not in (host.read("/etc/containerd/config.toml") or "")
         host.write("/run/containerd/containerd.sock", "")
+        host.cni_unread = False
     if name == "docker":
         legacy.bridge(machine)
     if name == "kubelet" and (again or not was):

@@ -161,6 +161,21 @@ def test_status_reports_done_everywhere(healthy: Lab) -> None:
 # --- 3: faults
 
 
+def test_a_lost_cni_file_or_folder_comes_back(healthy: Lab) -> None:
+    """The file needs no kubelet to come back; the folder's loss is one that containerd never sees the end of (containerd #11209)."""
+    file = "/etc/cni/net.d/10-flannel.conflist"
+    healthy.sh(
+        "w1",
+        f"systemctl stop kubelet; rm {file}; for i in $(seq 150); do [ -s {file} ] && break; sleep 0.1; done; ls {file}",
+    )
+    healthy.sh("w1", "systemctl start kubelet; rm -rf /etc/cni/net.d")
+    healthy.eventually("w1 is not Ready", lambda: not healthy.ready()["w1"])
+    done = healthy.bootstrap(**FLANNEL)
+    assert "w1: the node is Ready: still w1 NotReady" in done.output
+    assert healthy.ready()["w1"]
+    healthy.assert_pod_network()
+
+
 def test_a_lost_flannel_interface_is_restored_by_the_manuals_rule(healthy: Lab) -> None:
     """J3: after the grace time the kubelet is restarted; that does not help a flannel that hangs, so its pod is recreated."""
     healthy.sh(

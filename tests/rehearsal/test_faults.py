@@ -65,6 +65,8 @@ CASES = (
         {"cp1": ("flannel", "N4|kubectl")},
         WORKERS,
     ),
+    Case("w2:cni-unread", notes="w2: the node is Ready: still w2 +NotReady"),
+    Case("cp1:cni-unread", notes="restart containerd"),
     Case("w2:flannel-after-restart", notes="restart the kubelet"),
     Case("cp1:flannel-after-restart", notes="restart the kubelet"),
     Case(

@@ -558,6 +558,11 @@ NET: list[tuple[str, NodeFacts, list[str]]] = [
         ["…network.pods", "…network.interfaces"],
     ),
     (
+        "applied, links right, not Ready",
+        replace(control_plane(ENV, stamped=ALL_STAMPED), nodes=(api_node("cp1", ready=False),)),
+        ["…network.ready"],
+    ),
+    (
         "another range (N4)",
         control_plane(ENV, stamped=ALL_STAMPED, links=links("flannel.1", "cni0", inside="10.99.0")),
         ["…network.pods", "…network.interfaces"],

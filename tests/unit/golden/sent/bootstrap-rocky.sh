@@ -1259,7 +1259,7 @@ metadata:
     app: flannel
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: f4bde6d095ec23a8
+    kubefab.dev/digest: 9b79f9d1f3d5d2b3
 spec:
   selector:
     matchLabels:
@@ -1269,7 +1269,7 @@ spec:
       labels:
         app: flannel
       annotations:
-        kubefab.dev/digest: f4bde6d095ec23a8
+        kubefab.dev/digest: 9b79f9d1f3d5d2b3
     spec:
       affinity:
         nodeAffinity:
@@ -1318,7 +1318,13 @@ spec:
       - name: kube-flannel
         image: ghcr.io/flannel-io/flannel:v0.28.9
         command:
-        - /opt/bin/flanneld
+        - /bin/sh
+        - -c
+        - "while :; do\n  if [ -s /run/flannel/subnet.env ]; then\n    cmp -s /etc/kube-flannel/cni-conf.json
+          /etc/cni/net.d/10-flannel.conflist ||\n      cp -f /etc/kube-flannel/cni-conf.json
+          /etc/cni/net.d/10-flannel.conflist\n    sleep 5\n  else\n    sleep 0.2\n
+          \ fi\ndone &\nexec /opt/bin/flanneld \"$@\"\n"
+        - flanneld
         args:
         - --ip-masq
         - --kube-subnet-mgr
@@ -1340,15 +1346,6 @@ spec:
             port: 8471
           timeoutSeconds: 5
           periodSeconds: 2
-        lifecycle:
-          postStart:
-            exec:
-              command:
-              - /bin/sh
-              - -c
-              - for i in $(seq 600); do if [ -s /run/flannel/subnet.env ]; then exec
-                cp -f /etc/kube-flannel/cni-conf.json /etc/cni/net.d/10-flannel.conflist;
-                fi; sleep 0.2; done; exit 1
         resources:
           requests:
             cpu: 100m
@@ -1575,6 +1572,64 @@ kubectl -n kube-system delete pod -l k8s-app=kube-dns --field-selector spec.node
 #--8<-- command 3
 K=3
 kubectl -n monitoring delete pod -l 'app in (telegraf,monitoring-influxdb)' --field-selector spec.nodeName=cp1 --wait=false --ignore-not-found
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.ready · until: the node is Ready
+# kubefab: network.ready
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl get node cp1 --no-headers 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · network.ready · after 60 s: restart containerd and flannel's pod, if no CNI file has been read
+# kubefab: network.ready
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+if crictl info 2>/dev/null | grep -q 'cni plugin not initialized'; then systemctl restart containerd; crictl pods -q --namespace kube-flannel | xargs -r crictl rmp -f; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -1869,6 +1924,37 @@ trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
 kubectl get node w1 --no-headers 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · join.ready · after 60 s: restart containerd and flannel's pod, if no CNI file has been read
+# kubefab: join.ready
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+if crictl info 2>/dev/null | grep -q 'cni plugin not initialized'; then systemctl restart containerd; crictl pods -q --namespace kube-flannel | xargs -r crictl rmp -f; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
