@@ -89,7 +89,10 @@ class Step(_Masked):
 
 @dataclass(frozen=True, repr=False)
 class Remedy(_Masked):
-    """What a `Wait` does when its condition has not come after `after` seconds: each is tried once, in order."""
+    """What a `Wait` does when its condition has not come after `after` seconds: each is tried once, in order.
+
+    `on` is as in a `Step`: the node that waits unless it says otherwise, wherever the Wait's own probe runs.
+    """
 
     title: str
     commands: tuple[str, ...]

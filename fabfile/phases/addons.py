@@ -71,6 +71,7 @@ def _fresh_pods(settings: Settings, seen: Retention) -> Remedy:
             f"{INFLUX} {quote(_statements(settings, seen))} || true",
         ),
         after=settings.metrics_grace,
+        on="control-plane",
     )
 
 
