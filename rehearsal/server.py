@@ -35,7 +35,8 @@ from paramiko.common import (
     OPEN_SUCCEEDED,
 )
 
-LOOPBACK = "127.0.0.1"
+from .naming import LOOPBACK
+
 PORTS = range(20000, 32000)  # below the ranges from which systems take clients' ports
 STUCK = 60.0  # seconds without reading or writing after which a client counts as gone
 

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,12 @@ from .commands import host2017
 from .host import APT, Host
 from .login import Login, Sudo
 from .machine import Halted, Machine
-from .server import LOOPBACK, Dropped, Endpoint, Exchange, Farm, Handler, key_from, new_key_seed, private_text
+from .naming import LOOPBACK, STATE_FILE, USER, address_of, labelled, names_of
+from .server import Dropped, Endpoint, Exchange, Farm, Handler, key_from, new_key_seed, private_text
 from .store import Store, latest, locked
 
-STATE_FILE, KEY_FILE, LOCK_FILE = "rehearsal.state", "rehearsal_ed25519", "rehearsal.lock"
-USER = "ops"
+KEY_FILE, LOCK_FILE = "rehearsal_ed25519", "rehearsal.lock"
 SUDO_PASSWORD = "rehearsal"
-MOST = 250  # workers: flannel gives each node a /24 of a /16
 VERSION = 1
 
 
@@ -99,7 +97,7 @@ class Simulation:
                 "the simulated nodes were left by another version of kubefab",
                 "`inv rehearsal.down`, then run this again",
             )
-        names = _names(environment, workers or meta.get("workers"))
+        names = names_of(environment, workers or meta.get("workers"))
         self.seed = seed or int(meta.get("seed", 0))
         key_seed = bytes.fromhex(meta["key"]) if meta else new_key_seed()
         self._key_file = environment.state / KEY_FILE
@@ -114,7 +112,7 @@ class Simulation:
                 self.hosts[host.name] = host
         for number, name in enumerate(names):
             if name not in self.hosts:
-                address = _address(number)
+                address = address_of(number)
                 self.hosts[name] = Host.new(
                     name, name, address, number, control_plane=number == 0, seed=self.seed, like=systems.get(name, APT)
                 )
@@ -138,7 +136,7 @@ class Simulation:
         self._known_hosts(environment.state / "known_hosts")
         described = {node.name: node for node in environment.nodes}
         made = [self._node(name, self.endpoints[name].port) for name in names]
-        self.environment = with_nodes(environment, [_labelled(node, described.get(node.name)) for node in made])
+        self.environment = with_nodes(environment, [labelled(node, described.get(node.name)) for node in made])
         self._settings = self.environment.settings
         self._store.put(
             {"meta": {"version": VERSION, "workers": len(names) - 1, "seed": self.seed, "key": key_seed.hex()}}
@@ -265,23 +263,6 @@ def _run_on(cores: set[int]) -> None:
             os.sched_setaffinity(0, cores)
 
 
-def _names(environment: Environment, workers: int | None) -> list[str]:
-    listed = [node.name for node in environment.workers]
-    count = workers or len(listed) or environment.settings.simulated_workers
-    if count > MOST:
-        raise UsageError(f"--workers {count}: at most {MOST}", "flannel gives each node a /24 of POD_CIDR")
-    taken = listed[:count]
-    more = (f"w{number}" for number in range(1, MOST * 2))
-    taken += [
-        name for _, name in zip(range(count - len(taken)), (name for name in more if name not in listed), strict=False)
-    ]
-    return [environment.control_plane.name, *taken]
-
-
-def _address(number: int) -> str:
-    return "10.2.0.10" if number == 0 else f"10.2.{1 + (number - 1) // 250}.{1 + (number - 1) % 250}"
-
-
 def _write_private(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
@@ -318,8 +299,3 @@ def remove(environment: Environment) -> bool:
         with suppress(FileNotFoundError):
             (environment.state / name).unlink()
     return found
-
-
-def _labelled(node: Node, described: Node | None) -> Node:
-    """A simulated node with the labels and taints that its line in hosts.env has."""
-    return replace(node, labels=described.labels, taints=described.taints) if described else node

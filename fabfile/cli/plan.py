@@ -14,6 +14,8 @@ from .common import Options, command, described, exit_unless, exit_with, print_j
     help={
         "observe": "look at the nodes first, and plan only what is still to do",
         "commands": "also the commands of each step",
+        "diff": "what each file and manifest will become; with --observe beside what is there now",
+        "limit": "only these nodes: a group, names, addresses; several with commas",
         "check": "exit 3 when something is to do; 1 when a node does not answer",
         "phase": "only this phase",
         "reveal": "1.5 only: with its token, as the manual has it",
@@ -23,6 +25,8 @@ def plan(
     *,
     observe: bool = False,
     commands: bool = False,
+    diff: bool = False,
+    limit: str = "",
     check: bool = False,
     phase: str = "",
     options: Options,
@@ -47,23 +51,36 @@ def plan(
             f"--phase {phase} is no phase", f"{did_you_mean(phase, EVERY, '--phase {}')}one of {', '.join(EVERY)}"
         )
     chosen = [EVERY[phase]] if phase else list(BOOTSTRAP)
+    before: planning.Before | None = {} if diff else None
     if observe or check:
+        from ..views.present import present
         from .session import opened
 
         with opened(options) as session:
             environment = session.environment
-            seen = session.observer().survey(environment.nodes)
+            nodes = environment.select([limit or "all"])
+            # what is to do on a node depends on the control plane
+            seen = session.observer().survey(tuple(dict.fromkeys((*environment.control_planes, *nodes))))
             facts = {name: f for name, f in seen.items() if isinstance(f, NodeFacts)}
-            planned = list(planning.plan(environment, chosen, environment.nodes, facts))
+            planned = list(planning.plan(environment, chosen, nodes, facts))
             unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
+            if diff:
+                there = ((node, file.path) for node, file in planning.written(planned, environment) if not file.secret)
+                before, unread = present(session.group, there)
+                unseen |= unread
     else:
         environment = described(options)
         warn(environment)
-        planned, unseen, facts = list(planning.plan(environment, chosen, environment.nodes)), {}, {}
+        if environment.settings.simulated:
+            from rehearsal.naming import with_its_nodes
+
+            environment = with_its_nodes(environment)
+        nodes = environment.select([limit or "all"])
+        planned, unseen, facts = list(planning.plan(environment, chosen, nodes)), {}, {}
     if REGISTRY in chosen:
         warn_of_unlisted(environment)
     if options.json:
-        rows = [planning.as_data(p, reveal=reveal) for p in planned]
+        rows = [planning.as_data(p, environment, reveal=reveal, before=before) for p in planned]
         print_json(
             {
                 "environment": environment.name,
@@ -73,9 +90,11 @@ def plan(
             }
         )
     else:
-        for item in planned:
-            console.print(Text.assemble("\n", (item.node, "bold"), f" {item.phase}"))
-            for line in planning.as_text(item, commands=commands, reveal=reveal):
+        groups, details = planning.alike(planned, environment, before), commands or diff
+        for same in groups:
+            title = same.title if details else spans(same.names)
+            console.print(Text.assemble("\n", (title, "bold"), f" {same.first.phase}"), soft_wrap=True)
+            for line in planning.as_text(same.first, environment, commands=commands, reveal=reveal, before=before):
                 console.print(f"  {line}", soft_wrap=True)
         if not planned:
             answered = "nothing to do on the nodes that answered" if facts else "no node answered"
@@ -84,6 +103,9 @@ def plan(
             console.print(
                 "\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim"
             )
+        if details and not all(same.exact for same in groups):
+            hint = "(as on …): the others differ in their own name and addresses only; --limit NODE shows one"
+            console.print(hint, style="dim", soft_wrap=True)
     errors = Screen(stderr=True)
     if unseen and not options.json:
         print_errors(errors, unseen, environment.nodes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +13,11 @@ from ..inventory import Environment, Node
 from ..nodes.facts import Identity, NodeFacts
 from ..phases import Phase, for_release
 from ..recipes.kubeadm import recipe_for
-from ..steps import Action, Step, Stop, Wait
+from ..steps import Action, File, Step, Stop, Wait
 from ..text.advice import complete
 from ..text.forms import Hostname
 from ..text.masking import Token, mask
+from .folding import Fold, folded, own_words
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,44 @@ def plan(
                 yield Planned(node.name, phase.name, actions)
 
 
-def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterator[str]:
-    """The plan of one phase on one node as lines; `reveal` shows the secrets in commands."""
+Before = Mapping[tuple[str, str], str | None]  # what a file holds now, by node and path; None where there is none
+
+
+def written(planned: Iterable[Planned], environment: Environment) -> Iterator[tuple[Node, File]]:
+    """Every file that the steps write, and the node that it is written on."""
+    nodes = {node.name: node for node in environment.nodes}
+    for one in planned:
+        for action in one.actions:
+            if isinstance(action, Step):
+                place = environment.control_plane if action.on else nodes[one.node]
+                yield from ((place, file) for file in action.files)
+
+
+def difference(file: File, before: str | None) -> list[str]:
+    """What a file will become, as a unified diff without secrets; empty where nothing changes. `before` is None where it is not there."""
+    if file.secret:
+        return ["(a secret: not shown)"] if before != file.content else []
+    old, new = mask(before or ""), mask(file.content)
+    name = "/dev/null" if before is None else file.path
+    found = list(difflib.unified_diff(old.splitlines(), new.splitlines(), name, file.path, lineterm=""))
+    return found or ["(only in what is secret)"] * (before != file.content)
+
+
+def alike(planned: Iterable[Planned], environment: Environment, before: Before | None = None) -> list[Fold[Planned]]:
+    """The plan with nodes together whose steps of a phase are alike, but for the node's own name and addresses."""
+    nodes = environment.nodes
+
+    def texts(one: Planned) -> tuple[str, ...]:
+        contents = (file.content for _, file in written([one], environment))
+        return one.phase, *as_text(one, environment, commands=True, reveal=True, before=before), *contents
+
+    return folded(((one.node, one) for one in planned), texts, own_words(nodes))
+
+
+def as_text(
+    planned: Planned, environment: Environment, *, commands: bool, reveal: bool = False, before: Before | None = None
+) -> Iterator[str]:
+    """The plan of one phase on one node as lines; `reveal` shows the secrets in commands, `before` has what files will become shown."""
     shown = str if reveal else mask
     for action in planned.actions:
         where = " (on the control plane)" if not isinstance(action, Stop) and action.on else ""
@@ -102,11 +140,15 @@ def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterat
             yield f"    → {complete(action.remedy)}"
             continue
         yield f"{'…' if isinstance(action, Wait) else '•'} {action.id}: {action.title}{where}"
+        if isinstance(action, Step):
+            node = environment.control_plane.name if action.on else planned.node
+            for file in action.files if commands or before is not None else ():
+                yield f"    write {file.path} ({file.mode}, {'secret' if file.secret else f'{len(file.content.encode())} bytes'})"
+                if before is not None:
+                    yield from (f"      {line}" for line in difference(file, before.get((node, file.path))))
         if not commands:
             continue
         if isinstance(action, Step):
-            for file in action.files:
-                yield f"    write {file.path} ({file.mode}, {'secret' if file.secret else f'{len(file.content.encode())} bytes'})"
             for line in action.commands:
                 yield f"    # {shown(line)}"
         else:
@@ -116,16 +158,25 @@ def as_text(planned: Planned, *, commands: bool, reveal: bool = False) -> Iterat
                 yield from (f"      # {shown(line)}" for line in remedy.commands)
 
 
-def as_data(planned: Planned, *, reveal: bool = False) -> dict[str, Any]:
-    """The plan of one phase on one node as JSON values; `reveal` shows the secrets in commands."""
+def as_data(
+    planned: Planned, environment: Environment, *, reveal: bool = False, before: Before | None = None
+) -> dict[str, Any]:
+    """The plan of one phase on one node as JSON values; the options are those of as_text."""
+
+    def diff(action: Step, file: File) -> str | None:
+        if before is None:
+            return None
+        node = environment.control_plane.name if action.on else planned.node
+        return "\n".join(difference(file, before.get((node, file.path))))
+
     return {
         "node": planned.node,
         "phase": planned.phase,
-        "steps": [_action(a, str if reveal else mask) for a in planned.actions],
+        "steps": [_action(a, str if reveal else mask, diff) for a in planned.actions],
     }
 
 
-def _action(action: Action, shown: Callable[[str], str]) -> dict[str, Any]:
+def _action(action: Action, shown: Callable[[str], str], diff: Callable[[Step, File], str | None]) -> dict[str, Any]:
     if isinstance(action, Stop):
         return {"id": action.id, "kind": "stop", "reason": action.reason, "remedy": complete(action.remedy)}
     if isinstance(action, Wait):
@@ -136,7 +187,10 @@ def _action(action: Action, shown: Callable[[str], str]) -> dict[str, Any]:
             "probe": shown(action.probe),
             "deadline": action.deadline,
         }
-    files = [{"path": f.path, "mode": f.mode, "sha256": None if f.secret else f.sha256} for f in action.files]
+    files = [
+        {"path": f.path, "mode": f.mode, "sha256": None if f.secret else f.sha256, "diff": diff(action, f)}
+        for f in action.files
+    ]
     return {
         "id": action.id,
         "kind": "step",

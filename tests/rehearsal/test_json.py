@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -22,11 +23,11 @@ PHASES = {task.name for task in TASKS}
 STORY = (
     ("inv cluster.list", 0, ""),
     ("inv cluster.check", 0, ""),
-    ("inv cluster.plan --commands", 0, ""),
+    ("inv cluster.plan --commands --diff", 0, ""),
     ("inv cluster.report", 2, "failure"),
     ("inv cluster.verify", 1, "failure"),
     ("inv cluster.bootstrap --fault w2:packages-down", 1, ""),
-    ("inv cluster.plan --check", 3, ""),
+    ("inv cluster.plan --check --diff --limit workers", 3, ""),
     ("inv cluster.bootstrap --kubeconfig", 0, ""),
     ("inv cluster.status", 0, ""),
     ("inv cluster.doctor --fault w2:wrong-mtu --fault w1:host-down", 1, ""),
@@ -85,13 +86,16 @@ def test_each_command_prints_one_document_of_its_form(tmp_path: Path) -> None:
             assert data["exit"] == code, line
         if line == "inv cluster.status":  # after a failure, and one more bootstrap
             assert isinstance(data, list) and [row["ready"] for row in data] == [True, True, True]
+            moved = run("inv", "cluster.plan", "--observe", "--diff", KUBEFAB_REHEARSAL_DASHBOARD_PORT="31999", **home)
+            assert [text.strip() for text in moved.stdout.splitlines() if "nodePort" in text] == [
+                "-    nodePort: 31447", "+    nodePort: 31999"
+            ], moved.stdout  # fmt: skip
 
 
 def test_every_command_has_it_and_its_form() -> None:
     names = {name.replace("_", "-") for name in tasks.ns.task_names}
     for name in names - INTERACTIVE:
-        options = {argument.name for argument in tasks.ns[name].get_arguments()}
-        assert "json" in options, name
+        assert "json" in inspect.signature(tasks.ns[name].body).parameters, name
         assert name in SCHEMA["$defs"], name
     assert names - INTERACTIVE - LAB - PHASES == {command_of(line) for line, _, _ in STORY} - {
         "prep",

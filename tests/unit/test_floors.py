@@ -16,7 +16,9 @@ PRODUCT = PROJECT / "fabfile"
 FLOORS = (
     "text", "errors", "inventory", "steps", "nodes", "recipes", "identity", "context", "lasting", "manifests", "legacy", "phases", "run", "tables", "views", "cli",
 )  # fmt: skip
-OUTSIDE = {"rehearsal": "cli/session.py"}  # the only file of the product that may import the rehearsal
+OUTSIDE = {
+    "rehearsal": ("cli/session.py", "cli/plan.py")
+}  # the only files of the product that may import the rehearsal
 
 
 def imported(path: Path) -> Iterator[tuple[str, ...]]:
@@ -46,7 +48,7 @@ def test_imports_go_down_only(path: Path) -> None:
         if module[0] == "fabfile":
             assert FLOORS.index(module[1]) <= mine, f"{floor(path)} imports {'.'.join(module[1:])}, which is above it"
         assert module[0] not in ("tasks", "lab", "tools", "tests"), module
-        assert module[0] not in OUTSIDE or str(path.relative_to(PRODUCT)) == OUTSIDE[module[0]]
+        assert module[0] not in OUTSIDE or str(path.relative_to(PRODUCT)) in OUTSIDE[module[0]]
 
 
 def test_every_floor_is_in_the_list_and_in_the_map() -> None:

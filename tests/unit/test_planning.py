@@ -14,7 +14,7 @@ from fabfile.inventory import load
 from fabfile.phases import BOOTSTRAP, RESET
 from fabfile.steps import File, Step
 from fabfile.text.masking import register
-from fabfile.views.plan import as_data, as_text, assumed, plan
+from fabfile.views.plan import Planned, alike, as_data, as_text, assumed, difference, plan
 from making import ALL_STAMPED, control_plane, environment, ids, member
 
 
@@ -28,7 +28,9 @@ def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lines(env: Any, *, commands: bool = False) -> list[str]:
     return [
-        f"{p.node} {p.phase}: {line}" for p in plan(env, BOOTSTRAP, env.nodes) for line in as_text(p, commands=commands)
+        f"{p.node} {p.phase}: {line}"
+        for p in plan(env, BOOTSTRAP, env.nodes)
+        for line in as_text(p, env, commands=commands)
     ]
 
 
@@ -93,11 +95,11 @@ def test_a_reset_of_assumed_fresh_machines_is_empty() -> None:
 
 def test_a_plan_as_data_is_json_with_every_step() -> None:
     env = environment()
-    data = json.loads(json.dumps([as_data(p) for p in plan(env, BOOTSTRAP, env.nodes)]))
+    data = json.loads(json.dumps([as_data(p, env) for p in plan(env, BOOTSTRAP, env.nodes)]))
     init = next(s for p in data if p["phase"] == "master" for s in p["steps"] if s["id"] == "master.init")
     assert init["kind"] == "step"
     assert any("kubeadm init --config" in line for line in init["commands"])
-    assert init["files"] == [{"path": "/run/kubefab-init.yaml", "mode": "0600", "sha256": None}]
+    assert init["files"] == [{"path": "/run/kubefab-init.yaml", "mode": "0600", "sha256": None, "diff": None}]
     assert {s["kind"] for p in data for s in p["steps"]} == {"step", "wait"}
 
 
@@ -115,17 +117,15 @@ def test_no_secret_is_in_any_form_of_a_plan() -> None:
     )
     register("planted-in-a-plan")
     planned = list(plan(env, BOOTSTRAP, env.nodes))
-    shown = "\n".join(lines(env, commands=True)) + json.dumps([as_data(p) for p in planned])
+    shown = "\n".join(lines(env, commands=True)) + json.dumps([as_data(p, env) for p in planned])
     for secret in ("planted-in-a-plan", "a3ViZWZhYjpwbGFudGVkLWluLWEtcGxhbg"):
         assert secret not in shown
 
 
 def test_a_command_with_something_like_a_token_in_it_is_masked() -> None:
-    from fabfile.views.plan import Planned
-
     step = Step("join.x", "x", ("kubeadm join --token abcdef.0123456789abcdef",), files=(File("/x", "y\n"),))
-    shown = "\n".join(as_text(Planned("w1", "join", (step,)), commands=True)) + json.dumps(
-        as_data(Planned("w1", "join", (step,)))
+    shown = "\n".join(as_text(Planned("w1", "join", (step,)), environment(), commands=True)) + json.dumps(
+        as_data(Planned("w1", "join", (step,)), environment())
     )
     assert "0123456789abcdef" not in shown
 
@@ -133,3 +133,47 @@ def test_a_command_with_something_like_a_token_in_it_is_masked() -> None:
 def test_a_plan_states_its_assumptions() -> None:
     env = environment()
     assert "assumed" in assumed(env.workers[0], env).os_name
+
+
+def test_nodes_whose_steps_are_alike_are_one_group() -> None:
+    env = environment(workers=4)
+    groups = alike(plan(env, BOOTSTRAP, env.nodes), env)
+    assert [(one.title, one.first.phase) for one in groups if one.first.phase in ("prep", "install", "join")] == [
+        ("cp1", "prep"), ("w1–w4 (as on w1)", "prep"), ("cp1, w1–w4", "install"), ("w1–w4 (as on w1)", "join"),
+    ]  # fmt: skip
+    assert sum(len(one.names) for one in groups) == len(list(plan(env, BOOTSTRAP, env.nodes))), "nothing is left out"
+
+
+def test_a_node_with_another_step_file_or_command_is_no_part_of_the_group() -> None:
+    env = environment(workers=3)
+
+    def step(*commands: str, content: str = "same") -> tuple[Step, ...]:
+        return (Step("prep.x", "x", commands, files=(File("/x", content),)),)
+
+    planned = [
+        Planned("w1", "prep", step("hello w1")), Planned("w2", "prep", step("hello w2", content="other")), Planned("w3", "prep", step("hello w3")),
+    ]  # fmt: skip
+    assert [one.names for one in alike(planned, env)] == [("w1", "w3"), ("w2",)]
+    before = {("w1", "/x"): "old", ("w3", "/x"): None}
+    assert [one.names for one in alike(planned, env, before)] == [("w1",), ("w2",), ("w3",)], "what it changes differs"
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "shown"),
+    [
+        (File("/x", "a\nb\n"), None, ["--- /dev/null", "+++ /x", "@@ -0,0 +1,2 @@", "+a", "+b"]),
+        (File("/x", "a\nc\n"), "a\nb\n", ["--- /x", "+++ /x", "@@ -1,2 +1,2 @@", " a", "-b", "+c"]),
+        (File("/x", "a\n"), "a\n", []),
+        (File("/x", "p: one\n", mode="0600", secret=True), "p: two\n", ["(a secret: not shown)"]),
+        (File("/x", "p: planted-in-a-diff\n"), "p: abcdef.0123456789abcdef\n", ["--- /x", "+++ /x", "@@ -1 +1 @@", "-p: [secret]", "+p: [secret]"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_diff_shows_what_a_file_will_become_without_secrets(file: File, before: str | None, shown: list[str]) -> None:
+    register("planted-in-a-diff")
+    found = difference(file, before)
+    assert not any(word in line for line in found for word in ("planted", "0123456789abcdef", "one", "two"))
+    if file.secret or before is None or "[secret]" not in str(shown):
+        assert found == shown
+    else:
+        assert found[:3] == shown[:3] or found == ["(only in what is secret)"]
