@@ -182,6 +182,12 @@ def readable_secrets(name: str, values: Mapping[str, Value]) -> Iterator[str]:
             return
 
 
+def without_addons(environment: Environment) -> Iterator[str]:
+    """The operator's own manifests are for today's releases."""
+    if environment.addons and not environment.settings.release.configured:
+        yield f"addons/ is not applied: it is for today's releases, not for {environment.settings.kubernetes}"
+
+
 def doubtful(name: str, values: Mapping[str, Value]) -> Iterator[str]:
     """Values that dotenv may have cut or changed, where what may have been meant is as valid as what was read."""
     for key, spec in KEYS.items():

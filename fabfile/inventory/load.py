@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..text.forms import Hostname, is_address
 from ..text.masking import Secret
 from ..text.nearest import did_you_mean, nearest
-from . import checks, images, quoting
+from . import beside, checks, images, quoting
 from .find import ROLE, expanded, find, shown
 from .labels import labels, taints
 from .layers import NODE_KEY, Problem, Value, canonical, environments, prefix, read_layers, readings, source
@@ -54,6 +54,10 @@ def load(
         )
     _check_keys(values, known, problems)
     environment = _build(name, values, problems) if name in known else None
+    if environment:
+        found = beside.addons(hosts.path.parent, name, problems)
+        environment = replace(environment, addons=found)
+        beside.rendered(environment, problems)
     if problems or environment is None:
         listing = "\n".join(map(str, problems))
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
@@ -65,6 +69,8 @@ def load(
         *checks.readable_secrets(name, values),
         *checks.in_two_environments(environment, values),
         *checks.doubtful(name, values),
+        *beside.unused(hosts.path.parent, known),
+        *checks.without_addons(environment),
     )
     return replace(environment, remarks=remarks, origin=origin, hosts_file=hosts.path if hosts_file else None)
 

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,12 +59,21 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file of the operator's, read: its name without suffixes, and what it holds."""
+
+    name: str
+    path: Path
+    text: str = field(repr=False)  # it may hold secrets
+
+
+@dataclass(frozen=True)
 class Environment:
     """One cluster as the inventory describes it.
 
     `control_planes` is never empty, and init runs on its first. `remarks` are what the operator must know of the files
     that it was read from. `origin` is the hosts.env that describes it, None for the project's own; `hosts_file` is the
-    same file if an option named it, so that a command that we print has to name it again.
+    same file if an option named it, so that a command that we print has to name it again.  `addons` are the operator's own manifests.
     """
 
     name: str
@@ -74,6 +83,7 @@ class Environment:
     remarks: tuple[str, ...] = ()
     origin: Path | None = None
     hosts_file: Path | None = None
+    addons: tuple[Source, ...] = ()
 
     @property
     def control_plane(self) -> Node:

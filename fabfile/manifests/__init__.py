@@ -12,16 +12,13 @@ from pathlib import Path
 import jinja2
 
 from ..context import Context
+from ..nodes.applied import STAMP
 from ..nodes.facts import STATE, NodeFacts
 from ..recipes.kubeadm import digest
 from ..steps import File, Step
 from ..text import yamls
 
-# annotations; the second is on an InfluxDB that asks for its login
-STAMP, LOGIN = (
-    "kubefab.dev/digest",
-    "kubefab.dev/login",
-)
+LOGIN = "kubefab.dev/login"  # an annotation of an InfluxDB that asks for its login
 METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data
 VOLUME = "kubefab-influxdb"  # the PersistentVolume of that folder
 # in namespace monitoring: a password by user, the admin's and telegraf's, who may only write

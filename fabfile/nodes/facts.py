@@ -154,6 +154,28 @@ class Kubeconfig:
     ca: str = ""
 
 
+@dataclass(frozen=True)
+class Applied:
+    """An object of the operator's own add-ons as the API has it; `fault` says why a workload is not rolled out, "" if it is."""
+
+    addon: str  # "10-ingress": the file's name, by our label; empty where it lacks that
+    stamp: str  # "1f0c9d2a7b3e4f50": the digest of what was applied
+    group: str  # "apps"; empty for the core group
+    kind: str
+    namespace: str  # empty for kinds that have none
+    name: str
+    fault: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Group, kind, namespace and name; `default` where there is no namespace (see inventory/beside.py)."""
+        return self.group, self.kind, self.namespace or "default", self.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} {f'{self.namespace}/' if self.namespace else ''}{self.name}"
+
+
 Ready = Literal["True", "False", "Unknown", ""]  # the Ready condition of a node or pod in the API; empty: it has none
 
 
@@ -228,6 +250,7 @@ class NodeFacts:
     uid: str = ""  # "6f0c…-…": kube-system's, which is the cluster's
     nodes: tuple[Mapping[str, Any], ...] = ()  # ({"metadata": {"name": "ip-10-2-0-11"}},): see forms.NODE
     objects: tuple[Mapping[str, Any], ...] = ()  # our DaemonSets and Deployments: see forms.WORKLOAD
+    addons: tuple[Applied, ...] = ()  # (Applied("10-ingress", "1f0c…", "apps", "Deployment", "web", "ingress"),)
     retention: Retention = field(default_factory=Retention)  # Retention(True, "720h0m0s", default=True)
     reporting: frozenset[str] = frozenset()  # {"ip-10-2-0-11"}: nodes whose metrics arrived in the last minute
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..text import forms
 from ..text.forms import FormError, Hostname
-from . import script
+from . import applied, script
 from .facts import (
     IDENTITY,
     OTHER_PATHS,
@@ -71,6 +71,7 @@ def observe_script(
         "other_units": " ".join(OTHER_UNITS),
         "other_paths": " ".join(OTHER_PATHS),
         "metrics_query": METRICS_QUERY,
+        "addon_columns": applied.COLUMNS,
         "settle": str(script.LOCK_WAIT) if settle else "",
         "ready": ready,
         "digests": digests,
@@ -169,6 +170,7 @@ def parse_facts(output: str) -> NodeFacts:
         api_ready=said.lines("readyz") == ["ok"],
         nodes=forms.items(said.whole("nodes"), forms.NODE, "nodes"),
         objects=forms.items(said.whole("objects"), forms.WORKLOAD, "objects"),
+        addons=applied.rows(said.lines("addons", "")),
         retention=parse_retention(said.whole("influx")),
         reporting=nodes_reporting(said.whole("influx")),
     )

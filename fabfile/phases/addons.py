@@ -8,6 +8,7 @@ from shlex import quote
 from ..context import Context
 from ..inventory.settings import Settings
 from ..manifests import LOGIN, METRICS, VOLUME, applied, login, manifest
+from ..manifests.own import own
 from ..nodes.facts import STATE
 from ..nodes.influx import METRICS_QUERY, Retention, hours, parse_retention
 from ..recipes.flannel import Expected, interface_wait
@@ -35,6 +36,8 @@ def addons(ctx: Context) -> Iterator[Action]:
     control = ctx.control or ctx.facts
     if ctx.facts.hostname not in control.reporting or not applied(manifest("monitoring", ctx), control):
         yield _metrics(ctx.facts.hostname, ctx.settings, control.retention)
+    if ctx.node.control_plane and ctx.facts.initialised:
+        yield from own(ctx)
 
 
 def _metrics(hostname: Hostname, settings: Settings, seen: Retention) -> Wait:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fabfile.text.yamls import documents
@@ -176,7 +178,7 @@ def _wanted(call: Call, words: list[str]) -> tuple[list[str], list[str]]:
         found, names = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     else:
         found, names = words[0].split(","), words[1:]
-    kinds = [_KINDS.get(kind, "") for kind in dict.fromkeys(found)]
+    kinds = [_KINDS.get(kind.partition(".")[0], "") for kind in dict.fromkeys(found)]
     if "" in kinds:
         raise unmodelled(call)
     return kinds, names
@@ -448,9 +450,11 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
 
 def _get_file(machine: Machine, call: Call, options: dict[str, str]) -> int:
     """Print the objects of a file that exist in the cluster, in columns."""
-    text = call.input() if options["-f"] == "-" else machine.host.read(options["-f"])
-    if text is None:
-        return call.fail(f'error: the path "{options["-f"]}" does not exist')
+    host, source = machine.host, options["-f"]
+    inside = [host.read(f"{source}/{name}") for name in host.children(source) if name.endswith(".yaml")]
+    text = call.input() if source == "-" else host.read(source) or "\n---\n".join(filter(None, inside))
+    if not text and not host.exists(source):
+        return call.fail(f'error: the path "{source}" does not exist')
     columns = options.get("-o", "")
     if (
         not columns.startswith("custom-columns=")
@@ -458,17 +462,19 @@ def _get_file(machine: Machine, call: Call, options: dict[str, str]) -> int:
         or "--no-headers" not in options
     ):
         raise unmodelled(call)
+    machine.settling.everything(machine.now)
     for document in documents(text):
-        found = machine.cluster.objects.get(key_of(document))
+        found = machine.cluster.objects.get(key_of(placed(document)))
         if found:
+            found = {**found, "status": workload_status(machine, found)}
             paths = [column.partition(":")[2] for column in columns.removeprefix("custom-columns=").split(",")]
             call.out("   ".join(_jsonpath(call, f"{{{path}}}", found) or "<none>" for path in paths) + "\n")
     return 0
 
 
-def _marked(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+def _marked(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str], verb: str) -> int:
     """`label|annotate|taint node NAME key=value… key-…` on a Node, as kubectl does: without --overwrite no value is changed."""
-    verb, name = call.argv[1], words[1]
+    name = words[1]
     member = machine.cluster.members.get(name)
     if member is None:
         return call.fail(f'Error from server (NotFound): nodes "{name}" not found')
@@ -505,7 +511,7 @@ def _marked(machine: Machine, call: Call, words: list[str], options: dict[str, s
 def _label(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
     """`label KIND NAME key=value`."""
     if words[0] in ("node", "nodes"):
-        return _marked(machine, call, words, options, tail)
+        return _marked(machine, call, words, options, tail, "label")
     key, _, value = words[-1].partition("=")
     (kind,), (name,) = _wanted(call, words[:-1])
     found = machine.cluster.objects.get(f"{kind}/{options.get('-n', '')}/{name}")
@@ -529,6 +535,7 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
             "currentNumberScheduled": len(pods),
             "numberReady": running,
             "numberAvailable": running,
+            "observedGeneration": document["metadata"].get("generation", 1),
         }
     if document["kind"] == "PersistentVolume":
         claim = document["spec"].get("claimRef", {})
@@ -536,8 +543,9 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
         return {"phase": "Bound" if there else "Released" if claim.get("uid") else "Available"}
     if document["kind"] != "Deployment":
         return {}
-    counts = {"availableReplicas": running, "readyReplicas": running} if running else {}
-    return {"replicas": document["spec"].get("replicas", 1), **counts}
+    counts = {"availableReplicas": running, "readyReplicas": running, "updatedReplicas": len(pods)} if running else {}
+    made = document["metadata"].get("generation", 1)
+    return {"replicas": document["spec"].get("replicas", 1), "observedGeneration": made, **counts}
 
 
 def _print(
@@ -607,7 +615,7 @@ def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, st
         if source.startswith("http"):
             return _apply_legacy(machine, call, source)
         return call.fail(f'error: the path "{source}" does not exist')
-    for document in documents(text):
+    for document in map(placed, documents(text)):
         if "--create" in options and key_of(document) in machine.cluster.objects:
             kind, name = document["kind"].lower() + "s", document["metadata"]["name"]
             return call.fail(
@@ -620,6 +628,31 @@ def _apply(machine: Machine, call: Call, words: list[str], options: dict[str, st
         what = "serverside-applied" if "--server-side" in options else what
         call.out(f"{document['kind'].lower()}/{document['metadata']['name']} {what}\n")
     machine.spend(1, "kubectl apply")
+    return 0
+
+
+_WITHOUT_NAMESPACE = {
+    "Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "StorageClass", "PriorityClass",
+    "IngressClass",
+}  # fmt: skip
+
+
+def placed(document: dict[str, Any]) -> dict[str, Any]:
+    """The object as the API stores it: in namespace `default` where its file names none and its kind needs one."""
+    metadata = document["metadata"]
+    if "namespace" in metadata or document["kind"] in _WITHOUT_NAMESPACE:
+        return document
+    return {**document, "metadata": {**metadata, "namespace": "default"}}
+
+
+def _wait(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    """`wait --for=condition=Established crd/NAME`."""
+    for word in words:
+        if f"CustomResourceDefinition//{word.removeprefix('crd/')}" not in machine.cluster.objects:
+            return call.fail(
+                f'Error from server (NotFound): customresourcedefinitions.apiextensions.k8s.io "{word}" not found'
+            )
+        call.out(f"customresourcedefinition.apiextensions.k8s.io/{word.removeprefix('crd/')} condition met\n")
     return 0
 
 
@@ -996,8 +1029,8 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
     return _influx(machine, call, ["-execute", statement], influxes[0])
 
 
-_VERBS = {
+_VERBS: dict[str, Callable[..., int]] = {
     "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "cordon": _cordon, "uncordon": _uncordon,
-    "describe": _describe, "annotate": _marked, "taint": _marked,
+    "describe": _describe, "annotate": partial(_marked, verb="annotate"), "taint": partial(_marked, verb="taint"), "wait": _wait,
     "label": _label, "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
 }  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fabfile import inventory
 from fabfile.nodes.facts import NodeFacts
+from fabfile.run.pipelines import Run
+from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed
 
 
@@ -32,9 +35,9 @@ def test_labels_and_taints_follow_the_line_and_others_stay(bed: Bed, tmp_path: P
 
     rewritten(bed, tmp_path, "labels=disk=hdd")
 
-    def others(simulation: object, run: object) -> None:
-        simulation.cluster.members["w1"].labels["team"] = "blue"  # type: ignore[attr-defined]
-        simulation.cluster.members["w1"].taints.append({"key": "rented", "effect": "NoExecute"})  # type: ignore[attr-defined]
+    def others(simulation: Simulation, run: Run) -> None:
+        simulation.cluster.members["w1"].labels["team"] = "blue"
+        simulation.cluster.members["w1"].taints.append({"key": "rented", "effect": "NoExecute"})
 
     changed = bed.run(hook=others)
     assert set(changed.states.values()) == {"done"} and changed.result.nodes["w1"].steps == 1
@@ -45,3 +48,10 @@ def test_labels_and_taints_follow_the_line_and_others_stay(bed: Bed, tmp_path: P
     refused = bed.bootstrap()
     assert "team=blue, which kubefab did not set" in refused.failed["w1"].message
     assert marks(bed.facts()["cp1"])[0] == {"disk": "hdd", "team": "blue"}, "nothing is touched"
+
+    def given_up(simulation: Simulation, run: Run) -> None:
+        (line,) = re.findall(r"`(kubectl [^`]*label node w1 team-)` on the control plane", refused.failed["w1"].remedy)
+        assert run.group.of(simulation.environment.control_plane).root(f"{line}\n", 30)[0] == 0
+
+    assert set(bed.run(hook=given_up).states.values()) == {"done"}
+    assert marks(bed.facts()["cp1"])[0] == {"team": "red"}

@@ -153,7 +153,7 @@ def test_every_file_and_every_test_that_a_page_names_exists(name: str) -> None:
         for word in code.replace(",", " ").split():
             if re.fullmatch(r"test_\w+", word):
                 assert word in functions, f"{name} names the test {word}"
-            elif re.fullmatch(r"[\w.-]+(/[\w.-]+)*(\.py|\.sh|\.j2|\.md)|[\w-]+(/[\w-]+)*/", word):
+            elif re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)*(\.py|\.sh|\.j2|\.md)|[\w-]+(/[\w-]+)*/", word):
                 there = any((root / word).exists() for root in roots) or word in files.split()
                 assert there or word in EXAMPLES, f"{name} names {word}"
 

@@ -17,6 +17,9 @@ if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; 
   { rooted get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
+  if [ -d "$state/addons" ]; then
+    { kube get -f "$state/addons" --ignore-not-found --no-headers -o custom-columns="$addon_columns" >"$d/addons"; } &
+  fi
 fi
 echo '@@ os'; cat /etc/os-release
 echo '@@ host'
@@ -80,5 +83,5 @@ echo '@@ kept'; @kept@
 echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
 echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
 wait
-for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+for s in readyz nodes uid objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'

@@ -14,6 +14,7 @@ identity=/var/lib/kubefab/identity
 other_units='k3s.service k3s-agent.service rke2-server.service rke2-agent.service snap.microk8s.*.service k0scontroller.service k0sworker.service etcd.service patroni.service'
 other_paths='/var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/lib/k0s /var/lib/docker/swarm/docker-state.json'
 metrics_query='SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
+addon_columns='C0:.metadata.labels.kubefab\.dev/addon,C1:.metadata.annotations.kubefab\.dev/digest,C2:.apiVersion,C3:.kind,C4:.metadata.namespace,C5:.metadata.name,C6:.metadata.generation,C7:.status.observedGeneration,C8:.spec.replicas,C9:.status.updatedReplicas,C10:.status.availableReplicas,C11:.status.desiredNumberScheduled,C12:.status.numberAvailable'
 settle=''
 ready=/readyz
 digests=''
@@ -36,6 +37,9 @@ if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; 
   { rooted get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
+  if [ -d "$state/addons" ]; then
+    { kube get -f "$state/addons" --ignore-not-found --no-headers -o custom-columns="$addon_columns" >"$d/addons"; } &
+  fi
 fi
 echo '@@ os'; cat /etc/os-release
 echo '@@ host'
@@ -99,7 +103,7 @@ echo '@@ kept'; if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do 
 echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
 echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
 wait
-for s in readyz nodes uid objects influx; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+for s in readyz nodes uid objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
 }
 main
