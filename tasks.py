@@ -12,6 +12,7 @@ from fabfile.cli.evidence import evidence
 from fabfile.cli.history import history
 from fabfile.cli.info import info
 from fabfile.cli.kubeconfig import kubeconfig
+from fabfile.cli.manifests import manifests
 from fabfile.cli.manual import manual
 from fabfile.cli.phases import TASKS
 from fabfile.cli.plan import plan
@@ -29,7 +30,7 @@ from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
     "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests,
-    list_, check, security_group, sizing, info, manual, kubeconfig, version,
+    list_, check, security_group, sizing, info, manifests, manual, kubeconfig, version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)
 understand("invoke.main")

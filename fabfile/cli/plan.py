@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..errors import EXIT_CHANGES, KubefabError, UsageError
 from .common import Options, command, described, exit_unless, exit_with, print_json
+
+if TYPE_CHECKING:
+    from ..inventory import Environment
 
 
 @command(
@@ -65,16 +70,17 @@ def plan(
             planned = list(planning.plan(environment, chosen, nodes, facts))
             unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
             if diff:
-                there = ((node, file.path) for node, file in planning.written(planned, environment) if not file.secret)
+                there = (
+                    (node, planning.place(file))
+                    for node, file in planning.written(planned, environment)
+                    if not file.secret
+                )
                 before, unread = present(session.group, there)
                 unseen |= unread
     else:
         environment = described(options)
         warn(environment)
-        if environment.settings.simulated:
-            from rehearsal.naming import with_its_nodes
-
-            environment = with_its_nodes(environment)
+        environment = with_simulated_nodes(environment)
         nodes = environment.select([limit or "all"])
         planned, unseen, facts = list(planning.plan(environment, chosen, nodes)), {}, {}
     if REGISTRY in chosen:
@@ -113,3 +119,12 @@ def plan(
     exit_unless(not unseen)
     if check and planned:
         exit_with(EXIT_CHANGES)
+
+
+def with_simulated_nodes(environment: Environment) -> Environment:
+    """An environment of simulated nodes with those that its commands work on, of which none is started; others as they are."""
+    if not environment.settings.simulated:
+        return environment
+    from rehearsal.naming import with_its_nodes
+
+    return with_its_nodes(environment)

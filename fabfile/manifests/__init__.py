@@ -19,6 +19,7 @@ from ..steps import File, Step
 from ..text import yamls
 
 LOGIN = "kubefab.dev/login"  # an annotation of an InfluxDB that asks for its login
+FOLDER = f"{STATE}/manifests"  # on the control plane: what was applied
 METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data
 VOLUME = "kubefab-influxdb"  # the PersistentVolume of that folder
 # in namespace monitoring: a password by user, the admin's and telegraf's, who may only write
@@ -56,7 +57,7 @@ class Manifest:
     @property
     def path(self) -> str:
         """Its path on the control plane."""
-        return f"{STATE}/manifests/{self.name}.yaml"
+        return f"{FOLDER}/{self.name}.yaml"
 
     def step(self, id: str, title: str, before: tuple[str, ...] = ()) -> Step:
         """Apply it on the control plane, server-side, so that a second apply changes nothing; `before` are lines to run first, in its namespace.

@@ -25,6 +25,7 @@ from ..text.cleaning import listed
 from ..text.masking import mask, masked_tail
 
 FOLDER = f"{STATE}/addons"
+NEW = f"{FOLDER}/new"  # a file is here until it is applied
 STAY = frozenset({"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"})
 _WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 _BY = r"BY:.metadata.labels.kubefab\.dev/addon,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name"
@@ -94,7 +95,7 @@ def _one(one: Own, seen: Sequence[Applied]) -> Iterator[Action]:
     wanted = {key(document): document["metadata"]["annotations"][STAMP] for document in one.documents}
     missing = [place for place, stamp in wanted.items() if place not in mine or mine[place].stamp != stamp]
     lost = [row for place, row in mine.items() if place not in wanted]
-    new = f"{FOLDER}/new/{name}.yaml"
+    new = f"{NEW}/{name}.yaml"
     if (missing or lost) and one.documents:
         text = one.text
         count = f"{len(wanted)} object{'s' * (len(wanted) != 1)}"

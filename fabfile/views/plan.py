@@ -10,6 +10,7 @@ from typing import Any
 from ..context import Choices, Context, answering
 from ..identity import Record, after, recall
 from ..inventory import Environment, Node
+from ..manifests import own
 from ..nodes.facts import Identity, NodeFacts
 from ..phases import Phase, for_release
 from ..recipes.kubeadm import recipe_for
@@ -97,6 +98,11 @@ def plan(
 Before = Mapping[tuple[str, str], str | None]  # what a file holds now, by node and path; None where there is none
 
 
+def place(file: File) -> str:
+    """The path of what a file replaces: an add-on's is put there once it is applied."""
+    return file.path.replace(f"{own.NEW}/", f"{own.FOLDER}/", 1)
+
+
 def written(planned: Iterable[Planned], environment: Environment) -> Iterator[tuple[Node, File]]:
     """Every file that the steps write, and the node that it is written on."""
     nodes = {node.name: node for node in environment.nodes}
@@ -112,8 +118,8 @@ def difference(file: File, before: str | None) -> list[str]:
     if file.secret:
         return ["(a secret: not shown)"] if before != file.content else []
     old, new = mask(before or ""), mask(file.content)
-    name = "/dev/null" if before is None else file.path
-    found = list(difflib.unified_diff(old.splitlines(), new.splitlines(), name, file.path, lineterm=""))
+    name = "/dev/null" if before is None else place(file)
+    found = list(difflib.unified_diff(old.splitlines(), new.splitlines(), name, place(file), lineterm=""))
     return found or ["(only in what is secret)"] * (before != file.content)
 
 
@@ -145,7 +151,7 @@ def as_text(
             for file in action.files if commands or before is not None else ():
                 yield f"    write {file.path} ({file.mode}, {'secret' if file.secret else f'{len(file.content.encode())} bytes'})"
                 if before is not None:
-                    yield from (f"      {line}" for line in difference(file, before.get((node, file.path))))
+                    yield from (f"      {line}" for line in difference(file, before.get((node, place(file)))))
         if not commands:
             continue
         if isinstance(action, Step):
@@ -167,7 +173,7 @@ def as_data(
         if before is None:
             return None
         node = environment.control_plane.name if action.on else planned.node
-        return "\n".join(difference(file, before.get((node, file.path))))
+        return "\n".join(difference(file, before.get((node, place(file)))))
 
     return {
         "node": planned.node,

@@ -42,6 +42,8 @@ STORY = (
     ("inv cluster.security-group --admin 198.51.100.7", 0, ""),
     ("inv cluster.sizing", 0, ""),
     ("inv cluster.manual --env aws", 0, ""),
+    ("inv cluster.manifests --name kubeadm-init", 0, ""),
+    ("inv cluster.manifests --name flanel", 2, "failure"),
     ("inv cluster.version", 0, ""),
     ("inv rehearsal.status", 0, ""),
     ("inv rehearsal.faults", 0, ""),
