@@ -147,7 +147,7 @@ def test_secrets_are_masked_and_their_file_is_not_shown(beside: Callable[..., En
     first, second = (a for a in actions(env, ()) if isinstance(a, Step))
     assert mask(f"0penSes4me tru5tno1-really {encoded}") == f"{MASKED} {MASKED} {MASKED}"
     assert (first.files[0].secret, first.files[0].mode, second.files[0].secret) == (True, "0600", False)
-    assert "0penSes4me" not in "\n".join(as_text(Planned("cp1", "addons", (first,)), commands=True)) + repr(first)
+    assert "0penSes4me" not in "\n".join(as_text(Planned("cp1", "addons", (first,)), env, commands=True)) + repr(first)
 
 
 # --- what is done
