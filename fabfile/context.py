@@ -32,6 +32,18 @@ def answering(environment: Environment, seen: Mapping[str, object]) -> NodeFacts
     return facts if isinstance(facts, NodeFacts) else None
 
 
+def fab(environment: Environment, node: Node, *tasks: str) -> str:
+    """The command line that runs these tasks on a node: each names the environment, as one that did not would mean the default one."""
+    options = f"{environment.option}{environment.settings.release.option}"
+    return " ".join(("fab", "-H", node.name, *(f"{task} {options}" for task in tasks)))
+
+
+def init(environment: Environment, node: Node, facts: NodeFacts) -> str:
+    """The command line that makes the API of this control plane answer; on a machine that is not prepared for it, with all that comes first."""
+    prepared = facts.identity.environment and "kubeadm" in facts.packages
+    return fab(environment, node, *(() if prepared else ("prep", "install", "registry")), "init")
+
+
 @dataclass(frozen=True)
 class Choices:
     """How this run was asked to behave.
@@ -71,9 +83,13 @@ class Context:
     def settings(self) -> Settings:
         return self.environment.settings
 
-    def fab(self, phase: str) -> str:
-        """The command line that runs one phase on this node, for remedies."""
-        return f"fab -H {self.node.name} {phase} {self.environment.option}{self.settings.release.option}"
+    def fab(self, *tasks: str) -> str:
+        """The command line that runs these tasks on this node, for remedies."""
+        return fab(self.environment, self.node, *tasks)
+
+    def init(self) -> str:
+        """The command line that makes this control plane's API answer, from what was seen of the machine."""
+        return init(self.environment, self.node, self.facts)
 
     def renew(self) -> str:
         """How this node is set up again, the last of all remedies (the manual's N4): commands, and what they cost.

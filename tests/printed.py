@@ -15,7 +15,7 @@ import invoke.main
 from invoke.parser import Parser
 
 import fabfile
-import tasks
+import tasks as table_of_contents
 from fabfile.errors import KubefabError
 from fabfile.inventory import PROJECT, Environment, load, with_release
 from fabfile.inventory.settings import KEYS
@@ -24,7 +24,7 @@ from fabfile.recipes.kubeadm import recipe_for
 
 SPAN = re.compile(r"`([^`\n]+)`")
 STAGING = "staging"  # the pages' own example of an inventory
-PROGRAMS = {"inv": (invoke.main.program, tasks.ns), "fab": (fabric.main.program, fabfile.ns)}
+PROGRAMS = {"inv": (invoke.main.program, table_of_contents.ns), "fab": (fabric.main.program, fabfile.ns)}
 
 
 class Printed(NamedTuple):
@@ -37,20 +37,23 @@ class Printed(NamedTuple):
 # What the expressions in our f-strings stand for, and the words in capitals that a person replaces.
 VALUES = {
     "environment.option": "--env rehearsal", "self.environment.option": "--env rehearsal", "session.environment.option": "--env rehearsal",
-    "ctx.environment.option": "--env rehearsal", "self.settings.release.option": "", "ctx.settings.release.option": "",
+    "ctx.environment.option": "--env rehearsal", "self.settings.release.option": "", "self.environment.settings.release.option": "", "ctx.settings.release.option": "",
     "environment.name": "rehearsal", "ctx.environment.name": "rehearsal", "self.node.name": "w1", "ctx.node.name": "w1",
-    "control.name": "cp1", "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all",
-    "there": "1.36", "row.types": "inv cluster.bootstrap", "phase": "join", "options": "--env rehearsal",
+    "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all",
+    "there": "1.36", "row.types": "inv cluster.bootstrap", "phase": "join", "control.name": "cp1", "options": "--env rehearsal",
 }  # fmt: skip
 PLACES = {"NODE": "w1", "NODES": "w1,w2", "UID": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "NAME": "rehearsal", "ENV": "rehearsal",
           "ENVIRONMENT": "rehearsal", "FILE": "images.lock", "PHASE": "join", "…": "all"}  # fmt: skip
-_PHASE = re.compile(r"\w+(?:\.\w+)*\.fab\((?:patient, )?'(\w+)'.*\)", re.S)
+_TASK = re.compile(r"\w+(?:\.\w+)*\.fab\((?:patient, )?(?:'(\w+)'|(\*missing)).*\)|(?:ctx\.)?init\(.*\)", re.S)
 
 
 def filled(expression: str) -> str:
     """What an expression of an f-string prints, as an example; the expression itself in braces where no example is known."""
-    if found := _PHASE.fullmatch(expression):
-        return f"fab -H w1 {found[1]} --env rehearsal"
+    if found := _TASK.fullmatch(expression):
+        tasks = (
+            (found[1],) if found[1] else ("prep", "install") if found[2] else ("prep", "install", "registry", "init")
+        )
+        return "fab -H w1 " + " ".join(f"{task} --env rehearsal" for task in tasks)
     return VALUES.get(expression, f"{{{expression}}}")
 
 

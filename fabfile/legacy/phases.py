@@ -237,7 +237,7 @@ def network(ctx: Context) -> Iterator[Action]:
     """flannel, every pod Running, cni0 and flannel.1 in range."""
     facts, manual = ctx.facts, Manual(ctx.environment)
     if not facts.initialised:
-        yield Stop("network.control-plane", "the API does not answer here", f"first `{ctx.fab('init')}`")
+        yield Stop("network.control-plane", "the API does not answer here", f"first `{ctx.init()}`")
         return
     expected = Expected(("cni0", "flannel.1"), ctx.settings.pod_cidr)
     if expected.missing(facts.links) is None:
@@ -351,7 +351,7 @@ def addons(ctx: Context) -> Iterator[Action]:
     """Dashboard, heapster with InfluxDB, and the retention policy, repeated until it is there."""
     facts, manual = ctx.facts, Manual(ctx.environment)
     if not facts.initialised:
-        yield Stop("addons.control-plane", "the API does not answer here", f"first `{ctx.fab('init')}`")
+        yield Stop("addons.control-plane", "the API does not answer here", f"first `{ctx.init()}`")
         return
     hint = "is MANIFESTS_URL a mirror that this node reaches?"
     if DASHBOARD not in facts.undo:

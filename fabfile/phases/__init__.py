@@ -23,9 +23,11 @@ _ALL = _CONTROL | _WORKER
 
 PREP = Phase("prep", "prepare", building("prep", prep.prep), _ALL, files=prep.files)
 INSTALL = Phase("install", "install", building("install", install.install), _ALL, files=install.files)
-REGISTRY = Phase("registry", "registry", building("registry", registry.registry), _ALL, files=registry.files)
+REGISTRY = Phase(
+    "registry", "registry", building("registry", registry.registry), _ALL, (INSTALL,), files=registry.files
+)
 MASTER = Phase(
-    "master", "control plane", building("master", master), _CONTROL,
+    "master", "control plane", building("master", master), _CONTROL, (PREP, INSTALL),
     opens={"control-plane": "master"}, observe_before=True, observe_after=True, needs_images=True,
 )  # fmt: skip
 NETWORK = Phase(
@@ -33,7 +35,7 @@ NETWORK = Phase(
     opens={"control-plane": "network"}, observe_before=True, needs_api=True,
 )  # fmt: skip
 JOIN = Phase(
-    "join", "join", building("join", join, relies=True, joins=lambda facts: True), _WORKER,
+    "join", "join", building("join", join, relies=True, joins=lambda facts: True), _WORKER, (PREP, INSTALL),
     waits_for={"worker": "master"}, opens={"worker": "members"}, observe_before=True, needs_api=True, needs_images=True, admits=True,
 )  # fmt: skip
 ADDONS = Phase(

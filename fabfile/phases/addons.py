@@ -101,7 +101,7 @@ def _shard(duration: str) -> str:
 def _apply(ctx: Context) -> Iterator[Action]:
     facts, settings = ctx.facts, ctx.settings
     if not facts.initialised:
-        yield Stop("addons.control-plane", "the API does not answer here", f"first `{ctx.fab('init')}`")
+        yield Stop("addons.control-plane", "the API does not answer here", f"first `{ctx.init()}`")
         return
     if stop := _shorter(ctx):
         yield stop

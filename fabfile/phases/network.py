@@ -17,7 +17,7 @@ def network(ctx: Context) -> Iterator[Action]:
     """Apply flannel with this cluster's pod CIDR; all pods Running; cni0 and flannel.1 in range."""
     facts = ctx.facts
     if not facts.initialised:
-        yield Stop("network.control-plane", "the API does not answer here", f"first `{ctx.fab('init')}`")
+        yield Stop("network.control-plane", "the API does not answer here", f"first `{ctx.init()}`")
         return
     flannel = manifest("flannel", ctx)
     there = applied(flannel, facts)

@@ -20,6 +20,7 @@ class Phase:
     """A chapter of the manual. Its interpreters ask these fields, never its name.
 
     - `run`: facts in, actions out. `roles`: the nodes that it concerns.
+    - `follows`: phases that must have nothing left to do on a node before this one changes it; a run that begins later is refused.
     - `waits_for`: by role, the gate that must be open before it starts; `opens`: by role, the gate that it opens when it ends.
     - `observe_before`: it decides from facts that earlier phases change, so the node is observed again before it;
       `observe_after`: other nodes need facts that it changed.
@@ -34,6 +35,7 @@ class Phase:
     title: str
     run: Callable[[Context], Iterator[Action]]
     roles: frozenset[Role]
+    follows: tuple[Phase, ...] = ()
     waits_for: Mapping[Role, Gate] = field(default_factory=dict)
     opens: Mapping[Role, Gate] = field(default_factory=dict)
     observe_before: bool = False

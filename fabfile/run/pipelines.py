@@ -14,8 +14,8 @@ from dataclasses import replace
 from functools import partial
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 
-from ..context import Choices, Context
-from ..errors import Interrupted, KubefabError, StepFailed, Unreachable
+from ..context import Choices, Context, init
+from ..errors import Interrupted, KubefabError, Refused, StepFailed, Unreachable
 from ..identity import Kind, Record, evidence, judge, recall, remember
 from ..inventory import Environment, Node
 from ..nodes.facts import NodeFacts
@@ -157,8 +157,7 @@ class Run:
             self.gates.open(gate.MASTER)
             self.gates.open(gate.NETWORK)
             return
-        options = f"{self.environment.option}{self.environment.settings.release.option}"
-        first = f"first `fab -H {control.name} init {options}`"
+        first = f"first `{init(self.environment, control, facts)}`"
         reason = verdict.seen or f"the API on {control.name} does not answer: {first}"
         self.gates.fail(gate.MASTER, reason)
         self.gates.fail(gate.NETWORK, reason)
@@ -301,6 +300,7 @@ class Run:
                 # a join of an earlier run may have ended since the control plane was observed
                 self.observer.observe(self._control_node())
             ctx = self._context(node, facts, duplicate_of)
+            self._in_order(ctx, phase, phases)
             facts, steps, last = self._carry_out(node, facts, ctx, phase, result)
             changed = changed or last is not None
             if last is not None and (isinstance(last, Step) or phase.residue):
@@ -321,6 +321,20 @@ class Run:
         if self._taking_back and node.control_plane:
             self._keep(self.record.now(""))
         result.facts = facts
+
+    def _in_order(self, ctx: Context, phase: Phase, chosen: Sequence[Phase]) -> None:
+        """Raise Refused where this phase would change a node on which phases that it follows, and that this run leaves out, are not done."""
+        names = {one.name for one in chosen}
+        before = for_release(self.environment, [one for one in phase.follows if one.name not in names])
+        if not before or not any(isinstance(action, Step) for action in phase.run(ctx)):
+            return
+        missing = [one.name for one in before if any(isinstance(action, Step | Stop) for action in one.run(ctx))]
+        if missing:
+            raise Refused(
+                f"{ctx.node.name}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not done here, and {phase.title} comes after that",
+                f"first `{ctx.fab(*missing)}`, then run this again; or all in order: "
+                f"`inv cluster.bootstrap {self.environment.option}{self.environment.settings.release.option}`",
+            )
 
     def _carry_out(
         self, node: Node, facts: NodeFacts, ctx: Context, phase: Phase, result: NodeResult

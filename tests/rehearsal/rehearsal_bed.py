@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,8 +24,11 @@ from fabfile.run.observer import Observer, looking
 from fabfile.run.pipelines import Run
 from fabfile.run.result import NodeResult, RunResult
 from fabfile.views.doctor.examine import Doctor, Report
+from fabfile.views.signatures import likely
+from printed import own
 from rehearsal.simulation import Simulation
 
+LOOKS = re.compile(r"^inv cluster\.(doctor|status|verify)\b")
 INVENTORY = """\
 REHEARSAL_CONTROL_PLANE="127.0.0.1 name=cp1"
 REHEARSAL_SIMULATED=yes
@@ -146,6 +150,21 @@ class Bed:
             XDG_STATE_HOME=os.environ["XDG_STATE_HOME"],
             COLUMNS="200",
         )
+
+    def follow(self, outcome: Outcome) -> list[str]:
+        """Type what the failures of a run advise: each command of ours, in order and once, NODE being the node that failed.
+
+        Each must end well: 0, or for those that only look 0 or 1, by what they find. Returns the lines.
+        """
+        lines: dict[str, None] = {}
+        for name, error in outcome.failed.items():
+            known = likely(f"{error.message}\n{error.output}") if error.output else None
+            for text in (known.remedy if known else "", error.remedy):
+                lines |= dict.fromkeys(line.replace("NODE", name) for line in own(text))
+        for line in lines:
+            done = self.typed(line)
+            assert done.returncode in ((0, 1) if LOOKS.search(line) else (0,)), (line, done.stdout, done.stderr)
+        return list(lines)
 
     def typed_on(self, node: str, line: str) -> Done:
         """Run a line in root's shell on a node."""

@@ -20,14 +20,14 @@ from rehearsal_bed import Bed, Outcome
 class Case:
     """`failed`: node → (message, remedy), as regular expressions; `blocked`: the nodes that wait in vain.
 
-    `resets`: the nodes that are reset before the next run, as the remedy says.  `intact` checks the outcome of the run with
+    `follows`: before the next run each command that the failures print is typed, as they print it.  `intact` checks the outcome of the run with
     the fault; the reported notes must contain `notes`.
     """
 
     switch: str
     failed: dict[str, tuple[str, str]] | None = None
     blocked: tuple[str, ...] = ()
-    resets: tuple[str, ...] = ()
+    follows: bool = False
     intact: Callable[[Bed, Outcome], bool] = lambda bed, outcome: True
     notes: str = ""
     output: str = ""
@@ -72,21 +72,21 @@ CASES = (
     Case(
         "w2:flannel-wrong-range",
         {"w2": (rf"{GAVE_UP}.*flannel\.1 has 10\.99\.\d+\.0, not in 10\.44\.0\.0/16", "N4.*fab -H w2 reset")},
-        resets=("w2",),
+        follows=True,
         intact=others_ready("cp1", "w1"),
     ),
-    Case("cp1:flannel-wrong-range", {"cp1": (r"10\.99\.0\.0, not in 10\.44\.0\.0/16", "N4")}, WORKERS, resets=("all",)),
+    Case("cp1:flannel-wrong-range", {"cp1": (r"10\.99\.0\.0, not in 10\.44\.0\.0/16", "N4")}, WORKERS, follows=True),
     Case(
         "w2:stale-cni0",
         {"w2": (r"cni0 exists already.*\(P2\)", "fab -H w2 reset --env rehearsal --foreign w2")},
-        resets=("w2",),
+        follows=True,
         intact=untouched("w2"),
     ),
     Case(
         "cp1:stale-cni0",
         {"cp1": ("cni0 exists already", "fab -H cp1 reset --env rehearsal --foreign cp1")},
         WORKERS,
-        resets=("cp1",),
+        follows=True,
         intact=untouched("cp1"),
     ),
     Case("w2:apt-locked", notes=r"held by unattended-upgr \(pid \d+\)"),
@@ -101,12 +101,13 @@ CASES = (
         output="cannot fetch",
     ),
     Case("cp1:packages-down", {"cp1": ("repositories and their keys failed", "proxy, DNS")}, WORKERS),
-    Case("w2:registry-no-login", {"w2": (r"crictl pull", "registry")}, output="authorization failed"),
+    Case("w2:registry-no-login", {"w2": (r"crictl pull", "registry")}, output="authorization failed", follows=True),
     Case("cp1:registry-no-login", {"cp1": ("crictl pull", "registry")}, WORKERS),
     Case(
         "cp1:init-hangs",
         {"cp1": (r"kubeadm init 1\.\d+\.\d+ failed", r"M2.*security group")},
         WORKERS,
+        follows=True,
         output="wait-control-plane",
     ),
     Case("cp1:api-late", notes="the API answers"),
@@ -171,17 +172,15 @@ def test_a_fault(bed: Bed, case: Case) -> None:
         assert re.search(case.output, error.output, re.S), error.output
     assert re.search(case.notes, "\n".join(outcome.recorder.lines), re.S)
     assert case.intact(bed, outcome)
-    for place in case.resets:
-        foreign = [name for name, (_, remedy) in wanted.items() if "--foreign" in remedy]
-        assert not foreign or set(bed.reset(on=[place]).states.values()) == {"failed"}, "it is unknown whose they are"
-        assert set(bed.reset(on=[place], foreign=foreign).states.values()) == {"done"}
+    if case.follows:
+        assert bed.follow(outcome)
     lifted = bed.bootstrap()
     assert set(lifted.states.values()) == {"done"}, {n: e.message for n, e in lifted.failed.items()}
     facts = bed.facts()
     assert all(facts["cp1"].node_ready(name) for name in facts)
     if wanted:
         assert bed.bootstrap().result.steps == 0
-    if case.resets:
+    if case.follows:
         assert set(bed.run([RESET]).states.values()) == {"done"}
         assert {name: residue(one) for name, one in bed.facts().items()} == {name: [] for name in facts}
 

@@ -14,6 +14,7 @@ from fabfile.identity import RECORD
 from fabfile.nodes import script
 from fabfile.nodes.facts import IDENTITY, STATE
 from fabfile.run.pipelines import Run
+from printed import own
 from rehearsal import shell
 from rehearsal.cluster import DATABASE
 from rehearsal.host import Host, Link, Unit
@@ -160,8 +161,7 @@ def test_a_lost_etcd_disk_changes_no_node_and_recovers_when_restored(bed: Bed, l
 
 def test_a_cluster_whose_etcd_disk_stays_lost_can_be_reset_and_rebuilt(bed: Bed) -> None:
     healthy(bed)
-    assert "inv cluster.reset --env rehearsal" in bootstrap(bed, cp1=switched_off).failed["cp1"].remedy
-    assert set(bed.reset().states.values()) == {"done"}
+    assert bed.follow(bootstrap(bed, cp1=switched_off)) == ["inv cluster.reset --env rehearsal"]
     healthy(bed)
 
 
@@ -206,8 +206,7 @@ def test_a_member_of_another_cluster_is_refused_as_control_plane(
         assert "--foreign cp1" in outcome.failed["cp1"].remedy
         assert {name for where, name in outcome.simulation.ran if where == "cp1"} == {"observe"}
     assert {**outcome.simulation.hosts["cp1"].dump(), "clock": 0} == {**before, "clock": 0}
-    meant = second.reset(on=["cp1"], foreign=["cp1"])
-    assert meant.states["cp1"] == "done", meant.failed
+    assert len(second.follow(outcome)) == 1
     assert set(second.bootstrap().states.values()) == {"done"}
 
 
@@ -216,14 +215,10 @@ def test_a_renamed_host_is_reported_by_both_names_and_not_joined_again(bed: Bed)
     for outcome in (bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed")), bed.bootstrap()):
         assert set(outcome.failed) == {"w2"}
         assert "is node w2 of the cluster, and its hostname is now w2-renamed" in outcome.failed["w2"].message
-        assert (
-            "hostnamectl set-hostname w2" in outcome.failed["w2"].remedy
-            and "fab -H w2 reset" in outcome.failed["w2"].remedy
-        )
+        assert "hostnamectl set-hostname w2" in outcome.failed["w2"].remedy
         nothing_taken(outcome)
     assert bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2")).result.steps == 0
-    bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed"))
-    assert bed.reset(on=["w2"]).states == {"w2": "done"}
+    assert len(bed.follow(bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed")))) == 1
     assert set(healthy(bed).simulation.cluster.members) == {"cp1", "w1", "w2-renamed"}, (
         "the old Node object was deleted with it"
     )
@@ -263,8 +258,6 @@ def test_without_record_and_control_plane_a_workers_reset_needs_consent(bed: Bed
 
 
 def test_a_recreated_cluster_is_adopted_only_with_consent(bed: Bed) -> None:
-    from fabfile.context import Choices
-
     healthy(bed)
     record = bed.environment.state / RECORD
     old = record.read_text()
@@ -272,10 +265,9 @@ def test_a_recreated_cluster_is_adopted_only_with_consent(bed: Bed) -> None:
     healthy(bed)
     record.write_text(old)
     refused = bed.bootstrap()
-    match = re.search(r"--adopt (\S+?)`", refused.failed["cp1"].remedy)
-    assert match and match[1] in refused.failed["cp1"].message
     nothing_taken(refused)
-    assert set(bed.run(phases.BOOTSTRAP, choices=Choices(adopt=match[1])).states.values()) == {"done"}
+    adopt = next(line for line in own(refused.failed["cp1"].remedy) if "--adopt" in line)
+    assert bed.typed(adopt).returncode == 0
     assert bed.bootstrap().result.steps == 0
 
 

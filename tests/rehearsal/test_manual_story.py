@@ -76,16 +76,11 @@ def test_without_ifconfig_the_interfaces_are_read_from_ip(bed: Bed) -> None:
 
 
 def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
-    before: dict[str, str] = {}
-
-    def note(simulation: Simulation, run: Run) -> None:
-        before.update({name: host.boot_id for name, host in simulation.hosts.items()})
-
     refused = bed.run(phases.BOOTSTRAP, "w2:stale-cni0")
     assert set(refused.failed) == {"w2"} and "--foreign w2" in refused.failed["w2"].remedy, (
         "it is unknown whose they are"
     )
-    assert bed.reset(on=["w2"], foreign=["w2"]).states == {"w2": "done"}
+    assert bed.follow(refused)
     bed.run([phases.INSTALL], on=["w2"])
 
     def busy(simulation: Simulation, run: Run) -> None:
@@ -100,12 +95,10 @@ def test_p1_p2_leftovers_are_reset_and_rebooted_away(bed: Bed) -> None:
     assert {script for where, script in stopped.simulation.ran if where == "w2"} == {"observe"}
     assert stopped.simulation.hosts["w2"].containers == ["shop-db"]
 
-    outcome = bed.run(phases.BOOTSTRAP, choices=Choices(agreed=True), hook=note)
-    assert outcome.states == {"cp1": "done", "w1": "done", "w2": "done"}, {
-        n: (e.message, e.output) for n, e in outcome.failed.items()
-    }
-    rebooted = {name for name, host in outcome.simulation.hosts.items() if host.boot_id != before[name]}
-    assert rebooted == {"w2"}
+    before = {name: host.boot_id for name, host in stopped.simulation.hosts.items()}
+    assert len(bed.follow(stopped)) == 1
+    assert {name for name, facts in bed.facts().items() if facts.boot_id != before[name]} == {"w2"}
+    assert bed.bootstrap().result.steps == 0
 
 
 def test_m2_a_hanging_init_points_to_the_aws_network_and_is_undone_next_time(bed: Bed) -> None:
@@ -134,9 +127,9 @@ def test_n4_in_the_end_a_reset_is_advised_which_then_helps(bed: Bed, fault: str,
     outcome = bed.bootstrap(f"w2:{fault}")
     assert outcome.states == {"cp1": "done", "w1": "done", "w2": "failed"}
     assert seen in outcome.failed["w2"].message
-    assert "fab -H w2 reset" in outcome.failed["w2"].remedy
-    assert bed.reset(on=("w2",)).states == {"w2": "done"}
-    all_done(bed)
+    advised = bed.follow(outcome)
+    assert [line.split("--")[0] for line in advised] == ["fab -H w2 reset ", "inv cluster.bootstrap "]
+    assert bed.bootstrap().result.steps == 0
 
 
 def test_j1_a_dead_worker_fails_only_itself(bed: Bed) -> None:

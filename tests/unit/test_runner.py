@@ -844,7 +844,8 @@ def test_a_join_without_a_control_plane_says_what_comes_first(world: Callable[..
     w = ready(world())
     result = w.run(JOIN, on="workers")
     assert w.states() == {"w1": "blocked", "w2": "blocked"}
-    assert "first `fab -H cp1 init --env test`" in result.nodes["w1"].error.message
+    first = "first `fab -H cp1 prep --env test install --env test registry --env test init --env test`"
+    assert first in result.nodes["w1"].error.message
 
 
 def test_nodes_that_were_not_named_are_not_touched(world: Callable[..., World]) -> None:
