@@ -12,6 +12,7 @@ from fabfile.cli.evidence import evidence
 from fabfile.cli.history import history
 from fabfile.cli.info import info
 from fabfile.cli.kubeconfig import kubeconfig
+from fabfile.cli.logs import logs
 from fabfile.cli.manifests import manifests
 from fabfile.cli.manual import manual
 from fabfile.cli.phases import TASKS
@@ -20,6 +21,7 @@ from fabfile.cli.report import report
 from fabfile.cli.reset import cluster_reset
 from fabfile.cli.run import run
 from fabfile.cli.security_group import security_group
+from fabfile.cli.shell import shell
 from fabfile.cli.sizing import sizing
 from fabfile.cli.status import status
 from fabfile.cli.typed import understand
@@ -30,7 +32,7 @@ from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
     "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests,
-    list_, check, security_group, sizing, info, manifests, manual, kubeconfig, version,
+    list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)
 understand("invoke.main")

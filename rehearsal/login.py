@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .server import Exchange
+from .server import SHELL, Exchange
 
 _STORE = re.compile(
     r"umask 077 && set -C && : > (?P<path>/tmp/\.kubefab-[0-9a-f]{16}) && trap 'rm -f (?P=path)' EXIT HUP TERM PIPE && cat >> (?P=path)"
@@ -64,7 +64,23 @@ class Login:
             return self._receive(exchange)
         if match := _HOLD.fullmatch(command):
             return self._hold(exchange, match)
-        return self.run(command)
+        return self.run(command) if command != SHELL else self._terminal(exchange)
+
+    def _terminal(self, exchange: Exchange) -> tuple[int, bytes]:
+        """The login shell in a terminal: it echoes what is typed, and ends with `exit CODE` or Ctrl-D."""
+        code = 0
+        while True:
+            exchange.write(f"{self.user}$ ".encode())
+            typed = exchange.readline(b"\r\n\x04")
+            if typed[-1:] in (b"", b"\x04"):
+                return code, b"logout\r\n"
+            line = typed.decode("utf-8", "replace").rstrip("\r\n")
+            exchange.write(f"{line}\r\n".encode())
+            if ended := re.fullmatch(r"exit(?: (\d{1,3}))?", line.strip()):
+                return int(ended[1] or code), b"logout\r\n"
+            if line.strip():
+                code, output = self.run(line)
+                exchange.write(output.replace(b"\n", b"\r\n"))
 
     def _receive(self, exchange: Exchange) -> tuple[int, bytes]:
         """sudo with a password, then root's bash, which reads the script from the same standard input."""

@@ -38,6 +38,7 @@ from paramiko.common import (
 from .naming import LOOPBACK
 
 PORTS = range(20000, 32000)  # below the ranges from which systems take clients' ports
+SHELL = ""  # the command of an interactive login shell
 STUCK = 60.0  # seconds without reading or writing after which a client counts as gone
 
 
@@ -49,8 +50,8 @@ class Exchange(Protocol):
     def read(self, *, patient: bool = False) -> bytes:
         """Standard input until its end; `patient` waits for the end without a time limit."""
 
-    def readline(self) -> bytes:
-        """One line of standard input; at its end, what is left of it."""
+    def readline(self, ends: bytes = b"\n") -> bytes:
+        """One line of standard input, which ends in one of these characters; at the input's end, what is left of it."""
 
     def write(self, data: bytes) -> None:
         """Output before the command ends."""
@@ -265,11 +266,11 @@ class _Exchange:
                     break
         return bytes(data)
 
-    def readline(self) -> bytes:
+    def readline(self, ends: bytes = b"\n") -> bytes:
         self._channel.settimeout(STUCK)
         data = bytearray()
         with suppress(OSError):
-            while not data.endswith(b"\n") and (byte := self._channel.recv(1)):
+            while not (data and data[-1] in ends) and (byte := self._channel.recv(1)):
                 data += byte
         return bytes(data)
 
@@ -376,6 +377,13 @@ class _Rules(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self.link.accepted[channel.remote_chanid] = (channel, command.decode())
+        return True
+
+    def check_channel_pty_request(self, channel: paramiko.Channel, *terminal: object) -> bool:
+        return True
+
+    def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
+        self.link.accepted[channel.remote_chanid] = (channel, SHELL)
         return True
 
     def check_channel_direct_tcpip_request(

@@ -20,7 +20,7 @@ from invoke import Argument, Context, Exit, Task, task
 from ..errors import EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, KubefabError, UsageError
 
 if TYPE_CHECKING:
-    from ..inventory import Environment
+    from ..inventory import Environment, Node
 
 for _stream in (sys.stdout, sys.stderr):
     # in a locale without our symbols (EUC-KR, C) replace them instead of failing
@@ -270,6 +270,15 @@ def targets(options: Options) -> tuple[str, ...]:
             "name them: `fab -H all prep`, `fab -H workers join`, `fab -H w2 reset`; or the whole cluster: `inv cluster.reset`",
         )
     return options.on
+
+
+def one_node(environment: Environment, name: str) -> Node:
+    """The one node that a name, an address or a group means. Raises UsageError for none, and for several."""
+    nodes = environment.select([name])
+    if len(nodes) != 1:
+        listed = ", ".join(node.name for node in nodes[:12])
+        raise UsageError(f"{name} means {len(nodes)} nodes; nothing was touched", f"name one of {listed}")
+    return nodes[0]
 
 
 def described(options: Options) -> Environment:

@@ -34,6 +34,12 @@ def systemctl(machine: Machine, call: Call) -> int:
         enabled = host.unit(names[0]).enabled
         call.out("enabled\n" if enabled else "disabled\n")
         return int(not enabled)
+    if verb == "show" and words[1:4:2] == ["-p", "--value"] and words[2] == "LoadState":
+        call.out("loaded\n" if unit_known(host, names[-1]) else "not-found\n")
+        return 0
+    if verb == "list-unit-files":
+        call.out("".join(f"{name}.service enabled enabled\n" for name in sorted({*host.units, "ssh"})))
+        return 0
     for name in names:
         if name.endswith((".swap", ".timer")):
             continue
@@ -269,6 +275,8 @@ def setenforce(machine: Machine, call: Call) -> int:
 def journalctl(machine: Machine, call: Call) -> int:
     unit = call.argv[call.argv.index("-u") + 1] if "-u" in call.argv else "kernel"
     host = machine.host
+    if "-q" in call.argv and not unit_known(host, unit.removesuffix(".service")):
+        return 0
     lines = [f"systemd[1]: Started {unit}.service."]
     if unit == "kubelet":
         if not host.exists("/var/lib/kubelet/config.yaml"):
@@ -280,5 +288,7 @@ def journalctl(machine: Machine, call: Call) -> int:
                 lines.append(
                     f'kubelet[1203]: E pod_workers.go:1301] "Error syncing pod" pod="{pod.namespace}/{pod.name}" err="{pod.trouble}"'
                 )
-    call.out("".join(f"Nov 24 12:00:00 {host.hostname} {line}\n" for line in lines))
+    when = "2026-11-24T12:00:00+00:00" if "short-iso" in call.argv else "Nov 24 12:00:00"
+    most = int(call.argv[call.argv.index("-n") + 1]) if "-n" in call.argv else len(lines)
+    call.out("".join(f"{when} {host.hostname} {line}\n" for line in lines[len(lines) - min(most, len(lines)) :]))
     return 0

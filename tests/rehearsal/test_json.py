@@ -15,7 +15,7 @@ from fabfile.cli.phases import TASKS
 from fabfile.inventory import PROJECT
 
 SCHEMA = json.loads((PROJECT / "docs/schema/results.json").read_text(encoding="utf-8"))
-INTERACTIVE = {"lab.shell"}  # they open a terminal
+INTERACTIVE = {"lab.shell", "cluster.shell"}  # they open a terminal
 LAB = {"lab.build", "lab.down", "lab.up"}  # they change this machine
 PHASES = {task.name for task in TASKS}
 
@@ -44,6 +44,7 @@ STORY = (
     ("inv cluster.manual --env aws", 0, ""),
     ("inv cluster.manifests --name kubeadm-init", 0, ""),
     ("inv cluster.manifests --name flanel", 2, "failure"),
+    ("inv cluster.logs w1 --lines 5", 0, ""),
     ("inv cluster.version", 0, ""),
     ("inv rehearsal.status", 0, ""),
     ("inv rehearsal.faults", 0, ""),

@@ -101,7 +101,7 @@ def test_a_task_with_one_slip_is_never_run_and_its_name_or_a_nearer_one_is_propo
 
 def test_every_option_with_one_letter_too_many_is_proposed_again() -> None:
     for name in INV:
-        for argument in tasks.ns[name].get_arguments():
+        for argument in COLLECTIONS["inv"][name].get_arguments():
             option = f"--{argument.name.strip('_').replace('_', '-')}"
             if tasks.ns[name].positional:
                 continue
