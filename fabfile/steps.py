@@ -16,7 +16,8 @@ from .text.masking import mask
 
 MINUTE = 60.0
 
-Target = Literal["", "control-plane"]  # where an action runs: on the node itself, or on the control plane for it
+# where an action runs: on the node itself, on the control plane for it, or (a step) on the operator's machine
+Target = Literal["", "control-plane", "operator"]
 Gate = Literal["seen", "master", "network", "members", "addons"]  # what nodes wait for in each other: see run/gates.py
 Needs = Gate | Literal[""]
 

@@ -1,6 +1,7 @@
-"""What an operator keeps beside hosts.env: `addons/`, manifests of their own. Files of all environments, or of one in a folder of its name.
+"""What an operator keeps beside hosts.env: `addons/`, manifests of their own, and `hooks/`, scripts around a phase.
 
-A file in `addons/prod_eu/` belongs to that environment only, and takes the place of one of the same name in `addons/`.
+Files there are for all environments. A file in `addons/prod_eu/` belongs to that environment only, and takes the place of one of the
+same name in `addons/`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from ..text.masking import Secret
+from ..text.nearest import did_you_mean
 from .find import shown
 from .layers import Problem
-from .model import Environment, Source
+from .model import Environment, Hook, Source
 
-ADDONS = "addons"
+ADDONS, HOOKS = "addons", "hooks"
+CHAPTERS = (
+    "prep",
+    "install",
+    "registry",
+    "master",
+    "network",
+    "join",
+    "addons",
+    "reset",
+)  # the phases that hooks may name
 LARGEST = 1 << 20  # bytes of a file; the API takes objects of up to 1.5 MiB
 _SUFFIX = re.compile(r"\.ya?ml(?:\.j2)?$")
+HOOK = re.compile(r"(before|after)-([a-z]+)(?:-([a-z0-9-]+))?\.(node|local)(?:\.[a-z0-9]+)?")
 _NAME = re.compile(
     r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?"
 )  # it becomes a label's value and a file's name on the control plane
@@ -85,6 +98,54 @@ def addons(folder: Path, environment: str, problems: list[Problem]) -> tuple[Sou
         else:
             found[name] = Source(name, path, read(path, problems))
     return tuple(found[name] for name in sorted(found))
+
+
+def hooks(folder: Path, environment: str, problems: list[Problem], *, simulated: bool) -> tuple[Hook, ...]:
+    """The scripts beside a hosts.env in `folder` that are an environment's, sorted by name; what is wrong goes into `problems`.
+
+    Simulated nodes get no common script that runs on this machine: that one would act on something real.
+    """
+    found = []
+    for file, path in files(folder / HOOKS, environment).items():
+        if not file.startswith(("before-", "after-")) or (simulated and _common_local(path, environment)):
+            continue
+        where, form = shown(path), HOOK.fullmatch(file)
+        if not form or form[2] not in CHAPTERS:
+            near = did_you_mean("master" if form and form[2] == "init" else form[2] if form else "", CHAPTERS)
+            remedy = (
+                f"{near}call it like before-join.node.sh or after-install-disks.local.sh; phases: {', '.join(CHAPTERS)}"
+            )
+            problems.append(Problem(where, "is no hook by this name", remedy))
+            continue
+        text = read(path, problems)
+        if text and not text.startswith("#!"):
+            problems.append(Problem(where, "does not say what runs it", "begin it with a line like #!/bin/bash"))
+        if not path.stat().st_mode & stat.S_IXUSR:
+            problems.append(Problem(where, "is not executable", f"`chmod u+x {path}`"))
+        when: Any = form[1]
+        on: Any = form[4]
+        found.append(Hook(when, form[2], form[3] or "", on, path, text))
+    return tuple(found)
+
+
+def _common_local(path: Path, environment: str) -> bool:
+    form = HOOK.fullmatch(path.name)
+    return bool(form and form[4] == "local" and path.parent.name != environment)
+
+
+def unused_hooks(folder: Path, environment: str, known: Sequence[str], *, simulated: bool) -> Iterator[str]:
+    """What is in `hooks/` and does not run, so that nobody waits for it."""
+    place = folder / HOOKS
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if path.name[0] == "." or path.suffix == ".md":
+            continue
+        if path.is_dir() and path.name not in known:
+            yield f"{shown(path)}/ is not taken: a folder in {HOOKS}/ has the name of an environment, like {known[0]}"
+        elif path.is_file() and simulated and _common_local(path, environment):
+            own = f"{HOOKS}/{environment}/{path.name}"
+            yield f"{shown(path)} does not run for simulated nodes, as it would act on something real; {own} does"
+        elif path.is_file() and not path.name.startswith(("before-", "after-")):
+            yield f"{shown(path)} is no hook: a name begins with before- or after-"
 
 
 def unused(folder: Path, known: Sequence[str]) -> Iterator[str]:

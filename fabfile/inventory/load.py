@@ -56,7 +56,8 @@ def load(
     environment = _build(name, values, problems) if name in known else None
     if environment:
         found = beside.addons(hosts.path.parent, name, problems)
-        environment = replace(environment, addons=found)
+        hooks = beside.hooks(hosts.path.parent, name, problems, simulated=environment.settings.simulated)
+        environment = replace(environment, addons=found, hooks=hooks)
         beside.rendered(environment, problems)
     if problems or environment is None:
         listing = "\n".join(map(str, problems))
@@ -70,6 +71,7 @@ def load(
         *checks.in_two_environments(environment, values),
         *checks.doubtful(name, values),
         *beside.unused(hosts.path.parent, known),
+        *beside.unused_hooks(hosts.path.parent, name, known, simulated=environment.settings.simulated),
         *checks.without_addons(environment),
     )
     return replace(environment, remarks=remarks, origin=origin, hosts_file=hosts.path if hosts_file else None)

@@ -68,12 +68,28 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A script of the operator's that runs before or after a phase, on each node (`node`) or on this machine for it (`local`).
+
+    `label` distinguishes several of one kind: `disks` of `before-install-disks.node.sh`.
+    """
+
+    when: Literal["before", "after"]
+    phase: str
+    label: str
+    on: Literal["node", "local"]
+    path: Path
+    text: str = field(repr=False)  # it may hold secrets
+
+
+@dataclass(frozen=True)
 class Environment:
     """One cluster as the inventory describes it.
 
     `control_planes` is never empty, and init runs on its first. `remarks` are what the operator must know of the files
     that it was read from. `origin` is the hosts.env that describes it, None for the project's own; `hosts_file` is the
-    same file if an option named it, so that a command that we print has to name it again.  `addons` are the operator's own manifests.
+    same file if an option named it, so that a command that we print has to name it again.
+    `addons` are the operator's own manifests, `hooks` their scripts.
     """
 
     name: str
@@ -84,6 +100,7 @@ class Environment:
     origin: Path | None = None
     hosts_file: Path | None = None
     addons: tuple[Source, ...] = ()
+    hooks: tuple[Hook, ...] = ()
 
     @property
     def control_plane(self) -> Node:

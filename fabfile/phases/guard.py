@@ -14,6 +14,7 @@ from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
 from ..lasting import kept, refusal
 from ..nodes.facts import NodeFacts
 from ..steps import Action, Step, Stop, Wait
+from .hooks import hooked
 
 BECAUSE_OF_CONTROL = frozenset({"join.control", "addons.control"})  # the control plane's own row names the cause
 
@@ -44,7 +45,10 @@ def building(
     The phase also stops where a setting differs that a cluster keeps for its life (lasting.py). A phase that `relies` on the
     control plane stops on a worker where the control plane's machine is refused; until then the worker is prepared, as beside one
     that is down. `joins` says of a worker's facts whether the phase makes it a member, whose identity file names the cluster.
+    The operator's hooks are inside: a machine that is refused gets none.
     """
+
+    run = hooked(phase, run)
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
@@ -88,6 +92,8 @@ def _claimed(ctx: Context, phase: str, verdict: Verdict, *, joins: bool, needed:
 
 def taking_back(run: Generator) -> Generator:
     """Wrap reset: only for a machine that is proved to be ours, or that the operator named with --foreign; never where k3s or the like runs."""
+
+    run = hooked("reset", run, lasting=False)
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:

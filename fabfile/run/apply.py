@@ -16,6 +16,7 @@ from ..nodes.group import NodeGroup
 from ..steps import Action, Gate, Remedy, Step, Stop, Wait
 from ..text.cleaning import line
 from ..text.masking import Token, mask
+from . import local
 from .events import Events
 from .halt import Halt
 from .result import Reporter
@@ -92,7 +93,7 @@ class Applier:
         return self._control() if action.on == "control-plane" else node
 
     def _one(self, node: Node, target: Node, action: Step | Wait) -> int:
-        where = "" if target == node else f" on {target.name}"
+        where = " on this machine" if action.on == "operator" else "" if target == node else f" on {target.name}"
         self._reporter.doing(node.name, action.phase, action.title + where)
         started = self._events.now(node.name)
         self._events.log("start", node=node.name, on=target.name, step=action.id)
@@ -136,6 +137,9 @@ class Applier:
     def _step(self, node: Node, target: Node, step: Step) -> None:
         if step.mints:
             self._tokens.mint()
+        if step.on == "operator":
+            self._here(node, step)
+            return
         heard = partial(self._heard, target.name) if self._heard else None
         text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT, live=heard is not None)
         with self._turn(node, target, step.phase, step.title):
@@ -143,13 +147,16 @@ class Applier:
             done = outcome(self._group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT, heard)
         if done.code == 0:
             return
-        at = done.command
-        command = step.commands[at - 1] if 0 < at <= len(step.commands) else f"writing {len(step.files)} files"
-        raise StepFailed(
-            f"{target.name}: {step.title} failed (exit code {done.code})\n  $ {_short(command)}",
-            step.hint,
-            _tail(done.output),
-        )
+        raise _failure(target.name, step, done)
+
+    def _here(self, node: Node, step: Step) -> None:
+        """Carry out a step on this machine, for a node."""
+        self._halt.check_lock(node)
+        done = local.carry_out(step)
+        for row in done.output.splitlines() if self._heard else ():
+            self._heard(node.name, mask(row))  # type: ignore[misc]  # it is there where this is called
+        if done.code:
+            raise _failure(f"{node.name} (on this machine)", step, done)
 
     def _wait(self, node: Node, target: Node, wait: Wait) -> int:
         """Poll until it is so, with the remedies in between; returns how many remedies were applied."""
@@ -222,6 +229,13 @@ def _seen(wait: Wait, output: str) -> str | None:
     except Exception as error:  # caused by what that node said; the next look may be better
         return f"an answer that cannot be read ({type(error).__name__}): {line(output, 100)}"
     return None if seen is None else line(seen) or "no answer"
+
+
+def _failure(where: str, step: Step, done: script.Outcome) -> StepFailed:
+    at = done.command
+    command = step.commands[at - 1] if 0 < at <= len(step.commands) else f"writing {len(step.files)} files"
+    what = f"{where}: {step.title} failed (exit code {done.code})\n  $ {_short(command)}"
+    return StepFailed(what, step.hint, _tail(done.output))
 
 
 def _tail(text: str, lines: int = TAIL) -> str:

@@ -14,7 +14,7 @@ from ..manifests import own
 from ..nodes.facts import Identity, NodeFacts
 from ..phases import Phase, for_release
 from ..recipes.kubeadm import recipe_for
-from ..steps import Action, File, Step, Stop, Wait
+from ..steps import Action, File, Step, Stop, Target, Wait
 from ..text.advice import complete
 from ..text.forms import Hostname
 from ..text.masking import Token, mask
@@ -95,6 +95,9 @@ def plan(
                 yield Planned(node.name, phase.name, actions)
 
 
+_PLACES: Mapping[Target, str] = {
+    "": "", "control-plane": " (on the control plane)", "operator": " (on this machine)"
+}  # fmt: skip
 Before = Mapping[tuple[str, str], str | None]  # what a file holds now, by node and path; None where there is none
 
 
@@ -109,7 +112,7 @@ def written(planned: Iterable[Planned], environment: Environment) -> Iterator[tu
     for one in planned:
         for action in one.actions:
             if isinstance(action, Step):
-                place = environment.control_plane if action.on else nodes[one.node]
+                place = environment.control_plane if action.on == "control-plane" else nodes[one.node]
                 yield from ((place, file) for file in action.files)
 
 
@@ -140,14 +143,14 @@ def as_text(
     """The plan of one phase on one node as lines; `reveal` shows the secrets in commands, `before` has what files will become shown."""
     shown = str if reveal else mask
     for action in planned.actions:
-        where = " (on the control plane)" if not isinstance(action, Stop) and action.on else ""
+        where = "" if isinstance(action, Stop) else _PLACES[action.on]
         if isinstance(action, Stop):
             yield f"✗ {action.id}: {action.reason}"
             yield f"    → {complete(action.remedy)}"
             continue
         yield f"{'…' if isinstance(action, Wait) else '•'} {action.id}: {action.title}{where}"
         if isinstance(action, Step):
-            node = environment.control_plane.name if action.on else planned.node
+            node = environment.control_plane.name if action.on == "control-plane" else planned.node
             for file in action.files if commands or before is not None else ():
                 yield f"    write {file.path} ({file.mode}, {'secret' if file.secret else f'{len(file.content.encode())} bytes'})"
                 if before is not None:
@@ -172,7 +175,7 @@ def as_data(
     def diff(action: Step, file: File) -> str | None:
         if before is None:
             return None
-        node = environment.control_plane.name if action.on else planned.node
+        node = environment.control_plane.name if action.on == "control-plane" else planned.node
         return "\n".join(difference(file, before.get((node, place(file)))))
 
     return {

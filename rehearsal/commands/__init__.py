@@ -10,6 +10,7 @@ from importlib import import_module
 
 from ..bash import Call, Unmodelled
 from ..machine import Machine
+from . import hooks
 
 Handler = Callable[[Machine, Call], int]
 TABLE: dict[str, Handler] = {}
@@ -29,6 +30,8 @@ def program(*names: str) -> Callable[[Handler], Handler]:
 def dispatch(machine: Machine, call: Call) -> int:
     """Run one simple command. Raises Unmodelled for a program that is in no table."""
     name = call.argv[0].rsplit("/", 1)[-1]
+    if hooks.is_hook(call):
+        return hooks.run(machine, call)
     handler = TABLE.get(name)
     if handler is None:
         raise Unmodelled(" ".join(call.argv))

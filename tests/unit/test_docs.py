@@ -14,7 +14,9 @@ import pytest
 import fabfile
 import tasks
 from fabfile.inventory import PROJECT, load
+from fabfile.inventory.beside import HOOK
 from fabfile.inventory.settings import KEYS
+from fabfile.phases.hooks import VARIABLES
 from fabfile.recipes.kubeadm import RELEASES
 from lab.versions import KNOWN_PATCHES
 from printed import wrong
@@ -155,7 +157,7 @@ def test_every_file_and_every_test_that_a_page_names_exists(name: str) -> None:
                 assert word in functions, f"{name} names the test {word}"
             elif re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)*(\.py|\.sh|\.j2|\.md)|[\w-]+(/[\w-]+)*/", word):
                 there = any((root / word).exists() for root in roots) or word in files.split()
-                assert there or word in EXAMPLES, f"{name} names {word}"
+                assert there or word in EXAMPLES or HOOK.fullmatch(word), f"{name} names {word}"
 
 
 def test_the_map_names_modules_that_are_in_their_folder() -> None:
@@ -171,9 +173,12 @@ def test_the_map_names_modules_that_are_in_their_folder() -> None:
 def test_every_setting_that_a_page_names_exists(name: str) -> None:
     environments = "AWS|DATACENTER|STAGING|LAB|REHEARSAL|<ENV>"
     for _, key in re.findall(rf"\b(KUBEFAB|{environments})_([A-Z_]+[A-Z])(?==|`)", text_of(name)):
-        assert key in KEYS or key in ("ENV", "HOSTS", "KEY") or key.startswith(("CONTROL_PLANE", "WORKER")), (
-            f"{name} names {key}"
-        )
+        assert (
+            key in KEYS
+            or key in ("ENV", "HOSTS", "KEY")
+            or f"KUBEFAB_{key}" in VARIABLES
+            or key.startswith(("CONTROL_PLANE", "WORKER"))
+        ), f"{name} names {key}"
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if "```sh\n" in text_of(name)])
