@@ -39,11 +39,11 @@ VALUES = {
     "environment.option": "--env rehearsal", "self.environment.option": "--env rehearsal", "session.environment.option": "--env rehearsal",
     "ctx.environment.option": "--env rehearsal", "self.settings.release.option": "", "self.environment.settings.release.option": "", "ctx.settings.release.option": "",
     "environment.name": "rehearsal", "ctx.environment.name": "rehearsal", "self.node.name": "w1", "ctx.node.name": "w1",
-    "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all",
+    "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all", "where": "--on w1", "again": "--env rehearsal",
     "there": "1.36", "row.types": "inv cluster.bootstrap", "phase": "join", "control.name": "cp1", "options": "--env rehearsal",
 }  # fmt: skip
 PLACES = {"NODE": "w1", "NODES": "w1,w2", "UID": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "NAME": "rehearsal", "ENV": "rehearsal",
-          "ENVIRONMENT": "rehearsal", "FILE": "images.lock", "PHASE": "join", "…": "all"}  # fmt: skip
+          "ENVIRONMENT": "rehearsal", "FILE": "images.lock", "PHASE": "join", "COMMAND": "uptime", "…": "all"}  # fmt: skip
 _TASK = re.compile(r"\w+(?:\.\w+)*\.fab\((?:patient, )?(?:'(\w+)'|(\*missing)).*\)|(?:ctx\.)?init\(.*\)", re.S)
 
 

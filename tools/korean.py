@@ -13,13 +13,30 @@ WORDS = {
     # headings, roles, values
     "key": "키", "meaning": "의미", "default": "기본값", "from": "출발", "to": "도착", "port": "포트", "for": "용도", "release": "버전",
     "the manual": "매뉴얼", "you type": "입력하는 명령", "module": "모듈", "test": "테스트", "why": "이유", "you": "운영자", "nodes": "노드",
-    "control plane": "컨트롤 플레인", "workers": "워커", "all": "모두", "as you need": "필요에 따라",
+    "control plane": "컨트롤 플레인", "workers": "워커", "all": "모두", "1.5, later as you need": "1.5. 이후 버전은 필요에 따라",
     "nothing": "없음", "left out": "생략",
     # ports
     "API over TLS, for kubectl": "TLS API, kubectl용", "API over TLS, for kubelets and pods": "TLS API, kubelet과 파드용",
-    "discovery, for kubeadm join": "kubeadm join의 디스커버리", "kubelet: logs, exec": "kubelet: 로그, exec",
+    "API: discovery, for kubeadm join": "API: kubeadm join의 디스커버리", "kubelet: logs, exec": "kubelet: 로그, exec",
     "kubelet, read-only, for heapster": "heapster가 쓰는 kubelet 읽기 전용 포트", "flannel's VXLAN, both ways": "flannel VXLAN, 양방향",
-    "flannel's udp backend, both ways": "flannel udp 백엔드, 양방향", "dashboard": "대시보드", "other NodePorts": "그 밖의 NodePort",
+    "flannel's udp backend, both ways": "flannel udp 백엔드, 양방향", "dashboard": "대시보드", "NodePorts": "NodePort",
+    # differences from the manual
+    "a person watches the minute": "사람이 1분을 지켜봅니다",
+    "the step says it from its beginning, and ends after 300 seconds": "단계가 시작할 때부터 알려 주고, 300초 뒤에는 끝납니다",
+    "a slow registry alone takes longer than a minute; that is no failure yet": "레지스트리가 느리기만 해도 1분을 넘지만, 아직 실패는 아닙니다",
+    "restart the kubelet at once": "kubelet을 바로 재시작",
+    "after FLANNEL_GRACE, 60 seconds": "FLANNEL_GRACE(60초) 뒤에",
+    "on the master, too, flannel needs the minute that J3 gives the slaves": "J3이 슬레이브에 주는 1분은 마스터의 flannel에도 필요합니다",
+    "reset all nodes": "모든 노드를 초기화",
+    "a slave: that node; the master: all of them": "슬레이브는 그 노드만, 마스터는 모든 노드",
+    "the other slaves work; the manual's way is named last": "다른 슬레이브는 동작합니다. 매뉴얼의 방법은 마지막 수단으로 알려 줍니다",
+    "look at `http://MASTER:31447` in a browser": "브라우저로 `http://MASTER:31447`을 확인",
+    "`curl` of it on the master, until it answers": "응답할 때까지 마스터에서 `curl`",
+    "a person's look is the info card's line; from outside the security group decides":
+        "사람이 볼 주소는 정보 카드에 있습니다. 바깥에서 열리는지는 보안 그룹이 정합니다",
+    "the datacenter's header shows aws's token": "datacenter의 헤더에 aws의 토큰이 적혀 있습니다",
+    "each environment's own": "환경마다 자신의 토큰",
+    "a slip of the manual's: with it the API refuses the request": "매뉴얼의 실수입니다. 그대로 쓰면 API가 요청을 거부합니다",
     # settings
     "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own":
         "Kubernetes 버전: 마이너(1.36), 패치(1.36.3), 매뉴얼의 버전은 1.5",

@@ -38,7 +38,7 @@ def info(*, reveal: bool = False, token: bool = False, options: Options) -> None
     login = _password(_printed_there(options, "info.login", reading)) if reading else ""
     if options.json:
         lines = card(environment, reveal=reveal, token=made, login=login)
-        print_json({line.name: {"value": line.value, "proof": line.proof} for line in lines})
+        print_json({line.name: {"value": line.value, "proof": line.proof, "about": line.about} for line in lines})
         return
     print_card(Screen(), environment, reveal=reveal, token=made, login=login)
 
@@ -89,5 +89,7 @@ def print_card(
     console.print()
     for line in card(environment, reveal=reveal, token=token, login=login):
         console.print(f"{line.name:<13}{line.value}", soft_wrap=True)
+        if line.about:
+            console.print(f"{'':<13}  {line.about}", soft_wrap=True)
         if line.proof:
             console.print(f"{'':<13}  {line.proof}", style="dim", soft_wrap=True)

@@ -15,7 +15,10 @@ def manual(*, reveal: bool = False, options: Options) -> None:
     environment, shown = described(options._replace(kubernetes="1.5")), (str if reveal else mask)
     if options.json:
         lines = Manual(environment).lines()
-        data = [{"id": line.id, "manual": shown(line.text), "kubefab": shown(line.run)} for line in lines]
+        data = [
+            {"id": line.id, "manual": shown(line.text), "in_words": line.in_words, "kubefab": shown(line.run)}
+            for line in lines
+        ]
         print_json(data)
     else:
         print(shown(rendering(environment)), end="")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from ..inventory import Environment
+from ..inventory import Environment, bracketed
 from ..inventory.settings import Settings
 
 SOURCES = "/etc/apt/sources.list.d/kubernetes.list"
@@ -50,7 +50,15 @@ DIFFERENCES = (
     Difference("R1", "`cd /home/ubuntu` at the end", "left out", "each step begins in /, and that folder need not exist"),
     Difference("M1, J1", "`kubeadm init`, `kubeadm join`", "within `timeout`, 300 and 180 seconds",
                "both retry for ever, and would still run on the node after kubefab gave up"),
+    Difference("M2", "a person watches the minute", "the step says it from its beginning, and ends after 300 seconds",
+               "a slow registry alone takes longer than a minute; that is no failure yet"),
+    Difference("N3", "restart the kubelet at once", "after FLANNEL_GRACE, 60 seconds",
+               "on the master, too, flannel needs the minute that J3 gives the slaves"),
+    Difference("N4", "reset all nodes", "a slave: that node; the master: all of them",
+               "the other slaves work; the manual's way is named last"),
     Difference("N1", "`…/flannel?network=CIDR`", "the address in quotes", "a bare `?` is a pattern to the shell"),
+    Difference("A1", "look at `http://MASTER:31447` in a browser", "`curl` of it on the master, until it answers",
+               "a person's look is the info card's line; from outside the security group decides"),
     Difference(
         "A1, A2", "`kubectl create -f URL`", "`… || kubectl get -f URL`",
         "create refuses objects that an interrupted run has made; only a missing object is a failure",
@@ -64,17 +72,23 @@ DIFFERENCES = (
                "weave and datapath exist in no flannel cluster"),
     Difference("X1", "`docker rm -v $(docker ps -aq)`, `docker rmi $(docker images -aq)`", "only if there are any; what is in use stays",
                "with nothing to remove, docker fails for lack of an argument; it also fails for images that share layers"),
+    Difference("E2", "the datacenter's header shows aws's token", "each environment's own",
+               "a slip of the manual's: with it the API refuses the request"),
     Difference("all", "nothing", "empty files under /var/lib/kubefab, removed by reset", "a second run goes on from where the first stopped"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Line:
-    """One command of the manual: its digest ID, its exact text, and what we run (the same, or see DIFFERENCES)."""
+    """One command of the manual: its digest ID, its exact text, and what we run (the same, or see DIFFERENCES).
+
+    `in_words`: the manual has a sentence and no command; `text` says it in English.
+    """
 
     id: str
     text: str
     ours: str = ""
+    in_words: bool = False
 
     @property
     def run(self) -> str:
@@ -108,6 +122,11 @@ class Manual:
         return control.address if self.settings.simulated else control.host
 
     @property
+    def dashboard(self) -> str:
+        """Where A1 looks, from the control plane itself: its private address."""
+        return f"http://{bracketed(self.environment.control_plane.address)}:{self.settings.dashboard_port}/"
+
+    @property
     def sources(self) -> str:
         """I2: the content of kubernetes.list."""
         return f"deb {self.settings.legacy_packages_url} {self.settings.legacy_suite}\n"
@@ -133,8 +152,9 @@ class Manual:
         settings, cidr = self.settings, self.settings.pod_cidr
         yield Line("P1", "ifconfig", INTERFACES)
         yield Line("P2", "kubeadm reset")
-        yield Line("P2", "docker stop $(docker ps -q)", 'ids=$(docker ps -q); [ -z "$ids" ] || docker stop $ids')
-        yield Line("P2", "reboot", REBOOT)
+        stop = 'ids=$(docker ps -q); [ -z "$ids" ] || docker stop $ids'
+        yield Line("P2", "end every process of docker", stop, in_words=True)
+        yield Line("P2", "reboot", REBOOT, in_words=True)
         key, daemon = (
             shlex.quote(settings.legacy_key_url),
             shlex.quote(settings.legacy_daemon_url or self.manifest("daemon")),
@@ -169,7 +189,7 @@ class Manual:
             shell.format("-it", image) + execute,
             f"kubectl delete pod influxcli --ignore-not-found >/dev/null 2>&1; {shell.format('-i', image)}{execute}",
         )
-        yield Line("A5", "kubectl -n kube-system delete pods INFLUXDB HEAPSTER", _FRESH_PODS)
+        yield Line("A5", "in the dashboard, delete the pods influxdb and heapster", _FRESH_PODS, in_words=True)
         yield from self._reset()
 
     def _reset(self) -> Iterator[Line]:
@@ -193,7 +213,7 @@ class Manual:
         )
         yield Line("X1", "systemctl restart docker")
         yield Line("X1", "systemctl start kubelet")
-        yield Line("X2", "reboot", REBOOT)
+        yield Line("X2", "reboot", REBOOT, in_words=True)
 
 
 REBOOT = "systemd-run --on-active=3 systemctl reboot"

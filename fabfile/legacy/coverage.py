@@ -46,7 +46,7 @@ ROWS = (
          "unit/test_ports.py::test_every_port_of_the_manual_is_in_the_table", "unit/test_security_group.py::test_nodes_are_named_one_by_one"),
     _row("E5", "as root", "inv cluster.bootstrap --ask-sudo-pass", "nodes/connection.py", "unit/test_connection.py::test_sudo_that_asks_for_a_password"),
     _row("P1", "look at the interfaces", _PREP, "nodes/observe.py phases/prep.py legacy/phases.py",
-         "unit/test_facts.py::test_links_from_an_ip_command_without_json", f"{_MANUAL}::test_p1_a_new_machine_needs_nothing",
+         "unit/test_facts.py::test_links_from_an_ip_command_without_json", f"{_MANUAL}::test_p1_the_interfaces_of_a_new_machine_are_looked_at_once",
          f"{_STORY}::test_without_ifconfig_the_interfaces_are_read_from_ip"),
     _row("P2", "what an earlier cluster left", _PREP, "phases/prep.py legacy/phases.py",
          f"{_PHASES}::test_leftovers_of_our_own_are_removed",

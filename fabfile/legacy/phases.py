@@ -23,7 +23,8 @@ from .commands import DAEMON, INIT_LIMIT, INTERFACES, JOIN_LIMIT, LINKS, PACKAGE
 
 SUPPORTED = "Ubuntu 16.04"
 STALE = ("cni0", "flannel.1")
-REGISTRY, STARTED, DONE, DASHBOARD, MONITORING, RETENTION = (
+LOOKED, REGISTRY, STARTED, DONE, DASHBOARD, MONITORING, RETENTION = (
+    "looked",
     "registry",
     "started",
     "done",
@@ -64,7 +65,7 @@ def registry_files(environment: Environment) -> Iterable[str]:
 
 
 def prep(ctx: Context) -> Iterator[Action]:
-    """P1 is observing. P2: links of an earlier cluster mean kubeadm reset, Docker's processes stopped, a reboot, another look."""
+    """P1: the interfaces. P2: links of an earlier cluster mean kubeadm reset, Docker's processes stopped, a reboot, another look."""
     facts, manual = ctx.facts, Manual(ctx.environment)
     if facts.os_id != "ubuntu" or facts.os_version != "16.04" or not facts.systemd:
         name = facts.os_name or facts.os_id or "an unknown system"
@@ -73,7 +74,10 @@ def prep(ctx: Context) -> Iterator[Action]:
         yield Stop("prep.system", reason, f"{fresh}use {SUPPORTED}, or a release from 1.35")
         return
     found = [name for name in STALE if name in facts.links]
-    if not found or "/etc/kubernetes/kubelet.conf" in facts.traces:
+    if "/etc/kubernetes/kubelet.conf" in facts.traces or (LOOKED in facts.undo and not found):
+        return
+    if not found:
+        yield from _look("prep.look", "run this again, and prep does that")
         return
     foreign = _foreign_mount(facts)
     if foreign:
@@ -98,14 +102,22 @@ def prep(ctx: Context) -> Iterator[Action]:
         timeout=300,
     )
     yield from _reboot("prep", facts)
+    yield from _look(
+        "prep.interfaces", "something else on this node makes that interface; `systemctl list-units` there"
+    )
+
+
+def _look(id: str, otherwise: str) -> Iterator[Action]:
+    """P1: which interfaces a machine without a cluster has, as the manual names them; then note that they were looked at."""
     yield Wait(
-        "prep.interfaces",
-        f"no {' and no '.join(STALE)} (P2)",
+        id,
+        f"interfaces looked at: lo 127.x, eth0 10.x or by another name, docker0 172.x; no {' and no '.join(STALE)}, which P2 is for (P1)",
         probe=INTERFACES,
         until=_none_stale,
         deadline=MINUTE,
-        hint="something else on this node makes that interface; `systemctl list-units` there",
+        hint=f"an earlier cluster's (P2): `kubeadm reset`, every Docker process stopped, a reboot; {otherwise}",
     )
+    yield Step("prep.noted", "interfaces noted as looked at", _note(LOOKED))
 
 
 def containers(facts: NodeFacts) -> str:
@@ -199,7 +211,7 @@ def master(ctx: Context) -> Iterator[Action]:
         yield _take_back("master")
     yield Step(
         "master.init",
-        "kubeadm init (M1)",
+        "kubeadm init (M1): about a minute; if it takes longer, look at the network in the AWS console (M2)",
         (*_note(STARTED), *Manual(ctx.environment).commands("M1"), f"touch {STATE}/{DONE}"),
         timeout=INIT_LIMIT + MINUTE,
         hint=NETWORK_HINT,
@@ -283,10 +295,19 @@ def _interfaces(ctx: Context, id: str, expected: Expected, rule: str, needs: Nee
         remedies=(
             Remedy(f"restart the kubelet ({rule})", ("systemctl restart kubelet",), after=ctx.settings.flannel_grace),
         ),
-        hint=f"still absent, or in another range: set this node up again (N4): {ctx.renew()}",
+        hint=f"still absent, or in another range: set this node up again (N4): {ctx.renew()}{_all_nodes(ctx)}",
         needs=needs,
         evidence=(INTERFACES, "journalctl -u kubelet -n 6 --no-pager 2>&1"),
     )
+
+
+def _all_nodes(ctx: Context) -> str:
+    """N4 resets every node. For one worker that is the last resort."""
+    if ctx.node.control_plane:
+        return ""
+    again = f"{ctx.environment.option}{ctx.settings.release.option}"
+    both = f"`inv cluster.reset {again}`, then `inv cluster.bootstrap {again}`"
+    return f". The manual then resets all nodes, and everything in the cluster is lost: {both}"
 
 
 def _seen(output: str) -> dict[str, Link]:
@@ -355,21 +376,31 @@ def addons(ctx: Context) -> Iterator[Action]:
         return
     hint = "is MANIFESTS_URL a mirror that this node reaches?"
     if DASHBOARD not in facts.undo:
+        yield Step("addons.dashboard", "dashboard (A1)", manual.commands("A1"), needs="members", hint=hint)
+        yield Wait(
+            "addons.dashboard-answers",
+            f"the dashboard answers at {manual.dashboard} (A1)",
+            probe=f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 5 {quote(manual.dashboard)}",
+            until=lambda seen: None if seen.strip() == "200" else f"answer {seen.strip() or 'none'}",
+            deadline=300,
+            hint="`kubectl -n kube-system describe pods` on the control plane: an image that cannot be pulled, or no node with room",
+            evidence=("kubectl -n kube-system get pods -o wide 2>&1",),
+        )
+        yield Step("addons.dashboard-noted", "dashboard noted", _note(DASHBOARD))
+    if MONITORING not in facts.undo:
+        commands = (*manual.commands("A2"), *_note(MONITORING))
         yield Step(
-            "addons.dashboard",
-            "dashboard (A1)",
-            (*manual.commands("A1"), *_note(DASHBOARD)),
+            "addons.monitoring",
+            "heapster with InfluxDB, which collects what cAdvisor in each kubelet measures (A2)",
+            commands,
             needs="members",
             hint=hint,
         )
-    if MONITORING not in facts.undo:
-        commands = (*manual.commands("A2"), *_note(MONITORING))
-        yield Step("addons.monitoring", "heapster with InfluxDB (A2)", commands, needs="members", hint=hint)
     if RETENTION in facts.undo:
         return
     yield Wait(
         "addons.retention",
-        "retention policy default (A3, A4)",
+        "retention policy default, without which InfluxDB 1.1.1 mishandles its data (A3, A4)",
         probe=f"{manual.commands('A3')[0]} 2>&1",
         until=policy_fault,
         deadline=120,

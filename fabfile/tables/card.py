@@ -6,7 +6,7 @@ kubeconfig; for reading there is a service account's token that expires (`kubect
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import UsageError
 from ..inventory import Environment, bracketed
@@ -18,11 +18,23 @@ READING_TOKEN = "1h"
 
 @dataclass(frozen=True)
 class Line:
-    """One row: what it is, its value, and the command that proves or uses it."""
+    """One row: what it is, its value, the command that proves or uses it, and what the manual's table says that it is for."""
 
     name: str
     value: str
     proof: str = ""
+    about: str = ""
+
+
+# The manual's Description column. Cocktail is the console that the manual's clusters were made for.
+_PROVIDER = "for Provider_Account in Cocktail"
+_ABOUT = {
+    "API server": _PROVIDER,
+    "Bearer token": f"for the connection to the API server; {_PROVIDER}",
+    "Header": "for a browser's requests to the API server",
+    "Dashboard": "to look whether Kubernetes works",
+    "InfluxDB": "the monitoring's database; for Application.yaml of Cocktail's API server",
+}
 
 
 def token_command(environment: Environment) -> str:
@@ -77,7 +89,7 @@ def card(environment: Environment, *, reveal: bool = False, token: str = "", log
         lines.append(
             Line("Login", f"user {ADMIN}, password {login or f'{MASKED}  (InfluxDB asks for it; --reveal shows it)'}")
         )
-    return lines
+    return [replace(line, about=_ABOUT.get(line.name, "")) for line in lines]
 
 
 def _ca(name: str) -> str:

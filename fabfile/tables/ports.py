@@ -62,14 +62,14 @@ TABLE = (
     _one(22, TCP, ADMIN, NODES, "SSH", setting="SSH_PORT"),
     _one(6443, TCP, ADMIN, CONTROL, "API over TLS, for kubectl", setting="API_PORT", manual=True),
     _one(6443, TCP, WORKERS, CONTROL, "API over TLS, for kubelets and pods", setting="API_PORT", manual=True),
-    _one(9898, TCP, WORKERS, CONTROL, "discovery, for kubeadm join", recipes=(LEGACY,), manual=True),
+    _one(9898, TCP, WORKERS, CONTROL, "API: discovery, for kubeadm join", recipes=(LEGACY,), manual=True),
     _one(10250, TCP, CONTROL, WORKERS, "kubelet: logs, exec"),
     _one(10255, TCP, NODES, NODES, "kubelet, read-only, for heapster", recipes=(LEGACY,)),
     _one(8472, UDP, NODES, NODES, "flannel's VXLAN, both ways", manual=True),
     _one(8285, UDP, NODES, NODES, "flannel's udp backend, both ways", recipes=(LEGACY,), manual=True),
     _one(31447, TCP, ADMIN, NODES, "dashboard", setting="DASHBOARD_PORT", manual=True),
     _one(30315, TCP, ADMIN, NODES, "InfluxDB", setting="INFLUXDB_PORT", manual=True),
-    Rule(30000, 32767, TCP, ADMIN, NODES, "other NodePorts", recipes=(), manual=True),
+    Rule(30000, 32767, TCP, ADMIN, NODES, "NodePorts", recipes=(LEGACY,), manual=True),
 )
 
 
@@ -116,7 +116,8 @@ def table() -> str:
     rows = ["| from | to | port | for | release |", "|---|---|---|---|---|"]
     for rule in TABLE:
         setting = f" (`{rule.setting}`)" if rule.setting else ""
-        release = {_BOTH: "all", (KUBEADM,): "1.35 and later", (LEGACY,): "1.5", (): "as you need"}[rule.recipes]
+        release = {_BOTH: "all", (KUBEADM,): "1.35 and later", (LEGACY,): "1.5"}[rule.recipes]
+        release += ", later as you need" * (rule.first != rule.last)
         port = f"{rule.protocol} {rule.ports.replace('-', '–')}"
         rows.append(f"| {rule.source} | {rule.target} | {port} | {rule.purpose}{setting} | {release} |")
     return "\n".join(rows)

@@ -109,6 +109,8 @@ def _addresses(node: Node, *, public: bool) -> tuple[str, ...]:
 
 def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
     """What the person who uses the rules must know: rules that are left out, and ports that are open to everybody."""
+    more = ["the manual (E4): more ports may be needed; where something is not reached, look at them again"]
+    more = more if environment.settings.release.token_in_inventory else []
     jumps = ", ".join(dict.fromkeys(node.jump for node in environment.nodes if node.jump))
     outside = [rule for rule in required(environment) if rule.source == ADMIN]
     if not admin:
@@ -121,6 +123,7 @@ def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
                 if jumps
                 else []
             ),
+            *more,
         ]
     through = f"WARNING: SSH goes through {jumps}: if the nodes see it come from another address than that (a private one), name that in --admin too"
     everybody = [
@@ -128,7 +131,7 @@ def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:
         for network in admin
         if network.prefixlen == 0
     ]
-    return [through] * bool(jumps) + everybody
+    return [through] * bool(jumps) + everybody + more
 
 
 # --- the three forms

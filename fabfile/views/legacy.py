@@ -34,11 +34,12 @@ _LETTER = {
 
 def rendering(environment: Environment) -> str:
     """The recipe for control plane and first worker, from new machines to a cluster; then P2's handling of leftovers, and reset."""
-    manual = Manual(environment)
     nodes = (environment.control_plane, *environment.workers[:1])
     fresh = {node.name: assumed(node, environment) for node in nodes}
     stale = {name: _with_leftovers(facts, Identity(environment.name)) for name, facts in fresh.items()}
-    text = [f"# {environment.name}: new machines", *_observed(manual)]
+    alike = [node.name for node in environment.workers[1:]]
+    others = f" ({_span(alike)} as {nodes[-1].name})" if alike else ""
+    text = [f"# {environment.name}: new machines{others}"]
     text += _plan(environment, BOOTSTRAP, fresh)
     text += ["", f"# {environment.name}: leftovers of an earlier cluster (P2)"]
     text += _plan(environment, [EVERY["prep"]], stale)
@@ -55,14 +56,8 @@ def _with_leftovers(facts: NodeFacts, identity: Identity) -> NodeFacts:
     )
 
 
-def _observed(manual: Manual) -> list[str]:
-    line = next(line for line in manual.lines() if line.id == "P1")
-    return [
-        "",
-        "## prep on every node",
-        f"P1  {line.text}",
-        "      part of observing: ip -j addr || ip addr || ifconfig -a",
-    ]
+def _span(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]}–{names[-1]}"
 
 
 def _plan(environment: Environment, phases: Sequence[Phase], facts: dict[str, NodeFacts]) -> Iterator[str]:
@@ -92,7 +87,11 @@ def _command(command: str, lines: list[Line], prefix: str = "") -> Iterator[str]
     line = next((line for line in lines if line.run == command), None)
     yield f"{line.id if line else OURS}  {prefix}{command}"
     if line and line.run != line.text:
-        yield f"      the manual: {line.text}"
+        yield _original(line)
+
+
+def _original(line: Line) -> str:
+    return f"      the manual{', in words' if line.in_words else ''}: {line.text}"
 
 
 def _wait(wait: Wait, lines: list[Line]) -> Iterator[str]:
@@ -105,7 +104,7 @@ def _wait(wait: Wait, lines: list[Line]) -> Iterator[str]:
         return
     yield f"{line.id if line else ids[0]}  {wait.probe}"
     if line and line.run != line.text:
-        yield f"      the manual: {line.text}"
+        yield _original(line)
     yield f"{ids[-1]}    {again}"
     for remedy in wait.remedies:
         found = re.findall(r"\b[A-Z]\d\b", remedy.title)

@@ -322,13 +322,14 @@ def _control_addresses(machine: Machine) -> set[str]:
 
 
 def _node_port(machine: Machine, port: int, refused: str) -> tuple[int, str, str]:
-    app = "monitoring-influxdb" if port == machine.settings.influxdb_port else machine.settings.dashboard
+    influx = port == machine.settings.influxdb_port
+    apps = {"monitoring-influxdb", "influxdb"} if influx else {machine.settings.dashboard, "kubernetes-dashboard"}
     if machine.api_up:
         machine.settling.everything(machine.now)
     for host in machine.settling.hosts.values():
         for pod in host.pods:
-            if pod.labels.get("app") == app and pod.running:
-                return 200, f"<html><title>{app}</title></html>\n", ""
+            if pod.labels.get("app") in apps and pod.running:
+                return 200, f"<html><title>{pod.labels['app']}</title></html>\n", ""
     return 0, "", refused
 
 

@@ -152,19 +152,23 @@ class Bed:
         )
 
     def follow(self, outcome: Outcome) -> list[str]:
-        """Type what the failures of a run advise: each command of ours, in order and once, NODE being the node that failed.
+        """Type what the failures of a run advise: each command of ours, in order, NODE being the node that failed.
 
         Each must end well: 0, or for those that only look 0 or 1, by what they find. Returns the lines.
         """
-        lines: dict[str, None] = {}
+        lines: list[str] = []
         for name, error in outcome.failed.items():
             known = likely(f"{error.message}\n{error.output}") if error.output else None
-            for text in (known.remedy if known else "", error.remedy):
-                lines |= dict.fromkeys(line.replace("NODE", name) for line in own(text))
+            advised = [
+                line.replace("NODE", name)
+                for text in (known.remedy if known else "", error.remedy)
+                for line in own(text)
+            ]
+            lines += advised if not set(advised) <= set(lines) else []
         for line in lines:
             done = self.typed(line)
             assert done.returncode in ((0, 1) if LOOKS.search(line) else (0,)), (line, done.stdout, done.stderr)
-        return list(lines)
+        return lines
 
     def typed_on(self, node: str, line: str) -> Done:
         """Run a line in root's shell on a node."""

@@ -37,6 +37,12 @@ def test_the_manuals_card_of_each_environment(name: str) -> None:
     assert found["API server"].value == f"https://{master}:6443"
     assert found["Dashboard"].value == f"http://{master}:31447"
     assert found["InfluxDB"].value.startswith(f"http://{master}:30315")
+    assert {name for name, line in found.items() if "Cocktail" in line.about} == {
+        "API server",
+        "Bearer token",
+        "InfluxDB",
+    }
+    assert "Application.yaml" in found["InfluxDB"].about and "Kubernetes works" in found["Dashboard"].about
 
 
 def test_the_datacenters_card_does_not_show_the_other_environments_token() -> None:

@@ -35,7 +35,7 @@ def test_manual() -> None:
     assert "M1  timeout 300 kubeadm init --token=[secret] --api-advertise-addresses=13.124.31.81" in shown.stdout
     assert "--token=b00af9.5fcddc13c9193dd1" in inv("cluster.manual", "--env", "aws", "--reveal").stdout
     lines = json.loads(inv("cluster.manual", "--env", "datacenter", "--json").stdout)
-    assert {"id": "I3", "manual": "apt-get update", "kubefab": "apt-get update"} in lines
+    assert {"id": "I3", "manual": "apt-get update", "in_words": False, "kubefab": "apt-get update"} in lines
     assert "07c414" not in str(lines)
 
 

@@ -25,9 +25,15 @@ def test_a_cluster_of_today_needs_neither_discovery_nor_the_udp_backend() -> Non
 
 
 def test_the_manuals_release_needs_them() -> None:
-    assert {(TCP, "9898"), (UDP, "8285"), (UDP, "8472"), (TCP, "6443"), (TCP, "31447"), (TCP, "30315")} <= seen(
-        environment(kubernetes="1.5")
-    )
+    assert {
+        (TCP, "9898"),
+        (UDP, "8285"),
+        (UDP, "8472"),
+        (TCP, "6443"),
+        (TCP, "31447"),
+        (TCP, "30315"),
+        (TCP, "30000-32767"),
+    } <= seen(environment(kubernetes="1.5"))
 
 
 def test_ports_come_from_the_settings() -> None:
@@ -56,6 +62,6 @@ def test_a_rule_concerns_pairs_of_nodes_by_role_and_never_a_node_itself(kubernet
 
 def test_the_readme_table_names_the_release_and_the_setting() -> None:
     table = ports.table()
-    assert "| workers | control plane | TCP 9898 | discovery, for kubeadm join | 1.5 |" in table
+    assert "| workers | control plane | TCP 9898 | API: discovery, for kubeadm join | 1.5 |" in table
     assert "(`API_PORT`)" in table
     assert "1.5" in table
