@@ -7,7 +7,6 @@ any part of a cluster was created there, and if nothing contradicts that file. U
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from .inventory import Environment, Node
 from .nodes.facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
 from .nodes.observe import parse_identity
 from .steps import Action, File, Step
+from .text.whole import write_whole
 
 RECORD = "identity.json"  # in the environment's folder on the operator's machine
 KUBELET_CONF, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"
@@ -115,17 +115,14 @@ def recall(environment: Environment) -> Record:
 
 
 def remember(environment: Environment, record: Record) -> None:
-    """Write the record with mode 0600; an empty record deletes the file."""
+    """Write the record with mode 0600; an empty record deletes the file. Raises OSError that names it."""
     path: Path = environment.state / RECORD
     if not record.uids:
         with suppress(FileNotFoundError):
             path.unlink()
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        json.dump({"uid": record.uid, "past": list(record.past)}, stream)
-    fresh.replace(path)
+    write_whole(path, json.dumps({"uid": record.uid, "past": list(record.past)}))
 
 
 def evidence(facts: NodeFacts) -> list[str]:

@@ -16,6 +16,7 @@ from paramiko import PKey
 from fabfile.errors import UsageError
 from fabfile.identity import RECORD
 from fabfile.inventory import Environment, Node, with_nodes
+from fabfile.text.whole import write_whole
 
 from . import faults as fault_table
 from . import hostile, shell
@@ -101,7 +102,7 @@ class Simulation:
         self.seed = seed or int(meta.get("seed", 0))
         key_seed = bytes.fromhex(meta["key"]) if meta else new_key_seed()
         self._key_file = environment.state / KEY_FILE
-        _write_private(self._key_file, private_text(key_seed))
+        write_whole(self._key_file, private_text(key_seed))
         self.hosts: dict[str, Host] = {}
         self.cluster = Cluster.load(self._store.values["cluster"]) if "cluster" in self._store.values else Cluster()
         self._ports: dict[str, list[object]] = dict(self._store.values.get("ports", {}))
@@ -191,7 +192,7 @@ class Simulation:
                 key = key_from(bytes.fromhex(str(self._ports[name][1])))
                 kept.append(f"{place} {key.get_name()} {key.get_base64()}")
         if kept or path.exists():
-            _write_private(path, "".join(f"{line}\n" for line in kept))
+            write_whole(path, "".join(f"{line}\n" for line in kept))
 
     def _run(self, host: Host, text: str) -> tuple[int, bytes]:
         with self.lock:
@@ -261,13 +262,6 @@ def _run_on(cores: set[int]) -> None:
     with suppress(OSError):  # a sandbox may forbid this
         if cores:
             os.sched_setaffinity(0, cores)
-
-
-def _write_private(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        stream.write(text)
-    fresh.replace(path)
 
 
 def remembered(environment: Environment) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from invoke import Argument, Context, Exit, Task, task
 
 from ..errors import EXIT_FAILED, EXIT_INTERRUPTED, Interrupted, KubefabError, UsageError
+from .home import settle
 
 if TYPE_CHECKING:
     from ..inventory import Environment, Node
@@ -27,6 +28,8 @@ for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, io.TextIOWrapper):
         _stream.reconfigure(errors="replace")
 
+STDOUT = "standard output"  # as the file of an OSError
+HOMELESS = settle()  # the folder that stands in for a home, for a user who has none
 MARK = "kubefab_nodes"  # an attribute of tasks that take their nodes by name: see executor.py
 
 HELP = {
@@ -161,32 +164,53 @@ def with_errors_printed(action: Callable[[], None]) -> None:
     """
     try:
         action()
+        print_text("")
     except KubefabError as error:
         raise _printed(error) from None
     except KeyboardInterrupt:  # Invoke would exit with 1
         if asks_for_json():
             raise _printed(Interrupted("interrupted", "the same command again")) from None
         raise Exit(code=EXIT_INTERRUPTED) from None
-    except BrokenPipeError:  # the reader closed the pipe: send the interpreter's final flush to /dev/null
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader closed the pipe
+        _silenced()
         raise Exit(code=EXIT_FAILED) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        what = f"{where}{error.strerror or error}"
-        raise _printed(
-            KubefabError(
-                what, "check that it is there, that you may read and write it, and that the disk has space left"
-            )
-        ) from None
+        lost = error.filename == STDOUT
+        if lost:
+            _silenced()
+        remedy = "check that it is there, that you may read and write it, and that the disk has space left"
+        raise _printed(KubefabError(f"{where}{error.strerror or error}", remedy), beside=lost) from None
 
 
-def _printed(error: KubefabError) -> Exit:
-    """Print the error; returns what ends the command with its exit code."""
-    if asks_for_json():
+def print_text(text: str) -> None:
+    """Print a text that is ours as it is, without a newline of its own. Raises OSError that names standard output, as for a full disk."""
+    try:
+        if text:
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        error.filename = STDOUT
+        raise
+
+
+def _silenced() -> None:
+    """Send what standard output still holds to /dev/null: the interpreter's last flush would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _printed(error: KubefabError, *, beside: bool = False) -> Exit:
+    """Print the error; returns what ends the command with its exit code. With `beside` standard output takes nothing any more."""
+    if asks_for_json() and not beside:
         from ..views import results
 
-        print_json(results.document(error))
-        return Exit(code=error.exit_code)
+        try:
+            print_json(results.document(error))
+            return Exit(code=error.exit_code)
+        except OSError:
+            _silenced()
     from ..text.screen import Screen
     from .progress import print_error
 
@@ -204,7 +228,7 @@ def print_json(data: Any) -> None:
     """Print a command's result for scripts: the one document on standard output (docs/schema/results.json)."""
     import json
 
-    print(json.dumps(data, indent=2))
+    print_text(f"{json.dumps(data, indent=2)}\n")
 
 
 # Invoke makes deep copies of all tasks and of all their options before it reads the command line: a third of what `inv -l` costs.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from .common import Options, command, described, print_json
+from .common import Options, command, described, print_json, print_text
 
 if TYPE_CHECKING:
     from ..nodes.facts import NodeFacts
@@ -23,7 +23,8 @@ def digests(*, file: str = "", options: Options) -> None:
     from ..inventory import images
     from ..recipes.kubeadm import recipe_for
     from ..text.screen import Screen
-    from ..views.digests import collect, write
+    from ..text.whole import write_whole
+    from ..views.digests import collect
     from .session import opened
 
     if described(options).settings.release.runtime == "docker":
@@ -53,9 +54,9 @@ def digests(*, file: str = "", options: Options) -> None:
     if options.json:
         print_json({"images": found.pins, "missing": found.missing})
     elif target is None:
-        print(images.render(found.pins), end="")
+        print_text(images.render(found.pins))
     if target:
-        write(target, images.render(found.pins))
+        write_whole(target, images.render(found.pins), 0o644)
         notes.print(f"{target}: {len(found.pins)} images", soft_wrap=True)
     if found.missing:
         notes.print(f"! on no node, so left out: {', '.join(found.missing)}", style="yellow", soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import UsageError
-from .common import Options, command, described, print_json
+from .common import Options, command, described, print_json, print_text
 
 
 @command(
@@ -34,4 +34,4 @@ def manifests(*, name: str = "", options: Options) -> None:
         return
     for one in chosen:
         text = texts[one]
-        print(f"--- # {one}\n{text.removeprefix(f'---{chr(10)}')}", end="")
+        print_text(f"--- # {one}\n{text.removeprefix(f'---{chr(10)}')}")

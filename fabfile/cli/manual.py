@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import Options, command, described, print_json
+from .common import Options, command, described, print_json, print_text
 
 
 @command("env", "json", help={"reveal": "with the token, as the manual has it"})
@@ -21,4 +21,4 @@ def manual(*, reveal: bool = False, options: Options) -> None:
         ]
         print_json(data)
     else:
-        print(shown(rendering(environment)), end="")
+        print_text(shown(rendering(environment)))

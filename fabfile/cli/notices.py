@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..inventory import Environment
 from ..legacy.commands import warning
 from ..recipes.kubeadm import recipe_for
 from ..text.screen import Screen
+from .common import HOMELESS
 
 
 def warn(environment: Environment) -> None:
     """Print what the operator must know of this environment, to standard error: about release 1.5, about its inventory's files."""
-    for text in filter(None, (warning(environment), *environment.remarks)):
+    homeless = f"this user has no home folder: state is kept in {HOMELESS}; HOME or XDG_STATE_HOME names a better place"
+    remarks = (warning(environment), homeless if HOMELESS and not os.environ.get("XDG_STATE_HOME") else "")
+    for text in filter(None, (*remarks, *environment.remarks)):
         Screen(stderr=True).print(f"! {text}", style="yellow", soft_wrap=True)
 
 

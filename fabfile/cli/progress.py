@@ -150,7 +150,8 @@ class Progress:
         self._spoke = time.monotonic()
         if self._quiet:
             return
-        with suppress(SystemExit):  # rich raises it when the reader has closed the pipe; the run continues
+        # rich raises SystemExit when the reader has closed the pipe; OSError: the log's disk is full. The run continues
+        with suppress(SystemExit, OSError):
             self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def _keep_alive(self) -> None:

@@ -25,13 +25,14 @@ def report(*, run: int = 0, html: str = "", options: Options) -> None:
     """Where a run's time went; the critical path."""
     from ..run.journal import read
     from ..text.screen import Screen
+    from ..text.whole import write_whole
     from ..views import timing
 
     environment = described(options)
     found = timing.read_run(read(_journal_of(environment, run)))
     if html:
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.began))
-        Path(html).write_text(timing.html(found, f"{environment.name}, {began}"), encoding="utf-8")
+        write_whole(Path(html), timing.html(found, f"{environment.name}, {began}"), 0o644)
     if options.json:
         print_json(timing.data(found))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import Options, command, described, print_json
+from .common import Options, command, described, print_json, print_text
 
 
 @command(
@@ -24,4 +24,4 @@ def security_group(*, format: str = "aws", admin: str = "", options: Options) ->
     if options.json:
         print_json(as_data(environment, networks))
     else:
-        print(render(environment, format, networks), end="")
+        print_text(render(environment, format, networks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import getpass
 import os
@@ -41,6 +42,7 @@ from .notices import warn, warn_of_unlisted
 from .progress import Progress, print_failures, seconds
 
 FILES = 16384  # open files: enough for thousands of nodes
+_UNWRITABLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM})
 TOKEN_PATIENCE = 5.0  # seconds to delete the join token when the process must end
 
 
@@ -184,7 +186,7 @@ def opened(options: Options) -> Iterator[Session]:
         if simulation is not None:
             environment = simulation.environment
         on_new_key = partial(_first_use, environment)
-        with connected(environment, sudo_password=password, on_new_key=on_new_key) as group:
+        with connected(environment, sudo_password=password, on_new_key=on_new_key, warn=_beside) as group:
             yield Session(
                 environment, group, simulation, console, command_line(), verbose=options.verbose, quiet=options.quiet
             )
@@ -241,11 +243,20 @@ def _journal(
 def _lock(environment: Environment) -> Iterator[None]:
     """Let one run at a time change an environment from this machine. The kernel releases the lock when its process ends.
 
-    Raises KubefabError that names the run which holds it.
+    Where the state folder cannot be written, a run goes on with the control plane's run lock alone. Raises KubefabError that names the
+    run which holds the lock.
     """
     path: Path = environment.state / "lock"
-    private_folder(path.parent)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as stream:
+    try:
+        private_folder(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _beside(f"{path} cannot be written ({error.strerror}); the run goes on without it")
+        yield
+        return
+    with open(descriptor, "r+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

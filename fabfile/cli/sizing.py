@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import Options, command, described, print_json
+from .common import Options, command, described, print_json, print_text
 
 
 @command("env", "json", help={"nodes": "how many workers; default: the environment's"})
@@ -16,4 +16,4 @@ def sizing(*, nodes: int = 0, options: Options) -> None:
     if options.json:
         print_json(as_data(count, advice))
     else:
-        print(as_text(count, advice))
+        print_text(f"{as_text(count, advice)}\n")

@@ -99,12 +99,13 @@ def connected(
     *,
     sudo_password: Secret | None = None,
     on_new_key: Callable[[str, str], None] | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Iterator[NodeGroup]:
     """The connections to all nodes of an environment, with its known host keys; closed at the end.
 
-    Each is opened when it is first used. `on_new_key` is KnownHosts'. Raises KubefabError for known host keys that cannot be read.
+    Each is opened when it is first used. `on_new_key` and `warn` are KnownHosts'. Raises KubefabError for known host keys that cannot be read.
     """
-    known = KnownHosts(environment.state / "known_hosts", on_new_key)
+    known = KnownHosts(environment.state / "known_hosts", on_new_key, warn)
     group = NodeGroup(environment, environment.nodes, known, sudo_password)
     try:
         yield group

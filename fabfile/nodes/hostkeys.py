@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import ipaddress
 import os
 import re
@@ -122,12 +123,19 @@ def _blob(kind: str, key: str) -> bytes:
 class KnownHosts:
     """One environment's host keys: unknown keys are added and reported to `on_new_key`, changed and revoked keys are refused.
 
-    They are kept apart from the user's own known_hosts, so that a rebuilt lab changes nothing there.  Raises KubefabError for a file
+    They are kept apart from the user's own known_hosts, so that a rebuilt lab changes nothing there. Where a new key cannot be written,
+    `warn` gets one sentence.  Raises KubefabError for a file
     that cannot be read.
     """
 
-    def __init__(self, path: Path, on_new_key: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_new_key: Callable[[str, str], None] | None = None,
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.path = path
+        self._warn = warn
         self._on_new_key = on_new_key or (lambda host, fingerprint: None)
         self._lock = Lock()
         try:
@@ -183,11 +191,25 @@ class KnownHosts:
         return [entry for entry in self._entries if entry.matches(names)]
 
     def _add(self, host: str, kind: str, blob: bytes) -> None:
-        private_folder(self.path.parent)
         line = f"{host} {kind} {base64.b64encode(blob).decode()}\n"
         # the last line may have been written by hand
         lead = "" if self._text.endswith("\n") or not self._text else "\n"
-        with open(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as stream:
-            stream.write(lead + line)
+        try:
+            private_folder(self.path.parent)
+            _append(self.path, (lead + line).encode())
+        except OSError as error:  # the next run meets the host for the first time once more
+            self._warn(f"{self.path} cannot be written ({error.strerror}); the key of {host} is known to this run only")
         self._text += lead + line
         self._entries.append(Entry(self._text.count("\n"), "", host, kind, blob))
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append a line whole or not at all: half a key would stop every later run."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        if os.write(descriptor, data) != len(data):
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)

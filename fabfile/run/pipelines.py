@@ -424,8 +424,12 @@ class Run:
             self._keep(self.record.now(uid))
 
     def _keep(self, record: Record) -> None:
+        """Note it for this run and the next ones; a run goes on where it cannot be kept."""
         self.record = record
-        remember(self.environment, record)
+        try:
+            remember(self.environment, record)
+        except OSError as error:
+            self.reporter.note(f"{error.filename} cannot be written ({error.strerror}); the run goes on without it")
 
     def _duplicate_of(self, node: Node, facts: NodeFacts) -> str:
         """Name an earlier node of the inventory that has the same hostname or machine-id, like "hostname as w1 (node-1)".

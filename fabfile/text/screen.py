@@ -27,6 +27,14 @@ class Screen(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print. Raises OSError that names the stream, as for a log on a full disk."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            error.filename = error.filename or ("standard error" if self.stderr else "standard output")
+            raise
+
     def status(self, status: RenderableType, **options: Any) -> Status:
         """Show the current activity beside a spinner; `update` takes plain text."""
         return _Working(_text(status), console=self, **options)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..inventory import images
 from ..nodes.facts import NodeFacts
@@ -60,13 +58,3 @@ def _applied(control: NodeFacts) -> Iterator[tuple[str, str]]:
             name, _, digest = str(container.get("image", "")).partition("@")
             if digest:
                 yield images.full(name), digest
-
-
-def write(path: Path, text: str) -> None:
-    """Write a lock file atomically: the present one is in use while this command runs."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as stream:
-        stream.write(text)
-    Path(stream.name).chmod(0o644)
-    Path(stream.name).replace(path)

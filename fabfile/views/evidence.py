@@ -208,5 +208,9 @@ def write(path: Path, environment: Environment, files: Mapping[str, str], unreac
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise KubefabError(f"{path}: {error.strerror}", "name another file with --out") from None
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        path.unlink()
+        raise KubefabError(f"{path}: {error.strerror}", "name another file with --out") from None

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from ..errors import KubefabError
 from ..inventory import Environment, bracketed
 from ..run.retry import Clock, RealClock, attempt
 from ..text.masking import register
+from ..text.whole import write_whole
 from ..text.yamledit import rewritten
 
 LISTS = ("clusters", "users", "contexts")
@@ -268,7 +268,7 @@ def _note(environment: Environment, note: Note, *, forget: bool = False) -> None
     path = environment.state / "kubeconfigs"
     with _locked(path, RealClock()):
         others = [one for one in notes(environment) if (one.path, one.context) != (note.path, note.context)]
-        _replace(path, "".join(f"{json.dumps(asdict(one))}\n" for one in (*others, *(() if forget else (note,)))))
+        write_whole(path, "".join(f"{json.dumps(asdict(one))}\n" for one in (*others, *(() if forget else (note,)))))
 
 
 # --- the file
@@ -330,7 +330,7 @@ def _write(path: Path, text: str, before: dict[str, Any], after: dict[str, Any],
     path = path.resolve()  # write to the target of a symbolic link, so that the link stays
     made = _copied(path) if copy and text else None
     new = yaml.safe_load(text) is None
-    _replace(path, text + yaml.safe_dump(after, sort_keys=False) if new else rewritten(text, before, after))
+    write_whole(path, text + yaml.safe_dump(after, sort_keys=False) if new else rewritten(text, before, after))
     return made
 
 
@@ -348,20 +348,3 @@ def _copied(path: Path) -> Path | None:
                 if target.read_bytes() == content:
                     return None
         number += 1
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a new file beside it, with mode 0600 from the first byte and a random name, then rename it; the owner stays the same."""
-    descriptor, fresh = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        with suppress(OSError):
-            owner = path.stat()
-            os.chown(fresh, owner.st_uid, owner.st_gid)
-        Path(fresh).replace(path)
-    except BaseException:
-        Path(fresh).unlink(missing_ok=True)
-        raise
