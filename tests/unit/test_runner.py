@@ -108,7 +108,7 @@ class World:
             def __init__(self) -> None:
                 self.node = node
 
-            def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+            def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
                 world.timeouts[re.findall(r"# kubefab: (\S+)", text)[0]] = (timeout, text)
                 return world.root(node.name, text)
 
