@@ -6,6 +6,7 @@ from invoke import Collection
 
 from fabfile.cli.bootstrap import bootstrap
 from fabfile.cli.check import check, list_
+from fabfile.cli.completion import completion
 from fabfile.cli.digests import digests
 from fabfile.cli.doctor import doctor
 from fabfile.cli.evidence import evidence
@@ -32,7 +33,7 @@ from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
     "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests,
-    list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, version,
+    list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion, version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)
 understand("invoke.main")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from invoke import Collection
@@ -18,7 +19,12 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 if "--complete" in sys.argv:
     from .cli.completion import answer
 
-    answer(sys.argv)
+    def _faults() -> Iterable[str]:
+        from rehearsal.faults import TABLE
+
+        return TABLE
+
+    answer(sys.argv, _faults)
 
 from .cli.phases import TASKS  # noqa: E402
 from .cli.run import run  # noqa: E402

@@ -45,6 +45,7 @@ STORY = (
     ("inv cluster.manifests --name kubeadm-init", 0, ""),
     ("inv cluster.manifests --name flanel", 2, "failure"),
     ("inv cluster.logs w1 --lines 5", 0, ""),
+    ("inv cluster.completion fish", 0, ""),
     ("inv cluster.version", 0, ""),
     ("inv rehearsal.status", 0, ""),
     ("inv rehearsal.faults", 0, ""),

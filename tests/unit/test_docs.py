@@ -45,7 +45,8 @@ def prose(text: str) -> str:
 def typed(text: str) -> list[str]:
     """The code in a page: spans, and each line of a block that a person types, without its comment."""
     lines = [line for _, body in FENCE.findall(text) for line in body.splitlines() if line.lstrip().startswith("$ ")]
-    return SPAN.findall(prose(text)) + [re.sub(r"\s+#.*", "", line.strip().removeprefix("$ ")) for line in lines]
+    spans = [span.replace("\\|", "|") for span in SPAN.findall(prose(text))]  # in a table
+    return spans + [re.sub(r"\s+#.*", "", line.strip().removeprefix("$ ")) for line in lines]
 
 
 def slugs(text: str) -> set[str]:
