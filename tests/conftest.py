@@ -57,11 +57,10 @@ def _of_a_node() -> dict[Path, int]:
 @pytest.fixture(autouse=True)
 def no_secrets_of_others() -> Iterator[None]:
     """Forget the secrets that a test registered: otherwise the filter would grow with every test."""
-    from fabfile.text.masking import _masker
+    from forgetting import forgetting
 
-    before = {name: set(value) if isinstance(value, set) else value for name, value in vars(_masker).items()}
-    yield
-    vars(_masker).update(before)
+    with forgetting():
+        yield
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+from functools import cache
 
 import pytest
 
 from fabfile.text import advice
 from fabfile.views.signatures import likely
-from printed import PROGRAMS, SPAN, in_source, own, wrong
+from printed import PROGRAMS, SPAN, Printed, in_source, own, wrong
 from test_docs import TASKS
 from tools import docs
 
-OURS = tuple(found for found in in_source() if re.match(r"(inv|fab) ", found.line))
-NODES = tuple(found for found in in_source() if " " in found.line and found not in OURS)
 # Programs that a message may tell a person to type, on a node or here, and their sub-commands (None: it has none).
 SUBCOMMANDS: dict[str, frozenset[str] | None] = {
     "apt-get": frozenset({"install", "remove"}), "apt-mark": frozenset({"hold"}), "chmod": None, "chronyc": frozenset({"makestep"}),
@@ -38,13 +37,19 @@ QUOTED = re.compile(
 PROSE = ("fabfile/legacy/commands.py", "fabfile/text/advice.py")  # the table of differences; a pattern
 
 
+@cache  # not when the module is read: each process of pytest reads every module
+def ours() -> tuple[Printed, ...]:
+    return tuple(found for found in in_source() if re.match(r"(inv|fab) ", found.line))
+
+
 def printed_on_nodes() -> list[tuple[str, str]]:
-    return [(p.where, p.line) for p in NODES if not QUOTED.fullmatch(p.line) and not p.where.startswith(PROSE)]
+    on_nodes = [found for found in in_source() if " " in found.line and found not in ours()]
+    return [(p.where, p.line) for p in on_nodes if not QUOTED.fullmatch(p.line) and not p.where.startswith(PROSE)]
 
 
 def test_the_texts_are_found() -> None:
-    assert len(OURS) > 60 and len(printed_on_nodes()) > 70
-    assert {"inv cluster.doctor", "fab -H w1 reset --env rehearsal --foreign w1"} <= {found.line for found in OURS}
+    assert len(ours()) > 60 and len(printed_on_nodes()) > 70
+    assert {"inv cluster.doctor", "fab -H w1 reset --env rehearsal --foreign w1"} <= {found.line for found in ours()}
 
 
 @pytest.mark.parametrize(("environment", "release"), [("", ""), ("--env aws", "--kubernetes 1.5")])
@@ -52,7 +57,7 @@ def test_every_command_of_ours_is_parsed_as_it_is_printed(environment: str, rele
     """Also with what is added to it where the environment and the release were named on the command line."""
     advice.asked(environment, release)
     try:
-        found = {(p.where, p.line): own(advice.complete(f"`{p.line}`"))[0] for p in OURS}
+        found = {(p.where, p.line): own(advice.complete(f"`{p.line}`"))[0] for p in ours()}
     finally:
         advice.asked("")
     assert {place: wrong(line) for place, line in found.items() if wrong(line) or "{" in line} == {}
@@ -90,7 +95,7 @@ def test_a_wrong_command_line_is_found(line: str, reason: str) -> None:
 
 def test_what_is_known_of_our_commands_options_is_so() -> None:
     """Of those that a text prints: the parser would refuse an option too many, and nothing else would miss one too few."""
-    for name in {found.line.split()[1] for found in OURS if found.line.startswith("inv ")} & TASKS["inv"].keys():
+    for name in {found.line.split()[1] for found in ours() if found.line.startswith("inv ")} & TASKS["inv"].keys():
         assert ("--env" not in TASKS["inv"][name]) == (name in advice.NO_ENVIRONMENT or name.startswith("lab.")), name
         assert ("--kubernetes" in TASKS["inv"][name]) == (name in advice.RELEASES or name.startswith("lab.")), name
 
@@ -159,7 +164,7 @@ def test_a_line_for_a_node_that_no_one_can_type_is_found() -> None:
 
 def test_no_page_and_no_text_advises_the_reset_of_a_control_plane_alone() -> None:
     """The manual's N4 takes the cluster with it there: only what is not ours, or a reset that did not end, is reset by node (guard.py)."""
-    places = {p.where.rsplit(":", 1)[0] for p in OURS if re.search(r"^fab -H (\S+) reset", p.line)}
+    places = {p.where.rsplit(":", 1)[0] for p in ours() if re.search(r"^fab -H (\S+) reset", p.line)}
     assert places <= {
         "fabfile/context.py", "fabfile/phases/guard.py", "fabfile/phases/leave.py", "fabfile/identity.py", "fabfile/views/signatures.py",
         "fabfile/cli/common.py", "fabfile/legacy/coverage.py",
