@@ -83,7 +83,11 @@ def _step(ctx: Context, hook: Hook) -> Step:
     return Step(
         id,
         f"hook {hook.path.name}",
-        (f"{variables} {join([*interpreter, path])} || {{ rc=$?; rm -f {path}; exit $rc; }}", f"rm -f {path}"),
+        (
+            f"export {variables}",
+            f"{join([*interpreter, path])} || {{ rc=$?; rm -f {path}; exit $rc; }}",
+            f"rm -f {path}",
+        ),
         files=(File(path, text, mode="0600", secret=mask(text) != text),),
         timeout=TIMEOUT,
         hint=again,

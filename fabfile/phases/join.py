@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..context import LATER, Context
-from ..nodes.facts import STATE
+from ..nodes.facts import STATE, NodeFacts
 from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait, ready_wait
 from ..steps import Action, File, Step, Stop, Wait
 from .labels import labels, marking
@@ -47,13 +47,19 @@ def join(ctx: Context) -> Iterator[Action]:
         )
     if not member or (control and not control.node_ready(facts.hostname)):
         yield ready_wait("join.ready", settings=ctx.settings, hostname=facts.hostname)
-    yield from labels(ctx, phase="join", registers=not listed)
+    if (
+        listed or facts.joined or not _once_in(facts)
+    ):  # a kubelet that starts again may have a Node that was not seen: the next run looks
+        yield from labels(ctx, phase="join", registers=not listed)
+
+
+def _once_in(facts: NodeFacts) -> bool:
+    return DONE in facts.undo and "/etc/kubernetes/kubelet.conf" in facts.traces
 
 
 def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
     facts, recipe = ctx.facts, ctx.recipe
-    once_in = DONE in facts.undo and "/etc/kubernetes/kubelet.conf" in facts.traces
-    if once_in and not (facts.joined and not listed):
+    if _once_in(facts) and not (facts.joined and not listed):
         yield Step("join.kubelet", "start the kubelet", ("systemctl restart kubelet",))
         return
     yield from unverified(ctx)

@@ -97,6 +97,8 @@ class _Changes:
     note: _Marks
     foreign: tuple[str, ...] = ()
     noted: bool = True
+    there: frozenset[str] = frozenset()  # keys to set that the Node has with another value, which is ours
+    registers: bool = False  # the Node comes with its taints
 
     def __bool__(self) -> bool:
         return bool(self.put or self.off or (self.note.text() != self.before.text() and (self.note or self.noted)))
@@ -122,7 +124,8 @@ def _changes(node: Node, item: Mapping[str, Any], marks: Iterable[str]) -> _Chan
         {k: v for k, v in want.items() if k in change or own.get(k) == v}
         for change, (want, _, own) in zip(put, pairs, strict=True)
     ]
-    return _Changes(_Marks(*put), _Marks(*off), before, _Marks(*note), tuple(foreign), noted is not None)
+    there = frozenset(k for change, (_, have, _) in zip(put, pairs, strict=True) for k in change if k in have)
+    return _Changes(_Marks(*put), _Marks(*off), before, _Marks(*note), tuple(foreign), noted is not None, there)
 
 
 def labels(ctx: Context, *, phase: str, registers: bool) -> Iterator[Action]:
@@ -130,7 +133,9 @@ def labels(ctx: Context, *, phase: str, registers: bool) -> Iterator[Action]:
     control = ctx.facts if ctx.node.control_plane else ctx.control
     name = str(ctx.facts.hostname)
     if registers:
-        changes = _Changes(_wanted(ctx.node), _Marks({}, {}), _Marks({}, {}), _wanted(ctx.node), noted=False)
+        changes = _Changes(
+            _wanted(ctx.node), _Marks({}, {}), _Marks({}, {}), _wanted(ctx.node), noted=False, registers=True
+        )
     else:
         item = control.node_object(name) if control and name in own_nodes(control, ctx.node, ctx.facts) else None
         if item is None:
@@ -197,17 +202,21 @@ def _title(changes: _Changes) -> str:
 
 
 def _commands(name: str, changes: _Changes) -> Iterator[str]:
-    """The note first, so that nothing of ours is ever without it; last the note without what was taken off."""
+    """The note first, so that nothing of ours is ever without it; last the note without what was taken off.
+
+    A value that is there is replaced only where it was seen, and is ours: what somebody sets meanwhile makes kubectl refuse.
+    """
     first = _Marks({**changes.before.labels, **changes.note.labels}, {**changes.before.taints, **changes.note.taints})
     note = ("kubectl", "annotate", "node", name, "--overwrite")
+    replace = ("--overwrite",) if changes.there else ()
     put, off = changes.put, changes.off
     if first.text() != changes.before.text():
         yield command(*note, f"{NOTE}={first.text()}")
     labelled = [*(f"{key}={value}" for key, value in put.labels.items()), *(f"{key}-" for key in off.labels)]
     if labelled:
-        yield command("kubectl", "label", "node", name, "--overwrite", *labelled)
+        yield command("kubectl", "label", "node", name, *replace, *labelled)
     tainted = [*(str(_taint(*pair)) for pair in put.taints.items()), *(f"{taint}-" for taint in off.taints)]
-    if tainted:
-        yield command("kubectl", "taint", "node", name, "--overwrite", *tainted)
+    if tainted and not changes.registers:
+        yield command("kubectl", "taint", "node", name, *replace, *tainted)
     if changes.note.text() != first.text():
         yield command(*note, f"{NOTE}={changes.note.text()}" if changes.note else f"{NOTE}-")

@@ -8,7 +8,7 @@ from fabfile import inventory
 from rehearsal_bed import Bed
 
 HERE = '#!/bin/sh\necho "$KUBEFAB_PHASE $KUBEFAB_NODE $KUBEFAB_ROLE $KUBEFAB_ENV" >> ../../{}\n'
-THERE = '#!/bin/bash\n# a comment\nif test -e /var/lib/{0}; then echo again; fi\necho "$KUBEFAB_NODE $KUBEFAB_ADDRESS" > /var/lib/{0}\n'
+THERE = '#!/bin/bash\n# a comment\nif test -e /var/lib/{0}; then echo again; fi\nmodprobe zfs && sysctl -w vm.swappiness=1\necho "$KUBEFAB_NODE $KUBEFAB_ADDRESS" > /var/lib/{0}\n'
 FAILS = "#!/bin/sh\necho hunter2-of-the-hook\n[ $KUBEFAB_NODE != w2 ] || { echo no quota for this one; exit 7; }\n"
 
 

@@ -16,15 +16,15 @@ from fabfile.errors import UsageError
 from fabfile.inventory import Environment, load
 from fabfile.inventory.find import NAME
 from fabfile.inventory.labels import Taint, labels, taints
-from fabfile.nodes.facts import NodeFacts
-from fabfile.phases import BOOTSTRAP
+from fabfile.nodes.facts import NodeFacts, Unit
+from fabfile.phases import BOOTSTRAP, EVERY
 from fabfile.phases.labels import NOTE, mark
 from fabfile.phases.labels import labels as labelling
 from fabfile.recipes.kubeadm import recipe_for
 from fabfile.steps import Step, Stop, Wait
 from fabfile.text.masking import Token
 from fabfile.views.plan import plan
-from making import api_node, context, control_plane, environment, ids, member
+from making import api_node, bare, context, control_plane, environment, ids, member
 
 # --- the form
 
@@ -146,7 +146,9 @@ def done(actions: list[Any]) -> list[str]:
         return ["refused"]
     words = []
     for line in (line for action in actions if isinstance(action, Step) for line in action.commands):
-        verb, rest = line.split(" w1 --overwrite ")
+        verb, rest = line.replace(" w1 --overwrite ", " w1 ").split(" w1 ")
+        replaces = "annotate" in verb or rest == "a=2"
+        assert ("--overwrite" in line) == replaces, "only what was seen there, and is ours, is replaced"
         if verb == "kubectl annotate node" and not rest.endswith("-"):
             said = json.loads(rest.strip("'").removeprefix(f"{NOTE}="))
             words.append("note " + " ".join([*said["labels"], *said["taints"]]))
@@ -193,6 +195,20 @@ def test_another_machines_node_of_that_name_gets_nothing() -> None:
     assert list(labelling(context(env, own, control=control), phase="join", registers=False)) == []
 
 
+def test_a_kubelet_that_starts_again_gets_its_labels_when_its_node_was_seen() -> None:
+    env = lined("labels=a=1")
+    own, control = seen(env, "labels=a=2", None)
+    stopped = replace(own, units={**own.units, "kubelet": Unit(False, True)})
+    unseen = replace(control, nodes=control.nodes[:-1])
+    for facts, there, wanted in (
+        (stopped, unseen, []),
+        (stopped, control, ["!join.labels"]),
+        (own, unseen, ["join.labels", "…join.labelled"]),
+    ):
+        found = ids(bare(EVERY["join"])(context(env, facts, control=there)))
+        assert [id for id in found if "label" in id] == wanted
+
+
 def test_the_wait_says_what_is_still_missing() -> None:
     env = lined("labels=a=1 taints=g=y:NoSchedule")
     own, control = seen(env, "", None)
@@ -232,6 +248,7 @@ def test_taints_are_registered_with_the_node_and_the_plan_shows_both() -> None:
     ):
         (step,) = (a for a in planned[node, phase] if isinstance(a, Step) and a.id == f"{phase}.labels")
         assert step.title.endswith(title) and step.on == "control-plane"
+        assert not any("kubectl taint" in line for line in step.commands), "it registers with them"
     begun = next(a for a in planned["w1", "join"] if a.id == "join.join")
     assert isinstance(begun, Step) and any(
         line == f"touch /var/lib/kubefab/{mark(env.workers[0])}" for line in begun.commands
