@@ -73,7 +73,7 @@ TABLE = {
         Fault(
             "registry-no-login",
             "the registry refuses pulls without a login",
-            "the canary pull fails before kubeadm does",
+            "the first pull fails, before kubeadm would",
         ),
         Fault(
             "init-hangs",
@@ -102,7 +102,7 @@ TABLE = {
             "the unfinished join is undone, then repeated",
             WORKER,
         ),
-        Fault("sudo-password", "sudo asks for a password", "--ask-sudo-pass, or NOPASSWD"),
+        Fault("sudo-password", "sudo asks for a password, which is rehearsal", "--ask-sudo-pass, or NOPASSWD"),
         Fault(
             "disk-full",
             "no space under /var/lib; `=later`: the space runs out during install",

@@ -104,7 +104,8 @@ def plan(
                 console.print(f"  {line}", soft_wrap=True)
         if not planned:
             answered = "nothing to do on the nodes that answered" if facts else "no node answered"
-            console.print(answered if unseen else "nothing to do")
+            fresh = "" if observe or check else " on machines that are fresh; --observe looks at yours"
+            console.print(answered if unseen else f"nothing to do{fresh}")
         elif not (observe or check):
             console.print(
                 "\nfor machines that are fresh; --observe looks at yours, --commands shows every command", style="dim"

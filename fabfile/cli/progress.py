@@ -223,7 +223,8 @@ def print_failures(
         print_error(console, _for_all(same, error), title=f"{same.title} · {step}")
     blocked = [r.node for r in result.failed if r.state == "blocked"]
     if blocked:
-        console.print(Text.assemble(("not started or not finished because of that:", "yellow"), f" {spans(blocked)}"))
+        because = " because of that" if failed else ""
+        console.print(Text.assemble((f"not started or not finished{because}:", "yellow"), f" {spans(blocked)}"))
     interrupted = [r.node for r in result.failed if r.state == "interrupted"]
     if interrupted:
         console.print(Text.assemble(("stopped by you:", "yellow"), f" {spans(interrupted)}"))

@@ -180,7 +180,8 @@ def _rollout(what: str, namespace: str, workload: str, needs: Needs = "members")
         deadline=300,
         interval=1,
         needs=needs,
-        hint=f"`kubectl -n {namespace} describe pods` on the control plane: an image that cannot be pulled, or no node with room",
+        hint=f"`kubectl -n {namespace} describe pods` on the control plane: an image that cannot be pulled, or no node with room. "
+        "Without a worker there is none: `inv cluster.bootstrap` without --limit brings them in",
         evidence=(
             f"kubectl -n {namespace} get pods -o wide 2>&1",
             "kubectl get events -A --sort-by=.lastTimestamp 2>&1 | tail -n 8",

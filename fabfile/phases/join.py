@@ -121,5 +121,5 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         files=(File(CONFIG, recipe.join_config(ctx.node, facts, ctx.token, ca_hash), mode="0600", secret=True),),
         timeout=360,
         hint="run the same command again: a fresh token is minted each time. A time-out is TCP 6443 between this node and the "
-        "control plane; 'certificate … not yet valid' is this node's clock: `timedatectl set-ntp true`",
+        "control plane; 'certificate … not yet valid' is a clock, this node's or the control plane's: `inv cluster.doctor` tells whose",
     )

@@ -18,7 +18,7 @@ CONFIG = "/run/kubefab-init.yaml"
 STARTED, DONE = "init-started", "initialised"
 MINIMUM_MEMORY = 1700 << 10  # KiB; kubeadm's own preflight bound
 NETWORK_HINT = (
-    "longer than about a minute, or never ending, means the network (M2): in the AWS console, does the security group let this "
+    "longer than about a minute, or never ending, means the network (M2): does the firewall, on AWS the security group, let this "
     "node reach its own private address on TCP 6443, 2379-2380 and 10250, and reach the image registry? `inv cluster.doctor` tests it"
 )
 

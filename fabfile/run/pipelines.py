@@ -158,7 +158,11 @@ class Run:
             self.gates.open(gate.NETWORK)
             return
         first = f"first `{init(self.environment, control, facts)}`"
-        reason = verdict.seen or f"the API on {control.name} does not answer: {first}"
+        reason = (
+            f"{control.name}: {verdict.seen}"
+            if verdict.seen
+            else f"the API on {control.name}, which does not answer: {first}"
+        )
         self.gates.fail(gate.MASTER, reason)
         self.gates.fail(gate.NETWORK, reason)
 

@@ -104,7 +104,8 @@ TABLE: tuple[Signature, ...] = (
         "SIG-CLOCK",
         r"certificate has expired or is not yet valid|x509:.*current time .* is (before|after)|Release file .* is not valid yet",
         "a clock is wrong, or a certificate has run out",
-        "`inv cluster.doctor` tells which (KF-TIME-SKEW, KF-CRT-EXPIRED); `timedatectl set-ntp true`; `kubeadm certs check-expiration`",
+        "`inv cluster.doctor` tells which, and whose clock (KF-TIME-SKEW, KF-CRT-EXPIRED); on that node "
+        "`timedatectl set-ntp true`, or `kubeadm certs check-expiration`",
         "kubernetes.io Certificate Management with kubeadm; apt-secure(8)",
     ),
     _s(
@@ -125,7 +126,8 @@ TABLE: tuple[Signature, ...] = (
         "SIG-REGISTRY-LOGIN",
         r"pull access denied|401 Unauthorized.*(/v2/|registry)|/v2/.*401|no basic auth credentials|authorization failed",
         "the registry refuses the login",
-        "REGISTRY_USER in hosts.env, REGISTRY_PASSWORD in hosts.local.env; then `fab -H NODE registry`",
+        "is it REGISTRY? Then REGISTRY_USER in hosts.env, REGISTRY_PASSWORD in hosts.local.env, and `fab -H NODE registry`; "
+        "another registry wants no login for public images: look at the image's name, or at a proxy between",
         "containerd docs/hosts.md; distribution spec, authorization",
     ),
     _s(
@@ -153,7 +155,7 @@ TABLE: tuple[Signature, ...] = (
         "SIG-DISK-FULL",
         r"no space left on device|ephemeral-storage.*evict|DiskPressure\s+True|NodeHasDiskPressure|EvictionThresholdMet",
         "the disk is full",
-        "`df -h /var/lib/containerd /var/lib/kubelet`; `crictl rmi --prune`; `journalctl --vacuum-size=200M`",
+        "`df -h` names the full file system; `journalctl --vacuum-size=200M`; once containerd runs there, `crictl rmi --prune`",
         "kubernetes.io Node-pressure Eviction",
     ),
     _s(
@@ -265,7 +267,7 @@ TABLE: tuple[Signature, ...] = (
     _s(
         "SIG-API-REFUSED",
         r"(connection to the server|dial tcp) \S+:\d+ was refused|dial tcp \S+:6443: connect: connection refused",
-        "the API server does not run",
+        "nothing answers there: the API server does not run, or does not listen yet",
         "`crictl ps -a | grep -E 'apiserver|etcd'` and `crictl logs ID` on the control plane",
         "kubernetes.io Troubleshooting kubeadm",
     ),

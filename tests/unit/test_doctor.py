@@ -491,6 +491,9 @@ def test_the_table_of_pairs_names_the_missing_rule_and_fits_80_columns() -> None
     assert "the other way is open" in found[0].evidence
     assert "security group of w2, inbound UDP 8472" in found[0].remedy
     assert "ufw allow" in found[0].remedy
+    nowhere = replace(ENV, settings=replace(ENV.settings, node_cidr=None))
+    (found_there,) = node_pairs.findings(nowhere, results, {})
+    assert found_there.remedy.count("iptables -I INPUT -p udp --dport 8472 -s ") == 2, "a line for each source"
     console = Console(record=True, width=80, force_terminal=False)
     show(console, Report(ENV, tuple(found), tuple(results), 1.0, ("cp1", "w1", "w2")))
     table = [line for line in console.export_text().splitlines() if line.startswith(("from", "cp1 ", "w1 ", "w2 "))]

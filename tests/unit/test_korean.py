@@ -141,3 +141,32 @@ def test_the_manuals_chapters_are_mapped_in_their_order() -> None:
     ]
     places = [chapter.index(word) for word in order]
     assert places == sorted(places)
+
+
+# Word for word from the English, and not Korean: what was written instead.
+INSTEAD = {
+    "침묵": "연결이 끊긴 실행은 1분 안에 잠금이 풀립니다",
+    "초보다 비율": "걸린 시간(초) 자체보다 비율이 중요합니다",
+    "잃는 것은 시험": "기록(fsync)되지 않은 데이터의 손실은 시험하지 않았습니다",
+    "기다리면 됩니다": "그대로 두면 됩니다. kubefab이 최대 10분까지 기다립니다",
+    "사람의 손": "대시보드를 조작할 사람이 없으므로",
+    "아무것도 남기지": "kubefab 자체는 노드에 설치하지 않습니다",
+    "노드의 줄에는": "노드를 적는 줄에는 주소 다음에",
+    "고유한 태그": "버전 태그를 명시합니다",
+    "반쪽 파일": "일부만 기록된 파일",
+}
+
+
+def test_no_phrase_is_a_calque_and_the_screens_words_are_beside_their_translation() -> None:
+    pages = "\n".join((PROJECT / name).read_text(encoding="utf-8") for name in KOREAN)
+    assert [phrase for phrase in INSTEAD if phrase in pages] == []
+    assert [phrase for phrase in INSTEAD.values() if phrase not in pages] == []
+    for name in ("docs/README.ko.md", "docs/ko/commands.md"):
+        text = (PROJECT / name).read_text(encoding="utf-8")
+        assert all(f"{word}(" in text for word in ("done", "to do", "broken", "unreachable")), name
+
+
+def test_the_korean_readme_leads_to_korean_pages_or_says_that_one_is_english() -> None:
+    for line in (PROJECT / "docs/README.ko.md").read_text(encoding="utf-8").splitlines():
+        for link in re.findall(r"\]\(([^)#]+\.md)", line):
+            assert link.startswith("ko/") or "영어" in line or line.startswith("English:"), f"{link}: {line}"

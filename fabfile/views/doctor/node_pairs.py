@@ -217,11 +217,16 @@ def _rule(
         else ", ".join(f"{by_name[s].address}/32" for s in sources[:4] if s in by_name)
     )
     lower = protocol.lower()
-    inside = "" if outside else f" -s {str(place).split(', ')[0]}"
+    each = ["any"] if outside else str(place).split(", ")
     line = {
         "firewalld": f"firewall-cmd --permanent --add-port={port}/{lower} && firewall-cmd --reload",
-        "ufw": f"ufw allow proto {lower} from {'any' if outside else str(place).split(', ')[0]} to any port {port}",
-    }.get(firewall, f"iptables -I INPUT -p {lower} --dport {port}{inside} -j ACCEPT")
+        "ufw": " && ".join(f"ufw allow proto {lower} from {one} to any port {port}" for one in each),
+    }.get(
+        firewall,
+        " && ".join(
+            f"iptables -I INPUT -p {lower} --dport {port}{'' if outside else f' -s {one}'} -j ACCEPT" for one in each
+        ),
+    )
     return f"AWS: security group of {target}, inbound {protocol} {port} from {place}. On the node: `{line}`"
 
 
