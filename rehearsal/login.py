@@ -78,7 +78,9 @@ class Login:
             exchange.write(f"{line}\r\n".encode())
             if ended := re.fullmatch(r"exit(?: (\d{1,3}))?", line.strip()):
                 return int(ended[1] or code), b"logout\r\n"
-            if line.strip():
+            if line.strip() == "stty size":
+                exchange.write("{} {}\r\n".format(*exchange.size).encode())
+            elif line.strip():
                 code, output = self.run(line)
                 exchange.write(output.replace(b"\n", b"\r\n"))
 

@@ -60,6 +60,10 @@ class Exchange(Protocol):
     def gone(self) -> bool:
         """Whether the client has closed the channel or its connection broke."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Lines and columns of the client's terminal; zeros without one."""
+
 
 Handler = Callable[[Exchange], tuple[int, bytes]]
 
@@ -250,8 +254,10 @@ def _listen(port: int, *, only: bool = False) -> socket.socket:
 class _Exchange:
     """The `Exchange` over a channel; after `cut_after` bytes of input it sets `cut`, and the connection is cut."""
 
-    def __init__(self, command: str, channel: paramiko.Channel, cut_after: int) -> None:
-        self.command, self.cut = command, False
+    def __init__(
+        self, command: str, channel: paramiko.Channel, cut_after: int, sizes: dict[int, tuple[int, int]]
+    ) -> None:
+        self.command, self.cut, self._sizes = command, False, sizes
         self._channel, self._cut_after = channel, cut_after
 
     def read(self, *, patient: bool = False) -> bytes:
@@ -282,6 +288,10 @@ class _Exchange:
     def gone(self) -> bool:
         return bool(self._channel.closed)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._sizes.get(self._channel.get_id(), (0, 0))
+
 
 class _Link(paramiko.Transport):
     """One client's connection.
@@ -301,6 +311,7 @@ class _Link(paramiko.Transport):
         self.rules = _Rules(self)
         self.accepted: dict[int, tuple[paramiko.Channel, str]] = {}
         self.tunnels: dict[int, int] = {}
+        self.sizes: dict[int, tuple[int, int]] = {}  # lines and columns of a channel's terminal
         self.held: dict[int, paramiko.Channel] = {}  # paramiko itself keeps only weak references to open channels
 
     def run(self) -> None:
@@ -333,7 +344,7 @@ class _Link(paramiko.Transport):
     def _serve(self, channel: paramiko.Channel, command: str) -> None:
         endpoint = self.endpoint
         endpoint.commands += 1
-        exchange = _Exchange(command, channel, endpoint.cut_after)
+        exchange = _Exchange(command, channel, endpoint.cut_after, self.sizes)
         try:
             code, output = endpoint.handler(exchange)
             cut = exchange.cut
@@ -379,7 +390,16 @@ class _Rules(paramiko.ServerInterface):
         self.link.accepted[channel.remote_chanid] = (channel, command.decode())
         return True
 
-    def check_channel_pty_request(self, channel: paramiko.Channel, *terminal: object) -> bool:
+    def check_channel_pty_request(
+        self, channel: paramiko.Channel, term: bytes, width: int, height: int, *pixels_and_modes: object
+    ) -> bool:
+        self.link.sizes[channel.get_id()] = (height, width)
+        return True
+
+    def check_channel_window_change_request(
+        self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
+    ) -> bool:
+        self.link.sizes[channel.get_id()] = (height, width)
         return True
 
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:

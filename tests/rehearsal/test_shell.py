@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from contextlib import suppress
+import termios
 from pathlib import Path
 
 from cli import BIN, PROJECT, run
 
 
-def typed(home: Path, *argv: str, keys: bytes, columns: int = 80) -> tuple[int, str]:
-    """Run a command in a terminal of its own and type `keys` when its shell has asked; returns its exit code and what was shown."""
-    near, far = os.openpty()
-    import termios
+class Terminal:
+    """A command in a terminal of its own: what is typed there and what it shows."""
 
-    termios.tcsetwinsize(far, (24, columns))
-    before = termios.tcgetattr(far)
-    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [str(BIN / argv[0]), *argv[1:]],
-        cwd=PROJECT,
-        env=variables,
-        stdin=far,
-        stdout=far,
-        stderr=far,
-        start_new_session=True,
-    )
-    shown, sent = bytearray(), False
-    with suppress(OSError):  # EIO: the other side is closed
-        while process.poll() is None or not shown:
-            chunk = os.read(near, 4096)
-            shown += chunk
-            if not sent and b"$ " in shown:
-                os.write(near, keys)
-                sent = True
-            if sent and b"logout" in shown:
-                break
-    code = process.wait(timeout=60)
-    assert termios.tcgetattr(far) == before, "the terminal is as it was"
-    os.close(far)
-    os.close(near)
-    return code, shown.decode()
+    def __init__(self, home: Path, *argv: str) -> None:
+        self._near, self.far = os.openpty()
+        self.resize(24, 80)
+        self.before = termios.tcgetattr(self.far)
+        variables = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        self.process = subprocess.Popen(
+            [str(BIN / argv[0]), *argv[1:]], cwd=PROJECT, env=variables,
+            stdin=self.far, stdout=self.far, stderr=self.far, start_new_session=True,
+        )  # fmt: skip
+
+    def resize(self, lines: int, columns: int) -> None:
+        termios.tcsetwinsize(self.far, (lines, columns))
+
+    def type(self, keys: str) -> None:
+        os.write(self._near, keys.encode())
+
+    def until(self, words: str) -> str:
+        """What is shown up to these words."""
+        shown = b""
+        while not shown.endswith(words.encode()):
+            shown += os.read(self._near, 1)
+        return shown.decode()
+
+    def ended(self) -> int:
+        """The exit code; the terminal must be as it was."""
+        code = self.process.wait(timeout=60)
+        assert termios.tcgetattr(self.far) == self.before
+        os.close(self.far)
+        os.close(self._near)
+        return code
 
 
 def test_a_shell_in_the_operators_terminal_ends_with_its_own_exit_code(tmp_path: Path) -> None:
-    code, shown = typed(tmp_path, "inv", "cluster.shell", "w1", keys="hostname\recho 한글\rexit 7\r".encode())
-    assert code == 7
-    assert shown.splitlines() == ["ops$ hostname", "w1", "ops$ echo 한글", "한글", "ops$ exit 7", "logout"]
+    terminal = Terminal(tmp_path, "inv", "cluster.shell", "w1")
+    terminal.until("ops$ ")
+    terminal.type("hostname\recho 한글\r")
+    assert terminal.until("한글\r\nops$ ").splitlines() == ["hostname", "w1", "ops$ echo 한글", "한글", "ops$ "]
+    terminal.resize(30, 100)
+    terminal.process.send_signal(signal.SIGWINCH)
+    size = ""
+    while size != "30 100":
+        assert size in ("", "24 80")
+        terminal.type("stty size\r")
+        size = terminal.until("\r\nops$ ").splitlines()[1]
+    terminal.type("exit 7\r")
+    terminal.until("logout\r\n")
+    assert terminal.ended() == 7
+
+
+def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "inv", "cluster.shell", "w1")
+    terminal.until("ops$ ")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.ended() == 128 + signal.SIGTERM
 
 
 def test_without_a_terminal_it_names_the_command_that_needs_none(tmp_path: Path) -> None:
