@@ -18,7 +18,7 @@ _NAMING = re.compile(r"(?<![\w-])(-H|--(?:on|limit|foreign|force-drain))([ =])([
 
 @dataclass(frozen=True)
 class Fold(Generic[T]):
-    """Nodes that are alike: `names` in their order, `first` what the first of them has, `exact` whether all have that very thing."""
+    """Nodes that are alike: `names` in their order, `first` what the first of them has, `exact` whether it reads the same for all."""
 
     names: tuple[str, ...]
     first: T
@@ -51,6 +51,12 @@ def anonymous(text: str, words: Iterable[str]) -> str:
     return re.sub(rf"(?<![\w.-])(?:{alternatives})(?![\w-]|\.\w)", _HERE, text) if alternatives else text
 
 
+def _for_any(text: str, name: str) -> str:
+    """The text without the name of its node where `Fold` and those who print it say it for all: at the head, and in `fab -H w1`."""
+    aimed = _NAMING.sub(lambda match: f"{match[1]}{match[2]}{_HERE}" if match[3] == name else match[0], text)
+    return aimed.removeprefix(f"{name}: ")
+
+
 def folded(
     items: Iterable[tuple[str, T]], texts: Callable[[T], Sequence[str]], own: Mapping[str, Sequence[str]]
 ) -> list[Fold[T]]:
@@ -63,6 +69,10 @@ def folded(
         key = tuple(anonymous(text, own.get(name, ())) for text in texts(item))
         together.setdefault(key, []).append((name, item))
     return [
-        Fold(tuple(name for name, _ in some), some[0][1], len({tuple(texts(item)) for _, item in some}) == 1)
+        Fold(
+            tuple(name for name, _ in some),
+            some[0][1],
+            len({tuple(_for_any(text, name) for text in texts(item)) for name, item in some}) == 1,
+        )
         for some in together.values()
     ]
