@@ -14,7 +14,7 @@ from fabfile.inventory import Node
 from fabfile.run.result import NodeResult, RunResult
 from fabfile.text.cleaning import spans
 from fabfile.text.screen import Screen
-from fabfile.views.folding import Fold, folded, own_words
+from fabfile.views.folding import Fold, anonymous, folded, own_words
 
 WORKERS = [Node(f"w{n}", f"203.0.113.{n}", f"10.0.0.{n}", False, port=2200 + n) for n in range(1, 21)]
 
@@ -68,6 +68,17 @@ def test_another_nodes_name_is_another_error(pieces: list[str], node: Node, othe
     items = [(node.name, text_of(node, pieces)), (third.name, text_of(other, pieces))]
     found = folded(items, lambda text: [text], own_words(WORKERS))
     assert len(found) == (1 if items[0][1] == items[1][1] == " ".join(pieces) else 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("w1: lost", "_: lost"), ("w10, xw1, w1-b, w1.local, my.w1", "w10, xw1, w1-b, w1.local, my.w1"), ("(w1)", "(_)"),
+        ("10.0.0.1.", "_."), ("10.0.0.1:22 10.0.0.1", "_ _"), ("10.0.0.12 110.0.0.1 10.0.0.1.5", "10.0.0.12 110.0.0.1 10.0.0.1.5"),
+    ],
+)  # fmt: skip
+def test_whole_words_only_are_the_nodes_own(text: str, left: str) -> None:
+    assert anonymous(text, ("w1", "10.0.0.1", "10.0.0.1:22", "")).replace("\0", "_") == left
 
 
 def test_a_remedy_for_one_names_all() -> None:
