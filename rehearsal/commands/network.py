@@ -70,6 +70,8 @@ def ip(machine: Machine, call: Call) -> int:
             if name not in links:
                 return call.fail(f'Cannot find device "{name}"')
             links[name].up = state == "up"
+        case ["route", "flush", "cache"]:
+            pass  # the model keeps no path MTU
         case ["route", "get", address, *_]:
             call.out(
                 f"{address} via 10.2.0.1 dev {default_link(machine)} src {machine.host.address} uid 0\n    cache\n"
