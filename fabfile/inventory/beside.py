@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..text.masking import Secret
+from ..text.masking import MASKED, Secret
 from ..text.nearest import did_you_mean
 from .find import shown
 from .layers import Problem
@@ -199,7 +199,7 @@ def _text(source: Source, environment: Environment, problems: list[Problem]) -> 
     values = {"environment": environment, "settings": environment.settings, "nodes": environment.nodes}
     engine = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     try:
-        return engine.from_string(source.text).render(values)
+        text = engine.from_string(source.text).render(values)
     except jinja2.TemplateSyntaxError as error:
         problems.append(
             Problem(f"{shown(source.path)}:{error.lineno}", f"{error.message}", "see the template's syntax there")
@@ -209,6 +209,18 @@ def _text(source: Source, environment: Environment, problems: list[Problem]) -> 
         what = f"{error or type(error).__name__}"
         remedy = "a template has `environment`, `settings` and `nodes`: docs/addons.md"
         problems.append(Problem(f"{shown(source.path)}:{lines[-1] if lines else 1}", what, remedy))
+    else:
+        if text.count(MASKED) > source.text.count(MASKED):
+            line = text[: text.index(MASKED)].count("\n") + 1
+            what = f"gives {MASKED} instead of a secret (line {line} of what the template gives)"
+            problems.append(
+                Problem(
+                    shown(source.path),
+                    what,
+                    "write {{ settings.registry_password.reveal() }}, with the setting that is meant",
+                )
+            )
+        return text
     return ""
 
 

@@ -140,6 +140,25 @@ def _somewhere_for_pods(inventory: _Inventory) -> Iterator[Problem]:
         yield Problem(away[-1][1].where, what, "leave one node without taints=, or set DASHBOARD=none")
 
 
+def _service_range(inventory: _Inventory) -> Iterator[Problem]:
+    """kubeadm wants ten addresses at least (MinimumAddressesInServiceSubnet), kube-apiserver 20 bits of them at most."""
+    services = inventory.settings.service_cidr
+    if services.version == 4 and not 12 <= services.prefixlen <= 28:
+        what = f"SERVICE_CIDR {services} is too {'small' if services.prefixlen > 28 else 'large'} for Kubernetes"
+        yield Problem(inventory.where("SERVICE_CIDR"), what, "write a range from /12 to /28, like 10.96.0.0/12")
+
+
+def _nodes_are_in_their_network(inventory: _Inventory) -> Iterator[Problem]:
+    network = inventory.settings.node_cidr
+    inside = [node for node, _ in inventory.nodes if network and ipaddress.ip_address(node.address) in network]
+    if network and inventory.nodes and not inside and not inventory.settings.simulated:
+        node = inventory.nodes[0][0]
+        what = f"NODE_CIDR {network} has the address of no node ({node.name} is {node.address})"
+        yield Problem(
+            inventory.where("NODE_CIDR"), what, "write the nodes' private network, or private= in their lines"
+        )
+
+
 def _room_for_nodes(inventory: _Inventory) -> Iterator[Problem]:
     pods, count = inventory.settings.pod_cidr, len(inventory.nodes)
     room = 2 ** max(0, 24 - pods.prefixlen)
@@ -158,6 +177,8 @@ _CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
     _api_port_is_free,
     _networks_are_apart,
     _nodes_are_outside,
+    _service_range,
+    _nodes_are_in_their_network,
     _room_for_nodes,
     _labels_are_modern,
     _somewhere_for_pods,

@@ -117,6 +117,8 @@ def _read(path: Path, problems: list[Problem]) -> dict[str, Value]:
             problems.append(Problem(where, f"{binding.key} is defined twice (first in line {first})", "take one out"))
         else:
             raw = binding.original.string.partition("=")[2]
+            if "\0" in binding.value:
+                problems.append(Problem(where, f"{binding.key} has a NUL character", "take it out"))
             if ends := quoting.swallowed(raw):
                 what = f"{binding.key} is not closed in its line: its quotes end behind {ends}= below"
                 problems.append(Problem(where, what, f"close the quotes of {binding.key}"))

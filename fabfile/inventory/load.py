@@ -248,9 +248,25 @@ def _wrong_words(words: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _wrong_addresses(addresses: Iterable[str]) -> Iterator[tuple[str, str]]:
     for text in dict.fromkeys(addresses):
         if not is_address(text) or "%" in text:
-            yield f"{text!r} is not an IP address", ""
+            yield f"{text!r} is not an IP address", _as_address(text)
         elif why := _no_machine(text):
             yield f"{text} is {why}", "write the address of a single machine"
+
+
+def _as_address(text: str) -> str:
+    """How `user@192.0.2.1:22`, `[2001:db8::1]:22` or a host's name is written here; empty for something else."""
+    form = re.fullmatch(
+        r"(?:(?P<user>[^\s@]+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[A-Za-z0-9.-]+))(?::(?P<port>\d{1,5}))?", text
+    )
+    if not form:
+        return ""
+    host = form["six"] or form["host"]
+    if is_address(host):
+        words = (f"{word}={form[word]}" for word in ("user", "port") if form[word])
+        return f"write {' '.join((host, *words))}"
+    if Hostname.fits(host.lower()) and re.search("[A-Za-z]", host):
+        return f"names are not looked up: write the IP address of {host}"
+    return ""
 
 
 def _wrong_values(options: Mapping[str, str], default: str) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -126,11 +125,23 @@ def _jump(value: str) -> str:
     return value
 
 
+# RFC 6890: "this network", loopback, link-local, multicast, reserved.
+_NO_HOSTS = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+
+
 def _network(value: str) -> Network:
     try:
-        return ipaddress.ip_network(value)
+        found = ipaddress.ip_network(value)
     except ValueError as error:
         raise ValueError(f"{value!r} is not a network: {error}. Write it like 10.44.0.0/16") from None
+    if "/" not in value:
+        raise ValueError(f"{value!r} is a single address, not a network. Write it like 10.44.0.0/16")
+    for what in _NO_HOSTS:
+        if found.version == 4 and found.overlaps(ipaddress.ip_network(what)):
+            raise ValueError(
+                f"{value!r} overlaps {what}, whose addresses no machine or pod can have. Write it like 10.44.0.0/16"
+            )
+    return found
 
 
 def _release(value: str) -> str:
@@ -145,33 +156,35 @@ def _token(value: str) -> Token:
     return Token(value)
 
 
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", value) is not None
+
+
 def port(value: str) -> int:
     """A TCP or UDP port. Raises ValueError."""
-    if not value.isdecimal() or not 0 < int(value) < 65536:
+    if not _is_number(value) or not 0 < int(value) < 65536:
         raise ValueError(f"{value!r} is not a port (1 to 65535)")
     return int(value)
 
 
 def _node_port(value: str) -> int:
-    if not value.isdecimal() or not 30000 <= int(value) <= 32767:
+    if not _is_number(value) or not 30000 <= int(value) <= 32767:
         raise ValueError(f"{value!r} is not a NodePort (30000 to 32767)")
     return int(value)
 
 
 def _count(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
+    if not _is_number(value) or int(value) < 1:
         raise ValueError(f"{value!r} is not a number from 1")
     return int(value)
 
 
 def _seconds(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a number of seconds") from None
-    if not 0 < number < math.inf:
-        raise ValueError(f"{value!r}: must be more than 0 seconds, and not infinite")
-    return number
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,3})?", value):
+        raise ValueError(f"{value!r} is not a number of seconds, like 60 or 0.5")
+    if float(value) <= 0:
+        raise ValueError(f"{value!r}: must be more than 0 seconds")
+    return float(value)
 
 
 def _timeout(value: str) -> float:

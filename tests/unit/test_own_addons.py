@@ -40,7 +40,8 @@ spec: {replicas: 2, selector: {matchLabels: *l}, template: {metadata: {labels: *
 @pytest.fixture
 def beside(tmp_path: Path) -> Callable[..., Environment]:
     def make(name: str = "a", **files: str) -> Environment:
-        (tmp_path / NAME).write_text(HOSTS)
+        (tmp_path / NAME).write_text(f"{HOSTS}A_REGISTRY_USER=me\nA_REGISTRY_PASSWORD=of-a-template-91\n")
+        (tmp_path / NAME).chmod(0o600)
         for path, text in files.items():
             place = tmp_path / "addons" / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +99,7 @@ WRONG = [
     ("x.yaml.j2", "a: 1\nb: {{ nodes[7].name }}\n", "x.yaml.j2:2: "),
     ("x.yaml.j2", "a: 1\n\nb: {{ setings.forks }}\n", "x.yaml.j2:3: 'setings' is undefined"),
     ("x.yaml.j2", "{% for n in nodes %}\n", "x.yaml.j2:1: "),
+    ("x.yaml.j2", "a: 1\nb: {{ settings.registry_password }}\n", "x.yaml.j2: gives [secret] instead of a secret (line 2 of what"),
     ("x.yaml.j2", "a: {{ 1 // 0 }}\n", "x.yaml.j2:1: integer division or modulo by zero"),
     ("My_App.yaml", MAP.format("x"), "My_App.yaml: cannot be used by this name\n    → call it my-app.yaml"),
 ]  # fmt: skip
@@ -125,9 +127,17 @@ def test_a_template_has_the_settings_and_the_nodes(beside: Callable[..., Environ
         + "  # {{ environment.name }} {{ settings.pod_cidr }}\n{% for node in nodes %}  # {{ node.address }}\n{% endfor %}"
     )
     (addon,) = rendered(
-        beside(**{"x.yaml.j2": text.replace("a: b", "a: '{{ nodes | length }} {{ settings.dns_domain }}'")}), []
+        beside(
+            **{
+                "x.yaml.j2": text.replace(
+                    "a: b",
+                    "a: '{{ nodes | length }} {{ settings.dns_domain }} {{ settings.registry_password.reveal() }}'",
+                )
+            }
+        ),
+        [],
     )
-    assert addon.documents[0]["data"] == {"a": "2 cluster.local"}
+    assert addon.documents[0]["data"] == {"a": "2 cluster.local of-a-template-91"}
 
 
 def test_values_are_what_kubectl_makes_of_them(beside: Callable[..., Environment]) -> None:

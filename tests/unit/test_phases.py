@@ -773,7 +773,7 @@ PATIENCE: list[tuple[dict[str, float], str, list[float], float]] = [
 def test_seconds_until_a_remedy_and_until_giving_up(
     given: dict[str, Any], id: str, after: list[float], deadline: float
 ) -> None:
-    env = environment(**given)
+    env = environment(**{key: str(seconds) for key, seconds in given.items()})
     facts = replace(WHOLE, links=links("flannel.1"), retention=Retention(), reporting=frozenset())
     wait = next(action for action in steps(phases.ADDONS, facts, env) if action.id == id)
     assert isinstance(wait, Wait)

@@ -115,6 +115,9 @@ def actions(env: Environment) -> Iterator[Action]:
                 yield from phase.run(ctx)
 
 
+PROBE = proof.ProbePod("probe-1", "w1", "10.44.1.5", True)
+
+
 def texts_of(env: Environment) -> tuple[list[str], list[File]]:
     """Every shell line and every file that goes to a node."""
     lines: list[str] = []
@@ -129,7 +132,7 @@ def texts_of(env: Environment) -> tuple[list[str], list[File]]:
             assert isinstance(action, Stop)
     lines += [
         line
-        for line in proof.inside([], "10.96.0.9", "ns", env.settings.dns_domain).splitlines()
+        for line in proof.inside("w1", [PROBE], "10.96.0.9", "ns", env.settings.dns_domain).splitlines()
         if "svc." in line and "$((" not in line
     ]
     return lines, files
