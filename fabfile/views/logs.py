@@ -47,7 +47,7 @@ def read(connection: Connection, unit: str, words: str) -> list[str]:
     name = f"logs.{connection.node.name}"
     text = script.render(name, (f"journalctl {words}",), lock=False, limit=LIMIT)
     done = outcome(connection, name, text, TIMEOUT)
-    if done.code:
+    if done.code and done.output.strip():  # with nothing to show, some releases of journalctl end with 1
         raise KubefabError(
             f"{connection.node.name}: journalctl failed (exit code {done.code})",
             "does systemd keep a journal there?",
@@ -69,7 +69,8 @@ def check(connection: Connection, unit: str) -> None:
     done = outcome(connection, name, script.render(name, asked, lock=False), TIMEOUT)
     *units, state = done.output.split("\n")[:-1] or [""]
     if state == "not-found":
-        known = [line.split()[0].removesuffix(".service") for line in units if line.strip()]
+        named = (line.partition(" ")[0].removesuffix(".service") for line in units)
+        known = [name for name in named if re.fullmatch(PLAIN, name)]
         raise UsageError(
             f"{connection.node.name} has no unit {unit}",
             f"{did_you_mean(unit, known, '--unit {}')}`systemctl list-unit-files` there lists them",
