@@ -69,7 +69,8 @@ def status(environment: Environment, observed: Mapping[str, NodeFacts | KubefabE
             if stops:
                 cells.append(Cell(phase.name, BROKEN, stops[0].reason))
             elif actions:
-                changes = [a for a in actions if isinstance(a, Step)] or actions  # that a wait would begin is no reason
+                # neither a wait at the beginning nor the note of whose the machine is says why something is to do
+                changes = [a for a in actions if isinstance(a, Step) and not a.id.endswith(".identity")] or actions
                 cells.append(Cell(phase.name, TO_DO, getattr(changes[0], "title", "")))
             else:
                 cells.append(Cell(phase.name, DONE))

@@ -88,6 +88,9 @@ def test_each_command_prints_one_document_of_its_form(tmp_path: Path) -> None:
         data = document(done, other or command_of(line))
         if isinstance(data, dict) and "exit" in data and isinstance(data["exit"], int):
             assert data["exit"] == code, line
+        if "bootstrap" in line:  # for people, beside the document: a failed run's journal, what proves a good one
+            assert isinstance(data, dict) and (f"journal: {data['journal']}" in done.stderr) == bool(code), done.stderr
+            assert ("inv cluster.verify --env rehearsal" in done.stderr) == (not code), done.stderr
         if line == "inv cluster.status":  # after a failure, and one more bootstrap
             assert isinstance(data, list) and [row["ready"] for row in data] == [True, True, True]
             moved = run("inv", "cluster.plan", "--observe", "--diff", KUBEFAB_REHEARSAL_DASHBOARD_PORT="31999", **home)
