@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Interrupted, UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @command("env", "json", "workers", "fault", "ask_sudo_pass")
 def verify(*, options: Options) -> None:
     """End-to-end proof: pods, DNS, NodePorts, metrics."""
+    from ..recipes.kubeadm import recipe_for
     from ..text.advice import complete
     from ..text.masking import masked
     from ..text.screen import verdict
@@ -28,7 +30,18 @@ def verify(*, options: Options) -> None:
     from .progress import seconds
     from .session import opened
 
-    if not described(options).settings.release.apps_api:
+    environment = described(options)
+    settings = environment.settings
+    if (
+        settings.image_digests_strict
+        and settings.image_digests
+        and not recipe_for(environment).pin(settings.probe_image)
+    ):
+        raise UsageError(
+            f"{Path(settings.image_digests).name} lacks {settings.probe_image}, which verify would run",
+            "add its line, with the digest that its publisher names; or IMAGE_DIGESTS_STRICT=no",
+        )
+    if not settings.release.apps_api:
         raise UsageError(
             "verify speaks an API that Kubernetes 1.5 does not have yet",
             "`inv cluster.status`, and the lines of `inv cluster.info`",

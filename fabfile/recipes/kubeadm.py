@@ -133,8 +133,13 @@ class Recipe:
         return tuple(dict.fromkeys(image for image in named if "@" not in image))
 
     def unlisted(self, known: Sequence[str] = ()) -> tuple[str, ...]:
-        """The images of this cluster that the lock file does not list; empty without a lock file."""
-        return tuple(image for image in self.images(known) if not self.pin(image)) if self.pins else ()
+        """The images that nodes of this cluster run and the lock file does not list; empty without a lock file.
+
+        Without the probe image, which `inv cluster.verify` alone runs: on a healthy cluster no node has it.
+        """
+        if not self.pins:
+            return ()
+        return tuple(i for i in self.images(known) if i != self.settings.probe_image and not self.pin(i))
 
     def outdated(self, known: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
         """(image, line) for images that the lock file lists only with another tag: it was written for another release."""

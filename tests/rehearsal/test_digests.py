@@ -34,7 +34,9 @@ def lock(bed: Bed) -> Path:
 
 
 def name(bed: Bed) -> None:
-    bed.environment = replace(bed.environment, settings=replace(bed.environment.settings, image_digests=str(lock(bed))))
+    """With IMAGE_DIGESTS_STRICT: what `inv cluster.digests` writes must do for it."""
+    settings = replace(bed.environment.settings, image_digests=str(lock(bed)), image_digests_strict=True)
+    bed.environment = replace(bed.environment, settings=settings)
 
 
 def repin(bed: Bed, image: str) -> str:
