@@ -227,8 +227,10 @@ def _text(source: Source, environment: Environment, problems: list[Problem]) -> 
 def _documents(where: str, text: str, problems: list[Problem]) -> list[dict[str, Any]]:
     import yaml
 
+    from ..text import yamls  # here: an inventory without manifests need not wait for it
+
     try:
-        found = list(yaml.load_all(text, _loader()))
+        found = yamls.as_kubectl_reads(text)
     except yaml.YAMLError as error:
         at = getattr(error, "problem_mark", None)
         what = f"is not YAML: {getattr(error, 'problem', None) or error}"
@@ -294,24 +296,3 @@ def _hide(document: Mapping[str, Any]) -> None:
                     Secret(base64.b64decode(str(value), validate=True).decode())
                 except (binascii.Error, ValueError):
                     continue
-
-
-def _loader() -> Any:
-    """YAML as kubectl reads it: PyYAML alone would make a number of 22:22 and a date of 2026-01-01."""
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(base):  # type: ignore[misc]
-        yaml_implicit_resolvers = {
-            first: [(tag, form) for tag, form in pairs if tag.rpartition(":")[2] not in ("timestamp", "int", "float")]
-            for first, pairs in base.yaml_implicit_resolvers.items()
-        }
-
-    digits = list("-+0123456789.")
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9]*|0[0-7]+|0x[0-9a-fA-F]+)$"), digits
-    )
-    number = r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(number), digits)
-    return Loader

@@ -23,6 +23,7 @@ from fabfile.manifests.own import own
 from fabfile.nodes.applied import ADDON, COLUMNS, STAMP, rows
 from fabfile.nodes.facts import Applied
 from fabfile.steps import Action, Step, Wait
+from fabfile.text import yamls
 from fabfile.text.masking import MASKED, mask
 from fabfile.views.plan import Planned, as_text
 from making import context, control_plane, environment, ids
@@ -141,11 +142,52 @@ def test_a_template_has_the_settings_and_the_nodes(beside: Callable[..., Environ
 
 
 def test_values_are_what_kubectl_makes_of_them(beside: Callable[..., Environment]) -> None:
-    values = "{ports: [22:22, 1_0], day: 2026-01-01, mode: 0644, hex: 0x1F, big: 1e3, half: .5, v: 1.20, on: yes, none: null, text: '7'}"
+    values = "{ports: [22:22, 1_0, 089], day: 2026-01-01, mode: 0644, sure: y, hex: 0x1F, big: 1e3, half: .5, v: 1.20, on: yes, none: null, text: '7'}"
     (addon,) = rendered(beside(**{"x.yaml": MAP.format("x").replace("{a: b}", values)}), [])
     assert addon.documents[0]["data"] == {
-        "ports": ["22:22", "1_0"], "day": "2026-01-01", "mode": 420, "hex": 31, "big": 1000.0, "half": 0.5, "v": 1.2, True: True, "none": None, "text": "7",
+        "ports": ["22:22", 10, 89.0], "day": "2026-01-01", "mode": 420, "sure": True, "hex": 31, "big": 1000.0, "half": 0.5, "v": 1.2, True: True, "none": None, "text": "7",
     }  # fmt: skip
+
+
+# as Go's YAML has it (and `kubectl create --dry-run=server` of 1.36.3): text that it takes for something else unless it is quoted
+AMBIGUOUS = [
+    "y",
+    "N",
+    "yes",
+    "on",
+    "089",
+    "1e3",
+    "0x1F",
+    "1_000",
+    "0o17",
+    "0b1",
+    "12",
+    "1.",
+    ".5",
+    "-1",
+    "+1.5e-3",
+    ".inf",
+    "null",
+    "~",
+    "2026-01-01",
+    "22:22",
+    "true",
+    "",
+    "<<",
+    "=",
+]
+
+
+@given(
+    st.one_of(
+        st.sampled_from(AMBIGUOUS),
+        st.text("0123456789xobeEyYnN_.+-", max_size=6),
+        st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8),
+    )
+)
+def test_text_that_is_written_is_text_to_both_readers(text: str) -> None:
+    written = yamls.dumped({"kind": text, text: [text]})
+    assert list(yamls.documents(written)) == yamls.as_kubectl_reads(written) == [{"kind": text, text: [text]}]
 
 
 def test_secrets_are_masked_and_their_file_is_not_shown(beside: Callable[..., Environment]) -> None:
