@@ -15,7 +15,7 @@ from ...inventory import Node, bracketed
 from ...nodes import script
 from ...nodes.facts import ready
 from ...text import forms
-from ...text.cleaning import listed
+from ...text.cleaning import listed, spans
 from ...text.yamls import dumped
 
 State = Literal["ok", "failed", "not tested"]
@@ -262,7 +262,7 @@ def judge_inside(seen: Mapping[str, Seen]) -> list[Check]:
             Check(
                 "probe pods answer",
                 FAILED,
-                ", ".join(silent),
+                spans(silent),
                 "kubectl exec goes over TCP 10250 of that node: " + DOCTOR,
             )
         )
@@ -286,7 +286,7 @@ def _large(seen: Mapping[str, Seen]) -> list[Check]:
 
 def _counted(name: str, seen: Mapping[str, Seen], lacking: Sequence[str], likely: str) -> Check:
     detail = f"from {len(seen) - len(lacking)} of {len(seen)} nodes"
-    return Check(name, FAILED, f"{detail}, not {', '.join(lacking)}", likely) if lacking else Check(name, OK, detail)
+    return Check(name, FAILED, f"{detail}, not {spans(lacking)}", likely) if lacking else Check(name, OK, detail)
 
 
 def _arrows(pairs: Sequence[tuple[str, str]]) -> str:
@@ -337,7 +337,7 @@ def allowing_a_firewall(inside: bool, check: Check) -> Check:
     return Check(
         check.name,
         UNTESTED,
-        f"TCP 30000-32767 is not open to {', '.join(check.silent[:6])}; open it for NodePorts of your own",
+        f"TCP 30000-32767 is not open to {spans(check.silent)}; open it for NodePorts of your own",
     )
 
 

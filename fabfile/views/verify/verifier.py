@@ -140,7 +140,7 @@ class Verifier:
         detail = f"{len(members) - len(lost)} of {max(len(members), len(self.environment.nodes))} Ready"
         if lost or absent:
             why = (
-                f"not {', '.join(lost)}"
+                f"not {cleaning.spans(lost)}"
                 if lost
                 else f"{absent} of hosts.env {'has' if absent == 1 else 'have'} not joined"
             )
@@ -267,7 +267,7 @@ class Verifier:
             yield Check(
                 "metrics",
                 FAILED,
-                f"{detail}, not {', '.join(lacking)}",
+                f"{detail}, not {cleaning.spans(lacking)}",
                 "Telegraf there: `kubectl -n monitoring logs -l app=telegraf`",
             )
         else:
