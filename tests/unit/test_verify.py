@@ -221,7 +221,7 @@ def test_a_telegraf_that_has_just_started_is_waited_for(
     monkeypatch.setattr(verifier, "fetch", lambda url, **_: ("", REFUSAL))
 
     class Slow(Control):
-        def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+        def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
             late = self.names.count("verify.metrics") + 1 < looks
             self.said["verify.metrics"] = "".join(
                 f"kubernetes_node,node_name={n},1,2\n" for n in ["cp1", "w1"][: 1 if late else 2]
@@ -323,7 +323,7 @@ class Control:
     def of(self, node: object) -> Control:
         return self
 
-    def root(self, text: str, timeout: float) -> tuple[int, bytes]:
+    def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
         name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
         self.names.append(name)
         self.texts.append(text)
