@@ -100,12 +100,12 @@ def test_a_task_with_one_slip_is_never_run_and_its_name_or_a_nearer_one_is_propo
 
 
 def test_every_option_with_one_letter_too_many_is_proposed_again() -> None:
-    for name in INV:
-        for argument in COLLECTIONS["inv"][name].get_arguments():
-            option = f"--{argument.name.strip('_').replace('_', '-')}"
-            if tasks.ns[name].positional:
-                continue
-            assert f"did you mean {option}?" in refused("inv", name, f"{option}{option[-1]}").remedy, f"{name} {option}"
+    program = parsed("inv", "cluster.plan")
+    for name, context in program.parser.contexts.items():
+        for option in context.flag_names():
+            if option.startswith("--"):
+                remedy = typed._no_option(program, context, f"{option}{option[-1]}").remedy
+                assert f"did you mean {option}?" in remedy, f"{name} {option}"
 
 
 @pytest.mark.parametrize(
