@@ -43,8 +43,7 @@ def load(
     values, origin = read_layers(name, hosts, variables, problems)
     known = environments(values)
     if name not in known:
-        problems.insert(
-            0,
+        problems.append(
             Problem(
                 shown(hosts.path),
                 f"no environment {name!r}",
@@ -60,7 +59,7 @@ def load(
         environment = replace(environment, addons=found, hooks=hooks)
         beside.rendered(environment, problems)
     if problems or environment is None:
-        listing = "\n".join(map(str, problems))
+        listing = "\n".join(map(str, sorted(problems, key=_line)))
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
         taken = f"the inventory is {hosts.path} ({hosts.how})" if hosts.how else ""
         remedy = "; ".join(filter(None, ("fix them and run the same command again", taken, *hosts.skipped)))
@@ -75,6 +74,12 @@ def load(
         *checks.without_addons(environment),
     )
     return replace(environment, remarks=remarks, origin=origin, hosts_file=hosts.path if hosts_file else None)
+
+
+def _line(problem: Problem) -> int:
+    """The line that a problem is in; those that are in none come last."""
+    line = problem.where.rpartition(":")[2]
+    return int(line) if line.isdecimal() else 1 << 30
 
 
 def names(hosts_file: str | Path = "", variables: Mapping[str, str] | None = None) -> list[str]:

@@ -226,10 +226,20 @@ def test_a_range_that_is_too_narrow_is_named_by_its_line_and_a_default_by_its_en
 def test_one_message_lists_all_problems_with_file_line_and_remedy(project: Callable[..., Path]) -> None:
     text = GOOD + "A_POD_CDIR=1\nA_WORKER_2=192.0.2.2\n\n# a comment\nA_TOKEN=short\nA_FORKS=none\n"
     found = complaint(project(text))
-    for line in ("hosts.env:4:", "hosts.env:5:", "hosts.env:8:", "hosts.env:9:"):
-        assert line in found
+    places = [line.split()[0] for line in found.splitlines() if line.startswith("hosts.env:")]
+    assert places == ["hosts.env:4:", "hosts.env:5:", "hosts.env:8:", "hosts.env:9:"], "in the order of the lines"
     assert found.startswith("the inventory has 4 problems:")
     assert found.count("    → ") == 4
+
+
+@pytest.mark.parametrize(
+    "text", [GOOD.replace("A_WORKER_1=", "A_WORKER_1='"), b"A_CONTROL_PLANE=192.0.2.1 # caf\xe9\n"]
+)
+def test_what_cannot_be_read_is_named_before_what_is_missing_therefore(
+    project: Callable[..., Path], text: str | bytes
+) -> None:
+    lines = [line for line in complaint(project(text), "b").splitlines() if line.startswith("hosts.env")]
+    assert "is not" in lines[0] and lines[-1].startswith("hosts.env: no environment 'b'")
 
 
 def test_an_unknown_environment_gets_the_nearest_name(project: Callable[..., Path]) -> None:
