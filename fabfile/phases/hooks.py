@@ -16,7 +16,7 @@ from ..nodes.facts import STATE
 from ..steps import MINUTE, Action, File, Step, Stop, Wait
 from ..text.masking import mask
 
-FOLDER = "/run/kubefab-hooks"  # on the node; a script is there only while it runs
+PREFIX = "/run/kubefab-hook-"  # on the node; a script is there only while it runs
 TIMEOUT = 10 * MINUTE
 VARIABLES = ("KUBEFAB_ENV", "KUBEFAB_NODE", "KUBEFAB_ADDRESS", "KUBEFAB_HOST", "KUBEFAB_ROLE", "KUBEFAB_PHASE")
 
@@ -77,7 +77,7 @@ def _step(ctx: Context, hook: Hook) -> Step:
     if hook.on == "local":
         line = f"cd {quote(str(hook.path.parent))} && {variables} {quote('./' + hook.path.name)}"
         return Step(id, f"hook {hook.path.name}", (line,), timeout=TIMEOUT, hint=again, on="operator")
-    path = f"{FOLDER}/{hook.path.name}"
+    path = f"{PREFIX}{hook.path.name}"
     interpreter = hook.text.partition("\n")[0].removeprefix("#!").strip().split(None, 1)  # as the kernel takes it apart
     text = hook.text if hook.text.endswith("\n") else f"{hook.text}\n"
     return Step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabfile.phases.hooks import FOLDER
+from fabfile.phases.hooks import PREFIX
 
 from ..bash import Call, Exit, Shell, Unmodelled
 from ..machine import Machine
@@ -15,7 +15,7 @@ _RUN = frozenset(
 
 def is_hook(call: Call) -> bool:
     """Whether a command runs a hook: an interpreter with the script as its last word."""
-    return call.argv[-1].startswith(f"{FOLDER}/") and call.argv[0].startswith("/")
+    return call.argv[-1].startswith(PREFIX) and call.argv[0].startswith("/")
 
 
 def run(machine: Machine, call: Call) -> int:

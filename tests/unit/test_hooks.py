@@ -170,7 +170,7 @@ def test_what_runs_where_and_with_which_variables() -> None:
     assert isinstance(here, Step) and isinstance(there, Step)
     variables = "KUBEFAB_ENV=test KUBEFAB_NODE=w1 KUBEFAB_ADDRESS=10.2.0.11 KUBEFAB_HOST=10.2.0.11 KUBEFAB_ROLE=worker KUBEFAB_PHASE=join"
     assert here.commands == (f"cd '/x y' && {variables} ./before-join.local.sh",) and here.on == "operator"
-    path = "/run/kubefab-hooks/after-join.node.sh"
+    path = "/run/kubefab-hook-after-join.node.sh"
     run = f"/usr/bin/env 'python3 -u' {path} || {{ rc=$?; rm -f {path}; exit $rc; }}"
     assert there.commands == (f"export {variables}", run, f"rm -f {path}") and there.on == ""
     (file,) = there.files
