@@ -368,7 +368,9 @@ def test_the_manuals_chapters_one_by_one(lab: Lab) -> None:
     lab.reset()
     folder = PROJECT / "tests" / "unit"
     out_of_order = lab.run("fab", "-H", "workers", "join", "--env", "lab", expect=1, folder=folder)
-    assert "first `fab -H cp1 init --env lab`" in out_of_order.output
+    assert (
+        "first `fab -H cp1 prep --env lab install --env lab registry --env lab init --env lab`" in out_of_order.output
+    )
     for group, phase in CHAPTERS:
         lab.run("fab", "-H", group, phase, folder=folder, KUBEFAB_ENV="lab")
     assert lab.ready() == dict.fromkeys(lab.names, True)
