@@ -7,9 +7,9 @@ the words as addresses and accept any host key.  `--version` shows kubefab's too
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import tomllib
-from contextlib import suppress
 from pathlib import Path
 
 from invoke.exceptions import ParseError
@@ -33,14 +33,19 @@ run({module!r})
 def run(module: str) -> None:
     """Run the program of `fabric.main` or `invoke.main` with the command line of this process, and end the process with its exit code."""
     program = importlib.import_module(module).program
-    with suppress(ParseError):  # the program itself says it
+    try:
         core = Parser(initial=program.initial_context, ignore_unknown=True).parse_argv(sys.argv[1:])
-        options = core[0].args
-        if options.version.value:
-            project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-            print(f"{project['name']} {project['version']}")
-        elif "hosts" in options and core.remainder and not core.unparsed and not options.complete.value:
-            sys.argv.insert(sys.argv.index("--"), "run")
+    except ParseError as error:  # an option before the tasks; Invoke itself would end with 1, as a run that failed
+        option = re.search(r"<Argument: ([\w-]+)(?: \(([\w-]+)\))?", str(error))
+        what = f"--{max(option.groups(''), key=len)} needs a value" if option else str(error)
+        print(f"\n✗ {Path(sys.argv[0]).name}: {what}", file=sys.stderr)
+        sys.exit(2)
+    options = core[0].args
+    if options.version.value:
+        project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        print(f"{project['name']} {project['version']}")
+    elif "hosts" in options and core.remainder and not core.unparsed and not options.complete.value:
+        sys.argv.insert(sys.argv.index("--"), "run")
     sys.exit(program.run())
 
 

@@ -174,7 +174,8 @@ def test_both_ways_of_make_write_the_programs() -> None:
         (("fab", "--", "uname"), 2, "no nodes named; nothing was touched"),
         (("fab", "--version"), 0, "kubefab 0."),
         (("inv", "-V"), 0, "kubefab 0."),
-        (("fab", "-H"), 1, "needed value"),
+        (("fab", "-H"), 2, "✗ fab: --hosts needs a value"),
+        (("inv", "-c"), 2, "✗ inv: --collection needs a value"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
