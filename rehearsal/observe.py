@@ -188,6 +188,12 @@ def _files(machine: Machine, values: Values) -> str:
     )
 
 
+@_section("cni")
+def _cni(machine: Machine, values: Values) -> str:
+    folder = "/etc/cni/net.d/"
+    return _lines(sorted(path.removeprefix(folder) for path in machine.host.files if path.startswith(folder)))
+
+
 @_section("traces")
 def _traces(machine: Machine, values: Values) -> str:
     return _lines([path for path in values["traces"].split() if machine.host.exists(path)])

@@ -49,6 +49,7 @@ OTHER_UNITS = (
 OTHER_PATHS = (
     "/var/lib/rancher/k3s", "/var/lib/rancher/rke2", "/var/snap/microk8s", "/var/lib/k0s", "/var/lib/docker/swarm/docker-state.json",
 )  # fmt: skip
+FLANNEL_FILE = "10-flannel.conflist"
 # Paths that only a cluster leaves behind.
 TRACES = (
     "/etc/kubernetes/admin.conf",
@@ -63,7 +64,7 @@ TRACES = (
     "/var/lib/kubelet/config.yaml",
     "/var/lib/kubelet/kubeadm-flags.env",
     "/var/lib/kubelet/pki",
-    "/etc/cni/net.d/10-flannel.conflist",
+    f"/etc/cni/net.d/{FLANNEL_FILE}",
     "/var/lib/cni/flannel",
     "/var/lib/cni/networks/cbr0",
     "/run/flannel/subnet.env",
@@ -225,6 +226,9 @@ class NodeFacts:
     containerd: Mapping[str, str] = field(default_factory=dict)  # {"root": "/data/containerd"}: root, state, imports
     # what a cluster leaves on a machine
     traces: frozenset[str] = frozenset()  # {"/etc/kubernetes/admin.conf"}: those of TRACES that are there
+    cni_files: tuple[
+        str, ...
+    ] = ()  # ("10-calico.conflist",): what containerd would read of other networks in /etc/cni/net.d
     mounts: tuple[Mount, ...] = ()  # (Mount("tmpfs", "/var/lib/kubelet/pods/…"),): under the kubelet's folder
     processes: tuple[str, ...] = ()  # ("etcd", "kubelet")
     firewall_rules: int = 0  # 42: of kube-proxy, flannel and our pod network

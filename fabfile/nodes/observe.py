@@ -18,6 +18,7 @@ from ..text import forms
 from ..text.forms import FormError, Hostname
 from . import applied, script
 from .facts import (
+    FLANNEL_FILE,
     IDENTITY,
     OTHER_PATHS,
     OTHER_UNITS,
@@ -140,6 +141,11 @@ def parse_facts(output: str) -> NodeFacts:
             if forms.has(sha256, forms.HASH) and forms.has(mode, "[0-7]{1,5}") and forms.has(path, forms.PATH)
         },
         traces=frozenset(line for line in said.lines("traces") if forms.has(line, forms.PATH)),
+        cni_files=tuple(
+            forms.text(line, 80)
+            for line in said.lines("cni", "")
+            if line.endswith((".conf", ".conflist", ".json")) and line != FLANNEL_FILE
+        ),
         mounts=tuple(Mount(*(forms.text(word) for word in words[:3])) for words in said.words("mounts", 2)),
         processes=tuple(forms.text(words[1], 40) for words in said.words("processes", 2)),
         firewall_rules=forms.number(counts[0], "count of firewall rules") if counts else 0,

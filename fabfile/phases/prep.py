@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from shlex import quote
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import STATE, SWAP_UNITS, SYSCTLS
+from ..nodes.facts import FLANNEL_FILE, STATE, SWAP_UNITS, SYSCTLS
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
@@ -17,6 +18,7 @@ SUPPORTED = "Debian 12 or 13, Ubuntu 22.04 or 24.04, CentOS Stream, Rocky or Alm
 NEW_HOSTNAME = "`hostnamectl set-hostname NAME`"
 # without D-Bus's copy: systemd-machine-id-setup would take the old one from there
 NEW_MACHINE_ID = "`rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-machine-id-setup`, then reboot"
+CNI_FOLDER = "/etc/cni/net.d"
 MINIMUM_DISK = 4 << 20  # KiB under /var/lib: images of the control plane, packages, and room for pods
 
 
@@ -55,6 +57,9 @@ def prep(ctx: Context) -> Iterator[Action]:
             "make room or enlarge the disk",
         )
         return
+    if not in_cluster and (stop := _network(ctx)):
+        yield stop
+        return
     if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get(
         "failSwapOn"
     ) is not False:
@@ -74,6 +79,32 @@ def prep(ctx: Context) -> Iterator[Action]:
             hint="swapoff needs as much free memory as is swapped out",
         )
     yield from _kernel(ctx)
+
+
+def _network(ctx: Context) -> Stop | None:
+    """What would keep the pod network from working, seen before anything is done.
+
+    Sources: kubeadm 1390 (an address that no interface has); k0s 823, kubeadm 2400 (the CNI file of another network).
+    """
+    node, facts = ctx.node, ctx.facts
+    own = [address.split("/")[0] for link in facts.links.values() for address in link.addresses]
+    if own and node.address not in own:
+        usable = [a for a in own if ":" not in a and not a.startswith("127.")]
+        return Stop(
+            "prep.address",
+            f"no interface has the address {node.address}; this machine has {', '.join(usable) or 'none'}",
+            f"write its line in hosts.env with the right one: `{node.host} private={usable[0] if usable else 'ADDRESS'}`",
+        )
+    if facts.cni_files:
+        first = min(*facts.cni_files, FLANNEL_FILE)
+        until = "until flannel's file is there" if first == FLANNEL_FILE else f"as {first} comes before {FLANNEL_FILE}"
+        names = " ".join(quote(f"{CNI_FOLDER}/{name}") for name in facts.cni_files)
+        return Stop(
+            "prep.cni",
+            f"{CNI_FOLDER} has {', '.join(facts.cni_files)} of another network: pods would get that one, {until}",
+            f"if nothing on this machine needs it: `mkdir -p /etc/cni/aside && mv {names} /etc/cni/aside`",
+        )
+    return None
 
 
 def _kernel(ctx: Context) -> Iterator[Action]:

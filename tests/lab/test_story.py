@@ -371,6 +371,11 @@ def test_the_manuals_chapters_one_by_one(lab: Lab) -> None:
     assert (
         "first `fab -H cp1 prep --env lab install --env lab registry --env lab init --env lab`" in out_of_order.output
     )
+    lab.sh("w2", "install -d /etc/cni/net.d; echo '{}' > /etc/cni/net.d/10-calico.conflist")
+    refused = lab.run("fab", "-H", "w2", "prep", "--env", "lab", expect=1)
+    aside = re.search("`(mkdir .*)`", refused.output)
+    assert aside, refused.output
+    lab.sh("w2", f"{aside[1]}; rm -r /etc/cni/aside")
     for group, phase in CHAPTERS:
         lab.run("fab", "-H", group, phase, folder=folder, KUBEFAB_ENV="lab")
     assert lab.ready() == dict.fromkeys(lab.names, True)

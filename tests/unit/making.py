@@ -43,6 +43,11 @@ def environment(workers: int = 2, name: str = "test", **texts: str) -> Environme
     return Environment(name, (control,), others, settings(**texts))
 
 
+def address_of(name: str) -> str:
+    """The address of a node in `environment()`."""
+    return "10.2.0.1" if name == "cp1" else f"10.2.0.{10 + int(name[1:])}" if name[1:].isdigit() else "10.2.0.99"
+
+
 def fresh(name: str = "w1", **changes: Any) -> NodeFacts:
     """A new Debian machine."""
     return replace(
@@ -60,7 +65,10 @@ def fresh(name: str = "w1", **changes: Any) -> NodeFacts:
             machine_id=f"id-{name}",
             cgroup="cgroup2fs",
             resolvers=("10.2.0.2",),
-            links={"lo": Link("lo", ("127.0.0.1/8",)), "eth0": Link("eth0", ("10.2.0.9/16",), 1500)},
+            links={
+                "lo": Link("lo", ("127.0.0.1/8",)),
+                "eth0": Link("eth0", (f"{address_of(name)}/16", "10.2.0.9/16"), 1500),
+            },
         ),
         **changes,
     )
@@ -111,20 +119,18 @@ def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     return replace(having(base, written), **{"before": {}, **changes})
 
 
-def links(*names: str, inside: str = "10.44.1") -> dict[str, Link]:
+def links(*names: str, inside: str = "10.44.1", node: str = "w1") -> dict[str, Link]:
     """eth0, and the cluster's links with addresses in the pod CIDR."""
     last = {"flannel.1": "0/32", "cni0": "1/24"}
     return {
-        "eth0": Link("eth0", ("10.2.0.9/16",), 1500),
+        "eth0": Link("eth0", (f"{address_of(node)}/16", "10.2.0.9/16"), 1500),
         **{n: Link(n, (f"{inside}.{last.get(n, '1/24')}",), 1450) for n in names},
     }
 
 
 def api_node(name: str, ready: bool = True, address: str = "") -> dict[str, Any]:
     """A Node as the API returns it; its address is the one in `environment()`."""
-    own = address or (
-        "10.2.0.1" if name == "cp1" else f"10.2.0.{10 + int(name[1:])}" if name[1:].isdigit() else "10.2.0.99"
-    )
+    own = address or address_of(name)
     return {
         "metadata": {"name": name},
         "status": {

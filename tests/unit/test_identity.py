@@ -175,7 +175,7 @@ def test_the_record_is_stored_and_deleted(tmp_path: Path, monkeypatch: pytest.Mo
     [
         (api_node("w1"), True),
         (api_node("w1", address="10.2.0.12"), False),
-        (api_node("w1", address="10.2.0.9"), True),  # eth0's
+        (api_node("w1", address="10.2.0.9"), True),  # eth0 has it too
         ({"metadata": {"name": "w1"}, "status": {"nodeInfo": {"machineID": "id-w1"}}}, True),
         ({"metadata": {"name": "w1"}, "status": {"nodeInfo": {"machineID": "id-w2"}}}, False),
         ({"metadata": {"name": "w1"}, "status": {}}, False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -106,6 +107,13 @@ PREP: list[tuple[str, NodeFacts, list[str]]] = [
         replace(PLAIN, links=links("cni0"), traces=frozenset({"/var/lib/kubelet/config.yaml"})),
         [],
     ),
+    ("its address on no interface", fresh("w2", links=links(node="w1")), ["!prep.address"]),
+    ("another network's CNI file", fresh(cni_files=("10-calico.conflist",)), ["!prep.cni"]),
+    (
+        "another network's CNI file in a cluster",
+        replace(PLAIN, cni_files=("87-podman.conflist",), traces=frozenset({"/var/lib/kubelet/config.yaml"})),
+        [],
+    ),
     ("swap on", replace(PLAIN, swaps=("/dev/sda2",)), ["prep.swap"]),
     (
         "swap off now, a generator's or a unit's at the next boot",
@@ -130,6 +138,21 @@ def test_prep_refuses_a_cloned_machine_and_names_the_duplicate() -> None:
     stop = only(steps(phases.PREP, fresh(), duplicate_of="machine-id as cp1 (abc)"))
     assert "machine-id as cp1" in stop.reason
     assert "systemd-machine-id-setup" in stop.remedy
+
+
+@pytest.mark.parametrize(
+    ("found", "until"),
+    [
+        (("10-calico.conflist", "87-podman.conflist"), "as 10-calico.conflist comes before 10-flannel.conflist"),
+        (("87-podman.conflist",), "until flannel's file is there"),
+        (("05 it's.conf",), "as 05 it's.conf comes before 10-flannel.conflist"),
+    ],
+)
+def test_prep_names_the_cni_files_and_moves_none(found: tuple[str, ...], until: str) -> None:
+    stop = only(steps(phases.PREP, fresh(cni_files=found)))
+    assert stop.reason.endswith(until) and all(name in stop.reason for name in found)
+    line = re.search("`(.+)`", stop.remedy)
+    assert line and shlex.split(line[1])[-1 - len(found) : -1] == [f"/etc/cni/net.d/{name}" for name in found]
 
 
 def test_prep_keeps_swap_on_if_the_kubelet_is_set_to_allow_it() -> None:

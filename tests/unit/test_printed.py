@@ -23,7 +23,7 @@ SUBCOMMANDS: dict[str, frozenset[str] | None] = {
     "ip6tables": None, "iptables": None, "journalctl": None, "k0s": frozenset({"stop", "reset"}),
     "kubeadm": frozenset({"certs", "config", "init", "token", "upgrade", "reset"}),
     "kubectl": frozenset({"get", "describe", "logs", "label", "uncordon", "drain", "delete", "create"}),
-    "mkdir": None, "modprobe": None, "openssl": frozenset({"x509"}), "ps": None, "resolvectl": frozenset({"status"}), "rm": None,
+    "mkdir": None, "mv": None, "modprobe": None, "openssl": frozenset({"x509"}), "ps": None, "resolvectl": frozenset({"status"}), "rm": None,
     "rpm": None, "snap": frozenset({"remove"}), "ss": None, "ssh-keyscan": None, "systemctl": frozenset(
         {"restart", "stop", "status", "disable", "list-units", "list-unit-files"}), "systemd-machine-id-setup": None,
     "nft": None, "timedatectl": frozenset({"set-ntp"}), "ulimit": None, "uname": None,

@@ -45,6 +45,7 @@ echo '@@ held'; if has apt-mark; then apt-mark showhold 2>/dev/null; fi
 echo '@@ units'; if has systemctl; then for u in $units; do echo "$u $(systemctl is-active $u 2>/dev/null) $(systemctl is-enabled $u 2>/dev/null)"; done; fi
 echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
 echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
+echo '@@ cni'; ls -1 /etc/cni/net.d 2>/dev/null | head -n 20
 echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
 echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
 echo '@@ rules'
