@@ -18,7 +18,7 @@ from fabfile.nodes.observe import observe_script
 from fabfile.phases import BOOTSTRAP, RESET, managed_files
 from fabfile.steps import Step, Stop, Wait
 from fabfile.views import calendar as expiry
-from fabfile.views import evidence
+from fabfile.views import evidence, logs
 from fabfile.views.doctor import between_nodes, clocks, questions
 from fabfile.views.plan import Planned, plan
 from fabfile.views.verify import proof
@@ -117,6 +117,8 @@ def reading(env: Environment) -> dict[str, str]:
         "doctor-listen": between_nodes.listen_script(first, [8472]),
         "doctor-try": between_nodes.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
         "doctor-gather": between_nodes.gather_script(),
+        "logs-follow": logs.following(logs.arguments("kubelet", "10m", 200)),
+        "step-followed": script.render("test.step", ("echo one",), live=True),  # as -v sends each step
         "verify-pod": proof.inside("w1", pods, "10.96.0.9", "ns", "cluster.local"),
     }
 
