@@ -114,14 +114,14 @@ def _unknown(key: str, known: Collection[str]) -> tuple[str, str]:
         return what, f"`export {key}=…`, or write {rest}=… here if that is a setting"
     node = re.fullmatch(rf"(?:(.*)_)?({ROLE})", key.upper(), re.A)
     if node and not node[1]:
-        return f"{key} names no environment", f"write {prefix('')}_{node[2]}=…, and --env {prefix('').lower()}"
+        return f"{key} names no environment", f"write {prefix('')}_{node[2]}=…, for environment {prefix('').lower()}"
     if node and NODE_KEY.match(key):
         return f"{key}: environment {node[1].lower()} has no control plane", f"add {node[1]}_CONTROL_PLANE=<address>"
     if node:
         right = prefix(key[: len(node[1])])
         what = f"{key}: {key[: len(node[1])]!r} cannot begin an environment's keys"
         remedy = "capital letters A to Z, digits and single _, a letter first"
-        return what, f"write {right}_{node[2]}=…, and --env {right.lower()} ({remedy})"
+        return what, f"write {right}_{node[2]}=…, for environment {right.lower()} ({remedy})"
     upper = key.upper().replace("-", "_")
     begin = next((f"{env.upper()}_" for env in known if upper.startswith(f"{env.upper()}_")), "")
     bare = [*KEYS, "CONTROL_PLANE", "WORKER_1"]

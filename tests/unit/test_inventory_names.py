@@ -41,11 +41,11 @@ def test_a_name_may_have_several_words_and_is_typed_with_either_line(tmp_path: P
 
 
 WRONG = [
-    ("MY-PROD_CONTROL_PLANE=192.0.2.9", "write MY_PROD_CONTROL_PLANE=…, and --env my_prod"),
-    ("2PROD_WORKER_1=192.0.2.9", "write PROD2_WORKER_1=…, and --env prod2"),
-    ("Staging_CONTROL_PLANE=192.0.2.9", "write STAGING_CONTROL_PLANE=…, and --env staging"),
-    ("A__B_CONTROL_PLANE=192.0.2.9", "write A_B_CONTROL_PLANE=…, and --env a_b"),
-    ("운영_CONTROL_PLANE=192.0.2.9", "write STAGING_CONTROL_PLANE=…, and --env staging"),
+    ("MY-PROD_CONTROL_PLANE=192.0.2.9", "write MY_PROD_CONTROL_PLANE=…, for environment my_prod"),
+    ("2PROD_WORKER_1=192.0.2.9", "write PROD2_WORKER_1=…, for environment prod2"),
+    ("Staging_CONTROL_PLANE=192.0.2.9", "write STAGING_CONTROL_PLANE=…, for environment staging"),
+    ("A__B_CONTROL_PLANE=192.0.2.9", "write A_B_CONTROL_PLANE=…, for environment a_b"),
+    ("운영_CONTROL_PLANE=192.0.2.9", "write STAGING_CONTROL_PLANE=…, for environment staging"),
     ("CONTROL_PLANE=192.0.2.9", "CONTROL_PLANE names no environment"),
     ("PROD_WORKER_1=192.0.2.9", "environment prod has no control plane"),
     ("ssh_user=ops", "did you mean SSH_USER?"),
