@@ -127,7 +127,7 @@ def wait_for_boot(engine: Engine, name: str, address: str, deadline: float) -> N
     raise LabError(
         f"node {name} ({address}) did not boot: port {SSH_PORT} says {greeting or 'nothing'!r}, "
         f"systemd says {state or 'nothing'!r}\n{(logs.stdout + logs.stderr).strip()}",
-        f"inv lab.shell {name}, then systemctl --failed",
+        f"`inv lab.shell {name}`, then `systemctl --failed` there",
     )
 
 

@@ -40,7 +40,7 @@ VALUES = {
     "ctx.environment.option": "--env rehearsal", "self.settings.release.option": "", "self.environment.settings.release.option": "", "ctx.settings.release.option": "",
     "environment.name": "rehearsal", "ctx.environment.name": "rehearsal", "self.node.name": "w1", "ctx.node.name": "w1",
     "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all", "where": "--on w1", "again": "--env rehearsal",
-    "there": "1.36", "row.types": "inv cluster.bootstrap", "phase": "join", "control.name": "cp1", "options": "--env rehearsal",
+    "there": "1.36", "row.types": "inv cluster.bootstrap", "phase": "join", "name": "w1", "control.name": "cp1", "options": "--env rehearsal",
 }  # fmt: skip
 PLACES = {"NODE": "w1", "NODES": "w1,w2", "UID": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "NAME": "rehearsal", "ENV": "rehearsal",
           "ENVIRONMENT": "rehearsal", "FILE": "images.lock", "PHASE": "join", "COMMAND": "uptime", "…": "all"}  # fmt: skip
@@ -65,8 +65,9 @@ def own(text: str) -> list[str]:
 
 @cache
 def in_source() -> tuple[Printed, ...]:
-    """Every command line in backticks that a text in fabfile/ holds, or that is a text of its own; documentation strings left out."""
-    return tuple(found for path in sorted((PROJECT / "fabfile").rglob("*.py")) for found in _in_file(path))
+    """Every command line in backticks that a text of ours holds, or that is a text of its own; documentation strings left out."""
+    paths = (path for folder in ("fabfile", "lab", "rehearsal") for path in sorted((PROJECT / folder).rglob("*.py")))
+    return tuple(found for path in paths for found in _in_file(path))
 
 
 def _in_file(path: Path) -> Iterator[Printed]:

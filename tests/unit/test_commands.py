@@ -265,13 +265,6 @@ def test_a_printed_command_names_the_environment_by_its_option(path: Path) -> No
     assert [text for text in written if text not in ("--env {self.name}", "--env {yes}", *not_yet)] == []
 
 
-def test_hints_of_phases_name_commands_that_exist() -> None:
-    """The argument of `ctx.fab("reset")` must be a phase's name."""
-    for path in (PROJECT / "fabfile").rglob("*.py"):
-        for name in re.findall(r"ctx\.fab\(\"(\w+)\"\)", path.read_text()):
-            assert name in FAB
-
-
 # --- the question before a reset
 
 
