@@ -12,7 +12,7 @@ from fabfile.context import Choices
 from fabfile.nodes.facts import NodeFacts, Unit
 from fabfile.phases.leave import leave, undrained
 from fabfile.steps import Step, Wait
-from making import api_node, context, control_plane, environment, ids, member, text_of
+from making import api_node, context, control_plane, environment, ids, links, member, text_of
 
 ENV = environment()
 ONE = Choices(whole_cluster=False)
@@ -58,7 +58,8 @@ def test_no_step_without_a_known_node_object() -> None:
 
 def test_another_machines_node_object_of_the_same_name_stays() -> None:
     """w2's machine has the hostname w1."""
-    clone = context(ENV, member(ENV), node="w2", control=listed(), choices=ONE)
+    facts = member(ENV, links=links("flannel.1", "cni0", node="w2"))
+    clone = context(ENV, facts, node="w2", control=listed(), choices=ONE)
     assert list(leave(clone)) == []
     assert ids(leave(context(ENV, member(ENV), control=listed(), choices=ONE)))[-1] == "reset.node"
 
