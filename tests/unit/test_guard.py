@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import Phase as Stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile.context import Choices
-from fabfile.identity import Kind, Record, judge
+from fabfile.identity import Kind, Record, Verdict, judge
 from fabfile.nodes.facts import Identity, Kubeconfig, NodeFacts
-from fabfile.phases import EVERY, for_release
+from fabfile.phases import EVERY, for_release, guard
 from fabfile.steps import Action, Step, Stop, Wait
 from making import (
     CA,
@@ -274,3 +275,18 @@ def test_a_running_foreign_service_is_never_emptied() -> None:
         facts = fresh("w1", others=others, links=links("cni0"))
         found = actions(facts, "w1", None, Record(), Choices(foreign=frozenset({"w1"})))
         assert found and not [line for action in found for line in lines(action)]
+
+
+@pytest.mark.parametrize("code", ["earlier", "reset", "foreign"])
+@pytest.mark.parametrize("node", ["cp1", "w1"])
+def test_a_control_plane_is_reset_alone_only_where_its_reset_has_begun(
+    monkeypatch: pytest.MonkeyPatch, node: str, code: str
+) -> None:
+    """The manual's N4 on a control plane is the whole cluster: its advice says so, and names the command that asks first."""
+    monkeypatch.setattr(guard, "whose", lambda ctx: Verdict(Kind.BROKEN, "seen", code=code))
+    facts = control_plane(ENV) if node == "cp1" else member(ENV)
+    (stop,) = EVERY["prep"].run(context(ENV, facts, node=node))
+    assert isinstance(stop, Stop)
+    alone, whole = f"`fab -H {node} reset --env test`" in stop.remedy, "`inv cluster.reset --env test`" in stop.remedy
+    assert (alone, whole) == (node == "w1" or code == "reset", node == "cp1" and code != "reset")
+    assert whole == ("everything in it is lost" in stop.remedy)

@@ -78,7 +78,7 @@ def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
         return
     if answer.code == 401 and not settings.registry_user:
         seen = f"{settings.registry} asks for a login or a token (HTTP 401); it may still allow pulls without one"
-        remedy = "the registry phase proves it by a pull; if that is refused, set REGISTRY_USER and REGISTRY_PASSWORD"
+        remedy = f"`{chart.fab(patient, 'registry')}` proves it by a pull; if that is refused, set REGISTRY_USER and REGISTRY_PASSWORD"
         yield Finding("KF-REG-LOGIN", NOTE, name, seen, remedy)
     elif answer.code in (401, 403):
         who = f"as {settings.registry_user} " if settings.registry_user else "without a login "
