@@ -604,7 +604,7 @@ def test_verify_names_the_unreachable_node(healthy: Lab) -> None:
 def test_verify_sees_that_large_packets_vanish(healthy: Lab) -> None:
     """Only what is longer than 1000 bytes is dropped on its way to w1: everything is Ready, DNS and small answers pass."""
     lab = healthy
-    with broken((Break("w1", firewall("input udp dport 8472 meta length > 1000 drop"), NO_FIREWALL),)):
+    with broken((Break("w1", firewall("input udp dport 8472 meta length gt 1000 drop"), NO_FIREWALL),)):
         report = json.loads(lab.run(*VERIFY, expect=1).output)
     checks = {c["check"]: c for c in report["checks"]}
     assert checks["pod to pod"]["state"] == checks["cluster DNS"]["state"] == "ok"
