@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import subprocess
@@ -101,10 +103,14 @@ def _end(server: subprocess.Popen[str]) -> None:
 def serve() -> Callable[[], object]:
     """Fork for each request; returns only in the child, with the function to call."""
     sys.path.insert(0, str(PROJECT))
-    import invoke.main  # noqa: F401
-
-    import tasks  # noqa: F401
+    import fabfile
+    import rehearsal
     from tools import programs
+
+    for package in (fabfile, rehearsal):  # what a command imports when it runs, too
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
 
     sys.path.remove(str(PROJECT))
     gc.freeze()

@@ -7,6 +7,7 @@ the words as addresses and accept any host key.  `--version` shows kubefab's too
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import tomllib
@@ -20,9 +21,10 @@ PROGRAMS = {"fab": "fabric.main", "inv": "invoke.main", "invoke": "invoke.main"}
 _SCRIPT = '''\
 {first}
 """{module}'s program with kubefab's rules, written by `make` (tools/programs.py)."""
+import os
 import sys
 
-sys.path.insert(0, {project!r})
+sys.path.insert(0, os.fsdecode({project!r}))  # bytes: in an ASCII locale the path's letters cannot be text
 from tools.programs import run
 
 del sys.path[0]
@@ -57,7 +59,7 @@ def write(folder: Path, python: str = sys.executable) -> None:
     first = f"#!{python}" if direct else f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''"
     for name, module in PROGRAMS.items():
         beside = folder / f".{name}.kubefab"
-        beside.write_text(_SCRIPT.format(first=first, module=module, project=str(PROJECT)), encoding="utf-8")
+        beside.write_text(_SCRIPT.format(first=first, module=module, project=os.fsencode(PROJECT)), encoding="utf-8")
         beside.chmod(0o755)
         beside.replace(folder / name)
 
