@@ -129,11 +129,13 @@ def wrong(line: str) -> str:
     return ""
 
 
+@cache
 def _aws() -> Environment:
     """An environment of the project's own hosts.env that has workers; it is only read."""
     return load("aws", variables={})
 
 
+@cache  # the parser copies what it changes
 def _contexts(program: str) -> Any:
     return PROGRAMS[program][1].to_contexts()
 
@@ -141,7 +143,7 @@ def _contexts(program: str) -> Any:
 def _values(options: dict[str, Any]) -> None:
     """Raise KubefabError or ValueError for a value that its task would refuse."""
     if options.get("env") not in (None, "", STAGING):
-        load(options["env"], variables={})
+        _aws() if options["env"] == "aws" else load(options["env"], variables={})
     if options.get("on"):
         _aws().select(options["on"].split(","))
     for name in ("phase", "from"):
