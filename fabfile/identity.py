@@ -468,9 +468,7 @@ def is_machine(node_object: object, node: Node, facts: NodeFacts) -> bool:
     """Whether the API's Node is exactly this machine: by its addresses, or by its machine-id if it has no address."""
     status = node_object.get("status", {}) if isinstance(node_object, dict) else {}
     addresses = {one.get("address") for one in status.get("addresses", ()) if one.get("type") != "Hostname"}
-    own = {node.address, node.host} | {
-        address.split("/")[0] for link in facts.links.values() for address in link.addresses
-    }
+    own = {node.address, node.host, *(ip for link in facts.links.values() for ip in link.ips)}
     if addresses:
         return bool(addresses & own)
     return bool(facts.machine_id) and status.get("nodeInfo", {}).get("machineID") == facts.machine_id

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from .common import Options, command, described, exit_with, print_json
+from .common import CHANGING, Options, command, described, exit_with, print_json
 
 
 @command(
     "env",
     "workers",
-    "fault",
-    "kubernetes",
-    "recipe",
-    "json",
-    "ask_sudo_pass",
-    "verbose",
-    "quiet",
+    *CHANGING,
     optional=["kubeconfig", "yes"],
     help={
         "limit": "only these nodes: a group, names, addresses; several with commas",

@@ -29,7 +29,7 @@ for _stream in (sys.stdout, sys.stderr):
         _stream.reconfigure(errors="replace")
 
 STDOUT = "standard output"  # as the file of an OSError
-HOMELESS = settle()  # the folder that stands in for a home, for a user who has none
+HOMELESS = settle()  # the folder used in place of a home, for a user who has none
 MARK = "kubefab_nodes"  # an attribute of tasks that take their nodes by name: see executor.py
 
 HELP = {
@@ -57,6 +57,8 @@ _SHARED: Mapping[str, Any] = {
     "env": "", "on": "", "workers": 0, "fault": None, "kubernetes": "", "recipe": "", "json": False, "ask_sudo_pass": False,
     "hosts_file": "", "verbose": False, "quiet": False,
 }  # fmt: skip
+# What every command takes that changes nodes, in the order of its help.
+CHANGING = ("fault", "kubernetes", "recipe", "json", "ask_sudo_pass", "verbose", "quiet")
 # The one-letter forms: few, and the same for every command. Beside them `-h` is help.
 LETTERS = {"env": "e", "limit": "l", "on": "o", "yes": "y", "verbose": "v", "quiet": "q"}
 

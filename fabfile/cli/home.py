@@ -10,7 +10,7 @@ NOWHERE = "/nonexistent"  # as Debian has it for users who have none
 def settle() -> str:
     """Set HOME for this process where there is none, neither as a variable nor in the user's entry; returns it then, else "".
 
-    It is a folder of the user's own under the system's temporary one, the same for each command, if nobody else can write there.
+    It is a folder of the user's own under the system's temporary one, the same for each command, if no other user can write there.
     """
     if os.environ.get("HOME"):
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import UsageError
-from .common import Options, command, exit_with, print_json, targets
+from .common import CHANGING, Options, command, exit_with, print_json, targets
 from .reset import reset
 
 
@@ -19,13 +19,7 @@ def _task(name: str, about: str, phase: str = "", *aliases: str) -> Any:
     return command(
         "env",
         "on",
-        "fault",
-        "kubernetes",
-        "recipe",
-        "json",
-        "ask_sudo_pass",
-        "verbose",
-        "quiet",
+        *CHANGING,
         name=name,
         aliases=aliases,
     )(run)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from .common import Options, command, described, exit_with, print_json, targets
+from .common import CHANGING, Options, command, described, exit_with, print_json, targets
 
 if TYPE_CHECKING:
     from ..context import Choices
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-@command(
-    "env", "fault", "kubernetes", "recipe", "json", "ask_sudo_pass", "verbose", "quiet", name="reset", optional=["yes"]
-)
+@command("env", *CHANGING, name="reset", optional=["yes"])
 def cluster_reset(
     *, yes: str | bool = "", purge: bool = False, keep_images: bool = False, foreign: str = "", options: Options
 ) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def files(folder: Path, environment: str) -> dict[str, Path]:
 
 
 def read(path: Path, problems: list[Problem]) -> str:
-    """A file's text, if it is one that nobody else may have written; what is wrong goes into `problems`."""
+    """A file's text, if it is one that no other user may have written; what is wrong goes into `problems`."""
     where = shown(path)
     try:
         state = path.stat()
@@ -134,30 +134,38 @@ def _common_local(path: Path, environment: str) -> bool:
 
 
 def unused_hooks(folder: Path, environment: str, known: Sequence[str], *, simulated: bool) -> Iterator[str]:
-    """What is in `hooks/` and does not run, so that nobody waits for it."""
-    place = folder / HOOKS
-    for path in sorted(place.iterdir()) if place.is_dir() else ():
-        if path.name[0] == "." or path.suffix == ".md":
-            continue
-        if path.is_dir() and path.name not in known:
-            yield f"{shown(path)}/ is not taken: a folder in {HOOKS}/ has the name of an environment, like {known[0]}"
-        elif path.is_file() and simulated and _common_local(path, environment):
+    """What is in `hooks/` and does not run, so that an operator does not wait for it."""
+
+    def why(path: Path) -> str:
+        if not path.is_file():
+            return ""
+        if simulated and _common_local(path, environment):
             own = f"{HOOKS}/{environment}/{path.name}"
-            yield f"{shown(path)} does not run for simulated nodes, as it would act on something real; {own} does"
-        elif path.is_file() and not path.name.startswith(("before-", "after-")):
-            yield f"{shown(path)} is no hook: a name begins with before- or after-"
+            return f"does not run for simulated nodes, as it would act on something real; {own} does"
+        return "" if path.name.startswith(("before-", "after-")) else "is no hook: a name begins with before- or after-"
+
+    return _unused(folder / HOOKS, known, why)
 
 
 def unused(folder: Path, known: Sequence[str]) -> Iterator[str]:
-    """What is in `addons/` and is not taken, so that nobody waits for it."""
-    place = folder / ADDONS
+    """What is in `addons/` and is not taken, so that an operator does not wait for it."""
+
+    def why(path: Path) -> str:
+        return "" if _SUFFIX.search(path.name) else "is not taken: a name ends in .yaml, .yml or .yaml.j2"
+
+    return _unused(folder / ADDONS, known, why)
+
+
+def _unused(place: Path, known: Sequence[str], why: Callable[[Path], str]) -> Iterator[str]:
+    """The folders in `place` that are no environment's, and the files that `why` has a reason for."""
     for path in sorted(place.iterdir()) if place.is_dir() else ():
         if path.name[0] == "." or path.suffix == ".md":
             continue
-        if path.is_dir() and path.name not in known:
-            yield f"{shown(path)}/ is not taken: a folder in {ADDONS}/ has the name of an environment, like {known[0]}"
-        elif not path.is_dir() and not _SUFFIX.search(path.name):
-            yield f"{shown(path)} is not taken: a name ends in .yaml, .yml or .yaml.j2"
+        if not path.is_dir():
+            if reason := why(path):
+                yield f"{shown(path)} {reason}"
+        elif path.name not in known:
+            yield f"{shown(path)}/ is not taken: a folder in {place.name}/ has the name of an environment, like {known[0]}"
 
 
 def rendered(environment: Environment, problems: list[Problem]) -> tuple[Addon, ...]:

@@ -50,13 +50,7 @@ def labels(text: str) -> tuple[tuple[str, str], ...]:
     """The labels of `key=value,key=value`, sorted. Raises ValueError that says which one is wrong, and where."""
     found: dict[str, str] = {}
     for place, item in _items(text):
-        key, _, value = item.partition("=")
-        _key(place, key)
-        _value(place + len(key) + 1, value)
-        if _THEIRS.fullmatch(key):
-            raise ValueError(
-                f"at character {place}: {key} is set by Kubernetes itself or by kubefab. Choose another key"
-            )
+        key, value = _pair(place, item, _THEIRS)
         if key in found:
             raise ValueError(f"at character {place}: {key} is there twice. Take one out")
         found[key] = value
@@ -75,18 +69,22 @@ def taints(text: str) -> tuple[Taint, ...]:
                 f"at character {at}: {effect if colon else 'no effect'!r} is not one of {', '.join(EFFECTS)}. "
                 f"Write {body if colon else item}:{near}"
             )
-        key, _, value = body.partition("=")
-        _key(place, key)
-        _value(place + len(key) + 1, value)
-        if _THEIR_TAINTS.fullmatch(key):
-            raise ValueError(
-                f"at character {place}: {key} is set by Kubernetes itself or by kubefab. Choose another key"
-            )
+        key, value = _pair(place, body, _THEIR_TAINTS)
         one = Taint(key, effect, value)
         if one.name in found:
             raise ValueError(f"at character {place}: {one.name} is there twice. Take one out")
         found[one.name] = one
     return tuple(sorted(found.values()))
+
+
+def _pair(place: int, text: str, theirs: re.Pattern[str]) -> tuple[str, str]:
+    """Key and value of `key=value` or `key`, which begins at character `place`; `theirs` are the keys that an operator may not set."""
+    key, _, value = text.partition("=")
+    _key(place, key)
+    _value(place + len(key) + 1, value)
+    if theirs.fullmatch(key):
+        raise ValueError(f"at character {place}: {key} is set by Kubernetes itself or by kubefab. Choose another key")
+    return key, value
 
 
 def _items(text: str) -> list[tuple[int, str]]:

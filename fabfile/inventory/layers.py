@@ -36,7 +36,7 @@ class Problem:
 class Value:
     """The text of one key. `where` is its file and line, or its variable; paths in it start from `folder`.
 
-    `raw` is what stands behind the `=` in the file, quotes and comment included; empty for a variable.
+    `raw` is what follows the `=` in the file, quotes and comment included; empty for a variable.
     """
 
     text: str = field(repr=False)  # it may be a secret

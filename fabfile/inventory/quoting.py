@@ -39,7 +39,7 @@ def single(text: str) -> str:
 
 
 def doubts(raw: str) -> Iterator[Doubt]:
-    """Where a value may not be what was meant; `raw` is what stands behind the `=`, blanks included."""
+    """Where a value may not be what was meant; `raw` is what follows the `=`, blanks included."""
     written = raw.strip()
     quote = written[:1]
     found = _QUOTED[quote].match(written) if quote in _QUOTED else None

@@ -84,6 +84,16 @@ class Link:
     mtu: int = 0
     up: bool = True
 
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """Its addresses without their prefixes: ("10.2.0.11", "fe80::1")."""
+        return tuple(address.split("/")[0] for address in self.addresses)
+
+
+def link_with(links: Mapping[str, Link], address: str) -> Link | None:
+    """The interface that has this address; None if none has."""
+    return next((link for link in links.values() if address in link.ips), None)
+
 
 @dataclass(frozen=True)
 class Mount:

@@ -119,7 +119,7 @@ def _changes(node: Node, item: Mapping[str, Any], marks: Iterable[str]) -> _Chan
         if k in have and own.get(k) != have[k]
     ]
     off = [{k: v for k, v in own.items() if k not in want and have.get(k) == v} for want, have, own in pairs]
-    # a label that was there already with that value stays whoever's it is
+    # a label that was there already with that value is not made ours
     note = [
         {k: v for k, v in want.items() if k in change or own.get(k) == v}
         for change, (want, _, own) in zip(put, pairs, strict=True)

@@ -7,7 +7,7 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import FLANNEL_FILE, STATE, SWAP_UNITS, SYSCTLS
+from ..nodes.facts import FLANNEL_FILE, STATE, SWAP_UNITS, SYSCTLS, link_with
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
@@ -87,9 +87,9 @@ def _network(ctx: Context) -> Stop | None:
     Sources: kubeadm 1390 (an address that no interface has); k0s 823, kubeadm 2400 (the CNI file of another network).
     """
     node, facts = ctx.node, ctx.facts
-    own = [address.split("/")[0] for link in facts.links.values() for address in link.addresses]
-    if own and node.address not in own:
-        usable = [a for a in own if ":" not in a and not a.startswith("127.")]
+    own = [ip for link in facts.links.values() for ip in link.ips]
+    if own and not link_with(facts.links, node.address):
+        usable = [ip for ip in own if ":" not in ip and not ip.startswith("127.")]
         return Stop(
             "prep.address",
             f"no interface has the address {node.address}; this machine has {', '.join(usable) or 'none'}",

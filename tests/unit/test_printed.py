@@ -29,7 +29,7 @@ SUBCOMMANDS: dict[str, frozenset[str] | None] = {
     "nft": None, "timedatectl": frozenset({"set-ntp"}), "ulimit": None, "uname": None,
     "x": None,  # what our code puts there: apt-get or dnf, a kubectl line of leave.py
 }  # fmt: skip
-# In backticks, and nothing that anyone is told to type: quoted words of the manual, lines of a file, a part of a line.
+# In backticks, and nothing that a text asks a person to type: quoted words of the manual, lines of a file, a part of a line.
 QUOTED = re.compile(
     r"image:tag sha256:…|kubernetes-xenial main|DURATION 0d|in the way|-n NAMESPACE|--kubernetes 1\.36|\{node\.host\} private=.*"
     r"|\{canonical\(host\)\} \{kind\} …|\{test\.replace.*|\{line\}|KUBEFAB_RETENTION_SHORTEN=yes fab .*"

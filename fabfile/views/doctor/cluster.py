@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ...identity import Kind
-from ...nodes.facts import NodeFacts
+from ...nodes.facts import NodeFacts, link_with
 from ...nodes.keeping import CONTAINERD_CONFIG
 from ...phases import guard
 from ...phases.reset import residue
@@ -249,10 +249,7 @@ def _flannel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             f"`{chart.fab(patient, 'join' if not patient.node.control_plane else 'network')}`",
         )
     link, size = facts.links.get("flannel.1"), answers.subnet.get("FLANNEL_MTU", "") if answers else ""
-    carrier = next(
-        (one for one in facts.links.values() if any(a.split("/")[0] == patient.node.address for a in one.addresses)),
-        None,
-    )
+    carrier = link_with(facts.links, patient.node.address)
     if link and carrier and link.mtu > carrier.mtu - 50:
         yield Finding(
             "KF-FLN-MTU",

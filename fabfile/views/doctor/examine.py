@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import KubefabError
 from ...inventory import Environment, Node
 from ...nodes.connection import Connection
-from ...nodes.facts import NodeFacts
+from ...nodes.facts import NodeFacts, link_with
 from ...nodes.group import NodeGroup
 from ...tables import ports
 from ...text import forms
@@ -212,10 +212,8 @@ def member(environment: Environment, patient: Patient) -> between_nodes.Member:
     """How the pair tests see a node."""
     node, links = patient.node, patient.facts.links
     vxlan = links.get("flannel.1")
-    overlay = next((a.split("/")[0] for a in vxlan.addresses if ":" not in a), "") if vxlan else ""
-    carrier = next(
-        (link for link in links.values() if any(a.split("/")[0] == node.address for a in link.addresses)), None
-    )
+    overlay = next((ip for ip in vxlan.ips if ":" not in ip), "") if vxlan else ""
+    carrier = link_with(links, node.address)
     offered = sorted(
         {
             rule.first

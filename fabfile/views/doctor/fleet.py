@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ...errors import Malformed, Unreachable
+from ...nodes.facts import link_with
 from ...phases.prep import NEW_HOSTNAME, NEW_MACHINE_ID
 from ...text.durations import roughly
 from ...text.forms import Hostname
@@ -124,27 +125,19 @@ def _clock(chart: Chart) -> Iterator[Finding]:
         )
 
 
-def _holds(patient: Patient) -> str:
-    """The interface that has the node's private address; "" if none has."""
-    for link in patient.facts.links.values():
-        if any(a.split("/")[0] == patient.node.address for a in link.addresses):
-            return link.name
-    return ""
-
-
 def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
     node, facts, answers = patient.node, patient.facts, patient.answers
     settings = chart.environment.settings
     if not facts.links:
         return
-    name, link = (node.name,), _holds(patient)
+    name, link = (node.name,), link_with(facts.links, node.address)
     if not link:
         own = [
-            a.split("/")[0]
+            ip
             for one in facts.links.values()
             if one.name.startswith(("en", "eth", "bond", "wl"))
-            for a in one.addresses
-            if ":" not in a
+            for ip in one.ips
+            if ":" not in ip
         ]
         kind = "NAT address" if not node.behind_nat else "private= address"
         yield Finding(
@@ -189,15 +182,15 @@ def _address(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 "KF-NET-NIC",
                 WARNING,
                 name,
-                f"reaches the control plane from {source} ({used}), but is known as {node.address} ({link})",
-                f"write private={source} in hosts.env, or route {chart.environment.control_plane.address} through {link}",
+                f"reaches the control plane from {source} ({used}), but is known as {node.address} ({link.name})",
+                f"write private={source} in hosts.env, or route {chart.environment.control_plane.address} through {link.name}",
             )
 
 
 def _mtus(chart: Chart) -> Iterator[Finding]:
     sizes: dict[int, list[str]] = defaultdict(list)
     for patient in chart.patients:
-        link = patient.facts.links.get(_holds(patient))
+        link = link_with(patient.facts.links, patient.node.address)
         if link and link.mtu:
             sizes[link.mtu].append(patient.name)
     if len(sizes) < 2:
