@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -516,9 +518,11 @@ def test_every_pair_and_role_is_tested_and_many_nodes_are_sampled() -> None:
 
 
 def free_port(kind: int) -> int:
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port below the range that the kernel gives to sockets that ask for any: no other test takes it meanwhile."""
+    while True:
+        with socket.socket(socket.AF_INET, kind) as s, suppress(OSError):
+            s.bind(("127.0.0.1", random.randrange(20000, 32000)))
+            return int(s.getsockname()[1])
 
 
 def run(text: str, tmp_path: Path) -> str:

@@ -89,15 +89,16 @@ case $tool in
       sleep 0.1
       if kill -0 $! 2>/dev/null; then echo "up $kind $port"; else echo "busy $kind $port"; fi
     done >>"$folder/log"
+    trap : TERM # bash ends only after its listeners: so the ports are free when `gather` ends
     echo ready >>"$folder/log"
-    wait
+    until wait; do :; done # a signal ends a `wait`, not what it waits for
   } ;;
 esac
 export life folder listeners tool
 export -f run
 # a session of its own, so that `gather` can end it whole; its folder is deleted when it ends, for whatever reason
 setsid bash -c '
-  echo $$ >"$folder/pid"; trap "trap : TERM; kill 0; wait; rm -rf -- \"$folder\"; exit" TERM
+  echo $$ >"$folder/pid"; trap "trap : TERM; kill 0; until wait; do :; done; rm -rf -- \"$folder\"; exit" TERM
   run "$1" & wait; rm -rf -- "$folder"' - "$program" </dev/null >/dev/null 2>&1 &
 for _ in $(seq 60); do grep -qx ready "$folder/log" 2>/dev/null && break; sleep 0.05; done
 cat "$folder/log" 2>/dev/null
