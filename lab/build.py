@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import aptrepo, debian, debs, gobuild, images, layers, mounts, recipes, versions, webview
+from . import aptrepo, debian, debs, gobuild, images, layers, mounts, recipes, releases, versions, webview
 from .gobuild import Addons, Program
 from .items import Cache, Item, Make, Say
 from .paths import cache_dir
@@ -77,6 +77,7 @@ def plan(
 
     def make_packages(work: Path, out: Path, inputs: dict[str, Path]) -> None:
         build_packages(release, arch, key, work, out, inputs)
+        releases.write(recipes.etcd_version(tags.etcd), arch, inputs, out / "etcd")
 
     def make_registry(work: Path, out: Path, inputs: dict[str, Path]) -> None:
         built = [
@@ -94,7 +95,7 @@ def plan(
     ]
     node_files = content_hash("debian.py", "files/node-entry.sh", "files/sshd.conf")
     image_files = content_hash("images.py", "layers.py", "files")
-    package_files = content_hash("debs.py", "aptrepo.py", "files")
+    package_files = content_hash("debs.py", "aptrepo.py", "releases.py", "files")
     return [
         _with(debian.make_debian, "debian", [debian_recipe, versions.DEBIAN, arch], (), 75),
         _with(debian.make_node, "node", node_files, ("debian",), 2),
@@ -105,6 +106,8 @@ def plan(
         _go_item(recipes.CNI_PLUGINS, 16, stand_in),
         _go_item(recipes.FLANNEL_CNI, 1, stand_in),
         _go_item(recipes.etcd(tags.etcd), 45, stand_in),
+        _go_item(recipes.etcd(tags.etcd, "etcdctl"), 20, stand_in),
+        _go_item(recipes.etcd(tags.etcd, "etcdutl"), 20, stand_in),
         _go_item(recipes.CONTAINERD, 100, stand_in),
         _go_item(recipes.kubernetes(release), 350, stand_in),
         _go_item(recipes.ADDONS, 130, stand_in),
@@ -112,8 +115,8 @@ def plan(
             make_packages,
             f"packages-{release.version}",
             [package_files, versions.PACKAGE_REVISION, key.fingerprint, arch],
-            ("debian", programs, "containerd", "addons", "cni-plugins"),
-            3,
+            ("debian", programs, "containerd", "addons", "cni-plugins", *recipes.ETCD_PROGRAMS),
+            4,
         ),
         _with(
             make_registry,
@@ -124,6 +127,7 @@ def plan(
                 "base",
                 programs,
                 "etcd",
+                "etcdctl",
                 "pause",
                 "addons",
                 "flannel-cni-plugin",

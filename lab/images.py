@@ -119,7 +119,10 @@ def kubernetes_images(work: Path, release: Kubernetes, tags: Tags, inputs: dict[
     ]
     proxy = single(work, "kube-proxy", "usr/local/bin/kube-proxy", programs / "kube-proxy")
     images.append(Image("kube-proxy", version, (base, proxy), ("kube-proxy",)))
-    etcd = single(work, "etcd", "usr/local/bin/etcd", inputs["etcd"] / "etcd")
+    # as upstream's image: etcdctl is in it, etcdutl is not
+    etcd = write_files(
+        work / "etcd.layer.tar", [(f"usr/local/bin/{n}", inputs[n] / n, 0o755) for n in ("etcd", "etcdctl")]
+    )
     images.append(Image("etcd", tags.etcd, (etcd,), ("etcd",)))
     dns = single(work, "coredns", "coredns", inputs["addons"] / "coredns")
     images.append(Image("coredns/coredns", tags.coredns, (dns,), ("/coredns",)))

@@ -41,11 +41,21 @@ def kubernetes(release: Kubernetes) -> GoProgram:
     )
 
 
-def etcd(tag: str) -> GoProgram:
-    """etcd for an image tag such as `3.6.8-0`: the tag's own version line, at the version the lab pins."""
+def etcd_version(tag: str) -> str:
+    """The version of etcd for an image tag such as `3.6.8-0`: the tag's own line, at the version the lab pins."""
     line = ".".join(tag.lstrip("v").split(".")[:2])
-    version = versions.ETCD.get(line, versions.ETCD["3.6"])
-    return GoProgram("etcd", "go.etcd.io/etcd/server/v3", version, ("",), output="etcd")
+    return versions.ETCD.get(line, versions.ETCD["3.6"])
+
+
+# By the name of the program: each is a module of its own in etcd's repository.
+_ETCD_MODULES = {"etcd": "server", "etcdctl": "etcdctl", "etcdutl": "etcdutl"}
+ETCD_PROGRAMS = tuple(_ETCD_MODULES)
+
+
+def etcd(tag: str, program: str = "etcd") -> GoProgram:
+    """One of `ETCD_PROGRAMS` for an image tag such as `3.6.8-0`, all of one version."""
+    module = f"go.etcd.io/etcd/{_ETCD_MODULES[program]}/v3"
+    return GoProgram(program, module, etcd_version(tag), ("",), output=program)
 
 
 CNI_PLUGINS = GoProgram(

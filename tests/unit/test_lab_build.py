@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,21 @@ from threading import Event
 
 import pytest
 
-from lab import aptrepo, build, debs, gobuild, images, layers, lock_modules, pace, paths, recipes, versions, webview
+from lab import (
+    aptrepo,
+    build,
+    debs,
+    gobuild,
+    images,
+    layers,
+    lock_modules,
+    pace,
+    paths,
+    recipes,
+    releases,
+    versions,
+    webview,
+)
 from lab.errors import LabError
 from lab.items import Cache, Item, Make, duration
 
@@ -78,7 +93,11 @@ def test_a_lock_names_each_module_once() -> None:
 
 
 def test_commands_are_the_files_a_build_leaves() -> None:
-    assert gobuild.commands(recipes.etcd("3.6.6-0")) == ["etcd"]
+    assert [gobuild.commands(recipes.etcd("3.6.6-0", name)) for name in recipes.ETCD_PROGRAMS] == [
+        ["etcd"],
+        ["etcdctl"],
+        ["etcdutl"],
+    ]
     assert gobuild.commands(recipes.ADDONS) == ["coredns", "flanneld", "crictl", "telegraf"]
 
 
@@ -100,6 +119,23 @@ def test_kubernetes_recipe_stamps_the_version_in_both_places() -> None:
 def test_etcd_follows_the_line_of_the_image_tag() -> None:
     assert recipes.etcd("3.6.6-0").version == versions.ETCD["3.6"]
     assert recipes.etcd("3.7.0-0").version == versions.ETCD["3.7"]
+    for name in recipes.ETCD_PROGRAMS:
+        assert recipes.etcd("3.7.0-0", name).version == versions.ETCD["3.7"]
+
+
+def test_etcds_archive_has_its_programs_and_the_digest_beside_it(tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in recipes.ETCD_PROGRAMS}
+    for name, folder in folders.items():
+        folder.mkdir()
+        (folder / name).write_text(f"program {name}")
+        (folder / name).chmod(0o755)
+    releases.write("v3.6.8", "amd64", folders, tmp_path / "www")
+    path = tmp_path / "www/v3.6.8/etcd-v3.6.8-linux-amd64.tar.gz"
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == [f"etcd-v3.6.8-linux-amd64/{name}" for name in recipes.ETCD_PROGRAMS]
+        assert {member.mode for member in tar} == {0o755}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (path.parent / "SHA256SUMS").read_text() == f"{digest}  {path.name}\n"
 
 
 def test_without_lines() -> None:
