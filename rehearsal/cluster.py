@@ -34,6 +34,8 @@ FLANNEL_RULES = (
 # the bridge plugin writes this rule for a pod; reset must recognise it
 CNI_RULE = r'-A POSTROUTING -m comment --comment "name: \"cbr0\" id: \"4f2c\"" -j CNI-0a1b2c3d4e5f60718293a4b5'
 
+RESERVED = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}  # kubeadm's taint
+
 Object = dict[str, Any]
 FaultOf = Callable[[Host, str], str | None]
 
@@ -232,12 +234,12 @@ def images_of(document: Object) -> list[str]:
     return [c["image"] for c in (*spec.get("initContainers", ()), *spec["containers"])]
 
 
-def fits(document: Object, *, control_plane: bool) -> bool:
-    """Whether a workload's pods may run on such a machine."""
+def fits(document: Object, host: Host, member: Member | None) -> bool:
+    """Whether a workload's pods may run on that machine."""
     selector = document["spec"]["template"]["spec"].get("nodeSelector", {})
-    return (
-        tolerates_control_plane(document) if control_plane else "node-role.kubernetes.io/control-plane" not in selector
-    )
+    if not host.control_plane:
+        return RESERVED["key"] not in selector
+    return tolerates_control_plane(document) or member is None or RESERVED not in member.taints
 
 
 def host_folders(document: Object) -> dict[str, str]:
@@ -260,10 +262,7 @@ def asks_for_login(document: Object | None) -> bool:
 
 def tolerates_control_plane(document: Object) -> bool:
     tolerations = document["spec"]["template"]["spec"].get("tolerations", [])
-    return any(
-        t.get("operator") == "Exists" and t.get("key") in (None, "node-role.kubernetes.io/control-plane")
-        for t in tolerations
-    )
+    return any(t.get("operator") == "Exists" and t.get("key") in (None, RESERVED["key"]) for t in tolerations)
 
 
 def builtin(kind: str, name: str, image: str, *, replicas: int = 1, host_network: bool = False) -> Object:
@@ -379,7 +378,7 @@ class Settling:
         if member is None or not self.api_up(now) or not host.active("kubelet"):
             return
         for document in self.cluster.workloads("DaemonSet"):
-            if not fits(document, control_plane=host.control_plane):
+            if not fits(document, host, member):
                 continue
             key = key_of(document)
             created = max(self.cluster.applied_at[key], member.joined)
@@ -408,9 +407,7 @@ class Settling:
             fit = [
                 host
                 for host in self._member_hosts()
-                if self.ready(host, now)
-                and not self._cordoned(host)
-                and fits(document, control_plane=host.control_plane)
+                if self.ready(host, now) and not self._cordoned(host) and fits(document, host, self.member_of(host))
             ]
             if fit:
                 host = min(fit, key=lambda h: (h.cni_at, h.number))

@@ -44,6 +44,8 @@ WORDS = {
     "addresses for services": "서비스 주소 대역",
     "the nodes' private network, to check overlaps and narrow firewall rules":
         "노드의 사설 네트워크. 대역 중복을 검사하고 방화벽 규칙을 좁히는 데 씁니다",
+    "let ordinary pods run on the control plane; default: yes while there is no worker, else no":
+        "일반 파드를 컨트롤 플레인에서도 실행. 기본값은 워커가 없으면 yes, 있으면 no",
     "the cluster's DNS domain": "클러스터의 DNS 도메인",
     "TCP port of the API server": "API 서버의 TCP 포트",
     "login user; default: yours": "로그인 사용자. 기본값은 현재 사용자",

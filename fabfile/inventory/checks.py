@@ -130,9 +130,17 @@ def _labels_are_modern(inventory: _Inventory) -> Iterator[Problem]:
             yield Problem(value.where, what, "take them out, or choose a newer KUBERNETES")
 
 
+def _scheduling_is_modern(inventory: _Inventory) -> Iterator[Problem]:
+    settings = inventory.settings
+    if settings.schedule_on_control_plane is not None and not settings.release.configured:
+        what = f"SCHEDULE_ON_CONTROL_PLANE is for today's releases, not for {settings.kubernetes}"
+        yield Problem(inventory.where("SCHEDULE_ON_CONTROL_PLANE"), what, "take the line out")
+
+
 def _somewhere_for_pods(inventory: _Inventory) -> Iterator[Problem]:
     """The dashboard's pod has no toleration: one node of those that take pods must be without a taint that keeps it away."""
-    takers = [pair for pair in inventory.nodes if not pair[0].control_plane] or list(inventory.nodes)
+    shared = inventory.settings.schedule_on_control_plane
+    takers = [pair for pair in inventory.nodes if shared or not pair[0].control_plane] or list(inventory.nodes)
     away = [pair for pair in takers if any(taint.effect != "PreferNoSchedule" for taint in pair[0].taints)]
     settings = inventory.settings  # a rehearsal's workers need no lines
     if away and len(away) == len(takers) and settings.dashboard != "none" and not settings.simulated:
@@ -181,6 +189,7 @@ _CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
     _nodes_are_in_their_network,
     _room_for_nodes,
     _labels_are_modern,
+    _scheduling_is_modern,
     _somewhere_for_pods,
 )
 

@@ -46,6 +46,10 @@ class Taint:
         return {"key": self.key, **({"value": self.value} if self.value else {}), "effect": self.effect}
 
 
+# What keeps ordinary pods off a control plane: kubeadm's own, so no line of hosts.env may name it; SCHEDULE_ON_CONTROL_PLANE does.
+RESERVED = Taint("node-role.kubernetes.io/control-plane", "NoSchedule")
+
+
 def labels(text: str) -> tuple[tuple[str, str], ...]:
     """The labels of `key=value,key=value`, sorted. Raises ValueError that says which one is wrong, and where."""
     found: dict[str, str] = {}

@@ -125,6 +125,12 @@ class Environment:
         """host:port at which nodes reach the API."""
         return f"{bracketed(self.control_plane.address)}:{self.settings.api_port}"
 
+    @property
+    def pods_on_control_plane(self) -> bool:
+        """Whether ordinary pods may run on the control plane: as SCHEDULE_ON_CONTROL_PLANE says; without it, while there is no worker."""
+        asked = self.settings.schedule_on_control_plane
+        return not self.workers if asked is None else asked
+
     def select(self, names: Iterable[str]) -> tuple[Node, ...]:
         """The nodes that groups, node names or addresses mean, in inventory order.
 

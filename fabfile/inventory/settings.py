@@ -179,6 +179,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _none_or_more(value: str) -> int:
+    if not _is_number(value):
+        raise ValueError(f"{value!r} is not a number from 0")
+    return int(value)
+
+
 def _seconds(value: str) -> float:
     if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,3})?", value):
         raise ValueError(f"{value!r} is not a number of seconds, like 60 or 0.5")
@@ -267,6 +273,9 @@ class Settings:
         ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it"
     )
     service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
+    schedule_on_control_plane: bool | None = _setting(
+        None, _yes, "let ordinary pods run on the control plane; default: yes while there is no worker, else no"
+    )
     node_cidr: Network | None = _setting(
         None, _network, "the nodes' private network, to check overlaps and narrow firewall rules"
     )
@@ -374,7 +383,7 @@ class Settings:
     legacy_influx_image: str = _setting("cburki/influxdb-shell", _image, "the 1.5 recipe's InfluxDB client image")
 
     simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
-    simulated_workers: int = _setting(2, _count, "how many workers a rehearsal has")
+    simulated_workers: int = _setting(2, _none_or_more, "how many workers a rehearsal has")
 
     def __post_init__(self) -> None:
         _ = self.registry_login  # registers it with the masker before a node can print it

@@ -15,7 +15,7 @@ from typing import Any
 from ..context import Context
 from ..identity import own_nodes
 from ..inventory import Node
-from ..inventory.labels import EFFECTS, Taint, is_key, is_value
+from ..inventory.labels import EFFECTS, RESERVED, Taint, is_key, is_value
 from ..nodes.facts import STATE
 from ..recipes.kubeadm import digest
 from ..steps import Action, Step, Stop, Wait, command
@@ -24,6 +24,7 @@ from ..text.cleaning import listed
 from ..text.masking import masked_tail
 
 NOTE = "kubefab.dev/node"  # an annotation
+SHARED = "untainted"  # the mark of a control plane whose taint kubefab took off, below /var/lib/kubefab
 
 
 def mark(node: Node) -> str:
@@ -130,14 +131,13 @@ def _changes(node: Node, item: Mapping[str, Any], marks: Iterable[str]) -> _Chan
 
 def labels(ctx: Context, *, phase: str, registers: bool) -> Iterator[Action]:
     """Make the Node's labels and taints what the node's line says. `registers`: the Node is made by an earlier step of this phase."""
-    control = ctx.facts if ctx.node.control_plane else ctx.control
     name = str(ctx.facts.hostname)
     if registers:
         changes = _Changes(
             _wanted(ctx.node), _Marks({}, {}), _Marks({}, {}), _wanted(ctx.node), noted=False, registers=True
         )
     else:
-        item = control.node_object(name) if control and name in own_nodes(control, ctx.node, ctx.facts) else None
+        item = _own(ctx)
         if item is None:
             return
         changes = _changes(ctx.node, item, ctx.facts.undo)
@@ -169,6 +169,38 @@ def labels(ctx: Context, *, phase: str, registers: bool) -> Iterator[Action]:
         on="control-plane",
         hint=f"something else changes the Node {name}: `kubectl get node {name} -o yaml --show-managed-fields` on the control plane names it",
     )
+
+
+def _own(ctx: Context) -> Mapping[str, Any] | None:
+    """The Node of this machine; None where the API has none that is proved to be its."""
+    control, name = ctx.facts if ctx.node.control_plane else ctx.control, str(ctx.facts.hostname)
+    return control.node_object(name) if control and name in own_nodes(control, ctx.node, ctx.facts) else None
+
+
+def scheduling(ctx: Context) -> Iterator[Action]:
+    """Take kubeadm's taint off the control plane's Node, or put it back, as SCHEDULE_ON_CONTROL_PLANE says.
+
+    Without that line it is put back only where kubefab took it off: an operator who did so by hand keeps it off.
+    """
+    item, name = _own(ctx), str(ctx.facts.hostname)
+    if item is None:
+        return
+    there, shared = RESERVED.name in _found(item).taints, ctx.environment.pods_on_control_plane
+    asked = ctx.settings.schedule_on_control_plane is not None
+    why = "SCHEDULE_ON_CONTROL_PLANE" if asked else "no worker" if shared else "there are workers"
+    if there and shared:
+        lines = (*sharing(ctx), command("kubectl", "taint", "node", name, f"{RESERVED}-"))
+        yield Step("master.scheduling", f"ordinary pods may run on the control plane ({why})", lines)
+    elif not there and not shared and (asked or SHARED in ctx.facts.undo):
+        # first the taint: with the mark gone and no taint, nothing would put it back
+        lines = (command("kubectl", "taint", "node", name, str(RESERVED)), f"rm -f {STATE}/{SHARED}")
+        title = f"new ordinary pods no longer come to the control plane ({why}); those that run there stay"
+        yield Step("master.scheduling", title, lines)
+
+
+def sharing(ctx: Context) -> tuple[str, ...]:
+    """The shell line that notes that kubefab keeps the taint off this control plane; none where it does not."""
+    return (f"touch {STATE}/{SHARED}",) if ctx.environment.pods_on_control_plane else ()
 
 
 def _missing(ctx: Context, seen: str) -> str | None:

@@ -10,7 +10,7 @@ from ..nodes.facts import STATE
 from ..recipes.flannel import WITHOUT_LINKS
 from ..steps import Action, File, Step, Stop, Wait
 from ..text.masking import masked_tail
-from .labels import labels, marking
+from .labels import labels, marking, scheduling, sharing
 from .registry import unverified
 from .reset import kubeadm_reset
 
@@ -45,6 +45,7 @@ def master(ctx: Context) -> Iterator[Action]:
         if DONE not in facts.undo:
             yield Step("master.proof", "noted as initialised", (f"install -d -m 0700 {STATE}", f"touch {STATE}/{DONE}"))
         yield from labels(ctx, phase="master", registers=False)
+        yield from scheduling(ctx)
         return
     foreign = "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces and not once_up and not half_done
     if foreign:
@@ -88,13 +89,14 @@ def master(ctx: Context) -> Iterator[Action]:
         )
     yield Step(
         "master.init",
-        f"kubeadm init {recipe.version}",
+        f"kubeadm init {recipe.version}{', with ordinary pods on the control plane' * ctx.environment.pods_on_control_plane}",
         (
             f"install -d -m 0700 {STATE}",
             # the mark comes after kubeadm's checks: where they refuse, no init has begun
             f"kubeadm init phase preflight --config {CONFIG}{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"touch {STATE}/{STARTED}",
             *marking(ctx.node),
+            *sharing(ctx),
             f"kubeadm init --config {CONFIG} --skip-token-print{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"rm -f {CONFIG}",
             f"touch {STATE}/{DONE}",

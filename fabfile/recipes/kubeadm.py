@@ -20,6 +20,7 @@ import tomli_w
 
 from ..errors import UsageError
 from ..inventory import Environment, Node, images
+from ..inventory.labels import RESERVED
 from ..inventory.settings import Settings
 from ..nodes.facts import NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, HEAD
@@ -303,12 +304,13 @@ class Recipe:
 
     def _registration(self, node: Node, facts: NodeFacts) -> dict[str, Any]:
         # without the field kubeadm gives a control plane its taint; with it, only what is in it
-        own = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}] if node.control_plane else []
+        shared = node.control_plane and self.environment.pods_on_control_plane
+        own = [RESERVED] if node.control_plane and not shared else []
         return {
             "name": facts.hostname,
             "criSocket": SOCKET,
             "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}, *self._resolver(facts)],
-            **({"taints": [*own, *(taint.data() for taint in node.taints)]} if node.taints else {}),
+            **({"taints": [taint.data() for taint in (*own, *node.taints)]} if node.taints or shared else {}),
         }
 
     def _resolver(self, facts: NodeFacts) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 from fabfile.text.yamls import documents
 
 from ..bash import Call
-from ..cluster import Member, Token, builtin
+from ..cluster import RESERVED, Member, Token, builtin
 from ..host import Host, Link, Pod
 from ..machine import Halted, Machine
 from ..values import split_options
@@ -235,11 +235,8 @@ def _enrol(machine: Machine, name: str, document: dict[str, Any]) -> None:
     flags = host.read("/var/lib/kubelet/kubeadm-flags.env") or ""
     if machine.fault("wrong-nic") is not None and "node-ip" not in flags:
         address = next(iter(host.links.get("ens6", Link(["10.2.0.1/16"])).addresses)).split("/")[0]
-    taints = [
-        taint
-        for taint in document.get("nodeRegistration", {}).get("taints", ())
-        if taint["key"] != "node-role.kubernetes.io/control-plane"  # the model gives it to every control plane
-    ]
+    given = [RESERVED] if host.control_plane else []
+    taints = document.get("nodeRegistration", {}).get("taints", given)
     pods = str(cluster.pod_range(host.number))
     cluster.members[name] = Member(host.name, address, pods, host.clock, host.machine_id, taints=taints)
     cluster.touch()

@@ -213,8 +213,7 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
     cluster, host = machine.cluster, machine.settling.hosts[member.host]
     ready = _ready(machine, member)
     role = {"node-role.kubernetes.io/control-plane": ""} if host.control_plane else {}
-    taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}] if host.control_plane else []
-    taints += member.taints
+    taints = [*member.taints]
     if not ready:
         taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})
     if member.cordoned:

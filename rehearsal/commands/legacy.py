@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from ..bash import Call
-from ..cluster import Member, Object, Token, builtin
+from ..cluster import RESERVED, Member, Object, Token, builtin
 from ..host import Link, Pod
 from ..machine import Machine
 from . import program, unmodelled
@@ -169,8 +169,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
 def _enrol(machine: Machine) -> None:
     host, cluster = machine.host, machine.cluster
     cluster.members[machine.hostname] = Member(
-        host.name, host.address, str(cluster.pod_range(host.number)), host.clock, host.machine_id
-    )
+        host.name, host.address, str(cluster.pod_range(host.number)), host.clock, host.machine_id,
+        taints=[RESERVED] if host.control_plane else [],
+    )  # fmt: skip
     cluster.touch()
 
 

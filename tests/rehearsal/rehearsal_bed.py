@@ -86,9 +86,18 @@ class Bed:
         project.mkdir(parents=True, exist_ok=True)
         (project / "hosts.env").write_text(INVENTORY + extra)
         self.systems = systems
-        self.environment: Environment = inventory.load(
-            "rehearsal", variables={"KUBEFAB_HOSTS": str(project / "hosts.env")}
-        )
+        self.file = project / "hosts.env"
+        self.environment: Environment = self._load()
+
+    def _load(self) -> Environment:
+        return inventory.load("rehearsal", variables={"KUBEFAB_HOSTS": str(self.file)})
+
+    def edit(self, line: str) -> None:
+        """The operator sets a key of hosts.env; what the file has beside INVENTORY's other lines is gone."""
+        key = line.partition("=")[0]
+        kept = [one for one in INVENTORY.splitlines() if one.partition("=")[0] != key]
+        self.file.write_text("\n".join([*kept, line, ""]))
+        self.environment = self._load()
 
     def run(
         self,

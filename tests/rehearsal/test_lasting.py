@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from fabfile import inventory, phases
+from fabfile import phases
 from fabfile.views.plan import plan
 from fabfile.views.status import BROKEN, status
-from rehearsal_bed import INVENTORY, Bed
+from rehearsal_bed import Bed
 
 EDITS = {
     "REHEARSAL_POD_CIDR=10.55.0.0/16": ("POD_CIDR 10.44.0.0/16", "POD_CIDR=10.44.0.0/16"),
@@ -19,21 +17,10 @@ EDITS = {
 }
 
 
-def edited(bed: Bed, folder: Path, line: str) -> None:
-    """The operator edits hosts.env."""
-    text = (
-        "".join(one + "\n" for one in INVENTORY.splitlines() if one.partition("=")[0] != line.partition("=")[0])
-        + line
-        + "\n"
-    )
-    (folder / "project" / "hosts.env").write_text(text)
-    bed.environment = inventory.load("rehearsal", variables={"KUBEFAB_HOSTS": str(folder / "project" / "hosts.env")})
-
-
 @pytest.mark.parametrize("line", EDITS)
-def test_a_changed_lasting_setting_is_refused_and_restoring_it_helps(bed: Bed, tmp_path: Path, line: str) -> None:
+def test_a_changed_lasting_setting_is_refused_and_restoring_it_helps(bed: Bed, line: str) -> None:
     bed.bootstrap()
-    edited(bed, tmp_path, line)
+    bed.edit(line)
     refused = bed.bootstrap()
     assert set(refused.states.values()) == {"failed"}
     assert {script for _, script in refused.simulation.ran} == {"observe"}
@@ -44,13 +31,13 @@ def test_a_changed_lasting_setting_is_refused_and_restoring_it_helps(bed: Bed, t
         alone = bed.run([phase])
         assert {script for _, script in alone.simulation.ran} == {"observe"}
         assert not any(result.steps for result in alone.result.nodes.values())
-    edited(bed, tmp_path, f"REHEARSAL_{EDITS[line][1]}")
+    bed.edit(f"REHEARSAL_{EDITS[line][1]}")
     assert bed.bootstrap().result.steps == 0
 
 
-def test_status_plan_and_doctor_report_it(bed: Bed, tmp_path: Path) -> None:
+def test_status_plan_and_doctor_report_it(bed: Bed) -> None:
     bed.bootstrap()
-    edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
+    bed.edit("REHEARSAL_POD_CIDR=10.55.0.0/16")
     facts = bed.facts()
     assert {cell.state for row in status(bed.environment, facts) for cell in row.cells} == {BROKEN}
     stops = [
@@ -64,14 +51,14 @@ def test_status_plan_and_doctor_report_it(bed: Bed, tmp_path: Path) -> None:
     assert [finding.nodes for finding in found] == [("cp1",)] and not report.healthy
 
 
-def test_a_new_cluster_can_use_the_new_value(bed: Bed, tmp_path: Path) -> None:
+def test_a_new_cluster_can_use_the_new_value(bed: Bed) -> None:
     bed.bootstrap()
-    edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
+    bed.edit("REHEARSAL_POD_CIDR=10.55.0.0/16")
     assert [line.split()[1] for line in bed.follow(bed.bootstrap())] == ["cluster.reset", "cluster.bootstrap"]
     assert str(bed.facts()["cp1"].made.pod_cidrs[0]) == "10.55.0.0/16"
 
 
-def test_a_failed_init_is_repeated_with_the_new_value(bed: Bed, tmp_path: Path) -> None:
+def test_a_failed_init_is_repeated_with_the_new_value(bed: Bed) -> None:
     assert "cp1" in bed.bootstrap("cp1:init-hangs").failed
-    edited(bed, tmp_path, "REHEARSAL_POD_CIDR=10.55.0.0/16")
+    bed.edit("REHEARSAL_POD_CIDR=10.55.0.0/16")
     assert set(bed.bootstrap().states.values()) == {"done"}

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, load
 from fabfile.inventory.find import NAME
-from fabfile.inventory.labels import Taint, labels, taints
-from fabfile.nodes.facts import NodeFacts, Unit
+from fabfile.inventory.labels import RESERVED, Taint, labels, taints
+from fabfile.nodes.facts import STATE, NodeFacts, Unit
 from fabfile.phases import BOOTSTRAP, EVERY
-from fabfile.phases.labels import NOTE, mark
+from fabfile.phases.labels import NOTE, SHARED, mark
 from fabfile.phases.labels import labels as labelling
 from fabfile.recipes.kubeadm import recipe_for
 from fabfile.steps import Step, Stop, Wait
@@ -272,6 +272,76 @@ def test_taints_are_registered_with_the_node_and_the_plan_shows_both() -> None:
     }
     assert tolerated["telegraf"].items() >= {"g": "NoSchedule", "big": "NoExecute"}.items()
     assert tolerated["kube-flannel-ds"]["big"] == "NoExecute"
+
+
+# --- ordinary pods on the control plane
+
+SCHEDULING = [
+    # SCHEDULE_ON_CONTROL_PLANE, workers, the taint is there, kubefab took it off: what is done
+    ("", 0, True, False, "taint off"),
+    ("", 0, False, True, ""),
+    ("", 0, False, False, ""),
+    ("", 1, True, False, ""),
+    ("", 1, False, True, "taint on"),
+    ("", 1, False, False, ""),  # an operator took it off by hand
+    ("yes", 1, True, False, "taint off"),
+    ("yes", 0, True, True, "taint off"),
+    ("yes", 1, False, True, ""),
+    ("no", 0, False, False, "taint on"),
+    ("no", 1, False, True, "taint on"),
+    ("no", 0, True, False, ""),
+]
+
+
+@pytest.mark.parametrize(("asked", "workers", "there", "marked", "wanted"), SCHEDULING)
+def test_the_control_planes_taint_follows_the_setting_and_the_workers(
+    asked: str, workers: int, there: bool, marked: bool, wanted: str
+) -> None:
+    env = environment(workers=workers, **({"schedule_on_control_plane": asked} if asked else {}))
+    facts = control_plane(env, members=("cp1", "w1")[: workers + 1], stamped=("flannel",))
+    facts.nodes[0]["spec"] = {"taints": [RESERVED.data()] if there else []}
+    facts = replace(facts, undo=facts.undo | ({SHARED} if marked else set()))
+    found = [a for a in bare(EVERY["master"])(context(env, facts)) if a.id == "master.scheduling"]
+    taint = f"kubectl taint node cp1 {RESERVED}"
+    lines = {
+        "": [],
+        "taint off": [f"touch {STATE}/{SHARED}", f"{taint}-"],
+        "taint on": [taint, f"rm -f {STATE}/{SHARED}"],
+    }
+    assert [line for a in found if isinstance(a, Step) for line in a.commands] == lines[wanted]
+    another = replace(facts, nodes=())
+    assert not [a for a in bare(EVERY["master"])(context(env, another)) if a.id == "master.scheduling"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "shared"), [("", 0, True), ("", 1, False), ("yes", 1, True), ("no", 0, False)]
+)
+def test_init_registers_the_control_plane_as_the_setting_says_and_the_plan_shows_it(
+    asked: str, workers: int, shared: bool
+) -> None:
+    env = environment(workers=workers, **({"schedule_on_control_plane": asked} if asked else {}))
+    text = recipe_for(env).init_config(member(env, "cp1"), Token("abcdef.0123456789abcdef"))
+    registration = next(d for d in yaml.safe_load_all(text) if "nodeRegistration" in d)["nodeRegistration"]
+    # kubeadm's rule: no field, its own taint; an empty list, none
+    assert registration.get("taints") == ([] if shared else None)
+    (planned,) = (p for p in plan(env, BOOTSTRAP, env.nodes) if (p.node, p.phase) == ("cp1", "master"))
+    (begun,) = (a for a in planned.actions if isinstance(a, Step) and a.id == "master.init")
+    assert ("ordinary pods on the control plane" in begun.title) == shared
+    assert (f"touch {STATE}/{SHARED}" in begun.commands) == shared
+
+
+def test_the_setting_counts_the_control_plane_as_a_place_for_pods_and_is_refused_for_1_5(tmp_path: Path) -> None:
+    text = 'A_CONTROL_PLANE=192.0.2.1\nA_WORKER_1="192.0.2.2 taints=a:NoSchedule"\nA_SCHEDULE_ON_CONTROL_PLANE='
+    (tmp_path / NAME).write_text(f"{text}yes\n")
+    assert load("a", hosts_file=tmp_path / NAME, variables={}).pods_on_control_plane
+    for more, said in (
+        ("no\n", "so the dashboard's has no place"),
+        ("yes\nA_KUBERNETES=1.5\n", "hosts.env:3: SCHEDULE_ON_CONTROL_PLANE is for today's"),
+    ):
+        (tmp_path / NAME).write_text(text + more)
+        with pytest.raises(UsageError) as caught:
+            load("a", hosts_file=tmp_path / NAME, variables={})
+        assert said in caught.value.message
 
 
 def test_without_labels_and_taints_nothing_is_sent_that_was_not_before() -> None:

@@ -47,6 +47,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ),
     ("KUBELET_CONFIG", '{"maxPods": 50}', {"maxPods": 50}),
     ("SIMULATED", "yes", True),
+    ("SIMULATED_WORKERS", "0", 0),
+    ("SCHEDULE_ON_CONTROL_PLANE", "no", False),
     ("SIMULATED", "FALSE", False),
     ("TOKEN", "abcdef.0123456789abcdef", Token("abcdef.0123456789abcdef")),
 ]
@@ -55,6 +57,7 @@ BAD = [
     ("KUBERNETES", ""), ("KUBERNETES", "1"), ("KUBERNETES", "v1.36"), ("KUBERNETES", "1.36-rc1"),
     ("POD_CIDR", "10.44.0.0"+"/33"), ("POD_CIDR", "10.44.0.1/16"), ("POD_CIDR", "pods"),
     ("API_PORT", "0"), ("API_PORT", "65536"), ("API_PORT", "-1"), ("API_PORT", "6443.0"),
+    ("SCHEDULE_ON_CONTROL_PLANE", "maybe"), ("SIMULATED_WORKERS", "-1"),
     ("FORKS", "-1"), ("FORKS", "two"), ("FORKS", ""),
     ("RECONNECT_TIMEOUT", "0.5"), ("METRICS_GRACE", "0"), ("DRAIN_TIMEOUT", "inf"), ("FLANNEL_TIMEOUT", "-1"),
     ("CONNECT_TIMEOUT", "0"), ("CONNECT_TIMEOUT", "soon"), ("CONNECT_TIMEOUT", "nan"), ("CONNECT_TIMEOUT", "inf"), ("API_PORT", "²"),
