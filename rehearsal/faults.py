@@ -192,6 +192,11 @@ TABLE = {
             "it accepts the login and never answers",
             "time is bounded: one minute; in a bootstrap, as long as an earlier step may take",
         ),
+        Fault(
+            "forward-drops",
+            "a firewall of the host forwards nothing",
+            "prep reads the host's own rules and names table, chain and the line to add; it changes none",
+        ),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
 }

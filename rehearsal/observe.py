@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from io import StringIO
@@ -214,6 +215,12 @@ def _rules(machine: Machine, values: Values) -> str:
     host = machine.host
     tables = [f"table {name}" for name in host.nft_tables if re.search(r" (kube-proxy|flannel-ipv[46])$", f" {name}")]
     return _lines([_run(machine, COUNT).strip(), *tables])
+
+
+@_section("filters")
+def _filters(machine: Machine, values: Values) -> str:
+    chain = {"family": "inet", "table": "fw", "name": "forward", "type": "filter", "hook": "forward", "policy": "drop"}
+    return json.dumps({"nftables": [{"chain": chain}]}) if machine.fault("forward-drops") is not None else ""
 
 
 @_section("pods")

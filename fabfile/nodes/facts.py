@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ..text import forms
 from ..text.forms import FormError, Hostname
 from . import keeping
+from .filters import Chain
 from .influx import Retention
 from .keeping import KeptState
 
@@ -243,6 +244,7 @@ class NodeFacts:
     processes: tuple[str, ...] = ()  # ("etcd", "kubelet")
     firewall_rules: int = 0  # 42: of kube-proxy, flannel and our pod network
     nft_tables: tuple[str, ...] = ()  # ("ip kube-proxy",)
+    filters: tuple[Chain, ...] = ()  # (Chain("nft", "inet", "fw", "forward", "forward", "drop"),): the host's own
     pods: int = 0  # 5: sandboxes in containerd
     images: frozenset[str] = frozenset()  # {"registry.k8s.io/pause:3.10.1"}
     digests: Mapping[str, str] = field(default_factory=dict)  # {"registry.k8s.io/…": "sha256:…"}, where asked for

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..text import forms
 from ..text.forms import FormError, Hostname
-from . import applied, script
+from . import applied, filters, script
 from .facts import (
     FLANNEL_FILE,
     IDENTITY,
@@ -73,6 +73,7 @@ def observe_script(
         "other_paths": " ".join(OTHER_PATHS),
         "metrics_query": METRICS_QUERY,
         "addon_columns": applied.COLUMNS,
+        "filter_lines": str(filters.MOST_LINES),
         "settle": str(script.LOCK_WAIT) if settle else "",
         "ready": ready,
         "digests": digests,
@@ -150,6 +151,7 @@ def parse_facts(output: str) -> NodeFacts:
         processes=tuple(forms.text(words[1], 40) for words in said.words("processes", 2)),
         firewall_rules=forms.number(counts[0], "count of firewall rules") if counts else 0,
         nft_tables=tuple(forms.text(line.removeprefix("table "), 60) for line in rules if line.startswith("table ")),
+        filters=filters.parse(said.lines("filters", "")),
         pods=len(said.lines("pods")),
         images=frozenset(words[0] for words in images if "sha256:" not in words[0]),
         digests={words[0]: words[1] for words in images if len(words) == 2 and forms.has(words[1], forms.DIGEST)},

@@ -52,7 +52,8 @@ def _metrics(hostname: Hostname, settings: Settings, seen: Retention) -> Wait:
         on="control-plane",
         needs="members",
         remedies=(_fresh_pods(settings, seen),),
-        hint="pods of this node cannot reach pods of others: is UDP 8472 (flannel's VXLAN) open between the nodes, both ways? "
+        hint="pods of this node cannot reach pods of others: is UDP 8472 (flannel's VXLAN) open between the nodes, both ways, and does no "
+        "firewall of a node drop what is forwarded (hook or chain FORWARD)? "
         "`inv cluster.doctor` tests every pair. If it is open: `kubectl -n monitoring logs -l app=telegraf --prefix` on the control plane, for the "
         f"pod on {hostname}",
         evidence=(

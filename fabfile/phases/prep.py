@@ -7,7 +7,8 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import FLANNEL_FILE, STATE, SWAP_UNITS, SYSCTLS, link_with
+from ..nodes.facts import FLANNEL_FILE, STATE, SWAP_UNITS, SYSCTLS, NodeFacts, link_with
+from ..nodes.filters import dropping, forwarded, to_kubelet
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
@@ -27,6 +28,11 @@ def files(environment: Environment) -> Iterable[str]:
     return MODULES.path, SYSCTL.path
 
 
+def in_cluster(facts: NodeFacts) -> bool:
+    """Whether a cluster's files are on the machine: what prep looks for before there are any cannot be asked then."""
+    return "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
+
+
 def prep(ctx: Context) -> Iterator[Action]:
     """Refuse a machine that cannot work, then set swap, kernel modules and sysctls; keep what was there before."""
     facts = ctx.facts
@@ -43,21 +49,21 @@ def prep(ctx: Context) -> Iterator[Action]:
             f"give this one its own: {NEW_HOSTNAME if ctx.duplicate_of.startswith('hostname') else NEW_MACHINE_ID}",
         )
         return
-    in_cluster = "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
+    member = in_cluster(facts)
     stale = [name for name in ("cni0", "flannel.1") if name in facts.links]
     # the guard has seen that the machine is ours: an init or join that was taken back left them
-    if stale and not in_cluster:
+    if stale and not member:
         yield Step(
             "prep.leftovers", f"{' and '.join(stale)} of an earlier cluster of ours taken off (P2)", WITHOUT_LINKS
         )
-    if facts.disk_kib < MINIMUM_DISK and not in_cluster:
+    if facts.disk_kib < MINIMUM_DISK and not member:
         yield Stop(
             "prep.disk",
             f"{facts.disk_kib / (1 << 20):.1f} GiB free under /var/lib: at least {MINIMUM_DISK >> 20} GiB are needed",
             "make room or enlarge the disk",
         )
         return
-    if not in_cluster and (stop := _network(ctx)):
+    if not member and (stop := _network(ctx)):
         yield stop
         return
     if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get(
@@ -95,6 +101,8 @@ def _network(ctx: Context) -> Stop | None:
             f"no interface has the address {node.address}; this machine has {', '.join(usable) or 'none'}",
             f"write its line in hosts.env with the right one: `{node.host} private={usable[0] if usable else 'ADDRESS'}`",
         )
+    if stop := filtered(ctx):
+        return stop
     if facts.cni_files:
         first = min(*facts.cni_files, FLANNEL_FILE)
         until = "until flannel's file is there" if first == FLANNEL_FILE else f"as {first} comes before {FLANNEL_FILE}"
@@ -105,6 +113,27 @@ def _network(ctx: Context) -> Stop | None:
             f"if nothing on this machine needs it: `mkdir -p /etc/cni/aside && mv {names} /etc/cni/aside`",
         )
     return None
+
+
+def filtered(ctx: Context) -> Stop | None:
+    """Rules of the host that drop what pods send: to other nodes' pods (FORWARD), or to the kubelet of their own node (INPUT)."""
+    pods, filters = ctx.settings.pod_cidr, ctx.facts.filters
+    forward = dropping(filters, "forward", forwarded(pods))
+    own = dropping(filters, "input", (to_kubelet(pods, ctx.node.address),))
+    said = [
+        f"{one.chain.title} (hook forward) drops packets between pods of two nodes, by {one.why}" for one in forward
+    ]
+    said += [f"{one.chain.title} (hook input) drops what pods send to their own node, by {one.why}" for one in own]
+    if not said:
+        return None
+    lines = [one.chain.accepting(pods, "saddr", "daddr") for one in forward]
+    lines += [one.chain.accepting(pods, "saddr") for one in own]
+    return Stop(
+        "prep.filter",
+        f"{'; '.join(said[:3])}: metrics and services would not work",
+        f"kubefab changes no firewall. Let pods through on this machine: {' and '.join(f'`{line}`' for line in lines[:3])}; and "
+        "write the same into the file that loads these rules, or the next boot drops them again",
+    )
 
 
 def _kernel(ctx: Context) -> Iterator[Action]:

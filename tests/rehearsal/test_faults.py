@@ -127,6 +127,16 @@ CASES = (
         intact=others_ready("cp1", "w1"),
     ),
     Case("w2:sudo-password", {"w2": ("sudo refused user ops", "NOPASSWD.*--ask-sudo-pass")}, intact=no_script("w2")),
+    Case(
+        "w2:forward-drops",
+        {
+            "w2": (
+                r"table inet fw, chain forward \(hook forward\) drops .*by its policy",
+                "nft 'insert rule inet fw forward ip saddr",
+            )
+        },
+        intact=untouched("w2"),
+    ),
     Case("w2:disk-full", {"w2": (r"0\.3 GiB free under /var/lib", "make room")}, intact=untouched("w2")),
     Case("cp1:disk-full", {"cp1": ("GiB free under /var/lib", "make room")}, WORKERS, intact=untouched("cp1")),
     Case(

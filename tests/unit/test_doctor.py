@@ -21,6 +21,7 @@ from rich.console import Console
 from fabfile.errors import StepFailed, Unreachable
 from fabfile.inventory import Environment, Node
 from fabfile.nodes.facts import FileDigest, Identity, Link, NodeFacts, Unit
+from fabfile.nodes.filters import Chain
 from fabfile.text.masking import mask
 from fabfile.views.dated import Dated
 from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, between_nodes, clocks, node_pairs, show
@@ -105,6 +106,7 @@ def test_no_finding_on_healthy_machines(make: Any) -> None:
     assert found == []
 
 
+DROPS = Chain("nft", "inet", "fw", "forward", "forward", "drop")
 FACTS: list[tuple[str, str, dict[str, Any]]] = [
     ("KF-OS-UNSUPPORTED", ERROR, {"os_id": "plan9"}),
     ("KF-OS-REBOOT", WARNING, {"reboot_needed": True}),
@@ -121,6 +123,7 @@ FACTS: list[tuple[str, str, dict[str, Any]]] = [
     ("KF-ID-UUID", WARNING, {"product_uuid": "uuid-w2"}),
     ("KF-CRI-DOCKER", NOTE, {"units": {"docker": Unit(True, True)}}),
     ("KF-NET-MTU", WARNING, {"links": nic(ENV.workers[0], 9001)}),
+    ("KF-NET-FILTER", ERROR, {"filters": (DROPS,)}),
 ]
 
 
@@ -142,6 +145,13 @@ def test_a_rehearsal_reports_a_nat_address_too() -> None:
 
 def test_systemd_resolveds_stub_is_not_a_dns_loop() -> None:
     assert judged(with_facts(patients(), "w1", resolvers=("127.0.0.53",))) == {}
+
+
+def test_a_firewall_that_forwards_nothing_is_found_on_a_member_too() -> None:
+    (found,) = judged(with_facts(running(), "w1", filters=(DROPS,)))["KF-NET-FILTER"]
+    assert found.severity == ERROR and found.nodes == ("w1",)
+    assert "table inet fw, chain forward (hook forward)" in found.evidence
+    assert "nft 'insert rule inet fw forward ip saddr 10.44.0.0/16 accept;" in found.remedy
 
 
 SOURCE = f"source {next(iter(ASKED.sources))}"

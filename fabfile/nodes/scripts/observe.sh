@@ -51,6 +51,17 @@ echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kub
 echo '@@ rules'
 if has iptables-save; then @count_rules@; fi
 if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
+echo '@@ filters'
+if has iptables-save; then
+  iptables-save 2>/dev/null | awk '/^\*/ {t = $1} t == "*filter" && /^(:|-A )/ && !/^(:|-A )KUBE-/ {print "iptables", $0}' | head -n $filter_lines
+fi
+if has nft; then
+  # not kube-proxy's and flannel's own tables, nor what iptables has shown
+  nft list chains 2>/dev/null | awk '$1 == "table" {f = $2; t = $3} $1 == "chain" {c = $2}
+      $1 == "type" && $2 == "filter" && ($4 == "forward" || $4 == "input") && f ~ /^(ip|inet)$/ && t !~ /^(kube-proxy|flannel-ipv[46])$/ &&
+        !(t == "filter" && c ~ /^(INPUT|FORWARD)$/) {print f, t}' |
+    sort -u | head -n 10 | while read -r f t; do timeout 5 nft -j list table "$f" "$t" 2>/dev/null | head -c 60000 | tr -d '\n'; echo; done
+fi
 # sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
 echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has ctr; then timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' 2>/dev/null; fi
 echo '@@ images'

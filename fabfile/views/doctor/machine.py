@@ -16,7 +16,7 @@ from ...identity import Kind, Verdict
 from ...nodes.facts import SYSCTLS
 from ...phases import BOOTSTRAP, for_release, guard
 from ...phases.master import MINIMUM_MEMORY
-from ...phases.prep import MINIMUM_DISK
+from ...phases.prep import MINIMUM_DISK, filtered, in_cluster
 from ...steps import Stop
 from ...text.masking import Token
 from .chart import Chart, Patient
@@ -26,6 +26,7 @@ GIB = 1 << 20  # KiB
 _CODES = {
     "prep.system": "KF-OS-UNSUPPORTED",
     "prep.disk": "KF-DISK-FREE",
+    "prep.filter": "KF-NET-FILTER",
     "master.memory": "KF-MEM-SMALL",
     lasting.STOP: "KF-SET-LASTING",
 }
@@ -96,6 +97,9 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
     yield from _resolver(chart, patient)
     yield from _services(chart, patient)
     yield from _ports(chart, patient)
+    stop = filtered(chart.context(patient))
+    if stop and in_cluster(patient.facts):  # elsewhere prep itself refuses
+        yield Finding(_CODES[stop.id], ERROR, (patient.name,), stop.reason, stop.remedy)
 
 
 def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:

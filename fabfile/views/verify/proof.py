@@ -300,8 +300,8 @@ def _across(broken: Sequence[tuple[str, str]], seen: Mapping[str, Seen]) -> str:
         return f"{own[0]} does not even reach its own pod: bridge netfilter or cni0 there"
     for node in seen:
         if all(node in pair for pair in broken):
-            return f"all of them concern {node}: UDP 8472 to or from it, or flannel there. {DOCTOR}"
-    return f"UDP 8472 between the nodes (flannel's VXLAN). {DOCTOR}"
+            return f"all of them concern {node}: UDP 8472 to or from it, a FORWARD rule of its firewall, or flannel there. {DOCTOR}"
+    return f"UDP 8472 between the nodes (flannel's VXLAN), or FORWARD rules of their firewalls. {DOCTOR}"
 
 
 SILENT = "no answer"

@@ -15,6 +15,7 @@ other_units='k3s.service k3s-agent.service rke2-server.service rke2-agent.servic
 other_paths='/var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/lib/k0s /var/lib/docker/swarm/docker-state.json'
 metrics_query='SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 addon_columns='C0:.metadata.labels.kubefab\.dev/addon,C1:.metadata.annotations.kubefab\.dev/digest,C2:.apiVersion,C3:.kind,C4:.metadata.namespace,C5:.metadata.name,C6:.metadata.generation,C7:.status.observedGeneration,C8:.spec.replicas,C9:.status.updatedReplicas,C10:.status.availableReplicas,C11:.status.desiredNumberScheduled,C12:.status.numberAvailable'
+filter_lines=400
 settle=''
 ready=/readyz
 digests=''
@@ -71,6 +72,17 @@ echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kub
 echo '@@ rules'
 if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | awk -v count=1 '{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0; gsub(/"([^"\\]|\\.)*"/, "Q", text); n = split(text, word, " "); if (word[1] ~ /^:/) chain[NR] = substr(word[1], 2); if (word[1] == "-A") { chain[NR] = word[2]; if (word[n - 1] == "-j" || word[n - 1] == "-g") target[NR] = word[n]; named[NR] = ($0 ~ /--comment "(dnat |snat )?name: \\"cbr0\\" id: \\"/) && (chain[NR] ~ /^CNI-/ || target[NR] ~ /^CNI-/); if (named[NR] && chain[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, chain[NR]] = 1; if (named[NR] && target[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, target[NR]] = 1 } } function ours(name, t) { return name ~ /^(KUBE-|FLANNEL-)/ || ((t, name) in own) } END { for (i = 1; i <= NR; i++) { if (named[i] || ours(chain[i], within[i]) || ours(target[i], within[i])) found++; else if (!count) print line[i] } if (count) print found + 0 }'; fi
 if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
+echo '@@ filters'
+if has iptables-save; then
+  iptables-save 2>/dev/null | awk '/^\*/ {t = $1} t == "*filter" && /^(:|-A )/ && !/^(:|-A )KUBE-/ {print "iptables", $0}' | head -n $filter_lines
+fi
+if has nft; then
+  # not kube-proxy's and flannel's own tables, nor what iptables has shown
+  nft list chains 2>/dev/null | awk '$1 == "table" {f = $2; t = $3} $1 == "chain" {c = $2}
+      $1 == "type" && $2 == "filter" && ($4 == "forward" || $4 == "input") && f ~ /^(ip|inet)$/ && t !~ /^(kube-proxy|flannel-ipv[46])$/ &&
+        !(t == "filter" && c ~ /^(INPUT|FORWARD)$/) {print f, t}' |
+    sort -u | head -n 10 | while read -r f t; do timeout 5 nft -j list table "$f" "$t" 2>/dev/null | head -c 60000 | tr -d '\n'; echo; done
+fi
 # sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
 echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has ctr; then timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' 2>/dev/null; fi
 echo '@@ images'
