@@ -60,12 +60,14 @@ WORDS = {
     "where containerd.io comes from; same layout as download.docker.com": "containerd.io의 저장소. download.docker.com과 같은 구조",
     "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked":
         "그 저장소 키의 지문(Debian 계열용, RPM용). 비우면 검사하지 않습니다",
-    "private registry, host:port; empty: none": "프라이빗 레지스트리(host:port). 비우면 쓰지 않습니다",
+    "private registry, host:port/project; http:// before it for plain HTTP; empty: none":
+        "프라이빗 레지스트리(host:port/project). 평문 HTTP이면 앞에 http://를 적습니다. 비우면 쓰지 않습니다",
     "its login": "레지스트리의 로그인 이름",
     "its password: hosts.local.env or the process environment": "레지스트리의 암호. hosts.local.env나 환경 변수에 둡니다",
-    "CA certificate file of a registry with its own CA": "자체 CA를 쓰는 레지스트리의 CA 인증서 파일",
-    "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io":
-        "이 레지스트리가 미러링하는 원본 레지스트리(예: registry.k8s.io,ghcr.io,docker.io)",
+    "file with the certificates of a registry with its own CA: PEM, DER or PKCS#7": "자체 CA를 쓰는 레지스트리의 인증서 파일(PEM, DER, PKCS#7)",
+    "upstream registries that it mirrors, like registry.k8s.io,docker.io; ghcr.io=mirror.example/ghcr for another mirror":
+        "이 레지스트리가 미러링하는 원본 레지스트리(예: registry.k8s.io,docker.io). 다른 미러는 ghcr.io=mirror.example/ghcr처럼 적습니다",
+    "certificates of those other mirrors, like ghcr.io=certificates/mirror.pem": "다른 미러의 인증서 파일(예: ghcr.io=certificates/mirror.pem)",
     "file of image digests that must be what runs; `inv cluster.digests` writes it":
         "실행할 이미지의 다이제스트를 고정하는 파일. `inv cluster.digests`가 만듭니다",
     "refuse an image of this cluster that IMAGE_DIGESTS does not list": "IMAGE_DIGESTS에 없는 이미지를 이 클러스터가 쓰면 거부합니다",

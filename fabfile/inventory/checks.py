@@ -175,10 +175,33 @@ def _room_for_nodes(inventory: _Inventory) -> Iterator[Problem]:
         yield Problem(inventory.where("POD_CIDR"), what, "flannel gives each node a /24: take a wider range")
 
 
+def _registry_login(inventory: _Inventory) -> Iterator[Problem]:
+    settings = inventory.settings  # a password for all environments may be there where this one has no registry
+    if settings.registry and settings.registry_password and not settings.registry_user:
+        what = "REGISTRY_PASSWORD without REGISTRY_USER: no login would be sent"
+        yield Problem(inventory.where("REGISTRY_PASSWORD"), what, "add REGISTRY_USER=…, or take the password out")
+
+
+def _certificates_are_used(inventory: _Inventory) -> Iterator[Problem]:
+    """A CA beside plain HTTP is a contradiction: containerd would try HTTPS with it, and fall back."""
+    settings = inventory.settings
+    if settings.registry_ca and settings.registry and settings.registry.scheme == "http":
+        what = f"REGISTRY http://{settings.registry} is plain HTTP, which checks no certificate, and REGISTRY_CA is set"
+        yield Problem(inventory.where("REGISTRY", "REGISTRY_CA"), what, "take out http://, or REGISTRY_CA")
+    others = {name for name, _, elsewhere in (word.partition("=") for word in settings.registry_mirrors) if elsewhere}
+    for name in settings.registry_mirror_ca:
+        if name not in others or settings.mirrors[name].scheme == "http":
+            why = "is plain HTTP" if name in others else f"REGISTRY_MIRRORS has no {name}=…"
+            remedy = f"write {name}=host:port into REGISTRY_MIRRORS, or take the certificate out; REGISTRY's own are in REGISTRY_CA"
+            yield Problem(inventory.where("REGISTRY_MIRROR_CA"), f"REGISTRY_MIRROR_CA {name}: {why}", remedy)
+
+
 _CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
     _used_twice,
     _loopback,
     _unprotected_packages,
+    _registry_login,
+    _certificates_are_used,
     _nodes_are_ipv4,
     _networks_are_ipv4,
     _one_node_port,
@@ -216,6 +239,13 @@ def without_addons(environment: Environment) -> Iterator[str]:
     """The operator's own manifests are for today's releases."""
     if environment.addons and not environment.settings.release.configured:
         yield f"addons/ is not applied: it is for today's releases, not for {environment.settings.kubernetes}"
+
+
+def in_clear(environment: Environment) -> Iterator[str]:
+    """A login that anyone on the way can read."""
+    settings = environment.settings
+    if settings.registry and settings.registry.scheme == "http" and settings.registry_user:
+        yield f"REGISTRY http://{settings.registry} is plain HTTP: everybody on the way to it can read REGISTRY_PASSWORD"
 
 
 def doubtful(name: str, values: Mapping[str, Value]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..text.forms import Hostname, is_address
 from ..text.masking import Secret
 from ..text.nearest import did_you_mean, nearest
-from . import beside, checks, images, quoting
+from . import beside, checks, images, places, quoting
 from .find import ROLE, expanded, find, shown
 from .labels import labels, taints
 from .layers import NODE_KEY, Problem, Value, canonical, environments, prefix, read_layers, readings, source
@@ -68,6 +68,7 @@ def load(
         *hosts.skipped,
         *checks.readable_secrets(name, values),
         *checks.in_two_environments(environment, values),
+        *checks.in_clear(environment),
         *checks.doubtful(name, values),
         *beside.unused(hosts.path.parent, known),
         *beside.unused_hooks(hosts.path.parent, name, known, simulated=environment.settings.simulated),
@@ -175,6 +176,10 @@ def _settings(name: str, values: Mapping[str, Value], problems: list[Problem]) -
             said = f"; {doubt.sentence(written, secret=spec.metadata['secret'])}" if doubt else ""
             problems.append(Problem(value.where, f"{written} {error}", f"{spec.metadata['about']}{said}"))
             continue
+        if key == "REGISTRY_MIRROR_CA":
+            files = {name: value.folder / expanded(text) for name, text in chosen[spec.name].items()}
+            chosen[spec.name] = {name: str(path) for name, path in files.items()}
+            problems.extend(_certificates(written, value, files.values()))
         if spec.metadata["path"] and value.text:
             path = value.folder / expanded(value.text)
             chosen[spec.name] = str(path)
@@ -182,11 +187,22 @@ def _settings(name: str, values: Mapping[str, Value], problems: list[Problem]) -
                 doubt = next(quoting.doubts(value.raw), None)
                 said = f"; {doubt.sentence(written, secret=False)}" if doubt else ""
                 problems.append(Problem(value.where, f"{written}: no file {path}", spec.metadata["about"] + said))
+            elif key == "REGISTRY_CA":
+                problems.extend(_certificates(written, value, [path]))
             elif key == "IMAGE_DIGESTS":
                 problems.extend(
                     Problem(f"{shown(path)}:{line}", what, remedy) for line, what, remedy in _mistakes(path)
                 )
     return Settings(**chosen)
+
+
+def _certificates(key: str, value: Value, files: Iterable[Path]) -> Iterator[Problem]:
+    """What keeps files from being read as certificates: said here, before a node is touched."""
+    for path in files:
+        try:
+            places.certificates(path)
+        except ValueError as error:
+            yield Problem(value.where, f"{key}: {error}", "name the file with the certificate of that registry's CA")
 
 
 def _mistakes(path: Path) -> list[images.Mistake]:

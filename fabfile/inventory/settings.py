@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from ..text.masking import SHORTEST, Secret, Token
+from . import places
+from .places import AUTHORITY, COMPONENT, HOST, Place
 from .release import Release, release_of
 
 # Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
@@ -26,10 +28,8 @@ def _text(value: str) -> str:
     return value
 
 
-_HOST = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*"  # RFC 1123
-_PLACE = rf"({_HOST}|\[[0-9a-fA-F:.]+\])(:\d{{1,5}})?"
 # RFC 3986 without what the address of a file never has: a fragment, brackets outside the host, characters that must be percent-encoded.
-_URL = rf"[a-z][a-z0-9+.-]*://{_PLACE}([/?][a-zA-Z0-9._~%!$&'()*+,;=:@/?-]*)?"
+_URL = rf"[a-z][a-z0-9+.-]*://{AUTHORITY}([/?][a-zA-Z0-9._~%!$&'()*+,;=:@/?-]*)?"
 
 
 def _url(value: str) -> str:
@@ -54,33 +54,43 @@ def plain_word(value: str) -> str:
     return value
 
 
-def _place(value: str) -> str:
-    if not re.fullmatch(_PLACE, value):
-        raise ValueError(f"{value!r} is not a host:port, like registry.example:5000")
-    return value
+def _registry(value: str) -> Place | None:
+    return places.place(value) if value else None
 
 
-def _places(value: str) -> tuple[str, ...]:
+def _mirrors(value: str) -> tuple[str, ...]:
     names = _words(value)
-    for name in names:
+    for word in names:
+        name, elsewhere, where = word.partition("=")
         if "://" in name:
             raise ValueError(f"{name!r}: the registry's name alone, without {name.split('//')[0]}//, like ghcr.io")
-        if not re.fullmatch(_PLACE, name):
-            raise ValueError(f"{name!r} is not the name of a registry, like ghcr.io or registry.example:5000")
+        if not re.fullmatch(AUTHORITY, name):
+            raise ValueError(
+                f"{name!r} is not the name of a registry, like ghcr.io or registry.example:5000; another mirror than "
+                "REGISTRY is written ghcr.io=mirror.example/ghcr"
+            )
+        if elsewhere:
+            places.place(where)
     return names
 
 
+def _authorities(value: str) -> dict[str, str]:
+    found = dict(word.partition("=")[::2] for word in _words(value))
+    for name, file in found.items():
+        if not re.fullmatch(AUTHORITY, name) or not file:
+            raise ValueError(f"{f'{name}={file}' if file else name!r} is not like ghcr.io=certificates/mirror.pem")
+    return found
+
+
 def _domain(value: str) -> str:
-    if not re.fullmatch(_HOST, value) or value != value.lower():
+    if not re.fullmatch(HOST, value) or value != value.lower():
         raise ValueError(
             f"{value!r} is not a DNS domain in lower case, like cluster.local. Take the line out for the default"
         )
     return value
 
 
-# The OCI distribution's grammar (distribution/reference): [host[:port]/]path[:tag][@digest], at most 255 characters before the tag.
-_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_IMAGE = rf"(?:{_PLACE}/)?{_PATH}(?:/{_PATH})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+_IMAGE = rf"(?:{AUTHORITY}/)?{COMPONENT}(?:/{COMPONENT})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
 
 
 def _image(value: str) -> str:
@@ -307,14 +317,23 @@ class Settings:
         "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked",
     )
 
-    registry: str = _setting("", _place, "private registry, host:port; empty: none")
+    registry: Place | None = _setting(
+        None, _registry, "private registry, host:port/project; http:// before it for plain HTTP; empty: none"
+    )
     registry_user: str = _setting("", login_name, "its login")
     registry_password: Secret = _setting(
         Secret(), _password, "its password: hosts.local.env or the process environment"
     )
-    registry_ca: str = _setting("", _text, "CA certificate file of a registry with its own CA", path=True)
+    registry_ca: str = _setting(
+        "", _text, "file with the certificates of a registry with its own CA: PEM, DER or PKCS#7", path=True
+    )
     registry_mirrors: tuple[str, ...] = _setting(
-        (), _places, "upstream registries that it mirrors, like registry.k8s.io,ghcr.io,docker.io"
+        (),
+        _mirrors,
+        "upstream registries that it mirrors, like registry.k8s.io,docker.io; ghcr.io=mirror.example/ghcr for another mirror",
+    )
+    registry_mirror_ca: dict[str, str] = _setting(
+        {}, _authorities, "certificates of those other mirrors, like ghcr.io=certificates/mirror.pem"
     )
 
     image_digests: str = _setting(
@@ -387,6 +406,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         _ = self.registry_login  # registers it with the masker before a node can print it
+
+    @property
+    def mirrors(self) -> dict[str, Place]:
+        """Where each mirrored registry's images are: {"ghcr.io": Place("harbor.example", project="ghcr")}."""
+        named = (word.partition("=") for word in self.registry_mirrors)
+        wanted = {name: places.place(where) if where else self.registry for name, _, where in named}
+        return {name: found for name, found in wanted.items() if found}
 
     @property
     def registry_login(self) -> Secret:

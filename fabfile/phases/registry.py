@@ -45,20 +45,18 @@ def registry(ctx: Context) -> Iterator[Action]:
         # This file proves that the canary was pulled with exactly this configuration.
         proof = File(PROOF, digest(recipe.canary, *(f.path + f.content for f in files)) + "\n", mode="0600")
         if not all(facts.has_file(f.path, f.sha256, f.mode) for f in (*files, proof)):
-            yield Step(
-                "registry.login",
-                f"private registry {ctx.settings.registry}",
-                (f"install -d -m 0700 {STATE}",),
-                files=files,
-            )
-            yield Step(
-                "registry.canary",
-                f"canary pull of {recipe.canary}",
-                (f"crictl pull {quote(recipe.canary)}",),
-                timeout=180,
-                hint="401 is REGISTRY_USER or REGISTRY_PASSWORD, x509 is REGISTRY_CA, 'not found' is an image that the registry "
-                "lacks, a time-out is a firewall between this node and the registry",
-            )
+            what = f"private registry {ctx.settings.registry}" if ctx.settings.registry else "mirrors of registries"
+            yield Step("registry.login", what, (f"install -d -m 0700 {STATE}",), files=files)
+            if recipe.canary:
+                yield Step(
+                    "registry.canary",
+                    f"canary pull of {recipe.canary}",
+                    (f"crictl pull {quote(recipe.canary)}",),
+                    timeout=180,
+                    hint="401 is REGISTRY_USER or REGISTRY_PASSWORD, x509 is REGISTRY_CA, 'HTTP response to HTTPS client' is a REGISTRY without "
+                    "http:// before it, 'not found' is an image that the registry lacks (or has under another path: REGISTRY=host:port/path), "
+                    "a time-out is a firewall between this node and the registry, or a proxy",
+                )
             yield Step("registry.proof", "canary noted", files=(proof,))
     wanted = [
         image

@@ -21,6 +21,7 @@ import tomli_w
 from ..errors import UsageError
 from ..inventory import Environment, Node, images
 from ..inventory.labels import RESERVED
+from ..inventory.places import certificates
 from ..inventory.settings import Settings
 from ..nodes.facts import NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, HEAD
@@ -199,36 +200,42 @@ class Recipe:
         )
 
     def registry_files(self) -> tuple[File, ...]:
-        """The hosts.toml of the private registry and of each upstream that it mirrors, with its login and CA."""
-        registry = self.settings.registry
-        if not registry:
-            return ()
-        ca = f"{CERTS}/{registry}/ca.crt"
-        host: dict[str, Any] = {"capabilities": ["pull", "resolve"]}
-        files = []
-        if self.settings.registry_ca:
-            host["ca"] = ca
-            files.append(File(ca, Path(self.settings.registry_ca).read_text().rstrip("\n") + "\n", keep=True))
-        secret = bool(self.settings.registry_user)
-        if secret:
-            host["header"] = {
-                "Authorization": [f"Basic {base64.b64encode(self.settings.registry_login.reveal().encode()).decode()}"]
-            }
-        servers = {
-            registry: f"https://{registry}",
-            **{name: _upstream(name) for name in self.settings.registry_mirrors},
-        }
-        for name, server in servers.items():
-            text = _HEAD + tomli_w.dumps({"server": server, "host": {f"https://{registry}": host}})
-            files.append(
-                File(f"{CERTS}/{name}/hosts.toml", text, mode="0600" if secret else "0644", secret=secret, keep=True)
-            )
-        return tuple(files)
+        """The hosts.toml of the private registry and of each upstream that is mirrored, with its login and CA.
+
+        The login goes to REGISTRY's host and to no other. A registry that answers with a token's realm gets it there: containerd sends
+        these headers when it asks for the token (core/remotes/docker/config/hosts.go, WithAuthHeader).
+        """
+        settings = self.settings
+        files: dict[str, File] = {}
+        registry = settings.registry
+        own = {registry.host: (registry, registry.url, registry.url)} if registry else {}
+        mirrored = {name: (at, _upstream(name), at.mirror) for name, at in settings.mirrors.items()}
+        for name, (at, server, endpoint) in ({**own, **mirrored} | own).items():
+            host: dict[str, Any] = {"capabilities": ["pull", "resolve"]}
+            if endpoint != at.url:
+                host["override_path"] = True
+            private = registry is not None and (at.scheme, at.host) == (registry.scheme, registry.host)
+            authorities = settings.registry_ca if private else settings.registry_mirror_ca.get(name, "")
+            # plain HTTP with a CA would make containerd try HTTPS first, and fall back
+            if authorities and at.scheme == "https":
+                ca = f"{CERTS}/{at.host if private else name}/ca.crt"
+                host["ca"] = ca
+                files[ca] = File(ca, certificates(Path(authorities)), keep=True)
+            secret = private and bool(settings.registry_user)
+            if secret:
+                login = base64.b64encode(settings.registry_login.reveal().encode()).decode()
+                host["header"] = {"Authorization": [f"Basic {login}"]}
+            path = f"{CERTS}/{name}/hosts.toml"
+            text = _HEAD + tomli_w.dumps({"server": server, "host": {endpoint: host}})
+            files[path] = File(path, text, mode="0600" if secret else "0644", secret=secret, keep=True)
+        return tuple(files.values())
 
     @property
     def canary(self) -> str:
-        """The image that proves registry, login and CA: pause, with the private registry in its name."""
-        return f"{self.settings.registry}/{self.pause.split('/', 1)[1]}"
+        """The image that proves registry, login and CA: pause, with the private registry in its name. Without one, of its mirror; or empty."""
+        if self.settings.registry:
+            return f"{self.settings.registry}/{self.pause.split('/', 1)[1]}"
+        return self.pause if _UPSTREAM in self.settings.mirrors else ""
 
     # --- kubeadm
 

@@ -109,6 +109,14 @@ TABLE: tuple[Signature, ...] = (
         "kubernetes.io Certificate Management with kubeadm; apt-secure(8)",
     ),
     _s(
+        "SIG-REGISTRY-CA",
+        r"failed to (do request|pull|resolve|fetch).*/v2/.*x509: ",
+        "the registry's certificate is not accepted: of a CA that the node does not know, or for another name",
+        "is it REGISTRY? Then REGISTRY_CA names the file with its CA's certificate (REGISTRY_MIRROR_CA for another mirror), and REGISTRY the "
+        "host as the certificate has it; then `fab -H NODE registry`",
+        "containerd docs/hosts.md",
+    ),
+    _s(
         "SIG-OTHER-CA",
         r"x509: certificate signed by unknown authority.*(crypto/rsa|kubernetes|6443)|cluster CA found in .* is invalid|none of the public keys",
         "the node, or this command, holds the CA of another (an earlier) cluster",
@@ -141,8 +149,15 @@ TABLE: tuple[Signature, ...] = (
         "SIG-REGISTRY-HTTP",
         r"http: server gave HTTP response to HTTPS client",
         "the registry speaks plain HTTP where HTTPS is expected",
-        "write it as http://host:port in the node's hosts.toml, or give it a certificate (REGISTRY_CA)",
+        "is it REGISTRY? Then REGISTRY=http://HOST:PORT in hosts.env if plain HTTP is meant, or give it a certificate; then `fab -H NODE registry`",
         "containerd docs/hosts.md",
+    ),
+    _s(
+        "SIG-REGISTRY-HTTPS",
+        r"Client sent an HTTP request to an HTTPS server|The plain HTTP request was sent to HTTPS port",
+        "the registry speaks HTTPS where plain HTTP is expected",
+        "take http:// out of REGISTRY in hosts.env; REGISTRY_CA names its CA's certificate; then `fab -H NODE registry`",
+        "net/http server.go; nginx error 497",
     ),
     _s(
         "SIG-IMAGE-ABSENT",

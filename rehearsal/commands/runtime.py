@@ -19,7 +19,7 @@ def pull_trouble(machine: Machine, image: str) -> str:
     settings = machine.settings
     name = image.rsplit(":", 1)[0] if ":" in image.rsplit("/", 1)[-1] else image
     upstream = image.split("/")[0]
-    served = not settings.registry or upstream == settings.registry or upstream in settings.registry_mirrors
+    served = not settings.registry or upstream == settings.registry.host or upstream in settings.mirrors
     if machine.fault("registry-no-login") is not None and served:
         return (
             f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": '

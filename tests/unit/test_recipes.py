@@ -35,10 +35,9 @@ TUNED = environment(
 
 
 @pytest.fixture
-def private(tmp_path: Path):
+def private():
     """A registry with a login, its own CA and two mirrored upstreams."""
-    ca = tmp_path / "ca.crt"
-    ca.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----")
+    ca = Path(__file__).parent / "recorded" / "registry-ca.crt"
     return environment(
         registry="10.2.0.5:5000",
         registry_user="kubefab",

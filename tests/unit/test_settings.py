@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabfile.inventory.places import Place
 from fabfile.inventory.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, KEYS, Settings, bastion
 from fabfile.text.masking import Token
 
@@ -28,7 +29,20 @@ GOOD: list[tuple[str, str, Any]] = [
     ("DRAIN_TIMEOUT", "15", 15.0),
     ("INFLUXDB_PORT", "30000", 30000),
     ("PACKAGES_URL", "http://172.30.44.3:8080/k8s", "http://172.30.44.3:8080/k8s"),
-    ("REGISTRY", "172.30.44.3:5000", "172.30.44.3:5000"),
+    ("REGISTRY", "172.30.44.3:5000", Place("172.30.44.3:5000")),
+    ("REGISTRY", "https://registry.example", Place("registry.example")),
+    ("REGISTRY", "http://10.0.0.5:5000/", Place("10.0.0.5:5000", "http")),
+    ("REGISTRY", "harbor.example/project/k8s", Place("harbor.example", project="project/k8s")),
+    ("REGISTRY", "harbor.example/v2/project/k8s", Place("harbor.example", project="project/k8s")),
+    ("REGISTRY", "registry.example/v2", Place("registry.example")),
+    ("REGISTRY", "[2001:db8::5]:5000/k8s", Place("[2001:db8::5]:5000", project="k8s")),
+    (
+        "REGISTRY",
+        "http://jfrog.example/artifactory/api/v2/k8s",
+        Place("jfrog.example", "http", "/artifactory/api", "k8s"),
+    ),
+    ("REGISTRY", "", None),
+    ("REGISTRY_MIRROR_CA", "ghcr.io=a.pem, docker.io=b/c.crt", {"ghcr.io": "a.pem", "docker.io": "b/c.crt"}),
     ("SSH_JUMP", "ops@203.0.113.9:2222", "ops@203.0.113.9:2222"),
     ("SSH_JUMP", "bastion", "bastion"),
     ("SSH_JUMP", "ops@[2001:db8::9]:2222", "ops@[2001:db8::9]:2222"),
@@ -62,7 +76,10 @@ BAD = [
     ("RECONNECT_TIMEOUT", "0.5"), ("METRICS_GRACE", "0"), ("DRAIN_TIMEOUT", "inf"), ("FLANNEL_TIMEOUT", "-1"),
     ("CONNECT_TIMEOUT", "0"), ("CONNECT_TIMEOUT", "soon"), ("CONNECT_TIMEOUT", "nan"), ("CONNECT_TIMEOUT", "inf"), ("API_PORT", "²"),
     ("PACKAGES_URL", ""), ("PACKAGES_URL", "pkgs.k8s.io"), ("MANIFESTS_URL", "https:///x"), ("FLANNEL_IMAGE", ""), ("DNS_DOMAIN", "a b"),
-    ("REGISTRY", "https://registry.example"), ("REGISTRY", "registry.example/v2"), ("SSH_JUMP", "me@host:ssh"), ("SSH_JUMP", "::::"),
+    ("REGISTRY", "ftp://registry.example"), ("REGISTRY", "me:word@registry.example"), ("REGISTRY", "registry.example/Project"),
+    ("REGISTRY", "registry.example:70000"), ("REGISTRY", "registry.example//k8s"), ("REGISTRY", "registry.example/../v2"),
+    ("REGISTRY_MIRRORS", "ghcr.io=ftp://x"), ("REGISTRY_MIRRORS", "ghcr.io="), ("REGISTRY_MIRROR_CA", "ghcr.io"),
+    ("SSH_JUMP", "me@host:ssh"), ("SSH_JUMP", "::::"),
     ("INFLUXDB_PORT", "29999"), ("DASHBOARD_PORT", "32768"),
     ("DASHBOARD", "Headlamp"), ("RETENTION", "30"), ("RETENTION", "d"), ("RETENTION", "30 d"),
     ("KUBELET_CONFIG", "maxPods: 50"), ("KUBELET_CONFIG", "null"), ("KUBELET_CONFIG", "[" * 100_000),

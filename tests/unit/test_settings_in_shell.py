@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from fabfile.context import Choices
 from fabfile.inventory import Environment
-from fabfile.inventory import settings as forms
+from fabfile.inventory import places as forms
+from fabfile.inventory import settings as written
 from fabfile.inventory.settings import KEYS
 from fabfile.phases import EVERY, for_release
 from fabfile.steps import Action, File, Step, Stop, Wait
@@ -58,10 +59,10 @@ DOCTORS = [
     "keyrings",
 ]
 GRAMMAR = {
-    "URL": forms._URL,
-    "IMAGE": rf"canary\.example/{forms._PATH}:[\w][\w.-]{{0,20}}",
-    "REGISTRY": forms._PLACE,
-    "MIRRORS": forms._PLACE,
+    "URL": written._URL,
+    "IMAGE": rf"canary\.example/{forms.COMPONENT}:[\w][\w.-]{{0,20}}",
+    "REGISTRY": forms.AUTHORITY,
+    "MIRRORS": forms.AUTHORITY,
 }
 
 
@@ -70,7 +71,7 @@ def test_every_free_text_setting_is_listed() -> None:
     rest = {
         "KUBERNETES", "POD_CIDR", "SERVICE_CIDR", "NODE_CIDR", "API_PORT", "SSH_USER", "SSH_PORT", "SSH_KEY", "SSH_JUMP", "CONNECT_TIMEOUT", "FORKS",
         "RECONNECT_TIMEOUT", "FLANNEL_TIMEOUT", "DRAIN_TIMEOUT", "METRICS_GRACE",
-        "PACKAGES_KEY_FINGERPRINT", "CONTAINERD_KEY_FINGERPRINT", "REGISTRY_CA", "IMAGE_DIGESTS", "IMAGE_DIGESTS_STRICT", "FLANNEL_GRACE", "DASHBOARD",
+        "PACKAGES_KEY_FINGERPRINT", "CONTAINERD_KEY_FINGERPRINT", "REGISTRY_CA", "REGISTRY_MIRROR_CA", "IMAGE_DIGESTS", "IMAGE_DIGESTS_STRICT", "FLANNEL_GRACE", "DASHBOARD",
         "DASHBOARD_PORT", "INFLUXDB_PORT", "KUBELET_CONFIG", "KUBE_PROXY_CONFIG", "CONTAINERD_CONFIG", "TOKEN", "SIMULATED", "SIMULATED_WORKERS", "INFLUXDB_LOGIN",
         "RETENTION_SHORTEN", "SCHEDULE_ON_CONTROL_PLANE",
     }  # fmt: skip
@@ -195,8 +196,10 @@ def accepted(key: str, text: str) -> bool:
 
 
 def listed_otherwise(key: str, text: str) -> bool:
-    """Whether the setting is a list, and the text is not the only item of it: `a b` names two mirrors, blanks do not count."""
+    """Whether the text is not what is written: `a b` names two mirrors, and of a registry host, path and scheme have their own places."""
     value = KEYS[key].metadata["parse"](text)
+    if isinstance(value, forms.Place) or (key == "REGISTRY_MIRRORS" and "=" in text):
+        return value != forms.Place(text)
     return isinstance(value, tuple) and value != (text,)
 
 

@@ -23,6 +23,8 @@ LINES = {
     "SIG-SIZE": "[ERROR NumCPU]: the number of available CPUs 1 is less than the required 2",
     "SIG-CLOCK": "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2026-11-24T15:00:00Z is before 2026-11-24T16:00:00Z",
     "SIG-OTHER-CA": 'Unable to connect to the server: x509: certificate signed by unknown authority (possibly because of "crypto/rsa: verification error" while trying to verify candidate authority certificate "kubernetes")',
+    "SIG-REGISTRY-CA": 'failed to pull and unpack image "10.0.0.5:5000/pause:3.10": failed to resolve reference "10.0.0.5:5000/pause:3.10": failed to do request: Head "https://10.0.0.5:5000/v2/pause/manifests/3.10": tls: failed to verify certificate: x509: certificate signed by unknown authority (possibly because of "crypto/rsa: verification error" while trying to verify candidate authority certificate "kubernetes")',
+    "SIG-REGISTRY-HTTPS": "unexpected status from HEAD request to http://10.0.0.5:5000/v2/pause/manifests/3.10: 400 Bad Request: Client sent an HTTP request to an HTTPS server.",
     "SIG-TOKEN": 'couldn\'t validate the identity of the API Server: could not find a JWS signature in the cluster-info ConfigMap for token ID "abcdef"',
     "SIG-REGISTRY-LOGIN": "failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized from GET https://reg:5000/v2/ registry",
     "SIG-RATE-LIMIT": "429 Too Many Requests - Server message: toomanyrequests: You have reached your unauthenticated pull rate limit.",

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...inventory import Environment, Node
 from ...inventory.images import full
+from ...inventory.places import certificates
 from ...nodes import script
 from ...recipes.kubeadm import recipe_for
 from ...recipes.packages import LOCK_HOLDER
@@ -107,18 +108,18 @@ def questions(environment: Environment, os_id: str, codename: str) -> Questions:
             "containerd": f"{settings.containerd_url}/linux/{'rhel' if os_id == 'rhel' else 'centos'}/gpg",
         }
     images = (*recipe.worker_images, settings.influxdb_image, settings.telegraf_image, recipe.dashboard_image)
-    mirrored = set(settings.registry_mirrors) | ({settings.registry} if settings.registry else set())
+    private = settings.registry
+    mirrored = set(settings.mirrors) | ({private.host} if private else set())
     upstream = {host for image in images if image and (host := full(image).split("/", 1)[0]) not in mirrored}
     registries = {
         host: f"https://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/" for host in sorted(upstream)
     }
     canary = ""
-    if settings.registry:
-        path, tag = recipe.canary.split("/", 1)[1].rsplit(":", 1)
-        canary = f"https://{settings.registry}/v2/{path}/manifests/{tag}"
-    hosts = {_host(url) for url in (*sources.values(), *registries.values())} | (
-        {_host(f"//{settings.registry}")} if settings.registry else set()
-    )
+    if private:
+        path, tag = recipe.canary.removeprefix(f"{private.host}/").rsplit(":", 1)
+        canary = f"{private.api}/{path}/manifests/{tag}"
+    hosts = {_host(url) for url in (*sources.values(), *registries.values())}
+    hosts |= {at.name for at in (private, *settings.mirrors.values()) if at}
     return Questions(sources, registries, tuple(sorted(h for h in hosts if re.search("[a-z]", h))), key, canary)
 
 
@@ -154,9 +155,9 @@ def doctor_script(environment: Environment, node: Node, asked: Questions) -> str
         "urls": " ".join(asked.sources.values()),
         "registries": " ".join(asked.registries.values()),
         "names": " ".join(asked.names),
-        "registry": settings.registry,
+        "registry": f"{settings.registry.api}/" if settings.registry else "",
         "registry_curl": curl,
-        "registry_ca": Path(settings.registry_ca).read_text() if settings.registry_ca else "",
+        "registry_ca": certificates(Path(settings.registry_ca)) if settings.registry_ca else "",
         "canary": asked.canary,
         "key_url": asked.key_url,
         "keyrings": " ".join(KEYRINGS),

@@ -67,54 +67,50 @@ def _said(answer: Answer) -> str:
     error = re.sub(r" after \d+ (ms|milliseconds)", "", answer.error.removeprefix("curl: ")).strip()
     if answer.code == 0:
         return error or "no answer"
+    if error.startswith("at "):  # a server of tokens
+        return f"HTTP {answer.code} {error.removesuffix(':')}"
     # a redirect, to a place that is not reached
     return f"HTTP {answer.code}" + (f", then {error}" if error and answer.code < 400 else "")
 
 
 def _registry(chart: Chart, patient: Patient) -> Iterator[Finding]:
     settings, answers, name = chart.environment.settings, patient.answers, (patient.name,)
-    answer = answers.http.get("private") if answers and settings.registry else None
-    if answers is None or answer is None:
+    private = settings.registry
+    answer = answers.http.get("private") if answers else None
+    if private is None or answers is None or answer is None:
         return
+    canary = answers.http.get("canary")
+    if answer.code == 200 and canary and canary.code in (401, 403):
+        answer = canary  # some registries let anybody ask whether they are there
     if answer.code == 401 and not settings.registry_user:
-        seen = f"{settings.registry} asks for a login or a token (HTTP 401); it may still allow pulls without one"
+        seen = f"{private} asks for a login or a token (HTTP 401); it may still allow pulls without one"
         remedy = f"`{chart.fab(patient, 'registry')}` proves it by a pull; if that is refused, set REGISTRY_USER and REGISTRY_PASSWORD"
         yield Finding("KF-REG-LOGIN", NOTE, name, seen, remedy)
     elif answer.code in (401, 403):
         who = f"as {settings.registry_user} " if settings.registry_user else "without a login "
-        yield Finding(
-            "KF-REG-LOGIN",
-            ERROR,
-            name,
-            f"{settings.registry} refuses the login {who}(HTTP {answer.code})",
-            "set REGISTRY_USER in hosts.env and REGISTRY_PASSWORD in hosts.local.env",
-        )
+        seen = f"{private} refuses the login {who}({_said(answer)})"
+        remedy = "set REGISTRY_USER in hosts.env and REGISTRY_PASSWORD in hosts.local.env"
+        yield Finding("KF-REG-LOGIN", ERROR, name, seen, remedy)
+    elif answer.code == 0 and re.search(_PLAIN, answer.error):
+        remedy = f"if that is meant: REGISTRY=http://{private} in hosts.env; if not, give the registry a certificate"
+        yield Finding("KF-REG-TLS", ERROR, name, f"{private} speaks plain HTTP where HTTPS is expected", remedy)
     elif answer.code == 0 and ("certificate" in answer.error or "SSL" in answer.error):
-        yield Finding(
-            "KF-REG-TLS",
-            ERROR,
-            name,
-            f"{settings.registry}: {_said(answer)}",
-            f"REGISTRY_CA names the CA's certificate file; `curl -vI https://{settings.registry}/v2/` on the node shows what it presents",
+        remedy = (
+            f"REGISTRY_CA names the CA's certificate file; `curl -vI {private.api}/` on the node shows what it presents"
         )
+        yield Finding("KF-REG-TLS", ERROR, name, f"{private}: {_said(answer)}", remedy)
     elif answer.code != 200:
+        https = "; where it wants HTTPS, take http:// out of REGISTRY" if private.scheme == "http" else ""
         yield Finding(
-            "KF-REG-DOWN",
-            ERROR,
-            name,
-            f"{settings.registry}: {_said(answer)}",
-            f"`curl -v https://{settings.registry}/v2/` on the node",
+            "KF-REG-DOWN", ERROR, name, f"{private}: {_said(answer)}", f"`curl -v {private.api}/` on the node{https}"
         )
-    else:
-        canary = answers.http.get("canary")
-        if canary and canary.code == 404:
-            yield Finding(
-                "KF-REG-IMAGE",
-                ERROR,
-                name,
-                f"the registry has no {chart.recipe.canary}",
-                "mirror `kubeadm config images list` into it first",
-            )
+    elif canary and canary.code == 404:
+        seen, remedy = f"the registry has no {chart.recipe.canary}", "mirror `kubeadm config images list` into it first"
+        yield Finding("KF-REG-IMAGE", ERROR, name, seen, remedy)
+
+
+# What OpenSSL and GnuTLS say of a server that does not answer in TLS.
+_PLAIN = r"wrong version number|packet length too long|record layer failure|unexpected TLS packet"
 
 
 def _keys(chart: Chart, patient: Patient) -> Iterator[Finding]:
