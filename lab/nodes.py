@@ -16,7 +16,7 @@ from . import engine as engines
 from .engine import LABEL, Engine
 from .errors import LabError, MissingError
 from .host import Host
-from .settings import NETWORK, PREFIX, Settings
+from .settings import NETWORK, PREFIX, Settings, hostname
 
 BOOT_TIMEOUT = 90.0
 SSH_PORT = 22
@@ -90,7 +90,7 @@ def run_node(
         "--name",
         container_name(name),
         "--hostname",
-        name,
+        hostname(settings.nodes()[name]),
         "--label",
         LABEL,
         "--label",

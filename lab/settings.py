@@ -21,6 +21,11 @@ _FIRST_WORKER = 21
 MAX_WORKERS = 100
 
 
+def hostname(address: str) -> str:
+    """A node's host name, as a cloud names its machines: no name server knows it, and it is not the name in the inventory."""
+    return f"ip-{address.replace('.', '-')}"
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a lab is: `subnet` (a /24 or larger), Kubernetes version, number of workers."""

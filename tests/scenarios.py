@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scenario:
-    """`fault` is the rehearsal's switch; `make` and `fix` are root shell lines on the real w2 (or words that the lab test knows).
+    """`fault` is the rehearsal's switch; `make` and `fix` are root shell lines on the real w2 (or words that the lab test knows); `$w1` is w1's host name.
 
     `phase` is where w2 stops, "" if it does not stop; the output must contain `says`.  `purge`: w2 has no packages yet.
     `reset`: the remedy is a reset of w2, which is named as foreign.
@@ -45,8 +45,8 @@ SCENARIOS = (
     Scenario(
         "two machines of one name",
         "w2:duplicate-hostname",
-        "hostname w1",
-        "hostname w2",
+        "hostname $w1",
+        "hostname $w2",
         "prep",
         "has the same hostname as w1",
     ),

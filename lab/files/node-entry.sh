@@ -14,6 +14,10 @@ if [ "$(wc -l </proc/swaps)" -gt 1 ]; then
     mount --bind /run/no-swaps /proc/swaps || true
 fi
 
+# No name of a machine resolves, not even its own, as in many clouds. Docker mounts the file: it can be written, but not replaced.
+hosts=$(grep -v "[[:space:]]$(cat /proc/sys/kernel/hostname)\$" /etc/hosts)
+printf '%s\n' "$hosts" >/etc/hosts
+
 # A resolver that is no loopback address, or CoreDNS would forward to itself.
 printf 'nameserver %s\noptions timeout:1 attempts:1\n' "$LAB_GATEWAY" >/etc/resolv.conf
 

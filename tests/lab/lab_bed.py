@@ -25,6 +25,7 @@ from typing import Any
 from fabfile import inventory
 from fabfile.inventory import Environment, Node
 from lab import nodes as machines
+from lab import settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -72,6 +73,11 @@ class Lab:
     @property
     def names(self) -> list[str]:
         return [node.name for node in self.environment.nodes]
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Each node's host name, which Kubernetes knows it by, by its name in the inventory."""
+        return hosts()
 
     @property
     def control_plane(self) -> Node:
@@ -122,8 +128,8 @@ class Lab:
     # --- nodes
 
     def sh(self, node: str, script: str, check: bool = True) -> str:
-        """Run a shell line as root in a node, without kubefab and SSH."""
-        done = machines.exec(node, ["bash", "-c", f"export KUBECONFIG=/etc/kubernetes/admin.conf; {script}"])
+        """Run a shell line as root in a node, without kubefab and SSH; `$w2` in it is w2's host name."""
+        done = machines.exec(node, ["bash", "-c", as_root(script)])
         assert done.returncode == 0 or not check, f"{node}: {script}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -140,8 +146,9 @@ class Lab:
 
     def ready(self) -> dict[str, bool]:
         items = json.loads(self.kubectl("get nodes -o json"))["items"]
+        names = {host: name for name, host in self.hosts.items()}
         return {
-            n["metadata"]["name"]: any(
+            names.get(n["metadata"]["name"], n["metadata"]["name"]): any(
                 c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"]
             )
             for n in items
@@ -207,8 +214,8 @@ class Lab:
     @property
     def secrets(self) -> list[str]:
         """The registry's password, which lab.up created, in each encoding in which it is sent."""
-        settings = self.environment.settings
-        password, login = settings.registry_password.reveal(), settings.registry_login.reveal()
+        ours = self.environment.settings
+        password, login = ours.registry_password.reveal(), ours.registry_login.reveal()
         return [password, base64.b64encode(login.encode()).decode().rstrip("=")]
 
     @contextmanager
@@ -275,6 +282,18 @@ class Lab:
                 raise AssertionError(f"{step} was not reached\n{done}")
             assert time.monotonic() < end, f"{step} was not reached in time"
             time.sleep(0.05)
+
+
+def hosts() -> dict[str, str]:
+    """Host names of the lab that is up, by the nodes' names in the inventory."""
+    lab = settings.load()
+    return {name: settings.hostname(address) for name, address in lab.nodes().items()} if lab else {}
+
+
+def as_root(script: str) -> str:
+    """A shell line with kubectl's configuration, in which `$w2` is w2's host name."""
+    names = "".join(f"{name}={host}; " for name, host in hosts().items())
+    return f"export KUBECONFIG=/etc/kubernetes/admin.conf; {names}{script}"
 
 
 def inv(*argv: str) -> None:

@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from lab import nodes as machines
-from lab_bed import NO_FIREWALL, Lab, firewall
+from lab_bed import NO_FIREWALL, Lab, as_root, firewall, hosts
 
 DOCTOR = ("inv", "cluster.doctor", "--env", "lab", "--json")
 CP1, W1, W2, NO_NODE = "172.30.44.10", "172.30.44.21", "172.30.44.22", "172.30.44.99"
@@ -59,7 +60,7 @@ def findings(report: dict[str, Any], code: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Find:
-    """A finding that the report must contain: its code, severity, nodes, and words of its evidence or remedy."""
+    """A finding that the report must contain: its code, severity, nodes, and words of its evidence or remedy; `$w2` is w2's host name."""
 
     code: str
     severity: str
@@ -69,7 +70,7 @@ class Find:
     def among(self, report: dict[str, Any]) -> bool:
         return any(
             (f["severity"], tuple(f["nodes"])) == (self.severity, self.nodes)
-            and all(w in f"{f['evidence']} {f['remedy']}" for w in self.words)
+            and all(Template(w).safe_substitute(hosts()) in f"{f['evidence']} {f['remedy']}" for w in self.words)
             for f in findings(report, self.code)
         )
 
@@ -117,7 +118,7 @@ class Round:
 def run(node: str, script: str) -> subprocess.CompletedProcess[str]:
     """Run a script as root in a node, with a shell by its full path, which no break can replace; the package server has only sh."""
     shell = "/bin/sh" if node == "packages" else "/bin/bash"
-    return machines.exec(node, [shell, "-c", f"export KUBECONFIG=/etc/kubernetes/admin.conf; {script}"])
+    return machines.exec(node, [shell, "-c", as_root(script)])
 
 
 @contextmanager
@@ -219,9 +220,9 @@ DPKG_LOCK = (
     'my $lock = pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $lock) or die; sleep 600\' </dev/null >/dev/null 2>&1 & echo $! >/run/own-lock'
 )
 STRANGER = 'kubectl create -f - >/dev/null <<<\'{"apiVersion":"v1","kind":"Node","metadata":{"name":"w9"}}\''
-NEWER = """kubectl patch node w1 --subresource=status -p '{"status":{"nodeInfo":{"kubeletVersion":"v1.99.0"}}}' >/dev/null"""
+NEWER = """kubectl patch node $w1 --subresource=status -p '{"status":{"nodeInfo":{"kubeletVersion":"v1.99.0"}}}' >/dev/null"""
 NO_CRI = """sed 's/^disabled_plugins.*//; 1i disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]'"""
-ANNOTATE = "kubectl annotate node w1 --overwrite flannel.alpha.coreos.com/public-ip="
+ANNOTATE = "kubectl annotate node $w1 --overwrite flannel.alpha.coreos.com/public-ip="
 
 
 def not_ready(name: str) -> Callable[[Lab], bool]:
@@ -247,9 +248,9 @@ ROUNDS = (
     Round(
         "identity",
         (
-            Break("w2", "hostname w1", "hostname w2", (
-                Find("KF-ID-HOSTNAME", ERROR, ("w1", "w2"), ("the same hostname w1",)),
-                Find("KF-OWN-RENAMED", ERROR, ("w2",), ("node w2 of the cluster", "hostnamectl set-hostname w2")),
+            Break("w2", "hostname $w1", "hostname $w2", (
+                Find("KF-ID-HOSTNAME", ERROR, ("w1", "w2"), ("the same hostname $w1",)),
+                Find("KF-OWN-RENAMED", ERROR, ("w2",), ("node $w2 of the cluster", "hostnamectl set-hostname $w2")),
             )),
             Break("w1", UUID, UNUUID, (Find("KF-ID-UUID", WARNING, ("w1", "w2"), ("03000200-0400",)),)),
             Break("w2", UUID, UNUUID),
@@ -338,7 +339,7 @@ ROUNDS = (
             Break(
                 # a flanneld that runs would make it again before the doctor looks
                 "cp1", "pkill -STOP -x flanneld; ip link delete flannel.1",
-                "pkill -CONT -x flanneld; kubectl -n kube-flannel delete pod --field-selector spec.nodeName=cp1 >/dev/null; until ip link show flannel.1 >/dev/null 2>&1; do sleep 0.2; done",
+                "pkill -CONT -x flanneld; kubectl -n kube-flannel delete pod --field-selector spec.nodeName=$cp1 >/dev/null; until ip link show flannel.1 >/dev/null 2>&1; do sleep 0.2; done",
                 (Find("KF-FLN-MISSING", ERROR, ("cp1",)),),
             ),
         ),
@@ -363,7 +364,7 @@ ROUNDS = (
         (
             gone("w2", "curl", Find("KF-SRC-CURL", ERROR, ("w2",))),
             gone("w2", "openssl", Find("KF-DOC-PARTIAL", NOTE, ("w2",), ("not examined: certificates: openssl is not installed",))),
-            Break("w1", "hostname renamed", "hostname w1", (Find("KF-API-UNLISTED", ERROR, ("w1",), ("lists no node renamed",)),)),
+            Break("w1", "hostname renamed", "hostname $w1", (Find("KF-API-UNLISTED", ERROR, ("w1",), ("lists no node renamed",)),)),
             lying("w1", "getenforce", "kill $PPID", Find("KF-DOC-PARTIAL", NOTE, ("w1",), ("not examined: all but the common facts",))),
         ),
         more=("--no-network",),
@@ -648,7 +649,7 @@ BARE = (
 
 # each of them hides every other fault of its node
 WHOSE = (
-    Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("not_a_name",)),)),
+    Break("w1", "sysctl -qw kernel.hostname=Not_A_Name", "hostname $w1", (Find("KF-ID-NAME", ERROR, ("w1",), ("not_a_name",)),)),
     Break(
         "cp1", "mkdir -p /etc/kubernetes/manifests; touch /etc/kubernetes/manifests/kube-apiserver.yaml", "rm /etc/kubernetes/manifests/kube-apiserver.yaml",
         (Find("KF-OLD-CONTROL", ERROR, ("cp1",)),),

@@ -112,14 +112,17 @@ def test_a_renamed_host_is_reported_by_both_names_and_stays_a_member(healthy: La
         before = life(lab, "w2")
         done = lab.bootstrap(expect=1)
         refused(lab, done, "w2", "prep.renamed")
-        assert "is node w2 of the cluster, and its hostname is now w2-renamed" in done.output
+        assert f"is node {lab.hosts['w2']} of the cluster, and its hostname is now w2-renamed" in done.output
         assert life(lab, "w2") == before
         assert lab.ready() == dict.fromkeys(lab.names, True), "the node is a member still, under its name"
-        for line in (command(done, "hostnamectl set-hostname w2"), command(done, "systemctl restart kubelet")):
+        for line in (
+            command(done, f"hostnamectl set-hostname {lab.hosts['w2']}"),
+            command(done, "systemctl restart kubelet"),
+        ):
             lab.sh("w2", line)
-        assert lab.sh("w2", "hostname") == "w2"
+        assert lab.sh("w2", "hostname") == lab.hosts["w2"]
     finally:
-        lab.sh("w2", "hostname w2")
+        lab.sh("w2", "hostname $w2")
     lab.eventually("w2 is Ready", lambda: lab.ready()["w2"])
     assert "nothing to do" in lab.bootstrap().output
 
@@ -193,7 +196,7 @@ def test_a_machine_of_this_cluster_is_not_adopted_by_another(
 
 HELD = """
 kubectl create deployment held --image={image} --replicas=0 -- sleep 600
-kubectl patch deployment held -p '{{"spec": {{"template": {{"spec": {{"nodeName": "w2", "terminationGracePeriodSeconds": 0}}}}}}}}'
+kubectl patch deployment held -p '{{"spec": {{"template": {{"spec": {{"nodeName": "{node}", "terminationGracePeriodSeconds": 0}}}}}}}}'
 kubectl scale deployment held --replicas=1
 kubectl create poddisruptionbudget held-pdb --selector=app=held --min-available=1
 kubectl rollout status deployment held --timeout=90s
@@ -203,7 +206,7 @@ kubectl rollout status deployment held --timeout=90s
 def test_a_budget_keeps_its_pod_and_the_node_stays(healthy: Lab) -> None:
     """kubefab waits DRAIN_TIMEOUT for a budget; tests/unit/test_leave.py has the default, two minutes."""
     lab = healthy
-    lab.sh("cp1", "set -e\n" + HELD.format(image=lab.environment.settings.probe_image))
+    lab.sh("cp1", "set -e\n" + HELD.format(image=lab.environment.settings.probe_image, node=lab.hosts["w2"]))
     try:
         before = life(lab, "w2")
         pod = lab.kubectl("get pods -l app=held -o jsonpath='{.items[*].metadata.name}'")
@@ -211,11 +214,11 @@ def test_a_budget_keeps_its_pod_and_the_node_stays(healthy: Lab) -> None:
         assert f"pod default/{pod} stays: PodDisruptionBudget held-pdb allows no disruption" in done.output, str(done)
         assert lab.ready()["w2"] and life(lab, "w2") == before
         assert lab.kubectl(f"get pod {pod} -o jsonpath='{{.status.phase}}'") == "Running"
-        assert lab.kubectl("get node w2 -o jsonpath='{.spec.unschedulable}'") == "true"
-        lab.sh("cp1", command(done, "kubectl [^`]*uncordon w2"))
-        assert lab.kubectl("get node w2 -o jsonpath='{.spec.unschedulable}'") == ""
+        assert lab.kubectl("get node $w2 -o jsonpath='{.spec.unschedulable}'") == "true"
+        lab.sh("cp1", command(done, f"kubectl [^`]*uncordon {lab.hosts['w2']}"))
+        assert lab.kubectl("get node $w2 -o jsonpath='{.spec.unschedulable}'") == ""
     finally:
-        lab.kubectl("uncordon w2")
+        lab.kubectl("uncordon $w2")
         lab.kubectl("delete deployment/held pdb/held-pdb --ignore-not-found")
 
 

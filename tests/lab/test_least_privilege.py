@@ -38,8 +38,8 @@ def planted(lab: Lab) -> Lab:
 def test_no_address_of_the_dashboard_gives_a_secret_or_a_kubelets_configuration(planted: Lab, path: str) -> None:
     place = f"http://{planted.control_plane.host}:31447/clusters/local"
     assert "coredns" in planted.get(f"{place}/namespaces/kube-system/pods"), "it shows what it may"
-    assert "w1" in planted.get(f"{place}/nodes")
-    said = planted.get(f"{place}/{path.format(worker='w1')}?download=yaml")
+    assert planted.hosts["w1"] in planted.get(f"{place}/nodes")
+    said = planted.get(f"{place}/{path.format(worker=planted.hosts['w1'])}?download=yaml")
     assert WORD not in said and base64.b64encode(WORD.encode()).decode() not in said
     assert "kubeletconfig" not in said and "apiVersion" not in said
     assert "403" in said or "orbidden" in said or "cannot" in said, said

@@ -61,7 +61,7 @@ def test_addons_hooks_labels_and_taints_come_and_go(without_w2: Lab, own: list[P
     assert "w2: hook before-join.node.sh failed (exit code 7)" in stopped.output and "no quota for w2" in stopped.output
     lab.sh("w2", "touch /run/quota")
     lab.bootstrap(**line)
-    w2 = json.loads(lab.kubectl("get node w2 -o json"))
+    w2 = json.loads(lab.kubectl("get node $w2 -o json"))
     assert w2["metadata"]["labels"]["disk"] == "ssd"
     assert {"key": "gpu", "value": "yes", "effect": "NoSchedule"} in w2["spec"]["taints"]
     assert lab.kubectl("-n shop get statefulset shop -o jsonpath='{.status.readyReplicas}'") == "2"
@@ -69,7 +69,7 @@ def test_addons_hooks_labels_and_taints_come_and_go(without_w2: Lab, own: list[P
 
     take_out(own)
     lab.bootstrap()
-    w2 = json.loads(lab.kubectl("get node w2 -o json"))
+    w2 = json.loads(lab.kubectl("get node $w2 -o json"))
     assert "disk" not in w2["metadata"]["labels"] and "gpu" not in {t["key"] for t in w2["spec"].get("taints", ())}
     assert lab.kubectl("-n shop get statefulset,secret --no-headers") == ""
     texts = [path.read_text() for path in lab.journals.glob("*.jsonl")]

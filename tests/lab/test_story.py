@@ -77,7 +77,7 @@ def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(healthy: Lab
             overrides = json.dumps(
                 {
                     "spec": {
-                        "nodeName": node,
+                        "nodeName": healthy.hosts[node],
                         "terminationGracePeriodSeconds": 0,
                         "tolerations": [{"operator": "Exists"}],
                     }
@@ -91,7 +91,7 @@ def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(healthy: Lab
         address = {p["spec"]["nodeName"]: p["status"]["podIP"] for p in items if p["metadata"]["name"] in pods.values()}
         for pod in pods.values():
             for other in pods:
-                healthy.kubectl(f"exec {pod} -- ping -c 1 -W 5 {address[other]}")
+                healthy.kubectl(f"exec {pod} -- ping -c 1 -W 5 {address[healthy.hosts[other]]}")
             assert "10.96.0.1" in healthy.kubectl(f"exec {pod} -- nslookup kubernetes.default.svc.cluster.local")
             healthy.kubectl(f"exec {pod} -- wget -qO- http://monitoring-influxdb.monitoring:8086/ping")
     finally:
@@ -108,7 +108,7 @@ def test_the_node_ports_answer_from_outside_on_every_node(healthy: Lab) -> None:
 @pytest.mark.looks
 def test_metrics_of_every_node_can_be_read_from_outside(healthy: Lab) -> None:
     found = healthy.influxdb("SELECT last(cpu_usage_nanocores) FROM kubernetes_node GROUP BY node_name")
-    assert {s["tags"]["node_name"] for s in found["series"]} == set(healthy.names)
+    assert {s["tags"]["node_name"] for s in found["series"]} == set(healthy.hosts.values())
 
 
 @pytest.mark.looks
@@ -220,7 +220,9 @@ def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
     healthy.kubectl("-n monitoring rollout status deploy/monitoring-influxdb --timeout=60s")
     pods = json.loads(healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o json"))["items"]
     influx = next(p["spec"]["nodeName"] for p in pods if "deletionTimestamp" not in p["metadata"])
-    victim = next(name for name in healthy.names if name not in (influx, healthy.control_plane.name))
+    victim = next(
+        name for name in healthy.names if healthy.hosts[name] != influx and name != healthy.control_plane.name
+    )
     with healthy.firewall(victim, "input udp dport 8472 drop", "output udp dport 8472 drop"):
         healthy.kubectl(
             "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'DROP MEASUREMENT kubernetes_node'"
@@ -261,7 +263,7 @@ def test_reset_allows_a_pods_own_mounts_and_stops_at_a_mounted_volume(healthy: L
         {"name": "work", "emptyDir": {}},
         {"name": "data", "hostPath": {"path": THEIRS, "type": "DirectoryOrCreate"}},
     ]
-    spec = {"nodeName": "w1", "terminationGracePeriodSeconds": 0, "volumes": volumes, "containers": [{
+    spec = {"nodeName": healthy.hosts["w1"], "terminationGracePeriodSeconds": 0, "volumes": volumes, "containers": [{
         "name": "c", "image": healthy.environment.settings.probe_image, "command": ["sleep", "600"], "volumeMounts": mounts,
     }]}  # fmt: skip
     pods = []
