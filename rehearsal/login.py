@@ -15,9 +15,10 @@ from typing import Literal
 
 from .server import SHELL, Exchange
 
+_ANNOUNCE = r"""bash -c 'printf "\n@@kubefab ready\n"; exec bash "$0"'"""
 _STORE = re.compile(
     r"umask 077 && set -C && : > (?P<path>/tmp/\.kubefab-[0-9a-f]{16}) && trap 'rm -f (?P=path)' EXIT HUP TERM PIPE && cat >> (?P=path)"
-    r" && (?P<sudo>env LC_ALL=C sudo -n )?bash (?P=path) </dev/null"
+    r" && (?P<sudo>env LC_ALL=C sudo -n )?" + re.escape(_ANNOUNCE) + r" (?P=path) </dev/null"
 )
 _HOLD = re.compile(
     r"exec (?:env LC_ALL=C (?P<sudo>sudo -n |sudo -S -p '' ))?bash -c .*; "
@@ -25,6 +26,9 @@ _HOLD = re.compile(
     re.S,
 )
 _RECEIVE = re.compile(r"exec env LC_ALL=C sudo -S -p '' bash -c 'printf .*'", re.S)
+_READY = b"\n@@kubefab ready\n"
+# no simulated machine's name resolves: sudo says so before each command, as on many clouds
+UNRESOLVED = b"sudo: unable to resolve host ip-10-0-0-1: Name or service not known\n"
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
 Sudo = Literal["free", "password", "denied"]
@@ -36,7 +40,7 @@ class Login:
 
     `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the scripts
     in /tmp now: each deletes itself when it runs, so only a script that never ran stays.  `chatter` is what the login
-    shell's startup files print before the lock holder's first line.  `lacks` names a program that is not installed.
+    shell's startup files print before the lock holder's first line.  `refusal` is what a sudo that denies says.  `lacks` names a program that is not installed.
     """
 
     run: Callable[[str], tuple[int, bytes]]
@@ -44,6 +48,7 @@ class Login:
     sudo: Sudo = "free"
     password: str = ""
     chatter: str = ""
+    refusal: str = ""
     lacks: str = ""
     files: dict[str, str] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -57,7 +62,9 @@ class Login:
                 return 1, f"bash: line 1: {path}: cannot overwrite existing file\n".encode()
             self.files[path] = exchange.read().decode("utf-8", "replace")
             try:
-                return (match["sudo"] and self._refusal(None)) or self._bash(path)
+                return (match["sudo"] and self._refusal(None)) or self._announced(
+                    path, UNRESOLVED if match["sudo"] else b""
+                )
             finally:
                 self.files.pop(path, None)
         if _RECEIVE.fullmatch(command):
@@ -89,7 +96,7 @@ class Login:
         refusal = self._asked(exchange) if self.sudo != "free" else None
         if refusal:
             return refusal
-        exchange.write(b"\n@@kubefab ready\n")
+        exchange.write(UNRESOLVED + _READY)
         script = exchange.read().decode("utf-8", "replace").partition("@@kubefab begin\n")[2]
         path = "/run/kubefab-script"
         self.files[path] = script
@@ -138,6 +145,8 @@ class Login:
 
     def _refusal(self, given: str | None) -> tuple[int, bytes] | None:
         """sudo's refusal, or None when it runs the command; `given` is None for `sudo -n`."""
+        if self.sudo == "denied" and self.refusal:
+            return 1, self.refusal.encode()
         if self.sudo == "denied" and (given is None or given == self.password):
             text = "sudo: a password is required\n" if given is None else f"{self.user} is not in the sudoers file.\n"
             return 1, text.encode()
@@ -146,6 +155,11 @@ class Login:
         if given is None:
             return 1, b"sudo: a password is required\n"
         return 1, b"Sorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt\n"
+
+    def _announced(self, path: str, before: bytes) -> tuple[int, bytes]:
+        """Root's bash after the line that says that the script begins; `before` is sudo's own output."""
+        code, output = self._bash(path)
+        return code, before + _READY + output
 
     def _bash(self, path: str) -> tuple[int, bytes]:
         script = self.files.get(path)

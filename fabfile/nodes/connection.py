@@ -238,12 +238,13 @@ class Connection(fabric.Connection):
         return sock
 
     def root(self, text: str, timeout: float, heard: Callable[[bytes], None] | None = None) -> tuple[int, bytes]:
-        """Run a bash script as root; returns its exit code and output (standard error in it).
+        """Run a bash script as root; returns its exit code and output (standard error in it), without what a login shell or sudo said before.
 
         `timeout` is in seconds. `heard` gets the output piece by piece as it comes.  Raises Unreachable when the connection fails
         or breaks, StepFailed on time-out and when sudo refuses.
         """
         self.open()
+        begun = b""
         if self.user != "root" and self._ours.sudo_password:
             code, output = self._exec(
                 f"exec {SUDO} -S -p '' bash -c {shlex.quote(_RECEIVE)}", text, timeout, self._ours.sudo_password, heard
@@ -254,12 +255,14 @@ class Connection(fabric.Connection):
             # name that another user made is neither written to nor removed
             store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
             code, output = self._exec(
-                f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}bash {path} </dev/null",
+                f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}{_RUN} {path} </dev/null",
                 text,
                 timeout,
-                heard=heard,
+                heard=heard and _after_ready(heard),
             )
-        if code != 0 and self.user != "root" and SUDO_REFUSED.search(output) and not script.ran(output):
+            before, begun, rest = output.partition(_READY)
+            output = rest if begun else before
+        if code != 0 and self.user != "root" and not begun and SUDO_REFUSED.search(output) and not script.ran(output):
             raise sudo_refused(self.node.name, self.user, output)
         return code, output
 
@@ -374,6 +377,7 @@ class Connection(fabric.Connection):
 
 
 _READY, _BEGIN = b"\n@@kubefab ready\n", "@@kubefab begin"
+_RUN = r"""bash -c 'printf "\n@@kubefab ready\n"; exec bash "$0"'"""  # before that line, sudo speaks of host names, and startup files greet
 # What root's bash does when sudo has let it in, where that takes a password: the script comes on the same standard input, into a file
 # that only root can touch; in a file of the login user's, a process of that user could change it before it runs.  A password that sudo
 # did not ask for (it remembers, or NOPASSWD) is passed over, never run.
@@ -398,6 +402,24 @@ def _let_in(channel: paramiko.Channel, end: float) -> bytearray:
             break
         output += chunk
     return output
+
+
+def _after_ready(heard: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Pass on only what comes after the line that says that the script begins."""
+    held: bytearray | None = bytearray()
+
+    def piece(data: bytes) -> None:
+        nonlocal held
+        if held is None:
+            heard(data)
+            return
+        held += data
+        _, begun, rest = bytes(held).partition(_READY)
+        if begun:
+            held = None
+            heard(rest)
+
+    return piece
 
 
 class _Ours:
