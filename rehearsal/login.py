@@ -40,7 +40,8 @@ class Login:
 
     `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the scripts
     in /tmp now: each deletes itself when it runs, so only a script that never ran stays.  `chatter` is what the login
-    shell's startup files print before the lock holder's first line.  `refusal` is what a sudo that denies says.  `lacks` names a program that is not installed.
+    shell's startup files print before the lock holder's first line.
+    `refusal` is what a sudo that denies says, and `lacks` names a program that is not installed.
     """
 
     run: Callable[[str], tuple[int, bytes]]
