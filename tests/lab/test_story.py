@@ -171,7 +171,7 @@ def test_a_lost_cni_file_or_folder_comes_back(healthy: Lab) -> None:
     healthy.sh("w1", "systemctl start kubelet; rm -rf /etc/cni/net.d")
     healthy.eventually("w1 is not Ready", lambda: not healthy.ready()["w1"])
     done = healthy.bootstrap(**FLANNEL)
-    assert "w1: the node is Ready: still w1 NotReady" in done.output
+    assert f"w1: the node is Ready: still {healthy.hosts['w1']} NotReady" in done.output
     assert healthy.ready()["w1"]
     healthy.assert_pod_network()
 
