@@ -110,7 +110,6 @@ def _host(machine: Machine, values: Values) -> str:
             f"boot_id={host.boot_id}",
             f"now={now}",
             f"memory_kib={host.memory_kib}",
-            f"disk_kib={disk_free(machine)}",
             f"cgroup={host.cgroup}",
             "systemd=yes",
             f"metrics_disk={'yes' if f'{STATE}/influxdb' in (line.split()[1] for line in host.mounts) else ''}",
@@ -142,6 +141,24 @@ def _sysctl(machine: Machine, values: Values) -> str:
     return _lines(
         [f"{key}={_run(machine, f'sysctl -n {key} 2>/dev/null').strip()}" for key in values["sysctls"].split()]
     )
+
+
+@_section("sysctlfiles")
+def _sysctl_files(machine: Machine, values: Values) -> str:
+    folder, found = "/etc/sysctl.d/", []
+    for path in sorted(path for path in machine.host.files if path.startswith(folder)):
+        lines = enumerate((machine.host.read(path) or "").splitlines(), 1)
+        found += [
+            f"{path.removeprefix(folder)} {path} {number}:{line}"
+            for number, line in lines
+            if re.match(r"\s*-?net[./]", line)
+        ]
+    return _lines(found)
+
+
+@_section("disks")
+def _disks(machine: Machine, values: Values) -> str:
+    return _lines([f"{folder} / {disk_free(machine)}" for folder in values["folders"].split()])
 
 
 @_section("links")

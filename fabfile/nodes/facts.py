@@ -33,6 +33,8 @@ PACKAGES = (
     "cri-tools",
 )
 SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+# As sysctl files may name them; conf.all.forwarding is another name of ip_forward.
+SYSCTL_KEYS = {key: key for key in SYSCTLS} | {"net.ipv4.conf.all.forwarding": SYSCTLS[0]}
 UNITS = ("containerd", "kubelet", "docker")
 LINKS = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "kube-ipvs0")
 # Swap units that the next boot starts: of generators (fstab, GPT, zram) and enabled ones, less what is masked.
@@ -103,6 +105,25 @@ class Mount:
     kind: str
     target: str
     root: str = "/"
+
+
+@dataclass(frozen=True)
+class Space:
+    """The file system that a folder is on, or will be: where it is mounted, and its free KiB."""
+
+    mount: str
+    free_kib: int
+
+
+@dataclass(frozen=True)
+class SysctlLine:
+    """A line that the next boot reads: the file, the name by which it is sorted, the line's number, the key of SYSCTLS and its value."""
+
+    path: str
+    name: str
+    number: int
+    key: str
+    value: str
 
 
 @dataclass(frozen=True)
@@ -212,11 +233,15 @@ class NodeFacts:
     arch: str = ""  # "x86_64"
     cpus: int = 0  # 2
     memory_kib: int = 0  # 3964016
-    disk_kib: int = 0  # 27262976: free under /var/lib
+    disks: Mapping[str, Space] = field(default_factory=dict)  # {"/var/lib/kubelet": Space("/", 27262976)}: by folder
     machine_id: str = ""  # "4c1f0e0a5d6b4e0c9a1b2c3d4e5f6a7b"
     product_uuid: str = ""  # "ec2a1b2c-3d4e-5f6a-7b8c-9d0e1f2a3b4c"
     boot_id: str = ""  # "8d2f6f3e-6f0b-4a57-9a55-0c5b3f0e7a11": another after each boot
     now: float = 0.0  # 1763985600.25: its clock, in seconds since 1970
+    ahead: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # (-0.3, 0.2): seconds that it is ahead of the operator's, at least and at most
     cgroup: str = ""  # "cgroup2fs" for version 2, "tmpfs" for version 1
     systemd: bool = True
     reboot_needed: bool = False
@@ -226,6 +251,9 @@ class NodeFacts:
     fstab_swaps: tuple[str, ...] = ()  # ("/dev/sdb1 none swap sw 0 0",): lines of /etc/fstab
     swap_units: tuple[str, ...] = ()  # ("dev-sdb1.swap",): that the next boot starts
     sysctls: Mapping[str, str] = field(default_factory=dict)  # {"net.ipv4.ip_forward": "1"}
+    sysctl_lines: tuple[
+        SysctlLine, ...
+    ] = ()  # (SysctlLine("/etc/sysctl.conf", "99-sysctl.conf", 12, "net.ipv4.ip_forward", "0"),)
     links: Mapping[str, Link] = field(default_factory=dict)  # {"ens5": Link("ens5", ("10.2.0.11/24",), 9001)}
     resolvers: tuple[str, ...] = ()  # ("127.0.0.53",): of /etc/resolv.conf
     # packages, services, files

@@ -25,6 +25,7 @@ from .facts import (
     PACKAGES,
     STATE,
     SWAP_UNITS,
+    SYSCTL_KEYS,
     SYSCTLS,
     TRACES,
     UNITS,
@@ -35,6 +36,8 @@ from .facts import (
     Made,
     Mount,
     NodeFacts,
+    Space,
+    SysctlLine,
     Unit,
     networks,
 )  # fmt: skip
@@ -51,6 +54,7 @@ def observe_script(
     ready: str = "/readyz",
     digests: str = "",
     docker: bool = False,
+    folders: Iterable[str] = (),
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` is the API's health endpoint.
 
@@ -73,6 +77,7 @@ def observe_script(
         "other_paths": " ".join(OTHER_PATHS),
         "metrics_query": METRICS_QUERY,
         "addon_columns": applied.COLUMNS,
+        "folders": " ".join(one for one in folders if forms.has(one, forms.PATH)),
         "filter_lines": str(filters.MOST_LINES),
         "settle": str(script.LOCK_WAIT) if settle else "",
         "ready": ready,
@@ -106,7 +111,7 @@ def parse_facts(output: str) -> NodeFacts:
         arch=forms.plain(host.get("arch", ""), "processor's architecture"),
         cpus=_number(host, "cpus"),
         memory_kib=_number(host, "memory_kib"),
-        disk_kib=_number(host, "disk_kib"),
+        disks=dict(filter(None, map(parse_space, said.lines("disks", "")))),
         machine_id=forms.word(host.get("machine_id", ""), "machine-id", f"{forms.MACHINE_ID}|", "32 hex digits"),
         product_uuid=forms.word(host.get("product_uuid", ""), "product_uuid", forms.UUID, "a UUID", 64),
         boot_id=forms.word(host.get("boot_id", ""), "boot_id", forms.UUID, "a UUID", 64),
@@ -121,6 +126,7 @@ def parse_facts(output: str) -> NodeFacts:
         fstab_swaps=tuple(forms.text(line) for line in said.lines("fstab")),
         swap_units=tuple(forms.text(line) for line in said.lines("swapunits", "")),
         sysctls={key: forms.text(value, 40) for key, value in said.pairs("sysctl").items() if key in SYSCTLS},
+        sysctl_lines=tuple(filter(None, map(parse_sysctl, said.lines("sysctlfiles", "")))),
         links=parse_links(said.whole("links")),
         resolvers=tuple(
             words[1] for words in said.words("resolver", 2) if words[0] == "nameserver" and forms.is_address(words[1])
@@ -182,6 +188,27 @@ def parse_facts(output: str) -> NodeFacts:
         retention=parse_retention(said.whole("influx")),
         reporting=nodes_reporting(said.whole("influx")),
     )
+
+
+def parse_space(line: str) -> tuple[str, Space] | None:
+    """`FOLDER MOUNT KIB`; None for what has not that form."""
+    words = line.split()
+    if len(words) != 3 or not forms.has(words[0], forms.PATH) or not forms.has(words[2], "[0-9]{1,15}"):
+        return None
+    return words[0], Space(forms.text(words[1], 100), int(words[2]))
+
+
+_SYSCTL = re.compile(r"(\S+) (/\S+) ([0-9]{1,6}):\s*-?\s*([a-z0-9./_-]+)\s*=\s*(\S+)\s*")
+
+
+def parse_sysctl(line: str) -> SysctlLine | None:
+    """`NAME PATH NUMBER:KEY = VALUE` of a key of SYSCTLS; None of any other. In a key whose first separator is a slash, slashes are dots."""
+    form = _SYSCTL.fullmatch(line)
+    if not form or not (forms.has(form[2], forms.PATH) and forms.has(form[1], forms.PLAIN)):
+        return None
+    slashed = form[4].partition("/")[0].find(".") < 0
+    key = SYSCTL_KEYS.get(form[4].replace("/", ".") if slashed else form[4])
+    return SysctlLine(form[2], form[1], int(form[3]), key, forms.text(form[5], 20)) if key else None
 
 
 def _number(host: Mapping[str, str], key: str) -> int:

@@ -11,6 +11,7 @@ from ..steps import Action, File, Step, Stop, Wait
 from .labels import labels, marking
 from .registry import unverified
 from .reset import kubeadm_reset
+from .suitable import clocks
 
 CONFIG = "/run/kubefab-join.yaml"
 TOKEN_CONFIG = "/run/kubefab-token.yaml"
@@ -61,6 +62,9 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
     facts, recipe = ctx.facts, ctx.recipe
     if _once_in(facts) and not (facts.joined and not listed):
         yield Step("join.kubelet", "start the kubelet", ("systemctl restart kubelet",))
+        return
+    if stop := clocks(ctx, "join"):
+        yield stop
         return
     yield from unverified(ctx)
     if STARTED in facts.undo or facts.traces & {

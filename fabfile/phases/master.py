@@ -13,6 +13,7 @@ from ..text.masking import masked_tail
 from .labels import labels, marking, scheduling, sharing
 from .registry import unverified
 from .reset import kubeadm_reset
+from .suitable import clocks
 
 CONFIG = "/run/kubefab-init.yaml"
 STARTED, DONE = "init-started", "initialised"
@@ -79,6 +80,9 @@ def master(ctx: Context) -> Iterator[Action]:
             f"nothing of it is touched. If it is needed, move it away ({MOVE_ETCD}) or take another machine; if not, "
             "delete it; then run this again",
         )
+        return
+    if stop := clocks(ctx, "master"):
+        yield stop
         return
     yield from unverified(ctx)
     if half_done:

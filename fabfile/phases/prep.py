@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from shlex import quote
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import FLANNEL_FILE, STATE, SWAP_UNITS, SYSCTLS, NodeFacts, link_with
-from ..nodes.filters import dropping, forwarded, to_kubelet
+from ..nodes.facts import STATE, SWAP_UNITS, SYSCTLS
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
+from .suitable import in_cluster, refusal
 
 MODULES = File("/etc/modules-load.d/kubefab.conf", "overlay\nbr_netfilter\n")
 SYSCTL = File("/etc/sysctl.d/99-kubefab.conf", "".join(f"{key} = 1\n" for key in SYSCTLS))
@@ -19,18 +18,11 @@ SUPPORTED = "Debian 12 or 13, Ubuntu 22.04 or 24.04, CentOS Stream, Rocky or Alm
 NEW_HOSTNAME = "`hostnamectl set-hostname NAME`"
 # without D-Bus's copy: systemd-machine-id-setup would take the old one from there
 NEW_MACHINE_ID = "`rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-machine-id-setup`, then reboot"
-CNI_FOLDER = "/etc/cni/net.d"
-MINIMUM_DISK = 4 << 20  # KiB under /var/lib: images of the control plane, packages, and room for pods
 
 
 def files(environment: Environment) -> Iterable[str]:
     """Paths that this phase compares."""
     return MODULES.path, SYSCTL.path
-
-
-def in_cluster(facts: NodeFacts) -> bool:
-    """Whether a cluster's files are on the machine: what prep looks for before there are any cannot be asked then."""
-    return "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
 
 
 def prep(ctx: Context) -> Iterator[Action]:
@@ -56,14 +48,7 @@ def prep(ctx: Context) -> Iterator[Action]:
         yield Step(
             "prep.leftovers", f"{' and '.join(stale)} of an earlier cluster of ours taken off (P2)", WITHOUT_LINKS
         )
-    if facts.disk_kib < MINIMUM_DISK and not member:
-        yield Stop(
-            "prep.disk",
-            f"{facts.disk_kib / (1 << 20):.1f} GiB free under /var/lib: at least {MINIMUM_DISK >> 20} GiB are needed",
-            "make room or enlarge the disk",
-        )
-        return
-    if not member and (stop := _network(ctx)):
+    if not member and (stop := refusal(ctx, SYSCTL.path)):
         yield stop
         return
     if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get(
@@ -85,55 +70,6 @@ def prep(ctx: Context) -> Iterator[Action]:
             hint="swapoff needs as much free memory as is swapped out",
         )
     yield from _kernel(ctx)
-
-
-def _network(ctx: Context) -> Stop | None:
-    """What would keep the pod network from working, seen before anything is done.
-
-    Sources: kubeadm 1390 (an address that no interface has); k0s 823, kubeadm 2400 (the CNI file of another network).
-    """
-    node, facts = ctx.node, ctx.facts
-    own = [ip for link in facts.links.values() for ip in link.ips]
-    if own and not link_with(facts.links, node.address):
-        usable = [ip for ip in own if ":" not in ip and not ip.startswith("127.")]
-        return Stop(
-            "prep.address",
-            f"no interface has the address {node.address}; this machine has {', '.join(usable) or 'none'}",
-            f"write its line in hosts.env with the right one: `{node.host} private={usable[0] if usable else 'ADDRESS'}`",
-        )
-    if stop := filtered(ctx):
-        return stop
-    if facts.cni_files:
-        first = min(*facts.cni_files, FLANNEL_FILE)
-        until = "until flannel's file is there" if first == FLANNEL_FILE else f"as {first} comes before {FLANNEL_FILE}"
-        names = " ".join(quote(f"{CNI_FOLDER}/{name}") for name in facts.cni_files)
-        return Stop(
-            "prep.cni",
-            f"{CNI_FOLDER} has {', '.join(facts.cni_files)} of another network: pods would get that one, {until}",
-            f"if nothing on this machine needs it: `mkdir -p /etc/cni/aside && mv {names} /etc/cni/aside`",
-        )
-    return None
-
-
-def filtered(ctx: Context) -> Stop | None:
-    """Rules of the host that drop what pods send: to other nodes' pods (FORWARD), or to the kubelet of their own node (INPUT)."""
-    pods, filters = ctx.settings.pod_cidr, ctx.facts.filters
-    forward = dropping(filters, "forward", forwarded(pods))
-    own = dropping(filters, "input", (to_kubelet(pods, ctx.node.address),))
-    said = [
-        f"{one.chain.title} (hook forward) drops packets between pods of two nodes, by {one.why}" for one in forward
-    ]
-    said += [f"{one.chain.title} (hook input) drops what pods send to their own node, by {one.why}" for one in own]
-    if not said:
-        return None
-    lines = [one.chain.accepting(pods, "saddr", "daddr") for one in forward]
-    lines += [one.chain.accepting(pods, "saddr") for one in own]
-    return Stop(
-        "prep.filter",
-        f"{'; '.join(said[:3])}: metrics and services would not work",
-        f"kubefab changes no firewall. Let pods through on this machine: {' and '.join(f'`{line}`' for line in lines[:3])}; and "
-        "write the same into the file that loads these rules, or the next boot drops them again",
-    )
 
 
 def _kernel(ctx: Context) -> Iterator[Action]:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from threading import Lock
 
@@ -19,6 +21,7 @@ from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup, connected
 from ..nodes.observe import observe_script, parse_facts
 from ..phases import managed_files
+from ..phases.suitable import needs
 from ..recipes.kubeadm import recipe_for
 from ..steps import Action
 from ..text.forms import FormError
@@ -42,7 +45,7 @@ class Observer:
         recipe = recipe_for(environment)
         self.environment, self.group = environment, group
         self._events = events or Events()
-        self._files = managed_files(environment)
+        self._files, self._folders = managed_files(environment), tuple(needs(environment))
         self._digests = (recipe.version if recipe.pins else "") if digests is None else digests
         self._guard = Lock()
         self._looks = count(1)
@@ -82,11 +85,15 @@ class Observer:
             ready=release.health,
             digests=self._digests,
             docker=release.runtime == "docker",
+            folders=self._folders,
         )
         started, look = self._events.now(node.name), next(self._looks)
+        before = time.time()
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
+        after_it = time.time()
         try:
             facts = parse_facts(output.decode("utf-8", "replace"))
+            facts = replace(facts, ahead=(facts.now - after_it, facts.now - before))
         except Exception as error:  # caused by what this node said: it costs this node's row alone
             raise _misread(node, code, output, error) from error
         self._events.log("observed", node=node.name, seconds=self._events.since(node.name, started))

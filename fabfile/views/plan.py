@@ -43,7 +43,6 @@ def assumed(node: Node, environment: Environment) -> NodeFacts:
         arch="x86_64",
         cpus=2,
         memory_kib=4 << 20,
-        disk_kib=64 << 20,
         cgroup="cgroup2fs" if release.cgroup == 2 else "tmpfs",
         resolvers=("127.0.0.53",),
     )

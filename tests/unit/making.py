@@ -12,11 +12,12 @@ from fabfile.inventory import Environment, Node
 from fabfile.inventory.images import full
 from fabfile.inventory.settings import KEYS, Settings
 from fabfile.manifests import STAMP, manifest
-from fabfile.nodes.facts import STATE, SYSCTLS, FileDigest, Identity, Kubeconfig, Link, NodeFacts, Unit
+from fabfile.nodes.facts import STATE, SYSCTLS, FileDigest, Identity, Kubeconfig, Link, NodeFacts, Space, Unit
 from fabfile.nodes.influx import Retention
 from fabfile.phases import Phase
 from fabfile.phases.prep import MODULES, SYSCTL
 from fabfile.phases.registry import PROOF
+from fabfile.phases.suitable import needs
 from fabfile.recipes.kubeadm import Recipe, digest, recipe_for
 from fabfile.recipes.packages import WANTED, family
 from fabfile.steps import Action, File, Step, Stop, Wait
@@ -61,7 +62,7 @@ def fresh(name: str = "w1", **changes: Any) -> NodeFacts:
             arch="x86_64",
             cpus=2,
             memory_kib=4 << 20,
-            disk_kib=50 << 20,
+            disks=dict.fromkeys(needs(environment()), Space("/", 50 << 20)),
             machine_id=f"id-{name}",
             cgroup="cgroup2fs",
             resolvers=("10.2.0.2",),

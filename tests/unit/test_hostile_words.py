@@ -74,7 +74,7 @@ def in_many_states(name: Hostname) -> Iterator[tuple[NodeFacts, str, NodeFacts]]
     for facts in (
         member(ENV),
         member(ENV, links={"flannel.1": Link("flannel.1")}),
-        NodeFacts(hostname=Hostname("w1"), os_id="debian", disk_kib=1 << 30),
+        NodeFacts(hostname=Hostname("w1"), os_id="debian", machine_id="0" * 32),
     ):
         object.__setattr__(facts, "hostname", name)
         for seen in (control, listed):

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from fabfile import phases
 from fabfile.context import Choices
 from fabfile.inventory import Environment
-from fabfile.nodes.facts import LINKS, STATE, TRACES, FileDigest, Link, Mount, NodeFacts, Unit
+from fabfile.nodes.facts import LINKS, STATE, TRACES, FileDigest, Link, Mount, NodeFacts, Space, Unit
 from fabfile.nodes.influx import Retention, parse_retention
+from fabfile.nodes.observe import parse_sysctl
 from fabfile.phases import BOOTSTRAP, EVERY
 from fabfile.phases.addons import _until_kept
 from fabfile.phases.network import _all_running
 from fabfile.phases.reset import residue
+from fabfile.phases.suitable import needs
 from fabfile.recipes.packages import WANTED
 from fabfile.steps import Action, Step, Stop, Wait
 from making import (
@@ -86,6 +88,12 @@ def test_phases_are_in_the_manuals_order() -> None:
 
 # --- prep (P1, P2)
 
+
+def on(small: str) -> dict[str, Space]:
+    """A large disk, but for one folder's own."""
+    return {folder: Space(folder, (1 if folder == small else 50) << 20) for folder in needs(ENV)}
+
+
 PREP: list[tuple[str, NodeFacts, list[str]]] = [
     ("fresh", fresh(), ["prep.modules", "prep.sysctl"]),
     ("prepared", PLAIN, []),
@@ -121,12 +129,99 @@ PREP: list[tuple[str, NodeFacts, list[str]]] = [
         ["prep.swap"],
     ),
     ("swap off now, on at the next boot", replace(PLAIN, fstab_swaps=("/swap.img none swap sw 0 0",)), ["prep.swap"]),
-    ("a full disk", fresh(disk_kib=1 << 20), ["!prep.disk"]),
-    ("a full disk of a member", member(ENV, disk_kib=1 << 20), []),
+    ("a full disk", fresh(disks=on("/var/lib/containerd")), ["!prep.disk"]),
+    ("a full disk of a member", member(ENV, disks=on("/var/lib/containerd")), []),
     ("no br_netfilter", replace(PLAIN, bridge_netfilter=False), ["prep.modules"]),
     ("our module list changed", replace(PLAIN, files={}), ["prep.modules", "prep.sysctl"]),
     ("forwarding off", replace(PLAIN, sysctls={**PLAIN.sysctls, "net.ipv4.ip_forward": "0"}), ["prep.sysctl"]),
 ]
+
+
+DISKS = [
+    # GiB free on "/", and on file systems of their own: what is too small
+    ({"/": 5.0}, ""),
+    ({"/": 3.0}, "3.0 GiB free for /var/lib/containerd, /var/lib/kubelet, /var/log, /usr: at least 3.8 GiB"),
+    ({"/": 1.0, "/var/lib/containerd": 50.0}, ""),
+    ({"/": 50.0, "/var/lib/containerd": 0.3}, "0.3 GiB free for /var/lib/containerd: at least 3.0 GiB"),
+    ({"/": 50.0, "/var/lib/kubelet": 0.1}, "0.1 GiB free for /var/lib/kubelet: at least 0.5 GiB"),
+    ({"/": 0.5, "/var/lib/containerd": 4.0, "/var/lib/kubelet": 4.0}, ""),
+    ({"/": 50.0, "/var/log": 0.0}, "0.0 GiB free for /var/log: at least 0.1 GiB"),
+    ({"/": 50.0, "/var": 3.2}, "3.2 GiB free for /var/lib/containerd, /var/lib/kubelet, /var/log: at least 3.6 GiB"),
+    ({"/": 50.0, "/var/lib/etcd": 0.0}, ""),  # a worker has none
+]
+
+
+@pytest.mark.parametrize(("sizes", "said"), DISKS)
+def test_each_folder_is_asked_for_its_own_file_system(sizes: dict[str, float], said: str) -> None:
+    mounts = {folder: max((m for m in sizes if folder.startswith(m)), key=len) for folder in needs(ENV)}
+    disks = {folder: Space(mount, int(sizes[mount] * (1 << 20))) for folder, mount in mounts.items()}
+    found = ids(steps(phases.PREP, fresh(disks=disks)))
+    assert found == (["!prep.disk"] if said else ["prep.modules", "prep.sysctl"])
+    assert not said or only(steps(phases.PREP, fresh(disks=disks))).reason.startswith(said)
+
+
+def test_the_folder_of_containerd_is_the_inventorys() -> None:
+    env = environment(containerd_config='{"root": "/data/containerd"}')
+    assert "/data/containerd" in needs(env) and "/var/lib/containerd" not in needs(env)
+    assert "/var/lib/containerd" in needs(environment(containerd_config='{"root": "/data; reboot"}'))
+
+
+CLOCKS = [
+    # node, its clock against the operator's, the control plane's: what is refused, in prep and before init or join
+    ("w1", (-0.4, 0.6), (-0.5, 0.5), ""),
+    ("w1", (-3601.0, -3599.0), (-0.5, 0.5), "its clock is 60 min behind the control plane's"),
+    ("w1", (-299.0, -298.0), (-0.5, 0.5), ""),
+    ("w1", (-330.0, -270.0), (-0.5, 0.5), ""),  # looking took a minute: perhaps
+    ("w1", (3600.0, 3601.0), (-0.5, 0.5), ""),  # certificates are valid there
+    ("w1", (-0.5, 0.5), (7209.0, 7211.0), "its clock is 2.0 h behind the control plane's, which is ahead of yours too"),
+    ("w1", (7199.0, 7201.0), (7199.0, 7201.0), ""),
+    ("cp1", (7300.0, 7301.0), (0.0, 0.0), "its clock is 2.0 h ahead of yours"),
+    ("cp1", (-7201.0, -7200.0), (0.0, 0.0), ""),
+]
+
+
+@pytest.mark.parametrize(("name", "own", "control", "said"), CLOCKS)
+def test_a_clock_by_which_certificates_are_not_yet_valid_stops_before_init_and_join(
+    name: str, own: tuple[float, float], control: tuple[float, float], said: str
+) -> None:
+    last = phases.MASTER if name == "cp1" else phases.JOIN
+    for phase, facts in ((phases.PREP, fresh(name, ahead=own)), (last, installed(ENV, name, ahead=own))):
+        above = facts if name == "cp1" else control_plane(ENV, ahead=control)
+        stops = [a for a in bare(phase)(context(ENV, facts, control=above)) if isinstance(a, Stop)]
+        assert [s.id for s in stops] == ([f"{phase.name}.clock"] if said else [])
+        assert all(s.reason.startswith(said) and "timedatectl set-ntp true" in s.remedy for s in stops)
+    if name == "w1" and control[0] > 300:
+        first = installed(ENV, "cp1", ahead=control)
+        assert not [a for a in bare(phases.PREP)(context(ENV, fresh(ahead=own), control=first)) if isinstance(a, Stop)]
+    living = control_plane(ENV, ahead=own) if name == "cp1" else member(ENV, name, ahead=own)
+    above = living if name == "cp1" else control_plane(ENV, members=("cp1", "w1"), ahead=control)
+    for phase in (phases.PREP, last):
+        assert not [a for a in bare(phase)(context(ENV, living, control=above)) if isinstance(a, Stop)]
+
+
+BOOT = [
+    # lines of sysctl files as the observing script prints them: what is named
+    (["99-sysctl.conf /etc/sysctl.conf 3:net.ipv4.ip_forward = 0"], "/etc/sysctl.conf:3 sets net.ipv4.ip_forward to 0"),
+    (["99-sysctl.conf /etc/sysctl.conf 3:net/ipv4/ip_forward=0"], "/etc/sysctl.conf:3 sets net.ipv4.ip_forward to 0"),
+    (["zz.conf /etc/sysctl.d/zz.conf 1:-net.ipv4.conf.all.forwarding=0"], "/etc/sysctl.d/zz.conf:1 sets net.ipv4.ip_forward to 0"),
+    (["zz.conf /usr/lib/sysctl.d/zz.conf 7:net.bridge.bridge-nf-call-iptables = 0"], "/usr/lib/sysctl.d/zz.conf:7 sets net.bridge.bridge-nf-call-iptables to 0"),
+    (["10-hard.conf /etc/sysctl.d/10-hard.conf 1:net.ipv4.ip_forward=0"], ""),  # ours is read later
+    (["99-sysctl.conf /etc/sysctl.conf 3:net.ipv4.ip_forward=1"], ""),
+    (["99-sysctl.conf /etc/sysctl.conf 3:net.ipv4.ip_forward=0", "99-sysctl.conf /etc/sysctl.conf 9:net.ipv4.ip_forward=1"], ""),
+    (["zz.conf /etc/sysctl.d/zz.conf 1:net.ipv4.ip_forward=1", "99-sysctl.conf /etc/sysctl.conf 3:net.ipv4.ip_forward=0"], ""),
+    (["99-sysctl.conf /etc/sysctl.conf 3:net.ipv4.conf.default.rp_filter=1", "a b c", "zz.conf /etc/x;y 1:net.ipv4.ip_forward=0"], ""),
+    (["zz.conf /etc/sysctl.d/zz.conf 1:net.ipv4.conf/all/forwarding=0"], ""),  # that names another key
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "said"), BOOT)
+def test_a_sysctl_file_that_wins_at_the_next_boot_is_named_with_its_line(lines: list[str], said: str) -> None:
+    found = tuple(filter(None, map(parse_sysctl, lines)))
+    actions = list(bare(phases.PREP)(context(ENV, replace(PLAIN, sysctl_lines=found))))
+    assert ids(actions) == (["!prep.boot"] if said else [])
+    if said:
+        stop, (path, _, number) = only(actions), said.split(" ")[0].partition(":")
+        assert stop.reason.startswith(said) and f"`sed -i '{number}s/^/#/' {path}`" in stop.remedy
 
 
 @pytest.mark.parametrize(("facts", "wanted"), [row[1:] for row in PREP], ids=[row[0] for row in PREP])

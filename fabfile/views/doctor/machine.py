@@ -16,7 +16,8 @@ from ...identity import Kind, Verdict
 from ...nodes.facts import SYSCTLS
 from ...phases import BOOTSTRAP, for_release, guard
 from ...phases.master import MINIMUM_MEMORY
-from ...phases.prep import MINIMUM_DISK, filtered, in_cluster
+from ...phases.prep import SYSCTL
+from ...phases.suitable import in_cluster, lasting_faults, room
 from ...steps import Stop
 from ...text.masking import Token
 from .chart import Chart, Patient
@@ -27,6 +28,8 @@ _CODES = {
     "prep.system": "KF-OS-UNSUPPORTED",
     "prep.disk": "KF-DISK-FREE",
     "prep.filter": "KF-NET-FILTER",
+    "prep.boot": "KF-KRN-BOOT",
+    "prep.clock": "KF-TIME-SKEW",
     "master.memory": "KF-MEM-SMALL",
     lasting.STOP: "KF-SET-LASTING",
 }
@@ -71,6 +74,8 @@ def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 else:
                     yield Finding(_owner_code(patient, verdict), ERROR, (patient.name,), action.reason, action.remedy)
                 return
+            if action.id.endswith(".clock") and (action.id != "prep.clock" or not patient.node.control_plane):
+                continue  # the clocks of all nodes were compared, more closely
             if isinstance(action, Stop) and action.id not in NEEDS_API | guard.BECAUSE_OF_CONTROL:
                 code = _CODES.get(action.id, f"KF-STOP-{action.id.upper().replace('.', '-')}")
                 yield Finding(code, ERROR, (patient.name,), action.reason, action.remedy)
@@ -97,9 +102,9 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
     yield from _resolver(chart, patient)
     yield from _services(chart, patient)
     yield from _ports(chart, patient)
-    stop = filtered(chart.context(patient))
-    if stop and in_cluster(patient.facts):  # elsewhere prep itself refuses
-        yield Finding(_CODES[stop.id], ERROR, (patient.name,), stop.reason, stop.remedy)
+    if in_cluster(patient.facts):  # elsewhere prep itself refuses
+        for stop in lasting_faults(chart.context(patient), SYSCTL.path):
+            yield Finding(_CODES[stop.id], ERROR, (patient.name,), stop.reason, stop.remedy)
 
 
 def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -220,13 +225,14 @@ def _size(chart: Chart, patient: Patient) -> Iterator[Finding]:
             "find what uses it, or use a larger machine",
         )
     reported: set[tuple[int, int]] = set()
+    enough = room(chart.context(patient)) is None
     for folder, disk in answers.disks.items():
         if (disk.size_kib, disk.inodes) in reported or disk.size_kib == 0:
             continue
         share = disk.free_kib / disk.size_kib
         limit = 0.15 if folder == "/var/lib/containerd" else 0.10
         in_use = facts.unit("kubelet").active
-        if share < limit and (in_use or disk.free_kib >= MINIMUM_DISK):
+        if share < limit and (in_use or enough):
             reported.add((disk.size_kib, disk.inodes))
             yield Finding(
                 "KF-DISK-PRESSURE",

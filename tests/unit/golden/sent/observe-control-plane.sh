@@ -15,6 +15,7 @@ other_units='k3s.service k3s-agent.service rke2-server.service rke2-agent.servic
 other_paths='/var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/lib/k0s /var/lib/docker/swarm/docker-state.json'
 metrics_query='SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 addon_columns='C0:.metadata.labels.kubefab\.dev/addon,C1:.metadata.annotations.kubefab\.dev/digest,C2:.apiVersion,C3:.kind,C4:.metadata.namespace,C5:.metadata.name,C6:.metadata.generation,C7:.status.observedGeneration,C8:.spec.replicas,C9:.status.updatedReplicas,C10:.status.availableReplicas,C11:.status.desiredNumberScheduled,C12:.status.numberAvailable'
+folders=''
 filter_lines=400
 settle=''
 ready=/readyz
@@ -48,7 +49,6 @@ echo "hostname=$(hostname)"; echo "kernel=$(uname -r)"; echo "arch=$(uname -m)";
 echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"; echo "product_uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
 echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "now=$(date +%s.%N)"
 echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
-echo "disk_kib=$(df -Pk /var/lib | awk 'NR==2{print $4}')"
 echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
 echo "metrics_disk=$(mountpoint -q "$state/influxdb" 2>/dev/null && echo yes)"
 echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
@@ -57,6 +57,17 @@ echo '@@ swap'; tail -n +2 /proc/swaps
 echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
 echo '@@ swapunits'; for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u
 echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
+echo '@@ sysctlfiles'; seen=' '
+for f in /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
+  n=${f##*/}; { [ -e "$f" ] || [ -L "$f" ]; } || continue
+  case $seen in *" $n "*) continue ;; esac; seen="$seen$n " # the file of that name in an earlier folder hides it
+  p=$(readlink -f "$f"); [ -f "$p" ] || continue
+  grep -nE '^[[:space:]]*-?[[:space:]]*net[./](ipv4[./](ip_forward|conf[./]all[./]forwarding)|bridge[./]bridge-nf-call-ip6?tables)[[:space:]]*=' "$p" 2>/dev/null | head -n 40 | sed "s|^|$n $p |"
+done
+echo '@@ disks'
+for f in $folders; do
+  p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; df -Pk "$p" 2>/dev/null | awk -v f="$f" 'NR == 2 {print f, $6, $4}'
+done
 echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
 echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
 echo '@@ packages'

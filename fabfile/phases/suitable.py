@@ -1,0 +1,159 @@
+"""What of a machine would get in a cluster's way, seen before anything is done to it: prep stops for it, and the doctor says the same.
+
+Each check is a pure function of the facts: a `Stop`, or None.  Sources: kubeadm 1390 (an address that no interface has); k0s 823,
+kubeadm 2400 (another network's CNI file); flannel 799, kubernetes 72370 (FORWARD); kURL 4294, kubespray 7096 (disks of their own);
+sysctl.d(5) (which file wins); kubeadm's constants.CertificateBackdate.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from shlex import quote
+
+from ..context import Context
+from ..inventory import Environment
+from ..nodes.facts import FLANNEL_FILE, NodeFacts, link_with
+from ..nodes.filters import dropping, forwarded, to_kubelet
+from ..steps import Stop
+from ..text import forms
+from ..text.cleaning import listed
+from ..text.durations import roughly
+
+CNI_FOLDER = "/etc/cni/net.d"
+GIB = 1 << 20  # KiB
+BACKDATE = 300.0  # seconds that kubeadm, and the cluster's signer, set a certificate's beginning back
+SET_CLOCK = "set the clock that is wrong: `timedatectl set-ntp true` on that machine, or `chronyc makestep` where chrony runs; then run this again"
+
+
+def in_cluster(facts: NodeFacts) -> bool:
+    """Whether a cluster's files are on the machine: it was looked at before they came."""
+    return "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
+
+
+def refusal(ctx: Context, sysctl_file: str) -> Stop | None:
+    """The first reason not to begin on this machine; `sysctl_file` is the file that prep writes."""
+    return next(filter(None, _checks(ctx, sysctl_file)), None)
+
+
+def _checks(ctx: Context, sysctl_file: str) -> Iterator[Stop | None]:
+    yield room(ctx)
+    yield _address(ctx)
+    yield clocks(ctx, "prep")
+    yield filtered(ctx)
+    yield overridden(ctx, sysctl_file)
+    yield _cni(ctx)
+
+
+def needs(environment: Environment, *, control_plane: bool = True) -> Mapping[str, int]:
+    """The folders that a node fills, each with the KiB that it must have free for images, packages and a first day of pods."""
+    root = environment.settings.containerd_config.get("root")
+    images = root if isinstance(root, str) and forms.has(root, forms.PATH) else "/var/lib/containerd"
+    etcd = {"/var/lib/etcd": GIB // 4} if control_plane else {}
+    return {images: 3 * GIB, "/var/lib/kubelet": GIB // 2, **etcd, "/var/log": GIB // 8, "/usr": GIB // 8}
+
+
+def room(ctx: Context) -> Stop | None:
+    """A file system with too little space for those folders that are on it; each folder's own counts."""
+    wanted: dict[str, list[str]] = defaultdict(list)
+    sizes = needs(ctx.environment, control_plane=ctx.node.control_plane)
+    for folder in sizes:
+        if folder in ctx.facts.disks:
+            wanted[ctx.facts.disks[folder].mount].append(folder)
+    for folders in wanted.values():
+        free, size = ctx.facts.disks[folders[0]].free_kib, sum(sizes[folder] for folder in folders)
+        if free < size:
+            what = f"{free / GIB:.1f} GiB free for {listed(folders, 5)}: at least {size / GIB:.1f} GiB are needed there"
+            return Stop("prep.disk", what, "make room or enlarge that disk")
+    return None
+
+
+def _address(ctx: Context) -> Stop | None:
+    node, links = ctx.node, ctx.facts.links
+    own = [ip for link in links.values() for ip in link.ips]
+    if not own or link_with(links, node.address):
+        return None
+    usable = [ip for ip in own if ":" not in ip and not ip.startswith("127.")]
+    return Stop(
+        "prep.address",
+        f"no interface has the address {node.address}; this machine has {', '.join(usable) or 'none'}",
+        f"write its line in hosts.env with the right one: `{node.host} private={usable[0] if usable else 'ADDRESS'}`",
+    )
+
+
+def clocks(ctx: Context, phase: str) -> Stop | None:
+    """A clock by which certificates that are made now would not be valid yet: the operator's, or this worker's.
+
+    Only what is sure counts: how far apart the clocks are at least, with the time that looking took.
+    """
+    own, control = ctx.facts.ahead, ctx.control
+    if ctx.node.control_plane and own[0] > BACKDATE:
+        what = f"its clock is {roughly(own[0])} ahead of yours: the cluster's certificates would not be valid for you until then"
+        return Stop(f"{phase}.clock", what, SET_CLOCK)
+    if not ctx.node.control_plane and control and control.ahead[0] - own[1] > BACKDATE:
+        odd = control.ahead[0] > BACKDATE
+        if odd and not control.initialised:  # the control plane's own row names the cause
+            return None
+        behind = (
+            f"{roughly(control.ahead[0] - own[1])} behind the control plane's{', which is ahead of yours too' * odd}"
+        )
+        what = f"its clock is {behind}: the cluster's certificates would not be valid here until then"
+        return Stop(f"{phase}.clock", what, SET_CLOCK)
+    return None
+
+
+def filtered(ctx: Context) -> Stop | None:
+    """Rules of the host that drop what pods send: to other nodes' pods (FORWARD), or to the kubelet of their own node (INPUT)."""
+    pods, filters = ctx.settings.pod_cidr, ctx.facts.filters
+    forward = dropping(filters, "forward", forwarded(pods))
+    own = dropping(filters, "input", (to_kubelet(pods, ctx.node.address),))
+    said = [
+        f"{one.chain.title} (hook forward) drops packets between pods of two nodes, by {one.why}" for one in forward
+    ]
+    said += [f"{one.chain.title} (hook input) drops what pods send to their own node, by {one.why}" for one in own]
+    if not said:
+        return None
+    lines = [one.chain.accepting(pods, "saddr", "daddr") for one in forward]
+    lines += [one.chain.accepting(pods, "saddr") for one in own]
+    return Stop(
+        "prep.filter",
+        f"{'; '.join(said[:3])}: metrics and services would not work",
+        f"kubefab changes no firewall. Let pods through on this machine: {' and '.join(f'`{line}`' for line in lines[:3])}; and "
+        "write the same into the file that loads these rules, or the next boot drops them again",
+    )
+
+
+def overridden(ctx: Context, ours: str) -> Stop | None:
+    """Lines of sysctl files that are read after ours at the next boot, and switch off what pods need.
+
+    systemd-sysctl sorts files by their names, whatever folder they are in; the last line of a key counts.
+    """
+    last = {}
+    for one in sorted(ctx.facts.sysctl_lines, key=lambda line: (line.name, line.number)):
+        last[one.key] = one
+    lost = [one for one in last.values() if one.name > ours.rpartition("/")[2] and one.value != "1"]
+    if not lost:
+        return None
+    places = ", ".join(f"{one.path}:{one.number} sets {one.key} to {one.value}" for one in lost)
+    edits = " && ".join(f"sed -i '{one.number}s/^/#/' {quote(one.path)}" for one in lost)
+    what = f"{places}, and is read after {ours} when the machine boots: pods would lose their network then"
+    return Stop("prep.boot", what, f"take that out: `{edits}`; then run this again")
+
+
+def _cni(ctx: Context) -> Stop | None:
+    names = ctx.facts.cni_files
+    if not names:
+        return None
+    first = min(*names, FLANNEL_FILE)
+    until = "until flannel's file is there" if first == FLANNEL_FILE else f"as {first} comes before {FLANNEL_FILE}"
+    paths = " ".join(quote(f"{CNI_FOLDER}/{name}") for name in names)
+    return Stop(
+        "prep.cni",
+        f"{CNI_FOLDER} has {', '.join(names)} of another network: pods would get that one, {until}",
+        f"if nothing on this machine needs it: `mkdir -p /etc/cni/aside && mv {paths} /etc/cni/aside`",
+    )
+
+
+def lasting_faults(ctx: Context, ours: str) -> Iterator[Stop]:
+    """Of these, what breaks a member of a cluster as well."""
+    yield from filter(None, (filtered(ctx), overridden(ctx, ours)))
