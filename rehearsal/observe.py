@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import hashlib
 import json
@@ -203,6 +204,36 @@ def _files(machine: Machine, values: Values) -> str:
             for path in values["files"].split()
             if path in host.files
         ]
+    )
+
+
+def _listed(machine: Machine, values: Values) -> list[str]:
+    """The lists of package sources, but for our own, that contain an address that is asked for."""
+    asked = values["repositories"].split("\n")
+    kinds = r"/etc/apt/sources\.list|/etc/apt/sources\.list\.d/[^/]+\.(list|sources)|/etc/yum\.repos\.d/[^/]+\.repo"
+    paths = [path for path in sorted(machine.host.files) if re.fullmatch(kinds, path) and "/kubefab-" not in path]
+    return [path for path in paths if any(one in machine.host.files[path].text for one in asked)]
+
+
+@_section("sources")
+def _sources(machine: Machine, values: Values) -> str:
+    texts = {path: machine.host.files[path].text for path in _listed(machine, values)}
+    return _lines([f"{path}\t{n}\t{row}" for path, text in texts.items() for n, row in enumerate(text.splitlines(), 1)])
+
+
+@_section("keyrings")
+def _keyrings(machine: Machine, values: Values) -> str:
+    texts = "".join(machine.host.files[path].text for path in _listed(machine, values))
+    named = sorted(set(re.findall(r"/[A-Za-z0-9._/+-]+\.(?:gpg|asc|pgp)", texts)) & set(machine.host.files))
+    return _lines([f"{base64.b64encode(machine.host.files[path].text.encode()).decode()} {path}" for path in named])
+
+
+@_section("apt")
+def _apt(machine: Machine, values: Values) -> str:
+    return (
+        _run(machine, "apt-get indextargets 2>&1 >/dev/null | grep '^E: ' | head -n 1")
+        if machine.host.has("apt-get")
+        else ""
     )
 
 

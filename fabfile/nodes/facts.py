@@ -17,6 +17,7 @@ from . import keeping
 from .filters import Chain
 from .influx import Retention
 from .keeping import KeptState
+from .sources import Source
 
 # --- what is looked for on a node
 
@@ -52,6 +53,13 @@ OTHER_UNITS = (
 OTHER_PATHS = (
     "/var/lib/rancher/k3s", "/var/lib/rancher/rke2", "/var/snap/microk8s", "/var/lib/k0s", "/var/lib/docker/swarm/docker-state.json",
 )  # fmt: skip
+# Where Kubernetes' packages came from before pkgs.k8s.io. These repositories were frozen in September 2023 and removed in March 2024
+# (kubernetes.io/blog/2023/08/31/legacy-package-repository-deprecation).
+OLD_REPOSITORIES = (
+    "apt.kubernetes.io",
+    "packages.cloud.google.com/apt",
+    "packages.cloud.google.com/yum/repos/kubernetes",
+)
 FLANNEL_FILE = "10-flannel.conflist"
 # Paths that only a cluster leaves behind.
 TRACES = (
@@ -261,6 +269,13 @@ class NodeFacts:
     held: frozenset[str] = frozenset()  # {"kubelet"}: held at their version
     units: Mapping[str, Unit] = field(default_factory=dict)  # {"kubelet": Unit(active=True, enabled=True)}
     files: Mapping[str, FileDigest] = field(default_factory=dict)  # {"/etc/crictl.yaml": FileDigest("9f86…", "644")}
+    sources: tuple[
+        Source, ...
+    ] = ()  # (Source("/etc/apt/sources.list.d/docker.list", 1, "deb", "https://…"),): others' entries of our repositories
+    keyrings: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # {"/etc/apt/keyrings/docker.asc": ("9DC8…",)}: that those name
+    apt_fault: str = ""  # "Conflicting values set for option Signed-By …": why apt can read none of its lists
     docker: tuple[str, ...] = ()  # ("mysql",): containers that are not Kubernetes', where asked for; ("?",): no answer
     containerd: Mapping[str, str] = field(default_factory=dict)  # {"root": "/data/containerd"}: root, state, imports
     # what a cluster leaves on a machine

@@ -20,6 +20,7 @@ from . import applied, filters, script
 from .facts import (
     FLANNEL_FILE,
     IDENTITY,
+    OLD_REPOSITORIES,
     OTHER_PATHS,
     OTHER_UNITS,
     PACKAGES,
@@ -44,6 +45,7 @@ from .facts import (
 from .firewall import COUNT
 from .influx import METRICS_QUERY, nodes_reporting, parse_retention
 from .keeping import CONTAINERD_CONFIG, NOTE, OBSERVE, parse_kept
+from .sources import parse_keyrings, parse_sources
 
 
 def observe_script(
@@ -55,12 +57,14 @@ def observe_script(
     digests: str = "",
     docker: bool = False,
     folders: Iterable[str] = (),
+    repositories: Iterable[str] = (),
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` is the API's health endpoint.
 
     `digests` is the Kubernetes release whose images are compared with their digests ("1.36.4"); empty: only the images' names are read,
     which takes half the time.  With `settle` the script first waits until a step of an earlier run has ended there: what is seen
-    during a step is incomplete, and a decision from it could destroy a good cluster.
+    during a step is incomplete, and a decision from it could destroy a good cluster.  Lists of package sources are read that contain
+    one of `repositories` ("pkgs.k8s.io"), or the address of Kubernetes' old repositories.
     """
     values = {
         "control_plane": "yes" if control_plane else "",
@@ -83,6 +87,7 @@ def observe_script(
         "ready": ready,
         "digests": digests,
         "docker": "yes" if docker else "",
+        "repositories": "\n".join(sorted({*filter(None, repositories), *OLD_REPOSITORIES})),
     }
     program = script.program(__file__, "observe.sh", swap_units=SWAP_UNITS, count_rules=COUNT, kept=OBSERVE)
     return script.reading("observe", program, values)
@@ -147,6 +152,9 @@ def parse_facts(output: str) -> NodeFacts:
             for sha256, mode, path in (words[:3] for words in said.words("files", 3))
             if forms.has(sha256, forms.HASH) and forms.has(mode, "[0-7]{1,5}") and forms.has(path, forms.PATH)
         },
+        sources=parse_sources(said.whole("sources", "").split("\n")),
+        keyrings=parse_keyrings(said.lines("keyrings", "")),
+        apt_fault=forms.text("".join(said.lines("apt", "")[:1]).removeprefix("E: ")),
         traces=frozenset(line for line in said.lines("traces") if forms.has(line, forms.PATH)),
         cni_files=tuple(
             forms.text(line, 80)

@@ -28,7 +28,8 @@ def files(environment: Environment) -> Iterable[str]:
 def prep(ctx: Context) -> Iterator[Action]:
     """Refuse a machine that cannot work, then set swap, kernel modules and sysctls; keep what was there before."""
     facts = ctx.facts
-    if family(facts) is None or not facts.systemd:
+    family_ = family(facts)
+    if family_ is None or not facts.systemd:
         name = facts.os_name or facts.os_id or "an unknown system"
         yield Stop(
             "prep.system", f"{name}{'' if facts.systemd else ' without systemd'} is not supported", f"use {SUPPORTED}"
@@ -50,6 +51,10 @@ def prep(ctx: Context) -> Iterator[Action]:
         )
     if not member and (stop := refusal(ctx, SYSCTL.path)):
         yield stop
+        return
+    obstacles = () if in_cluster else list(family_.obstacles(facts, ctx.recipe))
+    yield from obstacles
+    if any(isinstance(one, Stop) for one in obstacles):
         return
     if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get(
         "failSwapOn"

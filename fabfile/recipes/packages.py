@@ -6,13 +6,14 @@ Each turns the same request, "these packages, from these repositories, at this v
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..nodes.facts import NodeFacts
 from ..nodes.keeping import KEPT, NOTE, PACKAGED, STATE, look
-from ..steps import File, Step, Wait, command
+from ..nodes.sources import UNKNOWN_KEY, Source, fingerprints
+from ..steps import File, Step, Stop, Wait, command
 from .kubeadm import Recipe
 
 # PINNED have the release's version. The others have their repository's newest version at the first install. All are held.
@@ -82,6 +83,10 @@ class Family(Protocol):
 
     def purge(self, facts: NodeFacts) -> list[Step]: ...
 
+    def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
+        """What keeps our repositories from being added, seen before anything is written."""
+        ...
+
 
 def family(facts: NodeFacts) -> Family | None:
     """The family of an observed node; None if it is neither."""
@@ -134,30 +139,147 @@ _KEY_HINT = (
 
 
 @dataclass(frozen=True)
+class Repository:
+    """One of our apt repositories: the entry that we would write, its key, and others' entries of the same source."""
+
+    name: str
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+    architecture: str
+    key_url: str
+    allowed: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        return f"{SOURCES}/kubefab-{self.name}.list"
+
+    @property
+    def keyring(self) -> str:
+        return f"{KEYRINGS}/kubefab-{self.name}.gpg"
+
+    @property
+    def file(self) -> File:
+        arch = f"arch={self.architecture} " if self.architecture else ""
+        words = " ".join((self.suite, *self.components))
+        return File(self.path, f"deb [{arch}signed-by={self.keyring}] {self.uri} {words}\n")
+
+    def beside(self, facts: NodeFacts) -> list[Source]:
+        """The entries of other files that apt takes for the same source."""
+        return [one for one in facts.sources if one.kind != "rpm" and one.same(self.uri, self.suite)]
+
+    def used(self, facts: NodeFacts) -> Source | None:
+        """Another's entry that does what ours would: it offers the packages, and trusts no key that we would not."""
+        return next((one for one in self.beside(facts) if self._equivalent(one, facts)), None)
+
+    def _equivalent(self, one: Source, facts: NodeFacts) -> bool:
+        offers = one.kind == "deb" and set(self.components) <= set(one.components)
+        fits = not one.architectures or not self.architecture or self.architecture in one.architectures
+        keys = _trusted(one, facts)
+        right = bool(keys) and (set(keys) <= set(self.allowed) if self.allowed else UNKNOWN_KEY not in keys)
+        return offers and fits and right and not one.trusted
+
+    def conflicting(self, facts: NodeFacts) -> list[Source]:
+        """The entries beside which apt could not read ours (apt-pkg/deb/debmetaindex.cc): none, where one of them is used instead.
+
+        An entry without a key, or with `trusted=`, is no trouble when it is read on the right side of ours.
+        """
+
+        def clashes(one: Source) -> bool:
+            before = one.file == "/etc/apt/sources.list" or one.file < self.path
+            return bool(one.signed_by or not before or (one.trusted and before))
+
+        return [] if self.used(facts) else [one for one in self.beside(facts) if clashes(one)]
+
+
+def _trusted(one: Source, facts: NodeFacts) -> tuple[str, ...]:
+    """The fingerprints of the keys that an entry trusts; empty if it names none."""
+    if one.signed_by.startswith("-----BEGIN"):
+        return fingerprints(one.signed_by.encode())
+    found: list[str] = []
+    for word in one.signed_by.replace(",", " ").split():
+        found += facts.keyrings.get(word, (UNKNOWN_KEY,)) if word.startswith("/") else (word.upper(),)
+    return tuple(found)
+
+
+def switched_off(entries: Sequence[Source]) -> str:
+    """The command that switches entries off where they are: a comment sign, or `Enabled: no`."""
+    by_file: dict[str, list[str]] = {}
+    for one in entries:
+        if one.off not in by_file.setdefault(one.file, []):
+            by_file[one.file].append(one.off)
+    return " && ".join(
+        command("sed", "-i", *(word for off in offs for word in ("-e", off)), file) for file, offs in by_file.items()
+    )
+
+
+KEYRINGS, SOURCES = "/etc/apt/keyrings", "/etc/apt/sources.list.d"
+# apt reads no list at all: enough to remove packages, whatever is wrong with the lists.
+_NO_LISTS = "-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null"
+OURS_FAILED = "package source of kubefab"  # begins each line that apt prints of our repositories: see SIG-REPO-KEY
+# Names the lists whose repositories did not answer in the update before, which is no reason to stop as long as ours did.
+_NAME_DEAD = (
+    """for u in $(sed -nE "s/^(Err:[0-9]+ |E: The repository '|W: GPG error: |E: Failed to fetch )([a-z+]+:[^ ']+).*/\\2/p" "$seen" | sort -u); do """
+    'grep -nF -- "$u" /etc/apt/sources.list /etc/apt/sources.list.d/* /dev/null 2>/dev/null | cut -d: -f1,2 | '
+    'sed "s|^|apt got nothing from $u, which is in |"; done; rm -f "$seen"'
+)
+
+
+@dataclass(frozen=True)
 class Apt:
     """Debian and Ubuntu."""
-
-    keyrings: str = "/etc/apt/keyrings"
-    sources: str = "/etc/apt/sources.list.d"
 
     def installed(self, facts: NodeFacts, recipe: Recipe) -> bool:
         return _right(facts, recipe) and facts.held >= set(WANTED)
 
-    def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
+    def repositories(self, facts: NodeFacts, recipe: Recipe) -> tuple[Repository, Repository]:
+        """Kubernetes' and containerd's."""
         settings = recipe.settings
         arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(facts.arch, facts.arch)
+        kubernetes = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/"
+        containerd = f"{settings.containerd_url}/linux/{facts.os_id}"
         return (
-            File(
-                f"{self.sources}/kubefab-kubernetes.list",
-                f"deb [signed-by={self.keyrings}/kubefab-kubernetes.gpg] "
-                f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/ /\n",
+            Repository(
+                "kubernetes", kubernetes, "/", (), "", f"{kubernetes}Release.key", settings.packages_key_fingerprint
             ),
-            File(
-                f"{self.sources}/kubefab-containerd.list",
-                f"deb [arch={arch} signed-by={self.keyrings}/kubefab-containerd.gpg] "
-                f"{settings.containerd_url}/linux/{facts.os_id} {facts.os_codename} stable\n",
+            Repository(
+                "containerd",
+                containerd,
+                facts.os_codename,
+                ("stable",),
+                arch,
+                f"{containerd}/gpg",
+                settings.containerd_key_fingerprint,
             ),
         )
+
+    def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
+        return tuple(one.file for one in self.repositories(facts, recipe))
+
+    def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
+        repositories = self.repositories(facts, recipe)
+        if self.installed(facts, recipe):
+            return
+        ours = [one.path for one in repositories if one.path in facts.files]
+        if facts.apt_fault and ours:  # an earlier run added them, and then somebody a list of their own
+            title = "kubefab's package lists taken out again: apt could not read its lists"
+            yield Step("prep.sources", title, (command("rm", "-f", *ours),))
+        clashes = [(one, other) for one in repositories for other in one.conflicting(facts)]
+        if clashes:
+            one, other = clashes[0]
+            off = switched_off([other for _, other in clashes])
+            yield Stop(
+                "prep.sources",
+                f"{', '.join(dict.fromkeys(other.where for _, other in clashes))} has the package source {one.uri} with another key "
+                f"({_key_of(other)}): beside an entry of ours apt could read none of its lists",
+                f"if nothing needs that entry: `{off}`, then run this again: kubefab adds its own, with the key that it checks",
+            )
+        elif facts.apt_fault and not ours:
+            yield Stop(
+                "prep.apt",
+                f"apt on this machine can read none of its lists: {facts.apt_fault}",
+                "apt names the file or the source: change that entry until `apt-get check` says nothing, then run this again",
+            )
 
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         hold = command("apt-mark", "hold", *WANTED)
@@ -165,13 +287,16 @@ class Apt:
         noting = _noting(f"dpkg-query -W -f '{shown}' {' '.join(WANTED)} 2>/dev/null | grep ' [ih]i' || true")
         if _right(facts, recipe):  # a second install would upgrade containerd.io
             return [Step("install.hold", "packages held at their versions", (*noting, hold))]
-        settings = recipe.settings
         apt = "apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy"
         pinned = " ".join(f"{name}={recipe.version}-*" for name in PINNED)
         install = f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades"
         wanted = f"containerd.io {pinned} kubernetes-cni cri-tools iptables"
-        kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/Release.key"
-        containerd_key = f"{settings.containerd_url}/linux/{facts.os_id}/gpg"
+        repositories = self.repositories(facts, recipe)
+        added = [one for one in repositories if not one.used(facts)]
+        used = sorted({source.file: source for one in repositories if (source := one.used(facts))}.items())
+        paths = [one.path for one in added]
+        back = f"rm -f {' '.join(paths)}; " if paths else ""
+        keys = [line for one in added for line in _fetch_key(one.key_url, one.allowed, one.keyring, armor=False)]
         return [
             lock_wait(),
             Step(
@@ -179,40 +304,45 @@ class Apt:
                 "tools to fetch packages",
                 (
                     _COMPLETED,
-                    f"for t in curl gpg; do command -v $t >/dev/null || {{ {apt} update && {apt} install ca-certificates curl gnupg; break; }}; done",
+                    "for t in curl gpg; do command -v $t >/dev/null || "
+                    f"{{ {{ {apt} update || true; }} && {apt} install ca-certificates curl gnupg; break; }}; done",
                 ),
                 hint="are the distribution's own package sources reachable from this node?",
             ),
+            *(
+                (
+                    Step(
+                        "install.keys",
+                        "the keys of the package repositories",
+                        (f"install -d -m 0755 {KEYRINGS}", *keys),
+                        hint=_KEY_HINT,
+                    ),
+                )
+                if keys
+                else ()
+            ),
             Step(
                 "install.repository",
-                "package repositories and their keys",
+                "package repositories" + f"; {', '.join(source.where for _, source in used)} is used" * bool(used),
                 (
-                    f"install -d -m 0755 {self.keyrings}",
-                    *_fetch_key(
-                        kubernetes_key,
-                        settings.packages_key_fingerprint,
-                        f"{self.keyrings}/kubefab-kubernetes.gpg",
-                        armor=False,
-                    ),
-                    *_fetch_key(
-                        containerd_key,
-                        settings.containerd_key_fingerprint,
-                        f"{self.keyrings}/kubefab-containerd.gpg",
-                        armor=False,
-                    ),
+                    f"apt-get indextargets >/dev/null || {{ rc=$?; {back}exit $rc; }}",
+                    *(_tried(apt, paths, OURS_FAILED, back) if paths else ()),
+                    *(line for file, _ in used for line in _tried(apt, [file], file, back)),
                 ),
-                files=self.repository_files(facts, recipe),
-                hint=_KEY_HINT,
+                files=tuple(one.file for one in added),
+                hint=_LIST_HINT,
             ),
             Step(
                 "install.packages",
                 f"containerd and Kubernetes {recipe.version}",
                 (
                     *noting,
-                    f"{apt} update",
+                    # the repositories that we need have answered; another one that is dead is not ours to judge
+                    f'seen=$(mktemp); {apt} update >"$seen" 2>&1 || true; cat "$seen"',
                     # never remove a package of others for ours: name the packages that would be removed
                     f"{install} --no-remove {wanted} || {{ rc=$?; {{ {install} -s {wanted} 2>/dev/null || true; }} "
-                    "| sed -nE 's/^Remv (\\S+).*/in the way: \\1/p'; exit $rc; }",
+                    f"| sed -nE 's/^Remv (\\S+).*/in the way: \\1/p'; {_NAME_DEAD}; exit $rc; }}",
+                    'rm -f "$seen"',
                     hold,
                 ),
                 timeout=1200,
@@ -225,7 +355,7 @@ class Apt:
         present = purgeable(facts)
         purge = (
             f"apt-mark unhold {' '.join(present)} || true",
-            f"apt-get -o DPkg::Lock::Timeout=60 -qy purge {' '.join(present)}",
+            f"apt-get -o DPkg::Lock::Timeout=60 {_NO_LISTS} -qy purge {' '.join(present)}",
         )
         # what a power cut left half unpacked is no package of the node, and apt does not purge it (dpkg(1): reinst-required)
         half = [name for name in WANTED if facts.before is not None and name not in {*facts.before, *facts.packages}]
@@ -236,15 +366,44 @@ class Apt:
                 "reset.packages",
                 _purging(facts),
                 (
+                    # the lists first: beside another entry of the same source they may be what keeps apt from working
+                    f"rm -f {SOURCES}/kubefab-kubernetes.list {SOURCES}/kubefab-containerd.list "
+                    f"{KEYRINGS}/kubefab-kubernetes.gpg {KEYRINGS}/kubefab-containerd.gpg",
                     *repair,
                     *(purge if present else ()),
-                    f"rm -f {self.sources}/kubefab-kubernetes.list {self.sources}/kubefab-containerd.list "
-                    f"{self.keyrings}/kubefab-kubernetes.gpg {self.keyrings}/kubefab-containerd.gpg",
                     *_forget_note(facts),
                 ),
                 timeout=600,
             )
         ]
+
+
+def _key_of(one: Source) -> str:
+    """How a message names the key of an entry."""
+    if one.trusted:
+        return f"trusted={one.trusted}"
+    return "a key in the entry itself" if one.signed_by.startswith("-----BEGIN") else one.signed_by or "none"
+
+
+def _tried(apt: str, files: Sequence[str], prefix: str, back: str) -> tuple[str, ...]:
+    """Shell lines that fetch what these lists name and nothing else, so that an error is about them; `back` runs before a failure.
+
+    `Dir::Etc::sourceparts` is a folder with copies of the lists.
+    """
+    copies = [f'cp {shlex.quote(path)} "$d/{n}{_ending(path)}"' for n, path in enumerate(files)]
+    only = '-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$d" -o APT::Get::List-Cleanup=false -o APT::Update::Error-Mode=any'
+    return (
+        f"d=$(mktemp -d); {'; '.join(copies)}",
+        f'{apt} {only} update 2>&1 | sed {shlex.quote(f"s|^|{prefix}: |")} || {{ rc=$?; {back}rm -rf "$d"; exit $rc; }}',
+        'rm -rf "$d"',
+    )
+
+
+def _ending(path: str) -> str:
+    return ".sources" if path.endswith(".sources") else ".list"
+
+
+_LIST_HINT = "the last lines say what apt could not read, fetch or verify; kubefab's lists are taken out again, so that apt works as before"
 
 
 # /proc/locks lists POSIX locks by inode, so naming the holder needs no tool on the node.
@@ -298,6 +457,15 @@ class Dnf:
             ),
         )
 
+    def beside(self, facts: NodeFacts, recipe: Recipe) -> list[str]:
+        """The ids of others' entries of the same repositories."""
+        text = "".join(file.content for file in self.repository_files(facts, recipe))
+        addresses = [line.removeprefix("baseurl=") for line in text.splitlines() if line.startswith("baseurl=")]
+        return sorted({one.name for one in facts.sources if one.kind == "rpm" and any(map(one.same, addresses))})
+
+    def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
+        yield from ()  # dnf reads several entries of one repository side by side, each with its own key
+
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         settings = recipe.settings
         base = "rhel" if facts.os_id == "rhel" else "centos"
@@ -305,10 +473,15 @@ class Dnf:
         containerd_key = f"{settings.containerd_url}/linux/{base}/gpg"
         pinned = " ".join(f"{name}-{recipe.version}" for name in PINNED)
         ours = "--disableexcludes=kubefab-kubernetes,kubefab-containerd"
+        dnf = "dnf -y --setopt=exit_on_lock=False"
+        files = self.repository_files(facts, recipe)
+        back = f"rm -f {' '.join(file.path for file in files)}"
+        # packages come from our entries only, with the keys that we checked; and another repository that is dead is not ours to judge
+        others = "".join(f" --disablerepo={name}" for name in self.beside(facts, recipe))
         return [
             Step(
-                "install.repository",
-                "package repositories and their keys",
+                "install.keys",
+                "the keys of the package repositories",
                 (
                     f"install -d -m 0755 {self.keys}",
                     *_fetch_key(
@@ -326,8 +499,14 @@ class Dnf:
                         for known in settings.packages_key_fingerprint
                     ),
                 ),
-                files=self.repository_files(facts, recipe),
                 hint=_KEY_HINT,
+            ),
+            Step(
+                "install.repository",
+                "package repositories",
+                (f"{dnf} -q --disablerepo='*' --enablerepo='kubefab-*' makecache || {{ rc=$?; {back}; exit $rc; }}",),
+                files=files,
+                hint="the last lines say what dnf could not fetch; kubefab's repositories are taken out again, so that dnf works as before",
             ),
             Step(
                 "install.selinux",
@@ -346,7 +525,8 @@ class Dnf:
                     *_noting(
                         f"rpm -q --qf '%{{NAME}} %{{VERSION}}-%{{RELEASE}} ii\\n' {' '.join(WANTED)} 2>/dev/null | grep ' ii$' || true"
                     ),
-                    f"dnf -y --setopt=exit_on_lock=False {ours} install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",
+                    f"{dnf} --setopt='*.skip_if_unavailable=1' {ours}{others} "
+                    f"install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",
                 ),
                 timeout=1200,
                 hint="the last lines say which package or source",
@@ -366,9 +546,9 @@ class Dnf:
                 "reset.packages",
                 _purging(facts),
                 (
-                    *([f"dnf -y remove {' '.join(present)}", aside] if present else []),
                     f"rm -f {self.repos}/kubefab-kubernetes.repo {self.repos}/kubefab-containerd.repo "
                     f"{self.keys}/kubefab-kubernetes {self.keys}/kubefab-containerd",
+                    *([f"dnf -y remove {' '.join(present)}", aside] if present else []),
                     *_forget_note(facts),
                 ),
                 timeout=600,

@@ -46,6 +46,9 @@ class Observer:
         self.environment, self.group = environment, group
         self._events = events or Events()
         self._files, self._folders = managed_files(environment), tuple(needs(environment))
+        self._files = managed_files(environment)
+        urls = (environment.settings.packages_url, environment.settings.containerd_url)
+        self._repositories = [url.partition("://")[2] for url in urls if environment.settings.release.signed_packages]
         self._digests = (recipe.version if recipe.pins else "") if digests is None else digests
         self._guard = Lock()
         self._looks = count(1)
@@ -86,6 +89,7 @@ class Observer:
             digests=self._digests,
             docker=release.runtime == "docker",
             folders=self._folders,
+            repositories=self._repositories,
         )
         started, look = self._events.now(node.name), next(self._looks)
         before = time.time()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..recipes.packages import OURS_FAILED
 from ..text.advice import complete
 
 
@@ -188,11 +189,41 @@ TABLE: tuple[Signature, ...] = (
         "dpkg(1)",
     ),
     _s(
+        "SIG-REPO-OLD",
+        r"apt\.kubernetes\.io|packages\.cloud\.google\.com/(apt|yum/repos)|\bkubernetes-xenial\b",
+        "a list of Kubernetes' old package repository is there, which was removed in March 2024",
+        "`grep -rlE 'apt.kubernetes.io|packages.cloud.google.com' /etc/apt /etc/yum.repos.d` on the node names it: delete it, kubefab adds "
+        "a list of its own; for 1.5, LEGACY_PACKAGES_URL has to name a mirror",
+        "kubernetes/release #3484; kubernetes.io/blog/2023/08/31/legacy-package-repository-deprecation",
+    ),
+    _s(
         "SIG-REPO-KEY",
-        r"NO_PUBKEY|EXPKEYSIG|repository .* is not signed|GPG check FAILED|signatures couldn't be verified",
+        rf"{OURS_FAILED}: .*(NO_PUBKEY|EXPKEYSIG|is not signed|couldn't be verified)|GPG check FAILED",
         "the repository's key is missing, has expired, or is another",
         "`fab -H NODE install` fetches it again; a mirror needs PACKAGES_KEY_FINGERPRINT of its own key",
         "kubernetes/release #3818; apt-secure(8)",
+    ),
+    _s(
+        "SIG-REPO-OTHER",
+        r"NO_PUBKEY|EXPKEYSIG|repository .* is not signed|signatures couldn't be verified",
+        "the key of a package source of this machine is missing, has expired, or is another",
+        "the line names the address; `grep -rnF ADDRESS /etc/apt` names the list that has it: renew its key as its publisher says, or switch it off",
+        "kubernetes/release #3564; apt-secure(8)",
+    ),
+    _s(
+        "SIG-REPO-CONFLICT",
+        r"Conflicting values set for option (Signed-By|Trusted) regarding source",
+        "two lists have the same package source with different keys, and apt reads none of its lists",
+        "`grep -rnF ADDRESS /etc/apt` names both: switch off the one that is not needed; `fab -H NODE prep` says which of them would be in our way",
+        "docker/for-linux #1349; sources.list(5)",
+    ),
+    _s(
+        "SIG-REPO-DEAD",
+        r"does not have a Release file|apt got nothing from",
+        "a package source of this machine does not answer as one",
+        "`grep -rnF ADDRESS /etc/apt` names the list that has it: switch it off there; of kubefab's own lists, PACKAGES_URL, CONTAINERD_URL and "
+        "KUBERNETES make the address",
+        "kubernetes/kubernetes #123673; apt-secure(8)",
     ),
     _s(
         "SIG-DNS",

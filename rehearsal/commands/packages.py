@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from dataclasses import dataclass
 
 from ..bash import Call
 from ..host import APT, Host, Unit
@@ -18,6 +19,7 @@ _PLAIN = {
     "ca-certificates": "20240203", "curl": "8.5.0-2ubuntu10.6", "gnupg": "2.4.4-2ubuntu17.3", "iproute-tc": "6.11.0-1.el9",
     "docker.io": "28.2.2-0ubuntu1~24.04.1", "iptables": "1.8.10-3ubuntu2",
 }  # fmt: skip
+_DEAD = ("apt.kubernetes.io", "packages.cloud.google.com")  # removed in March 2024; a rehearsal of 1.5 has them still
 _CONFLICTS = ("containerd", "runc", "moby-containerd", "moby-runc")  # packages that conflict with containerd.io
 PACKAGED_CONFIG = 'disabled_plugins = ["cri"]\n'
 PACKAGED_DEFAULTS = "KUBELET_EXTRA_ARGS=\n"
@@ -25,16 +27,20 @@ PACKAGED_DEFAULTS = "KUBELET_EXTRA_ARGS=\n"
 
 @program("apt-get", "apt")
 def apt_get(machine: Machine, call: Call) -> int:
-    words, lock_wait = [], 0.0
+    words, options = [], {}
     given = iter(call.argv[1:])
     for word in given:
         if word == "-o":
-            option = next(given)
-            if option.startswith("DPkg::Lock::Timeout="):
-                lock_wait = float(option.split("=")[1])
+            key, _, value = next(given).partition("=")
+            options[key] = value
         elif not word.startswith("-"):
             words.append(word)
-    host = machine.host
+    host, lock_wait = machine.host, float(options.get("DPkg::Lock::Timeout", 0))
+    lists = _lists(host, options.get("Dir::Etc::sourceparts", ""))
+    if fault := _unreadable(lists):
+        return call.fail(f"E: {fault}\nE: The list of sources could not be read.", 100)
+    if words[0] == "indextargets":
+        return 0
     held = machine.lock_left
     if held > 0:
         machine.spend(0, "")
@@ -47,7 +53,7 @@ def apt_get(machine: Machine, call: Call) -> int:
             )
     verb, names = words[0], words[1:]
     if verb == "update":
-        return _update(machine, call)
+        return _update(machine, call, lists, options)
     if verb == "install":
         doomed = [name for name in _CONFLICTS if name in host.packages and "containerd.io" in names]
         if "-s" in call.argv:
@@ -65,26 +71,77 @@ def apt_get(machine: Machine, call: Call) -> int:
     raise unmodelled(call)
 
 
-def _update(machine: Machine, call: Call) -> int:
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of a list: the address and suite that apt compares, and its key."""
+
+    path: str
+    uri: str
+    suite: str
+    key: str
+
+
+def _lists(host: Host, folder: str) -> list[_Entry]:
+    """What apt reads of a folder; without one, of the machine's own lists."""
+    if folder == "/dev/null":
+        return []
+    found = []
+    for path in sorted(host.files, key=lambda path: (path != "/etc/apt/sources.list", path)):
+        if not path.startswith(f"{folder or '/etc/apt/sources.list.d'}/") and (
+            folder or path != "/etc/apt/sources.list"
+        ):
+            continue
+        text = host.files[path].text
+        for row in re.findall(r"^deb .*", text, flags=re.M) if not path.endswith(".sources") else ():
+            key = re.search(r"signed-by=([^\]\s]+)", row)
+            words = re.sub(r"\[.*?\]", "", row).split()
+            found.append(_Entry(path, words[1], words[2], key[1] if key else ""))
+        for stanza in text.split("\n\n") if path.endswith(".sources") else ():
+            fields = dict(re.findall(r"^([\w-]+): *(.*)$", stanza, flags=re.M))
+            if fields.get("Enabled") != "no" and "URIs" in fields:
+                found.append(_Entry(path, fields["URIs"], fields["Suites"], fields.get("Signed-By", "")))
+    return found
+
+
+def _unreadable(entries: list[_Entry]) -> str:
+    """Why apt reads none of these: entries of one source whose keys differ (http and https are one source)."""
+    seen: dict[tuple[str, str], str] = {}
+    for one in entries:
+        place = one.uri.partition("://")[2].rstrip("/"), one.suite
+        known = seen.setdefault(place, one.key)
+        if known != one.key:
+            return f"Conflicting values set for option Signed-By regarding source {one.uri} {one.suite}: {known} != {one.key}"
+    return ""
+
+
+def _update(machine: Machine, call: Call, entries: list[_Entry], options: dict[str, str]) -> int:
     host = machine.host
     machine.spend(4, "apt update")
     if machine.fault("packages-down") is not None:
         machine.spend(30, "apt retries")
+        if options.get("APT::Update::Error-Mode") == "any":
+            return call.fail(
+                "E: Failed to fetch https://pkgs.k8s.io/core:/stable:/: Could not connect to pkgs.k8s.io:443", 100
+            )
         call.out("Ign:1 http://archive.ubuntu.com/ubuntu noble InRelease\n")
         call.err("W: Some index files failed to download. They have been ignored, or old ones used instead.\n")
         return 0
-    for path in sorted(host.files):
-        if path.startswith("/etc/apt/sources.list.d/") and path.endswith(".list"):
-            text = host.files[path].text
-            key = re.search(r"signed-by=([^\]\s]+)", text)
-            url = next((word for word in text.split() if word.startswith("http")), "")
-            if key and key[1] not in host.files:
-                call.err(f"E: The repository '{url} InRelease' is not signed.\n")
-                return 100
-            call.out(f"Get:1 {url} InRelease [1,186 B]\n")
-    host.lists_from = " ".join(_repositories(host))
+    code, gone = 0, _DEAD if machine.settings.release.signed_packages else ()
+    answered = []
+    for one in entries:
+        if any(old in one.uri for old in gone):
+            call.out(f"Err:1 {one.uri} {one.suite} Release\n  404  Not Found\n")
+            call.err(f"E: The repository '{one.uri} {one.suite} Release' does not have a Release file.\n")
+            code = 100
+        elif one.key.startswith("/") and one.key not in host.files:
+            call.err(f"E: The repository '{one.uri} InRelease' is not signed.\n")
+            code = 100
+        else:
+            answered.append(one.uri)
+            call.out(f"Get:1 {one.uri} InRelease [1,186 B]\n")
+    host.lists_from = " ".join(answered)
     call.out("Reading package lists...\n")
-    return 0
+    return code
 
 
 def _repositories(host: Host) -> list[str]:

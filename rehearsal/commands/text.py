@@ -241,7 +241,7 @@ def cut(machine: Machine, call: Call) -> int:
         else:
             paths.append(word)
     text, code = texts(machine, call, paths)
-    first, dash, last = fields.partition("-")
+    first, dash, last = fields.replace("1,2", "1-2").partition("-")
     for line in text.splitlines():
         cells = line.split(delimiter)
         chosen = cells[int(first) - 1 : (int(last) if last else None) if dash else int(first)]
@@ -318,7 +318,7 @@ def grep(machine: Machine, call: Call) -> int:
         if words[0] in ("--", "-e"):
             words = words[1:]
             break
-        if not re.fullmatch(r"-[EvqcwxiFoh]+", words[0]):
+        if not re.fullmatch(r"-[EvqcwxiFohn]+", words[0]):
             raise unmodelled(call)
         flags, words = flags + words[0][1:], words[1:]
     expression = re.escape(words[0]) if "F" in flags else pattern_of(words[0], extended="E" in flags)
@@ -327,6 +327,15 @@ def grep(machine: Machine, call: Call) -> int:
     if "x" in flags:
         expression = rf"^(?:{expression})$"
     wanted = re.compile(expression, re.I if "i" in flags else 0)
+    if "n" in flags and len(words) > 2:
+        found = [
+            f"{path}:{n}:{line}\n"
+            for path in words[1:]
+            for n, line in enumerate((machine.host.read(path) or "").splitlines(), 1)
+            if wanted.search(line)
+        ]
+        call.out("".join(found))
+        return int(not found)
     text, code = texts(machine, call, words[1:])
     lines = [line for line in text.splitlines() if bool(wanted.search(line)) != ("v" in flags)]
     if "c" in flags:
@@ -341,25 +350,30 @@ def grep(machine: Machine, call: Call) -> int:
 @program("sed")
 def sed(machine: Machine, call: Call) -> int:
     inplace = extended = quiet = False
-    words = call.argv[1:]
+    words, edits = call.argv[1:], []
     while words and words[0].startswith("-"):
         flag, words = words[0], words[1:]
         if flag == "-e":
-            break
+            edits, words = [*edits, words[0]], words[1:]
+            continue
         for letter in flag[1:]:
             if letter not in "iEnr":
                 raise unmodelled(call)
             inplace, extended, quiet = inplace or letter == "i", extended or letter in "Er", quiet or letter == "n"
-    edit, paths = words[0], words[1:]
+    edits, paths = (edits, words) if edits else (words[:1], words[1:])
     if inplace:
         for path in paths:
             text = machine.host.read(path)
             if text is None:
                 return call.fail(f"sed: can't read {path}: No such file or directory", 2)
-            machine.host.write(path, _sed(call, edit, text, extended=extended, quiet=quiet))
+            for edit in edits:
+                text = _sed(call, edit, text, extended=extended, quiet=quiet)
+            machine.host.write(path, text)
         return 0
     text, code = texts(machine, call, paths)
-    call.out(_sed(call, edit, text, extended=extended, quiet=quiet))
+    for edit in edits:
+        text = _sed(call, edit, text, extended=extended, quiet=quiet)
+    call.out(text)
     return 2 if code else 0
 
 
@@ -384,6 +398,14 @@ def _sed(call: Call, edit: str, text: str, *, extended: bool, quiet: bool) -> st
         return "".join(f"{line}\n" for line in lines[:last])
     if match := re.fullmatch(r"(\d+)(?:,(\d+))?p", edit):
         return "".join(f"{line}\n" for line in lines[int(match[1]) - 1 : int(match[2] or match[1])])
+    if match := re.fullmatch(r"(\d+)([ia]) (.*)", edit):
+        at = int(match[1]) - (match[2] == "i")
+        return "".join(f"{line}\n" for line in [*lines[:at], match[3], *lines[at:]])
+    if match := re.fullmatch(r"(\d+)(s.+)", edit):
+        at = int(match[1])
+        one = "".join(f"{line}\n" for line in lines[at - 1 : at])
+        changed = _sed(call, match[2], one, extended=extended, quiet=quiet)
+        return "".join(f"{line}\n" for line in [*lines[: at - 1], *changed.splitlines(), *lines[at:]])
     if match := re.fullmatch(r"(?:/(.+)/)?d", edit):
         return "".join(
             f"{line}\n" for line in lines if match[1] and not re.search(pattern_of(match[1], extended=extended), line)

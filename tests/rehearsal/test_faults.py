@@ -97,10 +97,10 @@ CASES = (
     ),
     Case(
         "w2:packages-down",
-        {"w2": (r"repositories and their keys failed.*pkgs\.k8s\.io", "proxy, DNS")},
+        {"w2": (r"keys of the package repositories failed.*pkgs\.k8s\.io", "proxy, DNS")},
         output="cannot fetch",
     ),
-    Case("cp1:packages-down", {"cp1": ("repositories and their keys failed", "proxy, DNS")}, WORKERS),
+    Case("cp1:packages-down", {"cp1": ("keys of the package repositories failed", "proxy, DNS")}, WORKERS),
     Case("w2:registry-no-login", {"w2": (r"crictl pull", "registry")}, output="authorization failed", follows=True),
     Case("cp1:registry-no-login", {"cp1": ("crictl pull", "registry")}, WORKERS),
     Case(

@@ -270,7 +270,7 @@ def test_leftovers_of_our_own_are_removed() -> None:
 # --- install (I1 to I5)
 
 DONE = installed(ENV)
-RIGHT_STEPS = ["…install.lock", "install.tools", "install.repository", "install.packages"]
+RIGHT_STEPS = ["…install.lock", "install.tools", "install.keys", "install.repository", "install.packages"]
 INSTALL: list[tuple[str, NodeFacts, list[str]]] = [
     ("fresh", PLAIN, [*RIGHT_STEPS, "install.containerd", "install.kubelet"]),
     ("installed", DONE, []),
@@ -292,6 +292,7 @@ def test_install(facts: NodeFacts, wanted: list[str]) -> None:
 def test_install_on_the_other_family() -> None:
     rocky = fresh(os_id="rocky", os_like=("rhel", "centos", "fedora"), os_version="9.6", os_codename="")
     assert ids(steps(phases.INSTALL, rocky)) == [
+        "install.keys",
         "install.repository",
         "install.selinux",
         "install.packages",
@@ -374,8 +375,11 @@ def test_purge_leaves_the_containerd_that_docker_needs(docker: bool) -> None:
     facts = replace(DONE, packages={**DONE.packages, **({"docker-ce": "29"} if docker else {})})
     purge = next(a for a in steps(phases.RESET, facts, choices=Choices(purge=True)) if a.id == "reset.packages")
     assert isinstance(purge, Step)
-    assert ("purge containerd.io" in purge.commands[1]) is not docker
-    assert "kubelet" in purge.commands[1]
+    assert purge.commands[0].startswith("rm -f /etc/apt/sources.list.d/kubefab-"), (
+        "the lists first: they may be what apt cannot read"
+    )
+    assert ("purge containerd.io" in purge.commands[2]) is not docker
+    assert "kubelet" in purge.commands[2]
 
 
 def purge_of(facts: NodeFacts) -> Step | None:

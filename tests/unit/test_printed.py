@@ -16,7 +16,7 @@ from tools import docs
 
 # Programs that a message may tell a person to type, on a node or here, and their sub-commands (None: it has none).
 SUBCOMMANDS: dict[str, frozenset[str] | None] = {
-    "apt-get": frozenset({"install", "remove"}), "apt-mark": frozenset({"hold"}), "chmod": None, "chronyc": frozenset({"makestep"}),
+    "apt-get": frozenset({"check", "install", "remove"}), "apt-mark": frozenset({"hold"}), "chmod": None, "chronyc": frozenset({"makestep"}),
     "crictl": frozenset({"ps", "rmi", "logs", "stop"}), "curl": None, "df": None, "dnf": frozenset({"install", "remove"}),
     "docker": frozenset({"swarm"}), "dpkg": None, "etcdutl": frozenset({"snapshot"}), "export": None, "find": None,
     "firewall-cmd": None, "free": None, "fuser": None, "grep": None, "hostnamectl": frozenset({"set-hostname"}), "ip": None,

@@ -10,6 +10,8 @@ import re
 import time
 from collections.abc import Iterator
 
+from ...nodes.facts import OLD_REPOSITORIES
+from ...recipes.packages import switched_off
 from .chart import Chart, Patient
 from .finding import ERROR, NOTE, WARNING, Finding
 from .questions import Answer, Questions
@@ -20,6 +22,7 @@ KEY_WARNING = 45 * DAY
 
 def sources(chart: Chart, patient: Patient, asked: Questions) -> Iterator[Finding]:
     """All checks of this topic on one node."""
+    yield from _old(chart, patient)
     answers = patient.answers
     if answers is None:
         return
@@ -47,6 +50,19 @@ def sources(chart: Chart, patient: Patient, asked: Questions) -> Iterator[Findin
         yield from _fetched(chart, patient, f"registry {host}", url, "KF-REG-UPSTREAM", dead)
     yield from _registry(chart, patient)
     yield from _keys(chart, patient)
+
+
+def _old(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """Lists of Kubernetes' old repositories; for 1.5 they may be a mirror's, or its own."""
+    found = [one for one in patient.facts.sources if any(old in one.uri for old in OLD_REPOSITORIES)]
+    if found and chart.environment.settings.release.signed_packages:
+        yield Finding(
+            "KF-SRC-OLD",
+            WARNING,
+            (patient.name,),
+            f"{', '.join(one.where for one in found)}: Kubernetes' old package repository, which was removed in March 2024",
+            f"`{switched_off(found)}` there: kubefab adds a list of its own",
+        )
 
 
 def _fetched(chart: Chart, patient: Patient, name: str, url: str, code: str, dead: set[str]) -> Iterator[Finding]:

@@ -354,8 +354,8 @@ return $rc
 }
 main
 
-#### cp1 · install.repository · package repositories and their keys
-# kubefab: install.repository
+#### cp1 · install.keys · the keys of the package repositories
+# kubefab: install.keys
 main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -372,34 +372,6 @@ umask 022
 set -eo pipefail
 K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
-#--8<-- file 0644 /etc/yum.repos.d/kubefab-kubernetes.repo
-mkdir -p /etc/yum.repos.d
-(umask 077; cat > /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab <<'KUBEFAB-END'
-[kubefab-kubernetes]
-name=Kubernetes
-baseurl=https://pkgs.k8s.io/core:/stable:/v1.36/rpm/
-enabled=1
-gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/kubefab-kubernetes
-exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni
-KUBEFAB-END
-)
-chmod 0644 /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab
-mv -f /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab /etc/yum.repos.d/kubefab-kubernetes.repo
-#--8<-- file 0644 /etc/yum.repos.d/kubefab-containerd.repo
-mkdir -p /etc/yum.repos.d
-(umask 077; cat > /etc/yum.repos.d/.kubefab-containerd.repo.kubefab <<'KUBEFAB-END'
-[kubefab-containerd]
-name=containerd.io
-baseurl=https://download.docker.com/linux/centos/$releasever/$basearch/stable
-enabled=1
-gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/kubefab-containerd
-exclude=containerd.io
-KUBEFAB-END
-)
-chmod 0644 /etc/yum.repos.d/.kubefab-containerd.repo.kubefab
-mv -f /etc/yum.repos.d/.kubefab-containerd.repo.kubefab /etc/yum.repos.d/kubefab-containerd.repo
 #--8<-- command 1
 K=1
 install -d -m 0755 /etc/pki/rpm-gpg
@@ -448,6 +420,65 @@ rm -rf "$home"
 #--8<-- command 16
 K=16
 rpm -e --allmatches gpg-pubkey-9a296436 2>/dev/null || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · install.repository · package repositories
+# kubefab: install.repository
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/yum.repos.d/kubefab-kubernetes.repo
+mkdir -p /etc/yum.repos.d
+(umask 077; cat > /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab <<'KUBEFAB-END'
+[kubefab-kubernetes]
+name=Kubernetes
+baseurl=https://pkgs.k8s.io/core:/stable:/v1.36/rpm/
+enabled=1
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/kubefab-kubernetes
+exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni
+KUBEFAB-END
+)
+chmod 0644 /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab
+mv -f /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab /etc/yum.repos.d/kubefab-kubernetes.repo
+#--8<-- file 0644 /etc/yum.repos.d/kubefab-containerd.repo
+mkdir -p /etc/yum.repos.d
+(umask 077; cat > /etc/yum.repos.d/.kubefab-containerd.repo.kubefab <<'KUBEFAB-END'
+[kubefab-containerd]
+name=containerd.io
+baseurl=https://download.docker.com/linux/centos/$releasever/$basearch/stable
+enabled=1
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/kubefab-containerd
+exclude=containerd.io
+KUBEFAB-END
+)
+chmod 0644 /etc/yum.repos.d/.kubefab-containerd.repo.kubefab
+mv -f /etc/yum.repos.d/.kubefab-containerd.repo.kubefab /etc/yum.repos.d/kubefab-containerd.repo
+#--8<-- command 1
+K=1
+dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -533,7 +564,7 @@ K=7
 install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/sysconfig/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/sysconfig /var/lib/kubefab/kept/none/etc/sysconfig /var/lib/kubefab/kept/stock/etc/sysconfig /var/lib/kubefab/kept/ours/etc/sysconfig; [ -d /etc/sysconfig ] || echo /etc/sysconfig >>/var/lib/kubefab/kept/folders; grep -qxF /etc/sysconfig/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/sysconfig/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/sysconfig/kubelet ] || [ -L /etc/sysconfig/kubelet ]; } && ! { head -n 1 /etc/sysconfig/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/sysconfig/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/sysconfig/kubelet /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part; sync /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part /var/lib/kubefab/kept/was/etc/sysconfig/kubelet; else touch /var/lib/kubefab/kept/none/etc/sysconfig/kubelet; fi; fi
 #--8<-- command 8
 K=8
-dnf -y --setopt=exit_on_lock=False --disableexcludes=kubefab-kubernetes,kubefab-containerd install containerd.io kubelet-1.36.4 kubeadm-1.36.4 kubectl-1.36.4 kubernetes-cni cri-tools iproute-tc iptables
+dnf -y --setopt=exit_on_lock=False --setopt='*.skip_if_unavailable=1' --disableexcludes=kubefab-kubernetes,kubefab-containerd install containerd.io kubelet-1.36.4 kubeadm-1.36.4 kubectl-1.36.4 kubernetes-cni cri-tools iproute-tc iptables
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -653,8 +684,8 @@ return $rc
 }
 main
 
-#### w1 · install.repository · package repositories and their keys
-# kubefab: install.repository
+#### w1 · install.keys · the keys of the package repositories
+# kubefab: install.keys
 main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -671,34 +702,6 @@ umask 022
 set -eo pipefail
 K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
-#--8<-- file 0644 /etc/yum.repos.d/kubefab-kubernetes.repo
-mkdir -p /etc/yum.repos.d
-(umask 077; cat > /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab <<'KUBEFAB-END'
-[kubefab-kubernetes]
-name=Kubernetes
-baseurl=https://pkgs.k8s.io/core:/stable:/v1.36/rpm/
-enabled=1
-gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/kubefab-kubernetes
-exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni
-KUBEFAB-END
-)
-chmod 0644 /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab
-mv -f /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab /etc/yum.repos.d/kubefab-kubernetes.repo
-#--8<-- file 0644 /etc/yum.repos.d/kubefab-containerd.repo
-mkdir -p /etc/yum.repos.d
-(umask 077; cat > /etc/yum.repos.d/.kubefab-containerd.repo.kubefab <<'KUBEFAB-END'
-[kubefab-containerd]
-name=containerd.io
-baseurl=https://download.docker.com/linux/centos/$releasever/$basearch/stable
-enabled=1
-gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/kubefab-containerd
-exclude=containerd.io
-KUBEFAB-END
-)
-chmod 0644 /etc/yum.repos.d/.kubefab-containerd.repo.kubefab
-mv -f /etc/yum.repos.d/.kubefab-containerd.repo.kubefab /etc/yum.repos.d/kubefab-containerd.repo
 #--8<-- command 1
 K=1
 install -d -m 0755 /etc/pki/rpm-gpg
@@ -747,6 +750,65 @@ rm -rf "$home"
 #--8<-- command 16
 K=16
 rpm -e --allmatches gpg-pubkey-9a296436 2>/dev/null || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · install.repository · package repositories
+# kubefab: install.repository
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/yum.repos.d/kubefab-kubernetes.repo
+mkdir -p /etc/yum.repos.d
+(umask 077; cat > /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab <<'KUBEFAB-END'
+[kubefab-kubernetes]
+name=Kubernetes
+baseurl=https://pkgs.k8s.io/core:/stable:/v1.36/rpm/
+enabled=1
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/kubefab-kubernetes
+exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni
+KUBEFAB-END
+)
+chmod 0644 /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab
+mv -f /etc/yum.repos.d/.kubefab-kubernetes.repo.kubefab /etc/yum.repos.d/kubefab-kubernetes.repo
+#--8<-- file 0644 /etc/yum.repos.d/kubefab-containerd.repo
+mkdir -p /etc/yum.repos.d
+(umask 077; cat > /etc/yum.repos.d/.kubefab-containerd.repo.kubefab <<'KUBEFAB-END'
+[kubefab-containerd]
+name=containerd.io
+baseurl=https://download.docker.com/linux/centos/$releasever/$basearch/stable
+enabled=1
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/kubefab-containerd
+exclude=containerd.io
+KUBEFAB-END
+)
+chmod 0644 /etc/yum.repos.d/.kubefab-containerd.repo.kubefab
+mv -f /etc/yum.repos.d/.kubefab-containerd.repo.kubefab /etc/yum.repos.d/kubefab-containerd.repo
+#--8<-- command 1
+K=1
+dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -832,7 +894,7 @@ K=7
 install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/sysconfig/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/sysconfig /var/lib/kubefab/kept/none/etc/sysconfig /var/lib/kubefab/kept/stock/etc/sysconfig /var/lib/kubefab/kept/ours/etc/sysconfig; [ -d /etc/sysconfig ] || echo /etc/sysconfig >>/var/lib/kubefab/kept/folders; grep -qxF /etc/sysconfig/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/sysconfig/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/sysconfig/kubelet ] || [ -L /etc/sysconfig/kubelet ]; } && ! { head -n 1 /etc/sysconfig/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/sysconfig/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/sysconfig/kubelet /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part; sync /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part /var/lib/kubefab/kept/was/etc/sysconfig/kubelet; else touch /var/lib/kubefab/kept/none/etc/sysconfig/kubelet; fi; fi
 #--8<-- command 8
 K=8
-dnf -y --setopt=exit_on_lock=False --disableexcludes=kubefab-kubernetes,kubefab-containerd install containerd.io kubelet-1.36.4 kubeadm-1.36.4 kubectl-1.36.4 kubernetes-cni cri-tools iproute-tc iptables
+dnf -y --setopt=exit_on_lock=False --setopt='*.skip_if_unavailable=1' --disableexcludes=kubefab-kubernetes,kubefab-containerd install containerd.io kubelet-1.36.4 kubeadm-1.36.4 kubectl-1.36.4 kubernetes-cni cri-tools iproute-tc iptables
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?

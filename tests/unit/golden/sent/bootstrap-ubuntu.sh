@@ -404,7 +404,7 @@ K=1
 if [ -e /var/lib/kubefab-packages ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi
 #--8<-- command 2
 K=2
-for t in curl gpg; do command -v $t >/dev/null || { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
+for t in curl gpg; do command -v $t >/dev/null || { { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update || true; } && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -415,8 +415,8 @@ return $rc
 }
 main
 
-#### cp1 · install.repository · package repositories and their keys
-# kubefab: install.repository
+#### cp1 · install.keys · the keys of the package repositories
+# kubefab: install.keys
 main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -433,22 +433,6 @@ umask 022
 set -eo pipefail
 K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
-#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-kubernetes.list
-mkdir -p /etc/apt/sources.list.d
-(umask 077; cat > /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab <<'KUBEFAB-END'
-deb [signed-by=/etc/apt/keyrings/kubefab-kubernetes.gpg] https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /
-KUBEFAB-END
-)
-chmod 0644 /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab
-mv -f /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab /etc/apt/sources.list.d/kubefab-kubernetes.list
-#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-containerd.list
-mkdir -p /etc/apt/sources.list.d
-(umask 077; cat > /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab <<'KUBEFAB-END'
-deb [arch=amd64 signed-by=/etc/apt/keyrings/kubefab-containerd.gpg] https://download.docker.com/linux/ubuntu noble stable
-KUBEFAB-END
-)
-chmod 0644 /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab
-mv -f /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab /etc/apt/sources.list.d/kubefab-containerd.list
 #--8<-- command 1
 K=1
 install -d -m 0755 /etc/apt/keyrings
@@ -504,6 +488,62 @@ return $rc
 }
 main
 
+#### cp1 · install.repository · package repositories
+# kubefab: install.repository
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-kubernetes.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab <<'KUBEFAB-END'
+deb [signed-by=/etc/apt/keyrings/kubefab-kubernetes.gpg] https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab /etc/apt/sources.list.d/kubefab-kubernetes.list
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-containerd.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab <<'KUBEFAB-END'
+deb [arch=amd64 signed-by=/etc/apt/keyrings/kubefab-containerd.gpg] https://download.docker.com/linux/ubuntu noble stable
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab /etc/apt/sources.list.d/kubefab-containerd.list
+#--8<-- command 1
+K=1
+apt-get indextargets >/dev/null || { rc=$?; rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list; exit $rc; }
+#--8<-- command 2
+K=2
+d=$(mktemp -d); cp /etc/apt/sources.list.d/kubefab-kubernetes.list "$d/0.list"; cp /etc/apt/sources.list.d/kubefab-containerd.list "$d/1.list"
+#--8<-- command 3
+K=3
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$d" -o APT::Get::List-Cleanup=false -o APT::Update::Error-Mode=any update 2>&1 | sed 's|^|package source of kubefab: |' || { rc=$?; rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list; rm -rf "$d"; exit $rc; }
+#--8<-- command 4
+K=4
+rm -rf "$d"
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
 #### cp1 · install.packages · containerd and Kubernetes 1.36.4
 # kubefab: install.packages
 main() {
@@ -545,12 +585,15 @@ K=7
 install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/sysconfig/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/sysconfig /var/lib/kubefab/kept/none/etc/sysconfig /var/lib/kubefab/kept/stock/etc/sysconfig /var/lib/kubefab/kept/ours/etc/sysconfig; [ -d /etc/sysconfig ] || echo /etc/sysconfig >>/var/lib/kubefab/kept/folders; grep -qxF /etc/sysconfig/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/sysconfig/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/sysconfig/kubelet ] || [ -L /etc/sysconfig/kubelet ]; } && ! { head -n 1 /etc/sysconfig/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/sysconfig/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/sysconfig/kubelet /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part; sync /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part /var/lib/kubefab/kept/was/etc/sysconfig/kubelet; else touch /var/lib/kubefab/kept/none/etc/sysconfig/kubelet; fi; fi
 #--8<-- command 8
 K=8
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+seen=$(mktemp); apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update >"$seen" 2>&1 || true; cat "$seen"
 #--8<-- command 9
 K=9
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables || { rc=$?; { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades -s containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables 2>/dev/null || true; } | sed -nE 's/^Remv (\S+).*/in the way: \1/p'; exit $rc; }
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables || { rc=$?; { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades -s containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables 2>/dev/null || true; } | sed -nE 's/^Remv (\S+).*/in the way: \1/p'; for u in $(sed -nE "s/^(Err:[0-9]+ |E: The repository '|W: GPG error: |E: Failed to fetch )([a-z+]+:[^ ']+).*/\2/p" "$seen" | sort -u); do grep -nF -- "$u" /etc/apt/sources.list /etc/apt/sources.list.d/* /dev/null 2>/dev/null | cut -d: -f1,2 | sed "s|^|apt got nothing from $u, which is in |"; done; rm -f "$seen"; exit $rc; }
 #--8<-- command 10
 K=10
+rm -f "$seen"
+#--8<-- command 11
+K=11
 apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -721,7 +764,7 @@ K=1
 if [ -e /var/lib/kubefab-packages ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi
 #--8<-- command 2
 K=2
-for t in curl gpg; do command -v $t >/dev/null || { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
+for t in curl gpg; do command -v $t >/dev/null || { { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update || true; } && apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install ca-certificates curl gnupg; break; }; done
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -732,8 +775,8 @@ return $rc
 }
 main
 
-#### w1 · install.repository · package repositories and their keys
-# kubefab: install.repository
+#### w1 · install.keys · the keys of the package repositories
+# kubefab: install.keys
 main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -750,22 +793,6 @@ umask 022
 set -eo pipefail
 K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
-#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-kubernetes.list
-mkdir -p /etc/apt/sources.list.d
-(umask 077; cat > /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab <<'KUBEFAB-END'
-deb [signed-by=/etc/apt/keyrings/kubefab-kubernetes.gpg] https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /
-KUBEFAB-END
-)
-chmod 0644 /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab
-mv -f /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab /etc/apt/sources.list.d/kubefab-kubernetes.list
-#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-containerd.list
-mkdir -p /etc/apt/sources.list.d
-(umask 077; cat > /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab <<'KUBEFAB-END'
-deb [arch=amd64 signed-by=/etc/apt/keyrings/kubefab-containerd.gpg] https://download.docker.com/linux/ubuntu noble stable
-KUBEFAB-END
-)
-chmod 0644 /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab
-mv -f /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab /etc/apt/sources.list.d/kubefab-containerd.list
 #--8<-- command 1
 K=1
 install -d -m 0755 /etc/apt/keyrings
@@ -821,6 +848,62 @@ return $rc
 }
 main
 
+#### w1 · install.repository · package repositories
+# kubefab: install.repository
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-kubernetes.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab <<'KUBEFAB-END'
+deb [signed-by=/etc/apt/keyrings/kubefab-kubernetes.gpg] https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-kubernetes.list.kubefab /etc/apt/sources.list.d/kubefab-kubernetes.list
+#--8<-- file 0644 /etc/apt/sources.list.d/kubefab-containerd.list
+mkdir -p /etc/apt/sources.list.d
+(umask 077; cat > /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab <<'KUBEFAB-END'
+deb [arch=amd64 signed-by=/etc/apt/keyrings/kubefab-containerd.gpg] https://download.docker.com/linux/ubuntu noble stable
+KUBEFAB-END
+)
+chmod 0644 /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab
+mv -f /etc/apt/sources.list.d/.kubefab-containerd.list.kubefab /etc/apt/sources.list.d/kubefab-containerd.list
+#--8<-- command 1
+K=1
+apt-get indextargets >/dev/null || { rc=$?; rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list; exit $rc; }
+#--8<-- command 2
+K=2
+d=$(mktemp -d); cp /etc/apt/sources.list.d/kubefab-kubernetes.list "$d/0.list"; cp /etc/apt/sources.list.d/kubefab-containerd.list "$d/1.list"
+#--8<-- command 3
+K=3
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$d" -o APT::Get::List-Cleanup=false -o APT::Update::Error-Mode=any update 2>&1 | sed 's|^|package source of kubefab: |' || { rc=$?; rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list; rm -rf "$d"; exit $rc; }
+#--8<-- command 4
+K=4
+rm -rf "$d"
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
 #### w1 · install.packages · containerd and Kubernetes 1.36.4
 # kubefab: install.packages
 main() {
@@ -862,12 +945,15 @@ K=7
 install -d -m 0700 /var/lib/kubefab /var/lib/kubefab/kept; if ! { [ -e /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -L /var/lib/kubefab/kept/was/etc/sysconfig/kubelet ] || [ -e /var/lib/kubefab/kept/none/etc/sysconfig/kubelet ]; }; then mkdir -p /var/lib/kubefab/kept/was/etc/sysconfig /var/lib/kubefab/kept/none/etc/sysconfig /var/lib/kubefab/kept/stock/etc/sysconfig /var/lib/kubefab/kept/ours/etc/sysconfig; [ -d /etc/sysconfig ] || echo /etc/sysconfig >>/var/lib/kubefab/kept/folders; grep -qxF /etc/sysconfig/kubelet /var/lib/kubefab/kept/index 2>/dev/null || echo /etc/sysconfig/kubelet >>/var/lib/kubefab/kept/index; if { [ -e /etc/sysconfig/kubelet ] || [ -L /etc/sysconfig/kubelet ]; } && ! { head -n 1 /etc/sysconfig/kubelet 2>/dev/null | grep -qxF '# Written by kubefab; changes here are overwritten.'; } && ! grep -qxF 'none /etc/sysconfig/kubelet' /var/lib/kubefab-packages 2>/dev/null; then cp -a --remove-destination -- /etc/sysconfig/kubelet /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part; sync /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part || true; mv -f -- /var/lib/kubefab/kept/was/etc/sysconfig/kubelet.part /var/lib/kubefab/kept/was/etc/sysconfig/kubelet; else touch /var/lib/kubefab/kept/none/etc/sysconfig/kubelet; fi; fi
 #--8<-- command 8
 K=8
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update
+seen=$(mktemp); apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy update >"$seen" 2>&1 || true; cat "$seen"
 #--8<-- command 9
 K=9
-apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables || { rc=$?; { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades -s containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables 2>/dev/null || true; } | sed -nE 's/^Remv (\S+).*/in the way: \1/p'; exit $rc; }
+apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables || { rc=$?; { apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades -s containerd.io kubelet=1.36.4-* kubeadm=1.36.4-* kubectl=1.36.4-* kubernetes-cni cri-tools iptables 2>/dev/null || true; } | sed -nE 's/^Remv (\S+).*/in the way: \1/p'; for u in $(sed -nE "s/^(Err:[0-9]+ |E: The repository '|W: GPG error: |E: Failed to fetch )([a-z+]+:[^ ']+).*/\2/p" "$seen" | sort -u); do grep -nF -- "$u" /etc/apt/sources.list /etc/apt/sources.list.d/* /dev/null 2>/dev/null | cut -d: -f1,2 | sed "s|^|apt got nothing from $u, which is in |"; done; rm -f "$seen"; exit $rc; }
 #--8<-- command 10
 K=10
+rm -f "$seen"
+#--8<-- command 11
+K=11
 apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- end
 ) </dev/null >"$log" 2>&1

@@ -21,6 +21,9 @@ settle=900
 ready=/readyz
 digests=''
 docker=''
+repositories='apt.kubernetes.io
+packages.cloud.google.com/apt
+packages.cloud.google.com/yum/repos/kubernetes'
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
@@ -75,6 +78,18 @@ if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbr
 elif has rpm; then rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$'; fi
 echo '@@ held'; if has apt-mark; then apt-mark showhold 2>/dev/null; fi
 echo '@@ units'; if has systemctl; then for u in $units; do echo "$u $(systemctl is-active $u 2>/dev/null) $(systemctl is-enabled $u 2>/dev/null)"; done; fi
+echo '@@ sources'
+for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources /etc/yum.repos.d/*.repo; do
+  if [ -f "$f" ] && [ "${f##*/kubefab-*}" ] && grep -qF "$repositories" "$f"; then head -c 65536 "$f" | awk -v f="$f" '{print f "\t" NR "\t" $0}'; fi
+done >"$d/sources"; head -c 262144 "$d/sources"; echo
+echo '@@ keyrings'
+grep -oE '/[A-Za-z0-9._/+-]+\.(gpg|asc|pgp)' "$d/sources" | sort -u | head -n 20 | while read -r f; do
+  if [ -f "$f" ]; then echo "$(head -c 262144 "$f" | base64 -w0) $f"; fi; done
+# whether apt can read its lists at all; beside an empty state, or it would first read all that it knows of packages
+echo '@@ apt'
+if has apt-cache; then
+  timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>&1 >/dev/null | grep '^E: ' | head -n 1
+fi
 echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
 echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
 echo '@@ cni'; ls -1 /etc/cni/net.d 2>/dev/null | head -n 20

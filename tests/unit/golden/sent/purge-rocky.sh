@@ -233,13 +233,13 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-dnf -y remove containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
+rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo /etc/pki/rpm-gpg/kubefab-kubernetes /etc/pki/rpm-gpg/kubefab-containerd
 #--8<-- command 2
 K=2
-if [ -e /etc/containerd/config.toml.rpmsave ] && grep -qxF "$(sha256sum /etc/containerd/config.toml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null; then rm -f /etc/containerd/config.toml.rpmsave; fi; if [ -e /etc/crictl.yaml.rpmsave ] && grep -qxF "$(sha256sum /etc/crictl.yaml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null; then rm -f /etc/crictl.yaml.rpmsave; fi; if [ -e /etc/default/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/default/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/default/kubelet 2>/dev/null; then rm -f /etc/default/kubelet.rpmsave; fi; if [ -e /etc/sysconfig/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/sysconfig/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/sysconfig/kubelet 2>/dev/null; then rm -f /etc/sysconfig/kubelet.rpmsave; fi
+dnf -y remove containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- command 3
 K=3
-rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo /etc/pki/rpm-gpg/kubefab-kubernetes /etc/pki/rpm-gpg/kubefab-containerd
+if [ -e /etc/containerd/config.toml.rpmsave ] && grep -qxF "$(sha256sum /etc/containerd/config.toml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null; then rm -f /etc/containerd/config.toml.rpmsave; fi; if [ -e /etc/crictl.yaml.rpmsave ] && grep -qxF "$(sha256sum /etc/crictl.yaml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null; then rm -f /etc/crictl.yaml.rpmsave; fi; if [ -e /etc/default/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/default/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/default/kubelet 2>/dev/null; then rm -f /etc/default/kubelet.rpmsave; fi; if [ -e /etc/sysconfig/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/sysconfig/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/sysconfig/kubelet 2>/dev/null; then rm -f /etc/sysconfig/kubelet.rpmsave; fi
 #--8<-- command 4
 K=4
 rm -f /var/lib/kubefab-packages
@@ -647,13 +647,13 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-dnf -y remove containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
+rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo /etc/pki/rpm-gpg/kubefab-kubernetes /etc/pki/rpm-gpg/kubefab-containerd
 #--8<-- command 2
 K=2
-if [ -e /etc/containerd/config.toml.rpmsave ] && grep -qxF "$(sha256sum /etc/containerd/config.toml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null; then rm -f /etc/containerd/config.toml.rpmsave; fi; if [ -e /etc/crictl.yaml.rpmsave ] && grep -qxF "$(sha256sum /etc/crictl.yaml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null; then rm -f /etc/crictl.yaml.rpmsave; fi; if [ -e /etc/default/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/default/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/default/kubelet 2>/dev/null; then rm -f /etc/default/kubelet.rpmsave; fi; if [ -e /etc/sysconfig/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/sysconfig/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/sysconfig/kubelet 2>/dev/null; then rm -f /etc/sysconfig/kubelet.rpmsave; fi
+dnf -y remove containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- command 3
 K=3
-rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo /etc/pki/rpm-gpg/kubefab-kubernetes /etc/pki/rpm-gpg/kubefab-containerd
+if [ -e /etc/containerd/config.toml.rpmsave ] && grep -qxF "$(sha256sum /etc/containerd/config.toml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/containerd/config.toml 2>/dev/null; then rm -f /etc/containerd/config.toml.rpmsave; fi; if [ -e /etc/crictl.yaml.rpmsave ] && grep -qxF "$(sha256sum /etc/crictl.yaml.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/crictl.yaml 2>/dev/null; then rm -f /etc/crictl.yaml.rpmsave; fi; if [ -e /etc/default/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/default/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/default/kubelet 2>/dev/null; then rm -f /etc/default/kubelet.rpmsave; fi; if [ -e /etc/sysconfig/kubelet.rpmsave ] && grep -qxF "$(sha256sum /etc/sysconfig/kubelet.rpmsave | cut -d' ' -f1)" /var/lib/kubefab/kept/ours/etc/sysconfig/kubelet 2>/dev/null; then rm -f /etc/sysconfig/kubelet.rpmsave; fi
 #--8<-- command 4
 K=4
 rm -f /var/lib/kubefab-packages

@@ -233,13 +233,13 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-apt-mark unhold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools || true
+rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
 #--8<-- command 2
 K=2
-apt-get -o DPkg::Lock::Timeout=60 -qy purge containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
+apt-mark unhold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools || true
 #--8<-- command 3
 K=3
-rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+apt-get -o DPkg::Lock::Timeout=60 -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null -qy purge containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- command 4
 K=4
 rm -f /var/lib/kubefab-packages
@@ -647,13 +647,13 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-apt-mark unhold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools || true
+rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
 #--8<-- command 2
 K=2
-apt-get -o DPkg::Lock::Timeout=60 -qy purge containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
+apt-mark unhold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools || true
 #--8<-- command 3
 K=3
-rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+apt-get -o DPkg::Lock::Timeout=60 -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null -qy purge containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- command 4
 K=4
 rm -f /var/lib/kubefab-packages

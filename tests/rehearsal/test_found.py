@@ -1,0 +1,52 @@
+"""Machines as people really have them: what is found there is named before anything is touched, and what is printed works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import rehearsal
+from fabfile import phases
+from fabfile.context import Choices
+from rehearsal_bed import Bed
+
+DOCKER = (
+    "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/ubuntu noble stable\n"
+)
+XENIAL = "deb http://apt.kubernetes.io/ kubernetes-xenial main\n"
+LIST = "/etc/apt/sources.list.d/docker.list"
+
+
+def test_what_is_found_on_machines_is_named_and_what_is_printed_lets_them_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """w1 has Docker's own apt list, w2 the list of Kubernetes' old repository, which no server has any more."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bed = Bed(tmp_path)
+    with rehearsal.running(bed.environment, workers=2) as simulation:
+        simulation.hosts["w1"].write(LIST, f"# Docker\n{DOCKER}")
+        simulation.hosts["w2"].write("/etc/apt/sources.list.d/kubernetes.list", XENIAL)
+    first = bed.bootstrap(workers=2)
+    assert first.states == {"cp1": "done", "w1": "failed", "w2": "done"}, first.failed
+    error = first.failed["w1"]
+    assert f"{LIST}:2 has the package source" in error.message
+    host = first.simulation.hosts["w1"]
+    assert host.files[LIST].text.endswith(DOCKER) and not [path for path in host.files if "kubefab-" in path]
+    printed = re.findall("`(sed .+?)`", error.remedy)
+    assert len(printed) == 1
+    assert bed.typed_on("w1", printed[0]).returncode == 0
+    second = bed.bootstrap(workers=2)
+    assert second.states["w1"] == "done", second.failed
+    assert second.simulation.hosts["w1"].files[LIST].text == f"# Docker\n# {DOCKER}"
+    # afterwards somebody follows Docker's page on w2: apt there reads no list any more, and a purge works all the same
+    with rehearsal.running(bed.environment, workers=2) as simulation:
+        simulation.hosts["w2"].write(LIST, DOCKER)
+    assert "Conflicting values" in bed.facts()["w2"].apt_fault
+    choices = Choices(purge=True, whole_cluster=False)
+    last = bed.run([phases.RESET], on=("w2",), choices=choices)
+    assert last.states == {"w2": "done"}, last.failed
+    host = last.simulation.hosts["w2"]
+    assert "kubelet" not in host.packages and host.files[LIST].text == DOCKER
+    assert bed.facts()["w2"].apt_fault == ""
