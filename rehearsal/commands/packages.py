@@ -19,7 +19,8 @@ _PLAIN = {
     "ca-certificates": "20240203", "curl": "8.5.0-2ubuntu10.6", "gnupg": "2.4.4-2ubuntu17.3", "iproute-tc": "6.11.0-1.el9",
     "docker.io": "28.2.2-0ubuntu1~24.04.1", "iptables": "1.8.10-3ubuntu2",
 }  # fmt: skip
-_DEAD = ("apt.kubernetes.io", "packages.cloud.google.com")  # removed in March 2024; a rehearsal of 1.5 has them still
+# Removed in March 2024. By http it is the repository of the manual of 2017, which its rehearsal still has.
+_DEAD = ("https://apt.kubernetes.io", "https://packages.cloud.google.com/apt")
 _CONFLICTS = ("containerd", "runc", "moby-containerd", "moby-runc")  # packages that conflict with containerd.io
 PACKAGED_CONFIG = 'disabled_plugins = ["cri"]\n'
 PACKAGED_DEFAULTS = "KUBELET_EXTRA_ARGS=\n"
@@ -126,10 +127,9 @@ def _update(machine: Machine, call: Call, entries: list[_Entry], options: dict[s
         call.out("Ign:1 http://archive.ubuntu.com/ubuntu noble InRelease\n")
         call.err("W: Some index files failed to download. They have been ignored, or old ones used instead.\n")
         return 0
-    code, gone = 0, _DEAD if machine.settings.release.signed_packages else ()
-    answered = []
+    code, answered = 0, []
     for one in entries:
-        if any(old in one.uri for old in gone):
+        if one.uri.startswith(_DEAD):
             call.out(f"Err:1 {one.uri} {one.suite} Release\n  404  Not Found\n")
             call.err(f"E: The repository '{one.uri} {one.suite} Release' does not have a Release file.\n")
             code = 100

@@ -15,7 +15,7 @@ from rehearsal_bed import Bed
 DOCKER = (
     "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/ubuntu noble stable\n"
 )
-XENIAL = "deb http://apt.kubernetes.io/ kubernetes-xenial main\n"
+XENIAL = "deb https://apt.kubernetes.io/ kubernetes-xenial main\n"
 LIST = "/etc/apt/sources.list.d/docker.list"
 
 
