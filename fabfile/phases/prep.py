@@ -52,7 +52,7 @@ def prep(ctx: Context) -> Iterator[Action]:
     if not member and (stop := refusal(ctx, SYSCTL.path)):
         yield stop
         return
-    obstacles = () if in_cluster else list(family_.obstacles(facts, ctx.recipe))
+    obstacles = () if member else list(family_.obstacles(facts, ctx.recipe))
     yield from obstacles
     if any(isinstance(one, Stop) for one in obstacles):
         return
