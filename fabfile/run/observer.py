@@ -46,7 +46,6 @@ class Observer:
         self.environment, self.group = environment, group
         self._events = events or Events()
         self._files, self._folders = managed_files(environment), tuple(needs(environment))
-        self._files = managed_files(environment)
         urls = (environment.settings.packages_url, environment.settings.containerd_url)
         self._repositories = [url.partition("://")[2] for url in urls if environment.settings.release.signed_packages]
         self._digests = (recipe.version if recipe.pins else "") if digests is None else digests
