@@ -350,7 +350,8 @@ def grep(machine: Machine, call: Call) -> int:
 @program("sed")
 def sed(machine: Machine, call: Call) -> int:
     inplace = extended = quiet = False
-    words, edits = call.argv[1:], []
+    edits: list[str] = []
+    words = call.argv[1:]
     while words and words[0].startswith("-"):
         flag, words = words[0], words[1:]
         if flag == "-e":
