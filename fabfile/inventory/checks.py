@@ -167,6 +167,14 @@ def _nodes_are_in_their_network(inventory: _Inventory) -> Iterator[Problem]:
         )
 
 
+def _pod_range(inventory: _Inventory) -> Iterator[Problem]:
+    """kubeadm: the network and a node's /24 differ by 16 bits at most (PodSubnetNodeMaskMaxDiff)."""
+    pods = inventory.settings.pod_cidr
+    if pods.version == 4 and pods.prefixlen < 8:
+        what = f"POD_CIDR {pods} is too large for Kubernetes"
+        yield Problem(inventory.where("POD_CIDR"), what, "write a range from /8 to /24, like 10.244.0.0/16")
+
+
 def _room_for_nodes(inventory: _Inventory) -> Iterator[Problem]:
     pods, count = inventory.settings.pod_cidr, len(inventory.nodes)
     room = 2 ** max(0, 24 - pods.prefixlen)
@@ -210,6 +218,7 @@ _CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
     _nodes_are_outside,
     _service_range,
     _nodes_are_in_their_network,
+    _pod_range,
     _room_for_nodes,
     _labels_are_modern,
     _scheduling_is_modern,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from ..text.durations import hours
 from ..text.masking import SHORTEST, Secret, Token
 from . import places
 from .places import AUTHORITY, COMPONENT, HOST, Place
@@ -83,9 +84,12 @@ def _authorities(value: str) -> dict[str, str]:
 
 
 def _domain(value: str) -> str:
-    if not re.fullmatch(HOST, value) or value != value.lower():
+    # the names of services come before it, in the 253 characters that DNS and Kubernetes allow
+    short = len(value) <= 120 and all(len(label) <= 63 for label in value.split("."))
+    if not re.fullmatch(HOST, value) or value != value.lower() or not short:
         raise ValueError(
-            f"{value!r} is not a DNS domain in lower case, like cluster.local. Take the line out for the default"
+            f"{value!r} is not a DNS domain in lower case, like cluster.local: at most 63 characters between dots, and 120 in all. "
+            "Take the line out for the default"
         )
     return value
 
@@ -262,6 +266,11 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 def _duration(value: str) -> str:
     if not re.fullmatch(r"(\d+(ns|u|ms|s|m|h|d|w))+|INF", value, re.A):
         raise ValueError(f"{value!r} is not an InfluxDB duration, like 30d (0d keeps for ever)")
+    # InfluxDB's own bounds: an hour, and what its 64 bits of nanoseconds hold
+    if len(value) > 40 or hours(value) > 100_000 * 24:
+        raise ValueError(f"{value[:40]!r}: more than InfluxDB can count. 0d keeps for ever")
+    if 0 < hours(value) < 1:
+        raise ValueError(f"{value!r}: InfluxDB keeps metrics for 1h at least (0d keeps for ever)")
     return value
 
 

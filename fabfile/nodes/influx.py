@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..text.durations import hours
+
 # One question for both.
 METRICS_QUERY = (
     "SHOW RETENTION POLICIES; "
     'SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 )
-_SECONDS = {"ns": 1e-9, "u": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = r"(\d{1,9})(ns|ms|u|s|m|h|d|w)"
 
 
@@ -29,11 +30,6 @@ class Retention:
     def hours(self) -> float:
         """The duration in hours; 0: for ever."""
         return hours(self.duration)
-
-
-def hours(duration: str) -> float:
-    """A duration of InfluxDB or of hosts.env ("30d", "720h0m0s") in hours; 0 and INF both keep for ever."""
-    return sum(float(count) * _SECONDS[unit] for count, unit in re.findall(_PART, duration)) / 3600
 
 
 def parse_retention(answer: str) -> Retention:

@@ -10,9 +10,10 @@ from ..inventory.settings import Settings
 from ..manifests import LOGIN, METRICS, VOLUME, applied, login, manifest
 from ..manifests.own import own
 from ..nodes.facts import STATE
-from ..nodes.influx import METRICS_QUERY, Retention, hours, parse_retention
+from ..nodes.influx import METRICS_QUERY, Retention, parse_retention
 from ..recipes.flannel import Expected, interface_wait
 from ..steps import Action, Needs, Remedy, Step, Stop, Wait
+from ..text.durations import hours
 from ..text.forms import Hostname
 from ..text.masking import masked_tail
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import os
 import re
@@ -260,6 +261,25 @@ def test_pod_cidr_must_have_room_for_every_node(project: Callable[..., Path]) ->
 
 
 # --- layers
+
+
+def test_the_ranges_that_are_accepted_are_those_that_kubeadm_accepts(project: Callable[..., Path]) -> None:
+    """Ten addresses for services at least, 20 bits at most; between the pods' network and a node's /24 16 bits at most."""
+
+    def accepted(pods: str, services: str) -> bool:
+        text = GOOD.replace("10.44.0.0/16", pods) + f"A_SERVICE_CIDR={services}\n"
+        try:
+            read("a", project(text), {})
+        except UsageError as error:
+            assert "_CIDR" in error.message
+            return False
+        return True
+
+    for bits in range(33):
+        pods = str(ipaddress.ip_network((int(ipaddress.ip_address("64.0.0.0")), bits), strict=False))
+        assert accepted(pods, "96.0.0.0/16") == (8 <= bits <= 23), "two nodes"
+        services = str(ipaddress.ip_network((int(ipaddress.ip_address("96.0.0.0")), bits), strict=False))
+        assert accepted("64.0.0.0/16", services) == (12 <= bits <= 28)
 
 
 def test_later_layers_win_key_by_key(project: Callable[..., Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 import pytest
@@ -51,6 +52,9 @@ GOOD: list[tuple[str, str, Any]] = [
     ("RETENTION", "0d", "0d"),
     ("RETENTION", "1w2d", "1w2d"),
     ("RETENTION", "INF", "INF"),
+    ("RETENTION", "1h", "1h"),
+    ("RETENTION", "60m", "60m"),
+    ("DNS_DOMAIN", f"{'a' * 63}.local", f"{'a' * 63}.local"),
     ("REGISTRY_MIRRORS", "registry.k8s.io, ghcr.io docker.io", ("registry.k8s.io", "ghcr.io", "docker.io")),
     ("IGNORE_PREFLIGHT", "", ()),
     ("CONTAINERD_KEY_FINGERPRINT", "", ()),
@@ -81,7 +85,9 @@ BAD = [
     ("REGISTRY_MIRRORS", "ghcr.io=ftp://x"), ("REGISTRY_MIRRORS", "ghcr.io="), ("REGISTRY_MIRROR_CA", "ghcr.io"),
     ("SSH_JUMP", "me@host:ssh"), ("SSH_JUMP", "::::"),
     ("INFLUXDB_PORT", "29999"), ("DASHBOARD_PORT", "32768"),
-    ("DASHBOARD", "Headlamp"), ("RETENTION", "30"), ("RETENTION", "d"), ("RETENTION", "30 d"),
+    ("DASHBOARD", "Headlamp"), ("RETENTION", "30"), ("RETENTION", "d"), ("RETENTION", "30m"), ("RETENTION", "59m59s"), ("RETENTION", "99999999w"), ("RETENTION", "1" * 400 + "d"),
+    ("DNS_DOMAIN", "my_cluster.local"), ("DNS_DOMAIN", "Cluster.Local"), ("DNS_DOMAIN", f"{'a' * 64}.local"), ("DNS_DOMAIN", "-a.local"), ("DNS_DOMAIN", ".local"),
+    ("DNS_DOMAIN", "a..local"), ("DNS_DOMAIN", "cluster.local."), ("DNS_DOMAIN", ".".join(["a" * 60] * 3)), ("RETENTION", "30 d"),
     ("KUBELET_CONFIG", "maxPods: 50"), ("KUBELET_CONFIG", "null"), ("KUBELET_CONFIG", "[" * 100_000),
     ("SIMULATED", ""), ("TOKEN", "abcdef.0123456789abcde"), ("TOKEN", "abcdef0123456789abcdef"),
 ]  # fmt: skip
@@ -131,3 +137,47 @@ def test_a_refused_secret_is_not_quoted() -> None:
 ])  # fmt: skip
 def test_a_bastion_is_split_into_its_parts(text: str, parts: tuple[str, str, int]) -> None:
     assert bastion(text) == parts
+
+
+# kubernetes.io and kubeadm's validation.go: IsDNS1123Subdomain; DNS itself: RFC 1035, 2.3.4.
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@given(
+    st.text(st.sampled_from("aZ0-._"), max_size=8).map(lambda end: f"cluster{end}")
+    | st.integers(50, 300).map(lambda n: "a" * n)
+)
+def test_no_domain_is_accepted_that_kubeadm_or_dns_refuses(text: str) -> None:
+    try:
+        domain = KEYS["DNS_DOMAIN"].metadata["parse"](text)
+    except ValueError:
+        return
+    longest = f"{'s' * 63}.{'n' * 63}.svc.{domain}"
+    assert SUBDOMAIN.fullmatch(domain) and len(longest) <= 253 and max(map(len, domain.split("."))) <= 63
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10**7), st.sampled_from(["ns", "u", "ms", "s", "m", "h", "d", "w"])),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_no_retention_is_accepted_that_influxdb_refuses(parts: list[tuple[int, str]]) -> None:
+    nanoseconds = {
+        "ns": 1,
+        "u": 10**3,
+        "ms": 10**6,
+        "s": 10**9,
+        "m": 60 * 10**9,
+        "h": 3600 * 10**9,
+        "d": 86400 * 10**9,
+        "w": 604800 * 10**9,
+    }
+    total = sum(count * nanoseconds[unit] for count, unit in parts)
+    try:
+        KEYS["RETENTION"].metadata["parse"]("".join(f"{count}{unit}" for count, unit in parts))
+    except ValueError:
+        assert 0 < total < 3600 * 10**9 or total > 2**62, "all others are InfluxDB's own"
+    else:
+        assert total == 0 or 3600 * 10**9 <= total < 2**63
