@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from threading import Event
 
+from .login import enter
 from .server import Exchange
 
 CANARY = "kubefab-canary"
@@ -113,6 +114,7 @@ def _lines(body: str, key: str, plant: Callable[[str], str]) -> str:
 
 def stalls(own: Mapping[str, str], exchange: Exchange, closing: Event) -> None:
     """The two faults that never end: output for ever, or none. Returns when the client has gone or the servers close."""
+    enter(exchange)
     exchange.read()
     endless = "hostile-endless" in own
     while not exchange.gone and not closing.wait(0 if endless else 0.05):

@@ -1,4 +1,4 @@
-"""The login shell: it runs the three forms of command in which our Connection sends a script.
+"""The login shell: it runs the line that enters sh, and sh the three forms of command in which our Connection sends a script.
 
 In: the SSH command and its standard input.  Out: the exit code and output that bash and sudo would give; the script
 itself goes to `run`, as does any other command (`inv cluster.run`).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,6 +15,7 @@ from typing import Literal
 from .server import SHELL, Exchange
 
 _ANNOUNCE = r"""bash -c 'printf "\n@@kubefab ready\n"; exec bash "$0"'"""
+_ENTER = re.compile(r"""exec sh -c 'echo "(?P<mark>[@ a-z]+)"; IFS= read -r k && eval "\$k"'""")
 _STORE = re.compile(
     r"umask 077 && set -C && : > (?P<path>/tmp/\.kubefab-[0-9a-f]{16}) && trap 'rm -f (?P=path)' EXIT HUP TERM PIPE && cat >> (?P=path)"
     r" && (?P<sudo>env LC_ALL=C sudo -n )?" + re.escape(_ANNOUNCE) + r" (?P=path) </dev/null"
@@ -34,14 +34,25 @@ _DELETES_ITSELF = 'rm -f -- "$0"'
 Sudo = Literal["free", "password", "denied"]
 
 
+def enter(exchange: Exchange, chatter: str = "") -> str:
+    """What is to be run: the line that follows where the command only enters sh (after the start files' `chatter`), else the command itself."""
+    match = _ENTER.fullmatch(exchange.command)
+    if not match:
+        return exchange.command
+    exchange.write(f"{chatter}{match['mark']}\n".encode())
+    return exchange.readline().decode().rstrip("\n")
+
+
 @dataclass
 class Login:
     """One user's login on one node.
 
     `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the scripts
     in /tmp now: each deletes itself when it runs, so only a script that never ran stays.  `chatter` is what the login
-    shell's startup files print before the lock holder's first line.
+    shell's startup files print before the first line of ours.
     `refusal` is what a sudo that denies says, and `lacks` names a program that is not installed.
+    `instead` is what the machine answers to any command and does not run (nologin, an expired password): exit code and words; a code of -1
+    does not end before its input ends, as a start file that runs another shell.
     """
 
     run: Callable[[str], tuple[int, bytes]]
@@ -51,12 +62,17 @@ class Login:
     chatter: str = ""
     refusal: str = ""
     lacks: str = ""
+    instead: tuple[int, str] | None = None
     files: dict[str, str] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _owners: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, exchange: Exchange) -> tuple[int, bytes]:
-        command = exchange.command
+        if self.instead:
+            code, said = self.instead
+            exchange.write(said.encode())
+            return self.run(exchange.read().decode()) if code < 0 else (code, b"")
+        command = enter(exchange, self.chatter)
         if match := _STORE.fullmatch(command):
             path = match["path"]
             if path in self.files:
@@ -108,9 +124,6 @@ class Login:
 
     def _hold(self, exchange: Exchange, match: re.Match[str]) -> tuple[int, bytes]:
         """Hold a lock until the client closes the channel; the lock's file names the holder."""
-        if self.chatter:
-            exchange.write(self.chatter.encode())
-            time.sleep(0.05)  # so that it arrives in a packet of its own
         if match["sudo"]:
             refusal = self._asked(exchange) if "-S" in match["sudo"] else self._refusal(None)
             if refusal:

@@ -107,7 +107,8 @@ class Endpoint:
 
     `silent`: accepts connections and never sends anything.  `delay`: seconds before each answer.  `linger`: seconds between
     the exit status and closing the channel.  `cut_after`: the connection is cut after that many bytes of a command's input.
-    `more_keys`: host keys of other types, for clients that ask for one of those.
+    `more_keys`: host keys of other types, for clients that ask for one of those.  `max_sessions`, `forwarding` are sshd's MaxSessions and
+    AllowTcpForwarding.  `turns_away`: so many connections more are closed before SSH begins, as by MaxStartups.
     """
 
     name: str
@@ -121,6 +122,9 @@ class Endpoint:
     linger: float = 0.0
     cut_after: int = 0
     more_keys: tuple[paramiko.PKey, ...] = ()
+    max_sessions: int = 10
+    forwarding: bool = True
+    turns_away: int = 0
     listener: socket.socket | None = None
     commands: int = 0
     links: set[_Link] = field(default_factory=set, repr=False)
@@ -225,6 +229,11 @@ class Farm:
         if endpoint.silent:
             endpoint.mute.append(sock)
             return
+        if endpoint.turns_away:
+            endpoint.turns_away -= 1
+            sock.sendall(b"Exceeded MaxStartups\r\n")
+            sock.close()
+            return
         link = _Link(sock, endpoint, self)
         endpoint.links.add(link)
         for host_key in (endpoint.host_key, *endpoint.more_keys):
@@ -310,6 +319,7 @@ class _Link(paramiko.Transport):
         self.endpoint, self.farm = endpoint, farm
         self.rules = _Rules(self)
         self.accepted: dict[int, tuple[paramiko.Channel, str]] = {}
+        self.sessions: set[int] = set()
         self.tunnels: dict[int, int] = {}
         self.sizes: dict[int, tuple[int, int]] = {}  # lines and columns of a channel's terminal
         self.held: dict[int, paramiko.Channel] = {}  # paramiko itself keeps only weak references to open channels
@@ -361,6 +371,7 @@ class _Link(paramiko.Transport):
             if cut:
                 self.cut()
                 return
+            self.sessions.discard(channel.get_id())
             channel.send_exit_status(code)
             channel.shutdown_write()
             if endpoint.linger:
@@ -384,7 +395,14 @@ class _Rules(paramiko.ServerInterface):
         return AUTH_SUCCESSFUL if good else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        if kind != "session":
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        link = self.link
+        link.sessions -= {number for number in link.sessions if number in link.held and link.held[number].closed}
+        if len(link.sessions) >= link.endpoint.max_sessions:
+            return OPEN_FAILED_CONNECT_FAILED
+        link.sessions.add(chanid)
+        return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self.link.accepted[channel.remote_chanid] = (channel, command.decode())
@@ -410,6 +428,8 @@ class _Rules(paramiko.ServerInterface):
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> int:
         host, port = destination
+        if not self.link.endpoint.forwarding:
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         if host != LOOPBACK or self.link.farm.port_owner(port) is None:
             return OPEN_FAILED_CONNECT_FAILED
         self.link.tunnels[chanid] = port

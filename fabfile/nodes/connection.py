@@ -7,6 +7,8 @@ peers; each override below fixes one of these.
 from __future__ import annotations
 
 import logging
+import math
+import random
 import re
 import secrets
 import shlex
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from threading import BoundedSemaphore, Condition, Event, Thread, get_ident
+from threading import Condition, Event, Thread, get_ident
 from typing import Any
 
 import fabric
@@ -28,11 +30,15 @@ from ..inventory import Environment, Node
 from ..inventory.settings import bastion
 from ..text.masking import Lines, Secret
 from . import script
-from .failures import SUDO_REFUSED, Way, broken, no_end, sudo_refused, unreachable
+from .failures import SUDO_REFUSED, Way, broken, login_refused, no_end, no_session, sudo_refused, unreachable
 from .hostkeys import KnownHosts
 from .run_lock import RunLock
+from .sessions import Sessions
 
 SESSIONS = 8  # sshd's MaxSessions is 10 a connection
+NO_SESSION = 3.0  # seconds in which sshd may end a session of ours that has ended, before its refusal of another counts
+LOGIN = 30.0  # seconds for a login shell to begin
+TURNED_AWAY = 20.0  # seconds in which a connect is repeated that the server ends before a word of SSH: MaxStartups
 KEEPALIVE = 5  # seconds
 DEAD_PEER = 20_000  # milliseconds without an acknowledgement
 CAPTURE_LIMIT = 4 << 20  # bytes
@@ -50,6 +56,38 @@ class _Policy(paramiko.MissingHostKeyPolicy):
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         self.known.check(hostname, key)
+
+
+class _Transport(paramiko.Transport):
+    """Keeps what the server says where paramiko only logs it: why it opens no channel, and its words before SSH begins."""
+
+    def __init__(self, sock: Any, **options: Any) -> None:
+        super().__init__(sock, **options)
+        self.said = ""
+        self.refusal: paramiko.ChannelException | None = None  # of a channel, the last one
+        readline = self.packetizer.readline
+
+        def hear(timeout: float) -> str:
+            self.said = str(readline(timeout))
+            return self.said
+
+        self.packetizer.readline = hear  # type: ignore[method-assign]
+
+    def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
+        m.get_int()
+        self.refusal = paramiko.ChannelException(m.get_int(), m.get_text())
+        m.rewind()
+        super()._parse_channel_open_failure(m)  # type: ignore[misc]
+
+    def open_channel(self, *args: Any, **options: Any) -> paramiko.Channel:
+        """A new channel. Raises ChannelException with the server's words where it opens none, else as paramiko does."""
+        try:
+            return super().open_channel(*args, **options)
+        except paramiko.SSHException as error:
+            # paramiko keeps one error for all threads: of two that are refused together, one is given "Unable to open channel"
+            if self.refusal and (isinstance(error, paramiko.ChannelException) or "Unable to open" in str(error)):
+                raise self.refusal from None
+            raise
 
 
 class Connection(fabric.Connection):
@@ -140,7 +178,7 @@ class Connection(fabric.Connection):
 
     def _transport(self, sock: Any, **options: Any) -> paramiko.Transport:
         """A transport that asks first for the kinds of host keys that are known, as OpenSSH does; paramiko asks for one kind only."""
-        transport = paramiko.Transport(sock, **options)
+        transport = self._ours.transport = _Transport(sock, **options)
         security = transport.get_security_options()
         name = self.host if self.port == 22 else f"[{self.host}]:{self.port}"
         first = [kind for kind in self._ours.known.algorithms(name) if kind in security.key_types]
@@ -180,6 +218,31 @@ class Connection(fabric.Connection):
                 ours.opening.notify_all()
 
     def _open(self) -> None:
+        end = time.monotonic() + TURNED_AWAY
+        pause = 0.25
+        while True:
+            try:
+                self._connect()
+                break
+            except KubefabError:
+                raise
+            except Exception as error:
+                self._end_proxy()
+                if not _turned_away(error) or time.monotonic() > end:
+                    raise self.unreachable(error) from error
+            # a moment of its own for each of many nodes that were turned away together
+            Event().wait(random.uniform(pause / 2, pause))
+            pause = min(2 * pause, 4.0)
+        self.transport.set_keepalive(KEEPALIVE)
+        if self._ours.lock.owner:
+            try:
+                self._ours.lock.acquire()
+            except KubefabError:
+                self.close()  # without the lock this link may not be used: the next caller tries to acquire it again
+                raise
+
+    def _connect(self) -> None:
+        self._ours.transport = None
         try:
             if self._ours.proxy_command:
                 self.connect_kwargs["sock"] = self._proxy()
@@ -188,20 +251,8 @@ class Connection(fabric.Connection):
             else:
                 self.gateway.open()
             super().open()
-        except Unreachable:
-            raise
-        except Exception as error:
-            self._end_proxy()
-            raise self.unreachable(error) from error
         finally:
             self.connect_kwargs.pop("sock", None)
-        self.transport.set_keepalive(KEEPALIVE)
-        if self._ours.lock.owner:
-            try:
-                self._ours.lock.acquire()
-            except KubefabError:
-                self.close()  # without the lock this link may not be used: the next caller tries to acquire it again
-                raise
 
     def _proxy(self) -> socket.socket:
         """A socket whose other end is ProxyCommand's input and output; paramiko's own class never notices that the command has ended."""
@@ -263,6 +314,7 @@ class Connection(fabric.Connection):
             before, begun, rest = output.partition(_READY)
             output = rest if begun else before
         if code != 0 and self.user != "root" and not begun and SUDO_REFUSED.search(output) and not script.ran(output):
+            output = output.rpartition(_SHELL)[2]
             raise sudo_refused(self.node.name, self.user, output)
         return code, output
 
@@ -274,7 +326,7 @@ class Connection(fabric.Connection):
         if sudo:
             return self.root(line, timeout)
         self.open()
-        return self._exec(line, "", timeout)
+        return self._exec(line, "", timeout, login=True)
 
     @contextmanager
     def hold(self, owner: str) -> Iterator[None]:
@@ -287,6 +339,8 @@ class Connection(fabric.Connection):
         lock.want(owner)
         try:
             lock.acquire()
+            if lock.channel:  # beside it the run's commands need one more session
+                self.open_channel().close()
             Thread(target=lock.beat, args=(ended, partial(self._close_with, ended)), daemon=True).start()
             yield
         finally:
@@ -313,15 +367,79 @@ class Connection(fabric.Connection):
             if channel and channel is ours.lock.channel and not ours.opener and not ended.is_set():
                 self.close()
 
-    def open_channel(self) -> paramiko.Channel:
-        """A new channel over the open link. Raises what paramiko raises."""
-        channel: paramiko.Channel = self.transport.open_session(timeout=self._ours.timeout)
+    def open_channel(self, opened: Callable[[int], None] | None = None) -> paramiko.Channel:
+        """A new session over the open link. A caller with a slot of `Sessions` gives what notes that its session is open.
+
+        Where sshd refuses it, wait for a moment, and with a slot for another session to end. Raises KubefabError where sshd does not allow as
+        many as a run needs, else what paramiko raises.
+        """
+        ours = self._ours
+        end, pause = time.monotonic() + NO_SESSION, 0.05
+        while True:
+            held = int(ours.lock.channel is not None and not ours.lock.channel.closed)
+            try:
+                channel: paramiko.Channel = self.transport.open_session(timeout=ours.timeout)
+                if opened:
+                    opened(held)
+                return channel
+            except paramiko.ChannelException as refusal:
+                if refusal.code == paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+                    raise
+            over = time.monotonic() > end
+            if opened and ours.sessions.fewer(certain=over):
+                end = time.monotonic() + NO_SESSION
+            elif over:
+                before = ours.sessions.peak > held
+                if before:  # a command whose end was not waited for: a new link has sessions of its own
+                    self.close()
+                raise no_session(self.node.name, held, before)
+            else:
+                Event().wait(pause)
+                pause = min(2 * pause, 0.5)
+
+    def begin(self, line: str) -> paramiko.Channel:
+        """A session in which sh runs this one line, whatever the user's login shell is; its standard input follows the line.
+
+        What the channel prints begins with the login shell's own words and _SHELL. Raises Unreachable where the login does not run it, KubefabError
+        as `open_channel` does, else what paramiko raises.
+        """
+        channel = self.open_channel()
+        try:
+            self._begin(channel, line)
+        except BaseException:
+            channel.close()
+            raise
         return channel
+
+    def _begin(self, channel: paramiko.Channel, line: str, end: float = math.inf) -> bool:
+        """Send the line; returns whether _SHELL has been read from the channel. Raises TimeoutError when that is after `end`."""
+        ours, transport = self._ours, self.transport
+        channel.settimeout(ours.timeout)
+        channel.set_combine_stderr(True)
+        channel.exec_command(_ENTER)
+        fresh = ours.entered is not transport
+        if fresh:  # once a link: nothing is sent before it is certain that sh reads it, and not another shell that a start file runs
+            said = _until(channel, min(end, time.monotonic() + max(LOGIN, ours.timeout)), _SHELL)
+            if _SHELL not in said:
+                if time.monotonic() > end:
+                    raise TimeoutError
+                if channel.eof_received:
+                    channel.status_event.wait(ours.timeout)
+                raise login_refused(self._way(), channel.exit_status, bytes(said))
+            ours.entered = transport
+        channel.sendall(f"{line}\n".encode())
+        return fresh
 
     def unreachable(self, error: BaseException) -> Unreachable:
         """A transport's error in words."""
-        ours = self._ours
-        return unreachable(error, Way(ours.node, ours.environment.name, ours.timeout, ours.proxy_command))
+        return unreachable(error, self._way())
+
+    def _way(self) -> Way:
+        ours, transport = self._ours, self._ours.transport
+        banner = transport.get_banner() if transport and transport.auth_handler else None
+        said = (banner or b"").decode("utf-8", "replace") or (transport.said if transport else "")
+        through = self.gateway.host if isinstance(self.gateway, Connection) else ""
+        return Way(ours.node, ours.environment.name, ours.timeout, ours.proxy_command, self.user, through, said)
 
     def _exec(
         self,
@@ -330,31 +448,37 @@ class Connection(fabric.Connection):
         timeout: float,
         password: Secret | None = None,
         heard: Callable[[bytes], None] | None = None,
+        *,
+        login: bool = False,
     ) -> tuple[int, bytes]:
-        """Run a command; with sudo's password, what goes to it is held back until sudo has let it in."""
-        with self._ours.sessions:
+        """Run a command in sh, or in the user's login shell; with sudo's password, what goes to it is held back until sudo has let it in."""
+        with self._ours.sessions.slot() as opened:
             end = time.monotonic() + timeout
+            channel: paramiko.Channel | None = None
             try:
-                channel = self.open_channel()
-            except (paramiko.SSHException, EOFError, OSError) as error:
-                self.close()
-                raise self.unreachable(error) from error
-            try:
-                channel.settimeout(timeout)
+                channel = self.open_channel(opened)
+                entered, output = login, bytearray()
                 channel.set_combine_stderr(True)
-                channel.exec_command(command)
-                output = bytearray()
+                if login:
+                    channel.exec_command(command)
+                else:
+                    entered = self._begin(channel, command, end)
+                channel.settimeout(timeout)
                 if password:
                     channel.sendall(f"{password.reveal()}\n".encode())
-                    output = _let_in(channel, min(end, time.monotonic() + self._ours.timeout))
+                    output = _until(channel, min(end, time.monotonic() + self._ours.timeout), _READY, b"try again")
                     stdin = f"{_BEGIN}\n{stdin}"
-                if not password or output.endswith(_READY):
+                if not password or _READY in output:
+                    entered = entered or bool(password)
                     del output[:]
                     channel.sendall(stdin.encode())
                 channel.shutdown_write()
                 while chunk := channel.recv(1 << 16):
                     output += chunk
-                    if heard:
+                    if not entered and _SHELL in output:
+                        entered, chunk = True, bytes(output.partition(_SHELL)[2])
+                        output = bytearray(chunk)
+                    if heard and entered:
                         heard(chunk)
                     if len(output) > 2 * CAPTURE_LIMIT:
                         del output[: len(output) - CAPTURE_LIMIT]
@@ -369,13 +493,20 @@ class Connection(fabric.Connection):
                 self.close()
                 raise self.unreachable(error) from error
             finally:
-                channel.close()
+                if channel:
+                    channel.close()
         if code == -1:
             self.close()
             raise broken(self.node.name)
+        if not entered and _SHELL not in output:
+            raise login_refused(self._way(), code, bytes(output))
         return code, bytes(output[-CAPTURE_LIMIT:])
 
 
+# The only line that a login shell is given: sh, csh, tcsh and fish read it alike, which is why it has no !, backslash or second kind of
+# quotes outside of its '…'. What is to be done follows on standard input, and first the line that sh evaluates.
+_ENTER = """exec sh -c 'echo "@@kubefab shell"; IFS= read -r k && eval "$k"'"""
+_SHELL = b"@@kubefab shell\n"
 _READY, _BEGIN = b"\n@@kubefab ready\n", "@@kubefab begin"
 _RUN = r"""bash -c 'printf "\n@@kubefab ready\n"; exec bash "$0"'"""  # before that line, sudo speaks of host names, and startup files greet
 # What root's bash does when sudo has let it in, where that takes a password: the script comes on the same standard input, into a file
@@ -389,10 +520,10 @@ _RECEIVE = (
 )
 
 
-def _let_in(channel: paramiko.Channel, end: float) -> bytearray:
-    """What comes until root's bash is ready, sudo asks once more (the password was wrong; a second try may lock the user out), or time is up."""
+def _until(channel: paramiko.Channel, end: float, mark: bytes, refusal: bytes = b"") -> bytearray:
+    """What comes until the mark, the refusal (sudo that asks once more: a second try may lock the user out), the channel's end, or time is up."""
     output = bytearray()
-    while not output.endswith(_READY) and b"try again" not in output and len(output) < ANSWER_LIMIT:
+    while mark not in output and not (refusal and refusal in output) and len(output) < ANSWER_LIMIT:
         channel.settimeout(max(0.1, end - time.monotonic()))
         try:
             chunk = channel.recv(4096)
@@ -422,6 +553,11 @@ def _after_ready(heard: Callable[[bytes], None]) -> Callable[[bytes], None]:
     return piece
 
 
+def _turned_away(error: Exception) -> bool:
+    """Whether the server ended the connection before it said that it is one: sshd with too many logins at once does (MaxStartups)."""
+    return "protocol banner" in str(error) and isinstance(error.__context__, EOFError | ConnectionError)
+
+
 class _Ours:
     """What our Connection holds beside Fabric's state: Fabric's Connection keeps its attributes in a config."""
 
@@ -442,7 +578,9 @@ class _Ours:
         self.proxy_command = ""  # of ~/.ssh/config
         self.proxy: subprocess.Popen[bytes] | None = None
         self.lock: RunLock
-        self.sessions = BoundedSemaphore(SESSIONS)
+        self.sessions = Sessions(SESSIONS)
+        self.transport: _Transport | None = None  # the last one, also where it did not come to a link
+        self.entered: Any = None  # the transport over which a login shell has run our line
 
 
 def _hop(text: str) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import paramiko
 
-from ..errors import StepFailed, Unreachable
+from ..errors import KubefabError, StepFailed, Unreachable
 from ..inventory import Node, bracketed
 from ..text import cleaning
 from .hostkeys import KeyRefused
@@ -22,14 +22,50 @@ SUDO_REFUSED = re.compile(
 )
 
 
+# What a machine says instead of running a command, what that means, and what to do. A name in it is bounded: it is printed as a setting.
+_LOGIN_SAYS = (
+    (
+        r"Please login as the user \W?(?P<name>[a-z_][a-z0-9_-]{0,31})\W? rather than",
+        "its image lets {user} run nothing there, and names the user {name}",
+        "set SSH_USER={name}, or user={name} in its line in hosts.env",
+    ),
+    (
+        r"This account is currently not available",
+        "the login shell of {user} is nologin",
+        "as root there: `usermod --shell /bin/bash {user}`; or name another user, SSH_USER",
+    ),
+    (
+        r"System is (booting up|going down)|Unprivileged users are not permitted",
+        "it is starting or going down, and lets only root in",
+        "wait until it is up. If it is: remove /run/nologin or /etc/nologin there, which is what keeps others out",
+    ),
+    (
+        r"no TTY available|[Pp]assword (has )?expired|change your password|password is expired|change (his|her|their) password",
+        "the password of {user} has expired, so nothing runs before it is changed",
+        "log in there once with `ssh` and choose a new one; a user that logs in by key alone needs none: as root there, `chage -M -1 -d 1 {user}`",
+    ),
+    (
+        r"account (has|is) expired|Account expired",
+        "the account of {user} has expired",
+        "as root there: `chage -E -1 {user}`",
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Way:
-    """How a node was to be reached: `timeout` in seconds, `proxy_command` as ~/.ssh/config has it (empty without one)."""
+    """How a node was to be reached: `timeout` in seconds, `proxy_command` as ~/.ssh/config has it (empty without one).
+
+    `user` is who logs in, `through` the bastion's name or address, `said` the server's words outside of SSH: before it begins, or as a banner.
+    """
 
     node: Node
     environment: str
     timeout: float
     proxy_command: str = ""
+    user: str = ""
+    through: str = ""
+    said: str = ""
 
 
 def unreachable(error: BaseException, way: Way) -> Unreachable:
@@ -44,10 +80,14 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
     if isinstance(error, KeyRefused):
         return Unreachable(f"{where}: {error.what}", error.remedy)
     if isinstance(error, paramiko.AuthenticationException):
+        if known := _said(where, way.user, way.said):
+            return known
         key = f"key {node.key}" if node.key else "your agent and default keys"
         return Unreachable(
             f"{where}: login as {node.user or 'you'} with {key} was refused", "check SSH_USER and SSH_KEY in hosts.env"
         )
+    if isinstance(error, paramiko.ChannelException):
+        return _no_channel(error, where, way)
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return Unreachable(
@@ -66,12 +106,72 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
     ):
         hint = "is the lab up? `inv lab.up`" if way.environment == "lab" else "is sshd running there, on this port?"
         return Unreachable(f"{where}: connection refused", hint)
+    if "protocol banner" in str(error) and isinstance(error.__context__, EOFError | ConnectionError):
+        said = cleaning.line(way.said)
+        return Unreachable(
+            f"{where}: the connection is closed before SSH begins{f' ({said})' if said else ''}",
+            "its sshd may have too many logins at once (MaxStartups), or refuse your address for a while (PerSourcePenalties, fail2ban): "
+            "`journalctl -u ssh -u sshd` there tells. A smaller FORKS logs in to fewer at once",
+        )
     if isinstance(error, paramiko.SSHException | EOFError) and "banner" in str(error).lower():
         return Unreachable(
             f"{where}: something answers, but not an SSH server in time", "is it still booting? look at its console"
         )
     why = cleaning.line(str(error)) or type(error).__name__
     return Unreachable(f"{where}: {why}", "run the same command again; it continues from where it stopped")
+
+
+def _no_channel(error: paramiko.ChannelException, where: str, way: Way) -> Unreachable:
+    """A channel that the bastion, or the node itself, does not open."""
+    said = cleaning.line(error.text) or "it does not say why"
+    if not way.through:
+        return Unreachable(
+            f"{where}: its sshd opens no session: {said}", "look at its sshd's journal: `journalctl -u ssh -u sshd`"
+        )
+    if error.code == paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+        return Unreachable(
+            f"{where}: the bastion {way.through} forwards no connection to it: its sshd forbids that",
+            f"in /etc/ssh/sshd_config of {way.through}, AllowTcpForwarding must be yes or local, DisableForwarding no, and PermitOpen, if there, "
+            "name the node; then reload sshd there. Or choose another bastion: SSH_JUMP",
+        )
+    return Unreachable(
+        f"{where}: the bastion {way.through} does not reach it: {said}",
+        f"is the machine up, and does its security group let {way.through} in on this port?",
+    )
+
+
+def _said(where: str, user: str, text: str) -> Unreachable | None:
+    """What a machine says instead of running commands, in words; None if it is not known."""
+    for pattern, what, remedy in _LOGIN_SAYS:
+        if found := re.search(pattern, text):
+            words = {"user": user, **found.groupdict()}
+            return Unreachable(f"{where}: {what.format(**words)}", remedy.format(**words), text)
+    return None
+
+
+def login_refused(way: Way, code: int | None, output: bytes) -> Unreachable:
+    """A login that is accepted, but does not run the command that we send: `code` is its exit code (None or -1 if it did not end)."""
+    node, text = way.node, output.decode("utf-8", "replace")
+    where = f"{node.name} ({bracketed(node.host)}:{node.port})"
+    ended = f"it ends with exit code {code}" if code is not None and code >= 0 else "no answer in time"
+    return _said(where, way.user, f"{text}\n{way.said}") or Unreachable(
+        f"{where}: the login of {way.user} runs no command of ours: {ended}",
+        f"log in there as {way.user} with `ssh` and look at its login shell (`getent passwd {way.user}`), at start files that run another shell "
+        "(.bashrc), and at command= in ~/.ssh/authorized_keys",
+        text,
+    )
+
+
+def no_session(node: str, held: int, before: bool) -> KubefabError:
+    """sshd that allows no further session over a link: we hold so many (the run lock's), and had one more `before`."""
+    more = "write MaxSessions 10, sshd's default, where its /etc/ssh/sshd_config or a file in sshd_config.d sets it, and reload sshd"
+    if before:
+        return Unreachable(
+            f"{node}: its sshd allows no further session (MaxSessions): an earlier command still has one",
+            f"run the same command again; to have more of them, {more}",
+        )
+    needs = "a run needs two there: the run lock holds one of them" if held else "a run needs one at least"
+    return KubefabError(f"{node}: MaxSessions of its sshd is {held}, and {needs}", more)
 
 
 def broken(node: str) -> Unreachable:
@@ -92,6 +192,18 @@ def no_end(node: str, seconds: float) -> StepFailed:
 
 def sudo_refused(node: str, user: str, output: bytes) -> StepFailed:
     """sudo that did not let the user in."""
+    if b"you must have a tty" in output:
+        return StepFailed(
+            f"{node}: sudo refused user {user}: it wants a terminal there (requiretty)",
+            f"as root there: `echo 'Defaults:{user} !requiretty' >/etc/sudoers.d/kubefab-tty`",
+            output.decode("utf-8", "replace"),
+        )
+    if b"password is expired" in output:
+        return StepFailed(
+            f"{node}: sudo refused user {user}, whose password has expired",
+            f"log in there once with `ssh` and choose a new one, or as root there: `chage -M -1 -d 1 {user}`",
+            output.decode("utf-8", "replace"),
+        )
     return StepFailed(
         f"{node}: sudo refused user {user}",
         "let it run without a password (NOPASSWD), or pass --ask-sudo-pass; "

@@ -34,8 +34,8 @@ def now() -> float:
 class Link(Protocol):
     """What the lock needs of its connection."""
 
-    def open_channel(self) -> paramiko.Channel:
-        """A new channel over the open link. Raises what paramiko raises."""
+    def begin(self, line: str) -> paramiko.Channel:
+        """A session in which sh runs this line. Raises KubefabError where it does not come to that, else what paramiko raises."""
 
     def root(self, text: str, timeout: float) -> tuple[int, bytes]:
         """Run a script as root."""
@@ -48,7 +48,7 @@ def command(owner: str, *, again: bool, sudo: str = "") -> str:
     """The command that acquires the lock, prints `held` and then holds it until its input ends or no heartbeat comes.
 
     `owner` is shown to other operators and is unique to this run; with `again` the command exits with TAKEN_SINCE if another run has held
-    the lock since.  It is one line: some login shells accept no line break in quotes.
+    the lock since.  It is one line, as `Link.begin` takes it.
     """
     hold = (
         f'if [ -n "$2" ] && [ -s {RUN_LOCK} ] && [ "$(head -n 1 {RUN_LOCK})" != "$1" ]; then exit {TAKEN_SINCE}; fi; '
@@ -166,16 +166,13 @@ class RunLock:
         Returns the channel that holds the lock, or None with the exit code (None too if the command has not ended: out of
         time, or sudo asks for another password); and what was printed.
         """
-        end = time.monotonic() + max(self._timeout, PATIENCE + 5)
         answer = bytearray()
         channel: paramiko.Channel | None = None
         held: paramiko.Channel | None = None
         code: int | None = None
         try:
-            channel = self._link.open_channel()
-            channel.settimeout(self._timeout)
-            channel.set_combine_stderr(True)
-            channel.exec_command(text)
+            channel = self._link.begin(text)
+            end = time.monotonic() + max(self._timeout, PATIENCE + 5)
             if self._password:
                 channel.sendall(f"{self._password.reveal()}\n".encode())
             while held is None and not (self._password and b"try again" in answer):

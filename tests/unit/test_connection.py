@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -19,57 +19,18 @@ from pathlib import Path
 import paramiko
 import pytest
 from paramiko.hostkeys import HostKeys
+from ssh_bench import SCRIPT, Bench, bench
 
 from fabfile.errors import KubefabError, StepFailed, Unreachable, UsageError
-from fabfile.inventory import Environment, Node
-from fabfile.inventory.settings import Settings
+from fabfile.inventory import Node
 from fabfile.nodes import run_lock, script
-from fabfile.nodes.connection import Connection, outcome
+from fabfile.nodes.connection import _ENTER, _SHELL, Connection, outcome
 from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.hostkeys import KnownHosts
-from fabfile.text.masking import Secret
 from rehearsal.login import Login
-from rehearsal.server import Dropped, Endpoint, Exchange, Farm, key_from, new_key_seed, private_text
+from rehearsal.server import Dropped, Endpoint, Exchange, key_from, new_key_seed
 
-SCRIPT = script.render("test.step", ("echo hello",))
-
-
-class Bench:
-    """One farm with its client key, known_hosts and environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        seed = new_key_seed()
-        self.client_key = key_from(seed)
-        self.key_file = folder / "id_ed25519"
-        self.key_file.write_text(private_text(seed))
-        self.key_file.chmod(0o600)
-        self.farm = Farm()
-        self.new_keys: list[tuple[str, str]] = []
-        self.known = KnownHosts(
-            folder / "known_hosts", lambda host, fingerprint: self.new_keys.append((host, fingerprint))
-        )
-        self.settings = Settings(simulated=True, connect_timeout=5.0)
-
-    def serve(
-        self, name: str = "w1", run: Callable[[str], tuple[int, bytes]] | None = None, **sudo: str
-    ) -> tuple[Endpoint, Node]:
-        login = Login(run or (lambda text: (0, b"hello\n##kubefab 1 0\n")), **sudo)
-        endpoint = self.farm.add(name, login, key_from(new_key_seed()), self.client_key)
-        return endpoint, Node(name, "127.0.0.1", "10.2.1.1", name == "cp1", "ops", endpoint.port, str(self.key_file))
-
-    def environment(self, node: Node) -> Environment:
-        return Environment("test", (replace(node, control_plane=True),), (), self.settings)
-
-    def connect(self, node: Node, *, password: str = "", gateway: Connection | None = None) -> Connection:
-        return Connection(node, self.environment(node), self.known, Secret(password), gateway)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    with made.farm:
-        yield made
+__all__ = ["bench"]  # a fixture
 
 
 def test_a_script_returns_its_exit_code_and_output(bench: Bench) -> None:
@@ -608,7 +569,12 @@ def test_acquiring_the_run_lock_has_a_time_limit(bench: Bench, monkeypatch: pyte
     monkeypatch.setattr("fabfile.nodes.run_lock.PATIENCE", -4.5)
     bench.settings = replace(bench.settings, connect_timeout=0.5)
     endpoint, node = bench.serve()
-    endpoint.handler = lambda exchange: (0, exchange.read(patient=True))
+
+    def hang(exchange: Exchange) -> tuple[int, bytes]:
+        exchange.write(b"@@kubefab shell\n")
+        return 0, exchange.read(patient=True)
+
+    endpoint.handler = hang
     with (
         bench.connect(node) as connection,
         pytest.raises(Unreachable, match="cannot acquire the run lock: no answer in time"),
@@ -825,19 +791,19 @@ class Stored:
         return self.seen[-1][0]
 
     def run(self, shell: str, command: str, stdin: str, sudo: str = 'exec "$@"') -> tuple[int, str]:
-        """Run the command in that login shell; `sudo` is what the stand-in does with the words after sudo's own flags."""
+        """Run the command as that login shell is given it; `sudo` is what the stand-in does with the words after sudo's own flags."""
         tool = self.folder / "sudo"
         tool.write_text(f'#!/bin/bash\nwhile [[ $1 == -* ]]; do [ "$1" = -p ] && shift; shift; done\n{sudo}\n')
         tool.chmod(0o755)
         done = subprocess.run(
-            [shell, "-c", command],
-            input=stdin,
+            [shutil.which(shell) or shell, "-c", _ENTER],
+            input=f"{command}\n{stdin}",
             capture_output=True,
             text=True,
             check=False,
             env={"PATH": f"{self.folder}:/usr/bin:/bin", "HOME": str(self.folder)},
         )
-        return done.returncode, done.stdout + done.stderr
+        return done.returncode, (done.stdout + done.stderr).partition(_SHELL.decode())[2]
 
 
 @pytest.fixture
@@ -845,11 +811,15 @@ def stored(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sto
     return Stored(bench, monkeypatch, tmp_path)
 
 
+SHELLS = [
+    shell if shutil.which(shell) else pytest.param(shell, marks=pytest.mark.skip(reason=f"{shell} is not installed"))
+    for shell in ("sh", "bash", "fish", "tcsh", "zsh")
+]
 WHOLE = 'main() {\nls -l "$0"\nrm -f -- "$0"\necho ran; exit 3\n}\nmain\n'
 KEEPS = 'main() {\necho ran "$0"; exit 3\n}\nmain\n'  # a script that does not delete itself: the shell does
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("user", ["ops", "root"])
 def test_no_script_file_is_left_behind(stored: Stored, shell: str, user: str) -> None:
     for text, sudo, code in (
@@ -869,7 +839,7 @@ def test_no_script_file_is_left_behind(stored: Stored, shell: str, user: str) ->
             assert said.startswith("\n@@kubefab ready\n-rw------- "), "0600 from the first byte"
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("shell", SHELLS)
 def test_an_existing_file_of_the_scripts_name_is_not_touched(stored: Stored, shell: str) -> None:
     command = stored.command()
     path = Path(re.findall(r"/tmp/\.kubefab-[0-9a-f]{16}", command)[0])

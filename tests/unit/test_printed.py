@@ -16,17 +16,17 @@ from tools import docs
 
 # Programs that a message may tell a person to type, on a node or here, and their sub-commands (None: it has none).
 SUBCOMMANDS: dict[str, frozenset[str] | None] = {
-    "apt-get": frozenset({"check", "install", "remove"}), "apt-mark": frozenset({"hold"}), "chmod": None, "chronyc": frozenset({"makestep"}),
+    "apt-get": frozenset({"check", "install", "remove"}), "apt-mark": frozenset({"hold"}), "chage": None, "chmod": None, "chronyc": frozenset({"makestep"}),
     "crictl": frozenset({"ps", "rmi", "logs", "stop"}), "curl": None, "df": None, "dnf": frozenset({"install", "remove"}),
     "docker": frozenset({"swarm"}), "dpkg": None, "etcdutl": frozenset({"snapshot"}), "export": None, "find": None,
-    "firewall-cmd": None, "free": None, "fuser": None, "grep": None, "hostnamectl": frozenset({"set-hostname"}), "ip": None,
+    "firewall-cmd": None, "free": None, "fuser": None, "getent": frozenset({"passwd"}), "echo": None, "grep": None, "hostnamectl": frozenset({"set-hostname"}), "ip": None,
     "ip6tables": None, "iptables": None, "journalctl": None, "k0s": frozenset({"stop", "reset"}),
     "kubeadm": frozenset({"certs", "config", "init", "token", "upgrade", "reset"}),
     "kubectl": frozenset({"get", "describe", "logs", "label", "uncordon", "drain", "delete", "create"}),
     "mkdir": None, "mv": None, "modprobe": None, "openssl": frozenset({"x509"}), "ps": None, "resolvectl": frozenset({"status"}), "rm": None,
     "rpm": None, "snap": frozenset({"remove"}), "ss": None, "ssh-keyscan": None, "systemctl": frozenset(
         {"restart", "stop", "status", "disable", "list-units", "list-unit-files"}), "systemd-machine-id-setup": None,
-    "nft": None, "timedatectl": frozenset({"set-ntp"}), "ulimit": None, "uname": None,
+    "nft": None, "timedatectl": frozenset({"set-ntp"}), "ulimit": None, "uname": None, "usermod": None,
     "x": None,  # what our code puts there: apt-get or dnf, a kubectl line of leave.py
 }  # fmt: skip
 # In backticks, and nothing that a text asks a person to type: quoted words of the manual, lines of a file, a part of a line.

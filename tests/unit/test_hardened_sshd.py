@@ -1,0 +1,210 @@
+"""An sshd that allows less than by default: few sessions, no forwarding, few logins at once, logins that run nothing."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from ssh_bench import SCRIPT, Bench, bench
+
+from fabfile.errors import KubefabError, StepFailed, Unreachable
+from fabfile.nodes import connection as module
+from fabfile.nodes.group import NodeGroup
+from fabfile.nodes.sessions import Sessions
+
+__all__ = ["bench"]  # a fixture
+
+
+@pytest.mark.parametrize("allowed", [2, 3, 10])
+def test_with_few_sessions_every_script_runs_over_the_one_link_and_the_lock_stays(bench: Bench, allowed: int) -> None:
+    most: list[int] = []
+    running: list[int] = []
+    guard, ready = threading.Lock(), threading.Barrier(min(allowed - 1, 2))
+
+    def run(text: str) -> tuple[int, bytes]:
+        if text != SCRIPT:  # the lock's file
+            return 0, b""
+        with guard:
+            running.append(1)
+            most.append(len(running))
+        if len(most) < 3:
+            ready.wait(10)  # the first two are there at the same time where that is allowed
+        with guard:
+            running.pop()
+        return 0, b"hello\n##kubefab 1 0\n"
+
+    endpoint, node = bench.serve("cp1", run)
+    endpoint.max_sessions = allowed
+    with bench.connect(node) as connection, connection.hold("me"), ThreadPoolExecutor(12) as pool:
+        lock = connection._ours.lock.channel
+        codes = [code for code, _ in pool.map(lambda _: connection.root(SCRIPT, 20), range(24))]
+        assert codes == [0] * 24
+        assert connection._ours.lock.channel is lock and lock is not None and not lock.closed
+        assert len(endpoint.links) == 1
+    assert max(most) <= allowed - 1
+
+
+def test_max_sessions_1_is_named_before_anything_runs_where_the_lock_needs_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NO_SESSION", 0.1)
+    ran: list[str] = []
+    endpoint, node = bench.serve("cp1", lambda text: ran.append(text) or (0, b""))  # type: ignore[func-returns-value]
+    endpoint.max_sessions = 1
+    with bench.connect(node) as connection:
+        assert connection.root(SCRIPT, 5)[0] == 0, "one after the other is enough where no lock is held"
+        with (
+            pytest.raises(KubefabError, match=r"cp1: MaxSessions of its sshd is 1.*the run lock holds one") as caught,
+            connection.hold("me"),
+        ):
+            raise AssertionError("the run began")
+        assert "MaxSessions 10" in caught.value.remedy and not isinstance(caught.value, Unreachable)
+    assert ran.count(SCRIPT) == 1
+
+
+def test_a_command_that_still_has_its_session_is_not_taken_for_max_sessions_1(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NO_SESSION", 0.1)
+    endpoint, node = bench.serve("cp1")
+    with bench.connect(node) as connection:
+        connection.root(SCRIPT, 5)
+        endpoint.max_sessions = 0
+        with pytest.raises(Unreachable, match="an earlier command still has one"):
+            connection.root(SCRIPT, 5)
+        assert not connection.is_connected, "a new link has sessions of its own"
+
+
+def test_a_refused_slot_lowers_the_bound_and_the_last_one_waits_for_none() -> None:
+    sessions = Sessions(8)
+    inner, ended = threading.Event(), threading.Event()
+
+    def second() -> bool:
+        with sessions.slot():
+            inner.set()
+            return sessions.fewer(certain=False) and ended.is_set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.slot():
+            assert not sessions.fewer(certain=True)
+            later = pool.submit(second)
+            assert inner.wait(5)
+            ended.set()
+        assert later.result(5), "it waited until the first had ended"
+    assert sessions._most == 1
+
+
+@pytest.mark.parametrize("kind", ["AllowTcpForwarding", "nobody there"])
+def test_a_bastion_that_does_not_forward_is_named_with_its_directive(bench: Bench, kind: str) -> None:
+    hop, between = bench.serve("hop")
+    _, target = bench.serve("w1")
+    hop.forwarding = kind != "AllowTcpForwarding"
+    if hop.forwarding:
+        target = replace(target, port=1)
+    target = replace(target, jump=f"ops@127.0.0.1:{between.port}")
+    group = NodeGroup(bench.environment(target), [target], bench.known)
+    with pytest.raises(Unreachable) as caught:
+        group.of(target).root(SCRIPT, 5)
+    said = caught.value.message + caught.value.remedy
+    assert "the bastion 127.0.0.1" in said and said.startswith("w1 ")
+    assert all(
+        (word in said) == (not hop.forwarding) for word in ("AllowTcpForwarding", "DisableForwarding", "PermitOpen")
+    )
+
+
+def test_logins_that_are_turned_away_before_ssh_begins_are_repeated(bench: Bench) -> None:
+    """sshd's MaxStartups: a hundred nodes behind one address log in at the same moment."""
+    endpoint, node = bench.serve()
+    endpoint.turns_away = 30
+    nodes = [replace(node, name=f"w{number}") for number in range(40)]
+    group = NodeGroup(bench.environment(node), nodes, bench.known)
+    answers = group.each(nodes, lambda one: group.of(one).root(SCRIPT, 20)[0])
+    group.close()
+    assert set(answers.values()) == {0}
+
+
+def test_a_server_that_always_turns_away_is_named_with_its_words(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURNED_AWAY", 0.2)
+    endpoint, node = bench.serve()
+    endpoint.turns_away = 1000
+    with pytest.raises(Unreachable, match="closed before SSH begins") as caught:
+        bench.connect(node).open()
+    assert "MaxStartups" in caught.value.remedy and "Exceeded MaxStartups" in caught.value.message
+
+
+LOGINS = [
+    ((1, "This account is currently not available.\n"), "login shell of ops is nologin", "usermod --shell /bin/bash ops"),
+    ((142, 'Please login as the user "ubuntu" rather than the user "root".\n\n'), "names the user ubuntu", "SSH_USER=ubuntu"),
+    ((142, "Please login as the user ec2-user rather than the user root.\n"), "names the user ec2-user", "SSH_USER=ec2-user"),
+    ((1, "WARNING: Your password has expired.\nPassword change required but no TTY available.\n"), "password of ops has expired", "chage"),
+    ((254, '"System is booting up. Unprivileged users are not permitted to log in yet. See pam_nologin(8)."\n'), "starting", "/run/nologin"),
+    ((1, "Your account has expired; please contact your system administrator.\n"), "account of ops has expired", "chage -E -1 ops"),
+    ((1, ""), "runs no command of ours: it ends with exit code 1", "getent passwd ops"),
+    ((0, "Welcome! This is a menu.\n"), "it ends with exit code 0", "command="),
+    ((1, 'Please login as the user "$(reboot)" rather than the user "root".\n'), "exit code 1", "getent passwd ops"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("instead", "what", "todo"), LOGINS)
+def test_a_login_that_runs_nothing_is_named_in_one_sentence(
+    bench: Bench, instead: tuple[int, str], what: str, todo: str
+) -> None:
+    for use in ("script", "lock"):
+        _, node = bench.serve(f"{use}1", instead=instead)
+        with bench.connect(node) as connection, pytest.raises(Unreachable) as caught:
+            if use == "script":
+                connection.root(SCRIPT, 5)
+            else:
+                with connection.hold("me"):
+                    raise AssertionError("the run began")
+        assert what in caught.value.message and todo in caught.value.remedy
+        assert instead[1].strip() in caught.value.output
+        assert "reboot" not in caught.value.message + caught.value.remedy
+
+
+def test_nothing_is_sent_to_a_shell_that_a_start_file_runs_instead(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A .bashrc that ends in `exec fish`: that shell reads standard input, and would run each line of a script as its own command."""
+    monkeypatch.setattr(module, "LOGIN", 0.3)
+    bench.settings = replace(bench.settings, connect_timeout=0.3)
+    read: list[str] = []
+    done = threading.Event()
+
+    def shell(text: str) -> tuple[int, bytes]:
+        read.append(text)
+        done.set()
+        return 0, b""
+
+    for password in ("", "open sesame"):
+        done.clear()
+        _, node = bench.serve(f"w{len(read)}", shell, instead=(-1, ""))
+        with bench.connect(node, password=password) as connection, pytest.raises(Unreachable, match="runs no command"):
+            connection.root(SCRIPT, 5)
+        assert done.wait(5)
+    assert read == ["", ""]
+
+
+def test_requiretty_is_a_refusal_with_the_line_that_ends_it(bench: Bench) -> None:
+    _, node = bench.serve(sudo="denied", refusal="sudo: sorry, you must have a tty to run sudo\n")
+    with (
+        bench.connect(node) as connection,
+        pytest.raises(StepFailed, match=r"sudo refused user ops: .*\(requiretty\)") as caught,
+    ):
+        connection.root(SCRIPT, 5)
+    assert "Defaults:ops !requiretty" in caught.value.remedy
+
+
+def test_the_operators_own_line_still_runs_in_the_login_shell(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def run(text: str) -> tuple[int, bytes]:
+        seen.append(text)
+        return 0, b"fish, version 3.6.0\n"
+
+    _, node = bench.serve(run=run)
+    with bench.connect(node) as connection:
+        assert connection.command("fish --version", 5) == (0, b"fish, version 3.6.0\n")
+    assert seen == ["fish --version"]
