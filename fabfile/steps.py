@@ -69,7 +69,7 @@ class Step(_Masked):
     runs; `timeout` is in seconds; `hint` is the next action when it fails.  `on` delegates it to the
     control plane (`"control-plane"`) and `once` lets only the first of several nodes run it in a run.
     `needs` names a gate that must be open first (run/gates.py).  `mints` says that it makes the run's join token,
-    which is then deleted at the end of the run.
+    which is then deleted at the end of the run.  `evidence` are read-only lines whose output explains a failure.
     """
 
     id: str
@@ -82,6 +82,7 @@ class Step(_Masked):
     once: bool = False
     needs: Needs = ""
     mints: bool = False
+    evidence: tuple[str, ...] = ()
 
     @property
     def phase(self) -> str:

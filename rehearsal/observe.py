@@ -228,6 +228,18 @@ def _keyrings(machine: Machine, values: Values) -> str:
     return _lines([f"{base64.b64encode(machine.host.files[path].text.encode()).decode()} {path}" for path in named])
 
 
+@_section("kubelet")
+def _kubelet(machine: Machine, values: Values) -> str:
+    kinds = r"/etc/systemd/system/kubelet\.service(\.d/[^/]+\.conf)?"
+    paths = [
+        path
+        for path in sorted(machine.host.files)
+        if path in values["kubelet_files"].split() or re.fullmatch(kinds, path)
+    ]
+    rows = [(path, n, row) for path in paths for n, row in enumerate(machine.host.files[path].text.splitlines(), 1)]
+    return _lines([f"{path}\t{n}\t{row}" for path, n, row in rows if re.search("--|ExecStart|KUBELET_EXTRA_ARGS", row)])
+
+
 @_section("apt")
 def _apt(machine: Machine, values: Values) -> str:
     return (

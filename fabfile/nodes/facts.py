@@ -60,6 +60,9 @@ OLD_REPOSITORIES = (
     "packages.cloud.google.com/apt",
     "packages.cloud.google.com/yum/repos/kubernetes",
 )
+# What gives the kubelet flags beside kubeadm: the variables that the package's unit reads (of Debian's family, of RPMs), and kubeadm's own.
+KUBELET_ENV = ("/etc/default/kubelet", "/etc/sysconfig/kubelet")
+KUBELET_FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
 FLANNEL_FILE = "10-flannel.conflist"
 # Paths that only a cluster leaves behind.
 TRACES = (
@@ -132,6 +135,15 @@ class SysctlLine:
     number: int
     key: str
     value: str
+
+
+@dataclass(frozen=True)
+class KubeletLine:
+    """A line of a file from which the kubelet has flags: of its variables, of a unit or a drop-in under /etc/systemd."""
+
+    file: str
+    line: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -276,6 +288,7 @@ class NodeFacts:
         default_factory=dict
     )  # {"/etc/apt/keyrings/docker.asc": ("9DC8…",)}: that those name
     apt_fault: str = ""  # "Conflicting values set for option Signed-By …": why apt can read none of its lists
+    kubelet: tuple[KubeletLine, ...] = ()  # (KubeletLine("/etc/default/kubelet", 1, "KUBELET_EXTRA_ARGS=--v=2"),)
     docker: tuple[str, ...] = ()  # ("mysql",): containers that are not Kubernetes', where asked for; ("?",): no answer
     containerd: Mapping[str, str] = field(default_factory=dict)  # {"root": "/data/containerd"}: root, state, imports
     # what a cluster leaves on a machine

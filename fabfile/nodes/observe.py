@@ -20,6 +20,8 @@ from . import applied, filters, script
 from .facts import (
     FLANNEL_FILE,
     IDENTITY,
+    KUBELET_ENV,
+    KUBELET_FLAGS_FILE,
     OLD_REPOSITORIES,
     OTHER_PATHS,
     OTHER_UNITS,
@@ -33,6 +35,7 @@ from .facts import (
     FileDigest,
     Identity,
     Kubeconfig,
+    KubeletLine,
     Link,
     Made,
     Mount,
@@ -87,6 +90,7 @@ def observe_script(
         "ready": ready,
         "digests": digests,
         "docker": "yes" if docker else "",
+        "kubelet_files": " ".join((*KUBELET_ENV, KUBELET_FLAGS_FILE)),
         "repositories": "\n".join(sorted({*filter(None, repositories), *OLD_REPOSITORIES})),
     }
     program = script.program(__file__, "observe.sh", swap_units=SWAP_UNITS, count_rules=COUNT, kept=OBSERVE)
@@ -154,6 +158,7 @@ def parse_facts(output: str) -> NodeFacts:
         },
         sources=parse_sources(said.whole("sources", "").split("\n")),
         keyrings=parse_keyrings(said.lines("keyrings", "")),
+        kubelet=_kubelet(said.lines("kubelet", "")),
         apt_fault=forms.text("".join(said.lines("apt", "")[:1]).removeprefix("E: ")),
         traces=frozenset(line for line in said.lines("traces") if forms.has(line, forms.PATH)),
         cni_files=tuple(
@@ -217,6 +222,16 @@ def parse_sysctl(line: str) -> SysctlLine | None:
     slashed = form[4].partition("/")[0].find(".") < 0
     key = SYSCTL_KEYS.get(form[4].replace("/", ".") if slashed else form[4])
     return SysctlLine(form[2], form[1], int(form[3]), key, forms.text(form[5], 20)) if key else None
+
+
+def _kubelet(lines: Iterable[str]) -> tuple[KubeletLine, ...]:
+    """Lines of the kubelet's files, from `file TAB line number TAB text`; a path or number without its form is left out."""
+    words = [line.split("\t", 2) for line in lines]
+    return tuple(
+        KubeletLine(w[0], int(w[1]), forms.text(w[2], 2000))
+        for w in words
+        if len(w) == 3 and forms.has(w[0], forms.PATH) and forms.has(w[1], "[1-9][0-9]{0,5}")
+    )
 
 
 def _number(host: Mapping[str, str], key: str) -> int:

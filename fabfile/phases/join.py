@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..context import LATER, Context
 from ..nodes.facts import STATE, NodeFacts
 from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait, ready_wait
+from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
 from .labels import labels, marking
 from .registry import unverified
@@ -124,6 +125,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         ),
         files=(File(CONFIG, recipe.join_config(ctx.node, facts, ctx.token, ca_hash), mode="0600", secret=True),),
         timeout=360,
+        evidence=(SAYS,),
         hint="run the same command again: a fresh token is minted each time. A time-out is TCP 6443 between this node and the "
         "control plane; 'certificate … not yet valid' is a clock, this node's or the control plane's: `inv cluster.doctor` tells whose",
     )

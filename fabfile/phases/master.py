@@ -8,6 +8,7 @@ from ..context import Context
 from ..identity import MOVE_ETCD, strange_etcd
 from ..nodes.facts import STATE
 from ..recipes.flannel import WITHOUT_LINKS
+from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
 from ..text.masking import masked_tail
 from .labels import labels, marking, scheduling, sharing
@@ -109,6 +110,7 @@ def master(ctx: Context) -> Iterator[Action]:
         timeout=600,
         hint=NETWORK_HINT,
         mints=True,
+        evidence=(SAYS,),
     )
     yield _api(240, NETWORK_HINT)
     yield from labels(ctx, phase="master", registers=True)

@@ -10,7 +10,7 @@ from ..nodes.facts import STATE, SWAP_UNITS, SYSCTLS
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
-from .suitable import in_cluster, refusal
+from .suitable import in_cluster, kubelet, refusal
 
 MODULES = File("/etc/modules-load.d/kubefab.conf", "overlay\nbr_netfilter\n")
 SYSCTL = File("/etc/sysctl.d/99-kubefab.conf", "".join(f"{key} = 1\n" for key in SYSCTLS))
@@ -49,7 +49,7 @@ def prep(ctx: Context) -> Iterator[Action]:
         yield Step(
             "prep.leftovers", f"{' and '.join(stale)} of an earlier cluster of ours taken off (P2)", WITHOUT_LINKS
         )
-    if not member and (stop := refusal(ctx, SYSCTL.path)):
+    if stop := kubelet(ctx) if member else refusal(ctx, SYSCTL.path):
         yield stop
         return
     obstacles = () if member else list(family_.obstacles(facts, ctx.recipe))

@@ -2,7 +2,7 @@
 
 Each check is a pure function of the facts: a `Stop`, or None.  Sources: kubeadm 1390 (an address that no interface has); k0s 823,
 kubeadm 2400 (another network's CNI file); flannel 799, kubernetes 72370 (FORWARD); kURL 4294, kubespray 7096 (disks of their own);
-sysctl.d(5) (which file wins); kubeadm's constants.CertificateBackdate.
+sysctl.d(5) (which file wins); kubernetes 86760, 115824 (flags); kubeadm's constants.CertificateBackdate.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import FLANNEL_FILE, NodeFacts, link_with
+from ..nodes.facts import FLANNEL_FILE, KUBELET_FLAGS_FILE, NodeFacts, link_with
 from ..nodes.filters import dropping, forwarded, to_kubelet
+from ..recipes.kubelet import unsuited
+from ..recipes.packages import Apt, family
 from ..steps import Stop
 from ..text import forms
 from ..text.cleaning import listed
@@ -43,6 +45,7 @@ def _checks(ctx: Context, sysctl_file: str) -> Iterator[Stop | None]:
     yield filtered(ctx)
     yield overridden(ctx, sysctl_file)
     yield _cni(ctx)
+    yield kubelet(ctx)
 
 
 def needs(environment: Environment, *, control_plane: bool = True) -> Mapping[str, int]:
@@ -152,6 +155,20 @@ def _cni(ctx: Context) -> Stop | None:
         f"{CNI_FOLDER} has {', '.join(names)} of another network: pods would get that one, {until}",
         f"if nothing on this machine needs it: `mkdir -p /etc/cni/aside && mv {paths} /etc/cni/aside`",
     )
+
+
+def kubelet(ctx: Context) -> Stop | None:
+    """Flags and drop-ins of an earlier life, with which a kubelet that does not run would not start, or not as this node's."""
+    minor, debian = ctx.recipe.minor, isinstance(family(ctx.facts), Apt)
+    found = unsuited(ctx.node, ctx.facts, ctx.settings, minor=minor, member=in_cluster(ctx.facts), debian=debian)
+    if not found:
+        return None
+    files = list(dict.fromkeys(file for file, _ in found))
+    moves = " && ".join(f"mv {quote(file)} {quote(file)}.aside" for file in files if file != KUBELET_FLAGS_FILE)
+    what = f"if nothing on this machine needs it: `{moves} && systemctl daemon-reload`"
+    if not moves:
+        what = f"take it out of {KUBELET_FLAGS_FILE}, then `systemctl restart kubelet`"
+    return Stop("prep.kubelet", "; ".join(sentence for _, sentence in found[:4]), f"{what}, then run this again")
 
 
 def lasting_faults(ctx: Context, ours: str) -> Iterator[Stop]:

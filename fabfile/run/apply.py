@@ -147,7 +147,7 @@ class Applier:
             done = outcome(self._group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT, heard)
         if done.code == 0:
             return
-        raise _failure(target.name, step, done)
+        raise _failure(target.name, step, done, self._explained(target, step))
 
     def _here(self, node: Node, step: Step) -> None:
         """Carry out a step on this machine, for a node."""
@@ -212,12 +212,19 @@ class Applier:
         )
 
     def _evidence(self, target: Node, wait: Wait) -> str:
-        if not wait.evidence:
-            return ""
         lines = tuple(f"echo {shlex.quote('$ ' + _short(e, 70))}; {e} || true" for e in wait.evidence)
-        text = script.render(f"{wait.id}.evidence", lines, lock=False)
+        return self._read(target, wait.id, lines, TAIL * 3)
+
+    def _explained(self, target: Node, step: Step) -> str:
+        """What explains the failure of a step beside its own output."""
+        return self._read(target, step.id, tuple(f"{{ {line}; }} || true" for line in step.evidence), TAIL)
+
+    def _read(self, target: Node, action: str, lines: tuple[str, ...], most: int) -> str:
+        if not lines:
+            return ""
+        text = script.render(f"{action}.evidence", lines, lock=False)
         try:
-            return _tail(outcome(self._group.of(target), wait.id, text, PROBE_TIMEOUT).output, TAIL * 3)
+            return _tail(outcome(self._group.of(target), action, text, PROBE_TIMEOUT).output, most)
         except KubefabError as error:
             return f"no evidence: {error.message}"
 
@@ -231,11 +238,11 @@ def _seen(wait: Wait, output: str) -> str | None:
     return None if seen is None else line(seen) or "no answer"
 
 
-def _failure(where: str, step: Step, done: script.Outcome) -> StepFailed:
+def _failure(where: str, step: Step, done: script.Outcome, more: str = "") -> StepFailed:
     at = done.command
     command = step.commands[at - 1] if 0 < at <= len(step.commands) else f"writing {len(step.files)} files"
     what = f"{where}: {step.title} failed (exit code {done.code})\n  $ {_short(command)}"
-    return StepFailed(what, step.hint, _tail(done.output))
+    return StepFailed(what, step.hint, "\n".join(filter(None, (_tail(done.output), more))))
 
 
 def _tail(text: str, lines: int = TAIL) -> str:

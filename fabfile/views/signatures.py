@@ -297,6 +297,14 @@ TABLE: tuple[Signature, ...] = (
         "kubeadm #1390",
     ),
     _s(
+        "SIG-KUBELET-FLAG",
+        r"failed to parse kubelet flag: unknown flag: (--\S+)|unknown (shorthand )?flag: '?--?[a-z].*kubelet",
+        "the kubelet is given a flag that this release does not know",
+        "`grep -n -e -- /etc/default/kubelet /etc/sysconfig/kubelet /etc/systemd/system/kubelet.service.d/* /var/lib/kubelet/kubeadm-flags.env` on "
+        "the node names the file: take the flag out, `systemctl daemon-reload`, then run again",
+        "kubernetes #115824; kubeadm #1927; kubelet --help",
+    ),
+    _s(
         "SIG-KUBELET-SILENT",
         r"kubelet (is not healthy|isn't running or healthy)|127\.0\.0\.1:10248/healthz.*(refused|deadline)|localhost:10248/healthz",
         "the kubelet does not start: most often swap, cgroups or containerd",

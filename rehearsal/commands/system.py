@@ -278,17 +278,20 @@ def journalctl(machine: Machine, call: Call) -> int:
     if "-q" in call.argv and not unit_known(host, unit.removesuffix(".service")):
         return 0
     lines = [f"systemd[1]: Started {unit}.service."]
+    says = "kubelet[1203]: E1124 12:00:00.000000    1203"
     if unit == "kubelet":
         if not host.exists("/var/lib/kubelet/config.yaml"):
             lines = [
-                'kubelet[1203]: E run.go:72] "command failed" err="failed to load kubelet config file, path: /var/lib/kubelet/config.yaml"'
+                f'{says} run.go:72] "command failed" err="failed to load kubelet config file, path: /var/lib/kubelet/config.yaml"'
             ]
         for pod in host.pods:
             if pod.trouble:
                 lines.append(
-                    f'kubelet[1203]: E pod_workers.go:1301] "Error syncing pod" pod="{pod.namespace}/{pod.name}" err="{pod.trouble}"'
+                    f'{says} pod_workers.go:1301] "Error syncing pod" pod="{pod.namespace}/{pod.name}" err="{pod.trouble}"'
                 )
     when = "2026-11-24T12:00:00+00:00" if "short-iso" in call.argv else "Nov 24 12:00:00"
     most = int(call.argv[call.argv.index("-n") + 1]) if "-n" in call.argv else len(lines)
-    call.out("".join(f"{when} {host.hostname} {line}\n" for line in lines[len(lines) - min(most, len(lines)) :]))
+    shown = lines[len(lines) - min(most, len(lines)) :]
+    bare = "cat" in call.argv
+    call.out("".join(f"{line.partition(': ')[2]}\n" if bare else f"{when} {host.hostname} {line}\n" for line in shown))
     return 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fabfile.recipes.kubelet import FLAGS
 from lab import nodes as machines
 from lab_bed import BOOTSTRAP, FLANNEL, METRICS, PROJECT, RECONNECT, TOKEN_FORM, Lab, dirt
 
@@ -66,6 +67,8 @@ def test_packages_are_pinned_held_and_from_our_repository(healthy: Lab) -> None:
             "kubernetes-cni",
         }
         assert healthy.sh(name, "kubelet --version") == f"Kubernetes v{wanted}"
+    shown = re.findall(r"^ +(?:-\w, )?--([a-z0-9-]+)", healthy.sh("w1", "kubelet --help"), flags=re.M)
+    assert set(shown) == FLAGS, "the flags by which prep judges what it finds are those of this kubelet"
 
 
 @pytest.mark.looks

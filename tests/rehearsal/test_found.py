@@ -16,20 +16,22 @@ DOCKER = (
     "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/ubuntu noble stable\n"
 )
 XENIAL = "deb https://apt.kubernetes.io/ kubernetes-xenial main\n"
+DROP_IN = "/etc/systemd/system/kubelet.service.d/20-old.conf"
 LIST = "/etc/apt/sources.list.d/docker.list"
 
 
 def test_what_is_found_on_machines_is_named_and_what_is_printed_lets_them_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """w1 has Docker's own apt list, w2 the list of Kubernetes' old repository, which no server has any more."""
+    """w1 has Docker's own apt list, w2 the list of Kubernetes' old repository, which no server has any more, w3 an old kubelet's drop-in."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     bed = Bed(tmp_path)
-    with rehearsal.running(bed.environment, workers=2) as simulation:
+    with rehearsal.running(bed.environment, workers=3) as simulation:
         simulation.hosts["w1"].write(LIST, f"# Docker\n{DOCKER}")
         simulation.hosts["w2"].write("/etc/apt/sources.list.d/kubernetes.list", XENIAL)
-    first = bed.bootstrap(workers=2)
-    assert first.states == {"cp1": "done", "w1": "failed", "w2": "done"}, first.failed
+        simulation.hosts["w3"].write(DROP_IN, "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--container-runtime=remote\n")
+    first = bed.bootstrap(workers=3)
+    assert first.states == {"cp1": "done", "w1": "failed", "w2": "done", "w3": "failed"}, first.failed
     error = first.failed["w1"]
     assert f"{LIST}:2 has the package source" in error.message
     host = first.simulation.hosts["w1"]
@@ -37,11 +39,16 @@ def test_what_is_found_on_machines_is_named_and_what_is_printed_lets_them_in(
     printed = re.findall("`(sed .+?)`", error.remedy)
     assert len(printed) == 1
     assert bed.typed_on("w1", printed[0]).returncode == 0
-    second = bed.bootstrap(workers=2)
-    assert second.states["w1"] == "done", second.failed
+    error = first.failed["w3"]
+    assert f"{DROP_IN}:2 gives the kubelet --container-runtime=remote" in error.message
+    assert "kubelet" not in first.simulation.hosts["w3"].packages
+    for line in re.findall("`(mv .+?)`", error.remedy):
+        assert bed.typed_on("w3", line).returncode == 0
+    second = bed.bootstrap(workers=3)
+    assert set(second.states.values()) == {"done"}, second.failed
     assert second.simulation.hosts["w1"].files[LIST].text == f"# Docker\n# {DOCKER}"
     # afterwards somebody follows Docker's page on w2: apt there reads no list any more, and a purge works all the same
-    with rehearsal.running(bed.environment, workers=2) as simulation:
+    with rehearsal.running(bed.environment, workers=3) as simulation:
         simulation.hosts["w2"].write(LIST, DOCKER)
     assert "Conflicting values" in bed.facts()["w2"].apt_fault
     choices = Choices(purge=True, whole_cluster=False)

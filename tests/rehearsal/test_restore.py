@@ -64,7 +64,7 @@ FILES = {
     "/etc/crictl.yaml": "runtime-endpoint: unix:///run/crio/crio.sock\n",
     "/etc/containerd/certs.d/docker.io/hosts.toml": 'server = "https://mirror.mine"\n',
     "/etc/containerd/certs.d/mine.example/hosts.toml": 'server = "https://mine.example"\n',
-    KUBELET_DEFAULTS: 'KUBELET_EXTRA_ARGS="--node-ip=10.2.1.1"\n',
+    KUBELET_DEFAULTS: 'KUBELET_EXTRA_ARGS="--max-pods=90"\n',
     "/etc/fstab": "LABEL=root\t/\text4\tdefaults\t0 1\n/swapfile\tnone\tswap\tsw\t0 0\n# /dev/sdb1 none swap sw 0 0\n",
     "/etc/sysctl.d/60-mine.conf": "net.ipv4.ip_forward = 0\n",
     "/etc/apt/sources.list.d/mine.list": "deb https://mine.example/ ./\n",

@@ -33,6 +33,7 @@ LINES = {
     "SIG-DISK-FULL": "write /var/lib/containerd/io.containerd.content.v1.content/ingest/x/data: no space left on device",
     "SIG-APT-LOCK": "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1423 (unattended-upgr)",
     "SIG-DPKG-HALF": "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.",
+    "SIG-KUBELET-FLAG": "failed to parse kubelet flag: unknown flag: --container-runtime",
     "SIG-REPO-OLD": "E: The repository 'https://apt.kubernetes.io kubernetes-xenial Release' does not have a Release file.",
     "SIG-REPO-KEY": "package source of kubefab: W: GPG error: https://pkgs.k8s.io InRelease: The following signatures were invalid: EXPKEYSIG 234654DA9A296436",
     "SIG-REPO-CONFLICT": "E: Conflicting values set for option Signed-By regarding source https://download.docker.com/linux/debian/ bookworm: /a.asc != /b.gpg",
