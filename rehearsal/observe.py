@@ -314,6 +314,12 @@ def _ca(machine: Machine, values: Values) -> str:
     return machine.host.read("/etc/kubernetes/pki/ca.crt") or machine.host.read("/etc/kubernetes/pki/ca.pem") or ""
 
 
+@_section("certificates")
+def _certificates(machine: Machine, values: Values) -> str:
+    found = [(path, machine.host.read(path)) for path in values["certificates"].split()]
+    return "".join(f"file {path}\n{text}" for path, text in found if text)
+
+
 @_section("kubeconfigs")
 def _kubeconfigs(machine: Machine, values: Values) -> str:
     found = []

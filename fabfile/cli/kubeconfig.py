@@ -46,11 +46,23 @@ def merge_into(session: Session, file: str, context: str = "") -> tuple[Path, Pa
     code, admin = session.group.of(environment.control_plane).root('rm -f -- "$0"; cat /etc/kubernetes/admin.conf', 30)
     if code:
         raise KubefabError(f"{environment.control_plane.name} has no admin.conf", "`inv cluster.bootstrap` first")
+    _for_its_address(session)
     path = Path(file).expanduser() if file else default_path()
     copy = merge(path, environment, admin.decode("utf-8", "replace"), context)
     kept = f" (as it was before: {copy})" if copy else ""
     session.console.print(f"{path}: context {context or environment.name} is current{kept}", soft_wrap=True)
     return path, copy
+
+
+def _for_its_address(session: Session) -> None:
+    """Raise KubefabError where the API's certificate is not for the address that goes into the kubeconfig."""
+    from ..phases.certificates import unnamed
+    from ..recipes.kubeadm import recipe_for
+
+    node = session.environment.control_plane
+    lacking = unnamed(recipe_for(session.environment), session.observer().observe(node))
+    if lacking:
+        raise KubefabError(f"{node.name}: {lacking[0]}", lacking[1])
 
 
 def take_out(session: Session) -> None:

@@ -64,6 +64,11 @@ OLD_REPOSITORIES = (
 KUBELET_ENV = ("/etc/default/kubelet", "/etc/sysconfig/kubelet")
 KUBELET_FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
 FLANNEL_FILE = "10-flannel.conflist"
+API_CERTIFICATE, KUBELET_CERTIFICATE = (
+    "/etc/kubernetes/pki/apiserver.crt",
+    "/var/lib/kubelet/pki/kubelet-client-current.pem",
+)
+CERTIFICATES = (API_CERTIFICATE, KUBELET_CERTIFICATE)
 # Paths that only a cluster leaves behind.
 TRACES = (
     "/etc/kubernetes/admin.conf",
@@ -208,6 +213,14 @@ class Kubeconfig:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """When a certificate ends, in seconds since 1970, and the names and addresses that it is for (subject alternative names)."""
+
+    ends: float
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Applied:
     """An object of the operator's own add-ons as the API has it; `fault` says why a workload is not rolled out, "" if it is."""
 
@@ -308,6 +321,9 @@ class NodeFacts:
     ca_hash: str = ""  # "sha256:2f1a…": of the cluster CA's public key, as kubeadm pins it
     made: Made = Made()  # what the control plane was made with
     kubeconfigs: Mapping[str, Kubeconfig] = field(default_factory=dict)  # by "admin", "kubelet", "bootstrap-kubelet"
+    certificates: Mapping[str, Certificate] = field(
+        default_factory=dict
+    )  # by file: those of CERTIFICATES that are there
     etcd: tuple[str, ...] = ()  # ("member",): what is in /var/lib/etcd
     etcd_size: int = 0  # 20971520: bytes of its database
     others: tuple[str, ...] = ()  # ("unit k3s.service", "path /var/lib/k0s"): what else runs clusters there

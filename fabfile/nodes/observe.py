@@ -18,6 +18,7 @@ from ..text import forms
 from ..text.forms import FormError, Hostname
 from . import applied, filters, script
 from .facts import (
+    CERTIFICATES,
     FLANNEL_FILE,
     IDENTITY,
     KUBELET_ENV,
@@ -32,6 +33,7 @@ from .facts import (
     SYSCTLS,
     TRACES,
     UNITS,
+    Certificate,
     FileDigest,
     Identity,
     Kubeconfig,
@@ -85,6 +87,7 @@ def observe_script(
         "metrics_query": METRICS_QUERY,
         "addon_columns": applied.COLUMNS,
         "folders": " ".join(one for one in folders if forms.has(one, forms.PATH)),
+        "certificates": " ".join(CERTIFICATES),
         "filter_lines": str(filters.MOST_LINES),
         "settle": str(script.LOCK_WAIT) if settle else "",
         "ready": ready,
@@ -179,6 +182,7 @@ def parse_facts(output: str) -> NodeFacts:
         ),
         ca_hash=ca_digest(said.whole("ca")),
         kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
+        certificates=parse_certificates(said.whole("certificates", "")),
         identity=parse_identity(said.whole("identity", "")),
         uid=_matching(_UID, said.whole("uid", "").strip()),
         etcd=tuple(forms.text(line, 60) for line in etcd if not line.startswith("db=") and line != "lost+found"),
@@ -322,6 +326,36 @@ def ca_digest(pem: str) -> str:
         return f"sha256:{hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
     except Exception:  # cryptography's own kinds are many, and what a node sends may be anything
         return ""
+
+
+def parse_certificates(text: str) -> dict[str, Certificate]:
+    """`file PATH`, then its certificates in PEM, of which the first counts; what cannot be read is left out."""
+    found = {}
+    for part in re.split(r"^file ", text, flags=re.M)[1:]:
+        path, _, pem = part.partition("\n")
+        if path in CERTIFICATES and (read := certificate(pem)):
+            found[path] = read
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def certificate(pem: str) -> Certificate | None:
+    """The first certificate of a PEM text: its end, and the names and addresses that it is for; None when there is none to be read."""
+    from cryptography import x509
+
+    try:
+        read = x509.load_pem_x509_certificate(pem.encode())
+        ends = read.not_valid_after_utc.timestamp()
+        try:
+            names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return Certificate(ends)
+        words = [str(name.value) for name in names][:100]
+    except Exception:  # as above
+        return None
+    return Certificate(
+        ends, tuple(word for word in words if forms.is_address(word) or forms.has(word, r"[A-Za-z0-9*][A-Za-z0-9.-]*"))
+    )
 
 
 def _kubeconfigs(lines: Iterable[str]) -> dict[str, Kubeconfig]:

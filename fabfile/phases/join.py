@@ -9,10 +9,11 @@ from ..nodes.facts import STATE, NodeFacts
 from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait, ready_wait
 from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
+from .certificates import lapsed
 from .labels import labels, marking
 from .registry import unverified
 from .reset import kubeadm_reset
-from .suitable import clocks
+from .suitable import clocks, gone
 
 CONFIG = "/run/kubefab-join.yaml"
 TOKEN_CONFIG = "/run/kubefab-token.yaml"
@@ -35,6 +36,10 @@ def join(ctx: Context) -> Iterator[Action]:
         return
     listed = control is not None and control.node_object(facts.hostname) is not None
     member = facts.joined and listed
+    lost = _once_in(facts) and control is not None and not control.node_ready(facts.hostname)
+    if lost and (stop := gone(ctx, "join") or lapsed(ctx, "join")):
+        yield stop
+        return
     if not member:
         yield from _enter(ctx, ca_hash, listed)
     expected = Expected(("flannel.1",), ctx.settings.pod_cidr)

@@ -11,10 +11,11 @@ from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
 from ..text.masking import masked_tail
+from .certificates import lapsed
 from .labels import labels, marking, scheduling, sharing
 from .registry import unverified
 from .reset import kubeadm_reset
-from .suitable import clocks
+from .suitable import clocks, gone
 
 CONFIG = "/run/kubefab-init.yaml"
 STARTED, DONE = "init-started", "initialised"
@@ -58,6 +59,9 @@ def master(ctx: Context) -> Iterator[Action]:
         )
         return
     if once_up:
+        if stop := gone(ctx, "master") or lapsed(ctx, "master"):
+            yield stop
+            return
         yield Step("master.kubelet", "start the kubelet", ("systemctl restart kubelet",))
         yield _api(
             180,

@@ -7,13 +7,14 @@ sysctl.d(5) (which file wins); kubernetes 86760, 115824 (flags); kubeadm's const
 
 from __future__ import annotations
 
+import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from shlex import quote
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import FLANNEL_FILE, KUBELET_FLAGS_FILE, NodeFacts, link_with
+from ..nodes.facts import FLANNEL_FILE, KUBELET_FLAGS_FILE, Link, NodeFacts, link_with
 from ..nodes.filters import dropping, forwarded, to_kubelet
 from ..recipes.kubelet import unsuited
 from ..recipes.packages import Apt, family
@@ -73,14 +74,37 @@ def room(ctx: Context) -> Stop | None:
 
 def _address(ctx: Context) -> Stop | None:
     node, links = ctx.node, ctx.facts.links
-    own = [ip for link in links.values() for ip in link.ips]
-    if not own or link_with(links, node.address):
+    if not any(link.ips for link in links.values()) or link_with(links, node.address):
         return None
-    usable = [ip for ip in own if ":" not in ip and not ip.startswith("127.")]
+    usable = _usable(links, ctx)
     return Stop(
         "prep.address",
         f"no interface has the address {node.address}; this machine has {', '.join(usable) or 'none'}",
         f"write its line in hosts.env with the right one: `{node.host} private={usable[0] if usable else 'ADDRESS'}`",
+    )
+
+
+def _usable(links: Mapping[str, Link], ctx: Context) -> list[str]:
+    """The IPv4 addresses of a machine that are neither its own alone nor a pod network's."""
+    ips = [ip for link in links.values() for ip in link.ips if ":" not in ip and not ip.startswith("127.")]
+    return [ip for ip in ips if ipaddress.ip_address(ip) not in ctx.settings.pod_cidr]
+
+
+def gone(ctx: Context, phase: str) -> Stop | None:
+    """A member whose address no interface has any more: etcd and the kubelet cannot bind to it."""
+    node, links = ctx.node, ctx.facts.links
+    usable = _usable(links, ctx)
+    if not usable or link_with(links, node.address):
+        return None
+    made = "this control plane was made for" if node.control_plane else "this worker joined with"
+    back = f"give it {node.address} back (a fixed address, or a reservation in DHCP), then run this again"
+    again = (
+        "kubeadm cannot change it; otherwise" if node.control_plane else "or write the new address in hosts.env, then"
+    )
+    return Stop(
+        f"{phase}.address",
+        f"{made} the address {node.address}, and no interface has it any more; this machine has {', '.join(usable)}",
+        f"{back}; {again} {ctx.renew()}",
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -250,18 +251,7 @@ class Recipe:
             "timeouts": {"controlPlaneComponentHealthCheck": "4m0s"},
             "skipPhases": ["show-join-command"],
         }
-        cluster = {
-            **_kind("ClusterConfiguration"),
-            "clusterName": self.environment.name,
-            "kubernetesVersion": f"v{self.version}",
-            "controlPlaneEndpoint": self.environment.endpoint,
-            "networking": {
-                "podSubnet": str(self.settings.pod_cidr),
-                "serviceSubnet": str(self.settings.service_cidr),
-                "dnsDomain": self.settings.dns_domain,
-            },
-            "apiServer": {"certSANs": sorted({node.host, node.address, node.name})},
-        }
+        cluster = self._cluster(())
         kubelet = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -275,6 +265,36 @@ class Recipe:
             merged(proxy, self.settings.kube_proxy_config),
         ]
         return dumped(*documents)
+
+    def _cluster(self, names: Iterable[str]) -> dict[str, Any]:
+        node = self.environment.control_plane
+        return {
+            **_kind("ClusterConfiguration"),
+            "clusterName": self.environment.name,
+            "kubernetesVersion": f"v{self.version}",
+            "controlPlaneEndpoint": self.environment.endpoint,
+            "networking": {
+                "podSubnet": str(self.settings.pod_cidr),
+                "serviceSubnet": str(self.settings.service_cidr),
+                "dnsDomain": self.settings.dns_domain,
+            },
+            "apiServer": {"certSANs": sorted({node.host, node.address, node.name, *names})},
+        }
+
+    def certificate_config(self, facts: NodeFacts, path: str, names: Iterable[str] = ()) -> str:
+        """The shell line that writes the file for kubeadm's commands about certificates: for a person to type.
+
+        They need it (`--config`): without one kubeadm asks an API that may not answer, or takes the default route's address
+        (kubeadm 3313).  `names` are more names for the API's certificate.
+        """
+        node = self.environment.control_plane
+        init = {
+            **_kind("InitConfiguration"),
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": self.settings.api_port},
+            "nodeRegistration": {"name": facts.hostname, "criSocket": SOCKET},
+        }
+        texts = (shlex.quote(json.dumps(one, separators=(",", ":"))) for one in (init, self._cluster(names)))
+        return f"(umask 077; printf '%s\\n---\\n%s\\n' {' '.join(texts)} >{path})"
 
     def token_config(self, token: Token) -> str:
         """The file for `kubeadm token create --config`, so that the token is not on the command line."""

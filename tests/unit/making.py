@@ -174,7 +174,7 @@ def control_plane(
             "/var/lib/etcd/member",
             "/var/lib/kubelet/config.yaml",
         },
-        links=links("flannel.1", "cni0", inside="10.44.0"),
+        links=links("flannel.1", "cni0", inside="10.44.0", node="cp1"),
         reporting=frozenset(members),
         retention=Retention(True, "0s", default=True),
     )
@@ -202,7 +202,7 @@ def member(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
             "units": {**facts.units, "kubelet": Unit(True, True)},
             "traces": facts.traces
             | {"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/pki/ca.crt", "/var/lib/kubelet/config.yaml"},
-            "links": links("flannel.1", "cni0"),
+            "links": links("flannel.1", "cni0", node=name),
             **changes,
         },
     )

@@ -97,6 +97,10 @@ if [ -S /run/containerd/containerd.sock ] && has ctr; then
 fi
 echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
 echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
+echo '@@ certificates'
+for f in $certificates; do # without the key that one of them holds
+  [ -e "$f" ] && echo "file $f" && sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' "$f" | head -c 16384
+done
 echo '@@ kubeconfigs'
 for f in admin kubelet bootstrap-kubelet; do
   sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo

@@ -15,6 +15,7 @@ from ...identity import Kind
 from ...nodes.facts import NodeFacts, link_with
 from ...nodes.keeping import CONTAINERD_CONFIG
 from ...phases import guard
+from ...phases.certificates import renewing, unnamed
 from ...phases.reset import residue
 from ...text.masking import mask, masked_tail
 from .chart import Chart, Patient
@@ -34,6 +35,7 @@ def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
     yield from _flannel(chart, patient)
     yield from _certificates(chart, patient)
     if patient.node.control_plane:
+        yield from _names(chart, patient)
         yield from _tokens(chart, patient)
         yield from _strangers(chart, patient)
 
@@ -290,7 +292,7 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
         when = time.strftime("%Y-%m-%d", time.gmtime(one.ends))
         kubelet = one.where.startswith("/var/lib/kubelet")
         remedy = (
-            "it renews itself while kubelet and API talk: `journalctl -u kubelet | grep -i certificate`"
+            _kubelets(chart, patient, lapsed=left <= 0)
             if kubelet
             else "`kubeadm certs renew all`, then restart the control plane's pods (move the manifests away and back)"
         )
@@ -313,6 +315,20 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 f"{one.where} expires on {when}, in {left / DAY:.0f} days",
                 remedy,
             )
+
+
+def _kubelets(chart: Chart, patient: Patient, *, lapsed: bool) -> str:
+    if not lapsed:
+        return "it renews itself while kubelet and API talk: `journalctl -u kubelet | grep -i certificate`"
+    if patient.node.control_plane:
+        return f"on this machine, as root: `{renewing(chart.recipe, patient.facts)}`"
+    return f"let this worker join again: {chart.context(patient).renew()}"
+
+
+def _names(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """The API's certificate must be for the address that the operator dials."""
+    if lacking := unnamed(chart.recipe, patient.facts):
+        yield Finding("KF-CRT-NAME", ERROR, (patient.name,), *lacking)
 
 
 def _tokens(chart: Chart, patient: Patient) -> Iterator[Finding]:

@@ -1,0 +1,178 @@
+"""Certificates and addresses that keep a node or an operator out: what is said of each, and the commands that help."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, Link, NodeFacts, Unit
+from fabfile.nodes.observe import parse_certificates
+from fabfile.phases import JOIN, MASTER
+from fabfile.phases.certificates import CONFIG, unnamed
+from fabfile.recipes.kubeadm import recipe_for
+from fabfile.steps import Stop
+from making import bare, context, control_plane, environment, ids, member
+
+ENV = environment()
+NOW = 1_800_000_000.0
+DAY = 86400.0
+OFF = {"kubelet": Unit(False, True)}
+
+
+def pem(ends: datetime, names: list[str]) -> str:
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, ends - timedelta(days=365), ends)
+    if names:
+        sans = [x509.IPAddress(ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in names]
+        made = made.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return made.sign(key, None).public_bytes(Encoding.PEM).decode() + secret
+
+
+def test_certificates_are_read_from_pem_and_what_cannot_be_read_is_left_out() -> None:
+    ends = datetime(2027, 1, 15, 8, tzinfo=UTC)
+    text = f"file {API_CERTIFICATE}\n{pem(ends, ['kubernetes', '10.2.0.1'])}file {KUBELET_CERTIFICATE}\n{pem(ends, [])}"
+    assert parse_certificates(text) == {
+        API_CERTIFICATE: Certificate(ends.timestamp(), ("kubernetes", "10.2.0.1")),
+        KUBELET_CERTIFICATE: Certificate(ends.timestamp()),
+    }
+    assert (
+        parse_certificates(
+            f"file {API_CERTIFICATE}\n-----BEGIN CERTIFICATE-----\nAAAA\nfile /etc/shadow\n{pem(ends, [])}"
+        )
+        == {}
+    )
+    assert parse_certificates("") == {}
+
+
+def ended(days: float) -> dict[str, Certificate]:
+    return {KUBELET_CERTIFICATE: Certificate(NOW - days * DAY)}
+
+
+def down(name: str, **changes: object) -> NodeFacts:
+    """A member after a boot: its kubelet does not run, and on the control plane nothing answers."""
+    if name == "cp1":
+        facts = control_plane(ENV, units=OFF, api_ready=False, nodes=(), uid="")
+    else:
+        facts = member(ENV, name, units=OFF)
+    return replace(facts, now=NOW, **changes)  # type: ignore[arg-type]
+
+
+LINKS = {
+    "eth0": Link("eth0", ("10.2.0.60/16",)),
+    "cni0": Link("cni0", ("10.44.0.1/24",)),
+    "lo": Link("lo", ("127.0.0.1/8",)),
+}
+ROWS = [
+    # node, what is different: what stops it
+    ("w1", {}, ""),
+    ("w1", {"certificates": ended(-1)}, ""),
+    ("w1", {"certificates": ended(3)}, "join.certificate"),
+    ("w1", {"links": LINKS}, "join.address"),
+    ("cp1", {}, ""),
+    ("cp1", {"certificates": ended(-1)}, ""),
+    ("cp1", {"certificates": ended(3)}, "master.certificate"),
+    ("cp1", {"links": LINKS}, "master.address"),
+    ("cp1", {"links": LINKS, "certificates": ended(3)}, "master.address"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "changes", "wanted"), ROWS)
+def test_a_member_that_cannot_start_is_told_apart_from_one_that_only_has_to(
+    name: str, changes: dict[str, object], wanted: str
+) -> None:
+    above = control_plane(ENV, members=("cp1",))
+    facts = down(name, **changes)
+    actions = list(
+        bare(MASTER if name == "cp1" else JOIN)(context(ENV, facts, control=facts if name == "cp1" else above))
+    )
+    stops = [a for a in actions if isinstance(a, Stop)]
+    assert [stop.id for stop in stops] == ([wanted] if wanted else [])
+    kubelet = "master.kubelet" if name == "cp1" else "join.kubelet"
+    assert (kubelet in ids(actions)) == (not wanted), "otherwise it would be waited for in vain"
+    for stop in stops:
+        if stop.id.endswith("address"):
+            address = "10.2.0.1 " if name == "cp1" else "10.2.0.11 "
+            assert (
+                f"the address {address.strip()}, and no interface has it any more; this machine has 10.2.0.60"
+                in stop.reason
+            )
+            assert f"give it {address}back" in stop.remedy
+        elif name == "w1":
+            assert (
+                stop.remedy
+                == "let this worker join again: `fab -H w1 reset --env test`, then `inv cluster.bootstrap --env test`"
+            )
+        assert "2027-01-12" in stop.reason or not stop.id.endswith("certificate")
+
+
+def test_a_ready_worker_is_asked_for_nothing() -> None:
+    above = control_plane(ENV, members=("cp1", "w1"))
+    facts = replace(member(ENV), now=NOW, certificates=ended(3), links={**member(ENV).links, **LINKS})
+    assert not [
+        a for a in bare(JOIN)(context(ENV, facts, control=above)) if a.id.endswith((".certificate", ".address"))
+    ]
+
+
+@pytest.mark.parametrize("api", [False, True], ids=["the kubelet's alone", "the API's too"])
+def test_the_commands_for_a_control_planes_kubelet_name_its_configuration(api: bool, tmp_path: Path) -> None:
+    """kubeadm takes --config everywhere: the API does not answer, and without it one of several addresses would be taken."""
+    found = ended(3) | ({API_CERTIFICATE: Certificate(NOW - DAY, ("kubernetes",))} if api else {})
+    (stop,) = bare(MASTER)(context(ENV, down("cp1", certificates=found)))
+    assert isinstance(stop, Stop)
+    (line,) = re.findall(r"`([^`]*)`", stop.remedy)
+    assert ("kubeadm certs renew all" in line) == api
+    assert all(CONFIG in command for command in line.split("&&") if "kubeadm " in command and "printf" not in command)
+    assert "--client-name system:node:cp1" in line and line.endswith("systemctl restart kubelet")
+    init, cluster = written(line, tmp_path)
+    assert init["localAPIEndpoint"] == {"advertiseAddress": "10.2.0.1", "bindPort": 6443}
+    assert cluster["controlPlaneEndpoint"] == "10.2.0.1:6443" and cluster["clusterName"] == "test"
+
+
+def written(line: str, folder: Path) -> list[dict[str, object]]:
+    """The documents of the file that the first command of the line writes, run by a shell."""
+    file = folder / "config.yaml"
+    first = line.split(" && ")[0].replace(CONFIG, shlex.quote(str(file)))
+    subprocess.run(["sh", "-c", first], check=True)
+    assert file.stat().st_mode & 0o777 == 0o600
+    return [dict(one) for one in yaml.safe_load_all(file.read_text())]
+
+
+NAMES = ("kubernetes", "kubernetes.default.svc.cluster.local", "cp1", "10.96.0.1", "10.2.0.1")
+
+
+@pytest.mark.parametrize(
+    ("names", "lacks"),
+    [((*NAMES, "192.0.2.1"), False), (NAMES, True), ((), False)],
+    ids=["it has it", "it lacks it", "unknown"],
+)
+def test_an_api_certificate_without_the_dialled_address_is_named_with_the_commands(
+    names: tuple[str, ...], lacks: bool, tmp_path: Path
+) -> None:
+    control = control_plane(ENV, certificates={API_CERTIFICATE: Certificate(NOW, names)} if names else {})
+    found = unnamed(recipe_for(ENV), control)
+    assert (found is not None) == lacks
+    if found:
+        assert "is for kubernetes, " in found[0] and "not for 192.0.2.1" in found[0]
+        (line,) = re.findall(r"`([^`]*)`", found[1])
+        _, cluster = written(line, tmp_path)
+        assert json.dumps(cluster["apiServer"]) == json.dumps({"certSANs": sorted({*NAMES, "192.0.2.1"})})
+        assert cluster["networking"] == {
+            "podSubnet": "10.44.0.0/16",
+            "serviceSubnet": "10.96.0.0/12",
+            "dnsDomain": "cluster.local",
+        }
+        assert f"kubeadm init phase certs apiserver --config {CONFIG}" in line
