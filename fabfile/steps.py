@@ -70,6 +70,7 @@ class Step(_Masked):
     control plane (`"control-plane"`) and `once` lets only the first of several nodes run it in a run.
     `needs` names a gate that must be open first (run/gates.py).  `mints` says that it makes the run's join token,
     which is then deleted at the end of the run.  `evidence` are read-only lines whose output explains a failure.
+    `fetches` says that it gets something from outside: it alone has a proxy's variables.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Step(_Masked):
     needs: Needs = ""
     mints: bool = False
     evidence: tuple[str, ...] = ()
+    fetches: bool = False
 
     @property
     def phase(self) -> str:

@@ -172,6 +172,15 @@ def _resolver(machine: Machine, values: Values) -> str:
     return machine.host.read("/etc/resolv.conf") or ""
 
 
+@_section("proxies")
+def _proxies(machine: Machine, values: Values) -> str:
+    forms = values["proxy_files"].split()
+    found = [name for form in forms for name in sorted(machine.host.files) if fnmatch.fnmatchcase(name, form)]
+    lines = [f"{name}:{line}" for name in found for line in (machine.host.read(name) or "").splitlines()]
+    shown = [line for line in lines if re.search(r":.*(https?|all|no)_proxy", line, re.I)]
+    return _lines([re.sub(r'://[^/@" ]*@', "://", line) for line in shown])
+
+
 @_section("packages")
 def _packages(machine: Machine, values: Values) -> str:
     host = machine.host

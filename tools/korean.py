@@ -60,6 +60,10 @@ WORDS = {
     "where containerd.io comes from; same layout as download.docker.com": "containerd.io의 저장소. download.docker.com과 같은 구조",
     "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked":
         "그 저장소 키의 지문(Debian 계열용, RPM용). 비우면 검사하지 않습니다",
+    "HTTP proxy to the outside, http://host:port or http://user:password@host:port: containerd, packages, keys":
+        "외부로 나가는 HTTP 프록시(http://host:port 또는 http://user:password@host:port). containerd, 패키지, 키에 씁니다",
+    "more hosts, domains and ranges without the proxy; the cluster's own are added by themselves":
+        "프록시를 거치지 않을 호스트, 도메인, 대역. 클러스터에 필요한 것은 자동으로 더합니다",
     "private registry, host:port/project; http:// before it for plain HTTP; empty: none":
         "프라이빗 레지스트리(host:port/project). 평문 HTTP이면 앞에 http://를 적습니다. 비우면 쓰지 않습니다",
     "its login": "레지스트리의 로그인 이름",

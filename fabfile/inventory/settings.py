@@ -17,6 +17,9 @@ from ..text.durations import hours
 from ..text.masking import SHORTEST, Secret, Token
 from . import places
 from .places import AUTHORITY, COMPONENT, HOST, Place
+from .proxy import Proxy
+from .proxy import entries as _hosts
+from .proxy import proxy as _proxy
 from .release import Release, release_of
 
 # Docker signs its Debian packages and its RPMs with different keys (docs.docker.com/engine/install, debian and centos).
@@ -274,8 +277,8 @@ def _duration(value: str) -> str:
     return value
 
 
-def _setting(default: Any, parse: Callable[[str], Any], about: str, *, path: bool = False) -> Any:
-    metadata = {"parse": parse, "about": about, "secret": isinstance(default, Secret), "path": path}
+def _setting(default: Any, parse: Callable[[str], Any], about: str, *, path: bool = False, secret: bool = False) -> Any:
+    metadata = {"parse": parse, "about": about, "secret": secret or isinstance(default, Secret), "path": path}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -324,6 +327,16 @@ class Settings:
         (DOCKER_DEB_KEY, DOCKER_RPM_KEY),
         _fingerprints,
         "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked",
+    )
+
+    proxy: Proxy | None = _setting(
+        None,
+        _proxy,
+        "HTTP proxy to the outside, http://host:port or http://user:password@host:port: containerd, packages, keys",
+        secret=True,
+    )
+    no_proxy: tuple[str, ...] = _setting(
+        (), _hosts, "more hosts, domains and ranges without the proxy; the cluster's own are added by themselves"
     )
 
     registry: Place | None = _setting(

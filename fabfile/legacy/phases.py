@@ -164,10 +164,17 @@ def install(ctx: Context) -> Iterator[Action]:
         return
     yield lock_wait()
     hint = "are LEGACY_KEY_URL and LEGACY_PACKAGES_URL mirrors that this node reaches? The originals are gone since March 2024"
-    yield Step("install.key", "apt key (I1)", manual.commands("I1"), hint=hint)
-    yield Step("install.repository", "apt repository (I2, I3)", manual.commands("I3"), files=(source,), hint=hint)
+    yield Step("install.key", "apt key (I1)", manual.commands("I1"), fetches=True, hint=hint)
     yield Step(
-        "install.packages", "Docker and Kubernetes (I4, I5)", manual.commands("I4", "I5"), timeout=1200, hint=hint
+        "install.repository", "apt repository (I2, I3)", manual.commands("I3"), files=(source,), fetches=True, hint=hint
+    )
+    yield Step(
+        "install.packages",
+        "Docker and Kubernetes (I4, I5)",
+        manual.commands("I4", "I5"),
+        timeout=1200,
+        fetches=True,
+        hint=hint,
     )
 
 
@@ -184,6 +191,7 @@ def registry(ctx: Context) -> Iterator[Action]:
         "registry.daemon",
         "private registry for Docker (R1, R2)",
         (*Manual(ctx.environment).commands("R1", "R2"), *_note(REGISTRY)),
+        fetches=True,
         hint="is LEGACY_DAEMON_URL right? `journalctl -u docker -n 50` on the node if Docker does not come up",
     )
 
@@ -258,6 +266,7 @@ def network(ctx: Context) -> Iterator[Action]:
         "network.flannel",
         "apply flannel (N1)",
         manual.commands("N1"),
+        fetches=True,
         hint="is MANIFESTS_URL a mirror that this node reaches?",
     )
     yield Wait(
@@ -376,7 +385,9 @@ def addons(ctx: Context) -> Iterator[Action]:
         return
     hint = "is MANIFESTS_URL a mirror that this node reaches?"
     if DASHBOARD not in facts.undo:
-        yield Step("addons.dashboard", "dashboard (A1)", manual.commands("A1"), needs="members", hint=hint)
+        yield Step(
+            "addons.dashboard", "dashboard (A1)", manual.commands("A1"), needs="members", fetches=True, hint=hint
+        )
         yield Wait(
             "addons.dashboard-answers",
             f"the dashboard answers at {manual.dashboard} (A1)",
@@ -394,6 +405,7 @@ def addons(ctx: Context) -> Iterator[Action]:
             "heapster with InfluxDB, which collects what cAdvisor in each kubelet measures (A2)",
             commands,
             needs="members",
+            fetches=True,
             hint=hint,
         )
     if RETENTION in facts.undo:

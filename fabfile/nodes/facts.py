@@ -50,6 +50,12 @@ OTHER_UNITS = (
     "k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service", "snap.microk8s.*.service", "k0scontroller.service",
     "k0sworker.service", "etcd.service", "patroni.service",
 )  # fmt: skip
+# Files in which an operator sets proxies, for services and for people (systemd.exec(5), environment(5), sudoers(5)).
+PROXY_FILES = (
+    "/etc/environment", "/etc/sudoers", "/etc/sudoers.d/*", "/etc/systemd/system.conf", "/etc/systemd/system.conf.d/*.conf",
+    "/etc/systemd/system/containerd.service.d/*.conf", "/etc/systemd/system/kubelet.service.d/*.conf", "/etc/default/kubelet",
+    "/etc/sysconfig/kubelet",
+)  # fmt: skip
 OTHER_PATHS = (
     "/var/lib/rancher/k3s", "/var/lib/rancher/rke2", "/var/snap/microk8s", "/var/lib/k0s", "/var/lib/docker/swarm/docker-state.json",
 )  # fmt: skip
@@ -165,6 +171,15 @@ class Unit:
 
     active: bool
     enabled: bool
+
+
+@dataclass(frozen=True)
+class SetProxy:
+    """A variable of a proxy that a file on a node sets, without its login; `value` is empty where sudo only keeps it."""
+
+    path: str  # "/etc/systemd/system/containerd.service.d/http-proxy.conf"
+    name: Literal["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]
+    value: str = ""  # "http://10.0.0.9:3128"
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -288,6 +303,9 @@ class NodeFacts:
         SysctlLine, ...
     ] = ()  # (SysctlLine("/etc/sysctl.conf", "99-sysctl.conf", 12, "net.ipv4.ip_forward", "0"),)
     links: Mapping[str, Link] = field(default_factory=dict)  # {"ens5": Link("ens5", ("10.2.0.11/24",), 9001)}
+    proxies: tuple[
+        SetProxy, ...
+    ] = ()  # (SetProxy("/etc/environment", "HTTP_PROXY", "http://10.0.0.9:3128"),): not ours
     resolvers: tuple[str, ...] = ()  # ("127.0.0.53",): of /etc/resolv.conf
     # packages, services, files
     packages: Mapping[str, str] = field(default_factory=dict)  # {"kubelet": "1.36.4-1.1"}

@@ -105,10 +105,20 @@ GIVE_BACK = (f"if [ -e {INDEX} ]; then {_GIVE_BACK}done <{INDEX}; fi", _EMPTY_FO
 def give_back_others(folder: str, wanted: Iterable[str]) -> tuple[str, ...]:
     """Shell lines that give back what is under `folder` and not wanted any more, and forget it."""
     less = "".join(f" | grep -vxF {quote(path)}" for path in sorted(wanted))
+    return _give_back(f"grep {quote(f'^{folder}/')} {INDEX}{less}")
+
+
+def give_back(paths: Iterable[str]) -> tuple[str, ...]:
+    """Shell lines that give back what was at these paths, and forget it."""
+    return _give_back(f"grep -xF {' '.join(f'-e {quote(path)}' for path in paths)} {INDEX}")
+
+
+def _give_back(select: str) -> tuple[str, ...]:
+    """Shell lines that give back the paths that the shell line `select` prints, and forget them."""
     old = f"{KEPT}/old"
     forget = 'rm -rf -- "$k/was$p" "$k/none$p" "$k/stock$p" "$k/ours$p"; '
     return (
-        f"grep {quote(f'^{folder}/')} {INDEX}{less} >{old} || true",
+        f"{select} >{old} || true",
         f"{_GIVE_BACK}{forget}done <{old}",
         f'while read -r p; do grep -vxF "$p" {INDEX} >{INDEX}.part || true; mv -f {INDEX}.part {INDEX}; done <{old}; rm -f {old}',
         _EMPTY_FOLDERS,

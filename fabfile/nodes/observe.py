@@ -27,6 +27,7 @@ from .facts import (
     OTHER_PATHS,
     OTHER_UNITS,
     PACKAGES,
+    PROXY_FILES,
     STATE,
     SWAP_UNITS,
     SYSCTL_KEYS,
@@ -42,6 +43,7 @@ from .facts import (
     Made,
     Mount,
     NodeFacts,
+    SetProxy,
     Space,
     SysctlLine,
     Unit,
@@ -83,6 +85,7 @@ def observe_script(
         "containerd": CONTAINERD_CONFIG,
         "identity": IDENTITY,
         "other_units": " ".join(OTHER_UNITS),
+        "proxy_files": " ".join(PROXY_FILES),
         "other_paths": " ".join(OTHER_PATHS),
         "metrics_query": METRICS_QUERY,
         "addon_columns": applied.COLUMNS,
@@ -143,6 +146,7 @@ def parse_facts(output: str) -> NodeFacts:
         resolvers=tuple(
             words[1] for words in said.words("resolver", 2) if words[0] == "nameserver" and forms.is_address(words[1])
         ),
+        proxies=parse_proxies(said.lines("proxies", "")),
         packages={
             name: forms.word(version, f"version of {name}", forms.VERSION, "a package's version")
             for name, version, state in (words[:3] for words in said.words("packages", 3))
@@ -236,6 +240,23 @@ def _kubelet(lines: Iterable[str]) -> tuple[KubeletLine, ...]:
         for w in words
         if len(w) == 3 and forms.has(w[0], forms.PATH) and forms.has(w[1], "[1-9][0-9]{0,5}")
     )
+
+
+_VARIABLE = re.compile(r"""(?<![A-Za-z_])(https?|all|no)_proxy(?:=["']?([^\s"']*))?""", re.I)
+
+
+def parse_proxies(lines: Iterable[str]) -> tuple[SetProxy, ...]:
+    """The proxies that files set, from lines `path:line`; each variable once, by its last value, in capitals or not."""
+    found: dict[tuple[str, str], SetProxy] = {}
+    for path, _, text in (line.partition(":") for line in lines):
+        if not forms.has(path, forms.PATH) or text.lstrip().startswith("#"):
+            continue
+        for kind, value in _VARIABLE.findall(text):
+            name = f"{kind.upper()}_PROXY"
+            # a value that cannot be read is still a proxy, and no list of hosts without one
+            good = value if forms.has(value, r"[A-Za-z0-9._:/,*\[\]-]*", 4000) else "?" * (kind.lower() != "no")
+            found[path, name] = SetProxy(path, name, good)  # type: ignore[arg-type]
+    return tuple(found.values())
 
 
 def _number(host: Mapping[str, str], key: str) -> int:

@@ -24,10 +24,14 @@ LOCKED = 75  # EX_TEMPFAIL: that earlier run's step has not ended
 OUTPUT_LIMIT = 65536  # bytes of output that come back; the end is what explains a failure
 MARK = "#--8<--"
 LIVE = "##live "  # begins each line of output that is shown while the step runs
+PROXY_FILE = "/etc/kubefab/proxy.env"  # of PROXY; a machine's own variables hold where it is not
 _DELIMITER = "KUBEFAB-END"
 _TRAILER = re.compile(rb"^##kubefab ([0-9]{1,9}) ([0-9]{1,9})\n", re.M)
 
 _WORDS = "LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What sudo, PAM or a login shell left: kubectl and kubeadm would ask a proxy for the API, and kubeadm writes them into static pods.
+_DIRECT = "unset " + " ".join(f"{name}_proxy {name.upper()}_PROXY" for name in ("all", "http", "https", "no"))
+_PROXIED = f"if [ -e {PROXY_FILE} ]; then set -a; . {PROXY_FILE}; set +a; fi"
 _KUBECONFIG = "KUBECONFIG=/etc/kubernetes/admin.conf"
 
 
@@ -49,10 +53,11 @@ def render(
     wait: int = LOCK_WAIT,
     limit: int = OUTPUT_LIMIT,
     live: bool = False,
+    fetches: bool = False,
 ) -> str:
     """The script for a step; `lock=False` is for probes, which may run beside anything. The last `limit` bytes of output come back.
 
-    With `live` the output also comes while the commands run, each line behind LIVE.
+    With `live` the output also comes while the commands run, each line behind LIVE. Only with `fetches` it may go through a proxy.
 
     Waits up to `wait` seconds for the node's lock. The caller's timeout must be longer, or the script may run after the caller gave up.
     """
@@ -62,6 +67,7 @@ def render(
         'rm -f -- "$0"',
         f"export {_WORDS}",
         f"export DEBIAN_FRONTEND=noninteractive {_KUBECONFIG}",
+        _PROXIED if fetches else _DIRECT,
         "cd /",
     ]
     if lock:
@@ -168,13 +174,13 @@ def assignments(values: Mapping[str, str]) -> str:
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
-def reading(name: str, body: str, values: Mapping[str, str] | None = None) -> str:
+def reading(name: str, body: str, values: Mapping[str, str] | None = None, *, fetches: bool = False) -> str:
     """The script of that name that only looks: `values` as shell variables, then `body`.
 
-    It takes no lock, and what it prints comes back as it is; see `sections`.
+    It takes no lock, and what it prints comes back as it is; see `sections`. Only with `fetches` it may go through a proxy.
     """
     head = f'# kubefab: {name}\nmain() {{\nrm -f -- "$0"\n{assignments(values or {})}'
-    lines = [head, f"export {_WORDS} {_KUBECONFIG}", "cd /"]
+    lines = [head, f"export {_WORDS} {_KUBECONFIG}", *(() if fetches else (_DIRECT,)), "cd /"]
     return "\n".join([*lines, f"{body}}}", "main"]) + "\n"
 
 

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import NodeFacts
-from ..nodes.keeping import CONTAINERD_CONFIG
-from ..recipes.kubeadm import recipe_for
-from ..recipes.packages import Apt, family
-from ..steps import Action, Step, Stop
+from ..nodes.facts import STATE, NodeFacts
+from ..nodes.keeping import CONTAINERD_CONFIG, give_back
+from ..recipes import proxies
+from ..recipes.kubeadm import digest, recipe_for
+from ..recipes.packages import Apt, Family, family
+from ..steps import Action, File, Step, Stop
 
 
 def files(environment: Environment) -> Iterable[str]:
     """Paths that this phase compares: containerd's and crictl's configuration, the repositories of either family."""
     recipe = recipe_for(environment)
     yield from (recipe.crictl_config.path, recipe.containerd_config().path)
+    yield from (*proxies.KEPT, proxies.APT, proxies.PROOF)
     for facts in (NodeFacts(os_id="debian"), NodeFacts(os_id="rocky")):
         packages = family(facts)
         yield from (file.path for file in packages.repository_files(facts, recipe)) if packages else ()
@@ -33,6 +35,7 @@ def install(ctx: Context) -> Iterator[Action]:
     if refused:
         yield refused
         return
+    yield from _proxy(ctx, packages)
     if not packages.installed(facts, recipe):
         yield from packages.steps(facts, recipe)
     files = (recipe.containerd_config(), recipe.crictl_config)
@@ -46,6 +49,34 @@ def install(ctx: Context) -> Iterator[Action]:
         )
     if not facts.unit("kubelet").enabled:
         yield Step("install.kubelet", "kubelet starts at boot", ("systemctl enable kubelet",))
+
+
+def _proxy(ctx: Context, packages: Family) -> Iterator[Action]:
+    """The proxy's files as PROXY says, or none of them; containerd, which keeps its containers meanwhile, is restarted for them.
+
+    The last file proves that it was: a run that was cut off between files and restart does both again.
+    """
+    facts = ctx.facts
+    ours, packaged = proxies.files(ctx.environment), packages.proxy_files(facts, ctx.recipe)
+    restart = ["systemctl daemon-reload"]
+    if facts.unit("containerd").active:
+        restart += [
+            "systemctl restart containerd",
+            *(["crictl info >/dev/null"] if "cri-tools" in facts.packages else []),
+        ]
+    hint = "`journalctl -u containerd -n 50` on the node says why it does not answer"
+    if ours:
+        # the repositories' files may be written later, so they are no part of the proof
+        proof = File(proxies.PROOF, digest(*(f.path + f.content for f in ours)) + "\n", mode="0600")
+        if not all(facts.has_file(f.path, f.sha256, f.mode) for f in (*ours, *packaged, proof)):
+            title = f"proxy {ctx.settings.proxy} for containerd and for what fetches packages"
+            yield Step("install.proxy", title, tuple(restart), files=(*ours, *packaged), hint=hint)
+            yield Step("install.proxied", "proxy noted", (f"install -d -m 0700 {STATE}",), files=(proof,))
+    elif proxies.PROOF in facts.files or proxies.APT in facts.files or set(proxies.KEPT) & set(facts.kept):
+        lines = (*give_back(proxies.KEPT), f"rm -f {proxies.APT}", *restart, f"rm -f {proxies.PROOF}")
+        yield Step(
+            "install.proxy-off", "PROXY is not set any more: its files taken back", lines, files=packaged, hint=hint
+        )
 
 
 def _release(ctx: Context) -> Stop | None:

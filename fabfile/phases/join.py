@@ -85,7 +85,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
     yield Wait(
         "join.api",
         f"the API answers at {ctx.environment.endpoint}",
-        probe=f"curl -sk --max-time 5 -o /dev/null -w '%{{http_code}}' https://{ctx.environment.endpoint}/readyz 2>&1",
+        probe=f"curl -sk --noproxy '*' --max-time 5 -o /dev/null -w '%{{http_code}}' https://{ctx.environment.endpoint}/readyz 2>&1",
         until=lambda seen: None if seen.strip() in ("200", "401", "403") else f"answer {seen.strip() or 'none'}",
         deadline=60,
         interval=1,

@@ -204,7 +204,7 @@ _UNDO = (
     'then rm -f "$f"; fi; done',
     f"if grep -qxF {CONTAINERD_CONFIG} {INDEX} 2>/dev/null; then touch {STATE}/restart-containerd; fi",
     *GIVE_BACK,
-    f"if [ -e {STATE}/restart-containerd ]; then systemctl try-restart containerd || true; fi",
+    f"if [ -e {STATE}/restart-containerd ]; then systemctl daemon-reload; systemctl try-restart containerd || true; fi",
     f'if [ -s {STATE}/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; '
     f'if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < {STATE}/units; fi',
     f"if mountpoint -q {STATE}/influxdb 2>/dev/null; then rm -rf {STATE}/influxdb/data {STATE}/influxdb/meta {STATE}/influxdb/wal; fi",

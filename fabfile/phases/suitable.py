@@ -18,6 +18,7 @@ from ..nodes.facts import FLANNEL_FILE, KUBELET_FLAGS_FILE, Link, NodeFacts, lin
 from ..nodes.filters import dropping, forwarded, to_kubelet
 from ..recipes.kubelet import unsuited
 from ..recipes.packages import Apt, family
+from ..recipes.proxies import found
 from ..steps import Stop
 from ..text import forms
 from ..text.cleaning import listed
@@ -44,6 +45,7 @@ def _checks(ctx: Context, sysctl_file: str) -> Iterator[Stop | None]:
     yield _address(ctx)
     yield clocks(ctx, "prep")
     yield filtered(ctx)
+    yield proxied(ctx)
     yield overridden(ctx, sysctl_file)
     yield _cni(ctx)
     yield kubelet(ctx)
@@ -148,6 +150,16 @@ def filtered(ctx: Context) -> Stop | None:
         f"kubefab changes no firewall. Let pods through on this machine: {' and '.join(f'`{line}`' for line in lines[:3])}; and "
         "write the same into the file that loads these rules, or the next boot drops them again",
     )
+
+
+def proxied(ctx: Context) -> Stop | None:
+    """A proxy of the operator's that containerd would ask for the private registry, or the kubelet for the API (metalk8s 2071, kubeadm 687)."""
+    one = next((one for one in found(ctx.environment, ctx.facts) if one.reader), None)
+    if one is None:
+        return None
+    what = "pull from the private registry" if one.reader == "containerd" else "ask for the API"
+    reason = f"{one.says}: {one.reader} would {what} through it"
+    return Stop("prep.proxy", reason, f"{one.remedy}; or take the proxy out there, and set PROXY in hosts.env")
 
 
 def overridden(ctx: Context, ours: str) -> Stop | None:

@@ -14,6 +14,7 @@ from ..nodes.facts import NodeFacts
 from ..nodes.keeping import KEPT, NOTE, PACKAGED, STATE, look
 from ..nodes.sources import UNKNOWN_KEY, Source, fingerprints
 from ..steps import File, Step, Stop, Wait, command
+from . import proxies
 from .kubeadm import Recipe
 
 # PINNED have the release's version. The others have their repository's newest version at the first install. All are held.
@@ -80,6 +81,8 @@ class Family(Protocol):
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]: ...
 
     def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]: ...
+
+    def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]: ...
 
     def purge(self, facts: NodeFacts) -> list[Step]: ...
 
@@ -281,6 +284,10 @@ class Apt:
                 "apt names the file or the source: change that entry until `apt-get check` says nothing, then run this again",
             )
 
+    def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
+        """apt's own file for the proxy."""
+        return proxies.apt(recipe.environment)
+
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         hold = command("apt-mark", "hold", *WANTED)
         shown = "${Package} ${Version} ${db:Status-Abbrev}\\n"
@@ -307,6 +314,7 @@ class Apt:
                     "for t in curl gpg; do command -v $t >/dev/null || "
                     f"{{ {{ {apt} update || true; }} && {apt} install ca-certificates curl gnupg; break; }}; done",
                 ),
+                fetches=True,
                 hint="are the distribution's own package sources reachable from this node?",
             ),
             *(
@@ -315,6 +323,7 @@ class Apt:
                         "install.keys",
                         "the keys of the package repositories",
                         (f"install -d -m 0755 {KEYRINGS}", *keys),
+                        fetches=True,
                         hint=_KEY_HINT,
                     ),
                 )
@@ -330,6 +339,7 @@ class Apt:
                     *(line for file, _ in used for line in _tried(apt, [file], file, back)),
                 ),
                 files=tuple(one.file for one in added),
+                fetches=True,
                 hint=_LIST_HINT,
             ),
             Step(
@@ -346,6 +356,7 @@ class Apt:
                     hold,
                 ),
                 timeout=1200,
+                fetches=True,
                 hint="the last lines say which package or source; `apt-get install -f` fixes a half-done install. `in the way` are packages of this "
                 "machine that apt would remove for ours: if nothing here needs them, `apt-get remove PACKAGE`; otherwise take another machine",
             ),
@@ -368,7 +379,7 @@ class Apt:
                 (
                     # the lists first: beside another entry of the same source they may be what keeps apt from working
                     f"rm -f {SOURCES}/kubefab-kubernetes.list {SOURCES}/kubefab-containerd.list "
-                    f"{KEYRINGS}/kubefab-kubernetes.gpg {KEYRINGS}/kubefab-containerd.gpg",
+                    f"{KEYRINGS}/kubefab-kubernetes.gpg {KEYRINGS}/kubefab-containerd.gpg {proxies.APT}",
                     *repair,
                     *(purge if present else ()),
                     *_forget_note(facts),
@@ -439,22 +450,21 @@ class Dnf:
         return _right(facts, recipe)
 
     def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
-        settings = recipe.settings
+        settings, proxy = recipe.settings, recipe.settings.proxy
         base = "rhel" if facts.os_id == "rhel" else "centos"
-        return (
-            File(
-                f"{self.repos}/kubefab-kubernetes.repo",
-                "[kubefab-kubernetes]\nname=Kubernetes\n"
-                f"baseurl={settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/\n"
-                f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-kubernetes\n"
-                "exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni\n",
-            ),
-            File(
-                f"{self.repos}/kubefab-containerd.repo",
-                "[kubefab-containerd]\nname=containerd.io\n"
-                f"baseurl={settings.containerd_url}/linux/{base}/$releasever/$basearch/stable\n"
-                f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-containerd\nexclude=containerd.io\n",
-            ),
+        texts = {
+            "kubernetes": f"[kubefab-kubernetes]\nname=Kubernetes\nbaseurl={settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/\n"
+            f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-kubernetes\n"
+            f"exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni\n{proxies.dnf(recipe.environment, settings.packages_url)}",
+            "containerd": "[kubefab-containerd]\nname=containerd.io\n"
+            f"baseurl={settings.containerd_url}/linux/{base}/$releasever/$basearch/stable\n"
+            f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-containerd\nexclude=containerd.io\n"
+            f"{proxies.dnf(recipe.environment, settings.containerd_url)}",
+        }
+        secret = proxy is not None and bool(proxy.login)
+        return tuple(
+            File(f"{self.repos}/kubefab-{name}.repo", text, mode="0600" if secret else "0644", secret=secret)
+            for name, text in texts.items()
         )
 
     def beside(self, facts: NodeFacts, recipe: Recipe) -> list[str]:
@@ -465,6 +475,10 @@ class Dnf:
 
     def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
         yield from ()  # dnf reads several entries of one repository side by side, each with its own key
+
+    def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
+        """The repositories' files, which name the proxy; before the repositories are there, nothing."""
+        return tuple(file for file in self.repository_files(facts, recipe) if file.path in facts.files)
 
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         settings = recipe.settings
@@ -499,6 +513,7 @@ class Dnf:
                         for known in settings.packages_key_fingerprint
                     ),
                 ),
+                fetches=True,
                 hint=_KEY_HINT,
             ),
             Step(
@@ -506,6 +521,7 @@ class Dnf:
                 "package repositories",
                 (f"{dnf} -q --disablerepo='*' --enablerepo='kubefab-*' makecache || {{ rc=$?; {back}; exit $rc; }}",),
                 files=files,
+                fetches=True,
                 hint="the last lines say what dnf could not fetch; kubefab's repositories are taken out again, so that dnf works as before",
             ),
             Step(
@@ -529,6 +545,7 @@ class Dnf:
                     f"install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",
                 ),
                 timeout=1200,
+                fetches=True,
                 hint="the last lines say which package or source",
             ),
         ]

@@ -141,7 +141,9 @@ class Applier:
             self._here(node, step)
             return
         heard = partial(self._heard, target.name) if self._heard else None
-        text = script.render(step.id, step.commands, step.files, wait=STEP_LOCK_WAIT, live=heard is not None)
+        text = script.render(
+            step.id, step.commands, step.files, wait=STEP_LOCK_WAIT, live=heard is not None, fetches=step.fetches
+        )
         with self._turn(node, target, step.phase, step.title):
             self._halt.check_lock(node)
             done = outcome(self._group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT, heard)

@@ -110,9 +110,33 @@ TABLE: tuple[Signature, ...] = (
         "kubernetes.io Certificate Management with kubeadm; apt-secure(8)",
     ),
     _s(
+        "SIG-PROXY-LOGIN",
+        r"407 Proxy Authentication Required|proxy.*\b407\b|CONNECT tunnel failed, response 407|: Proxy Authentication Required",
+        "the proxy wants a login, or refuses the one that it got",
+        "PROXY=http://USER:PASSWORD@HOST:PORT in hosts.local.env, then `fab -H NODE install`; `inv cluster.doctor` (KF-NET-PROXY) names proxies "
+        "that files on the node set",
+        "RFC 9110, 15.5.8; curl(1); net/http transport.go",
+    ),
+    _s(
+        "SIG-PROXY-REFUSED",
+        r"CONNECT tunnel failed, response [45]\d\d|Received HTTP code [45]\d\d from proxy|Invalid response from proxy|"
+        r"https://\S+: (Forbidden|Bad Gateway|Service Unavailable|Gateway Time-?out)$",
+        "the proxy does not let that address through, or does not reach it",
+        "an address inside belongs into NO_PROXY in hosts.env, then `fab -H NODE install`; for one outside, ask who runs the proxy",
+        "curl(1); net/http transport.go; apt methods/connect.cc",
+    ),
+    _s(
+        "SIG-PROXY-DOWN",
+        r"proxyconnect tcp: |Could not resolve proxy|curl: \(5\)",
+        "the proxy is not reached",
+        "is it PROXY of hosts.env? `curl -v http://HOST:PORT` on the node, with its host and port. Else a file on the node sets it: "
+        "`inv cluster.doctor` (KF-NET-PROXY) names it",
+        "net/http transport.go; curl(1)",
+    ),
+    _s(
         "SIG-REGISTRY-CA",
         r"failed to (do request|pull|resolve|fetch).*/v2/.*x509: ",
-        "the registry's certificate is not accepted: of a CA that the node does not know, or for another name",
+        "the registry's certificate is not accepted: of a CA that the node does not know (a registry's own, or a proxy's), or for another name",
         "is it REGISTRY? Then REGISTRY_CA names the file with its CA's certificate (REGISTRY_MIRROR_CA for another mirror), and REGISTRY the "
         "host as the certificate has it; then `fab -H NODE registry`",
         "containerd docs/hosts.md",
@@ -350,7 +374,8 @@ TABLE: tuple[Signature, ...] = (
         "SIG-NET-OUT",
         r"Failed to connect to \S+ port \d+|Connection timed out after \d+|TLS handshake timeout|curl: \((6|7|28|35)\)",
         "the node does not reach the outside: no route, a firewall, or a proxy is needed",
-        "`curl -IL URL` on the node, with the address that failed; the settings whose name ends in _URL, and REGISTRY, for a mirror inside",
+        "`curl -IL URL` on the node, with the address that failed; PROXY in hosts.env where only a proxy leads outside; the settings whose name "
+        "ends in _URL, and REGISTRY, for a mirror inside",
         "curl(1), exit codes",
     ),
 )

@@ -263,6 +263,7 @@ def curl(machine: Machine, call: Call) -> int:
             "-d",
             "--data-urlencode",
             "--retry-delay",
+            "--noproxy",
         ):
             values[word] = next(words)
         elif word.startswith("-"):

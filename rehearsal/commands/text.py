@@ -313,30 +313,37 @@ def pattern_of(text: str, *, extended: bool) -> str:
 
 @program("grep")
 def grep(machine: Machine, call: Call) -> int:
-    flags, words = "", call.argv[1:]
+    flags, words, asked = "", call.argv[1:], list[str]()
     while words and words[0].startswith("-") and len(words[0]) > 1:
-        if words[0] in ("--", "-e"):
+        if words[0] == "-e":
+            asked.append(words[1])
+            words = words[2:]
+            continue
+        if words[0] == "--":
             words = words[1:]
             break
         if not re.fullmatch(r"-[EvqcwxiFohn]+", words[0]):
             raise unmodelled(call)
         flags, words = flags + words[0][1:], words[1:]
-    expression = re.escape(words[0]) if "F" in flags else pattern_of(words[0], extended="E" in flags)
+    if not asked:
+        asked.append(words.pop(0))
+    forms = (re.escape(one) if "F" in flags else pattern_of(one, extended="E" in flags) for one in asked)
+    expression = "|".join(f"(?:{form})" for form in forms) if len(asked) > 1 else next(forms)
     if "w" in flags:
         expression = rf"\b(?:{expression})\b"
     if "x" in flags:
         expression = rf"^(?:{expression})$"
     wanted = re.compile(expression, re.I if "i" in flags else 0)
-    if "n" in flags and len(words) > 2:
+    if "n" in flags and len(words) > 1:
         found = [
             f"{path}:{n}:{line}\n"
-            for path in words[1:]
+            for path in words
             for n, line in enumerate((machine.host.read(path) or "").splitlines(), 1)
             if wanted.search(line)
         ]
         call.out("".join(found))
         return int(not found)
-    text, code = texts(machine, call, words[1:])
+    text, code = texts(machine, call, words)
     lines = [line for line in text.splitlines() if bool(wanted.search(line)) != ("v" in flags)]
     if "c" in flags:
         call.out(f"{len(lines)}\n")

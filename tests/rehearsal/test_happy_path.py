@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fabfile import inventory
 from fabfile.context import Choices
 from fabfile.phases import RESET
 from fabfile.phases.reset import residue
@@ -106,13 +107,25 @@ def test_other_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release
 
 def test_a_private_registry_is_proved_before_kubeadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    registry = "REGISTRY=registry.example:5000\nREGISTRY_USER=bot\nREGISTRY_PASSWORD=s3cr3t-planted\nREGISTRY_MIRRORS=registry.k8s.io\n"
-    bed = Bed(tmp_path, registry)
+    registry = "REGISTRY=http://registry.example:5000/k8s\nREGISTRY_USER=bot\nREGISTRY_PASSWORD=s3cr3t-planted\nREGISTRY_MIRRORS=registry.k8s.io\n"
+    bed = Bed(tmp_path, f"{registry}PROXY=http://bot:s3cr3t-too@proxy.example:3128\n")
     outcome = bed.bootstrap()
     assert set(outcome.states.values()) == {"done"}
     host = outcome.simulation.hosts["w1"]
-    assert "registry.example:5000/pause:3.10.2" in host.images
+    assert "registry.example:5000/k8s/pause:3.10.2" in host.images
     assert host.files["/etc/containerd/certs.d/registry.example:5000/hosts.toml"].mode == "600"
+    # the proxy of the whole run, changed, and taken back, on a living cluster
+    drop_in, variables = "/etc/systemd/system/containerd.service.d/kubefab-proxy.conf", "/etc/kubefab/proxy.env"
+    apt = "/etc/apt/apt.conf.d/00kubefab-proxy"
+    assert [host.files[path].mode for path in (drop_in, variables, apt)] == ["644", "600", "600"]
+    for old, new, steps in (("proxy.example", "other.example", 2), ("PROXY=", "# ", 1)):
+        bed.file.write_text(bed.file.read_text().replace(old, new))
+        bed.environment = inventory.load("rehearsal", variables={"KUBEFAB_HOSTS": str(bed.file)})
+        again = bed.bootstrap()
+        hosts = again.simulation.hosts.values()
+        assert again.result.steps == steps * len(hosts) and bed.bootstrap().result.steps == 0
+        assert all(("other.example" in (one.read(variables) or "")) == (steps == 2) for one in hosts)
+    assert not any(one.exists(path) for one in hosts for path in (drop_in, variables, apt, "/etc/kubefab"))
     refused = bed.reset()
     assert set(refused.states.values()) == {"done"}
     assert (

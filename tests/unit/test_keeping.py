@@ -194,6 +194,19 @@ def test_a_file_of_an_earlier_kubefab_is_recognised_by_its_first_line(node: Node
     assert not node.file(CONFIG).exists()
 
 
+def test_named_files_are_given_back_and_the_others_stay(node: Node) -> None:
+    one, other = "/etc/kubefab/proxy.env", "/etc/systemd/system/containerd.service.d/kubefab-proxy.conf"
+    node.put(CONFIG, "theirs\n")
+    before = node.state()
+    node.write(*map(ours, (one, other, CONFIG)))
+    for _ in range(2):  # a run that was cut off does it again
+        node.run(keeping.give_back([one, other]))
+        assert not node.file(one).parent.exists() and not node.file(other).parent.exists()
+        assert set(keeping.parse_kept(node.run([keeping.OBSERVE]).splitlines())) == {CONFIG}
+    node.give_back()
+    assert node.state() == before
+
+
 def test_the_former_registrys_files_go_and_the_new_ones_stay(node: Node) -> None:
     old, new = (
         "/etc/containerd/certs.d/old.example:5000/hosts.toml",

@@ -62,7 +62,7 @@ def rendered(planned: Iterable[Planned]) -> str:
                 case Step():
                     on = " · on the control plane" if action.on else ""
                     texts.append(
-                        f"#### {where} · {action.title}{on}\n{script.render(action.id, action.commands, action.files)}"
+                        f"#### {where} · {action.title}{on}\n{script.render(action.id, action.commands, action.files, fetches=action.fetches)}"
                     )
                 case Wait():
                     texts.append(

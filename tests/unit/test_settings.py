@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.inventory.places import Place
+from fabfile.inventory.proxy import Proxy
 from fabfile.inventory.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, KEYS, Settings, bastion
-from fabfile.text.masking import Token
+from fabfile.text.masking import Secret, Token
 
 GOOD: list[tuple[str, str, Any]] = [
     ("KUBERNETES", "1.36", "1.36"),
@@ -30,6 +31,14 @@ GOOD: list[tuple[str, str, Any]] = [
     ("DRAIN_TIMEOUT", "15", 15.0),
     ("INFLUXDB_PORT", "30000", 30000),
     ("PACKAGES_URL", "http://172.30.44.3:8080/k8s", "http://172.30.44.3:8080/k8s"),
+    ("PROXY", "http://proxy.example:3128", Proxy("proxy.example:3128")),
+    ("PROXY", "http://me:p%40ssword@10.0.0.9:3128/", Proxy("10.0.0.9:3128", Secret("me:p%40ssword"))),
+    ("PROXY", "", None),
+    (
+        "NO_PROXY",
+        ".corp.example, 10.9.0.0/16 *.x.y mirror:8080 fd00::/8",
+        (".corp.example", "10.9.0.0/16", "*.x.y", "mirror:8080", "fd00::/8"),
+    ),
     ("REGISTRY", "172.30.44.3:5000", Place("172.30.44.3:5000")),
     ("REGISTRY", "https://registry.example", Place("registry.example")),
     ("REGISTRY", "http://10.0.0.5:5000/", Place("10.0.0.5:5000", "http")),
@@ -80,6 +89,9 @@ BAD = [
     ("RECONNECT_TIMEOUT", "0.5"), ("METRICS_GRACE", "0"), ("DRAIN_TIMEOUT", "inf"), ("FLANNEL_TIMEOUT", "-1"),
     ("CONNECT_TIMEOUT", "0"), ("CONNECT_TIMEOUT", "soon"), ("CONNECT_TIMEOUT", "nan"), ("CONNECT_TIMEOUT", "inf"), ("API_PORT", "²"),
     ("PACKAGES_URL", ""), ("PACKAGES_URL", "pkgs.k8s.io"), ("MANIFESTS_URL", "https:///x"), ("FLANNEL_IMAGE", ""), ("DNS_DOMAIN", "a b"),
+    ("PROXY", "proxy.example:3128"), ("PROXY", "http://proxy.example"), ("PROXY", "https://proxy.example:3128"), ("PROXY", "socks5://p:1"),
+    ("PROXY", "http://me:a$(b)c@p:3128"), ("PROXY", "http://me:abc@p:3128"), ("PROXY", "http://p:70000"), ("PROXY", "http://p:1/x"),
+    ("NO_PROXY", "*"), ("NO_PROXY", "http://x"), ("NO_PROXY", "a;b"), ("NO_PROXY", "$(x)"),
     ("REGISTRY", "ftp://registry.example"), ("REGISTRY", "me:word@registry.example"), ("REGISTRY", "registry.example/Project"),
     ("REGISTRY", "registry.example:70000"), ("REGISTRY", "registry.example//k8s"), ("REGISTRY", "registry.example/../v2"),
     ("REGISTRY_MIRRORS", "ghcr.io=ftp://x"), ("REGISTRY_MIRRORS", "ghcr.io="), ("REGISTRY_MIRROR_CA", "ghcr.io"),
@@ -111,7 +123,7 @@ def test_every_key_is_explained_and_has_a_default(key: str) -> None:
 
 
 def test_only_secrets_are_secret() -> None:
-    assert {key for key, spec in KEYS.items() if spec.metadata["secret"]} == {"REGISTRY_PASSWORD", "TOKEN"}
+    assert {key for key, spec in KEYS.items() if spec.metadata["secret"]} == {"PROXY", "REGISTRY_PASSWORD", "TOKEN"}
 
 
 @given(st.sampled_from(sorted(KEYS)), st.text(max_size=40))

@@ -35,7 +35,7 @@ BENIGN = {
     "LEGACY_SUITE": "canary main", "LEGACY_INFLUX_IMAGE": "canary.example/influx:1", "FLANNEL_IMAGE": "canary.example/flannel:1",
     "FLANNEL_CNI_IMAGE": "canary.example/cni:1", "DASHBOARD_IMAGE": "canary.example/ui:1", "INFLUXDB_IMAGE": "canary.example/influxdb:1",
     "TELEGRAF_IMAGE": "canary.example/telegraf:1", "PROBE_IMAGE": "canary.example/probe:1", "REGISTRY": "canary.example:5000",
-    "REGISTRY_MIRRORS": "canary.example", "REGISTRY_USER": "canary-me", "REGISTRY_PASSWORD": "canary-word", "DNS_DOMAIN": "canary.local",
+    "REGISTRY_MIRRORS": "canary.example", "PROXY": "http://canary.example:3128", "NO_PROXY": ".canary.corp", "REGISTRY_USER": "canary-me", "REGISTRY_PASSWORD": "canary-word", "DNS_DOMAIN": "canary.local",
     "IGNORE_PREFLIGHT": "CanaryCheck", "RETENTION": "77d",
 }  # fmt: skip
 EVIL = (
@@ -57,6 +57,8 @@ DOCTORS = [
     "canary",
     "key_url",
     "keyrings",
+    "proxy",
+    "without_proxy",
 ]
 GRAMMAR = {
     "URL": written._URL,

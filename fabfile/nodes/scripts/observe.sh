@@ -48,6 +48,8 @@ for f in $folders; do
 done
 echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
 echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
+echo '@@ proxies'; for f in $proxy_files; do [ -f "$f" ] && grep -HiE '(https?|all|no)_proxy' "$f" 2>/dev/null; done |
+  sed -E 's#://[^/@" ]*@#://#g' | head -c 8192; echo
 echo '@@ packages'
 if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages 2>/dev/null
 elif has rpm; then rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$'; fi

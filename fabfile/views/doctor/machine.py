@@ -18,6 +18,7 @@ from ...phases import BOOTSTRAP, for_release, guard
 from ...phases.master import MINIMUM_MEMORY
 from ...phases.prep import SYSCTL
 from ...phases.suitable import in_cluster, lasting_faults, room
+from ...recipes import proxies
 from ...steps import Stop
 from ...text.masking import Token
 from .chart import Chart, Patient
@@ -27,6 +28,7 @@ GIB = 1 << 20  # KiB
 _CODES = {
     "prep.system": "KF-OS-UNSUPPORTED",
     "prep.disk": "KF-DISK-FREE",
+    "prep.proxy": "KF-NET-PROXY",
     "prep.filter": "KF-NET-FILTER",
     "prep.boot": "KF-KRN-BOOT",
     "prep.clock": "KF-TIME-SKEW",
@@ -102,6 +104,7 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
     yield from _resolver(chart, patient)
     yield from _services(chart, patient)
     yield from _ports(chart, patient)
+    yield from _proxies(chart, patient)
     if in_cluster(patient.facts):  # elsewhere prep itself refuses
         for stop in lasting_faults(chart.context(patient), SYSCTL.path):
             yield Finding(_CODES[stop.id], ERROR, (patient.name,), stop.reason, stop.remedy)
@@ -189,6 +192,22 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
             name,
             f"{answers.lock} holds the package lock",
             "bootstrap waits for it; `systemctl status unattended-upgrades` shows how far it is",
+        )
+
+
+def _proxies(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """Proxies that the operator has set. One that stops a bootstrap is prep's to say, as long as prep would look at it."""
+    for one in proxies.found(chart.environment, patient.facts):
+        if one.reader and not in_cluster(patient.facts):
+            continue
+        who = one.reader or "what a person types there, kubectl say,"
+        severity = WARNING if one.reader else NOTE
+        yield Finding(
+            "KF-NET-PROXY",
+            severity,
+            (patient.name,),
+            f"{one.says}: {who} asks the proxy for what it does not know",
+            one.remedy,
         )
 
 

@@ -19,6 +19,7 @@ from ...inventory.places import certificates
 from ...nodes import script
 from ...recipes.kubeadm import recipe_for
 from ...recipes.packages import LOCK_HOLDER
+from ...recipes.proxies import no_proxy
 from ...text import forms
 from ..dated import CERTIFICATES, Dated, certificate, seconds_of
 
@@ -161,9 +162,11 @@ def doctor_script(environment: Environment, node: Node, asked: Questions) -> str
         "canary": asked.canary,
         "key_url": asked.key_url,
         "keyrings": " ".join(KEYRINGS),
+        "proxy": settings.proxy.url.reveal() if settings.proxy else "",
+        "without_proxy": ",".join(no_proxy(environment)) if settings.proxy else "",
     }
     asking = CERTIFICATES + script.program(__file__, "doctor.sh", lock_holder=LOCK_HOLDER)
-    return script.reading("doctor", asking, values)
+    return script.reading("doctor", asking, values, fetches=True)
 
 
 def parse_answers(output: str, asked: Questions) -> NodeAnswers:

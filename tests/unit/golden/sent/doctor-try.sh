@@ -7,6 +7,7 @@ udp w1 10.44.1.0 38472 cp1 kubefab-0123
 mtu w1 10.2.0.11 nic 1500'
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 tcp() { # label, address, port
   local error code

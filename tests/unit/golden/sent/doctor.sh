@@ -13,6 +13,8 @@ registry_ca=''
 canary=''
 key_url=https://pkgs.k8s.io/core:/stable:/v1.36/deb/Release.key
 keyrings='/etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg /etc/pki/rpm-gpg/kubefab-kubernetes /etc/pki/rpm-gpg/kubefab-containerd'
+proxy=''
+without_proxy=''
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
 cd /
@@ -24,6 +26,7 @@ certificates() { # those of the control plane and of the kubelet, as `path begin
   done
 }
 has() { command -v "$1" >/dev/null 2>&1; }
+if [ -n "$proxy" ]; then export http_proxy=$proxy https_proxy=$proxy no_proxy=$without_proxy; fi # as curl is run by install
 umask 077
 d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 ask() { # name, url, more arguments: one line, what curl saw
@@ -62,7 +65,7 @@ if [ -n "$key_url" ] && has curl && has gpg; then
   { curl -fsSL --connect-timeout 4 --max-time 8 "$key_url" | gpg --homedir "$d" --batch --show-keys --with-colons >"$d/key"; } 2>/dev/null &
 fi
 if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubeadm; then
-  { set -o pipefail; timeout 15 kubeadm token list -o json 2>/dev/null | sed -E 's/"([a-z0-9]{6})\.[a-z0-9]{16}"/"\1"/' >"$d/tokens" ||
+  { unset all_proxy http_proxy https_proxy ALL_PROXY HTTP_PROXY HTTPS_PROXY; set -o pipefail; timeout 15 kubeadm token list -o json 2>/dev/null | sed -E 's/"([a-z0-9]{6})\.[a-z0-9]{16}"/"\1"/' >"$d/tokens" ||
       echo 'bootstrap tokens: `kubeadm token list` failed' >"$d/cut"; } &
 fi
 echo '@@ links'; ip -j addr 2>/dev/null

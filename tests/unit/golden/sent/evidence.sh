@@ -7,6 +7,7 @@ limit=4096
 folder=/run
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 d=$(mktemp -d "$folder/kubefab-evidence.XXXXXX" 2>/dev/null || mktemp -d) || exit
 trap 'rm -f -- "$d/o"; rmdir -- "$d"' EXIT

@@ -2,7 +2,7 @@
 main() {
 rm -f -- "$0"
 control_plane=yes
-files='/etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/containerd/config.toml /etc/crictl.yaml /etc/modules-load.d/kubefab.conf /etc/sysctl.d/99-kubefab.conf /etc/yum.repos.d/kubefab-containerd.repo /etc/yum.repos.d/kubefab-kubernetes.repo /var/lib/kubefab/canary'
+files='/etc/apt/apt.conf.d/00kubefab-proxy /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/containerd/config.toml /etc/crictl.yaml /etc/kubefab/proxy.env /etc/modules-load.d/kubefab.conf /etc/sysctl.d/99-kubefab.conf /etc/systemd/system/containerd.service.d/kubefab-proxy.conf /etc/yum.repos.d/kubefab-containerd.repo /etc/yum.repos.d/kubefab-kubernetes.repo /var/lib/kubefab/canary /var/lib/kubefab/proxy'
 sysctls='net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables'
 packages='containerd.io containerd docker.io docker-ce runc kubelet kubeadm kubectl kubernetes-cni cri-tools'
 units='containerd kubelet docker'
@@ -12,6 +12,7 @@ note=/var/lib/kubefab-packages
 containerd=/etc/containerd/config.toml
 identity=/var/lib/kubefab/identity
 other_units='k3s.service k3s-agent.service rke2-server.service rke2-agent.service snap.microk8s.*.service k0scontroller.service k0sworker.service etcd.service patroni.service'
+proxy_files='/etc/environment /etc/sudoers /etc/sudoers.d/* /etc/systemd/system.conf /etc/systemd/system.conf.d/*.conf /etc/systemd/system/containerd.service.d/*.conf /etc/systemd/system/kubelet.service.d/*.conf /etc/default/kubelet /etc/sysconfig/kubelet'
 other_paths='/var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/lib/k0s /var/lib/docker/swarm/docker-state.json'
 metrics_query='SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 addon_columns='C0:.metadata.labels.kubefab\.dev/addon,C1:.metadata.annotations.kubefab\.dev/digest,C2:.apiVersion,C3:.kind,C4:.metadata.namespace,C5:.metadata.name,C6:.metadata.generation,C7:.status.observedGeneration,C8:.spec.replicas,C9:.status.updatedReplicas,C10:.status.availableReplicas,C11:.status.desiredNumberScheduled,C12:.status.numberAvailable'
@@ -28,6 +29,7 @@ packages.cloud.google.com/apt
 packages.cloud.google.com/yum/repos/kubernetes'
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 has() { command -v "$1" >/dev/null 2>&1; }
 kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
@@ -75,6 +77,8 @@ for f in $folders; do
 done
 echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
 echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
+echo '@@ proxies'; for f in $proxy_files; do [ -f "$f" ] && grep -HiE '(https?|all|no)_proxy' "$f" 2>/dev/null; done |
+  sed -E 's#://[^/@" ]*@#://#g' | head -c 8192; echo
 echo '@@ packages'
 if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages 2>/dev/null
 elif has rpm; then rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$'; fi

@@ -4,6 +4,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -62,6 +63,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -93,6 +95,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -145,6 +148,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -188,6 +192,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -219,6 +224,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -233,7 +239,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg /etc/apt/apt.conf.d/00kubefab-proxy
 #--8<-- command 2
 K=2
 apt-mark unhold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools || true
@@ -259,6 +265,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -312,7 +319,7 @@ K=13
 rm -f /var/lib/kubefab/kept/index
 #--8<-- command 14
 K=14
-if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl try-restart containerd || true; fi
+if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl daemon-reload; systemctl try-restart containerd || true; fi
 #--8<-- command 15
 K=15
 if [ -s /var/lib/kubefab/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < /var/lib/kubefab/units; fi
@@ -341,6 +348,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -372,6 +380,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
@@ -399,6 +408,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -430,6 +440,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -476,6 +487,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -507,6 +519,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -559,6 +572,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -602,6 +616,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -633,6 +648,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -647,7 +663,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg
+rm -f /etc/apt/sources.list.d/kubefab-kubernetes.list /etc/apt/sources.list.d/kubefab-containerd.list /etc/apt/keyrings/kubefab-kubernetes.gpg /etc/apt/keyrings/kubefab-containerd.gpg /etc/apt/apt.conf.d/00kubefab-proxy
 #--8<-- command 2
 K=2
 apt-mark unhold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools || true
@@ -673,6 +689,7 @@ main() {
 rm -f -- "$0"
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
 cd /
 umask 077
 exec 9>>/run/kubefab.lock
@@ -726,7 +743,7 @@ K=13
 rm -f /var/lib/kubefab/kept/index
 #--8<-- command 14
 K=14
-if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl try-restart containerd || true; fi
+if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl daemon-reload; systemctl try-restart containerd || true; fi
 #--8<-- command 15
 K=15
 if [ -s /var/lib/kubefab/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < /var/lib/kubefab/units; fi
