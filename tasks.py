@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from invoke import Collection
 
+from fabfile.cli.backup import backup
+from fabfile.cli.backups import backups
 from fabfile.cli.bootstrap import bootstrap
 from fabfile.cli.check import check, list_
 from fabfile.cli.completion import completion
@@ -32,7 +34,7 @@ from lab.entry import ns as lab
 from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
-    "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests,
+    "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests, backup, backups,
     list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion, version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)

@@ -92,6 +92,28 @@ class Step(_Masked):
 
 
 @dataclass(frozen=True, repr=False)
+class Fetch(Step):
+    """A step that, after its commands, sends files of the node to the archive of this run, as a stream.
+
+    `sends` are the files' absolute paths, or patterns of them in the form of the shell.  `scratch` is a folder in which the commands
+    make what is sent: it is removed when the script ends, however it ends, so that nothing of it stays on the node.
+    """
+
+    sends: tuple[str, ...] = ()
+    scratch: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class Give(Step):
+    """A step that, before its commands, writes files of the archive of this run to the node, as streams.
+
+    `gives` are pairs of a file's name in the archive and the absolute path on the node, where it gets mode 0700.
+    """
+
+    gives: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
 class Remedy(_Masked):
     """What a `Wait` does when its condition has not come after `after` seconds: each is tried once, in order.
 

@@ -58,6 +58,7 @@ def values(settings: Settings, host: Host, *, key: Path, ca: Path, password: str
         "LAB_KUBERNETES": settings.kubernetes,
         "LAB_PACKAGES_URL": url,
         "LAB_CONTAINERD_URL": url,
+        "LAB_ETCD_URL": f"{url}/etcd",
         "LAB_PACKAGES_KEY_FINGERPRINT": fingerprint,
         "LAB_CONTAINERD_KEY_FINGERPRINT": fingerprint,
         "LAB_REGISTRY": f"{settings.registry}:{REGISTRY_PORT}",

@@ -161,6 +161,15 @@ class Cluster:
             self._fill(there)
         self.touch()
 
+    def restored(self, uid: str, held: dict[str, Any]) -> None:
+        """etcd's data of the cluster `uid` were made again from a snapshot, which had `held` in it."""
+        if uid != self.uid:
+            self.shelf[uid] = held
+        else:
+            self.objects, self.applied_at, self.admins = held["objects"], held["applied_at"], held["admins"]
+            self._fill(held)
+        self.touch()
+
     @property
     def exists(self) -> bool:
         return bool(self.control)

@@ -39,11 +39,12 @@ BASE_TOOLS = {
     "awk bash cat chmod cmp cp curl cut date df dirname echo env false find flock gpg grep head hostname id install ip ip6tables "
     "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mountpoint mv nft nproc "
     "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sync sysctl systemctl tail tee test timeout "
-    "sync touch tr true umount uname uniq uptime wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
+    "sync tar pgrep exe etcdctl etcdutl touch tr true umount uname uniq uptime wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
 }
 TOOLS = frozenset(" ".join(BASE_TOOLS).split())
 KERNEL = "6.8.0-87-generic"
 GIB = 1 << 20  # KiB
+ETCD, ETCD_PID = "3.6.6", 4242  # etcd's version and the pid of the one that runs
 
 
 @cache
@@ -293,6 +294,8 @@ class Host:
             return "".join(f'{key}="{value}"\n' for key, value in self.release.items())
         if path == "/etc/machine-id":
             return f"{self.machine_id}\n"
+        if path == f"/proc/{ETCD_PID}/root/usr/local/bin/etcdctl" and "etcd" in self.processes:
+            return f"the program etcdctl {ETCD}\n"  # kubeadm's image has it, and lacks etcdutl
         if path == "/proc/sys/kernel/random/boot_id":
             return f"{self.boot_id}\n"
         return None

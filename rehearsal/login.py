@@ -29,6 +29,11 @@ _RECEIVE = re.compile(r"exec env LC_ALL=C sudo -S -p '' bash -c 'printf .*'", re
 _READY = b"\n@@kubefab ready\n"
 # no simulated machine's name resolves: sudo says so before each command, as on many clouds
 UNRESOLVED = b"sudo: unable to resolve host ip-10-0-0-1: Name or service not known\n"
+_SEND = re.compile(
+    r"exec (?:env LC_ALL=C (?P<sudo>sudo -n |sudo -S -p '' ))?bash -c '.*umask 077; cat >(?P<path>/[\w./+-]+)\.part && tail -c .*'",
+    re.S,
+)
+_END = "\n@@kubefab end\n"
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
 Sudo = Literal["free", "password", "denied"]
@@ -47,6 +52,8 @@ def enter(exchange: Exchange, chatter: str = "") -> str:
 class Login:
     """One user's login on one node.
 
+    `keep` writes a file that is sent: path and content.
+
     `sudo` is "free" (NOPASSWD), "password" (asks for `password`) or "denied" (not in sudoers).  `files` are the scripts
     in /tmp now: each deletes itself when it runs, so only a script that never ran stays.  `chatter` is what the login
     shell's startup files print before the first line of ours.
@@ -57,6 +64,7 @@ class Login:
 
     run: Callable[[str], tuple[int, bytes]]
     user: str = "ops"
+    keep: Callable[[str, str], tuple[int, bytes]] = lambda path, text: (0, b"")
     sudo: Sudo = "free"
     password: str = ""
     chatter: str = ""
@@ -88,6 +96,8 @@ class Login:
             return self._receive(exchange)
         if match := _HOLD.fullmatch(command):
             return self._hold(exchange, match)
+        if match := _SEND.fullmatch(command):
+            return self._send(exchange, match)
         return self.run(command) if command != SHELL else self._terminal(exchange)
 
     def _terminal(self, exchange: Exchange) -> tuple[int, bytes]:
@@ -121,6 +131,20 @@ class Login:
             return self._bash(path)
         finally:
             self.files.pop(path, None)
+
+    def _send(self, exchange: Exchange, match: re.Match[str]) -> tuple[int, bytes]:
+        """A file of root's that comes on standard input, whole or not at all."""
+        if match["sudo"]:
+            asks = "-S" in match["sudo"]
+            refusal = (self._asked(exchange) if self.sudo != "free" else None) if asks else self._refusal(None)
+            if refusal:
+                return refusal
+            if asks:
+                exchange.write(b"\n@@kubefab ready\n")
+        text = exchange.read().decode("utf-8", "replace")
+        if match["sudo"] and "-S" in match["sudo"]:
+            text = text.partition("@@kubefab begin\n")[2]
+        return self.keep(match["path"], text.removesuffix(_END)) if text.endswith(_END) else (1, b"")
 
     def _hold(self, exchange: Exchange, match: re.Match[str]) -> tuple[int, bytes]:
         """Hold a lock until the client closes the channel; the lock's file names the holder."""

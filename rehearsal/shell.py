@@ -7,6 +7,7 @@ A script of another form, a program that is in no table, or shell syntax that no
 
 from __future__ import annotations
 
+import hashlib
 import re
 import traceback
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
             return verifying.answer(machine, name, text)
         if not text.startswith("# kubefab: "):
             return _plain(machine, text)
+        if (sent := _SENT.search(text)) and (scratch := _SCRATCH.search(text)):
+            return _send(machine, take_apart(text), sent[1].split(), scratch[1])
         return _run(machine, take_apart(text), live=_FOLLOWED in text)
     except Unmodelled as error:
         frame = (
@@ -103,6 +106,32 @@ def _plain(machine: Machine, text: str) -> tuple[int, bytes]:
 
 
 _FOLLOWED = f"\ntail -n +1 -s 0.2 -f --pid=$pid -- \"$log\" | sed -u 's/^/{LIVE}/'; echo\n"  # output comes twice then
+
+
+_SENT = re.compile(r"^for f in (/.+); do$", re.M)
+_SCRATCH = re.compile(
+    r"""^trap 'rm -rf -- \$\{log:\+"\$log" "\$log\.end"\} (/\S+)' EXIT; trap 'exit 1' HUP INT PIPE TERM$""", re.M
+)
+
+
+def _send(machine: Machine, script: Script, patterns: list[str], scratch: str) -> tuple[int, bytes]:
+    """Run a framed script that sends files when its commands have succeeded, and removes its folder in any case."""
+    try:
+        code, output = _run(machine, script)
+        if code:
+            return code, output
+        trailer = output[: output.index(b"\n") + 1]
+        sent, paths = (
+            b"",
+            [path for pattern in patterns for path in (machine.glob(pattern) if "*" in pattern else [pattern])],
+        )
+        paths = [path for path in paths if path in machine.host.files]
+        for path in paths:
+            data = (machine.host.read(path) or "").encode()
+            sent += f"##file {len(data)} {hashlib.sha256(data).hexdigest()} {path}\n".encode() + data + b"\n"
+        return 0, trailer + sent + f"##sent {len(paths)}\n".encode()
+    finally:
+        machine.host.remove(scratch)
 
 
 def _run(machine: Machine, script: Script, *, live: bool = False) -> tuple[int, bytes]:

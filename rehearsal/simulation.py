@@ -158,7 +158,11 @@ class Simulation:
         in_force = self.faults.of.get(name, {})
         sudo: Sudo = "password" if "sudo-password" in in_force else "free"
         login: Handler = Login(
-            lambda text: hostile.changed(in_force, *self._run(host, text)), USER, sudo, SUDO_PASSWORD
+            lambda text: hostile.changed(in_force, *self._run(host, text)),
+            USER,
+            partial(self._keep, host),
+            sudo,
+            SUDO_PASSWORD,
         )
         if in_force.keys() & {"hostile-endless", "hostile-silent"}:
             login = partial(self._stall, in_force)
@@ -216,6 +220,16 @@ class Simulation:
             finally:
                 self.passed(host)
                 self._save(host)
+
+    def _keep(self, host: Host, path: str, text: str) -> tuple[int, bytes]:
+        """A file comes from the operator's machine."""
+        with self.lock:
+            self.ran.append((host.name, f"send {path}"))
+            if "disk-full" in self.faults.of.get(host.name, {}):
+                return 1, b"cat: write error: No space left on device\n"
+            host.write(path, text, "700")
+            self._save(host)
+        return 0, b""
 
     # --- time and state
 

@@ -85,6 +85,11 @@ WORDS = {
         "노드의 파드가 나가기를 기다리는 시간(초). 지나면 reset이 멈추고 남은 파드를 알려 줍니다",
     "seconds for InfluxDB to answer, and for a node's metrics in it, before their pods are recreated; twice that before giving up":
         "InfluxDB의 응답과 노드의 메트릭을 기다리는 시간(초). 지나면 그 파드를 다시 만들고, 두 배를 더 기다린 뒤 포기합니다",
+    "age recipient (public key, age1…) that backups are encrypted to; its private key belongs on another machine":
+        "백업을 암호화할 age 수신자(공개 키, age1…). 개인 키는 다른 컴퓨터에 둡니다",
+    "where etcdctl and etcdutl come from; same layout as etcd's releases": "etcdctl, etcdutl를 받을 곳. etcd 릴리스와 같은 구조",
+    "SHA-256 that an archive from there must have; empty: as SHA256SUMS beside it says":
+        "받은 파일의 SHA-256. 비우면 옆에 있는 SHA256SUMS를 따릅니다",
     "web UI: headlamp, kube-web-view or none": "웹 UI: headlamp, kube-web-view 또는 none",
     "its image; default: the recipe's for that dashboard": "웹 UI 이미지. 기본값은 레시피가 정합니다",
     "its NodePort": "NodePort 번호",

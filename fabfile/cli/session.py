@@ -29,6 +29,7 @@ from ..inventory import Environment, Node, private_folder
 from ..nodes.group import NodeGroup, connected, operator
 from ..phases import REGISTRY, Phase
 from ..recipes.kubeadm import recipe_for
+from ..run.apply import Archive
 from ..run.events import Events, real_clock
 from ..run.journal import Journal
 from ..run.observer import Observer
@@ -82,10 +83,11 @@ class Session:
         choices: Choices | None = None,
         *,
         without_done: str = "",
+        archive: Archive | None = None,
     ) -> RunResult:
         """Apply phases to nodes with live progress, journal, locks and Ctrl-C. Prints the failures of nodes, and raises none of them.
 
-        `without_done` is print_failures'. Raises KubefabError when another run holds one of the locks.
+        `without_done` is print_failures', `archive` Run's. Raises KubefabError when another run holds one of the locks.
         """
         environment = self.environment
         if REGISTRY in phases:
@@ -109,6 +111,7 @@ class Session:
                 clock=self.clock,
                 held=held,
                 heard=heard,
+                archive=archive,
             )
             with progress, _interruptible(run, self.group, progress):
                 result = run.run(phases, nodes)

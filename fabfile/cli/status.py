@@ -19,6 +19,7 @@ def status(*, options: Options) -> None:
     """How each node is, phase by phase."""
     from ..views import calendar
     from ..views.doctor import at_a_glance, show_findings
+    from ..views.saved import saved
     from ..views.status import status as rows_of
     from .session import opened
 
@@ -41,7 +42,7 @@ def status(*, options: Options) -> None:
         else:
             _print_rows(session.console, rows)
             show_findings(session.console, environment, found)
-            for line in calendar.lines(ends, time.time()):
+            for line in (*calendar.lines(ends, time.time()), *saved(environment, observed, time.time())):
                 session.console.print(line, style="dim", soft_wrap=True)
     exit_unless(not found and all(row.healthy for row in rows))
 

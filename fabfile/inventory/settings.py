@@ -235,6 +235,24 @@ def _fingerprints(value: str) -> tuple[str, ...]:
     return found
 
 
+def _digests(value: str) -> tuple[str, ...]:
+    found = tuple(word.lower() for word in _words(value))
+    wrong = next((one for one in found if not re.fullmatch(r"[0-9a-f]{64}", one)), None)
+    if wrong:
+        raise ValueError(f"{wrong!r} is not a SHA-256: 64 hex digits, several with commas between them")
+    return found
+
+
+def _recipient(value: str) -> str:
+    # Bech32 of BIP 173 with age's prefix; its checksum is checked where it is used
+    if not re.fullmatch(r"age1[02-9ac-hj-np-z]{58}", value):
+        shown = (
+            "a private key; the public one belongs here" if value.upper().startswith("AGE-SECRET-KEY") else repr(value)
+        )
+        raise ValueError(f"{shown}: write the public key, like age1…, that `age-keygen` prints")
+    return value
+
+
 def _preflight(value: str) -> tuple[str, ...]:
     names = _words(value)
     if "all" in (name.lower() for name in names):
@@ -396,6 +414,20 @@ class Settings:
     retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
     retention_shorten: bool = _setting(
         False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics"
+    )
+
+    backup_recipient: str = _setting(
+        "",
+        _recipient,
+        "age recipient (public key, age1…) that backups are encrypted to; its private key belongs on another machine",
+    )
+    etcd_url: str = _setting(
+        "https://github.com/etcd-io/etcd/releases/download",
+        _url,
+        "where etcdctl and etcdutl come from; same layout as etcd's releases",
+    )
+    etcd_sha256: tuple[str, ...] = _setting(
+        (), _digests, "SHA-256 that an archive from there must have; empty: as SHA256SUMS beside it says"
     )
 
     probe_image: str = _setting(

@@ -15,23 +15,26 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from threading import Condition, Event, Thread, get_ident
 from typing import Any
 
 import fabric
 import paramiko
 
-from ..errors import KubefabError, StillRunning, Unreachable, UsageError
+from ..errors import KubefabError, Malformed, StepFailed, StillRunning, Unreachable, UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import bastion
+from ..text.forms import FormError
 from ..text.masking import Lines, Secret
 from . import script
 from .failures import SUDO_REFUSED, Way, broken, login_refused, no_end, no_session, sudo_refused, unreachable
 from .hostkeys import KnownHosts
+from .incoming import Incoming, Sink
 from .run_lock import RunLock
 from .sessions import Sessions
 
@@ -328,6 +331,35 @@ class Connection(fabric.Connection):
         self.open()
         return self._exec(line, "", timeout, login=True)
 
+    def send(self, path: str, pieces: Iterable[bytes], timeout: float) -> None:
+        """Write a file of root's on the node, with mode 0700 and whole or not at all, from pieces that are read as they are sent.
+
+        `path` is absolute and ours, `timeout` is in seconds. Raises as `root` does, and StepFailed where the file cannot be written.
+        """
+        self.open()
+        part = shlex.quote(f"{path}.part")
+        # what is there instead of the end of a stream that was cut short must not pass for the file
+        receive = (
+            f"umask 077; cat >{part} && tail -c {len(_END)} {part} | grep -qxF {_END.decode().strip()} && "
+            f"truncate -s -{len(_END)} {part} && chmod 0700 {part} && sync {part} && mv -f {part} {shlex.quote(path)}"
+        )
+        password = self._ours.sudo_password if self.user != "root" else None
+        sudo = "" if self.user == "root" else f"{SUDO} -S -p '' " if password else f"{SUDO} -n "
+        before = (
+            rf'printf "\n@@kubefab ready\n"; while IFS= read -r line && [ "$line" != "{_BEGIN}" ]; do :; done; '
+            if password
+            else ""
+        )
+        code, output = self._exec(
+            f"exec {sudo}bash -c {shlex.quote(before + receive)}", chain(pieces, (_END,)), timeout, password
+        )
+        if code != 0:
+            if self.user != "root" and SUDO_REFUSED.search(output):
+                raise sudo_refused(self.node.name, self.user, output)
+            raise StepFailed(
+                f"{self.node.name}: {path} cannot be written", output=output.decode("utf-8", "replace")[-2000:]
+            )
+
     @contextmanager
     def hold(self, owner: str) -> Iterator[None]:
         """Hold this node's run lock while the block runs: one changing run per cluster, from any machine (see `run_lock`).
@@ -444,7 +476,7 @@ class Connection(fabric.Connection):
     def _exec(
         self,
         command: str,
-        stdin: str,
+        stdin: str | Iterable[bytes],
         timeout: float,
         password: Secret | None = None,
         heard: Callable[[bytes], None] | None = None,
@@ -467,11 +499,14 @@ class Connection(fabric.Connection):
                 if password:
                     channel.sendall(f"{password.reveal()}\n".encode())
                     output = _until(channel, min(end, time.monotonic() + self._ours.timeout), _READY, b"try again")
-                    stdin = f"{_BEGIN}\n{stdin}"
                 if not password or _READY in output:
                     entered = entered or bool(password)
                     del output[:]
-                    channel.sendall(stdin.encode())
+                    if password:
+                        channel.sendall(f"{_BEGIN}\n".encode())
+                    for piece in (stdin.encode(),) if isinstance(stdin, str) else stdin:
+                        channel.settimeout(max(0.1, end - time.monotonic()))
+                        channel.sendall(piece)
                 channel.shutdown_write()
                 while chunk := channel.recv(1 << 16):
                     output += chunk
@@ -509,6 +544,7 @@ _ENTER = """exec sh -c 'echo "@@kubefab shell"; IFS= read -r k && eval "$k"'"""
 _SHELL = b"@@kubefab shell\n"
 _READY, _BEGIN = b"\n@@kubefab ready\n", "@@kubefab begin"
 _RUN = r"""bash -c 'printf "\n@@kubefab ready\n"; exec bash "$0"'"""  # before that line, sudo speaks of host names, and startup files greet
+_END = b"\n@@kubefab end\n"  # behind a file that is sent
 # What root's bash does when sudo has let it in, where that takes a password: the script comes on the same standard input, into a file
 # that only root can touch; in a file of the login user's, a process of that user could change it before it runs.  A password that sudo
 # did not ask for (it remembers, or NOPASSWD) is passed over, never run.
@@ -607,10 +643,31 @@ def outcome(
         for line in lines.feed(data):
             heard(line)  # type: ignore[misc]  # it is there where this is called
 
-    result = script.parse(*connection.root(text, timeout, piece if heard else None))
+    return _unlocked(connection, name, script.parse(*connection.root(text, timeout, piece if heard else None)))
+
+
+def _unlocked(connection: Connection, name: str, result: script.Outcome) -> script.Outcome:
+    """The outcome. Raises StillRunning if an earlier run's step holds the node."""
     if result.code == script.LOCKED and result.command == 0:
         raise StillRunning(
             f"{connection.node.name}: {name}: a step of an earlier run is still running there",
             "wait for it to end (`ps -ef` on the node shows it), then run again",
         )
     return result
+
+
+def received(connection: Connection, name: str, text: str, timeout: float, sink: Sink) -> script.Outcome:
+    """Send a script that sends files (script.sending), and pass them to `sink` as they come.
+
+    Raises as `outcome` does, Malformed for an answer without the form, StepFailed if it ends before all files have come.
+    """
+    incoming = Incoming(sink)
+    node = connection.node.name
+    try:
+        code, _ = connection.root(text, timeout, incoming.feed)
+    except FormError as error:
+        raise Malformed(f"{node}: {name}: {error}", "run this again", field=error.field) from None
+    done = _unlocked(connection, name, incoming.outcome(code))
+    if done.code == 0 and not incoming.whole:
+        raise StepFailed(f"{node}: {name}: the files did not come whole", "run this again")
+    return done

@@ -62,6 +62,24 @@ def render(
     Waits up to `wait` seconds for the node's lock. The caller's timeout must be longer, or the script may run after the caller gave up.
     """
     lines = [
+        *_begun(name, lock, wait, fetches=fetches),
+        *_body(commands, files),
+        *(_FOLLOWED if live else (') </dev/null >"$log" 2>&1', "rc=$?")),
+    ]
+    lines += [
+        'cat -- "$log.end" 2>/dev/null',
+        f'tail -c {limit} -- "$log"',
+        'rm -f -- "$log" "$log.end"',
+        "return $rc",
+        "}",
+        "main",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _begun(name: str, lock: bool, wait: int, leaving: str = "", fetches: bool = False) -> list[str]:
+    """The frame before a step's commands; `leaving` is a line that has to be in force before the log is made."""
+    lines = [
         f"# kubefab: {name}",
         "main() {",
         'rm -f -- "$0"',
@@ -77,8 +95,10 @@ def render(
             "chmod 600 /run/kubefab.lock",
             f"flock -w {wait} 9 || {{ echo '##kubefab 0 {LOCKED}'; return {LOCKED}; }}",
         ]
-    lines += [
+    return [
+        *lines,
         "umask 077",
+        *([leaving] if leaving else []),
         "log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }",
         "umask 022",
         "(",
@@ -87,17 +107,40 @@ def render(
         # through a file: a process that a command leaves running would keep our output open, and with it the SSH channel
         """trap 'echo "##kubefab $K $?" >"$log.end"' EXIT""",
     ]
+
+
+def _body(commands: tuple[str, ...], files: tuple[File, ...]) -> list[str]:
+    lines = []
     for file in files:
         lines += _write(file)
     for number, line in enumerate(commands, 1):
         lines += [f"{MARK} command {number}", f"K={number}", line]
-    lines += [
-        f"{MARK} end",
-        *(_FOLLOWED if live else (') </dev/null >"$log" 2>&1', "rc=$?")),
+    return [*lines, f"{MARK} end"]
+
+
+def sending(name: str, commands: tuple[str, ...], sends: tuple[str, ...], scratch: str, *, wait: int) -> str:
+    """The script of a step that sends files after its commands; `Incoming` (nodes/incoming.py) reads what it prints.
+
+    It prints the trailer of the commands. If they succeeded, each file follows behind a line with its size, digest and path, and at the
+    end a line that counts them. `scratch` is removed when the script ends, also by a broken link.
+    """
+    leaving = (
+        f"""trap 'rm -rf -- ${{log:+"$log" "$log.end"}} {shlex.quote(scratch)}' EXIT; trap 'exit 1' HUP INT PIPE TERM"""
+    )
+    lines = [
+        *_begun(name, True, wait, leaving),
+        *_body(commands, ()),
+        ') </dev/null >"$log" 2>&1',
+        "rc=$?",
         'cat -- "$log.end" 2>/dev/null',
-        f'tail -c {limit} -- "$log"',
-        'rm -f -- "$log" "$log.end"',
-        "return $rc",
+        f'[ $rc = 0 ] || {{ tail -c {OUTPUT_LIMIT} -- "$log"; return $rc; }}',
+        "n=0",
+        f"for f in {' '.join(sends)}; do",
+        '[ -f "$f" ] || continue',
+        """echo "##file $(stat -Lc %s -- "$f") $(sha256sum <"$f" | cut -d' ' -f1) $f" && cat -- "$f" && echo || return 1""",
+        "n=$((n + 1))",
+        "done 2>/dev/null",
+        'echo "##sent $n"',
         "}",
         "main",
     ]

@@ -72,6 +72,20 @@ def building(
     return guarded
 
 
+def attended(phase: str, run: Generator) -> Generator:
+    """Wrap a phase that reads a cluster's data: only on a machine that is proved to be ours, with all of its cluster on it."""
+
+    @functools.wraps(run)
+    def guarded(ctx: Context) -> Iterator[Action]:
+        verdict = whose(ctx)
+        if verdict.kind != Kind.OURS:
+            yield _stop(ctx, phase, verdict)
+            return
+        yield from run(ctx)
+
+    return guarded
+
+
 def identity(ctx: Context, phase: str) -> Iterator[Action]:
     """Update the identity file of a machine that has one. Stop on a machine that is not ours."""
     verdict = whose(ctx)

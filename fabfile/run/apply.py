@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from threading import Lock
+from typing import Protocol
 
 from ..errors import KubefabError, Refused, StepFailed, StillRunning, Unreachable
 from ..inventory import Node
 from ..nodes import script
-from ..nodes.connection import outcome
+from ..nodes.connection import outcome, received
 from ..nodes.group import NodeGroup
-from ..steps import Action, Gate, Remedy, Step, Stop, Wait
+from ..nodes.incoming import Sink
+from ..steps import Action, Fetch, Gate, Give, Remedy, Step, Stop, Wait
 from ..text.cleaning import line
 from ..text.masking import Token, mask
 from . import local
@@ -22,6 +24,14 @@ from .halt import Halt
 from .result import Reporter
 from .retry import poll
 from .tokens import JoinTokens
+
+
+class Archive(Sink, Protocol):
+    """Where a run's files come from, and where they go."""
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """The content of one of its files. Raises KubefabError."""
+
 
 PROBE_TIMEOUT = 30.0  # seconds
 STEP_LOCK_WAIT = 180  # seconds, for a step of an earlier run; applying a manifest is the longest of those
@@ -33,7 +43,8 @@ class Applier:
     """Carries out actions for all pipelines of a run.
 
     `passing` waits at a gate: it gets the gate, the node, and the phase's name.  `control` names the control plane that
-    carries out what is delegated to one.  `heard` gets each line that a step prints, as it comes, with the name of its node.
+    carries out what is delegated to one.  `heard` gets each line that a step prints, as it comes, with the name of its node.  `archive` is
+    for steps that fetch or give files.
     """
 
     def __init__(
@@ -46,8 +57,10 @@ class Applier:
         passing: Callable[[Gate, Node, str], None],
         control: Callable[[], Node],
         heard: Callable[[str, str], None] | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self._group, self._reporter, self._control = group, reporter, control
+        self._archive = archive
         self._events, self._halt, self._tokens, self._passing = events, halt, tokens, passing
         self._heard = heard
         self._guard = Lock()
@@ -140,16 +153,29 @@ class Applier:
         if step.on == "operator":
             self._here(node, step)
             return
+        with self._turn(node, target, step.phase, step.title):
+            self._halt.check_lock(node)
+            done = self._sent(target, step)
+        if done.code == 0:
+            return
+        raise _failure(target.name, step, done, self._explained(target, step))
+
+    def _sent(self, target: Node, step: Step) -> script.Outcome:
+        """What a step's script did, with the files that go before it or come after it."""
+        connection, timeout = self._group.of(target), step.timeout + STEP_LOCK_WAIT
+        if isinstance(step, Fetch | Give) and self._archive is None:
+            raise KubefabError(f"{target.name}: {step.title}: this command has no archive")
+        if isinstance(step, Fetch) and self._archive:
+            text = script.sending(step.id, step.commands, step.sends, step.scratch, wait=STEP_LOCK_WAIT)
+            return received(connection, step.id, text, timeout, self._archive)
+        if isinstance(step, Give) and self._archive:
+            for name, path in step.gives:
+                connection.send(path, self._archive.pieces(name), timeout)
         heard = partial(self._heard, target.name) if self._heard else None
         text = script.render(
             step.id, step.commands, step.files, wait=STEP_LOCK_WAIT, live=heard is not None, fetches=step.fetches
         )
-        with self._turn(node, target, step.phase, step.title):
-            self._halt.check_lock(node)
-            done = outcome(self._group.of(target), step.id, text, step.timeout + STEP_LOCK_WAIT, heard)
-        if done.code == 0:
-            return
-        raise _failure(target.name, step, done, self._explained(target, step))
+        return outcome(connection, step.id, text, timeout, heard)
 
     def _here(self, node: Node, step: Step) -> None:
         """Carry out a step on this machine, for a node."""

@@ -24,7 +24,7 @@ from ..phases import Phase, for_release, guard
 from ..recipes.kubeadm import recipe_for
 from ..steps import Gate, Step, Stop
 from . import gates as gate
-from .apply import Applier
+from .apply import Applier, Archive
 from .events import Events
 from .gates import Blocked, Gates
 from .halt import Halt
@@ -52,8 +52,12 @@ class Run:
         clock: Callable[[str], Clock] | None = None,
         held: Callable[[], None] = lambda: None,
         heard: Callable[[str, str], None] | None = None,
+        archive: Archive | None = None,
     ) -> None:
-        """`held` raises KubefabError when the cluster's lock is no longer this run's: everything then stops. `heard` is Applier's."""
+        """`held` raises KubefabError when the cluster's lock is no longer this run's: everything then stops.
+
+        `heard` and `archive` are Applier's.
+        """
         self.environment = environment
         self.group = group
         self.reporter = reporter
@@ -66,7 +70,7 @@ class Run:
         self.record = recall(environment)
         self._recipe = recipe_for(environment)
         self._applier = Applier(
-            group, reporter, self.events, self.halt, self.tokens, self._pass, self._control_node, heard
+            group, reporter, self.events, self.halt, self.tokens, self._pass, self._control_node, heard, archive
         )
         self._taking_back = False
         self._control_asked = Lock()

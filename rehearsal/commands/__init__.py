@@ -49,5 +49,17 @@ _BUILTINS = frozenset(
     {"[", "command", "echo", "printf", "test", "true", "false", ":", "umask", "cd", "set", "trap", "wait", "flock"}
 )
 
-for _topic in ("files", "host2017", "kubeadm", "kubectl", "legacy", "network", "packages", "runtime", "system", "text"):
+for _topic in (
+    "etcd",
+    "files",
+    "host2017",
+    "kubeadm",
+    "kubectl",
+    "legacy",
+    "network",
+    "packages",
+    "runtime",
+    "system",
+    "text",
+):
     import_module(f"{__name__}.{_topic}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from urllib.parse import urlsplit
@@ -9,9 +10,9 @@ from urllib.parse import urlsplit
 from fabfile.inventory.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, Settings
 
 from ..bash import Call
-from ..host import Host
+from ..host import ETCD, Host
 from ..machine import Machine
-from . import host2017, program, unmodelled
+from . import etcd, host2017, program, unmodelled
 
 _CHAIN = re.compile(r"^-A (\S+)|-[jg] (\S+)$")
 _BUILT_IN = {
@@ -311,6 +312,12 @@ def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
         docker = DOCKER_RPM_KEY if "/centos/" in parts.path or "/rhel/" in parts.path else DOCKER_DEB_KEY
         ours = docker if parts.path.endswith("/gpg") else _DEFAULTS.packages_key_fingerprint[0]
         return 200, _armor([ours]), ""
+    if url.startswith(f"{machine.settings.etcd_url.rstrip('/')}/v"):
+        if machine.fault("packages-down") is not None:
+            return 0, "", f"curl: (28) Failed to connect to {host} port {port} after 10002 ms: Timeout was reached"
+        digest = hashlib.sha256(etcd.archive_text().encode()).hexdigest()
+        name = f"etcd-v{ETCD}-linux-amd64.tar.gz"
+        return (200, f"{digest}  {name}\n", "") if parts.path.endswith("SHA256SUMS") else (200, etcd.archive_text(), "")
     if url.startswith(machine.settings.manifests_url):
         return 200, "{}\n", ""
     if host.endswith(("pkgs.k8s.io", "docker.com", "registry.k8s.io", "ghcr.io", "docker.io", "kubernetes.io")):

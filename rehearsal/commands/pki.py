@@ -44,7 +44,16 @@ def write_control_plane(
     """Write what kubeadm init leaves under /etc/kubernetes; `flags` are the static pods' flags, by component."""
     key = hashlib.sha256(ca.encode()).hexdigest()
     host.write("/etc/kubernetes/pki/ca.crt", ca)
-    for pair in ("ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "sa", "etcd/ca", "etcd/server"):
+    for pair in (
+        "ca",
+        "apiserver",
+        "apiserver-kubelet-client",
+        "front-proxy-ca",
+        "sa",
+        "etcd/ca",
+        "etcd/server",
+        "etcd/healthcheck-client",
+    ):
         host.write(
             f"/etc/kubernetes/pki/{pair}.key",
             f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n",

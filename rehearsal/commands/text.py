@@ -322,7 +322,7 @@ def grep(machine: Machine, call: Call) -> int:
         if words[0] == "--":
             words = words[1:]
             break
-        if not re.fullmatch(r"-[EvqcwxiFohn]+", words[0]):
+        if not re.fullmatch(r"-[EvqcwxiFohna]+", words[0]):
             raise unmodelled(call)
         flags, words = flags + words[0][1:], words[1:]
     if not asked:

@@ -15,6 +15,7 @@ from fabfile.inventory.proxy import Proxy
 from fabfile.inventory.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, KEYS, Settings, bastion
 from fabfile.text.masking import Secret, Token
 
+RECIPIENT = "age10fzukuhwcyv2q6hwjr5kmf7zhgrr9343phh9n2jj6p620r948essmq34tt"
 GOOD: list[tuple[str, str, Any]] = [
     ("KUBERNETES", "1.36", "1.36"),
     ("KUBERNETES", "1.36.3", "1.36.3"),
@@ -55,6 +56,9 @@ GOOD: list[tuple[str, str, Any]] = [
     ("REGISTRY_MIRROR_CA", "ghcr.io=a.pem, docker.io=b/c.crt", {"ghcr.io": "a.pem", "docker.io": "b/c.crt"}),
     ("SSH_JUMP", "ops@203.0.113.9:2222", "ops@203.0.113.9:2222"),
     ("SSH_JUMP", "bastion", "bastion"),
+    ("ETCD_URL", "http://172.30.44.2/etcd", "http://172.30.44.2/etcd"),
+    ("ETCD_SHA256", f"{'AB' * 32}, {'cd' * 32}", ("ab" * 32, "cd" * 32)),
+    ("BACKUP_RECIPIENT", RECIPIENT, RECIPIENT),
     ("SSH_JUMP", "ops@[2001:db8::9]:2222", "ops@[2001:db8::9]:2222"),
     ("DASHBOARD_PORT", "32767", 32767),
     ("DASHBOARD", "none", "none"),
@@ -97,9 +101,11 @@ BAD = [
     ("REGISTRY_MIRRORS", "ghcr.io=ftp://x"), ("REGISTRY_MIRRORS", "ghcr.io="), ("REGISTRY_MIRROR_CA", "ghcr.io"),
     ("SSH_JUMP", "me@host:ssh"), ("SSH_JUMP", "::::"),
     ("INFLUXDB_PORT", "29999"), ("DASHBOARD_PORT", "32768"),
-    ("DASHBOARD", "Headlamp"), ("RETENTION", "30"), ("RETENTION", "d"), ("RETENTION", "30m"), ("RETENTION", "59m59s"), ("RETENTION", "99999999w"), ("RETENTION", "1" * 400 + "d"),
     ("DNS_DOMAIN", "my_cluster.local"), ("DNS_DOMAIN", "Cluster.Local"), ("DNS_DOMAIN", f"{'a' * 64}.local"), ("DNS_DOMAIN", "-a.local"), ("DNS_DOMAIN", ".local"),
     ("DNS_DOMAIN", "a..local"), ("DNS_DOMAIN", "cluster.local."), ("DNS_DOMAIN", ".".join(["a" * 60] * 3)), ("RETENTION", "30 d"),
+    ("ETCD_SHA256", "ab"), ("ETCD_SHA256", "g" * 64), ("ETCD_URL", "github.com/etcd-io"), ("BACKUP_RECIPIENT", RECIPIENT[:-1]),
+    ("BACKUP_RECIPIENT", RECIPIENT.upper()), ("BACKUP_RECIPIENT", "AGE-SECRET-KEY-1" + "Q" * 58), ("BACKUP_RECIPIENT", "ssh-ed25519 AAAA"),
+    ("DASHBOARD", "Headlamp"), ("RETENTION", "30"), ("RETENTION", "d"), ("RETENTION", "30m"), ("RETENTION", "59m59s"), ("RETENTION", "99999999w"), ("RETENTION", "1" * 400 + "d"),
     ("KUBELET_CONFIG", "maxPods: 50"), ("KUBELET_CONFIG", "null"), ("KUBELET_CONFIG", "[" * 100_000),
     ("SIMULATED", ""), ("TOKEN", "abcdef.0123456789abcde"), ("TOKEN", "abcdef0123456789abcdef"),
 ]  # fmt: skip

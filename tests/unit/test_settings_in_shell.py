@@ -36,7 +36,7 @@ BENIGN = {
     "FLANNEL_CNI_IMAGE": "canary.example/cni:1", "DASHBOARD_IMAGE": "canary.example/ui:1", "INFLUXDB_IMAGE": "canary.example/influxdb:1",
     "TELEGRAF_IMAGE": "canary.example/telegraf:1", "PROBE_IMAGE": "canary.example/probe:1", "REGISTRY": "canary.example:5000",
     "REGISTRY_MIRRORS": "canary.example", "PROXY": "http://canary.example:3128", "NO_PROXY": ".canary.corp", "REGISTRY_USER": "canary-me", "REGISTRY_PASSWORD": "canary-word", "DNS_DOMAIN": "canary.local",
-    "IGNORE_PREFLIGHT": "CanaryCheck", "RETENTION": "77d",
+    "IGNORE_PREFLIGHT": "CanaryCheck", "RETENTION": "77d", "ETCD_URL": "https://canary.example/etcd",
 }  # fmt: skip
 EVIL = (
     "https://m.example/$(touch${IFS}/tmp/pwn1);…", "https://m.example/x&y", "https://m.example/?a=1&b=2", "https://m.example/$(touch$IFS/tmp/pwn)",
@@ -76,6 +76,7 @@ def test_every_free_text_setting_is_listed() -> None:
         "PACKAGES_KEY_FINGERPRINT", "CONTAINERD_KEY_FINGERPRINT", "REGISTRY_CA", "REGISTRY_MIRROR_CA", "IMAGE_DIGESTS", "IMAGE_DIGESTS_STRICT", "FLANNEL_GRACE", "DASHBOARD",
         "DASHBOARD_PORT", "INFLUXDB_PORT", "KUBELET_CONFIG", "KUBE_PROXY_CONFIG", "CONTAINERD_CONFIG", "TOKEN", "SIMULATED", "SIMULATED_WORKERS", "INFLUXDB_LOGIN",
         "RETENTION_SHORTEN", "SCHEDULE_ON_CONTROL_PLANE",
+        "BACKUP_RECIPIENT", "ETCD_SHA256",
     }  # fmt: skip
     assert set(KEYS) == rest | set(BENIGN), "a new setting: is it a word in some script?"
 

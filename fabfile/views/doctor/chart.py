@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...backups.latest import Latest
 from ...context import Choices, Context, answering
 from ...errors import KubefabError
 from ...inventory import Environment, Node
@@ -33,13 +34,14 @@ class Patient:
 
 @dataclass(frozen=True)
 class Chart:
-    """All nodes. `now` is the operator's time in seconds since 1970."""
+    """All nodes. `now` is the operator's time in seconds since 1970; `latest` the last backup from here, None where it was not looked for."""
 
     environment: Environment
     patients: tuple[Patient, ...]
     unreachable: Mapping[str, KubefabError] = field(default_factory=dict)
     clocks: Mapping[str, Reading] = field(default_factory=dict)
     now: float = 0.0
+    latest: Latest | None = None
 
     @property
     def recipe(self) -> Recipe:

@@ -18,6 +18,7 @@ from ...phases import guard
 from ...phases.certificates import renewing, unnamed
 from ...phases.reset import residue
 from ...text.masking import mask, masked_tail
+from ..saved import overdue
 from .chart import Chart, Patient
 from .finding import ERROR, NOTE, WARNING, Finding
 
@@ -38,6 +39,7 @@ def cluster(chart: Chart, patient: Patient) -> Iterator[Finding]:
         yield from _names(chart, patient)
         yield from _tokens(chart, patient)
         yield from _strangers(chart, patient)
+        yield from _backup(chart, patient)
 
 
 def _leftovers(chart: Chart, patient: Patient) -> Iterator[Finding]:
@@ -371,3 +373,14 @@ def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 f"the cluster has a node {name} that hosts.env does not name",
                 f"add it to hosts.env, or `kubectl delete node {quote(name)}` on the control plane",
             )
+
+
+def _backup(chart: Chart, patient: Patient) -> Iterator[Finding]:
+    """The last backup that was taken from here: none is worth a note, as another machine may take them."""
+    environment = chart.environment
+    if chart.latest is None or not patient.facts.initialised or not environment.settings.release.configured:
+        return
+    seen, old = overdue(chart.latest, patient.facts, chart.now or time.time())
+    if old is not False:
+        remedy = f"`inv cluster.backup {environment.option}`; with --timer it prints what takes one each night"
+        yield Finding("KF-BAK-OLD", WARNING if old else NOTE, (patient.name,), seen, remedy)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ...backups.latest import recall_backup
 from ...errors import KubefabError
 from ...inventory import Environment, Node
 from ...nodes.connection import Connection
@@ -123,6 +124,7 @@ class Doctor:
             errors,
             {name: seen for name, seen in readings.items() if isinstance(seen, clocks.Reading)},
             time.time(),
+            recall_backup(self.environment),
         )
 
     def _ask(self, node: Node) -> NodeAnswers | str:

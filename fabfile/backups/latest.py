@@ -1,0 +1,35 @@
+"""What the operator's side remembers of the last backup of an environment: `backup.json` in its state folder."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from ..inventory import Environment, private_folder
+from ..text.whole import write_whole
+
+FILE = "backup.json"
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The last backup that was written from here: its path (empty: none was), when (seconds since 1970), of which cluster (uid)."""
+
+    path: str = ""
+    made: float = 0.0
+    uid: str = ""
+
+
+def recall_backup(environment: Environment) -> Latest:
+    """The last backup; an empty one if the note of it cannot be read."""
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        found = json.loads((environment.state / FILE).read_text(encoding="utf-8"))
+        return Latest(str(found["path"]), float(found["made"]), str(found["uid"]))
+    return Latest()
+
+
+def remember_backup(environment: Environment, latest: Latest) -> None:
+    """Note it, with mode 0600. Raises OSError that names the file."""
+    private_folder(environment.state)
+    write_whole(environment.state / FILE, json.dumps(asdict(latest)) + "\n")

@@ -1,0 +1,39 @@
+"""How old the last backup is, for status and the doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..backups.latest import Latest, recall_backup
+from ..context import answering
+from ..errors import KubefabError
+from ..inventory import Environment
+from ..nodes.facts import NodeFacts
+
+DAY = 86400.0
+OLD = 7 * DAY  # a backup that is older deserves a warning: what came since would be lost
+
+
+def saved(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError], now: float) -> Iterator[str]:
+    """One line about the last backup that was written from here, if there is a cluster to save."""
+    control = answering(environment, observed)
+    if control is not None and control.initialised and environment.settings.release.configured:
+        yield overdue(recall_backup(environment), control, now)[0]
+
+
+def overdue(latest: Latest, control: NodeFacts, now: float) -> tuple[str, bool | None]:
+    """What is to be said of the last backup of the cluster that this control plane has, and whether it is too old; None: there is none."""
+    uid = control.identity.uid or control.uid
+    if not latest.path or (uid and latest.uid != uid):
+        return "no backup of this cluster was taken from here", None
+    age = max(0.0, now - latest.made)
+    gone = "" if Path(latest.path).exists() else ", and is not there any more"
+    return f"last backup: {ago(age)} ago, {latest.path}{gone}", age > OLD or bool(gone)
+
+
+def ago(seconds: float) -> str:
+    """An age for people: 40 min, 5 h, 3 days."""
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"
