@@ -238,7 +238,10 @@ ROUNDS = (
                 ("UDP 8472 from cp1: ", "the other way is open", "from w2 it is open", "security group of w1, inbound UDP 8472 from 172.30.44.0/24"),
             ),)),
             Break("w2", firewall("input udp dport 8472 drop"), NO_FIREWALL, (Find("KF-NET-UDP8472", ERROR, ("w2",), ("from cp1, w1",)),)),
-            Break("w2", firewall("input tcp dport 10250 reject with tcp reset"), NO_FIREWALL, (Find("KF-NET-TCP10250", ERROR, ("w2",), ("rejected by a firewall",)),)),
+            Break("w2", firewall("input tcp dport 10250 reject with tcp reset"), NO_FIREWALL, (
+                Find("KF-NET-TCP10250", ERROR, ("w2",), ("rejected by a firewall",)),
+                Find("KF-NET-FILTER", ERROR, ("w2",), ("table inet kubefab_test, chain input (hook input) drops", "by a rule of it")),
+            )),
             Break("cp1", firewall(f"input ip saddr {W1} tcp dport 6443 drop"), NO_FIREWALL, (Find(
                 "KF-NET-TCP6443", ERROR, ("cp1",),
                 ("TCP 6443 from w1: no answer: dropped", "from w2", "it is open", "iptables -I INPUT -p tcp --dport 6443 -s 172.30.44.0/24 -j ACCEPT"),

@@ -11,7 +11,7 @@ TAINT = "node-role.kubernetes.io/control-plane"
 
 
 def taints(lab: Lab) -> list[str]:
-    node = json.loads(lab.kubectl("get node cp1 -o json"))
+    node = json.loads(lab.kubectl("get node $cp1 -o json"))
     return [one["key"] for one in node["spec"].get("taints", [])]
 
 
@@ -37,11 +37,13 @@ def test_one_machine_is_a_cluster_and_a_worker_that_comes_later_gets_the_new_pod
         lab.bootstrap()
         assert TAINT in taints(lab) and lab.ready() == dict.fromkeys(lab.names, True)
         assert "nothing to do" in lab.bootstrap().output
-        assert lab.kubectl("get pods -l app=ordinary -o jsonpath='{.items[*].spec.nodeName}'") == "cp1", "it stays"
+        assert lab.kubectl("get pods -l app=ordinary -o jsonpath='{.items[*].spec.nodeName}'") == lab.hosts["cp1"], (
+            "it stays"
+        )
         lab.kubectl("scale deployment ordinary --replicas=3")
         lab.kubectl("rollout status deployment ordinary --timeout=90s")
         where = lab.kubectl("get pods -l app=ordinary -o jsonpath='{.items[*].spec.nodeName}'").split()
-        assert where.count("cp1") == 1, where
+        assert where.count(lab.hosts["cp1"]) == 1, where
         for asked, there in (("yes", False), ("no", True)):
             lab.bootstrap(KUBEFAB_LAB_SCHEDULE_ON_CONTROL_PLANE=asked)
             assert (TAINT in taints(lab)) == there
