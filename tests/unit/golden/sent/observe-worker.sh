@@ -64,15 +64,21 @@ echo '@@ swap'; tail -n +2 /proc/swaps
 echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
 echo '@@ swapunits'; for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u
 echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
-echo '@@ sysctlfiles'; seen=' '
+echo '@@ sysctlfiles'; seen=' '; read_at_boot=()
 for f in /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
   n=${f##*/}; { [ -e "$f" ] || [ -L "$f" ]; } || continue
   case $seen in *" $n "*) continue ;; esac; seen="$seen$n " # the file of that name in an earlier folder hides it
-  p=$(readlink -f "$f"); [ -f "$p" ] || continue
-  grep -nE '^[[:space:]]*-?[[:space:]]*net[./](ipv4[./](ip_forward|conf[./]all[./]forwarding)|bridge[./]bridge-nf-call-ip6?tables)[[:space:]]*=' "$p" 2>/dev/null | head -n 40 | sed "s|^|$n $p |"
+  [ -f "$f" ] && read_at_boot+=("$f")
 done
-echo '@@ disks'
-for f in $folders; do
+if [ -n "${read_at_boot[*]}" ]; then
+  grep -HnE '^[[:space:]]*-?[[:space:]]*net[./](ipv4[./](ip_forward|conf[./]all[./]forwarding)|bridge[./]bridge-nf-call-ip6?tables)[[:space:]]*=' \
+    "${read_at_boot[@]}" 2>/dev/null | head -n 100 | while IFS=: read -r f line; do
+      p=$f; [ -L "$f" ] && p=$(readlink -f "$f")
+      printf '%s %s %s\n' "${f##*/}" "$p" "$line"
+    done
+fi
+echo '@@ disks' # what a member fills is the doctor's to measure
+[ -e /var/lib/kubelet/config.yaml ] || for f in $folders; do
   p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; df -Pk "$p" 2>/dev/null | awk -v f="$f" 'NR == 2 {print f, $6, $4}'
 done
 echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
@@ -110,7 +116,9 @@ if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | awk -v 
 if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
 echo '@@ filters'
 if has iptables-save; then
-  iptables-save 2>/dev/null | awk '/^\*/ {t = $1} t == "*filter" && /^(:|-A )/ && !/^(:|-A )KUBE-/ {print "iptables", $0}' | head -n $filter_lines
+  # the one table only where that makes none
+  case $(iptables-save -V 2>/dev/null) in *nf_tables*) t='-t filter' ;; *) t='' ;; esac
+  iptables-save $t 2>/dev/null | awk '/^\*/ {t = $1} t == "*filter" && /^(:|-A )/ && !/^(:|-A )KUBE-/ {print "iptables", $0}' | head -n $filter_lines
 fi
 if has nft; then
   # not kube-proxy's and flannel's own tables, nor what iptables has shown
