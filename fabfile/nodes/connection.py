@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 import re
 import secrets
@@ -31,7 +32,7 @@ from ..inventory import Environment, Node
 from ..inventory.settings import bastion
 from ..text.forms import FormError
 from ..text.masking import Lines, Secret
-from . import script
+from . import keys, script, ssh_config
 from .failures import SUDO_REFUSED, Way, broken, login_refused, no_end, no_session, sudo_refused, unreachable
 from .hostkeys import KnownHosts
 from .incoming import Incoming, Sink
@@ -109,20 +110,24 @@ class Connection(fabric.Connection):
     ) -> None:
         settings = environment.settings
         object.__setattr__(self, "_ours", _Ours(node, environment, known, sudo_password, settings.connect_timeout))
-        config = fabric.Config(overrides={"run": {"in_stream": False}, "load_ssh_configs": not settings.simulated})
-        keys: dict[str, object] = {
+        # what ssh_config says is asked of OpenSSH; Fabric would read it by itself, with less understanding and unchecked host keys
+        config = fabric.Config(overrides={"run": {"in_stream": False}}, ssh_config=paramiko.SSHConfig())
+        options: dict[str, object] = {
             "channel_timeout": settings.connect_timeout,
             "banner_timeout": settings.connect_timeout,
         }
-        if node.key:
-            keys |= {"key_filename": node.key, "allow_agent": False, "look_for_keys": False}
+        dialled = (
+            ssh_config.Way(node.host, node.user, node.port or 22)
+            if settings.simulated
+            else ssh_config.resolve(node.host, node.user, node.port)
+        )
         super().__init__(
-            node.host,
-            user=node.user or None,
-            port=node.port or None,
+            dialled.host,
+            user=dialled.user or None,
+            port=dialled.port,
             config=config,
             connect_timeout=settings.connect_timeout,
-            connect_kwargs=keys,
+            connect_kwargs=options,
             gateway=gateway,
         )
         self.client.set_missing_host_key_policy(_Policy(known))
@@ -130,11 +135,11 @@ class Connection(fabric.Connection):
         self._ours.lock = RunLock(
             self, node.name, self.user, sudo=sudo, password=sudo_password, timeout=settings.connect_timeout
         )
-        keys["transport_factory"] = self._transport
-        if not node.port:  # a hop that ~/.ssh/config names: what it says of that host is known by now
-            self._ours.node = replace(node, host=self.host, port=self.port)
+        options["transport_factory"] = self._transport
+        self._ours.dialled = dialled
+        self._ours.node = replace(node, host=self.host, port=self.port)
         if gateway is None:
-            self.gateway = self._by_ssh_config(hops if hops is not None else {}, through)
+            self.gateway = self._by_ssh_config(node.host, hops if hops is not None else {}, through)
 
     @property
     def node(self) -> Node:
@@ -145,28 +150,16 @@ class Connection(fabric.Connection):
         """Fabric's own gateways accept any host key: ours are made by `_by_ssh_config`."""
         return
 
-    def _by_ssh_config(self, hops: dict[str, Connection], through: tuple[str, ...]) -> Connection | None:
-        """The way that ~/.ssh/config names: ProxyJump's hosts, each one's key checked by our rule, or ProxyCommand, kept for `_open`.
+    def _by_ssh_config(self, name: str, hops: dict[str, Connection], through: tuple[str, ...]) -> Connection | None:
+        """The way through ProxyJump's hosts, each one's key checked by our rule. `hops` are shared by all nodes.
 
-        Of the two the first that is given counts (ssh_config(5)). `hops` are shared by all nodes; `through` are the hosts that lead
-        here already, so that `Host *` does not send a bastion through itself. Raises UsageError for a hop that has no form.
+        `through` are the hosts that lead here already, so that `Host *` does not send a bastion through itself. Raises UsageError for a hop
+        that has no form.
         """
-        found = next(
-            ((key, text or "") for key, text in self.ssh_config.items() if key in ("proxyjump", "proxycommand")),
-            ("", ""),
-        )
-        if found[1].lower() in ("", "none"):
-            return None
-        if found[0] == "proxycommand":
-            # look it up again with the port and user of this connection, which replace %p and %r
-            dialled = paramiko.SSHConfig.from_text(f"Host *\nPort {self.port}\nUser {self.user}\n")
-            dialled._config += self.config.base_ssh_config._config  # type: ignore[attr-defined]
-            self._ours.proxy_command = dialled.lookup(self.original_host)["proxycommand"]
-            return None
-        ours, way = self._ours, (*through, self.original_host, self.host)
+        ours, way = self._ours, (*through, name, self.host)
         gateway: Connection | None = None
         chain = ""
-        for text in found[1].split(","):  # visited one after the other
+        for text in filter(None, ours.dialled.jump.split(",")):  # visited one after the other
             user, host, port = _hop(text)
             if host in way:
                 return None
@@ -178,6 +171,15 @@ class Connection(fabric.Connection):
             if gateway.host == self.host and gateway.port == self.port:
                 return None
         return gateway
+
+    def login(self) -> keys.Login:
+        """How to log in: with SSH_KEY alone if there is one, else as the operator's OpenSSH does. Raises KeyUnusable for that SSH_KEY."""
+        ours = self._ours
+        dialled = ours.dialled
+        agent = dialled.agent or ("" if ours.environment.settings.simulated else os.environ.get("SSH_AUTH_SOCK", ""))
+        if ours.node.key:
+            return keys.named(ours.node.key, self.user, agent, dialled.certificates)
+        return keys.usual(self.user, agent, dialled.identities, dialled.only, dialled.certificates)
 
     def _transport(self, sock: Any, **options: Any) -> paramiko.Transport:
         """A transport that asks first for the kinds of host keys that are known, as OpenSSH does; paramiko asks for one kind only."""
@@ -246,8 +248,11 @@ class Connection(fabric.Connection):
 
     def _connect(self) -> None:
         self._ours.transport = None
+        login = self.login()
+        self._ours.tried = login.tried
+        self.connect_kwargs["auth_strategy"] = login
         try:
-            if self._ours.proxy_command:
+            if self._ours.dialled.command:
                 self.connect_kwargs["sock"] = self._proxy()
             elif self.gateway is None:
                 self.connect_kwargs["sock"] = self._socket()
@@ -255,6 +260,8 @@ class Connection(fabric.Connection):
                 self.gateway.open()
             super().open()
         finally:
+            login.agent.close()
+            self.connect_kwargs.pop("auth_strategy", None)
             self.connect_kwargs.pop("sock", None)
 
     def _proxy(self) -> socket.socket:
@@ -266,7 +273,7 @@ class Connection(fabric.Connection):
             command = [
                 "/bin/sh",
                 "-c",
-                f"exec {self._ours.proxy_command}",
+                f"exec {self._ours.dialled.command}",
             ]
             self._ours.proxy = subprocess.Popen(
                 command, stdin=far.fileno(), stdout=far.fileno(), stderr=subprocess.DEVNULL, start_new_session=True
@@ -471,7 +478,9 @@ class Connection(fabric.Connection):
         banner = transport.get_banner() if transport and transport.auth_handler else None
         said = (banner or b"").decode("utf-8", "replace") or (transport.said if transport else "")
         through = self.gateway.host if isinstance(self.gateway, Connection) else ""
-        return Way(ours.node, ours.environment.name, ours.timeout, ours.proxy_command, self.user, through, said)
+        return Way(
+            ours.node, ours.environment.name, ours.timeout, ours.dialled.command, self.user, through, said, ours.tried
+        )
 
     def _exec(
         self,
@@ -611,7 +620,8 @@ class _Ours:
         self.opener = 0  # the thread that is opening the link; 0: none
         self.failures = 0  # attempts to open that failed, and the last one's error
         self.failure: KubefabError | None = None
-        self.proxy_command = ""  # of ~/.ssh/config
+        self.dialled: ssh_config.Way
+        self.tried = ""  # which keys were offered, in words
         self.proxy: subprocess.Popen[bytes] | None = None
         self.lock: RunLock
         self.sessions = Sessions(SESSIONS)

@@ -56,7 +56,8 @@ _LOGIN_SAYS = (
 class Way:
     """How a node was to be reached: `timeout` in seconds, `proxy_command` as ~/.ssh/config has it (empty without one).
 
-    `user` is who logs in, `through` the bastion's name or address, `said` the server's words outside of SSH: before it begins, or as a banner.
+    `user` is who logs in, `through` the bastion's name or address, `said` the server's words outside of SSH: before it begins, or as a banner;
+    `tried` which keys were offered, in words.
     """
 
     node: Node
@@ -66,6 +67,7 @@ class Way:
     user: str = ""
     through: str = ""
     said: str = ""
+    tried: str = ""
 
 
 def unreachable(error: BaseException, way: Way) -> Unreachable:
@@ -82,9 +84,14 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
     if isinstance(error, paramiko.AuthenticationException):
         if known := _said(where, way.user, way.said):
             return known
-        key = f"key {node.key}" if node.key else "your agent and default keys"
+        if isinstance(error, paramiko.BadAuthenticationType):
+            wanted = ", ".join(cleaning.line(kind) for kind in error.allowed_types) or "another way"
+            return Unreachable(
+                f"{where}: it wants {wanted} from {way.user}, and kubefab logs in by key alone",
+                "let that user in by key alone (AuthenticationMethods, PubkeyAuthentication in its sshd_config), or name another one: SSH_USER",
+            )
         return Unreachable(
-            f"{where}: login as {node.user or 'you'} with {key} was refused", "check SSH_USER and SSH_KEY in hosts.env"
+            f"{where}: login as {way.user} with {way.tried} was refused", "check SSH_USER and SSH_KEY in hosts.env"
         )
     if isinstance(error, paramiko.ChannelException):
         return _no_channel(error, where, way)

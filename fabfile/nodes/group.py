@@ -61,11 +61,14 @@ class NodeGroup(fabric.Group):
         self._forks = environment.settings.forks
         self._jumps: dict[str, Connection] = {}
         self._by_name: dict[str, Connection] = {}
+        nodes = list(nodes)
         for node in nodes:
             gateway = self._gateway(node, environment, known) if node.jump else None
             connection = Connection(node, environment, known, sudo_password, gateway, hops=self._jumps)
             self._by_name[node.name] = connection
             self.append(connection)
+        for connection in {node.key: self._by_name[node.name] for node in nodes if node.key}.values():
+            connection.login().agent.close()  # a key that cannot be used is said once, and not by each node
 
     def _gateway(self, node: Node, environment: Environment, known: KnownHosts) -> Connection:
         """One connection a bastion, shared: a link of its own for each node runs into sshd's MaxStartups."""

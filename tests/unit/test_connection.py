@@ -21,7 +21,7 @@ import pytest
 from paramiko.hostkeys import HostKeys
 from ssh_bench import SCRIPT, Bench, bench
 
-from fabfile.errors import KubefabError, StepFailed, Unreachable, UsageError
+from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.inventory import Node
 from fabfile.nodes import run_lock, script
 from fabfile.nodes.connection import _ENTER, _SHELL, Connection, outcome
@@ -189,13 +189,6 @@ threading.Thread(target=back, daemon=True).start()
 while data := os.read(0, 65536):
     link.sendall(data)
 """
-
-
-def test_a_malformed_proxyjump_is_refused_with_a_remedy(bench: Bench, home: Path) -> None:
-    _, _, node = behind(bench, home, "ProxyJump a b:c")
-    with pytest.raises(UsageError, match="ProxyJump 'a b:c'") as caught:
-        bench.connect(node)
-    assert "SSH_JUMP" in caught.value.remedy
 
 
 def test_a_client_key_that_the_server_rejects(bench: Bench) -> None:

@@ -18,7 +18,7 @@ from tools import docs
 SUBCOMMANDS: dict[str, frozenset[str] | None] = {
     "apt-get": frozenset({"check", "install", "remove"}), "apt-mark": frozenset({"hold"}), "chage": None, "chmod": None, "chronyc": frozenset({"makestep"}),
     "crictl": frozenset({"ps", "rmi", "logs", "stop"}), "curl": None, "df": None, "dnf": frozenset({"install", "remove"}),
-    "docker": frozenset({"swarm"}), "dpkg": None, "etcdutl": frozenset({"snapshot"}), "export": None, "find": None,
+    "docker": frozenset({"swarm"}), "dpkg": None, "eval": None, "puttygen": None, "ssh": None, "ssh-add": None, "ssh-agent": None, "ssh-keygen": None, "etcdutl": frozenset({"snapshot"}), "export": None, "find": None,
     "firewall-cmd": None, "free": None, "fuser": None, "getent": frozenset({"passwd"}), "echo": None, "grep": None, "hostnamectl": frozenset({"set-hostname"}), "ip": None,
     "ip6tables": None, "iptables": None, "journalctl": None, "k0s": frozenset({"stop", "reset"}),
     "kubeadm": frozenset({"certs", "config", "init", "token", "upgrade", "reset"}),
