@@ -390,7 +390,13 @@ def _before(machine: Machine, values: Values) -> str:
 
 @_section("containerd")
 def _containerd(machine: Machine, values: Values) -> str:
-    return (machine.host.read(CONTAINERD_CONFIG) or "").partition("\n[")[0]
+    rows = (machine.host.read(CONTAINERD_CONFIG) or "").splitlines()
+    return _lines([row for row in rows if not re.match(r'\s*"?(auth|username|password|identitytoken)"?\s*=', row)])
+
+
+@_section("confd")
+def _confd(machine: Machine, values: Values) -> str:
+    return _lines([name for name in machine.host.children(values["confd"]) if name.endswith(".toml")])
 
 
 @_section("docker")

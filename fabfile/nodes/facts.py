@@ -321,7 +321,9 @@ class NodeFacts:
     apt_fault: str = ""  # "Conflicting values set for option Signed-By …": why apt can read none of its lists
     kubelet: tuple[KubeletLine, ...] = ()  # (KubeletLine("/etc/default/kubelet", 1, "KUBELET_EXTRA_ARGS=--v=2"),)
     docker: tuple[str, ...] = ()  # ("mysql",): containers that are not Kubernetes', where asked for; ("?",): no answer
-    containerd: Mapping[str, str] = field(default_factory=dict)  # {"root": "/data/containerd"}: root, state, imports
+    containerd: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # {"root": "/data/containerd"}: see containerd.parse_containerd
     # what a cluster leaves on a machine
     traces: frozenset[str] = frozenset()  # {"/etc/kubernetes/admin.conf"}: those of TRACES that are there
     cni_files: tuple[

@@ -11,12 +11,12 @@ import functools
 import hashlib
 import ipaddress
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..text import forms
 from ..text.forms import FormError, Hostname
 from . import applied, filters, script
+from .containerd import CONF_D, parse_containerd
 from .facts import (
     CERTIFICATES,
     FLANNEL_FILE,
@@ -83,6 +83,7 @@ def observe_script(
         "state": STATE,
         "note": NOTE,
         "containerd": CONTAINERD_CONFIG,
+        "confd": CONF_D,
         "identity": IDENTITY,
         "other_units": " ".join(OTHER_UNITS),
         "proxy_files": " ".join(PROXY_FILES),
@@ -201,7 +202,7 @@ def parse_facts(output: str) -> NodeFacts:
         undo=frozenset(line for line in said.lines("undo") if forms.has(line, forms.PLAIN)),
         kept=parse_kept(said.lines("kept", "")),
         before=parse_before(said.lines("before", "")),
-        containerd=parse_containerd(said.whole("containerd", "")),
+        containerd=parse_containerd(said.whole("containerd", ""), bool(said.lines("confd", ""))),
         api_ready=said.lines("readyz") == ["ok"],
         nodes=forms.items(said.whole("nodes"), forms.NODE, "nodes"),
         objects=forms.items(said.whole("objects"), forms.WORKLOAD, "objects"),
@@ -272,18 +273,6 @@ def parse_before(lines: Sequence[str]) -> dict[str, str] | None:
         if words[:1] == [["noted"]]
         else None
     )
-
-
-def parse_containerd(head: str) -> dict[str, str]:
-    """`root`, `state` and `imports` from the part of containerd's configuration before its first table.
-
-    A part that cannot be read gives {"unread": "yes"}: it may name another disk.
-    """
-    try:
-        found = tomllib.loads(head)
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return {"unread": "yes"}
-    return {key: forms.text(found[key]) for key in ("root", "state", "imports") if found.get(key)}
 
 
 def parse_made(lines: Iterable[str]) -> Made:

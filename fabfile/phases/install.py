@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator
 
 from ..context import Context
 from ..inventory import Environment
+from ..nodes.containerd import lost, named
 from ..nodes.facts import STATE, NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, give_back
 from ..recipes import proxies
-from ..recipes.kubeadm import digest, recipe_for
+from ..recipes.kubeadm import digest, merged, recipe_for
 from ..recipes.packages import Apt, Family, family
 from ..steps import Action, File, Step, Stop
+from ..text.cleaning import listed
 
 
 def files(environment: Environment) -> Iterable[str]:
@@ -31,7 +33,7 @@ def install(ctx: Context) -> Iterator[Action]:
     packages = family(facts)
     if packages is None:
         return
-    refused = _release(ctx) or _docker(ctx) or _in_the_way(ctx) or _elsewhere(ctx)
+    refused = _release(ctx) or _docker(ctx) or _in_the_way(ctx) or _settings(ctx)
     if refused:
         yield refused
         return
@@ -127,28 +129,35 @@ def _in_the_way(ctx: Context) -> Stop | None:
 _PLACES = {"root": "/var/lib/containerd", "state": "/run/containerd"}
 
 
-def _elsewhere(ctx: Context) -> Stop | None:
-    """Its own configuration keeps containerd's data on another disk: ours would leave them there, and fill the system's."""
+def _settings(ctx: Context) -> Stop | None:
+    """Its own configuration has what ours lacks: containerd's data on another disk, which ours would leave there, or a GPU's runtime.
+
+    What a configuration of ours had before is the inventory's to change, except where its data are.
+    """
     facts = ctx.facts
     if facts.containerd.get("unread"):
         return Stop(
             "install.containerd-unread",
-            f"{CONTAINERD_CONFIG} on this node is not TOML: it may keep containerd's data on another disk",
+            f"{CONTAINERD_CONFIG} on this node is not TOML, or has more of its own than can be shown here: it may keep containerd's data "
+            "on another disk",
             "put it right, or move it away, then run this again",
         )
-    wanted = {key: str(ctx.settings.containerd_config.get(key, place)) for key, place in _PLACES.items()}
-    moved = {
-        key: facts.containerd[key]
-        for key in _PLACES
-        if facts.containerd.get(key, wanted[key]).rstrip("/") != wanted[key].rstrip("/")
-    }
-    if not moved:
+    ours = ctx.recipe.containerd_settings()
+    theirs = dict(facts.containerd)
+    if facts.kept.get(CONTAINERD_CONFIG) == "ours":
+        theirs = {key: value for key, value in theirs.items() if key in _PLACES}
+    for key, place in _PLACES.items():
+        if key in theirs and theirs[key].rstrip("/") == str(ours.get(key, place)).rstrip("/"):
+            del theirs[key]
+    gone = lost(theirs, ours)
+    if not gone:
         return None
-    seen = " and ".join(f"{key} = {value}" for key, value in moved.items())
+    wanted = json.dumps(merged(ctx.settings.containerd_config, gone)).replace("'", "\\u0027")
     return Stop(
-        "install.containerd-root",
-        f"containerd on this node has {seen} in {CONTAINERD_CONFIG}; kubefab's configuration says {', '.join(wanted[key] for key in moved)}",
-        f"to keep that on all nodes: CONTAINERD_CONFIG='{json.dumps(moved)}' in hosts.env; or move the file away, and the data with it",
+        "install.containerd-settings",
+        f"{CONTAINERD_CONFIG} on this node has {listed(named(gone), 8)}, and kubefab's configuration has not",
+        f"to keep that on all nodes: CONTAINERD_CONFIG='{wanted}' in hosts.env; or, if nothing on this machine needs it, "
+        f"`mv {CONTAINERD_CONFIG} {CONTAINERD_CONFIG}.aside`, and the data with it; then run this again",
     )
 
 

@@ -169,6 +169,10 @@ class Recipe:
 
     def containerd_config(self) -> File:
         """containerd 2's complete config.toml: the one in its package switches the CRI plugin off."""
+        return File(CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(self.containerd_settings()), keep=True)
+
+    def containerd_settings(self) -> dict[str, Any]:
+        """What is in it, with CONTAINERD_CONFIG."""
         runtime: dict[str, Any] = {
             "containerd": {
                 "runtimes": {
@@ -190,9 +194,7 @@ class Recipe:
                 "io.containerd.cri.v1.runtime": runtime,
             },
         }
-        return File(
-            CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(merged(config, self.settings.containerd_config)), keep=True
-        )
+        return merged(config, self.settings.containerd_config)
 
     @property
     def crictl_config(self) -> File:

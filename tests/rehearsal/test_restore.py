@@ -59,8 +59,8 @@ def test_the_operators_own_context_of_the_same_name_survives(tmp_path: Path) -> 
 
 KUBELET_DEFAULTS = "/etc/default/kubelet"
 FILES = {
-    "/etc/containerd/config.toml": 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n\n[plugins."io.containerd.grpc.v1.cri".containerd]\n'
-    '  default_runtime_name = "nvidia"\n',
+    "/etc/containerd/config.toml": 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n\n[plugins."io.containerd.grpc.v1.cri"]\n'
+    "  max_container_log_line_size = 1\n",
     "/etc/crictl.yaml": "runtime-endpoint: unix:///run/crio/crio.sock\n",
     "/etc/containerd/certs.d/docker.io/hosts.toml": 'server = "https://mirror.mine"\n',
     "/etc/containerd/certs.d/mine.example/hosts.toml": 'server = "https://mine.example"\n',

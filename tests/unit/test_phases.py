@@ -339,37 +339,6 @@ def test_the_distributions_docker_is_not_replaced() -> None:
     assert "--no-remove" in text_of(steps(phases.INSTALL, PLAIN))
 
 
-CONTAINERDS: list[tuple[str, dict[str, str], str, str]] = [
-    ("none of its own", {}, "", ""),
-    ("the usual places", {"root": "/var/lib/containerd/", "state": "/run/containerd"}, "", ""),
-    ("another disk", {"root": "/data/containerd"}, "", "install.containerd-root"),
-    ("another state", {"state": "/data/run"}, "", "install.containerd-root"),
-    ("another disk, and the inventory says so", {"root": "/data/containerd"}, '{"root": "/data/containerd"}', ""),
-    (
-        "no disk any more, and the inventory has one",
-        {"root": "/data/containerd"},
-        '{"root": "/srv/containerd"}',
-        "install.containerd-root",
-    ),
-    ("not TOML", {"unread": "yes"}, "", "install.containerd-unread"),
-]
-
-
-@pytest.mark.parametrize(
-    ("found", "setting", "stop"), [row[1:] for row in CONTAINERDS], ids=[row[0] for row in CONTAINERDS]
-)
-def test_containerds_data_folder_is_not_moved_silently(found: dict[str, str], setting: str, stop: str) -> None:
-    env = environment(**({"containerd_config": setting} if setting else {}))
-    made = list(steps(phases.INSTALL, replace(PLAIN, containerd=found), env))
-    assert (made[0].id if isinstance(made[0], Stop) else "") == stop
-    if stop == "install.containerd-root" and not setting:
-        assert isinstance(made[0], Stop)
-        match = re.search(r"CONTAINERD_CONFIG='(.+)' in", made[0].remedy)
-        assert match
-        again = steps(phases.INSTALL, replace(PLAIN, containerd=found), environment(containerd_config=match[1]))
-        assert not isinstance(again[0], Stop), "the remedy works"
-
-
 @pytest.mark.parametrize("docker", [True, False])
 def test_purge_leaves_the_containerd_that_docker_needs(docker: bool) -> None:
     facts = replace(DONE, packages={**DONE.packages, **({"docker-ce": "29"} if docker else {})})

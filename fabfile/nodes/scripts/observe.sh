@@ -133,7 +133,9 @@ echo '@@ docker'; if [ -n "$docker" ] && has docker; then timeout 10 docker ps -
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
 echo '@@ kept'; @kept@
 echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
-echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
+# without the logins of registries
+echo '@@ containerd'; head -c 65536 "$containerd" 2>/dev/null | grep -viE '^[[:space:]]*"?(auth|username|password|identitytoken)"?[[:space:]]*='; echo
+echo '@@ confd'; ls -1 "$confd" 2>/dev/null | grep '\.toml$' | head -n 20
 wait
 for s in readyz nodes uid objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'

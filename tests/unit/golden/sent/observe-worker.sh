@@ -10,6 +10,7 @@ traces='/etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf /etc/kuberne
 state=/var/lib/kubefab
 note=/var/lib/kubefab-packages
 containerd=/etc/containerd/config.toml
+confd=/etc/containerd/conf.d
 identity=/var/lib/kubefab/identity
 other_units='k3s.service k3s-agent.service rke2-server.service rke2-agent.service snap.microk8s.*.service k0scontroller.service k0sworker.service etcd.service patroni.service'
 proxy_files='/etc/environment /etc/sudoers /etc/sudoers.d/* /etc/systemd/system.conf /etc/systemd/system.conf.d/*.conf /etc/systemd/system/containerd.service.d/*.conf /etc/systemd/system/kubelet.service.d/*.conf /etc/default/kubelet /etc/sysconfig/kubelet'
@@ -162,7 +163,9 @@ echo '@@ docker'; if [ -n "$docker" ] && has docker; then timeout 10 docker ps -
 echo '@@ undo'; ls -1 "$state" 2>/dev/null
 echo '@@ kept'; if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do k=/var/lib/kubefab/kept; [ -e "$k/ours$p" ] || continue; s=changed; if [ ! -e "$p" ]; then s=gone; elif grep -qxF "$(sha256sum "$p" | cut -d' ' -f1)" "$k/ours$p"; then s=ours; elif cmp -s "$k/was$p" "$p" || cmp -s "$k/stock$p" "$p"; then s=back; fi; echo "$s $p"; done </var/lib/kubefab/kept/index; fi
 echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
-echo '@@ containerd'; sed -n '/^[[:space:]]*\[/q;p' "$containerd" 2>/dev/null | head -c 4096
+# without the logins of registries
+echo '@@ containerd'; head -c 65536 "$containerd" 2>/dev/null | grep -viE '^[[:space:]]*"?(auth|username|password|identitytoken)"?[[:space:]]*='; echo
+echo '@@ confd'; ls -1 "$confd" 2>/dev/null | grep '\.toml$' | head -n 20
 wait
 for s in readyz nodes uid objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
