@@ -79,6 +79,12 @@ class Context:
     choices: Choices = field(default_factory=Choices)
     record: Record = field(default_factory=Record)
 
+    def __post_init__(self) -> None:
+        """Take the recipe for the patch that the cluster runs, where the inventory names only a minor release."""
+        member = next((one for one in (self.facts, self.control) if one and one.in_cluster), None)
+        if member:
+            object.__setattr__(self, "recipe", self.recipe.running(member.release("kubelet")))
+
     @property
     def settings(self) -> Settings:
         return self.environment.settings

@@ -55,7 +55,11 @@ def _kept(found: Mapping[str, Any], conf_d: bool) -> Mapping[str, Any]:
     made = {_RUNTIME[0]: {"containerd": runtime}} if runtime else {}
     if snapshotter and snapshotter != _USUAL["snapshotter"]:
         made[_IMAGES] = {"snapshotter": snapshotter}
-    for key, value in (("imports", imports), ("proxy_plugins", dict(found.get("proxy_plugins", {}).items())), ("plugins", made)):
+    for key, value in (
+        ("imports", imports),
+        ("proxy_plugins", dict(found.get("proxy_plugins", {}).items())),
+        ("plugins", made),
+    ):
         if value:
             kept[key] = value
     if len(json.dumps(kept)) > MOST:  # raises TypeError for dates, which no such setting is

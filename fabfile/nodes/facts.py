@@ -38,10 +38,19 @@ SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bri
 SYSCTL_KEYS = {key: key for key in SYSCTLS} | {"net.ipv4.conf.all.forwarding": SYSCTLS[0]}
 UNITS = ("containerd", "kubelet", "docker")
 LINKS = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "kube-ipvs0")
-# Swap units that the next boot starts: of generators (fstab, GPT, zram) and enabled ones, less what is masked.
+# Services that make swap at boot: of zram-tools, zram-config, dphys-swapfile, swapspace, and zram-swap (kubernetes 34726).
+SWAP_SERVICES = (
+    "zramswap.service",
+    "zram-config.service",
+    "dphys-swapfile.service",
+    "swapspace.service",
+    "zram-swap.service",
+)
+# Swap units that the next boot starts: of generators (fstab, GPT, zram) and enabled ones, less what is masked; and such services.
 SWAP_UNITS = (
-    'for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; '
-    'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u'
+    '{ for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; '
+    'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done; '
+    f'for u in {" ".join(SWAP_SERVICES)}; do if systemctl is-enabled -q "$u" 2>/dev/null; then echo "$u"; fi; done; }} | sort -u'
 )
 STATE = keeping.STATE
 IDENTITY = f"{STATE}/identity"  # there too: which cluster's node it is
@@ -297,7 +306,7 @@ class NodeFacts:
     overlay: bool = False  # the kernel knows overlayfs
     swaps: tuple[str, ...] = ()  # ("/dev/sdb1",): in use now
     fstab_swaps: tuple[str, ...] = ()  # ("/dev/sdb1 none swap sw 0 0",): lines of /etc/fstab
-    swap_units: tuple[str, ...] = ()  # ("dev-sdb1.swap",): that the next boot starts
+    swap_units: tuple[str, ...] = ()  # ("dev-sdb1.swap", "zramswap.service"): that the next boot starts
     sysctls: Mapping[str, str] = field(default_factory=dict)  # {"net.ipv4.ip_forward": "1"}
     sysctl_lines: tuple[
         SysctlLine, ...
@@ -386,6 +395,10 @@ class NodeFacts:
     def minor(self) -> str:
         """The minor release of the installed kubelet, like `1.36`; empty without one."""
         return ".".join(self.packages.get("kubelet", "").split(".")[:2])
+
+    def release(self, package: str) -> str:
+        """The Kubernetes release of an installed package, like `1.36.4`; empty without it."""
+        return self.packages.get(package, "").split("-")[0]
 
     def unit(self, name: str) -> Unit:
         return self.units.get(name, Unit(False, False))

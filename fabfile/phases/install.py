@@ -12,7 +12,7 @@ from ..nodes.facts import STATE, NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, give_back
 from ..recipes import proxies
 from ..recipes.kubeadm import digest, merged, recipe_for
-from ..recipes.packages import Apt, Family, family
+from ..recipes.packages import PINNED, Apt, Family, family
 from ..steps import Action, File, Step, Stop
 from ..text.cleaning import listed
 
@@ -82,18 +82,28 @@ def _proxy(ctx: Context, packages: Family) -> Iterator[Action]:
 
 
 def _release(ctx: Context) -> Stop | None:
-    """Stop before packages of another minor go under a running cluster: that is an upgrade, and a kubelet may not be newer than its API server.
+    """Stop before packages of another release go under a running cluster: that is an upgrade, of which packages are only a part.
 
-    kubernetes.io/releases/version-skew-policy.
+    kubernetes.io/releases/version-skew-policy (a kubelet may not be newer than its API server); kubernetes/website 14870 (without
+    `kubeadm upgrade` the control plane's pods, kube-proxy and CoreDNS stay old).
     """
-    facts, wanted = ctx.facts, ctx.recipe.minor
-    there = facts.minor
-    if not there or there == wanted or not facts.in_cluster:
+    facts, wanted = ctx.facts, ctx.recipe.version
+    other = {name: release for name in PINNED if (release := facts.release(name)) and release != wanted}
+    if not other or not facts.in_cluster:
         return None
+    there, minor = facts.release("kubelet") or wanted, facts.minor or ctx.recipe.minor
+    if there == wanted:  # kubeadm went before, as the first part of an upgrade
+        seen = f"{' and '.join(f'{name} is {release}' for name, release in other.items())} on this node, and its kubelet {there}"
+        keep = "end the upgrade that was begun here, or put that package back"
+    else:
+        seen = f"this node runs Kubernetes {there} in a cluster, the inventory says {wanted}"
+        or_minor = f", or {minor} for the patch that the cluster has" * (minor == ctx.recipe.minor)
+        keep = f"to stay: KUBERNETES={there}{or_minor}, or say `--kubernetes {there}`"
     return Stop(
         "install.release",
-        f"this node runs Kubernetes {there} in a cluster, the inventory says {wanted}",
-        f"set KUBERNETES={there}, or say `--kubernetes {there}`; a real upgrade is kubeadm's (`kubeadm upgrade plan`), node by node: "
+        f"{seen}: that is an upgrade, and nothing of it is done here",
+        f"{keep}. To upgrade: kubeadm does it (`kubeadm upgrade plan` on the control plane), node by node, "
+        "the control plane first, then its kubelet, then each worker: "
         "https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-upgrade/",
     )
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import STATE, SWAP_UNITS, SYSCTLS
+from ..nodes.facts import STATE, SWAP_SERVICES, SWAP_UNITS, SYSCTLS
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
+from ..text.cleaning import listed
 from .suitable import in_cluster, kubelet, refusal
 
 MODULES = File("/etc/modules-load.d/kubefab.conf", "overlay\nbr_netfilter\n")
@@ -56,17 +57,21 @@ def prep(ctx: Context) -> Iterator[Action]:
     yield from obstacles
     if any(isinstance(one, Stop) for one in obstacles):
         return
+    services = [unit for unit in facts.swap_units if unit in SWAP_SERVICES]
     if (facts.swaps or facts.fstab_swaps or facts.swap_units) and ctx.settings.kubelet_config.get(
         "failSwapOn"
     ) is not False:
         yield Step(
             "prep.swap",
-            "swap off, noted for reset",
+            "swap off" + f", {listed(services, 5)} too" * bool(services) + ", noted for reset",
             (
                 f"install -d -m 0700 {STATE}",
                 f"test -e {STATE}/swaps || tail -n +2 /proc/swaps > {STATE}/swaps",
                 r"sed -i -E 's/^([^#]\S*\s+\S+\s+swap(\s.*)?)$/#kubefab# \1/' /etc/fstab",
                 "systemctl daemon-reload",  # without its fstab line a swap partition can become a generator's
+                # a service that makes swap would make it again at once
+                f'for u in {" ".join(SWAP_SERVICES)}; do if systemctl is-active -q "$u" 2>/dev/null; then '
+                f'echo "start $u" >>{STATE}/swapservices; systemctl stop "$u"; fi; done',
                 "swapoff -a",
                 # a unit with a file of its own cannot be masked
                 f'{SWAP_UNITS} | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; '

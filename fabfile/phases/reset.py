@@ -194,7 +194,10 @@ _UNDO = (
     f"if [ -s {STATE}/sysctl ]; then sysctl -q -p {STATE}/sysctl || true; fi",
     f"rm -f {MODULES.path} {SYSCTL.path}",
     "if grep -q '^#kubefab# ' /etc/fstab 2>/dev/null; then sed -i 's/^#kubefab# //' /etc/fstab; fi",
-    f'if [ -s {STATE}/swapunits ]; then while read -r what u; do systemctl "$what" "$u" || true; done < {STATE}/swapunits; fi',
+    *(
+        f'if [ -s {STATE}/{name} ]; then while read -r what u; do systemctl "$what" "$u" || true; done < {STATE}/{name}; fi'
+        for name in ("swapunits", "swapservices")
+    ),
     f"if [ -s {STATE}/swaps ] || [ -s {STATE}/swapunits ]; then systemctl daemon-reload; fi",
     f"if [ -s {STATE}/swaps ]; then cut -d' ' -f1 {STATE}/swaps | while read -r s; do swapon \"$s\" || true; done; fi",
     f"if grep -qx file {STATE}/selinux 2>/dev/null; then sed -i 's/^SELINUX=permissive$/SELINUX=enforcing/' /etc/selinux/config; fi",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -65,6 +66,17 @@ class Recipe:
         wanted = self.settings.kubernetes
         newest, _ = self._published
         return wanted if wanted.count(".") == 2 else newest
+
+    def running(self, version: str) -> Recipe:
+        """The recipe for a cluster that runs this patch ("1.36.3"): the same, unless KUBERNETES names only its minor release.
+
+        Then the cluster's patch is meant: a newer one is an upgrade, which is more than packages.
+        """
+        if self.settings.kubernetes != self.minor or not re.fullmatch(
+            rf"{re.escape(self.minor)}\.[0-9]{{1,3}}", version
+        ):
+            return self
+        return Recipe(replace(self.environment, settings=replace(self.settings, kubernetes=version)))
 
     @property
     def pause(self) -> str:

@@ -18,6 +18,7 @@ def unit_known(host: Host, name: str) -> bool:
 @program("systemctl")
 def systemctl(machine: Machine, call: Call) -> int:
     words = [w for w in call.argv[1:] if w not in ("-q", "--quiet", "--no-pager", "--no-block")]
+    quiet = "-q" in call.argv or "--quiet" in call.argv
     now = "--now" in words
     words = [w for w in words if w != "--now"]
     verb, names = words[0], [name.removesuffix(".service") for name in words[1:]]
@@ -26,13 +27,13 @@ def systemctl(machine: Machine, call: Call) -> int:
         return 0
     if verb == "is-active":
         state = "active" if host.active(names[0]) else "activating" if host.unit(names[0]).active else "inactive"
-        call.out(f"{state}\n")
+        call.out("" if quiet else f"{state}\n")
         return 0 if state == "active" else 3
     if verb == "is-enabled":
         if not unit_known(host, names[0]):
             return call.fail(f"Failed to get unit file state for {names[0]}.service: No such file or directory")
         enabled = host.unit(names[0]).enabled
-        call.out("enabled\n" if enabled else "disabled\n")
+        call.out("" if quiet else "enabled\n" if enabled else "disabled\n")
         return int(not enabled)
     if verb == "show" and words[1:4:2] == ["-p", "--value"] and words[2] == "LoadState":
         call.out("loaded\n" if unit_known(host, names[-1]) else "not-found\n")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +130,7 @@ PREP: list[tuple[str, NodeFacts, list[str]]] = [
         replace(PLAIN, swap_units=("dev-zram0.swap",)),
         ["prep.swap"],
     ),
+    ("swap of a service", replace(PLAIN, swap_units=("zramswap.service",)), ["prep.swap"]),
     ("swap off now, on at the next boot", replace(PLAIN, fstab_swaps=("/swap.img none swap sw 0 0",)), ["prep.swap"]),
     ("a full disk", fresh(disks=on("/var/lib/containerd")), ["!prep.disk"]),
     ("a full disk of a member", member(ENV, disks=on("/var/lib/containerd")), []),
@@ -316,10 +319,43 @@ RUNNING = [
 def test_a_living_cluster_does_not_get_another_minor_version(make: Callable[[Environment], NodeFacts]) -> None:
     stop = only(steps(phases.INSTALL, make(environment(kubernetes="1.37"))))
     assert stop.id == "install.release"
-    assert "runs Kubernetes 1.37 in a cluster, the inventory says 1.36" in stop.reason
-    assert "--kubernetes 1.37" in stop.remedy
-    patch = make(environment(kubernetes="1.36.1"))
-    assert "install.packages" in ids(steps(phases.INSTALL, patch)), "another patch is"
+    assert "runs Kubernetes 1.37.1 in a cluster, the inventory says 1.36.4: that is an upgrade" in stop.reason
+    assert "--kubernetes 1.37.1" in stop.remedy
+
+
+@pytest.mark.parametrize("make", [row[1] for row in RUNNING], ids=[row[0] for row in RUNNING])
+@pytest.mark.parametrize("patch", ["1.36.1", "1.36.9"])
+def test_another_patch_is_an_upgrade_and_is_not_done_half(make: Callable[[Environment], NodeFacts], patch: str) -> None:
+    facts = make(environment(kubernetes=patch))
+    stop = only(steps(phases.INSTALL, facts))
+    assert stop.id == "install.release" and "kubeadm upgrade plan" in stop.remedy
+    assert f"KUBERNETES={patch}, or 1.36 for the patch that the cluster has" in stop.remedy
+    for kept in (patch, "1.36"):
+        env = environment(kubernetes=kept)
+        made = ids(steps(phases.INSTALL, facts, env))
+        assert set(made) <= {"install.containerd", "install.kubelet"}, (
+            "what the message says works, and no package moves"
+        )
+
+
+def test_a_kubeadm_that_went_before_is_not_put_back() -> None:
+    """The first part of an upgrade by hand: packages of the inventory's patch would undo it."""
+    begun = member(ENV)
+    begun = replace(begun, packages={**begun.packages, "kubeadm": "1.36.9-1.1"})
+    for env in (ENV, environment(kubernetes="1.36")):
+        stop = only(steps(phases.INSTALL, begun, env))
+        assert "kubeadm is 1.36.9 on this node, and its kubelet 1.36.4" in stop.reason
+
+
+def test_a_worker_that_joins_gets_the_patch_that_the_cluster_runs() -> None:
+    env = environment(kubernetes="1.36")
+    control = control_plane(environment(kubernetes="1.36.1"))
+    made = steps(phases.INSTALL, PLAIN, env, control=control)
+    assert "kubelet=1.36.1-*" in text_of(made)
+    assert "kube-proxy:v1.36.1" in text_of(steps(phases.REGISTRY, PLAIN, env, control=control))
+    explicit = steps(phases.INSTALL, PLAIN, environment(kubernetes="1.36.4"), control=control)
+    assert "kubelet=1.36.4-*" in text_of(explicit), "an inventory that names a patch has it"
+    assert "kubelet=1.36.4-*" in text_of(steps(phases.INSTALL, PLAIN, env)), "a new cluster gets the newest"
 
 
 def test_a_machine_outside_a_cluster_may_change_its_release() -> None:
@@ -1171,3 +1207,57 @@ def test_no_command_sleeps_and_none_holds_a_token() -> None:
 def test_a_phase_yields_the_same_steps_for_the_same_facts() -> None:
     for phase in EVERY.values():
         assert ids(steps(phase, DONE, control=CONTROL)) == ids(steps(phase, DONE, control=CONTROL))
+
+
+# --- swap that a service makes
+
+SWAP_STEP = next(a for a in steps(phases.PREP, replace(PLAIN, swap_units=("zramswap.service",))) if a.id == "prep.swap")
+SYSTEMCTL = """\
+systemctl() {
+  local verb=$1 u; for u; do :; done
+  echo "$*" >>"$ROOT/calls"
+  case $verb in
+  is-active) [ -e "$ROOT/active.$u" ];;
+  is-enabled) [ -e "$ROOT/enabled.$u" ];;
+  stop) rm -f "$ROOT/active.$u" "$ROOT/swap.$u";;
+  start) [ -e "$ROOT/enabled.$u" ] && touch "$ROOT/active.$u" "$ROOT/swap.$u";;
+  mask) mv "$ROOT/enabled.$u" "$ROOT/masked.$u";;
+  unmask) mv "$ROOT/masked.$u" "$ROOT/enabled.$u";;
+  esac
+}
+swapoff() { for u in zramswap.service; do [ ! -e "$ROOT/active.$u" ] || return 1; done; }
+"""
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_service_that_makes_swap_is_named_stopped_before_swapoff_and_given_back_by_reset(
+    running: bool, tmp_path: Path
+) -> None:
+    """The lines of prep and of reset, in bash, over a stand-in for systemctl."""
+    assert isinstance(SWAP_STEP, Step)
+    assert SWAP_STEP.title == "swap off, zramswap.service too, noted for reset"
+    (tmp_path / "enabled.zramswap.service").touch()
+    if running:
+        (tmp_path / "active.zramswap.service").touch()
+    (tmp_path / "swaps").write_text("Filename\n")
+    (tmp_path / "fstab").touch()
+
+    def sent(commands: Sequence[str]) -> None:
+        text = "\n".join(commands).replace(STATE, f"{tmp_path}/state").replace("/proc/swaps", f"{tmp_path}/swaps")
+        text = text.replace("/etc/fstab", f"{tmp_path}/fstab").replace("/run/systemd", "/nowhere")
+        done = subprocess.run(
+            ["bash", "-c", f"set -eo pipefail\nROOT={tmp_path}\n{SYSTEMCTL}\n{text}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    sent(SWAP_STEP.commands)
+    assert not (tmp_path / "active.zramswap.service").exists() and (tmp_path / "masked.zramswap.service").exists()
+    sent(SWAP_STEP.commands)  # cut off and run again, it forgets nothing
+    undo = next(a for a in steps(phases.RESET, with_undo(DONE, "swaps")) if a.id == "reset.undo")
+    assert isinstance(undo, Step)
+    sent([line for line in undo.commands if "swapunits" in line or "swapservices" in line])
+    assert (tmp_path / "enabled.zramswap.service").exists(), "it starts at the next boot"
+    assert (tmp_path / "active.zramswap.service").exists() is running

@@ -277,14 +277,20 @@ def _swap(chart: Chart, patient: Patient) -> Iterator[Finding]:
     settings = chart.environment.settings
     # a kubelet of 1.5 does not
     looks = settings.release.configured and settings.kubelet_config.get("failSwapOn") is not False
-    if not facts.swaps or not looks:
+    later = (*facts.swap_units, *facts.fstab_swaps)
+    if not (facts.swaps or later) or not looks:
         return
     active = facts.unit("kubelet").active
+    seen = (
+        f"swap is on: {', '.join(facts.swaps)}"
+        if facts.swaps
+        else f"swap comes back at the next boot: {', '.join(later)}"
+    )
     yield Finding(
         "KF-SWAP-ON",
         WARNING if active else NOTE,
         (patient.name,),
-        f"swap is on: {', '.join(facts.swaps)}"
+        seen
         + (
             "; after its next restart the kubelet will not start"
             if active

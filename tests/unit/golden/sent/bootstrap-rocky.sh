@@ -74,10 +74,13 @@ K=4
 systemctl daemon-reload
 #--8<-- command 5
 K=5
-swapoff -a
+for u in zramswap.service zram-config.service dphys-swapfile.service swapspace.service zram-swap.service; do if systemctl is-active -q "$u" 2>/dev/null; then echo "start $u" >>/var/lib/kubefab/swapservices; systemctl stop "$u"; fi; done
 #--8<-- command 6
 K=6
-for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; else systemctl disable "$u" && echo "enable $u"; fi >> /var/lib/kubefab/swapunits; done
+swapoff -a
+#--8<-- command 7
+K=7
+{ for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done; for u in zramswap.service zram-config.service dphys-swapfile.service swapspace.service zram-swap.service; do if systemctl is-enabled -q "$u" 2>/dev/null; then echo "$u"; fi; done; } | sort -u | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; else systemctl disable "$u" && echo "enable $u"; fi >> /var/lib/kubefab/swapunits; done
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -256,10 +259,13 @@ K=4
 systemctl daemon-reload
 #--8<-- command 5
 K=5
-swapoff -a
+for u in zramswap.service zram-config.service dphys-swapfile.service swapspace.service zram-swap.service; do if systemctl is-active -q "$u" 2>/dev/null; then echo "start $u" >>/var/lib/kubefab/swapservices; systemctl stop "$u"; fi; done
 #--8<-- command 6
 K=6
-for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; else systemctl disable "$u" && echo "enable $u"; fi >> /var/lib/kubefab/swapunits; done
+swapoff -a
+#--8<-- command 7
+K=7
+{ for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done; for u in zramswap.service zram-config.service dphys-swapfile.service swapspace.service zram-swap.service; do if systemctl is-enabled -q "$u" 2>/dev/null; then echo "$u"; fi; done; } | sort -u | while read -r u; do if systemctl mask "$u"; then echo "unmask $u"; else systemctl disable "$u" && echo "enable $u"; fi >> /var/lib/kubefab/swapunits; done
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?

@@ -63,7 +63,7 @@ echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
 echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
 echo '@@ swap'; tail -n +2 /proc/swaps
 echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
-echo '@@ swapunits'; for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done | sort -u
+echo '@@ swapunits'; { for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done; for u in zramswap.service zram-config.service dphys-swapfile.service swapspace.service zram-swap.service; do if systemctl is-enabled -q "$u" 2>/dev/null; then echo "$u"; fi; done; } | sort -u
 echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
 echo '@@ sysctlfiles'; seen=' '; read_at_boot=()
 for f in /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
