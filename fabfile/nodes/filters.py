@@ -92,13 +92,13 @@ class Dropped:
 
 def forwarded(pods: Network) -> tuple[Packet, ...]:
     """What pods of this node send to InfluxDB on another, and what such a node's pods send here."""
-    between = {**_NEW, "saddr": str(pods), "daddr": str(pods), "dport": "8086"}
+    between = {**_NEW, "type": "unicast", "saddr": str(pods), "daddr": str(pods), "dport": "8086"}
     return {**between, "iif": "cni0", "oif": "flannel.1"}, {**between, "iif": "flannel.1", "oif": "cni0"}
 
 
 def to_kubelet(pods: Network, address: str) -> Packet:
     """What Telegraf asks the kubelet of its own node."""
-    return {**_NEW, "iif": "cni0", "oif": "", "saddr": str(pods), "daddr": address, "dport": "10250"}
+    return {**_NEW, "type": "local", "iif": "cni0", "oif": "", "saddr": str(pods), "daddr": address, "dport": "10250"}
 
 
 def dropping(chains: Sequence[Chain], hook: str, packets: Iterable[Packet]) -> tuple[Dropped, ...]:
@@ -213,7 +213,7 @@ def _landing(rule: Rule, chains: Mapping[str, str]) -> Rule:
 
 _FIELDS = {
     "-s": "saddr", "-d": "daddr", "-i": "iif", "-o": "oif", "-p": "proto", "--dport": "dport", "--dports": "dport", "--ctstate": "state",
-    "--state": "state",
+    "--state": "state", "--dst-type": "type",
 }  # fmt: skip
 _SILENT = {"-m", "--comment", "--reject-with", "--log-prefix", "--log-level", "--set-xmark", "--to-ports"}
 

@@ -143,7 +143,11 @@ def filtered(ctx: Context) -> Stop | None:
     if not said:
         return None
     lines = [one.chain.accepting(pods, "saddr", "daddr") for one in forward]
-    lines += [one.chain.accepting(pods, "saddr") for one in own]
+    ufw = any(chain.name.startswith("ufw-") for chain in filters)
+    lines += [
+        f"ufw allow from {pods}" if ufw and one.chain.tool == "iptables" else one.chain.accepting(pods, "saddr")
+        for one in own
+    ]
     return Stop(
         "prep.filter",
         f"{'; '.join(said[:3])}: metrics and services would not work",

@@ -48,6 +48,23 @@ DOCKER = (
 )
 KUBE = '-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD'
 FLANNEL = ":FLANNEL-FWD - [0:0]|-A FORWARD -j FLANNEL-FWD|-A FLANNEL-FWD -s 10.44.0.0/16 -j ACCEPT|-A FLANNEL-FWD -d 10.44.0.0/16 -j ACCEPT"
+# iptables-save of ufw 0.36 with `ufw default deny incoming`, and what `ufw allow` adds
+REAL_UFW = """:INPUT DROP [0:0]|:FORWARD DROP [0:0]|:OUTPUT ACCEPT [0:0]|:ufw-before-logging-input - [0:0]|:ufw-before-input - [0:0]|:ufw-after-input - [0:0]
+:ufw-after-logging-input - [0:0]|:ufw-reject-input - [0:0]|:ufw-track-input - [0:0]|:ufw-before-forward - [0:0]|:ufw-user-forward - [0:0]
+:ufw-logging-deny - [0:0]|:ufw-not-local - [0:0]|:ufw-user-input - [0:0]|:ufw-skip-to-policy-input - [0:0]
+-A INPUT -j ufw-before-logging-input|-A INPUT -j ufw-before-input|-A INPUT -j ufw-after-input|-A INPUT -j ufw-after-logging-input|-A INPUT -j ufw-reject-input
+-A INPUT -j ufw-track-input|-A FORWARD -j ufw-before-forward|-A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-forward -p icmp -m icmp --icmp-type 3 -j ACCEPT|-A ufw-before-forward -j ufw-user-forward
+-A ufw-before-input -i lo -j ACCEPT|-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate INVALID -j ufw-logging-deny|-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw-before-input -p icmp -m icmp --icmp-type 8 -j ACCEPT|-A ufw-before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
+-A ufw-before-input -j ufw-not-local|-A ufw-before-input -d 224.0.0.251/32 -p udp -m udp --dport 5353 -j ACCEPT|-A ufw-before-input -j ufw-user-input
+-A ufw-after-input -p udp -m udp --dport 137 -j ufw-skip-to-policy-input|-A ufw-after-logging-input -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW BLOCK] "
+-A ufw-logging-deny -m conntrack --ctstate INVALID -m limit --limit 3/min --limit-burst 10 -j RETURN
+-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN|-A ufw-not-local -m addrtype --dst-type MULTICAST -j RETURN
+-A ufw-not-local -m limit --limit 3/min --limit-burst 10 -j ufw-logging-deny|-A ufw-not-local -j DROP|-A ufw-skip-to-policy-input -j DROP""".replace(
+    "\n", "|"
+)
 UFW = ":INPUT DROP [0:0]|:FORWARD ACCEPT [0:0]|:ufw-user-input - [0:0]|-A INPUT -j ufw-user-input|"
 
 
@@ -96,6 +113,10 @@ TABLE: list[tuple[str, list[str], str]] = [
     ("ufw with the kubelet's port", old(f"{UFW}-A ufw-user-input -p tcp -m multiport --dports 22,10250:10259 -j ACCEPT"), ""),
     ("ufw without", old(f"{UFW}-A ufw-user-input -p tcp -m tcp --dport 22 -m comment --comment \"it's\" -j ACCEPT"), "INPUT: its policy"),
     ("a list that was cut", [*old(":INPUT DROP [0:0]"), *(MOST_LINES * old("-A INPUT -p udp -j ACCEPT"))], ""),
+    ("ufw as it is installed", old(REAL_UFW), "INPUT: its policy"),
+    ("ufw with SSH and the nodes' addresses", old(f"{REAL_UFW}|-A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT|-A ufw-user-input -s 10.2.0.0/16 -j ACCEPT"), "INPUT: its policy"),
+    ("ufw with the pods' addresses", old(f"{REAL_UFW}|-A ufw-user-input -s 10.44.0.0/16 -j ACCEPT"), ""),
+    ("ufw with the kubelet's port for all", old(f"{REAL_UFW}|-A ufw-user-input -p tcp -m tcp --dport 10250 -j ACCEPT"), ""),
     ("a line with half a quotation", old(":INPUT DROP [0:0]|-A INPUT -m comment --comment \"it"), ""),
 ]  # fmt: skip
 
@@ -115,6 +136,7 @@ def test_prep_stops_before_anything_and_the_doctor_says_the_same_of_a_member(nam
     (stop,) = list(bare(EVERY["prep"])(context(env, facts)))
     assert isinstance(stop, Stop) and stop.id == "prep.filter"
     tool = "iptables -I " if lines[0].startswith("iptables") else "nft 'insert rule inet fw "
+    tool = "ufw allow from " if name.startswith("ufw") else tool
     assert f"`{tool}" in stop.remedy and "10.44.0.0/16" in stop.remedy and "changes no firewall" in stop.remedy
     living = replace(member(env), filters=parse(lines))
     assert not [a for a in bare(EVERY["prep"])(context(env, living)) if isinstance(a, Stop)], "the doctor says it there"
