@@ -235,7 +235,8 @@ def readable_secrets(name: str, values: Mapping[str, Value]) -> Iterator[str]:
     """The first file with secrets that others on this machine can read. The project's hosts.env is exempt: it is in the repository."""
     for key, spec in KEYS.items():
         value = values.get(f"{name.upper()}_{key}") or values.get(key)
-        if not spec.metadata["secret"] or not value or not value.text or value.file in (None, own()):
+        public = key == "PROXY" and value is not None and "@" not in value.text  # without a login
+        if not spec.metadata["secret"] or not value or not value.text or public or value.file in (None, own()):
             continue
         assert value.file
         mode = value.file.stat().st_mode & 0o777

@@ -118,4 +118,5 @@ def host_of(url: str) -> str:
 
 def single(entries: Iterable[str]) -> Iterator[str]:
     """The entries that name a single host: what apt, which knows no ranges and no domains, can be told."""
-    yield from (entry for entry in entries if "/" not in entry and not entry.startswith((".", "*")))
+    names = (re.sub(r"(?<=[^:]):\d+$", "", entry) for entry in entries if not entry.startswith((".", "*", "[")))
+    yield from (name for name in names if not set("/:") & set(name))

@@ -63,7 +63,7 @@ def apt(environment: Environment) -> tuple[File, ...]:
         return ()
     without = no_proxy(environment)
     fetched = (host_of(settings.packages_url), host_of(settings.containerd_url))
-    direct = dict.fromkeys((*single(without), *(host for host in fetched if bypassed(host, without))))
+    direct = dict.fromkeys(single((*without, *(host for host in fetched if bypassed(host, without)))))
     lines = [f'Acquire::{scheme}::Proxy "{proxy.url.reveal()}";' for scheme in ("http", "https")]
     lines += [
         f'Acquire::{scheme}::Proxy::{host} "DIRECT";'

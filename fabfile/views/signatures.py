@@ -120,7 +120,7 @@ TABLE: tuple[Signature, ...] = (
     _s(
         "SIG-PROXY-REFUSED",
         r"CONNECT tunnel failed, response [45]\d\d|Received HTTP code [45]\d\d from proxy|Invalid response from proxy|"
-        r"https://\S+: (Forbidden|Bad Gateway|Service Unavailable|Gateway Time-?out)$",
+        r"https://\S+: (Forbidden|Bad Gateway|Service Unavailable|Gateway Time-?out)\W*$",
         "the proxy does not let that address through, or does not reach it",
         "an address inside belongs into NO_PROXY in hosts.env, then `fab -H NODE install`; for one outside, ask who runs the proxy",
         "curl(1); net/http transport.go; apt methods/connect.cc",

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from fabfile.inventory import Environment
+from fabfile.inventory import Environment, load
 from fabfile.inventory.proxy import bypassed, entries, proxy
 from fabfile.inventory.settings import KEYS
 from fabfile.nodes import script
@@ -151,7 +151,14 @@ def test_the_variables_mean_the_same_to_a_shell_and_to_systemd(
 
 @pytest.mark.skipif(not shutil.which("apt-config"), reason="needs apt")
 def test_apt_itself_reads_our_configuration(tmp_path: Path) -> None:
-    env = environment(1, **{**TEXTS, "no_proxy": "mirror.corp.example", "packages_url": "http://10.2.0.7/k8s"})
+    env = environment(
+        1,
+        **{
+            **TEXTS,
+            "no_proxy": "mirror.corp.example:8080 .lan 10.7.0.0/16 fd00::7",
+            "packages_url": "http://10.2.0.7/k8s",
+        },
+    )
     (tmp_path / "conf").write_text(proxies.apt(env)[0].content)
     said = subprocess.run(
         ["apt-config", "dump"],
@@ -280,6 +287,14 @@ def test_the_login_is_masked_however_it_is_printed() -> None:
     with pytest.raises(ValueError) as caught:
         KEYS["PROXY"].metadata["parse"]("http://me:pl4nted$(word)@p.example:3128")
     assert "pl4nted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("url", "said"), [(URL, True), ("http://proxy.example:3128", False)])
+def test_only_a_proxy_with_a_login_is_a_secret_that_others_can_read(tmp_path: Path, url: str, said: bool) -> None:
+    (tmp_path / "hosts.env").write_text(f"A_CONTROL_PLANE=10.0.0.1\nA_PROXY={url}\n")
+    (tmp_path / "hosts.env").chmod(0o644)
+    remarks = load("a", variables={"KUBEFAB_HOSTS": str(tmp_path / "hosts.env")}).remarks
+    assert any("holds PROXY" in remark for remark in remarks) is said and SECRET not in "".join(remarks)
 
 
 # --- proxies that are not ours
