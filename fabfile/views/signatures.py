@@ -157,7 +157,8 @@ TABLE: tuple[Signature, ...] = (
     ),
     _s(
         "SIG-REGISTRY-LOGIN",
-        r"pull access denied|401 Unauthorized.*(/v2/|registry)|/v2/.*401|no basic auth credentials|authorization failed",
+        r"pull access denied|401 Unauthorized.*(/v2/|registry)|/v2/.*401|no basic auth credentials|authorization failed|"
+        r"failed to authorize: failed to fetch \w+ token: .*\b40[13]\b",
         "the registry refuses the login",
         "is it REGISTRY? Then REGISTRY_USER in hosts.env, REGISTRY_PASSWORD in hosts.local.env, and `fab -H NODE registry`; "
         "another registry wants no login for public images: look at the image's name, or at a proxy between",
@@ -179,14 +180,14 @@ TABLE: tuple[Signature, ...] = (
     ),
     _s(
         "SIG-REGISTRY-HTTPS",
-        r"Client sent an HTTP request to an HTTPS server|The plain HTTP request was sent to HTTPS port",
+        r"Client sent an HTTP request to an HTTPS server|The plain HTTP request was sent to HTTPS port|request to http://\S+/v2/\S+ 400 Bad Request",
         "the registry speaks HTTPS where plain HTTP is expected",
         "take http:// out of REGISTRY in hosts.env; REGISTRY_CA names its CA's certificate; then `fab -H NODE registry`",
         "net/http server.go; nginx error 497",
     ),
     _s(
         "SIG-IMAGE-ABSENT",
-        r"manifest unknown|failed to resolve reference .*: not found|no match for platform in manifest",
+        r"manifest unknown|failed to resolve (reference|image)\b.*: not found|no match for platform in manifest",
         "the image, or its form for this processor, is not in the registry",
         "check tag and mirror: `kubeadm config images list`; a mirror must hold every platform that the nodes have",
         "distribution spec, errors",

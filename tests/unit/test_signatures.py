@@ -96,6 +96,31 @@ def test_ordinary_output_matches_no_signature(text: str) -> None:
     assert every(text) == []
 
 
+PULL = 'level=error msg="pulling image: failed to pull and unpack image \\"{0}/k8s/pause:3.10.2\\": failed to resolve image: {1}"'
+HEAD = 'failed to do request: Head \\"https://{0}/v2/k8s/pause/manifests/3.10.2?ns=registry.k8s.io\\": '
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("SIG-REGISTRY-HTTP", HEAD + "http: server gave HTTP response to HTTPS client"),
+        ("SIG-REGISTRY-HTTPS", "unexpected status from HEAD request to http://{0}/v2/k8s/pause/manifests/3.10.2: 400 Bad Request"),
+        ("SIG-REGISTRY-CA", HEAD + "tls: failed to verify certificate: x509: certificate signed by unknown authority"),
+        ("SIG-IMAGE-ABSENT", "{0}/k8s/pause:3.10.2: not found"),
+        ("SIG-REGISTRY-LOGIN", "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to "
+         "http://127.0.0.1:5081/token?scope=repository%3Ak8s%2Fpause%3Apull&service=lab+registry: 401 Unauthorized"),
+        ("SIG-PROXY-REFUSED", HEAD + "Forbidden"),
+        ("SIG-PROXY-LOGIN", HEAD + "Proxy Authentication Required"),
+        ("SIG-PROXY-LOGIN", "unexpected status from HEAD request to http://{0}/v2/k8s/pause/manifests/3.10.2: 407 Proxy Authentication Required"),
+        ("SIG-PROXY-DOWN", HEAD + "proxyconnect tcp: dial tcp 127.0.0.1:3127: connect: connection refused"),
+    ],
+)  # fmt: skip
+def test_what_crictl_says_of_a_pull_is_never_another_problem(code: str, said: str) -> None:
+    """The words of containerd 2.2.1 and crictl, from pulls of plain HTTP, HTTPS and token registries, directly and through a proxy."""
+    found = likely(PULL.format("registry.example:5000", said.format("registry.example:5000")))
+    assert found and found.code == code
+
+
 def test_the_specific_comes_before_the_general() -> None:
     text = f"{LINES['SIG-KUBELET-SILENT']}\n{LINES['SIG-SWAP']}"
     assert [s.code for s, _ in every(text)] == ["SIG-SWAP", "SIG-KUBELET-SILENT"]
