@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from ..text.forms import is_address
 from . import quoting
 from .find import own
 from .layers import NODE_KEY, Problem, Value, source
@@ -117,7 +118,7 @@ def _nodes_are_outside(inventory: _Inventory) -> Iterator[Problem]:
     for node, value in inventory.nodes:
         for key in ("POD_CIDR", "SERVICE_CIDR"):
             network = inventory.ranges[key]
-            if any(ipaddress.ip_address(address) in network for address in (node.host, node.address)):
+            if any(is_address(at) and ipaddress.ip_address(at) in network for at in (node.host, node.address)):
                 yield Problem(
                     value.where, f"{node.name} has an address inside {key} {network}", f"choose another {key}"
                 )
@@ -228,7 +229,8 @@ _CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
 
 def _dialled(node: Node) -> str:
     """Simulated nodes share a loopback address and differ by port."""
-    return f"{node.host}:{node.port}" if ipaddress.ip_address(node.host).is_loopback else node.host
+    loopback = is_address(node.host) and ipaddress.ip_address(node.host).is_loopback
+    return f"{node.host}:{node.port}" if loopback else node.host
 
 
 def readable_secrets(name: str, values: Mapping[str, Value]) -> Iterator[str]:

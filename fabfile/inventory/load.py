@@ -224,7 +224,7 @@ def _node(
     ssh_key = str(value.folder / expanded(options["key"])) if "key" in options else settings.ssh_key
     wrong = [
         Problem(value.where, f"{key}: {what}", remedy or _FORM.format(key=key))
-        for what, remedy in (*_wrong_words(words), *_wrong_addresses(addresses), *_wrong_values(options, default))
+        for what, remedy in (*_wrong_words(words), *_wrong_addresses(*addresses), *_wrong_values(options, default))
     ]
     if "key" in options and not Path(ssh_key).is_file():
         wrong.append(Problem(value.where, f"{key}: no file {ssh_key}", "name the private key for logging in there"))
@@ -237,13 +237,18 @@ def _node(
         address=addresses[1],
         control_plane=control_plane,
         user=options.get("user", settings.ssh_user),
-        port=port(options["port"]) if "port" in options else settings.ssh_port,
+        port=port(options["port"]) if "port" in options else _port(addresses[0], settings),
         key=ssh_key,
         jump=options.get("jump", settings.ssh_jump),
         instance=options.get("instance", ""),
         labels=labels(options["labels"]) if "labels" in options else (),
         taints=taints(options["taints"]) if "taints" in options else (),
     )
+
+
+def _port(host: str, settings: Settings) -> int:
+    """SSH_PORT; 0 for a name, whose port ~/.ssh/config may say, if that is the default."""
+    return settings.ssh_port if is_address(host) or settings.ssh_port != Settings.ssh_port else 0
 
 
 _PARSERS: Mapping[str, Callable[[str], object]] = {
@@ -266,8 +271,13 @@ def _wrong_words(words: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield f"{word!r} is not understood", f"did you mean {near}=…?" if near else ""
 
 
-def _wrong_addresses(addresses: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for text in dict.fromkeys(addresses):
+# A host's name, or an alias of ~/.ssh/config: what `ssh` takes as one, and no address that is mistyped.
+_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?", re.A)
+
+
+def _wrong_addresses(host: str, private: str) -> Iterator[tuple[str, str]]:
+    """SSH may dial a name; what the other nodes use must be an address."""
+    for text in dict.fromkeys((private,) if _NAME.fullmatch(host) and private != host else (host, private)):
         if not is_address(text) or "%" in text:
             yield f"{text!r} is not an IP address", _as_address(text)
         elif why := _no_machine(text):
@@ -277,7 +287,7 @@ def _wrong_addresses(addresses: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _as_address(text: str) -> str:
     """How `user@192.0.2.1:22`, `[2001:db8::1]:22` or a host's name is written here; empty for something else."""
     form = re.fullmatch(
-        r"(?:(?P<user>[^\s@]+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[A-Za-z0-9.-]+))(?::(?P<port>\d{1,5}))?", text
+        r"(?:(?P<user>[^\s@]+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>\d{1,5}))?", text
     )
     if not form:
         return ""
@@ -285,8 +295,9 @@ def _as_address(text: str) -> str:
     if is_address(host):
         words = (f"{word}={form[word]}" for word in ("user", "port") if form[word])
         return f"write {' '.join((host, *words))}"
-    if Hostname.fits(host.lower()) and re.search("[A-Za-z]", host):
-        return f"names are not looked up: write the IP address of {host}"
+    if _NAME.fullmatch(host):
+        words = (f" {word}={form[word]}" for word in ("user", "port") if form[word])
+        return f"write {host}{''.join(words)} private=ADDRESS: SSH takes names and aliases of ~/.ssh/config, the other nodes need its address"
     return ""
 
 

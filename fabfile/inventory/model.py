@@ -34,7 +34,10 @@ GROUPS: dict[str, Group] = {
 
 @dataclass(frozen=True)
 class Node:
-    """One machine: where SSH finds it, the address that its peers use, and its place in the cluster."""
+    """One machine: where SSH finds it, the address that its peers use, and its place in the cluster.
+
+    `host` is an address, or a name as `ssh` takes it; `port` is 0 where ~/.ssh/config says it.
+    """
 
     name: str
     host: str
@@ -51,6 +54,11 @@ class Node:
     @property
     def role(self) -> Role:
         return "control-plane" if self.control_plane else "worker"
+
+    @property
+    def outside(self) -> str:
+        """What programs other than SSH dial from the operator's machine. An alias of ~/.ssh/config, a name without a dot, means nothing to them."""
+        return self.host if "." in self.host or ":" in self.host else self.address
 
     @property
     def behind_nat(self) -> bool:

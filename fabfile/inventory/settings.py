@@ -130,11 +130,14 @@ def _suite(value: str) -> str:
 
 
 def bastion(value: str) -> tuple[str, str, int]:
-    """The user, host and port of user@host:port, of which user and port may be left out; IPv6 in brackets. Raises ValueError."""
+    """The user, host and port of user@host:port, of which user ("") and port (0) may be left out; IPv6 in brackets.
+
+    Raises ValueError.
+    """
     form = re.fullmatch(r"(?:([^\s@]+)@)?(?:([\w.-]+)|\[([0-9a-fA-F:.]+)\])(?::(\d{1,5}))?", value)
     if not form:
         raise ValueError(f"{value!r} is not a bastion, like ops@203.0.113.9:22 or ops@[2001:db8::9]:22")
-    return form[1] or "", form[2] or form[3], port(form[4] or "22")
+    return form[1] or "", form[2] or form[3], port(form[4]) if form[4] else 0
 
 
 def _jump(value: str) -> str:

@@ -119,7 +119,7 @@ class Manual:
     def master(self) -> str:
         """The address that the manual gives to init and join: the public one. Simulated nodes share theirs, so not there."""
         control = self.environment.control_plane
-        return control.address if self.settings.simulated else control.host
+        return control.address if self.settings.simulated else control.outside
 
     @property
     def dashboard(self) -> str:

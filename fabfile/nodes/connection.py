@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import random
-import re
 import secrets
 import shlex
 import socket
@@ -631,13 +630,11 @@ class _Ours:
 
 def _hop(text: str) -> tuple[str, str, int]:
     """The user, host and port (0: not named) of one of ProxyJump's hosts. Raises UsageError."""
-    plain = text.strip().removeprefix("ssh://")
     try:
-        user, host, port = bastion(plain)
+        return bastion(text.strip().removeprefix("ssh://"))
     except ValueError as error:
         remedy = "correct it there, or set SSH_JUMP in hosts.env, which goes before it"
         raise UsageError(f"ProxyJump {text!r} in ~/.ssh/config: {error}", remedy) from None
-    return user, host, port if re.search(r":\d+$", plain) and (plain.count(":") == 1 or "]:" in plain) else 0
 
 
 def outcome(

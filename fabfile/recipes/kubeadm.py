@@ -292,7 +292,7 @@ class Recipe:
                 "serviceSubnet": str(self.settings.service_cidr),
                 "dnsDomain": self.settings.dns_domain,
             },
-            "apiServer": {"certSANs": sorted({node.host, node.address, node.name, *names})},
+            "apiServer": {"certSANs": sorted({node.outside, node.address, node.name, *names})},
         }
 
     def certificate_config(self, facts: NodeFacts, path: str, names: Iterable[str] = ()) -> str:

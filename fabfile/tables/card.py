@@ -67,7 +67,7 @@ def card(environment: Environment, *, reveal: bool = False, token: str = "", log
     Secrets only if `reveal`, or a `token` just made, or InfluxDB's password, the `login`, just read.
     """
     settings = environment.settings
-    host = bracketed(environment.control_plane.host)
+    host = bracketed(environment.control_plane.outside)
     api = f"https://{host}:{settings.api_port}"
     lines = (_access_by_token if settings.release.token_in_inventory else _access_by_kubeconfig)(
         environment, api, reveal, token

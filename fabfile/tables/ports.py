@@ -100,7 +100,7 @@ def _without_dashboard(settings: Settings) -> bool:
 
 
 def _ssh_ports(environment: Environment) -> set[int]:
-    return {node.port for node in environment.nodes}
+    return {node.port or environment.settings.ssh_port for node in environment.nodes}
 
 
 _PORTS: dict[str, Callable[[Environment], set[int]]] = {

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import Network, bastion
+from ..text.forms import is_address
 from ..text.nearest import did_you_mean
 from .ports import ADMIN, CONTROL, NODES, WORKERS, Rule, required
 
@@ -104,7 +105,7 @@ def _narrowed(environment: Environment, rule: Rule, target: str) -> tuple[Networ
 
 
 def _addresses(node: Node, *, public: bool) -> tuple[str, ...]:
-    return (node.address, node.host) if public else (node.address,)
+    return (node.address, *([node.host] if public and is_address(node.host) else []))
 
 
 def remarks(environment: Environment, admin: tuple[Network, ...]) -> list[str]:

@@ -113,7 +113,7 @@ def entry(environment: Environment, admin: str, name: str = "") -> Entry:
     wrong = [key for key in form if not _is_pem((cluster | user).get(key), form[key])]
     if wrong:
         raise _refused(environment, f"has no {wrong[0]} in the form of base64 PEM", "kubeadm writes it so")
-    server = f"https://{bracketed(environment.control_plane.host)}:{environment.settings.api_port}"
+    server = f"https://{bracketed(environment.control_plane.outside)}:{environment.settings.api_port}"
     return Entry(
         name or environment.name,
         {key: cluster[key] for key in _CLUSTER} | {"server": server},
@@ -184,7 +184,7 @@ def remove(note: Note, environment: Environment, clock: Clock | None = None) -> 
     with _locked(path, clock or RealClock()):
         text, before = _read(path)
         cluster = _named(before, "clusters", note.context).get("cluster")
-        server = f"https://{bracketed(environment.control_plane.host)}:{environment.settings.api_port}"
+        server = f"https://{bracketed(environment.control_plane.outside)}:{environment.settings.api_port}"
         ours = isinstance(cluster, dict) and (_ca(cluster) == note.ca if note.ca else cluster.get("server") == server)
         if ours:
             names = dict(zip(LISTS, (note.context, f"{note.context}-admin", note.context), strict=True))

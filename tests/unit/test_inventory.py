@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from fabfile import inventory
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, Node, load, state_folder, with_nodes
+from fabfile.inventory.load import _NAME
+from fabfile.text.forms import is_address
 from fabfile.text.masking import mask
 from fabfile.text.nearest import did_you_mean, nearest
 
@@ -164,7 +166,7 @@ BAD_LINES = [
     ("A_WORKER_2=[2001:db8::9]:22", "→ write 2001:db8::9 port=22"),
     (
         "A_WORKER_2=w2.example.com",
-        "names are not looked up: write the IP address of w2.example.com",
+        "write w2.example.com private=ADDRESS",
     ),
     ('A_WORKER_2="192.0.2.9 key=/nowhere/key"', "no file /nowhere/key"),
     ('A_WORKER_2="192.0.2.9 name=all"', "name 'all' cannot be used"),
@@ -341,6 +343,30 @@ def test_node_words_and_defaults(project: Callable[..., Path]) -> None:
 def test_ssh_may_go_to_an_ipv6_address_and_the_cluster_is_ipv4(project: Callable[..., Path]) -> None:
     env = read("a", project=project('A_CONTROL_PLANE="2001:db8::1 private=10.2.0.1"\n'), variables={})
     assert (env.control_plane.host, env.endpoint) == ("2001:db8::1", "10.2.0.1:6443")
+
+
+def test_ssh_may_go_to_a_name_and_its_peers_use_the_private_address(project: Callable[..., Path]) -> None:
+    project("""A_CONTROL_PLANE="cp1.example.com private=10.2.0.1"
+A_WORKER_1="my_box private=10.2.0.2 port=2222"
+A_WORKER_2="web private=10.2.0.3"
+A_WORKER_3=10.2.0.4
+""")
+    environment = load("a", variables={})
+    assert [(n.host, n.address, n.port) for n in environment.nodes] == [
+        ("cp1.example.com", "10.2.0.1", 0), ("my_box", "10.2.0.2", 2222), ("web", "10.2.0.3", 0), ("10.2.0.4", "10.2.0.4", 22)
+    ]  # fmt: skip
+    assert [n.outside for n in environment.nodes] == ["cp1.example.com", "10.2.0.2", "10.2.0.3", "10.2.0.4"], (
+        "kubectl and browsers know no alias of ~/.ssh/config"
+    )
+    assert environment.select(["web"])[0].name == "w2" and environment.endpoint == "10.2.0.1:6443"
+    assert {n.port for n in load("a", variables={"KUBEFAB_A_SSH_PORT": "2200"}).nodes} == {2200, 2222}
+
+
+@given(st.text(st.sampled_from("aZ09._-@:[]%*?!/ ~"), min_size=1, max_size=12))
+def test_what_is_taken_as_a_name_is_no_option_pattern_or_mistyped_address(text: str) -> None:
+    if _NAME.fullmatch(text):
+        assert not text.startswith("-") and not set(text) & set("@:[]%*?!/ ~") and any(char.isalpha() for char in text)
+        assert not is_address(text)
 
 
 def test_export_quotes_and_comments_are_read_as_dotenv_does(project: Callable[..., Path]) -> None:

@@ -147,10 +147,10 @@ def test_a_refused_secret_is_not_quoted() -> None:
 
 
 @pytest.mark.parametrize(("text", "parts"), [
-    ("bastion", ("", "bastion", 22)),
-    ("ops@203.0.113.9", ("ops", "203.0.113.9", 22)),
+    ("bastion", ("", "bastion", 0)),
+    ("ops@203.0.113.9", ("ops", "203.0.113.9", 0)),
     ("203.0.113.9:2222", ("", "203.0.113.9", 2222)),
-    ("ops@[2001:db8::9]", ("ops", "2001:db8::9", 22)),
+    ("ops@[2001:db8::9]", ("ops", "2001:db8::9", 0)),
     ("[2001:db8::9]:2222", ("", "2001:db8::9", 2222)),
 ])  # fmt: skip
 def test_a_bastion_is_split_into_its_parts(text: str, parts: tuple[str, str, int]) -> None:

@@ -195,7 +195,7 @@ class Doctor:
         if not wanted:
             return {}
         with ThreadPoolExecutor(min(len(wanted), 32)) as pool:
-            seen = pool.map(lambda item: _knock(item[0].host, item[1]), wanted)
+            seen = pool.map(lambda item: _knock(item[0].outside, item[1]), wanted)
             return {(node.name, port): what for (node, port), what in zip(wanted, seen, strict=True)}
 
 

@@ -251,7 +251,7 @@ class Verifier:
         if settings.simulated or control.jump:
             return Check("InfluxDB", UNTESTED, "not reachable from here: simulated, or behind a bastion")
         question = urllib.parse.urlencode({"q": "SHOW DATABASES"})
-        why, text = fetch(f"http://{bracketed(control.host)}:{settings.influxdb_port}/query?{question}")
+        why, text = fetch(f"http://{bracketed(control.outside)}:{settings.influxdb_port}/query?{question}")
         return judge_influxdb(why, text, settings.influxdb_port, login=settings.influxdb_login)
 
     def _metrics(self, names: set[str]) -> Iterator[Check]:
@@ -281,7 +281,7 @@ class Verifier:
 
         def ask(node: Node) -> str:
             end = time.monotonic() + ANSWER_DEADLINE
-            while (why := fetch(f"http://{bracketed(node.host)}:{port}{path}")[0]) and time.monotonic() < end:
+            while (why := fetch(f"http://{bracketed(node.outside)}:{port}{path}")[0]) and time.monotonic() < end:
                 time.sleep(1)
             return why
 
