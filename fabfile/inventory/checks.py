@@ -260,6 +260,12 @@ def in_clear(environment: Environment) -> Iterator[str]:
         yield f"REGISTRY http://{settings.registry} is plain HTTP: everybody on the way to it can read REGISTRY_PASSWORD"
 
 
+def without_proxy(environment: Environment) -> Iterator[str]:
+    """The manual's recipe sets no proxy; its commands are word for word."""
+    if environment.settings.proxy and not environment.settings.release.configured:
+        yield f"PROXY is not set on the nodes: it is for today's releases, not for {environment.settings.kubernetes}"
+
+
 def doubtful(name: str, values: Mapping[str, Value]) -> Iterator[str]:
     """Values that dotenv may have cut or changed, where what may have been meant is as valid as what was read."""
     for key, spec in KEYS.items():

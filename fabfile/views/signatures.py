@@ -111,7 +111,7 @@ TABLE: tuple[Signature, ...] = (
     ),
     _s(
         "SIG-PROXY-LOGIN",
-        r"407 Proxy Authentication Required|proxy.*\b407\b|CONNECT tunnel failed, response 407|: Proxy Authentication Required",
+        r"\bProxy Authentication Required|proxy.*\b407\b|CONNECT tunnel failed, response 407|returned error: 407\b",
         "the proxy wants a login, or refuses the one that it got",
         "PROXY=http://USER:PASSWORD@HOST:PORT in hosts.local.env, then `fab -H NODE install`; `inv cluster.doctor` (KF-NET-PROXY) names proxies "
         "that files on the node set",

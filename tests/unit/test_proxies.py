@@ -229,6 +229,9 @@ def test_a_proxy_is_set_changed_and_taken_back(on: Callable[[NodeFacts], NodeFac
     assert all("proxy=" not in file.content for file in off.files)
 
 
+FETCHING = r"\bapt-get\b.* (install|update)\b|\bdnf\b.* (install|makecache)\b|\bcurl\b(?!.*--noproxy)|command -v \$t"
+
+
 def test_only_steps_that_fetch_have_a_proxy_and_api_traffic_has_none(tmp_path: Path) -> None:
     """In real bash: variables that sudo or PAM left do not reach kubeadm; ours reach apt and curl."""
     inherited = {
@@ -263,12 +266,15 @@ def test_only_steps_that_fetch_have_a_proxy_and_api_traffic_has_none(tmp_path: P
     mine = seen(fetches=True, ours=True)
     assert {mine[name] for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")} == {URL}
     env = environment(1, **TEXTS)
-    for name, phase in EVERY.items():
+    for phase in EVERY.values():
         for facts in (fresh("cp1"), fresh("w1"), rocky(fresh("w1")), installed(env, "cp1"), installed(env, "w1")):
             ctx = context(env, facts, control=control_plane(env))
             for action in phase.run(ctx) if ctx.node.role in phase.roles else ():
-                if isinstance(action, Step) and action.fetches:
-                    assert name == "install" and not any(re.match(r"kube(adm|ctl) ", line) for line in action.commands)
+                if not isinstance(action, Step):
+                    continue
+                api = [line for line in action.commands if re.match(r"kube(adm|ctl) ", line)]
+                outside = [line for line in action.commands if re.search(FETCHING, line)]
+                assert not (action.fetches and api) and action.fetches == bool(outside), action.id
 
 
 def test_reset_gives_back_what_was_there_and_purge_takes_apts_file() -> None:
@@ -295,6 +301,13 @@ def test_only_a_proxy_with_a_login_is_a_secret_that_others_can_read(tmp_path: Pa
     (tmp_path / "hosts.env").chmod(0o644)
     remarks = load("a", variables={"KUBEFAB_HOSTS": str(tmp_path / "hosts.env")}).remarks
     assert any("holds PROXY" in remark for remark in remarks) is said and SECRET not in "".join(remarks)
+
+
+def test_the_manuals_recipe_says_that_it_sets_no_proxy(tmp_path: Path) -> None:
+    for release, said in (("1.5", True), ("1.36", False)):
+        (tmp_path / "hosts.env").write_text(f"A_CONTROL_PLANE=10.0.0.1\nA_KUBERNETES={release}\nA_PROXY=http://p:1\n")
+        remarks = load("a", variables={"KUBEFAB_HOSTS": str(tmp_path / "hosts.env")}).remarks
+        assert any("PROXY is not set on the nodes" in remark for remark in remarks) is said
 
 
 # --- proxies that are not ours

@@ -121,6 +121,23 @@ def test_what_crictl_says_of_a_pull_is_never_another_problem(code: str, said: st
     assert found and found.code == code
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (
+            "SIG-PROXY-LOGIN",
+            "E: Failed to fetch http://deb.example/InRelease  407  Proxy Authentication Required [IP: 10.0.0.9 3128]",
+        ),
+        ("SIG-PROXY-LOGIN", "curl: (22) The requested URL returned error: 407"),
+        ("SIG-PROXY-REFUSED", "curl: (56) CONNECT tunnel failed, response 403"),
+        ("SIG-PROXY-DOWN", "curl: (5) Could not resolve proxy: proxy.example"),
+    ],
+)
+def test_what_apt_and_curl_say_of_a_proxy(code: str, line: str) -> None:
+    found = likely(line)
+    assert found and found.code == code
+
+
 def test_the_specific_comes_before_the_general() -> None:
     text = f"{LINES['SIG-KUBELET-SILENT']}\n{LINES['SIG-SWAP']}"
     assert [s.code for s, _ in every(text)] == ["SIG-SWAP", "SIG-KUBELET-SILENT"]
