@@ -5,6 +5,7 @@ In: a machine and the script.  Out: what the script prints.  Raises Unmodelled f
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from fabfile.inventory.settings import Settings
 
 from .bash import Unmodelled
 from .cluster import FLANNEL_MTU
+from .commands import pki
 from .commands.network import fetch
 from .commands.system import disk_free
 from .commands.text import machine_locks
@@ -24,7 +26,6 @@ from .values import assigned
 
 LOG = "/run/kubefab-doctor/log"
 UDP_VXLAN = 8472
-_YEAR = 365 * 86400.0
 _DEFAULTS = Settings()
 
 Section = Callable[[Machine, str], str]
@@ -274,11 +275,10 @@ def _lock(machine: Machine, script: str) -> str:
 @_section("certs")
 def _certs(machine: Machine, script: str) -> str:
     host = machine.host
-    begin = time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(time.time() - 3600))
-    end = time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(time.time() + _YEAR))
     names = [name for name in sorted(host.files) if name.startswith("/etc/kubernetes/pki/") and name.endswith(".crt")]
     names += [name for name in sorted(host.files) if name.startswith("/etc/kubernetes/") and name.endswith(".conf")]
-    return "".join(f"{name} {begin}|{end}|\n" for name in names)
+    encoded = base64.b64encode(pki.fresh().encode()).decode()
+    return "".join(f"{name} {encoded}\n" for name in names)
 
 
 @_section("containerd")

@@ -239,7 +239,9 @@ def _keyrings(machine: Machine, values: Values) -> str:
 
 @_section("kubelet")
 def _kubelet(machine: Machine, values: Values) -> str:
-    kinds = r"/etc/systemd/system/kubelet\.service(\.d/[^/]+\.conf)?"
+    kinds = (
+        r"/etc/systemd/system/kubelet\.service(\.d/[^/]+\.conf)?|/run/systemd/system/kubelet\.service\.d/[^/]+\.conf"
+    )
     paths = [
         path
         for path in sorted(machine.host.files)

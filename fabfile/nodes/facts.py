@@ -238,10 +238,11 @@ class Kubeconfig:
 
 @dataclass(frozen=True)
 class Certificate:
-    """When a certificate ends, in seconds since 1970, and the names and addresses that it is for (subject alternative names)."""
+    """When a certificate ends and begins, in seconds since 1970, and the names and addresses that it is for (subject alternative names)."""
 
     ends: float
     names: tuple[str, ...] = ()
+    begins: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -350,21 +350,25 @@ def parse_certificates(text: str) -> dict[str, Certificate]:
 
 @functools.lru_cache(maxsize=256)
 def certificate(pem: str) -> Certificate | None:
-    """The first certificate of a PEM text: its end, and the names and addresses that it is for; None when there is none to be read."""
+    """The first certificate of a PEM text: its beginning and end, and the names and addresses that it is for; None when there is none to be read."""
     from cryptography import x509
 
     try:
         read = x509.load_pem_x509_certificate(pem.encode())
-        ends = read.not_valid_after_utc.timestamp()
+        begins, ends = (
+            min(max(0.0, at.timestamp()), forms.LATEST) for at in (read.not_valid_before_utc, read.not_valid_after_utc)
+        )
         try:
             names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
-            return Certificate(ends)
+            return Certificate(ends, begins=begins)
         words = [str(name.value) for name in names][:100]
     except Exception:  # as above
         return None
     return Certificate(
-        ends, tuple(word for word in words if forms.is_address(word) or forms.has(word, r"[A-Za-z0-9*][A-Za-z0-9.-]*"))
+        ends,
+        tuple(word for word in words if forms.is_address(word) or forms.has(word, r"[A-Za-z0-9*][A-Za-z0-9.-]*")),
+        begins,
     )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from threading import Lock
 from typing import Protocol
 
+from ..context import LATER
 from ..errors import KubefabError, Refused, StepFailed, StillRunning, Unreachable
 from ..inventory import Node
 from ..nodes import script
@@ -150,6 +151,9 @@ class Applier:
     def _step(self, node: Node, target: Node, step: Step) -> None:
         if step.mints:
             self._tokens.mint()
+        if any(LATER in file.content for file in step.files):
+            what = f"{step.title} needs what only the control plane can say, and it was not heard"
+            raise Refused(f"{target.name}: {what}", "see the control plane's own row; then run this again")
         if step.on == "operator":
             self._here(node, step)
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..nodes import script
+from ..nodes.observe import certificate as pem_certificate
 from ..text import forms
 
 CERTIFICATES = script.program(__file__, "certificates.sh")
@@ -25,7 +27,7 @@ class Dated:
 
 
 def seconds_of(text: str) -> float:
-    """Seconds since 1970 of an ISO time in UTC, as openssl and kubeadm print it; 0 when it is none."""
+    """Seconds since 1970 of an ISO time in UTC, as kubeadm prints it; 0 when it is none."""
     try:
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace(" +", "+"))
     except ValueError:
@@ -37,8 +39,10 @@ def seconds_of(text: str) -> float:
 
 
 def certificate(line: str) -> Dated:
-    """A line of certificates.sh: `path begin|end|`; without its times where openssl could not read it."""
-    path, _, rest = line.partition(" ")
-    dates = [seconds_of(text) for text in rest.strip("|").split("|")] if rest else []
-    begins, ends = [*dates, 0.0, 0.0][:2]
-    return Dated(forms.text(path, 200), ends, begins=begins)
+    """A line of certificates.sh: `path BASE64` of certificates in PEM, of which the first counts; without times where none can be read."""
+    path, _, encoded = line.partition(" ")
+    try:
+        read = pem_certificate(base64.b64decode(encoded, validate=True).decode("ascii"))
+    except ValueError:
+        read = None
+    return Dated(forms.text(path, 200), read.ends if read else 0.0, begins=read.begins if read else 0.0)

@@ -64,7 +64,7 @@ _NODE: tuple[tuple[str, str], ...] = (
     (
         "certificates",
         "for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/*.crt; do "
-        'echo "$f"; openssl x509 -noout -subject -dates -in "$f" 2>&1; done',
+        'echo "$f"; openssl x509 -noout -subject -dates -in "$f" 2>&1 || sed -n "/^-----BEGIN CERT/,/^-----END CERT/p" "$f"; done',
     ),
 )  # fmt: skip
 _CONTROL: tuple[tuple[str, str], ...] = (

@@ -325,8 +325,8 @@ TABLE: tuple[Signature, ...] = (
         "SIG-KUBELET-FLAG",
         r"failed to parse kubelet flag: unknown flag: (--\S+)|unknown (shorthand )?flag: '?--?[a-z].*kubelet",
         "the kubelet is given a flag that this release does not know",
-        "`grep -n -e -- /etc/default/kubelet /etc/sysconfig/kubelet /etc/systemd/system/kubelet.service.d/* /var/lib/kubelet/kubeadm-flags.env` on "
-        "the node names the file: take the flag out, `systemctl daemon-reload`, then run again",
+        "on the node, `systemctl cat kubelet` shows its units and drop-ins; /etc/default/kubelet, /etc/sysconfig/kubelet and "
+        "/var/lib/kubelet/kubeadm-flags.env have more flags: take that one out, `systemctl daemon-reload`, then run again",
         "kubernetes #115824; kubeadm #1927; kubelet --help",
     ),
     _s(

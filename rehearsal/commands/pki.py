@@ -5,18 +5,26 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from fabfile.text.yamls import dumped
 
 from ..host import Host
 
+_BEGUN, _ENDS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 @cache
-def certificate(salt: str) -> str:
+def fresh() -> str:
+    """A certificate that began an hour ago and ends in a year."""
+    begun = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    return certificate("fresh", begun, begun + timedelta(days=365))
+
+
+@cache
+def certificate(salt: str, begun: datetime = _BEGUN, ends: datetime = _ENDS) -> str:
     """A CA's certificate; the same salt always gives the same one."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,8 +32,7 @@ def certificate(salt: str) -> str:
 
     key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(salt.encode()).digest())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
-    begun = datetime(2026, 1, 1, tzinfo=UTC)
-    built = x509.CertificateBuilder(name, name, key.public_key(), 1, begun, begun.replace(year=2036)).sign(key, None)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, begun, ends).sign(key, None)
     return built.public_bytes(Encoding.PEM).decode()
 
 

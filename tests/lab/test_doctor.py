@@ -366,7 +366,6 @@ ROUNDS = (
         "other",
         (
             gone("w2", "curl", Find("KF-SRC-CURL", ERROR, ("w2",))),
-            gone("w2", "openssl", Find("KF-DOC-PARTIAL", NOTE, ("w2",), ("not examined: certificates: openssl is not installed",))),
             Break("w1", "hostname renamed", "hostname $w1", (Find("KF-API-UNLISTED", ERROR, ("w1",), ("lists no node renamed",)),)),
             lying("w1", "getenforce", "kill $PPID", Find("KF-DOC-PARTIAL", NOTE, ("w1",), ("not examined: all but the common facts",))),
         ),

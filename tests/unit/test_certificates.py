@@ -46,8 +46,8 @@ def test_certificates_are_read_from_pem_and_what_cannot_be_read_is_left_out() ->
     ends = datetime(2027, 1, 15, 8, tzinfo=UTC)
     text = f"file {API_CERTIFICATE}\n{pem(ends, ['kubernetes', '10.2.0.1'])}file {KUBELET_CERTIFICATE}\n{pem(ends, [])}"
     assert parse_certificates(text) == {
-        API_CERTIFICATE: Certificate(ends.timestamp(), ("kubernetes", "10.2.0.1")),
-        KUBELET_CERTIFICATE: Certificate(ends.timestamp()),
+        API_CERTIFICATE: Certificate(ends.timestamp(), ("kubernetes", "10.2.0.1"), ends.timestamp() - 365 * DAY),
+        KUBELET_CERTIFICATE: Certificate(ends.timestamp(), begins=ends.timestamp() - 365 * DAY),
     }
     assert (
         parse_certificates(

@@ -387,9 +387,9 @@ def test_an_incomplete_examination_names_the_node_and_what_is_missing() -> None:
     assert partial.answers is None
     assert [words.split(" (")[1] for words in partial.unexamined] == ["no end within 75 s)", "no end within 75 s)"]
     assert "its clock" in partial.unexamined[1]
-    tools = _patient(node, facts, replace(PROBE, cut=("certificates: openssl is not installed",)), Reading(0, 0.1))
+    tools = _patient(node, facts, replace(PROBE, cut=("signing keys: gpg is not installed",)), Reading(0, 0.1))
     found = judged((tools,))["KF-DOC-PARTIAL"]
-    assert [(f.nodes, f.evidence) for f in found] == [(("w1",), "not examined: certificates: openssl is not installed")]
+    assert [(f.nodes, f.evidence) for f in found] == [(("w1",), "not examined: signing keys: gpg is not installed")]
 
 
 def test_a_node_that_goes_silent_between_rounds_is_not_a_closed_port() -> None:

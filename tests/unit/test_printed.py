@@ -25,7 +25,8 @@ SUBCOMMANDS: dict[str, frozenset[str] | None] = {
     "kubectl": frozenset({"get", "describe", "logs", "label", "uncordon", "drain", "delete", "create"}),
     "mkdir": None, "mv": None, "modprobe": None, "openssl": frozenset({"x509"}), "ps": None, "resolvectl": frozenset({"status"}), "rm": None,
     "rpm": None, "snap": frozenset({"remove"}), "ss": None, "ssh-keyscan": None, "systemctl": frozenset(
-        {"daemon-reload", "daemon-reexec", "restart", "stop", "status", "disable", "list-units", "list-unit-files"}), "systemd-machine-id-setup": None,
+        {"cat", "daemon-reload", "daemon-reexec", "restart", "stop", "status", "disable", "list-units", "list-unit-files"}),
+    "systemd-machine-id-setup": None,
     "nft": None, "timedatectl": frozenset({"set-ntp"}), "ulimit": None, "uname": None, "usermod": None,
     "x": None,  # what our code puts there: apt-get or dnf, a kubectl line of leave.py
 }  # fmt: skip

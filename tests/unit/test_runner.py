@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.context import Choices, Context
+from fabfile.context import LATER, Choices, Context
 from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.inventory import Node
 from fabfile.nodes.facts import NodeFacts
@@ -32,7 +32,7 @@ from fabfile.run.journal import Journal, read
 from fabfile.run.pipelines import Run
 from fabfile.run.result import NodeResult, RunResult
 from fabfile.run.tokens import new_token
-from fabfile.steps import Action, Remedy, Step, Stop, Wait
+from fabfile.steps import Action, File, Remedy, Step, Stop, Wait
 from fabfile.text.masking import MASKED, register
 from making import api_node, environment, identity
 
@@ -1187,3 +1187,30 @@ def test_a_survey_changes_nothing_and_reports_every_other_node(world: Callable[.
     assert isinstance(seen["w1"], Unreachable)
     assert isinstance(seen["w2"], NodeFacts)
     assert {step for _, step in w.log} == {"observe"}
+
+
+@pytest.mark.parametrize("said", [b"the kubelet does not run; it said last: token=abcdef.0123456789abcdef\n", b""])
+def test_a_step_that_fails_shows_what_explains_it_masked_and_a_good_one_asks_nothing(
+    world: Callable[..., World], said: bytes
+) -> None:
+    made = world(workers=1)
+    made.hooks["cp1", "install.bad"] = lambda: (1, b"##kubefab 1 1\nits own words\n")
+    made.hooks["cp1", "install.bad.evidence"] = lambda: (0, b"##kubefab 1 0\n" + said)
+    steps = [Step(f"install.{name}", name, ("do",), evidence=("journalctl -u kubelet",)) for name in ("good", "bad")]
+    result = made.run(phase("install", *steps), on="cp1")
+    error = result.nodes["cp1"].error
+    assert error and error.output.splitlines() == [
+        "its own words",
+        *([f"the kubelet does not run; it said last: token={MASKED}"] if said else []),
+    ]
+    assert [step for step in made.steps_on("cp1") if "evidence" in step] == ["install.bad.evidence"]
+
+
+def test_a_step_with_a_placeholder_in_a_file_is_never_sent(world: Callable[..., World]) -> None:
+    """What only the control plane can say is a placeholder in a plan: a join by it would pin no CA at all."""
+    made = world(workers=1)
+    config = File("/run/kubefab-join.yaml", f"caCertHashes: ['{LATER}']\n", mode="0600", secret=True)
+    result = made.run(phase("join", Step("join.join", "kubeadm join", ("kubeadm join",), files=(config,))), on="w1")
+    error = result.nodes["w1"].error
+    assert error and "needs what only the control plane can say" in error.message
+    assert not any(LATER in text for text in made.sent)

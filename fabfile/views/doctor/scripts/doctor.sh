@@ -64,13 +64,11 @@ echo '@@ selinux'; has getenforce && getenforce 2>/dev/null
 echo '@@ sockets'; has ss && ss -Hlntup 2>/dev/null
 echo '@@ lock'; @lock_holder@
 echo '@@ certs'
-if has openssl; then
-  certificates
-  for f in /etc/kubernetes/*.conf; do
-    c=$(sed -n 's/^ *client-certificate-data: *//p' "$f" 2>/dev/null | head -n 1)
-    [ -n "$c" ] && echo "$f $(echo "$c" | base64 -d 2>/dev/null | dates)"
-  done
-fi
+certificates
+for f in /etc/kubernetes/*.conf; do
+  c=$(sed -n 's/^ *client-certificate-data: *//p' "$f" 2>/dev/null | head -n 1 | head -c 32768)
+  [ -n "$c" ] && echo "$f $c"
+done
 echo '@@ containerd'
 if has containerd; then echo "version=$(containerd --version 2>/dev/null | awk '{print $3}')"; fi
 if [ -S /run/containerd/containerd.sock ]; then
@@ -91,7 +89,6 @@ echo '@@ key'; cat "$d/key" 2>/dev/null
 echo '@@ tokens'; cat "$d/tokens" 2>/dev/null
 echo
 echo '@@ cut'; cat "$d/cut" 2>/dev/null
-[ ! -e /etc/kubernetes/pki/ca.crt ] || has openssl || echo 'certificates: openssl is not installed'
 [ ! -S /run/containerd/containerd.sock ] || has crictl || echo "containerd's CRI: crictl is not installed"
 [ -z "$key_url" ] || [ -s "$d/key" ] || ! has curl || if has gpg; then echo 'the signing key that the repository offers: not fetched'
   else echo 'signing keys: gpg is not installed'; fi

@@ -40,7 +40,7 @@ section firewall 'iptables-save 2>&1 | head -n 600; nft list ruleset 2>&1 | head
 section cni 'ls -l /etc/cni/net.d /opt/cni/bin 2>&1; cat /etc/cni/net.d/*.conflist /run/flannel/subnet.env 2>&1'
 section dns 'cat /etc/resolv.conf /etc/hosts; resolvectl status 2>/dev/null | head -n 60'
 section sysctls 'sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.rp_filter 2>&1; lsmod | grep -E '\''overlay|br_netfilter|vxlan|nf_conntrack'\'''
-section certificates 'for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/*.crt; do echo "$f"; openssl x509 -noout -subject -dates -in "$f" 2>&1; done'
+section certificates 'for f in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/*.crt; do echo "$f"; openssl x509 -noout -subject -dates -in "$f" 2>&1 || sed -n "/^-----BEGIN CERT/,/^-----END CERT/p" "$f"; done'
 section api 'kubectl get --raw='\''/readyz?verbose'\'' 2>&1; kubectl version 2>&1'
 section nodes 'kubectl get nodes -o wide 2>&1; kubectl describe nodes 2>&1 | tail -n 600'
 section pods 'kubectl get pods -A -o wide 2>&1; kubectl get daemonsets,deployments,services -A -o wide 2>&1'

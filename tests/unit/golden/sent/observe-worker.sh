@@ -104,7 +104,7 @@ if has apt-cache; then
   timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>&1 >/dev/null | grep '^E: ' | head -n 1
 fi
 echo '@@ kubelet'
-for f in $kubelet_files /etc/systemd/system/kubelet.service /etc/systemd/system/kubelet.service.d/*.conf; do
+for f in $kubelet_files /etc/systemd/system/kubelet.service /etc/systemd/system/kubelet.service.d/*.conf /run/systemd/system/kubelet.service.d/*.conf; do
   if [ -f "$f" ]; then head -c 16384 "$f" | awk -v f="$f" '/--|ExecStart|KUBELET_EXTRA_ARGS/ {print f "\t" NR "\t" $0}'; fi
 done
 echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
