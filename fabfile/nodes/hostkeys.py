@@ -172,8 +172,10 @@ class KnownHosts:
                 return
             if plain := [str(entry.number) for entry in lines if not entry.marker]:
                 what = "line" if len(plain) == 1 else "lines"
+                kinds = dict.fromkeys(entry.type for entry in lines if not entry.marker)
+                lacks = "" if kind in kinds else f", and no {' or '.join(kinds)} key, which it is known by"
                 raise KeyRefused(
-                    f"its host key has CHANGED: it shows {kind} {key.fingerprint}",
+                    f"its host key has CHANGED: it shows {kind} {key.fingerprint}{lacks}",
                     f"another machine may be answering for it. If the machine was rebuilt, "
                     f"remove {what} {', '.join(plain)} from {self.path} and run again",
                 )

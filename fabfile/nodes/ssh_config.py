@@ -26,6 +26,17 @@ PATIENCE = 20.0  # seconds for `ssh -G`: a Match exec of the operator's, or a na
 _MANY = {"identityfile", "certificatefile"}  # keywords that count each time they are given
 _DEFAULT = re.compile(r"~/\.ssh/id_\w+")
 _KNOWN_TO_PARAMIKO = {"all", "canonical", "final", "exec", "host", "originalhost", "user", "localuser"}
+# What a distribution's /etc/ssh/ssh_config has, and does not change how a host is reached.
+_HARMLESS = {
+    "",
+    "sendenv",
+    "hashknownhosts",
+    "gssapiauthentication",
+    "gssapidelegatecredentials",
+    "forwardx11",
+    "forwardx11trusted",
+}
+_USUAL = (["host", "*"], ["include", "/etc/ssh/ssh_config.d/*.conf"])
 _INSTEAD = "write it without that, install OpenSSH's client, which kubefab asks then, or name user=, port=, key= and jump= in hosts.env"
 
 
@@ -53,9 +64,26 @@ def resolve(name: str, user: str, port: int) -> Way:
 
     Raises UsageError with file and line for what OpenSSH refuses, and for what kubefab cannot do.
     """
+    if _silent():
+        return _way(name, user, port, {})
     program = shutil.which("ssh")
     found = _asked(program, name, user, port) if program else _read(name, user, port)
     return _way(name, user, port, found)
+
+
+def _silent() -> bool:
+    """Whether there is no ~/.ssh/config, and the system's says nothing that matters here: then a hundred nodes need no question each."""
+    system = Path(SYSTEM)
+    try:
+        if (_home() / ".ssh" / "config").exists():
+            return False
+        texts = [
+            file.read_text(encoding="utf-8") for file in (system, *Path(f"{SYSTEM}.d").glob("*.conf")) if file.exists()
+        ]
+    except (OSError, UnicodeDecodeError):
+        return False
+    words = [re.split(r"[\s=]+", line.strip().lower(), maxsplit=1) for text in texts for line in text.splitlines()]
+    return all(word[0] in _HARMLESS or word in _USUAL or word[0].startswith("#") for word in words)
 
 
 def _asked(program: str, name: str, user: str, port: int) -> dict[str, list[str]]:

@@ -81,6 +81,15 @@ def test_the_client_asks_for_the_key_type_in_known_hosts(bench: Bench) -> None:
     assert bench.new_keys == []
 
 
+def test_a_server_without_the_known_kind_of_key_is_refused_by_that_kind(bench: Bench) -> None:
+    _, node = bench.serve()
+    rsa = paramiko.RSAKey.generate(1024)
+    bench.known.path.write_text(f"[127.0.0.1]:{node.port} ssh-rsa {rsa.get_base64()}\n")
+    bench.known = KnownHosts(bench.known.path)
+    with pytest.raises(Unreachable, match=r"it shows ssh-ed25519 .*, and no ssh-rsa key, which it is known by"):
+        bench.connect(node).open()
+
+
 @pytest.mark.parametrize("kind", ["hashed", "pattern", "revoked", "authority"])
 def test_no_script_goes_to_a_host_whose_key_known_hosts_does_not_confirm(bench: Bench, kind: str) -> None:
     endpoint, node = bench.serve()
@@ -159,7 +168,7 @@ def test_a_bastion_for_all_hosts_is_not_reached_through_itself(bench: Bench, hom
 def test_ssh_jump_overrides_ssh_config(bench: Bench, home: Path) -> None:
     (first, second), _, node = behind(bench, home, "ProxyCommand false")
     target = replace(node, jump=f"ops@127.0.0.1:{second.port}")
-    (home / ".ssh" / "config").write_text("Host nobody\n ProxyCommand false\n")
+    (home / ".ssh" / "config").write_text("Host other\n ProxyCommand false\n")
     group = NodeGroup(bench.environment(target), [target], bench.known)
     assert group.of(target).root(SCRIPT, 10)[0] == 0
     assert (len(first.links), len(second.links)) == (0, 1)

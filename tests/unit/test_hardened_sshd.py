@@ -96,7 +96,7 @@ def test_a_refused_slot_lowers_the_bound_and_the_last_one_waits_for_none() -> No
     assert sessions._most == 1
 
 
-@pytest.mark.parametrize("kind", ["AllowTcpForwarding", "nobody there"])
+@pytest.mark.parametrize("kind", ["AllowTcpForwarding", "no machine there"])
 def test_a_bastion_that_does_not_forward_is_named_with_its_directive(bench: Bench, kind: str) -> None:
     hop, between = bench.serve("hop")
     _, target = bench.serve("w1")

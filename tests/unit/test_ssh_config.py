@@ -147,6 +147,30 @@ def test_any_text_is_read_or_refused_without_openssh(tmp_path_factory: pytest.Te
             assert error.remedy
 
 
+def test_without_any_config_openssh_is_not_asked(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def asked(*words: object, **more: object) -> None:
+        raise AssertionError("OpenSSH was asked")
+
+    monkeypatch.setattr(ssh_config.subprocess, "run", asked)
+    monkeypatch.setattr(ssh_config.shutil, "which", lambda name: "/usr/bin/ssh")
+    system = tmp_path / "ssh_config"
+    monkeypatch.setattr(ssh_config, "SYSTEM", str(system))
+    for text in (
+        "",
+        "Include /etc/ssh/ssh_config.d/*.conf\n# Port 77\nHost *\n    SendEnv LANG LC_*\n    HashKnownHosts yes\n",
+    ):
+        system.write_text(text)
+        assert resolve("10.0.0.1", "ops", 22) == ssh_config.Way("10.0.0.1", "ops", 22)
+    for text in ("Host *\n  ProxyJump b1\n", "Match all\n", "Include /opt/more\n", "Port=77\n", "Host 10.*\n"):
+        system.write_text(text)
+        with pytest.raises(AssertionError, match="was asked"):
+            resolve("10.0.0.1", "ops", 22)
+    system.write_text("")
+    configure(home, "")
+    with pytest.raises(AssertionError, match="was asked"):
+        resolve("10.0.0.1", "ops", 22)
+
+
 @HAVE
 def test_openssh_names_file_and_line_of_what_it_refuses(home: Path) -> None:
     configure(home, "Host *\n  Frobnicate yes\n")
