@@ -18,7 +18,10 @@ __all__ = ["bench"]  # a fixture
 
 
 @pytest.mark.parametrize("allowed", [2, 3, 10])
-def test_with_few_sessions_every_script_runs_over_the_one_link_and_the_lock_stays(bench: Bench, allowed: int) -> None:
+def test_with_few_sessions_every_script_runs_over_the_one_link_and_the_lock_stays(
+    bench: Bench, allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NO_SESSION", 0.0)  # only the end of another session helps
     most: list[int] = []
     running: list[int] = []
     guard, ready = threading.Lock(), threading.Barrier(min(allowed - 1, 2))
