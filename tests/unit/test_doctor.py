@@ -20,8 +20,9 @@ from rich.console import Console
 
 from fabfile.errors import StepFailed, Unreachable
 from fabfile.inventory import Environment, Node
-from fabfile.nodes.facts import FileDigest, Identity, Link, NodeFacts, Unit
+from fabfile.nodes.facts import FileDigest, Identity, KubeletLine, Link, NodeFacts, Unit
 from fabfile.nodes.filters import Chain
+from fabfile.nodes.sources import Source
 from fabfile.text.masking import mask
 from fabfile.views.dated import Dated
 from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, between_nodes, clocks, node_pairs, show
@@ -106,6 +107,7 @@ def test_no_finding_on_healthy_machines(make: Any) -> None:
     assert found == []
 
 
+DOCKER_APT = "https://download.docker.com/linux/debian"
 DROPS = Chain("nft", "inet", "fw", "forward", "forward", "drop")
 FACTS: list[tuple[str, str, dict[str, Any]]] = [
     ("KF-OS-UNSUPPORTED", ERROR, {"os_id": "plan9"}),
@@ -114,6 +116,28 @@ FACTS: list[tuple[str, str, dict[str, Any]]] = [
     ("KF-CPU-FEW", NOTE, {"cpus": 1}),
     ("KF-MEM-SMALL", WARNING, {"memory_kib": 700 << 10}),
     ("KF-SWAP-ON", NOTE, {"swaps": ("/swapfile",)}),
+    ("KF-SWAP-ON", NOTE, {"swap_units": ("zramswap.service",)}),
+    (
+        "KF-SRC-OLD",
+        WARNING,
+        {
+            "sources": (
+                Source("/etc/apt/sources.list.d/k.list", 1, "deb", "https://apt.kubernetes.io/", "kubernetes-xenial"),
+            )
+        },
+    ),
+    (
+        "KF-STOP-PREP-SOURCES",
+        ERROR,
+        {"sources": (Source("/etc/apt/sources.list.d/d.list", 1, "deb", DOCKER_APT, "bookworm", signed_by="/k.asc"),)},
+    ),
+    ("KF-STOP-PREP-APT", ERROR, {"apt_fault": "Malformed entry 1 in list file /etc/apt/sources.list.d/x.list (Suite)"}),
+    (
+        "KF-STOP-PREP-KUBELET",
+        ERROR,
+        {"kubelet": (KubeletLine("/etc/default/kubelet", 1, "KUBELET_EXTRA_ARGS=--container-runtime=remote"),)},
+    ),
+    ("KF-STOP-INSTALL-CONTAINERD-SETTINGS", ERROR, {"containerd": {"root": "/data/containerd"}}),
     ("KF-DNS-NONE", ERROR, {"resolvers": ()}),
     ("KF-DNS-LOOP", ERROR, {"resolvers": ("127.0.0.1",)}),
     ("KF-DNS-MANY", NOTE, {"resolvers": ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")}),
@@ -261,6 +285,7 @@ IN_USE: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         {},
     ),
     ("KF-SWAP-ON", WARNING, {"swaps": ("/swapfile",)}, {}),
+    ("KF-SWAP-ON", WARNING, {"swap_units": ("zramswap.service",)}, {}),
     ("KF-KRN-SYSCTL", ERROR, {"sysctls": {}}, {}),
     ("KF-VER-LOOSE", WARNING, {"held": frozenset()}, {}),
     ("KF-OLD-CLUSTER", ERROR, {"ca_hash": OTHER_CA, "undo": frozenset()}, {}),
