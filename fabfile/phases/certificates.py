@@ -53,7 +53,7 @@ def renewing(recipe: Recipe, facts: NodeFacts) -> str:
 
 def unnamed(recipe: Recipe, control: NodeFacts) -> tuple[str, str] | None:
     """The address that the operator dials is not in the API's certificate: what kubectl would say, and the commands that add it."""
-    host = recipe.environment.control_plane.host
+    host = recipe.environment.control_plane.outside
     found = control.certificates.get(API_CERTIFICATE)
     if found is None or not found.names or host.lower() in (name.lower() for name in found.names):
         return None

@@ -176,3 +176,11 @@ def test_an_api_certificate_without_the_dialled_address_is_named_with_the_comman
             "dnsDomain": "cluster.local",
         }
         assert f"kubeadm init phase certs apiserver --config {CONFIG}" in line
+
+
+def test_an_alias_of_ssh_is_no_name_that_kubectl_dials() -> None:
+    aliased = replace(ENV, control_planes=(replace(ENV.control_plane, host="prod-master"),))
+    control = control_plane(ENV, certificates={API_CERTIFICATE: Certificate(NOW, NAMES)})
+    assert unnamed(recipe_for(aliased), control) is None
+    named = replace(ENV, control_planes=(replace(ENV.control_plane, host="API.example.com"),))
+    assert "not for API.example.com" in (unnamed(recipe_for(named), control) or ("",))[0]
