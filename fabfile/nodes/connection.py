@@ -421,7 +421,8 @@ class Connection(fabric.Connection):
                     opened(held)
                 return channel
             except paramiko.ChannelException as refusal:
-                if refusal.code == paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+                forbidden = refusal.code == paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+                if forbidden and not held and not ours.sessions.peak:
                     raise
             over = time.monotonic() > end
             if opened and ours.sessions.fewer(certain=over):

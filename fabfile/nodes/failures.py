@@ -40,12 +40,12 @@ _LOGIN_SAYS = (
         "wait until it is up. If it is: remove /run/nologin or /etc/nologin there, which is what keeps others out",
     ),
     (
-        r"no TTY available|[Pp]assword (has )?expired|change your password|password is expired|change (his|her|their) password",
+        r"no TTY available|Your password has expired|required to change your password immediately|password is expired",
         "the password of {user} has expired, so nothing runs before it is changed",
         "log in there once with `ssh` and choose a new one; a user that logs in by key alone needs none: as root there, `chage -M -1 -d 1 {user}`",
     ),
     (
-        r"account (has|is) expired|Account expired",
+        r"account has expired; please contact|Account expired",
         "the account of {user} has expired",
         "as root there: `chage -E -1 {user}`",
     ),
@@ -82,8 +82,13 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
     if isinstance(error, KeyRefused):
         return Unreachable(f"{where}: {error.what}", error.remedy)
     if isinstance(error, paramiko.AuthenticationException):
-        if known := _said(where, way.user, way.said):
-            return known
+        if "shut down" in str(error):  # the server ended the link: no key was refused
+            said = cleaning.line(way.said)
+            return _said(where, way.user, way.said) or Unreachable(
+                f"{where}: the server ended the login of {way.user} with {way.tried}{f' ({said})' if said else ''}",
+                "the user may be locked or not allowed there, or too many keys were offered (MaxAuthTries): `journalctl -u ssh -u sshd` there "
+                "tells. SSH_KEY, or IdentitiesOnly in ~/.ssh/config, offers one key only",
+            )
         if isinstance(error, paramiko.BadAuthenticationType):
             wanted = ", ".join(cleaning.line(kind) for kind in error.allowed_types) or "another way"
             return Unreachable(
@@ -161,7 +166,7 @@ def login_refused(way: Way, code: int | None, output: bytes) -> Unreachable:
     node, text = way.node, output.decode("utf-8", "replace")
     where = f"{node.name} ({bracketed(node.host)}:{node.port})"
     ended = f"it ends with exit code {code}" if code is not None and code >= 0 else "no answer in time"
-    return _said(where, way.user, f"{text}\n{way.said}") or Unreachable(
+    return _said(where, way.user, text) or Unreachable(
         f"{where}: the login of {way.user} runs no command of ours: {ended}",
         f"log in there as {way.user} with `ssh` and look at its login shell (`getent passwd {way.user}`), at start files that run another shell "
         "(.bashrc), and at command= in ~/.ssh/authorized_keys",

@@ -20,7 +20,7 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from paramiko.agent import AgentSSH
+from paramiko.agent import AgentKey, AgentSSH
 
 from ..errors import UsageError
 
@@ -68,7 +68,7 @@ def load(path: Path, agent: Agent, certificates: Sequence[str] = ()) -> list[par
     """
     name = shlex.quote(str(path))
     try:
-        data = path.read_bytes().replace(b"\r\n", b"\n")
+        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").lstrip()
         status = path.stat()
     except OSError as error:
         remedy = f"`chmod 600 {name}`" if isinstance(error, PermissionError) else "name the private key to log in with"
@@ -87,6 +87,8 @@ def load(path: Path, agent: Agent, certificates: Sequence[str] = ()) -> list[par
         private = path.with_suffix("")
         what = f"name {private} beside it" if path.suffix == ".pub" and private.is_file() else "name the private key"
         raise KeyUnusable(f"{path} is the public half of a key, and no agent holds the other", what)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise KeyUnusable(f"{path} is UTF-16 text, as PowerShell writes it", "save the key as plain text (ASCII)")
     if b"PRIVATE KEY-----" not in data[:64]:
         raise KeyUnusable(f"{path} is no private key", "name one that `ssh-keygen -y -f FILE` reads")
     if status.st_uid == os.getuid() and status.st_mode & 0o077:  # OpenSSH does not use it either
@@ -207,7 +209,9 @@ def named(path: str, user: str, socket_path: str, certificates: Sequence[str] = 
     """Log in with SSH_KEY and nothing else. Raises KeyUnusable."""
     agent = Agent(socket_path)
     try:
-        return Login(user, load(Path(path), agent, certificates), f"key {path}", agent)
+        keys = load(Path(path), agent, certificates)
+        held = any(isinstance(key, AgentKey) for key in keys)
+        return Login(user, keys, f"key {path}{' of your agent' * held}", agent)
     except KeyUnusable:
         agent.close()
         raise

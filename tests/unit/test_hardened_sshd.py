@@ -6,11 +6,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import paramiko
 import pytest
 from ssh_bench import SCRIPT, Bench, bench
 
 from fabfile.errors import KubefabError, StepFailed, Unreachable
+from fabfile.inventory import Node
 from fabfile.nodes import connection as module
+from fabfile.nodes.failures import Way, unreachable
 from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.sessions import Sessions
 
@@ -211,3 +214,24 @@ def test_the_operators_own_line_still_runs_in_the_login_shell(bench: Bench) -> N
     with bench.connect(node) as connection:
         assert connection.command("fish --version", 5) == (0, b"fish, version 3.6.0\n")
     assert seen == ["fish --version"]
+
+
+ENDED = paramiko.AuthenticationException("Authentication failed: transport shut down or saw EOF")
+REFUSED = paramiko.AuthenticationException("Authentication failed.")
+NOLOGIN = "System is booting up. Unprivileged users are not permitted to log in yet. See pam_nologin(8)."
+POLICY = "Authorised use only. You must change your password every 90 days; an account that has expired is deleted."
+
+
+@pytest.mark.parametrize(("error", "banner", "what", "todo"), [
+    (ENDED, NOLOGIN, "lets only root in", "/run/nologin"),
+    (ENDED, "", "the server ended the login of ops with 9 of your agent", "MaxAuthTries"),
+    (ENDED, "Access denied by policy", "(Access denied by policy)", "MaxAuthTries"),
+    (ENDED, POLICY, "the server ended the login of ops", "MaxAuthTries"),
+    (REFUSED, POLICY, "login as ops with 9 of your agent was refused", "SSH_USER"),
+    (REFUSED, "", "login as ops with 9 of your agent was refused", "SSH_USER"),
+    (paramiko.BadAuthenticationType("", ["password", "keyboard-interactive"]), "", "it wants password, keyboard-interactive from ops", "SSH_USER"),
+])  # fmt: skip
+def test_a_login_that_the_server_ends_is_not_a_refused_key(error: Exception, banner: str, what: str, todo: str) -> None:
+    node = Node("w1", "192.0.2.1", "10.2.1.1", False)
+    said = unreachable(error, Way(node, "a", 5, user="ops", said=banner, tried="9 of your agent"))
+    assert what in said.message and todo in said.remedy

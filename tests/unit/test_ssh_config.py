@@ -266,13 +266,15 @@ def test_an_encrypted_key_that_the_agent_holds_logs_in_and_one_that_it_does_not_
 
 @HAVE
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
-@pytest.mark.parametrize("form", ["RFC4716", "PEM", "PKCS8", "CRLF"])
+@pytest.mark.parametrize("form", ["RFC4716", "PEM", "PKCS8", "CRLF", "BOM"])
 def test_a_private_key_is_read_in_each_form_that_openssh_writes(tmp_path: Path, kind: str, form: str) -> None:
     path = tmp_path / "id"
     bits = ("-b", "1024") if kind == "rsa" else ()
-    keygen("-t", kind, *bits, "-N", "", "-f", str(path), *(("-m", form) if form != "CRLF" else ()))
+    keygen("-t", kind, *bits, "-N", "", "-f", str(path), *(("-m", form) if form not in ("CRLF", "BOM") else ()))
     if form == "CRLF":
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    if form == "BOM":
+        path.write_bytes(b"\xef\xbb\xbf\n" + path.read_bytes().rstrip(b"\n"))
     (key,) = keys.load(path, keys.Agent(""))
     assert key.get_base64() == Path(f"{path}.pub").read_text().split()[1]
     assert key.can_sign()
@@ -311,6 +313,7 @@ UNUSABLE = [
     ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n", 0o600, "cannot be read", "ssh-keygen -y -f {path}"),
     ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n", 0o600, "cannot be read", "ssh-keygen -y -f {path}"),
     ("", 0o600, "is no private key", "ssh-keygen -y"),
+    ("-----BEGIN RSA PRIVATE KEY-----".encode("utf-16").decode("latin-1"), 0o600, "is UTF-16 text", "plain text"),
     ("\x00\x01binary", 0o600, "is no private key", "ssh-keygen -y"),
     ("-----BEGIN OPENSSH PRIVATE KEY-----\n", 0o644, "others on this machine can read", "chmod 600 {path}"),
 ]  # fmt: skip
@@ -321,7 +324,7 @@ def test_a_file_that_is_no_usable_key_says_what_it_is_and_what_to_type(
     tmp_path: Path, text: str, mode: int, what: str, todo: str
 ) -> None:
     path = tmp_path / "my key.ppk"
-    path.write_text(text)
+    path.write_bytes(text.encode("latin-1"))
     path.chmod(mode)
     with pytest.raises(keys.KeyUnusable) as caught:
         keys.load(path, keys.Agent(""))
