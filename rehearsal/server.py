@@ -109,6 +109,7 @@ class Endpoint:
     the exit status and closing the channel.  `cut_after`: the connection is cut after that many bytes of a command's input.
     `more_keys`: host keys of other types, for clients that ask for one of those.  `max_sessions`, `forwarding` are sshd's MaxSessions and
     AllowTcpForwarding.  `turns_away`: so many connections more are closed before SSH begins, as by MaxStartups.
+    `bars`: with these words as a banner the connection is closed once the key is accepted, as PAM does it.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Endpoint:
     max_sessions: int = 10
     forwarding: bool = True
     turns_away: int = 0
+    bars: str = ""
     listener: socket.socket | None = None
     commands: int = 0
     links: set[_Link] = field(default_factory=set, repr=False)
@@ -389,8 +391,13 @@ class _Rules(paramiko.ServerInterface):
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
+    def get_banner(self) -> tuple[str, str]:
+        return self.link.endpoint.bars, "en"
+
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         endpoint = self.link.endpoint
+        if endpoint.bars:
+            self.link.cut()
         good = username == endpoint.user and key.get_base64() == endpoint.client_key
         return AUTH_SUCCESSFUL if good else AUTH_FAILED
 

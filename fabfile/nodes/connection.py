@@ -71,8 +71,10 @@ class _Transport(paramiko.Transport):
         readline = self.packetizer.readline
 
         def hear(timeout: float) -> str:
-            self.said = str(readline(timeout))
-            return self.said
+            line = str(readline(timeout))
+            if not line.startswith("SSH-"):
+                self.said = line
+            return line
 
         self.packetizer.readline = hear  # type: ignore[method-assign]
 
@@ -475,8 +477,11 @@ class Connection(fabric.Connection):
 
     def _way(self) -> Way:
         ours, transport = self._ours, self._ours.transport
-        banner = transport.get_banner() if transport and transport.auth_handler else None
-        said = (banner or b"").decode("utf-8", "replace") or (transport.said if transport else "")
+        # `get_banner` knows it only while the link is there
+        banner: bytes | str = getattr(transport and transport.auth_handler, "banner", None) or (
+            transport.said if transport else ""
+        )
+        said = banner.decode("utf-8", "replace") if isinstance(banner, bytes) else banner
         through = self.gateway.host if isinstance(self.gateway, Connection) else ""
         return Way(
             ours.node, ours.environment.name, ours.timeout, ours.dialled.command, self.user, through, said, ours.tried

@@ -23,6 +23,11 @@ SUDO_REFUSED = re.compile(
 
 
 # What a machine says instead of running a command, what that means, and what to do. A name in it is bounded: it is printed as a setting.
+_CLOSED = (
+    "it is starting or going down, and lets only root in",
+    "wait until it is up. If it is: remove /run/nologin or /etc/nologin there, which is what keeps others out",
+)
+_NOLOGIN = 254  # sshd's exit code for these files, where PAM does not look at them
 _LOGIN_SAYS = (
     (
         r"Please login as the user \W?(?P<name>[a-z_][a-z0-9_-]{0,31})\W? rather than",
@@ -36,8 +41,7 @@ _LOGIN_SAYS = (
     ),
     (
         r"System is (booting up|going down)|Unprivileged users are not permitted",
-        "it is starting or going down, and lets only root in",
-        "wait until it is up. If it is: remove /run/nologin or /etc/nologin there, which is what keeps others out",
+        *_CLOSED,
     ),
     (
         r"no TTY available|Your password has expired|required to change your password immediately|password is expired",
@@ -86,8 +90,8 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
             said = cleaning.line(way.said)
             return _said(where, way.user, way.said) or Unreachable(
                 f"{where}: the server ended the login of {way.user} with {way.tried}{f' ({said})' if said else ''}",
-                "the user may be locked or not allowed there, or too many keys were offered (MaxAuthTries): `journalctl -u ssh -u sshd` there "
-                "tells. SSH_KEY, or IdentitiesOnly in ~/.ssh/config, offers one key only",
+                "the user may be locked or kept out there (also by /run/nologin), or too many keys were offered (MaxAuthTries): "
+                "`journalctl -u ssh -u sshd` there tells. SSH_KEY, or IdentitiesOnly in ~/.ssh/config, offers one key only",
             )
         if isinstance(error, paramiko.BadAuthenticationType):
             wanted = ", ".join(cleaning.line(kind) for kind in error.allowed_types) or "another way"
@@ -166,6 +170,8 @@ def login_refused(way: Way, code: int | None, output: bytes) -> Unreachable:
     node, text = way.node, output.decode("utf-8", "replace")
     where = f"{node.name} ({bracketed(node.host)}:{node.port})"
     ended = f"it ends with exit code {code}" if code is not None and code >= 0 else "no answer in time"
+    if code == _NOLOGIN:
+        return Unreachable(f"{where}: {_CLOSED[0]}", _CLOSED[1], text)
     return _said(where, way.user, text) or Unreachable(
         f"{where}: the login of {way.user} runs no command of ours: {ended}",
         f"log in there as {way.user} with `ssh` and look at its login shell (`getent passwd {way.user}`), at start files that run another shell "

@@ -19,6 +19,8 @@ from fabfile.nodes.sessions import Sessions
 
 __all__ = ["bench"]  # a fixture
 
+NOLOGIN = "System is booting up. Unprivileged users are not permitted to log in yet. See pam_nologin(8)."
+
 
 @pytest.mark.parametrize("allowed", [2, 3, 10])
 def test_with_few_sessions_every_script_runs_over_the_one_link_and_the_lock_stays(
@@ -147,6 +149,7 @@ LOGINS = [
     ((1, "WARNING: Your password has expired.\nPassword change required but no TTY available.\n"), "password of ops has expired", "chage"),
     ((254, '"System is booting up. Unprivileged users are not permitted to log in yet. See pam_nologin(8)."\n'), "starting", "/run/nologin"),
     ((1, "Your account has expired; please contact your system administrator.\n"), "account of ops has expired", "chage -E -1 ops"),
+    ((254, "down for maintenance\n"), "lets only root in", "/etc/nologin"),
     ((1, ""), "runs no command of ours: it ends with exit code 1", "getent passwd ops"),
     ((0, "Welcome! This is a menu.\n"), "it ends with exit code 0", "command="),
     ((1, 'Please login as the user "$(reboot)" rather than the user "root".\n'), "exit code 1", "getent passwd ops"),
@@ -193,6 +196,20 @@ def test_nothing_is_sent_to_a_shell_that_a_start_file_runs_instead(
     assert read == ["", ""]
 
 
+@pytest.mark.parametrize(
+    ("says", "what"),
+    [
+        (f"{NOLOGIN}\n", "lets only root in"),
+        ("Your account has expired; please contact us\n", "ops has expired"),
+    ],
+)
+def test_what_pam_says_before_it_ends_the_login_is_read_from_the_banner(bench: Bench, says: str, what: str) -> None:
+    endpoint, node = bench.serve()
+    endpoint.bars = says
+    with pytest.raises(Unreachable, match=what):
+        bench.connect(node).open()
+
+
 def test_requiretty_is_a_refusal_with_the_line_that_ends_it(bench: Bench) -> None:
     _, node = bench.serve(sudo="denied", refusal="sudo: sorry, you must have a tty to run sudo\n")
     with (
@@ -218,7 +235,6 @@ def test_the_operators_own_line_still_runs_in_the_login_shell(bench: Bench) -> N
 
 ENDED = paramiko.AuthenticationException("Authentication failed: transport shut down or saw EOF")
 REFUSED = paramiko.AuthenticationException("Authentication failed.")
-NOLOGIN = "System is booting up. Unprivileged users are not permitted to log in yet. See pam_nologin(8)."
 POLICY = "Authorised use only. You must change your password every 90 days; an account that has expired is deleted."
 
 
