@@ -320,6 +320,19 @@ def test_the_doctor_logs_in_by_basic_and_by_token(
     }
 
 
+def test_the_doctor_asks_mirrors_elsewhere_and_no_registry_that_is_mirrored() -> None:
+    env = environment(
+        1,
+        registry="harbor.example/k8s",
+        registry_mirrors="registry.k8s.io docker.io=harbor.example/hub ghcr.io=http://m:5000/x",
+    )
+    asked = questions.questions(env, "debian", "bookworm")
+    assert asked.registries == {"m:5000": "http://m:5000/v2/"}, "REGISTRY is asked with its login"
+    private = replace(env, settings=replace(env.settings, registry_mirror_ca={"ghcr.io": "ca.pem"}))
+    assert questions.questions(private, "debian", "bookworm").registries == {}
+    assert {"harbor.example", "m"} <= set(asked.names)
+
+
 def judged(registry: str, http: dict[str, questions.Answer], **texts: str) -> list[Finding]:
     env = environment(1, registry=registry, **texts)
     answers = questions.NodeAnswers(http=http, tools=frozenset({"curl"}))

@@ -115,6 +115,9 @@ def questions(environment: Environment, os_id: str, codename: str) -> Questions:
     registries = {
         host: f"https://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/" for host in sorted(upstream)
     }
+    # a mirror elsewhere, unless curl on the node would not know its CA
+    elsewhere = {name: at for name, at in settings.mirrors.items() if not private or at.host != private.host}
+    registries |= {at.host: f"{at.api}/" for name, at in elsewhere.items() if name not in settings.registry_mirror_ca}
     canary = ""
     if private:
         path, tag = recipe.canary.removeprefix(f"{private.host}/").rsplit(":", 1)
