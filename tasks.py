@@ -22,6 +22,7 @@ from fabfile.cli.phases import TASKS
 from fabfile.cli.plan import plan
 from fabfile.cli.report import report
 from fabfile.cli.reset import cluster_reset
+from fabfile.cli.restore import restore
 from fabfile.cli.run import run
 from fabfile.cli.security_group import security_group
 from fabfile.cli.shell import shell
@@ -34,7 +35,7 @@ from lab.entry import ns as lab
 from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
-    "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests, backup, backups,
+    "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests, backup, backups, restore,
     list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion, version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)

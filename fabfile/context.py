@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .backups.contents import Restoring
 from .identity import Record
 from .inventory import Environment, Node
 from .inventory.settings import Settings
@@ -49,7 +50,7 @@ class Choices:
     """How this run was asked to behave.
 
     `foreign` names nodes that are to be emptied although another owner's; `adopt` is the uid of a cluster that replaces the one this
-    environment had; `force_drain` names nodes whose pods may be deleted in spite of their budgets.
+    environment had; `force_drain` names nodes whose pods may be deleted in spite of their budgets; `restoring` is the backup that is restored.
     """
 
     keep_images: bool = False
@@ -59,6 +60,7 @@ class Choices:
     adopt: str = ""
     agreed: bool = False  # the environment's name was given: what P2 of 1.5 stops may be stopped
     force_drain: frozenset[str] = frozenset()
+    restoring: Restoring | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from .backups.contents import RESTORED, RESTORING
 from .inventory import Environment, Node
 from .nodes.facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
 from .nodes.observe import parse_identity
@@ -254,6 +255,9 @@ class _Case:
             return fault
         if RESETTING in facts.undo:
             return Verdict(Kind.BROKEN, "a reset of this machine did not end", code="reset")
+        if any(mark.startswith((RESTORING, RESTORED)) for mark in facts.undo):
+            again = f"`inv cluster.restore FILE {self.environment.option}` again, with the same file: it goes on"
+            return Verdict(Kind.BROKEN, "a restore of this machine did not end", again, "restore")
         shown = evidence(facts)
         if shown and claim.role and claim.role != self.node.role:
             return Verdict(
@@ -348,8 +352,8 @@ class _Case:
         """A control plane that had a cluster whose data are missing from its etcd."""
         facts = self.facts
         back = (
-            f"put its data back on {self.node.name}: `systemctl stop kubelet; crictl stop $(crictl ps -q)`, then the disk of /var/lib/etcd, or a "
-            "snapshot restored into it (`etcdutl snapshot restore FILE --data-dir /var/lib/etcd`); then run this again. If all is lost: "
+            f"bring back a backup: `inv cluster.restore FILE {self.environment.option}`; or put its data back on {self.node.name}: "
+            "`systemctl stop kubelet; crictl stop $(crictl ps -q)`, then the disk of /var/lib/etcd; then run this again. If all is lost: "
             f"`inv cluster.reset {self.environment.option}`, and begin again"
         )
         # the uid can be read before the API calls itself ready: a new one is proof enough

@@ -172,6 +172,12 @@ def kill(node: str) -> None:
     engine.docker("kill", "--signal", "KILL", _known(engine, node))
 
 
+def destroy(node: str) -> None:
+    """Take a node away with its disks. `inv lab.up` then boots a new one under its name and address."""
+    engine = _engine()
+    engine.docker("rm", "--force", "--volumes", _known(engine, node))
+
+
 def start(node: str, timeout: float = BOOT_TIMEOUT) -> None:
     """Restore a node's power and wait at most `timeout` seconds until its sshd answers."""
     engine = _engine()

@@ -39,7 +39,7 @@ BASE_TOOLS = {
     "awk bash cat chmod cmp cp curl cut date df dirname echo env false find flock gpg grep head hostname id install ip ip6tables "
     "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mountpoint mv nft nproc "
     "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sync sysctl systemctl tail tee test timeout "
-    "sync tar pgrep exe etcdctl etcdutl touch tr true umount uname uniq uptime wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
+    "ln sync tar pgrep exe etcdctl etcdutl touch tr true umount uname uniq uptime wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
 }
 TOOLS = frozenset(" ".join(BASE_TOOLS).split())
 KERNEL = "6.8.0-87-generic"
@@ -257,6 +257,15 @@ class Host:
             del self.files[name]
         self.folders = [name for name in self.folders if name not in folders]
         return bool(doomed or folders)
+
+    def rename_folder(self, source: str, target: str) -> None:
+        """Move a folder with everything in it to a path where nothing is."""
+
+        def moved(name: str) -> str:
+            return target + name[len(source) :] if name == source or name.startswith(f"{source}/") else name
+
+        self.files = {moved(name): file for name, file in self.files.items()}
+        self.folders = [moved(name) for name in self.folders]
 
     def make_folder(self, path: str) -> None:
         path = path.rstrip("/")

@@ -33,7 +33,7 @@ _SEND = re.compile(
     r"exec (?:env LC_ALL=C (?P<sudo>sudo -n |sudo -S -p '' ))?bash -c '.*umask 077; cat >(?P<path>/[\w./+-]+)\.part && tail -c .*'",
     re.S,
 )
-_END = "\n@@kubefab end\n"
+_END = "\n@@kubefab end"
 _DELETES_ITSELF = 'rm -f -- "$0"'
 
 Sudo = Literal["free", "password", "denied"]
@@ -92,12 +92,12 @@ class Login:
                 )
             finally:
                 self.files.pop(path, None)
+        if match := _SEND.fullmatch(command):
+            return self._send(exchange, match)
         if _RECEIVE.fullmatch(command):
             return self._receive(exchange)
         if match := _HOLD.fullmatch(command):
             return self._hold(exchange, match)
-        if match := _SEND.fullmatch(command):
-            return self._send(exchange, match)
         return self.run(command) if command != SHELL else self._terminal(exchange)
 
     def _terminal(self, exchange: Exchange) -> tuple[int, bytes]:

@@ -16,6 +16,7 @@ FILES = "files"  # the folder in which files are by their paths on the node
 LARGE = frozenset({SNAPSHOT, ETCDUTL})  # the files that need not fit into memory
 SMALL = 1 << 20  # bytes that any other file has at most
 FORMAT = 1
+RESTORING, RESTORED = "restoring-", "restored-"  # how the marks of a restore begin, in the node's folder
 # The kubelet refuses to rotate its certificate where this is a file and not a link: it is kept under the second name.
 CURRENT, RENAMED = "/var/lib/kubelet/pki/kubelet-client-current.pem", "/var/lib/kubelet/pki/kubelet-client-restored.pem"
 
@@ -53,6 +54,32 @@ class Record:
     def text(self) -> str:
         """The file's content."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """A backup that is to be restored: its record, and its files of the node by path. `id` names it on the node.
+
+    `discard_live`: the cluster that answers there may be lost.
+    """
+
+    record: Record
+    files: Mapping[str, str] = field(repr=False)
+    discard_live: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.record.files[SNAPSHOT][:12]
+
+    @property
+    def restoring(self) -> str:
+        """The mark of a restore that has begun."""
+        return f"{RESTORING}{self.id}"
+
+    @property
+    def restored(self) -> str:
+        """The mark of one whose data and files are in place, until the API has answered."""
+        return f"{RESTORED}{self.id}"
 
 
 _FORMS = {

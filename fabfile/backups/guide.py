@@ -12,13 +12,14 @@ def restoring(record: Record, snapshot: str, etcdutl: str, data: str) -> str:
     """The command that makes etcd's data of a snapshot, in the folder `data`, which must be empty or not be there.
 
     Revisions are bumped and the past is marked compacted, so that no controller goes on from a revision that is gone
-    (etcd, "Restoring with revision bump"). `--initial-cluster-token` differs each time: no member of before talks to this one.
+    (etcd, "Restoring with revision bump"): by milliseconds since 1970, which is more than a cluster writes, also after an earlier
+    restore. The token is not the first cluster's: no member of that one talks to this one.
     """
     peer = f"https://{bracketed(record.address)}:2380"
     return (
         f"{etcdutl} snapshot restore {snapshot} --name {record.hostname} --initial-cluster {record.hostname}={peer} "
         f"--initial-cluster-token restored-{int(record.made)} --initial-advertise-peer-urls {peer} --data-dir {data} "
-        "--bump-revision 1000000000 --mark-compacted"
+        '--bump-revision "$(date +%s)000" --mark-compacted'
     )
 
 

@@ -55,6 +55,11 @@ def confirm(environment: Environment, nodes: Sequence[Node]) -> None:
         )
     if environment.settings.release.runtime == "docker":  # the manual's own list (X1) takes whatever Docker holds
         print(f"So is every Docker container and image on {'it' if count == 1 else 'them'}, whosever it is.")
+    ask(name)
+
+
+def ask(name: str) -> None:
+    """Ask for the environment's name. Raises KubefabError for another answer, Interrupted for Ctrl-C."""
     try:
         typed = input(f"Type {name} to go on: ").strip()
     except EOFError:  # Ctrl-D

@@ -348,7 +348,7 @@ class Connection(fabric.Connection):
         part = shlex.quote(f"{path}.part")
         # what is there instead of the end of a stream that was cut short must not pass for the file
         receive = (
-            f"umask 077; cat >{part} && tail -c {len(_END)} {part} | grep -qxF {_END.decode().strip()} && "
+            f"umask 077; cat >{part} && tail -c {len(_END)} {part} | grep -qxF {shlex.quote(_END.decode().strip())} && "
             f"truncate -s -{len(_END)} {part} && chmod 0700 {part} && sync {part} && mv -f {part} {shlex.quote(path)}"
         )
         password = self._ours.sudo_password if self.user != "root" else None
@@ -558,7 +558,9 @@ _ENTER = """exec sh -c 'echo "@@kubefab shell"; IFS= read -r k && eval "$k"'"""
 _SHELL = b"@@kubefab shell\n"
 _READY, _BEGIN = b"\n@@kubefab ready\n", "@@kubefab begin"
 _RUN = r"""bash -c 'printf "\n@@kubefab ready\n"; exec bash "$0"'"""  # before that line, sudo speaks of host names, and startup files greet
-_END = b"\n@@kubefab end\n"  # behind a file that is sent
+_END = (
+    b"\n@@kubefab end"  # behind a file that is sent; without a newline, as grep would add the last one that is missing
+)
 # What root's bash does when sudo has let it in, where that takes a password: the script comes on the same standard input, into a file
 # that only root can touch; in a file of the login user's, a process of that user could change it before it runs.  A password that sudo
 # did not ask for (it remembers, or NOPASSWD) is passed over, never run.

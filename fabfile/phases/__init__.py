@@ -14,8 +14,9 @@ from .join import join
 from .master import master
 from .network import network
 from .phase import Phase
+from .restore import restore
 
-__all__ = ["BACKUP", "BOOTSTRAP", "EVERY", "Phase", "for_release", "managed_files"]
+__all__ = ["BACKUP", "BOOTSTRAP", "EVERY", "RESTORE", "Phase", "for_release", "managed_files"]
 
 _CONTROL: frozenset[Role] = frozenset({"control-plane"})
 _WORKER: frozenset[Role] = frozenset({"worker"})
@@ -46,6 +47,7 @@ RESET = Phase("reset", "reset", taking_back(reset.reset), _ALL, takes_back=True,
 
 # not a chapter of the manual: `inv cluster.backup` alone runs it
 BACKUP = Phase("backup", "backup", attended("backup", backup.backup), _CONTROL, residue=backup.residue)
+RESTORE = Phase("restore", "restore", restore, _CONTROL, observe_before=True)
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
 EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}

@@ -55,7 +55,7 @@ def building(
         verdict = whose(ctx)
         if not verdict.workable:
             moved = refusal(ctx) if verdict.code == "address" else None  # lasting.py says more about that case
-            yield moved or _stop(ctx, phase, verdict)
+            yield moved or refused(ctx, phase, verdict)
             return
         control = None if ctx.node.control_plane else control_verdict(ctx)
         relied = control is None or control.workable
@@ -79,7 +79,7 @@ def attended(phase: str, run: Generator) -> Generator:
     def guarded(ctx: Context) -> Iterator[Action]:
         verdict = whose(ctx)
         if verdict.kind != Kind.OURS:
-            yield _stop(ctx, phase, verdict)
+            yield refused(ctx, phase, verdict)
             return
         yield from run(ctx)
 
@@ -90,7 +90,7 @@ def identity(ctx: Context, phase: str) -> Iterator[Action]:
     """Update the identity file of a machine that has one. Stop on a machine that is not ours."""
     verdict = whose(ctx)
     if not verdict.workable:
-        yield _stop(ctx, phase, verdict)
+        yield refused(ctx, phase, verdict)
         return
     yield from _claimed(ctx, phase, verdict, joins=False, needed=False)
 
@@ -114,7 +114,7 @@ def taking_back(run: Generator) -> Generator:
         verdict = whose(ctx)
         meant = ctx.node.name in ctx.choices.foreign and verdict.kind in (Kind.ANOTHER, Kind.UNKNOWN)
         if not (verdict.proven or meant or verdict.kind == Kind.FREE):
-            yield _stop(ctx, "reset", verdict)
+            yield refused(ctx, "reset", verdict)
             return
         yield from run(ctx)
 
@@ -122,10 +122,15 @@ def taking_back(run: Generator) -> Generator:
 
 
 def _record(ctx: Context) -> Record:
+    if (
+        ctx.choices.restoring
+    ):  # which cluster it is to be, the backup says; a new machine is not the place of a lost cluster then
+        return Record()
     return ctx.record.now(ctx.choices.adopt) if ctx.choices.adopt else ctx.record
 
 
-def _stop(ctx: Context, phase: str, verdict: Verdict) -> Stop:
+def refused(ctx: Context, phase: str, verdict: Verdict) -> Stop:
+    """The stop of a phase on a machine with that verdict."""
     if verdict.kind == Kind.BROKEN:
         # a reset that did not end has taken the cluster apart already; elsewhere a control plane is never reset alone
         again = f"`{ctx.fab('reset')}`, then run this again" if verdict.code == "reset" else ctx.renew()

@@ -22,7 +22,7 @@ def _runs(machine: Machine) -> bool:
 @program("pgrep")
 def pgrep(machine: Machine, call: Call) -> int:
     match call.argv[1:]:
-        case ["-o", "-f", pattern] if pattern.startswith("^etcd "):
+        case ["-o", "-f", pattern] | ["-f", pattern] if pattern.startswith("^etcd "):
             if not _runs(machine):
                 return 1
             call.out(f"{ETCD_PID}\n")

@@ -119,6 +119,11 @@ def mv(machine: Machine, call: Call) -> int:
     if target.endswith("/") or machine.host.is_folder(target):
         target = f"{target.rstrip('/')}/{source.rsplit('/', 1)[-1]}"
     text = machine.host.read(source)
+    if machine.host.is_folder(source) and call.argv[0] == "mv":
+        if machine.host.exists(target):
+            return call.fail(f"mv: cannot overwrite '{target}': Directory not empty")
+        machine.host.rename_folder(source, target)
+        return 0
     if text is None:
         return call.fail(f"{call.argv[0]}: cannot stat '{source}': No such file or directory")
     mode = machine.host.files[source].mode if source in machine.host.files else "644"
@@ -126,6 +131,17 @@ def mv(machine: Machine, call: Call) -> int:
     if call.argv[0] == "mv":
         machine.host.remove(source)
     return 0
+
+
+@program("ln")
+def ln(machine: Machine, call: Call) -> int:
+    """A link: the model writes the other file's text again."""
+    match call.argv[1:]:
+        case ["-s", source, target]:
+            beside = f"{target.rpartition('/')[0]}/{source}"
+            machine.host.write(target, machine.host.read(beside) or "", "777")
+            return 0
+    raise unmodelled(call)
 
 
 @program("ls")

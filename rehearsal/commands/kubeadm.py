@@ -9,14 +9,14 @@ from fabfile.text.yamls import documents
 
 from ..bash import Call
 from ..cluster import RESERVED, Member, Token, builtin
-from ..host import Host, Link, Pod
+from ..host import Host, Link
 from ..machine import Halted, Machine
 from ..values import split_options
 from . import legacy, program, unmodelled
-from .pki import COMPONENTS, ca_hash, certificate, kubeconfig, write_control_plane
+from .pki import COMPONENTS, ETCD, ca_hash, certificate, kubeconfig, static_pod, write_control_plane
 
 HEALTH = 240.0  # seconds that kubeadm waits for kubelet and control plane (controlPlaneComponentHealthCheck)
-ETCD, DNS = "registry.k8s.io/etcd:3.6.6-0", "registry.k8s.io/coredns/coredns:v1.13.1"
+DNS = "registry.k8s.io/coredns/coredns:v1.13.1"
 _RESET_NOTE = (
     "The reset process does not perform cleanup of CNI plugin configuration,\n"
     "network filtering rules and kubeconfig files.\n\nFor information on how to perform this cleanup manually, please see:\n"
@@ -176,7 +176,7 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
                 "error execution phase wait-control-plane: failed while waiting for the kubelet to start: The HTTP call equal to "
                 "'curl -sSL http://127.0.0.1:10248/healthz' returned error: connection refused (running with swap on is not supported)"
             )
-        host.pods += [_static(host, component, version) for component in COMPONENTS]
+        host.pods += [static_pod(host, component, version) for component in COMPONENTS]
         for pod in host.pods:
             pod.running = pod.labels["component"] == "etcd"
             pod.trouble = "" if pod.running else "context deadline exceeded"
@@ -186,7 +186,7 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
             f"[kube-apiserver check failed at https://{advertise}:{machine.settings.api_port}/livez: Get "
             f'"https://{advertise}:{machine.settings.api_port}/livez?timeout=10s": context deadline exceeded]'
         )
-    host.pods += [_static(host, component, version) for component in COMPONENTS]
+    host.pods += [static_pod(host, component, version) for component in COMPONENTS]
     images = [image for pod in host.pods for image in pod.images if image not in host.images]
     machine.spend(26, "init wait")
     host.images += list(dict.fromkeys(images))
@@ -244,21 +244,6 @@ def _enrol(machine: Machine, name: str, document: dict[str, Any]) -> None:
 
 def _has_address(host: Host, address: str) -> bool:
     return any(a.split("/")[0] == address for link in host.links.values() for a in link.addresses)
-
-
-def _static(host: Host, component: str, version: str) -> Pod:
-    image = ETCD if component == "etcd" else f"registry.k8s.io/{component}:v{version}"
-    return Pod(
-        name=f"{component}-{host.hostname}",
-        namespace="kube-system",
-        workload=f"Node//{host.hostname}",
-        labels={"component": component, "tier": "control-plane"},
-        images=[image],
-        host_network=True,
-        created=host.clock,
-        running=True,
-        since=host.clock,
-    )
 
 
 def _kubelet_files(host: Host, hostname: str, domain: str = "cluster.local") -> None:

@@ -10,10 +10,11 @@ from functools import cache
 
 from fabfile.text.yamls import dumped
 
-from ..host import Host
+from ..host import Host, Pod
 
 _BEGUN, _ENDS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+ETCD = "registry.k8s.io/etcd:3.6.6-0"
 
 
 @cache
@@ -95,4 +96,20 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
             "current-context": f"{name}@{cluster}",
             "users": [{"name": name, "user": {"client-certificate-data": encoded, "client-key-data": key}}],
         }
+    )
+
+
+def static_pod(host: Host, component: str, version: str) -> Pod:
+    """A component of the control plane, as the kubelet runs it from its manifest."""
+    image = ETCD if component == "etcd" else f"registry.k8s.io/{component}:v{version}"
+    return Pod(
+        name=f"{component}-{host.hostname}",
+        namespace="kube-system",
+        workload=f"Node//{host.hostname}",
+        labels={"component": component, "tier": "control-plane"},
+        images=[image],
+        host_network=True,
+        created=host.clock,
+        running=True,
+        since=host.clock,
     )

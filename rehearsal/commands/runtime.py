@@ -43,6 +43,7 @@ def crictl(machine: Machine, call: Call) -> int:
             "-i",
             "--name",
             "--namespace",
+            "--label",
             "--tail",
             "--state",
             "--timeout",
@@ -84,8 +85,9 @@ def crictl(machine: Machine, call: Call) -> int:
                 )
             call.out(f"Image is up to date for {image}\n")
         case ["pods", "-q"]:
-            within = options.get("--namespace", "")
-            call.out("".join(f"{sandbox(host, pod)}\n" for pod in host.pods if within in ("", pod.namespace)))
+            within, (key, _, value) = options.get("--namespace", ""), options.get("--label", "").partition("=")
+            found = [pod for pod in host.pods if within in ("", pod.namespace) and pod.labels.get(key, "") == value]
+            call.out("".join(f"{sandbox(host, pod)}\n" for pod in found))
         case ["pods", *_]:
             call.out("".join(f"{sandbox(host, p)}  Ready  {p.name}  {p.namespace}\n" for p in host.pods))
         case ["ps", *flags]:

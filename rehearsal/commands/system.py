@@ -6,6 +6,7 @@ from ..bash import Call
 from ..host import KERNEL, Host, Unit
 from ..machine import Machine
 from . import legacy, program, unmodelled
+from .pki import static_pod
 
 _OWNERS = {"containerd": "containerd.io", "kubelet": "kubelet", "docker": "docker.io"}
 _BRIDGE = "net.bridge."
@@ -82,7 +83,12 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
 
 
 def revive(machine: Machine) -> None:
-    """A kubelet that starts also starts the pods that the machine had, static pods included."""
+    """A kubelet that starts also starts the pods that the machine had; static pods are those of its manifests."""
+    host = machine.host
+    for path in sorted(host.glob("/etc/kubernetes/manifests/*.yaml")):
+        component, version = (host.read(path) or "").split("\n", 1)[0].removeprefix("# ").split(" v")
+        if not any(pod.labels.get("component") == component for pod in host.pods):
+            host.pods.append(static_pod(host, component, version))
     for pod in machine.host.pods:
         if not pod.running and pod.labels.get("tier") == "control-plane":
             pod.running, pod.since = True, machine.host.clock + 5

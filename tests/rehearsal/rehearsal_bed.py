@@ -19,6 +19,7 @@ from fabfile.inventory import Environment
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.group import connected
 from fabfile.phases import Phase
+from fabfile.run.apply import Archive
 from fabfile.run.journal import Journal
 from fabfile.run.observer import Observer, looking
 from fabfile.run.pipelines import Run
@@ -107,8 +108,9 @@ class Bed:
         on: Sequence[str] = ("all",),
         choices: Choices | None = None,
         hook: Callable[[Simulation, Run], None] | None = None,
+        archive: Archive | None = None,
     ) -> Outcome:
-        """Run one command. `hook` is called with the simulation and the run before it starts."""
+        """Run one command. `hook` is called with the simulation and the run before it starts; `archive` is Run's."""
         with (
             rehearsal.running(self.environment, workers=workers, faults=faults, systems=self.systems) as simulation,
             connected(simulation.environment) as group,
@@ -118,7 +120,15 @@ class Bed:
             nodes = environment.select(on)
             names, chapters = [n.name for n in nodes], [p.name for p in chosen]
             with closing(Journal(environment.state / "journal", "test", nodes=names, phases=chapters)) as journal:
-                run = Run(environment, group, recorder, journal=journal, choices=choices, clock=simulation.clock)
+                run = Run(
+                    environment,
+                    group,
+                    recorder,
+                    journal=journal,
+                    choices=choices,
+                    clock=simulation.clock,
+                    archive=archive,
+                )
                 if hook:
                     hook(simulation, run)
                 result = run.run(chosen, nodes)
@@ -172,6 +182,7 @@ class Bed:
                 line.replace("NODE", name)
                 for text in (known.remedy if known else "", error.remedy)
                 for line in own(text)
+                if " FILE" not in line  # a backup, which a person names
             ]
             lines += advised if not set(advised) <= set(lines) else []
         for line in lines:

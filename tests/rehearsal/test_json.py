@@ -41,6 +41,7 @@ STORY = (
     ("inv cluster.backup --plain --timer", 0, ""),
     ("inv cluster.backup --plain --keep 2", 0, ""),
     ("inv cluster.backups --check", 0, ""),
+    ("inv cluster.restore {folder}/none.tar", 2, "failure"),
     ("inv cluster.info", 0, ""),
     ("inv cluster.kubeconfig", 0, ""),
     ("inv cluster.run hostname --on all --fault w1:host-down", 255, ""),

@@ -899,3 +899,25 @@ def test_all_nodes_are_asked_and_each_error_stays_with_its_node(bench: Bench) ->
     assert group.each([], ask) == {}
     with pytest.raises(ZeroDivisionError):  # a mistake of ours is no node's error
         group.each(nodes, lambda node: 1 // 0)
+
+
+@pytest.mark.parametrize(("sudo", "password"), [("free", ""), ("free", "open sesame"), ("password", "open sesame")])
+def test_a_file_is_sent_whatever_sudo_asks(bench: Bench, sudo: str, password: str) -> None:
+    kept: dict[str, str] = {}
+    login = Login(
+        lambda text: (0, b""),
+        keep=lambda path, text: (kept.__setitem__(path, text), (0, b""))[1],
+        sudo=sudo,
+        password="open sesame",
+    )  # type: ignore[arg-type]
+    endpoint = bench.farm.add("w1", login, key_from(new_key_seed()), bench.client_key)
+    node = Node("w1", "127.0.0.1", "10.2.1.1", False, "ops", endpoint.port, str(bench.key_file))
+    with bench.connect(node, password=password) as connection:
+        connection.send("/var/lib/kubefab/restore/x", iter([b"one\n", b"two"]), 10)
+    assert kept == {"/var/lib/kubefab/restore/x": "one\ntwo"}
+
+
+def test_a_refused_sudo_gets_no_file(bench: Bench) -> None:
+    _, node = bench.serve(sudo="password", password="open sesame")
+    with bench.connect(node, password="guess") as connection, pytest.raises(StepFailed, match="sudo refused user ops"):
+        connection.send("/x", iter([b"secret"]), 10)

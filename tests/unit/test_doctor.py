@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from fabfile.backups.latest import Latest
 from fabfile.errors import StepFailed, Unreachable
 from fabfile.inventory import Environment, Node
 from fabfile.nodes.facts import FileDigest, Identity, KubeletLine, Link, NodeFacts, Unit
@@ -36,7 +37,7 @@ from fabfile.views.doctor.fleet import fleet
 from fabfile.views.doctor.machine import machine, refusals
 from fabfile.views.doctor.questions import Answer, Disk, NodeAnswers, doctor_script, parse_answers, questions
 from fabfile.views.doctor.sources import sources
-from making import ALL_STAMPED, CA, OTHER_CA, api_node, control_plane, environment, fresh, member
+from making import ALL_STAMPED, CA, OTHER_CA, OTHER_UID, UID, api_node, control_plane, environment, fresh, member
 
 ENV = environment()
 NOW, DAY = 1_790_000_000.0, 86400.0
@@ -696,3 +697,18 @@ def test_a_printed_command_names_the_release_where_it_has_to(kubernetes: str) ->
     chart = Chart(env, (patient,), now=NOW)
     assert chart.fab(patient, "prep") == chart.context(patient).fab("prep")
     assert ("--kubernetes 1.5" in chart.fab(patient, "prep")) == (kubernetes == "1.5")
+
+
+# --- the last backup
+
+
+@pytest.mark.parametrize(("latest", "severity"), [
+    (Latest(), NOTE), (Latest("/gone", NOW, OTHER_UID), NOTE), (Latest("/gone", NOW, UID), WARNING), (Latest(__file__, NOW - 8 * 86400, UID), WARNING),
+    (Latest(__file__, NOW - 6 * 86400, UID), None), (Latest(__file__, NOW + 60, UID), None), (None, None),
+])  # fmt: skip
+def test_an_old_backup_is_a_warning_and_none_a_note(latest: Latest | None, severity: str | None) -> None:
+    env = environment(1)
+    chart = Chart(env, (Patient(env.control_plane, control_plane(env)),), now=NOW, latest=latest)
+    assert [one.severity for one in cluster(chart, chart.patients[0]) if one.code == "KF-BAK-OLD"] == (
+        [severity] if severity else []
+    )

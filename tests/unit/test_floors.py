@@ -14,7 +14,7 @@ from fabfile.inventory import PROJECT
 PRODUCT = PROJECT / "fabfile"
 # From the ground up. A module may import from its own floor and from the floors before it in this list.
 FLOORS = (
-    "text", "errors", "inventory", "steps", "nodes", "recipes", "identity", "context", "lasting", "backups", "manifests", "legacy", "phases", "run", "tables", "views", "cli",
+    "text", "errors", "inventory", "steps", "nodes", "recipes", "backups", "identity", "context", "lasting", "manifests", "legacy", "phases", "run", "tables", "views", "cli",
 )  # fmt: skip
 OUTSIDE = {
     "rehearsal": ("cli/session.py", "cli/plan.py")

@@ -6,15 +6,19 @@ import hashlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.nodes import script
+from fabfile.nodes.connection import Connection
 from fabfile.nodes.incoming import FILES, Incoming
 from fabfile.text.forms import FormError
 
@@ -171,3 +175,40 @@ def test_a_script_that_is_ended_leaves_nothing(tmp_path: Path, by: signal.Signal
         process.communicate(timeout=60)
     assert process.returncode == 1 and not (tmp_path / "scratch").exists()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["kubefab.lock"]
+
+
+# --- the other way: a file that goes to a node
+
+
+def sent(path: Path, pieces: list[bytes], *, cut: int = 0) -> subprocess.CompletedProcess[bytes]:
+    """What `Connection.send` gives to a node, run by a real shell; the last `cut` bytes do not arrive."""
+    given: list[tuple[str, bytes]] = []
+
+    def run(command: str, stdin: Iterable[bytes], *_: object) -> tuple[int, bytes]:
+        given.append((command, b"".join(stdin)))
+        return 0, b""
+
+    ours = SimpleNamespace(sudo_password=None)
+    Connection.send(
+        cast(Connection, SimpleNamespace(open=lambda: None, user="root", _ours=ours, _exec=run)), str(path), pieces, 10
+    )
+    ((command, data),) = given
+    return subprocess.run(
+        ["sh", "-c", command], input=data[: len(data) - cut], capture_output=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\n@@kubefab end", bytes(range(256)) * 900, b"no newline\n\n"], ids=len)
+def test_a_file_arrives_as_it_is(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "etcd-snapshot.db"
+    assert sent(path, [data[:100], data[100:]]).returncode == 0
+    assert path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o700
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 13, 14, 15, 100])
+def test_a_file_whose_stream_was_cut_is_not_there(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "etcd-snapshot.db"
+    path.write_bytes(b"of before")
+    assert sent(path, [b"content" * 100], cut=cut).returncode != 0
+    assert path.read_bytes() == b"of before"

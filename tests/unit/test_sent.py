@@ -10,19 +10,20 @@ from dataclasses import replace
 
 import pytest
 
+from fabfile.backups.contents import SNAPSHOT, Record, Restoring
 from fabfile.context import Choices
 from fabfile.inventory import Environment
 from fabfile.nodes import script
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.observe import observe_script
-from fabfile.phases import BOOTSTRAP, RESET, managed_files
-from fabfile.steps import Step, Stop, Wait
+from fabfile.phases import BACKUP, BOOTSTRAP, RESET, RESTORE, managed_files
+from fabfile.steps import Fetch, Step, Stop, Wait
 from fabfile.views import calendar as expiry
 from fabfile.views import evidence, logs
 from fabfile.views.doctor import between_nodes, clocks, questions
 from fabfile.views.plan import Planned, plan
 from fabfile.views.verify import proof
-from making import control_plane, environment, fresh, links, member
+from making import CA, UID, control_plane, environment, fresh, links, member
 
 SYSTEMS = {
     "ubuntu": {
@@ -59,6 +60,9 @@ def rendered(planned: Iterable[Planned]) -> str:
             match action:
                 case Stop():
                     texts.append(f"#### {where} · stop: {action.reason}\n")
+                case Fetch():
+                    text = script.sending(action.id, action.commands, action.sends, action.scratch, wait=180)
+                    texts.append(f"#### {where} · {action.title}\n{text}")
                 case Step():
                     on = " · on the control plane" if action.on else ""
                     texts.append(
@@ -97,6 +101,35 @@ def test_a_reset(golden: Callable[[str, str], None], env: Environment, system: s
     seen = {"cp1": on(system, control), "w1": on(system, replace(member(env), links=links("flannel.1", "cni0")))}
     choices = Choices(purge=purge, whole_cluster=False)
     golden(f"sent/{'purge' if purge else 'reset'}-{system}.sh", rendered(plan(env, [RESET], env.nodes, seen, choices)))
+
+
+def test_a_backup_and_its_restore(golden: Callable[[str, str], None], env: Environment) -> None:
+    record = Record(
+        "test",
+        "cp1",
+        "cp1",
+        env.control_plane.address,
+        env.endpoint,
+        UID,
+        CA,
+        "1.36.4",
+        "3.6.8",
+        1795929612.0,
+        files={SNAPSHOT: "a" * 64},
+    )
+    paths = (
+        "/etc/kubernetes/manifests/etcd.yaml",
+        "/etc/kubernetes/pki/ca.crt",
+        "/etc/kubernetes/pki/sa.key",
+        "/var/lib/kubelet/config.yaml",
+    )
+    want = Restoring(record, {path: f"content of {path}\n" for path in paths})
+    up = on("debian", control_plane(env))
+    lost = replace(up, api_ready=False, etcd=(), etcd_size=0)
+    golden("sent/backup.sh", rendered(plan(env, [BACKUP], [env.control_plane], {"cp1": up})))
+    golden(
+        "sent/restore.sh", rendered(plan(env, [RESTORE], [env.control_plane], {"cp1": lost}, Choices(restoring=want)))
+    )
 
 
 def reading(env: Environment) -> dict[str, str]:

@@ -1,0 +1,178 @@
+"""`inv cluster.restore FILE`: bring a cluster back from a backup. phases/restore.py says what is done on the control plane."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import KubefabError, UsageError
+from .backups import open_keys
+from .common import Options, command, described, exit_with, print_json
+
+if TYPE_CHECKING:
+    from ..backups.contents import Record, Restoring
+    from ..inventory import Environment
+    from ..nodes.facts import NodeFacts
+    from .session import Session
+
+
+@command(
+    "env",
+    "fault",
+    "json",
+    "ask_sudo_pass",
+    "verbose",
+    "quiet",
+    optional=["yes"],
+    positional=["file"],
+    help={
+        "file": "the backup",
+        "identity": "the file with the age key that opens it",
+        "as-new": "though this environment is known to have had another cluster, or the backup is another environment's",
+        "discard-live": "though the API answers: what is in the cluster now is lost",
+    },
+)
+def restore(
+    *,
+    file: str,
+    identity: str = "",
+    as_new: bool = False,
+    discard_live: bool = False,
+    yes: str | bool = "",
+    options: Options,
+) -> None:
+    """Bring the cluster back from a backup."""
+    from ..backups.archive import Reader
+    from ..context import Choices
+    from ..phases import BOOTSTRAP, RESTORE
+    from ..text.screen import verdict
+    from ..views import results
+    from .confirm import agreed, ask
+    from .session import opened
+
+    environment = described(options)
+    if not environment.settings.release.configured:
+        raise UsageError("backups are of Kubernetes 1.35 and later", "for 1.5 there is no restore")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UsageError(f"{path} is not there", f"`inv cluster.backups {environment.option}` lists them")
+    asking = not agreed(environment, yes) and not environment.settings.simulated
+    if asking and (options.json or not sys.stdin.isatty()):
+        raise UsageError(
+            f"a restore of {environment.name} needs a confirmation; nothing was touched", f"--yes {environment.name}"
+        )
+    reader = Reader(path, open_keys(identity))
+    want = _wanted(reader, discard_live)
+    _fits(environment, want.record, as_new)
+    with opened(options) as session:
+        environment = session.environment
+        control = environment.control_plane
+        facts = session.observer().observe(control)
+        choices = Choices(restoring=want)
+        bare = not facts.undo & {"initialised", want.restoring, want.restored}
+        _planned(session, facts, choices, bare)
+        if asking or not options.quiet:
+            for line in _losses(want.record, facts, bare):
+                session.console.print(line, soft_wrap=True)
+        if asking:
+            ask(environment.name)
+        phases = [*(BOOTSTRAP[:3] if bare else ()), RESTORE]
+        result = session.run(phases, [control], choices, archive=reader)
+        if not result.failed:
+            result = session.run(list(BOOTSTRAP), environment.nodes, Choices(adopt=want.record.uid))
+        if options.json:
+            print_json(results.of_run(environment.name, result))
+        if not result.failed:
+            session.console.print(
+                verdict(
+                    True,
+                    f"{environment.name}: restored to {_when(want.record)}; {len(environment.nodes)} nodes are back",
+                )
+            )
+            session.console.print(
+                f"to prove it from end to end: inv cluster.verify {environment.option}", soft_wrap=True
+            )
+    exit_with(result.exit_code)
+
+
+def _wanted(reader: object, discard_live: bool) -> Restoring:
+    """The backup, read to its end. Raises KubefabError for damage, and for a file of the node's that is no text."""
+    from ..backups.archive import AGAIN, Reader
+    from ..backups.contents import FILES, Restoring
+    from ..phases.restore import MANIFEST
+
+    assert isinstance(reader, Reader)
+    record, texts = reader.whole()
+    try:
+        files = {
+            name.removeprefix(FILES): text.decode() for name, text in texts.items() if name.startswith(f"{FILES}/")
+        }
+    except UnicodeDecodeError as error:
+        raise KubefabError(
+            f"{reader.path}: a file in it is no text ({error.reason}); RESTORE.txt in it says how to restore by hand",
+            AGAIN,
+        ) from None
+    if MANIFEST not in files:
+        raise KubefabError(f"{reader.path} has no {MANIFEST}", AGAIN)
+    return Restoring(record, files, discard_live)
+
+
+def _fits(environment: Environment, record: Record, as_new: bool) -> None:
+    """Raise KubefabError where the backup is not this environment's, by what the operator's side knows."""
+    from ..identity import recall
+    from ..recipes.kubeadm import recipe_for
+
+    known = recall(environment)
+    if not as_new and record.environment != environment.name:
+        raise KubefabError(
+            f"the backup is of environment {record.environment}, and not of {environment.name}; nothing was touched",
+            "name its own with --env, or add --as-new",
+        )
+    if not as_new and known.uid and record.uid and known.uid != record.uid:
+        raise KubefabError(
+            f"the backup is of cluster {record.uid}, and {environment.name} had {known.uid} when last worked on from here; nothing was touched",
+            "name a backup of that cluster, or add --as-new",
+        )
+    minor = recipe_for(environment).minor
+    if minor != record.minor:
+        raise KubefabError(
+            f"the backup is of Kubernetes {record.minor}, and KUBERNETES of {environment.name} is {minor}; nothing was touched",
+            f"set KUBERNETES={record.kubernetes} in hosts.env",
+        )
+
+
+def _planned(session: Session, facts: NodeFacts, choices: object, bare: bool) -> None:
+    """Raise KubefabError where the restore would stop on the machine as it is now."""
+    from ..context import Choices, Context
+    from ..phases.restore import refusal
+    from ..recipes.kubeadm import recipe_for
+
+    assert isinstance(choices, Choices) and choices.restoring
+    environment = session.environment
+    ctx = Context(environment, environment.control_plane, facts, recipe_for(environment), choices=choices)
+    if stop := refusal(ctx, choices.restoring):
+        raise KubefabError(f"{environment.control_plane.name}: {stop.reason}; nothing was touched", stop.remedy)
+
+
+def _when(record: Record) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(record.made))
+
+
+def _losses(record: Record, facts: NodeFacts, bare: bool) -> list[str]:
+    """What a person must know before they agree."""
+    from ..views.saved import ago
+
+    what = (
+        "a machine without this cluster: packages come first, then keys and configuration"
+        if bare
+        else "etcd's present data are kept beside; keys and configuration stay where they are"
+    )
+    live = " The API answers now: everything in it since then is lost." if facts.api_ready else ""
+    return [
+        f"backup of {_when(record)}, {ago(max(0.0, time.time() - record.made))} ago: Kubernetes {record.kubernetes}, "
+        f"revision {record.revision}, {record.keys} keys",
+        f"to {record.node} ({record.address}), {what}.",
+        f"What happened in the cluster since is forgotten: new objects are gone, deleted ones are back, finished Jobs may run again.{live}",
+    ]
