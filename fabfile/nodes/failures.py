@@ -110,6 +110,11 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
             f"{where}: Too many open files on your own machine (its limit for a process is {limit})",
             "`ulimit -n 4096` in this shell (as root if it refuses), or a smaller FORKS; then run the same command again",
         )
+    if isinstance(error, socket.gaierror):
+        return Unreachable(
+            f"{where}: {node.host} is neither a name that this machine can look up nor an alias of ~/.ssh/config",
+            "correct the name in hosts.env, or write the machine's IP address",
+        )
     if isinstance(error, TimeoutError | socket.timeout) or "timed out" in str(error).lower():
         return Unreachable(
             f"{where}: no answer within {way.timeout:.0f} s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -244,6 +245,7 @@ POLICY = "Authorised use only. You must change your password every 90 days; an a
     (ENDED, "Access denied by policy", "(Access denied by policy)", "MaxAuthTries"),
     (ENDED, POLICY, "the server ended the login of ops", "MaxAuthTries"),
     (REFUSED, POLICY, "login as ops with 9 of your agent was refused", "SSH_USER"),
+    (socket.gaierror(-2, "Name or service not known"), "", "192.0.2.1 is neither a name", "hosts.env"),
     (REFUSED, "", "login as ops with 9 of your agent was refused", "SSH_USER"),
     (paramiko.BadAuthenticationType("", ["password", "keyboard-interactive"]), "", "it wants password, keyboard-interactive from ops", "SSH_USER"),
 ])  # fmt: skip
