@@ -190,7 +190,7 @@ class Repository:
 
         def clashes(one: Source) -> bool:
             before = one.file == "/etc/apt/sources.list" or one.file < self.path
-            return bool(one.signed_by or not before or (one.trusted and before))
+            return one.signed_by != self.keyring and bool(one.signed_by or not before or (one.trusted and before))
 
         return [] if self.used(facts) else [one for one in self.beside(facts) if clashes(one)]
 
@@ -519,7 +519,10 @@ class Dnf:
             Step(
                 "install.repository",
                 "package repositories",
-                (f"{dnf} -q --disablerepo='*' --enablerepo='kubefab-*' makecache || {{ rc=$?; {back}; exit $rc; }}",),
+                (
+                    f"{dnf} -q --disablerepo='*' --enablerepo='kubefab-*' --setopt='*.skip_if_unavailable=0' makecache || "
+                    f"{{ rc=$?; {back}; exit $rc; }}",
+                ),
                 files=files,
                 fetches=True,
                 hint="the last lines say what dnf could not fetch; kubefab's repositories are taken out again, so that dnf works as before",

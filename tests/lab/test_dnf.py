@@ -98,7 +98,9 @@ class Machine:
 
     def observe(self) -> NodeFacts:
         files = [file.path for file in Dnf().repository_files(NodeFacts(os_id="rocky"), self.recipe)]
-        _, output = self.run(observe_script(control_plane=False, files=files))
+        urls = (self.environment.settings.packages_url, self.environment.settings.containerd_url)
+        asked = [url.partition("://")[2] for url in urls]
+        _, output = self.run(observe_script(control_plane=False, files=files, repositories=asked))
         return parse_facts(output)
 
     def installation(self) -> tuple[int, str]:
@@ -214,6 +216,30 @@ def test_dnf_accepts_our_files_keys_and_versions(machine: Machine) -> None:
     assert fingerprint[-8:].lower() not in machine.sh("rpm -q gpg-pubkey"), (
         "and it is removed, to be imported again with the next package"
     )
+
+
+def test_others_entries_of_our_repositories_and_dead_ones_do_not_matter(machine: Machine) -> None:
+    """One entry has containerd's repository without any check of its signatures, another a repository that is gone."""
+    url = machine.environment.settings.containerd_url
+    theirs = f"[docker-ce-stable]\nname=theirs\nbaseurl={url}/linux/centos/$releasever/$basearch/stable\ngpgcheck=0\n"
+    dead = "[gone]\nname=gone\nbaseurl=file:///nowhere\nenabled=1\ngpgcheck=0\nskip_if_unavailable=0\n"
+    machine.sh(f"cat > /etc/yum.repos.d/a.repo <<'END'\n{theirs}{dead}END\n")
+    assert machine.run("dnf -y install iptables 2>&1")[0] != 0, "dnf stops for a repository that is gone"
+    assert Dnf().beside(machine.observe(), machine.recipe) == ["docker-ce-stable"]
+    code, output = machine.installation()
+    assert code == 0, output
+    assert "kubefab-containerd" in machine.sh("dnf -q --disablerepo='*' list installed containerd.io")
+    kept = machine.sh("cat /etc/yum.repos.d/a.repo")
+    assert kept == (theirs + dead).strip()
+
+
+def test_repositories_that_dnf_cannot_fetch_are_taken_out_again(machine: Machine) -> None:
+    step = next(s for s in Dnf().steps(machine.observe(), machine.recipe) if s.id == "install.repository")
+    assert isinstance(step, Step)
+    gone = tuple(replace(file, content=file.content.replace("file:///", "file:///nowhere/")) for file in step.files)
+    code, output = machine.apply([replace(step, files=gone)])
+    assert code != 0 and "Failed to download metadata for repo 'kubefab-" in output, output
+    assert machine.sh("ls /etc/yum.repos.d") == "base.repo"
 
 
 def test_excludes_keep_installed_packages_from_upgrading(machine: Machine) -> None:

@@ -70,6 +70,7 @@ BESIDE: list[tuple[str, str, str, bool]] = [
     ("a deb822 file of several", "a.sources", STANZA.format(uri=f"http://mirror.example/debian\n {DOCKER}", key="/k.gpg"), True),
     ("a second stanza", "a.sources", f"Types: deb\nURIs: http://x.example\nSuites: s\nComponents: c\n\n{STANZA.format(uri=DOCKER, key='/k.gpg')}", True),
     ("a key in the entry", "docker.sources", STANZA.format(uri=DOCKER, key=EMBEDDED), True),
+    ("the key that ours has", "docker.list", f"deb [signed-by=/etc/apt/keyrings/kubefab-containerd.gpg] {DOCKER} bookworm test", False),
     ("no key, read after ours", "zz.list", f"deb {DOCKER} bookworm stable", True),
     ("no key, read before ours", "docker.list", f"deb {DOCKER} bookworm stable", False),
     ("trusted, read before ours", "docker.list", f"deb [trusted=yes] {DOCKER} bookworm stable", True),

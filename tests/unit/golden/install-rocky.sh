@@ -16,7 +16,7 @@ install -m 0644 "$home/trusted" /etc/pki/rpm-gpg/kubefab-containerd
 rm -rf "$home"
 rpm -e --allmatches gpg-pubkey-9a296436 2>/dev/null || true
 # install.repository
-dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
+dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' --setopt='*.skip_if_unavailable=0' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
 # install.selinux
 install -d -m 0700 /var/lib/kubefab
 if command -v getenforce >/dev/null && [ "$(getenforce)" = Enforcing ]; then echo at once >>/var/lib/kubefab/selinux; setenforce 0; if grep -qx SELINUX=enforcing /etc/selinux/config; then echo file >>/var/lib/kubefab/selinux; sed -i 's/^SELINUX=enforcing$/SELINUX=permissive/' /etc/selinux/config; fi; fi

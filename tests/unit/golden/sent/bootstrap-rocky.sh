@@ -494,7 +494,7 @@ chmod 0644 /etc/yum.repos.d/.kubefab-containerd.repo.kubefab
 mv -f /etc/yum.repos.d/.kubefab-containerd.repo.kubefab /etc/yum.repos.d/kubefab-containerd.repo
 #--8<-- command 1
 K=1
-dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
+dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' --setopt='*.skip_if_unavailable=0' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -830,7 +830,7 @@ chmod 0644 /etc/yum.repos.d/.kubefab-containerd.repo.kubefab
 mv -f /etc/yum.repos.d/.kubefab-containerd.repo.kubefab /etc/yum.repos.d/kubefab-containerd.repo
 #--8<-- command 1
 K=1
-dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
+dnf -y --setopt=exit_on_lock=False -q --disablerepo='*' --enablerepo='kubefab-*' --setopt='*.skip_if_unavailable=0' makecache || { rc=$?; rm -f /etc/yum.repos.d/kubefab-kubernetes.repo /etc/yum.repos.d/kubefab-containerd.repo; exit $rc; }
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
