@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from paramiko.agent import AgentKey, AgentSSH
 
 from ..errors import UsageError
+from .ssh_config import home
 
 _CLASSES: tuple[tuple[type, Any], ...] = (
     (rsa.RSAPrivateKey, paramiko.RSAKey),
@@ -231,8 +232,11 @@ def usual(
 
     def add(paths: Sequence[Path]) -> None:
         for path in paths:
-            if not path.is_file():
-                continue
+            try:
+                if not path.is_file():
+                    continue
+            except OSError:
+                pass  # `load` says why
             try:
                 keys.extend(load(path, agent, certificates))
                 offered.append(str(path))
@@ -244,7 +248,7 @@ def usual(
         keys += [key for key in agent.get_keys() if not any(key is other for other in keys)]
         offered += [f"{len(agent.get_keys())} of your agent"] * bool(agent.get_keys())
     if not identities:
-        add([Path("~/.ssh").expanduser() / name for name in _DEFAULTS])
+        add([home() / ".ssh" / name for name in _DEFAULTS])
     tried = " and ".join((", ".join(offered) or "no key", *(f"without a key ({why})" for why in over)))
     return Login(user, _once(keys), tried, agent)
 

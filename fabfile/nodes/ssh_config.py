@@ -75,7 +75,7 @@ def _silent() -> bool:
     """Whether there is no ~/.ssh/config, and the system's says nothing that matters here: then a hundred nodes need no question each."""
     system = Path(SYSTEM)
     try:
-        if (_home() / ".ssh" / "config").exists():
+        if (home() / ".ssh" / "config").exists():
             return False
         texts = [
             file.read_text(encoding="utf-8") for file in (system, *Path(f"{SYSTEM}.d").glob("*.conf")) if file.exists()
@@ -88,11 +88,11 @@ def _silent() -> bool:
 
 def _asked(program: str, name: str, user: str, port: int) -> dict[str, list[str]]:
     """What `ssh -G` says, by keyword."""
-    home = str(_home())
+    own = str(home())
     words, text = [program, "-T", "-G"], ""
-    if home != _entry():  # OpenSSH does not ask $HOME
+    if own != _entry():  # OpenSSH does not ask $HOME
         words += ["-F", "/dev/stdin"]
-        text = f'Include "{home}/.ssh/config"\nMatch all\nInclude {SYSTEM}\n'
+        text = f'Include "{own}/.ssh/config"\nMatch all\nInclude {SYSTEM}\n'
     words += ["-l", user] * bool(user) + ["-p", str(port)] * bool(port)
     try:
         done = subprocess.run(
@@ -118,8 +118,12 @@ def _asked(program: str, name: str, user: str, port: int) -> dict[str, list[str]
     return found
 
 
-def _home() -> Path:
-    return Path("~").expanduser()
+def home() -> Path:
+    """The operator's home; a folder that is not there for a user without one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
 
 
 def _entry() -> str:
@@ -142,7 +146,7 @@ def _read(name: str, user: str, port: int) -> dict[str, list[str]]:
     """The same by paramiko, without what it cannot know."""
     over = [f"  User {user}"] * bool(user) + [f"  Port {port}"] * bool(port)
     config = _Unexpanded.from_text("\n".join(["Host *", *over]))
-    for file in (_home() / ".ssh" / "config", Path(SYSTEM)):
+    for file in (home() / ".ssh" / "config", Path(SYSTEM)):
         try:
             text = file.read_text(encoding="utf-8")
             for number, what in _unknown(text):
@@ -167,7 +171,7 @@ def _unknown(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.splitlines(), 1):
         keyword, *words = re.split(r"[\s=]+", line.strip()) if line.strip() else [""]
         if keyword.lower() == "include" and any(
-            any((_home() / ".ssh" / Path(word).expanduser()).parent.glob(Path(word).name)) for word in words
+            any((home() / ".ssh" / _under_home(word)).parent.glob(Path(word).name)) for word in words
         ):
             yield number, "Include"
         criteria = iter(words) if keyword.lower() == "match" else iter(())
@@ -194,7 +198,7 @@ def _way(name: str, user: str, port: int, found: Mapping[str, list[str]]) -> Way
             f"~/.ssh/config: ProxyUseFdpass for {name} is not supported",
             "write a ProxyCommand that carries the bytes itself, as nc does",
         )
-    tokens = {"%": "%", "h": host, "n": name, "p": str(port), "r": user, "u": getpass.getuser(), "d": str(_home()),
+    tokens = {"%": "%", "h": host, "n": name, "p": str(port), "r": user, "u": getpass.getuser(), "d": str(home()),
               "i": str(os.getuid()), "l": socket.gethostname(), "L": socket.gethostname().partition(".")[0]}  # fmt: skip
     files = [value for value in found.get("identityfile", []) if value]
     if len(files) > 3 and all(_DEFAULT.fullmatch(value) for value in files):
@@ -218,9 +222,11 @@ def _paths(values: Iterable[str], tokens: Mapping[str, str], keyword: str) -> It
     for value in values:
         if value in ("", "SSH_AUTH_SOCK"):
             continue
-        yield (
-            value if value == "none" else str(Path(os.path.expandvars(_expanded(value, tokens, keyword))).expanduser())
-        )
+        yield (value if value == "none" else _under_home(os.path.expandvars(_expanded(value, tokens, keyword))))
+
+
+def _under_home(text: str) -> str:
+    return str(home() / text[2:]) if text.startswith("~/") else text
 
 
 def _expanded(text: str, tokens: Mapping[str, str], keyword: str) -> str:

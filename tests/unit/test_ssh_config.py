@@ -171,6 +171,18 @@ def test_without_any_config_openssh_is_not_asked(home: Path, monkeypatch: pytest
         resolve("10.0.0.1", "ops", 22)
 
 
+def test_a_user_without_a_home_has_no_config_and_no_keys(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("LOGNAME", "uid 4711")
+    monkeypatch.setattr("pwd.getpwuid", none)
+    monkeypatch.setattr(ssh_config, "_silent", lambda: False)
+    assert resolve("192.0.2.1", "ops", 22).host == "192.0.2.1"
+    assert list(keys.usual("ops", "", (), only=False).keys) == []
+
+
 @HAVE
 def test_openssh_names_file_and_line_of_what_it_refuses(home: Path) -> None:
     configure(home, "Host *\n  Frobnicate yes\n")
