@@ -182,6 +182,8 @@ class Writer:
         try:
             yield
         except (OSError, ValueError) as error:
+            if isinstance(error, BrokenPipeError) and self._thread:
+                self._thread.join()  # it ends with the reason
             why = self._fault if isinstance(error, BrokenPipeError) and self._fault else error
             text = getattr(why, "strerror", None) or str(why)
             raise KubefabError(

@@ -16,12 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fabfile import identity
 from fabfile.backups import names
 from fabfile.backups.archive import Reader, Writer, identities
 from fabfile.backups.contents import CURRENT, RECORD, SMALL, SNAPSHOT, Record, name_of, parse_record, snapshot_status
 from fabfile.backups.guide import guide, restoring
+from fabfile.cli.restore import _fits
 from fabfile.errors import KubefabError, UsageError
-from making import CA, UID
+from fabfile.identity import remember
+from making import CA, OTHER_UID, UID, environment
 
 KEY = pyrage.x25519.Identity.generate()
 PUBLIC = str(KEY.to_public())
@@ -248,3 +251,33 @@ def test_the_guide_has_the_command_that_is_run() -> None:
     assert f"    {line}\n" in text and '--bump-revision "$(date +%s)000" --mark-compacted' in line
     assert "--name cp1 --initial-cluster cp1=https://172.30.44.10:2380" in line
     assert "rm " not in "".join(row for row in text.splitlines() if row.startswith("    "))
+
+
+# --- whose it is, by what this machine knows
+
+
+@pytest.mark.parametrize(("environment_name", "known", "changes", "words"), [
+    ("lab", "", {}, ""), ("lab", UID, {}, ""), ("lab", OTHER_UID, {}, "had 99999999"), ("prod", "", {}, "is of environment lab"),
+    ("lab", "", {"kubernetes": "1.35.4"}, "set KUBERNETES=1.35.4"),
+])  # fmt: skip
+def test_a_backup_of_something_else_is_refused_before_any_connection(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment_name: str,
+    known: str,
+    changes: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    env = environment(1, environment_name)
+    if known:
+        remember(env, identity.Record(known))
+    record = replace(MADE, **changes)  # type: ignore[arg-type]
+    if not words:
+        _fits(env, record, False)
+        return
+    with pytest.raises(KubefabError) as caught:
+        _fits(env, record, False)
+    assert words in f"{caught.value.message} {caught.value.remedy}" and "nothing was touched" in caught.value.message
+    if not changes:  # what only this machine remembers, a person may overrule
+        _fits(env, record, True)
