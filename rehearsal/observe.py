@@ -254,7 +254,7 @@ def _kubelet(machine: Machine, values: Values) -> str:
 @_section("apt")
 def _apt(machine: Machine, values: Values) -> str:
     return (
-        _run(machine, "apt-get indextargets 2>&1 >/dev/null | grep '^E: ' | head -n 1")
+        _run(machine, "apt-get indextargets 2>&1 >/dev/null | grep '^E: ' | head -n 9")
         if machine.host.has("apt-get")
         else ""
     )

@@ -167,7 +167,7 @@ def parse_facts(output: str) -> NodeFacts:
         sources=parse_sources(said.whole("sources", "").split("\n")),
         keyrings=parse_keyrings(said.lines("keyrings", "")),
         kubelet=_kubelet(said.lines("kubelet", "")),
-        apt_fault=forms.text("".join(said.lines("apt", "")[:1]).removeprefix("E: ")),
+        apt_fault=_apt_fault(said.lines("apt", "")),
         traces=frozenset(line for line in said.lines("traces") if forms.has(line, forms.PATH)),
         cni_files=tuple(
             forms.text(line, 80)
@@ -258,6 +258,12 @@ def parse_proxies(lines: Iterable[str]) -> tuple[SetProxy, ...]:
             good = value if forms.has(value, r"[A-Za-z0-9._:/,*\[\]-]*", 4000) else "?" * (kind.lower() != "no")
             found[path, name] = SetProxy(path, name, good)  # type: ignore[arg-type]
     return tuple(found.values())
+
+
+def _apt_fault(lines: Sequence[str]) -> str:
+    """The first of apt's errors, if they are about its lists: another error of a mere look says nothing of them."""
+    unread = any("list of sources could not be read" in line for line in lines)
+    return forms.text(lines[0].removeprefix("E: ")) if unread else ""
 
 
 def _number(host: Mapping[str, str], key: str) -> int:

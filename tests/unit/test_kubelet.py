@@ -110,7 +110,9 @@ def test_the_observing_script_shows_the_lines_with_flags_and_their_numbers(tmp_p
     (tmp_path / "systemd/system/kubelet.service.d/20-old.conf").write_text(
         "[Service]\nEnvironment=SECRET=x\nEnvironment=X=--a=b\n"
     )
-    text = observe_script(control_plane=False, files=[])
+    text = observe_script(control_plane=False, files=[]).replace(
+        "main() {", "main() {\napt-mark() { :; }", 1
+    )  # it is slow
     for folder in ("default", "sysconfig", "systemd"):
         text = text.replace(f"/etc/{folder}", f"{tmp_path}/{folder}")
     sent = tmp_path / "sent"

@@ -417,6 +417,7 @@ def test_the_observing_script_reads_lists_of_our_repositories_and_the_keys_that_
     (lists / "kubefab-containerd.list").write_text(f"deb {DOCKER} bookworm stable\n")
     (repos / "docker-ce.repo").write_text(REPO)
     text = observe_script(control_plane=False, files=[], repositories=["download.docker.com"])
+    text = text.replace("main() {", "main() {\napt-mark() { :; }", 1)  # it is slow
     text = text.replace("/etc/apt/", f"{tmp_path}/apt/").replace("/etc/yum.repos.d", str(repos))
     sent = tmp_path / "sent"
     sent.write_text(text)
@@ -431,6 +432,19 @@ def test_the_observing_script_reads_lists_of_our_repositories_and_the_keys_that_
         "kubernetes",
     ]
     assert facts.keyrings == {str(key): (UNKNOWN_KEY,)}
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("E: Malformed entry 1 in list file /etc/apt/sources.list.d/x.list (Suite)\nE: The list of sources could not be read.\n", "Malformed entry 1 in list file /etc/apt/sources.list.d/x.list (Suite)"),
+        ("E: Unable to mkstemp /tmp/x - GetTempFile (30: Read-only file system)\n", ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_only_an_error_of_its_lists_says_that_apt_reads_none(said: str, fault: str) -> None:
+    recorded = (Path(__file__).parent / "recorded/worker.txt").read_text()
+    assert parse_facts(recorded.replace("@@ files\n", f"@@ apt\n{said}@@ files\n")).apt_fault == fault
 
 
 def test_a_machine_without_lists_has_no_sources() -> None:

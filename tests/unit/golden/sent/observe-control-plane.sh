@@ -101,7 +101,7 @@ grep -oE '/[A-Za-z0-9._/+-]+\.(gpg|asc|pgp)' "$d/sources" | sort -u | head -n 20
 # whether apt can read its lists at all; beside an empty state, or it would first read all that it knows of packages
 echo '@@ apt'
 if has apt-cache; then
-  timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>&1 >/dev/null | grep '^E: ' | head -n 1
+  timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>&1 >/dev/null | grep '^E: ' | head -n 9
 fi
 echo '@@ kubelet'
 for f in $kubelet_files /etc/systemd/system/kubelet.service /etc/systemd/system/kubelet.service.d/*.conf /run/systemd/system/kubelet.service.d/*.conf; do
