@@ -218,7 +218,7 @@ def sudo_refused(node: str, user: str, output: bytes) -> StepFailed:
     if b"you must have a tty" in output:
         return StepFailed(
             f"{node}: sudo refused user {user}: it wants a terminal there (requiretty)",
-            f"as root there: `echo 'Defaults:{user} !requiretty' >/etc/sudoers.d/kubefab-tty`",
+            f"as root there: `echo 'Defaults:{user} !requiretty' >/etc/sudoers.d/zz-kubefab-tty`",
             output.decode("utf-8", "replace"),
         )
     if b"password is expired" in output:
