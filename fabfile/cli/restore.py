@@ -12,7 +12,9 @@ from .backups import open_keys
 from .common import Options, command, described, exit_with, print_json
 
 if TYPE_CHECKING:
+    from ..backups.archive import Reader
     from ..backups.contents import Record, Restoring
+    from ..context import Choices
     from ..inventory import Environment
     from ..nodes.facts import NodeFacts
     from .session import Session
@@ -72,7 +74,7 @@ def restore(
         facts = session.observer().observe(control)
         choices = Choices(restoring=want)
         bare = not facts.undo & {"initialised", want.restoring, want.restored}
-        _planned(session, facts, choices, bare)
+        _planned(session, facts, choices)
         if asking or not options.quiet:
             for line in _losses(want.record, facts, bare):
                 session.console.print(line, soft_wrap=True)
@@ -97,13 +99,12 @@ def restore(
     exit_with(result.exit_code)
 
 
-def _wanted(reader: object, discard_live: bool) -> Restoring:
+def _wanted(reader: Reader, discard_live: bool) -> Restoring:
     """The backup, read to its end. Raises KubefabError for damage, and for a file of the node's that is no text."""
-    from ..backups.archive import AGAIN, Reader
+    from ..backups.archive import AGAIN
     from ..backups.contents import FILES, Restoring
     from ..phases.restore import MANIFEST
 
-    assert isinstance(reader, Reader)
     record, texts = reader.whole()
     try:
         files = {
@@ -143,16 +144,15 @@ def _fits(environment: Environment, record: Record, as_new: bool) -> None:
         )
 
 
-def _planned(session: Session, facts: NodeFacts, choices: object, bare: bool) -> None:
+def _planned(session: Session, facts: NodeFacts, choices: Choices) -> None:
     """Raise KubefabError where the restore would stop on the machine as it is now."""
-    from ..context import Choices, Context
+    from ..context import Context
     from ..phases.restore import refusal
     from ..recipes.kubeadm import recipe_for
 
-    assert isinstance(choices, Choices) and choices.restoring
     environment = session.environment
     ctx = Context(environment, environment.control_plane, facts, recipe_for(environment), choices=choices)
-    if stop := refusal(ctx, choices.restoring):
+    if choices.restoring and (stop := refusal(ctx, choices.restoring)):
         raise KubefabError(f"{environment.control_plane.name}: {stop.reason}; nothing was touched", stop.remedy)
 
 

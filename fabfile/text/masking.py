@@ -21,12 +21,13 @@ from .cleaning import clean
 MASKED = "[secret]"
 SHORTEST = 4  # a shorter string would blot out ordinary words: such a password is refused where it is read
 
-# Secrets that a command may print without our having made them: kubeadm's token form, certificate keys, PEM private keys, base64 key
+# Secrets that a command may print without our having made them: kubeadm's token form, certificate keys, age's and PEM private keys, base64 key
 # data in a kubeconfig, Authorization headers, logins in URLs.  What is masked comes from machines, so each pattern must be linear in
 # its input: every repetition is bounded, or possessive, or ends at a character that cannot begin the next match.
 _PATTERNS = (
     re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),
     re.compile(r"(?<=--certificate-key[ =])\S+"),
+    re.compile(r"AGE-SECRET-KEY-1[0-9A-Z]{1,200}"),
     re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.S),
     re.compile(r"(?<=client-key-data)[\"']{0,2}\s{0,8}[:=]\s{0,8}[\"']?[A-Za-z0-9+/=_-]+"),
     re.compile(r"(?i)(?<=authorization)[\"']?\s{0,8}[:=]\s{0,8}[\[\"']{0,3}(basic|bearer|token)\s{1,8}[^\s\"']+"),

@@ -24,6 +24,7 @@ from fabfile.backups.guide import guide, restoring
 from fabfile.cli.restore import _fits
 from fabfile.errors import KubefabError, UsageError
 from fabfile.identity import remember
+from fabfile.text.masking import mask
 from making import CA, OTHER_UID, UID, environment
 
 KEY = pyrage.x25519.Identity.generate()
@@ -160,6 +161,7 @@ def test_another_key_is_named_as_that(tmp_path: Path) -> None:
         Reader(path, []).whole()
     (tmp_path / "key").write_text(f"# created: 2026\n# public key: {PUBLIC}\n{KEY}\n")
     assert Reader(path, identities(tmp_path / "key")).whole()[0].uid == UID
+    assert str(KEY)[:30] not in mask(f"read {KEY}; again {KEY}")
     (tmp_path / "key").write_text(PUBLIC)
     with pytest.raises(UsageError, match="no age identity"):
         identities(tmp_path / "key")
