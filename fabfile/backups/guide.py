@@ -56,7 +56,7 @@ run again. Worker nodes that were in the cluster then come back by themselves.
 
 4. Put back keys and configuration. On the same machine nothing is written over.
 
-    cp -an {FILES}/. /
+    (cd {FILES} && find . -type f | tar -cf - -T -) | tar -C / -xf - --skip-old-files
     ln -s {RENAMED.rpartition("/")[2]} {CURRENT} || true
     chmod 700 {DATA}
 

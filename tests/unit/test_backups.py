@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -283,3 +284,27 @@ def test_a_backup_of_something_else_is_refused_before_any_connection(
     assert words in f"{caught.value.message} {caught.value.remedy}" and "nothing was touched" in caught.value.message
     if not changes:  # what only this machine remembers, a person may overrule
         _fits(env, record, True)
+
+
+def test_what_the_guide_unpacks_changes_nothing_that_is_there(tmp_path: Path) -> None:
+    """In a real shell: neither files nor the modes of folders; what is missing comes with its own mode."""
+    root, files = tmp_path / "root", tmp_path / "files"
+    (root / "etc").mkdir(parents=True, mode=0o755)
+    (root / "etc/mine").write_text("mine")
+    (files / "etc/kubernetes/pki").mkdir(parents=True)
+    for name, text in (("etc/mine", "theirs"), ("etc/kubernetes/pki/ca.key", "key")):
+        (files / name).write_text(text)
+        (files / name).chmod(0o600)
+    for folder in (files, files / "etc"):
+        folder.chmod(0o700)
+    (line,) = [row.strip() for row in guide(MADE).splitlines() if "| tar -C / " in row]
+    done = subprocess.run(
+        ["sh", "-ec", line.replace("-C / ", f"-C {root} ")], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (root / "etc/mine").read_text() == "mine" and {
+        path.stat().st_mode & 0o777 for path in (root, root / "etc")
+    } == {0o755}
+    assert (root / "etc/kubernetes/pki/ca.key").read_text() == "key" and (
+        root / "etc/kubernetes/pki/ca.key"
+    ).stat().st_mode & 0o777 == 0o600
