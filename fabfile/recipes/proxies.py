@@ -126,7 +126,7 @@ def found(environment: Environment, facts: NodeFacts) -> Iterator[Found]:
             value = ",".join(filter(None, (*has, *lacks)))
             path = proxies[-1].path
             says = f"{path} sets a proxy, and NO_PROXY lacks {', '.join(lacks)}"
-            yield Found(path, reader, says, f"add to {path} the line {_line(path, value)}")
+            yield Found(path, reader, says, f"add to {path} the line {_line(path, value, facts)}")
     kept = [one for one in facts.proxies if one.path.startswith("/etc/sudoers")]
     if kept and "NO_PROXY" not in {one.name for one in kept}:
         path = kept[-1].path
@@ -155,11 +155,17 @@ def _within(network: Network, other: str) -> bool:
     )
 
 
-def _line(path: str, value: str) -> str:
+def _line(path: str, value: str, facts: NodeFacts) -> str:
     """The line for a file, and what makes it so."""
     if path.startswith(_SYSTEM):
         return f'DefaultEnvironment="NO_PROXY={value}", then `systemctl daemon-reexec`'
     if ".service.d/" in path:
         unit = path.split("/")[4].removesuffix(".service.d")
-        return f'Environment="NO_PROXY={value}", then `systemctl daemon-reload && systemctl restart {unit}`'
+        # before install, there is nothing to restart
+        now = (
+            f"`systemctl daemon-reload && systemctl restart {unit}`"
+            if facts.unit(unit).active
+            else "`systemctl daemon-reload`"
+        )
+        return f'Environment="NO_PROXY={value}", then {now}'
     return f'{"no_proxy" if path == "/etc/environment" else "NO_PROXY"}="{value}"'

@@ -350,7 +350,7 @@ ALL = "localhost,127.0.0.1,::1,10.44.0.0/16,10.96.0.0/12,.svc,.cluster.local,10.
 
 
 @pytest.mark.parametrize(("found", "texts", "stops", "line"), [
-    (sets(UNIT), {"registry": "10.9.0.5:5000"}, True, f'add to {UNIT} the line Environment="NO_PROXY={ALL}", then `systemctl daemon-reload && systemctl restart containerd`'),
+    (sets(UNIT), {"registry": "10.9.0.5:5000"}, True, f'add to {UNIT} the line Environment="NO_PROXY={ALL}", then `systemctl daemon-reload`'),
     (sets(UNIT, "a.b,10.0.0.0/8"), {"registry": "10.9.0.5:5000"}, False, ""),
     (sets(UNIT, "a.b,10.2.0.0/16"), {"registry": "10.9.0.5:5000"}, True, "NO_PROXY=a.b,10.2.0.0/16,localhost,"),
     ((*sets(UNIT), SetProxy(UNIT.replace("http", "no"), "NO_PROXY", "10.9.0.5")), {"registry": "10.9.0.5:5000"}, False, ""),
@@ -378,4 +378,5 @@ def test_a_proxy_that_lacks_the_clusters_hosts_is_named_with_the_line_to_add(
         patient = Patient(env.workers[0], node)
         said = [f for f in machine(Chart(env, (patient,)), patient) if f.code == "KF-NET-PROXY"]
         assert len(said) == (bool(line) and not silent)
-        assert all(line in f.remedy for f in said)
+        running = " && systemctl restart containerd" * (node is not facts)  # what does not run cannot be restarted
+        assert all(line.replace("daemon-reload`", f"daemon-reload{running}`") in f.remedy for f in said)
