@@ -12,6 +12,9 @@ class KubefabError(Exception):
     command printed. All three are masked here, and the remedy's command lines made complete, in one place.
     """
 
+    whole = (
+        ""  # all that the command printed, masked: known failures are looked for in it, as `output` is cut for people
+    )
     exit_code = EXIT_FAILED
     code = "failed"  # for scripts that read `--json`: it never changes its meaning
 

@@ -274,12 +274,19 @@ def _failure(where: str, step: Step, done: script.Outcome, more: str = "") -> St
     at = done.command
     command = step.commands[at - 1] if 0 < at <= len(step.commands) else f"writing {len(step.files)} files"
     what = f"{where}: {step.title} failed (exit code {done.code})\n  $ {_short(command)}"
-    return StepFailed(what, step.hint, "\n".join(filter(None, (_tail(done.output), more))))
+    error = StepFailed(what, step.hint, "\n".join(filter(None, (_tail(done.output), more))))
+    error.whole = mask("\n".join(filter(None, (done.output, more))))
+    return error
 
 
 def _tail(text: str, lines: int = TAIL) -> str:
     """The last lines, masked before they are cut, so that no half of a secret remains."""
-    return "\n".join(_short(line, LINE) for line in mask(text).rstrip().splitlines()[-lines:])
+    return "\n".join(_ends(line) for line in mask(text).rstrip().splitlines()[-lines:])
+
+
+def _ends(line: str) -> str:
+    """A line without the middle of a long one: its end says why, as each part of a program puts its own words in front."""
+    return line if len(line) <= LINE else f"{line[: LINE // 3]}…{line[1 - 2 * LINE // 3 :]}"
 
 
 def _short(command: str, limit: int = 200) -> str:

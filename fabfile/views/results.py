@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what prints an error needs no SSH
 def cause(error: KubefabError) -> Signature | None:
     """The known failure that a node's words show; None for other errors, whose messages are our own words."""
     from_node = bool(error.output) or isinstance(error, StepFailed)
-    return likely(f"{error.message}\n{error.output}") if from_node else None
+    return likely(f"{error.message}\n{error.whole or error.output}") if from_node else None
 
 
 def of_error(error: KubefabError, where: str = "") -> dict[str, Any]:

@@ -10,6 +10,10 @@ from rich.console import Console
 
 from fabfile.cli.progress import print_error
 from fabfile.errors import StepFailed
+from fabfile.nodes.script import Outcome
+from fabfile.run.apply import _failure
+from fabfile.steps import Step
+from fabfile.views.results import cause
 from fabfile.views.signatures import TABLE, every, likely
 
 LINES = {
@@ -136,6 +140,18 @@ def test_what_crictl_says_of_a_pull_is_never_another_problem(code: str, said: st
 def test_what_apt_and_curl_say_of_a_proxy(code: str, line: str) -> None:
     found = likely(line)
     assert found and found.code == code
+
+
+@pytest.mark.parametrize("more", [0, 200, 1000])
+def test_a_cause_in_a_long_line_is_found_and_its_end_is_shown(more: int) -> None:
+    """As on real nodes: klog's and crictl's words in front of it take more than an error quotes of a line."""
+    said = PULL.format(
+        "registry.example:5000", HEAD.format("r:5000") + "http: server gave HTTP response to HTTPS client"
+    )
+    error = _failure("w1", Step("a.b", "pull", ("crictl pull x",)), Outcome(1, 1, "x" * more + said))
+    known = cause(error)
+    assert known and known.code == "SIG-REGISTRY-HTTP"
+    assert "HTTPS client" in error.output and len(error.output) <= 300
 
 
 def test_the_specific_comes_before_the_general() -> None:
