@@ -116,22 +116,15 @@ _SCRATCH = re.compile(
 
 def _send(machine: Machine, script: Script, patterns: list[str], scratch: str) -> tuple[int, bytes]:
     """Run a framed script that sends files when its commands have succeeded, and removes its folder in any case."""
-    try:
-        code, output = _run(machine, script)
-        if code:
-            return code, output
-        trailer = output[: output.index(b"\n") + 1]
-        sent, paths = (
-            b"",
-            [path for pattern in patterns for path in (machine.glob(pattern) if "*" in pattern else [pattern])],
-        )
-        paths = [path for path in paths if path in machine.host.files]
-        for path in paths:
-            data = (machine.host.read(path) or "").encode()
-            sent += f"##file {len(data)} {hashlib.sha256(data).hexdigest()} {path}\n".encode() + data + b"\n"
-        return 0, trailer + sent + f"##sent {len(paths)}\n".encode()
-    finally:
-        machine.host.remove(scratch)
+    code, output = _run(machine, script)  # a machine that goes down meanwhile keeps the folder
+    trailer, sent = output[: output.index(b"\n") + 1], b""
+    paths = [path for pattern in patterns for path in (machine.glob(pattern) if "*" in pattern else [pattern])]
+    paths = [path for path in paths if path in machine.host.files]
+    for path in paths:
+        data = (machine.host.read(path) or "").encode()
+        sent += f"##file {len(data)} {hashlib.sha256(data).hexdigest()} {path}\n".encode() + data + b"\n"
+    machine.host.remove(scratch)
+    return (code, output) if code else (0, trailer + sent + f"##sent {len(paths)}\n".encode())
 
 
 def _run(machine: Machine, script: Script, *, live: bool = False) -> tuple[int, bytes]:

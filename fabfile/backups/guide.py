@@ -30,7 +30,7 @@ def guide(record: Record) -> str:
 This is a backup of the Kubernetes cluster "{record.environment}": all objects of its API, its keys and its configuration.
 It is not a backup of what pods keep in volumes, and not of container images.
 
-Whoever has these files has every password in the cluster. Work on the control plane itself, and delete them at the end.
+A person who has these files has every password in the cluster. Work on the control plane itself, and delete them at the end.
 
 Machine:     hostname {record.hostname}, private address {record.address}. Both must be the same as before.
 Kubernetes:  {record.kubernetes} (kubelet, kubeadm, kubectl of {record.minor}, and containerd; https://kubernetes.io/docs/setup)

@@ -53,6 +53,7 @@ def restore(
     from ..views import results
     from .confirm import agreed, ask
     from .session import opened
+    from .verify import prove, unprovable
 
     environment = described(options)
     if not environment.settings.release.configured:
@@ -93,10 +94,13 @@ def restore(
                     f"{environment.name}: restored to {_when(want.record)}; {len(environment.nodes)} nodes are back",
                 )
             )
-            session.console.print(
-                f"to prove it from end to end: inv cluster.verify {environment.option}", soft_wrap=True
-            )
-    exit_with(result.exit_code)
+        proved = True
+        if not result.failed and not options.json:
+            if why := unprovable(environment):
+                session.console.print(f"not verified: {why.message}", soft_wrap=True)
+            else:
+                proved = prove(session)
+    exit_with(result.exit_code or int(not proved))
 
 
 def _wanted(reader: Reader, discard_live: bool) -> Restoring:

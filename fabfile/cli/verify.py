@@ -16,69 +16,85 @@ from .common import Options, command, described, exit_unless, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..inventory import Environment
     from ..views.verify import Check
+    from .session import Session
 
 
 @command("env", "json", "workers", "fault", "ask_sudo_pass")
 def verify(*, options: Options) -> None:
     """End-to-end proof: pods, DNS, NodePorts, metrics."""
-    from ..recipes.kubeadm import recipe_for
-    from ..text.advice import complete
-    from ..text.masking import masked
-    from ..text.screen import verdict
-    from ..views.verify import FAILED, UNTESTED, Verifier
-    from .progress import seconds
     from .session import opened
 
-    environment = described(options)
+    if why := unprovable(described(options)):
+        raise why
+    with opened(options) as session:
+        good = prove(session, json=options.json)
+    exit_unless(good)
+
+
+def unprovable(environment: Environment) -> UsageError | None:
+    """Why this environment's cluster cannot be verified; None if it can."""
+    from ..recipes.kubeadm import recipe_for
+
     settings = environment.settings
     if (
         settings.image_digests_strict
         and settings.image_digests
         and not recipe_for(environment).pin(settings.probe_image)
     ):
-        raise UsageError(
+        return UsageError(
             f"{Path(settings.image_digests).name} lacks {settings.probe_image}, which verify would run",
             "add its line, with the digest that its publisher names; or IMAGE_DIGESTS_STRICT=no",
         )
     if not settings.release.apps_api:
-        raise UsageError(
+        return UsageError(
             "verify speaks an API that Kubernetes 1.5 does not have yet",
             "`inv cluster.status`, and the lines of `inv cluster.info`",
         )
-    with opened(options) as session:
-        console = session.console
-        began = time.monotonic()
-        checks = []
-        with console.status("looking for the cluster") as live, _terminable(), ExitStack() as stack:
-            on_progress = (lambda text: None) if options.json or not console.is_terminal else live.update
-            verifier = Verifier(
-                session.environment,
-                session.group,
-                on_progress=on_progress,
-                clock=session.clock(session.environment.control_plane.name),
-            )
-            for seen in stack.enter_context(closing(verifier.run())):
-                check = replace(seen, likely=complete(seen.likely))
-                checks.append(check)
-                if not options.json:
-                    _print_check(console, check)
-        failed, untested = (sum(x.state == state for x in checks) for state in (FAILED, UNTESTED))
-        if options.json:
-            data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
-            whole = {"environment": session.environment.name, "verified": not failed, "checks": data}
-            print_json(masked(whole))
-        else:
-            words = (
-                f"{failed} of {len(checks)} checks failed"
-                if failed
-                else f"verified, {untested} not tested"
-                if untested
-                else "verified end to end"
-            )
-            taken = seconds(time.monotonic() - began)
-            console.print(verdict(not failed, f"{session.environment.name}: {words} ({taken})"))
-    exit_unless(not failed)
+    return None
+
+
+def prove(session: Session, *, json: bool = False) -> bool:
+    """Run every check, and print each as it ends, or all of them as the one document; returns whether none failed."""
+    from ..text.advice import complete
+    from ..text.masking import masked
+    from ..text.screen import verdict
+    from ..views.verify import FAILED, UNTESTED, Verifier
+    from .progress import seconds
+
+    console = session.console
+    began = time.monotonic()
+    checks = []
+    with console.status("looking for the cluster") as live, _terminable(), ExitStack() as stack:
+        on_progress = (lambda text: None) if json or not console.is_terminal else live.update
+        verifier = Verifier(
+            session.environment,
+            session.group,
+            on_progress=on_progress,
+            clock=session.clock(session.environment.control_plane.name),
+        )
+        for seen in stack.enter_context(closing(verifier.run())):
+            check = replace(seen, likely=complete(seen.likely))
+            checks.append(check)
+            if not json:
+                _print_check(console, check)
+    failed, untested = (sum(x.state == state for x in checks) for state in (FAILED, UNTESTED))
+    if json:
+        data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
+        whole = {"environment": session.environment.name, "verified": not failed, "checks": data}
+        print_json(masked(whole))
+    else:
+        words = (
+            f"{failed} of {len(checks)} checks failed"
+            if failed
+            else f"verified, {untested} not tested"
+            if untested
+            else "verified end to end"
+        )
+        taken = seconds(time.monotonic() - began)
+        console.print(verdict(not failed, f"{session.environment.name}: {words} ({taken})"))
+    return not failed
 
 
 @contextmanager

@@ -10,11 +10,17 @@ import pyrage
 import pytest
 
 import rehearsal
+import rehearsal.shell as model
 from cli import Done
 from fabfile.backups import names
-from fabfile.backups.archive import Reader
-from fabfile.backups.contents import ETCDUTL, SNAPSHOT
+from fabfile.backups.archive import Reader, Writer
+from fabfile.backups.contents import ETCDUTL, SNAPSHOT, name_of
+from fabfile.phases import BACKUP
+from fabfile.phases.backup import STAGE
+from rehearsal.bash import Call
 from rehearsal.host import Host
+from rehearsal.machine import Halted, Machine
+from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed
 
 KEY = pyrage.x25519.Identity.generate()
@@ -129,3 +135,44 @@ def test_an_etcd_of_another_cluster_is_not_saved_while_the_api_is_dead(bed: Bed)
     refused = backup(bed)
     assert refused.returncode == 1 and "does not hold cluster" in refused.stdout + refused.stderr, refused.stdout
     assert saved(bed) == [first] and not in_clear(bed)
+
+
+def test_a_power_cut_at_any_command_leaves_no_half_backup_here_and_the_next_one_cleans_up_there(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backup(bed).returncode == 0  # the tools are there
+    real, where, seen, at, cuts, left = model.dispatch, "", 0, 0, 0, 0
+    current: list[Simulation] = []
+
+    def cutting(machine: Machine, call: Call) -> int:
+        nonlocal seen, where
+        seen += current[0].ran[-1][1].startswith("backup.")
+        if seen == at:
+            where = current[0].ran[-1][1]
+            raise Halted
+        return real(machine, call)
+
+    done = False
+    while not done:
+        seen, at = 0, at + (2 if where == "backup.snapshot" else 7)
+        with rehearsal.running(bed.environment) as simulation:
+            simulation.hosts["cp1"].halted = False
+            for pod in simulation.hosts["cp1"].pods:
+                pod.running = True
+        writer = Writer(tmp_path / "to", "rehearsal", "", lambda path: name_of(path, STAGE))
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "dispatch", cutting)
+            outcome = bed.run(
+                [BACKUP],
+                on=["master"],
+                archive=writer,
+                hook=lambda simulation, run: current.__setitem__(slice(None), [simulation]),
+            )
+        writer.abandon()
+        assert not (tmp_path / "to").exists() or not list((tmp_path / "to").iterdir())
+        done = seen < at
+        assert outcome.states == {"cp1": "done" if done else "failed"} and (bool(writer.files) or not done)
+        cuts += not done
+        left += any(path.startswith(STAGE) for path in outcome.simulation.hosts["cp1"].files)
+    assert cuts > 4 and left > 0, (cuts, left)
+    assert not in_clear(bed)
