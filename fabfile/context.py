@@ -46,6 +46,19 @@ def init(environment: Environment, node: Node, facts: NodeFacts) -> str:
 
 
 @dataclass(frozen=True)
+class Renewal:
+    """Which certificates a renewal makes again: those that end within `days`, or `every` one; not those that were written after `since`.
+
+    `since` is when the run began, in seconds since 1970 by the operator's clock; `names` are more names for the API's certificate.
+    """
+
+    days: float = 90.0
+    every: bool = False
+    since: float = float("inf")
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Choices:
     """How this run was asked to behave.
 
@@ -61,6 +74,7 @@ class Choices:
     agreed: bool = False  # the environment's name was given: what P2 of 1.5 stops may be stopped
     force_drain: frozenset[str] = frozenset()
     restoring: Restoring | None = None
+    renewal: Renewal = Renewal()
 
 
 @dataclass(frozen=True)

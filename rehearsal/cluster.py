@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import certificates
 from .host import Host, Link, Pod
 
 PULL = 6.0  # seconds to pull an image that the machine does not have
@@ -89,7 +90,7 @@ class Cluster:
     `ready_at` is the virtual second from which its API answers, -1 without an API.  `skew` is the clock error in seconds at
     which the certificates were made.  `uid` is kube-system's; etcd's file holds it too, and `shelf` keeps the contents of etcds
     whose files were moved away, by uid.  `admins` is True if kubeadm's binding for admin.conf exists; an etcd that was emptied
-    lacks it.
+    lacks it.  `configuration` is the ClusterConfiguration of ConfigMap kubeadm-config.
     """
 
     ready_at: float = -1.0
@@ -111,6 +112,7 @@ class Cluster:
     uid: str = ""
     admins: bool = True
     shelf: dict[str, dict[str, Any]] = field(default_factory=dict)
+    configuration: str = ""
 
     def dump(self) -> dict[str, Any]:
         """The values, nested objects as plain dictionaries. They are shared with the cluster, so write them out at once."""
@@ -315,6 +317,7 @@ class Settling:
             host is not None
             and DATABASE in host.files
             and any(p.labels.get("component") == "kube-apiserver" and p.running for p in host.pods)
+            and certificates.answers(host)
         )
 
     def _etcd(self, host: Host) -> None:
@@ -394,8 +397,12 @@ class Settling:
             if created <= now and not any(p.workload == key for p in host.pods):
                 host.pods.append(self.new_pod(host, document, created))
         for pod in sorted(host.pods, key=lambda p: not p.host_network):
-            if not pod.running:
+            if not pod.running and not self.stays_down(host, pod):
                 self._start(host, pod, now)
+
+    def stays_down(self, host: Host, pod: Pod) -> bool:
+        """Whether a fault keeps this static pod from starting."""
+        return pod.labels.get("component") == "etcd" and self.fault(host, "etcd-stays-down") is not None
 
     def unscheduled(self) -> list[tuple[Object, str]]:
         """The Deployments that lack pods, repeated for each missing pod."""
@@ -499,6 +506,7 @@ class Settling:
             pod.volumes = list(folders.keys() - host_folders(document).keys())
             self._logins(document, host)
         pod.running, pod.since, pod.trouble = True, ready, ""
+        certificates.begin(host, pod)
 
     def _secrets(self, document: Object) -> bool:
         """Whether every Secret that its environment variables read exists."""

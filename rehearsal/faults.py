@@ -7,6 +7,7 @@ or fault and names the nearest.  A fault ends with its command; what it did to a
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -15,6 +16,7 @@ from fabfile.errors import UsageError
 from fabfile.inventory import Environment, Node
 from fabfile.text.nearest import did_you_mean
 
+from . import certificates
 from .host import Host, Link
 
 Where = Literal["any node", "the control plane", "a worker"]
@@ -197,6 +199,17 @@ TABLE = {
             "a firewall of the host forwards nothing",
             "prep reads the host's own rules and names table, chain and the line to add; it changes none",
         ),
+        Fault(
+            "certificates-ended",
+            "it was off for a year: kubeadm's certificates and the kubelet's have ended",
+            "the CA on the control plane is enough to renew all of them",
+        ),
+        Fault(
+            "etcd-stays-down",
+            "etcd does not start again once its container is stopped",
+            "one component at a time: nothing else is restarted",
+            CONTROL,
+        ),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
 }
@@ -270,5 +283,20 @@ def begin(faults: Faults, hosts: Mapping[str, Host]) -> None:
         if "swap-on" in own and not in_cluster and not host.swaps:
             host.swaps.append("/swapfile                               file\t\t2097148\t\t0\t\t-2")
             host.write("/etc/fstab", "/swapfile\tnone\tswap\tsw\t0 0\n", append=True)
+        if "certificates-ended" in own:
+            _end_certificates(host, next(one for one in hosts.values() if one.control_plane))
         if "wrong-nic" in own:
             host.links["ens6"] = Link([f"192.168.56.{10 + host.number % 240}/24"], 1500)
+
+
+def _end_certificates(host: Host, control: Host) -> None:
+    """Everything that kubeadm signed ended yesterday, and the machine has booted since."""
+    then = time.time() - 366 * 86400
+    for name in certificates.RENEWED:
+        if certificates.of_file(host, certificates.RENEWED[name][0]):
+            certificates.issue(host, name, then, ends=then + certificates.YEAR)
+    if host.exists(certificates.KUBELET):
+        host.write(certificates.KUBELET, certificates.kubelets(control, host.hostname, then, then + certificates.YEAR))
+        host.unit("kubelet").active = False
+    for pod in host.pods:
+        pod.running = False

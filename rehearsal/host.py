@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import random
+import time
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -36,7 +37,7 @@ SUSE = {
 }
 APT, DNF = "apt", "dnf"
 BASE_TOOLS = {
-    "awk bash cat chmod cmp cp curl cut date df dirname echo env false find flock gpg grep head hostname id install ip ip6tables "
+    "awk bash cat chmod cmp cp curl cut date df dirname echo env false find flock gpg grep head hostname id install ip ln ip6tables "
     "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mountpoint mv nft nproc "
     "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sync sysctl systemctl tail tee test timeout "
     "ln sync tar pgrep exe etcdctl etcdutl touch tr true umount uname uniq uptime wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"
@@ -96,6 +97,8 @@ class Pod:
     trouble: str = ""
     kubelet_restarts: int = 0
     volumes: list[str] = field(default_factory=list)  # names of its local PersistentVolumes
+    began: float = 0.0  # date at which a static pod's container started
+    serves: dict[str, str] = field(default_factory=dict)  # the certificates that it read then, by file
 
 
 @dataclass
@@ -380,6 +383,7 @@ class Host:
         self.rules = [rule for rule in self.rules if not any(mark in rule for mark in ("KUBE-", "FLANNEL-", "CNI-"))]
         for pod in self.pods:
             pod.running = pod.labels.get("tier") == "control-plane" and self.active("kubelet")
+            pod.began = time.time() if pod.running else 0.0
 
     # --- to JSON and back
 

@@ -14,8 +14,10 @@ from fabfile.nodes.facts import STATE, SWAP_UNITS
 from fabfile.nodes.firewall import COUNT
 from fabfile.nodes.keeping import CONTAINERD_CONFIG, NOTE, OBSERVE
 
+from . import certificates
 from .bash import Shell, Streams, Unmodelled
 from .commands import dispatch
+from .commands.network import shown
 from .commands.runtime import sandbox
 from .commands.system import disk_free
 from .host import KERNEL, SUSE
@@ -327,8 +329,26 @@ def _ca(machine: Machine, values: Values) -> str:
 
 @_section("certificates")
 def _certificates(machine: Machine, values: Values) -> str:
-    found = [(path, machine.host.read(path)) for path in values["certificates"].split()]
-    return "".join(f"file {path}\n{text}" for path, text in found if text)
+    found = [(path, certificates.of_file(machine.host, path)) for path in values["certificates"].split()]
+    written = {path: int(certificates.dates(pem)[0]) for path, pem in found}
+    keys = {path: written[path] for path in written if machine.host.exists(f"{path.removesuffix('.crt')}.key")}
+    return "".join(f"file {path} {written[path]} {keys.get(path, '')}\n{pem}" for path, pem in found if pem)
+
+
+@_section("served")
+def _served(machine: Machine, values: Values) -> str:
+    return "".join(f"file {at}\n{shown(machine, at)}" for at in values["served"].split())
+
+
+@_section("running")
+def _running(machine: Machine, values: Values) -> str:
+    return _run(machine, "crictl ps -o json") if values["served"] and machine.host.has("crictl") else ""
+
+
+@_section("configured")
+def _configured(machine: Machine, values: Values) -> str:
+    asks = values["served"] and machine.host.exists("/etc/kubernetes/admin.conf")
+    return _run(machine, "kubectl -n kube-system get configmap kubeadm-config", values) if asks else ""
 
 
 @_section("kubeconfigs")

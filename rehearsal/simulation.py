@@ -31,7 +31,7 @@ from .store import Store, latest, locked
 
 KEY_FILE, LOCK_FILE = "rehearsal_ed25519", "rehearsal.lock"
 SUDO_PASSWORD = "rehearsal"
-VERSION = 1
+VERSION = 2
 
 
 class NodeClock:

@@ -72,9 +72,10 @@ class Session:
         """The clock by which waits for the node of that name are timed."""
         return self.simulation.clock(name) if self.simulation else real_clock(name)
 
-    def observer(self, digests: str | None = None) -> Observer:
-        """What observes the nodes for this command; it changes nothing. `digests` is Observer's."""
-        return Observer(self.environment, self.group, events=Events(clock=self.clock), digests=digests)
+    def observer(self, digests: str | None = None, *, certificates: bool = False) -> Observer:
+        """What observes the nodes for this command; it changes nothing. `digests` and `certificates` are Observer's."""
+        events = Events(clock=self.clock)
+        return Observer(self.environment, self.group, events=events, digests=digests, certificates=certificates)
 
     def run(
         self,

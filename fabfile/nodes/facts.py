@@ -83,7 +83,23 @@ API_CERTIFICATE, KUBELET_CERTIFICATE = (
     "/etc/kubernetes/pki/apiserver.crt",
     "/var/lib/kubelet/pki/kubelet-client-current.pem",
 )
-CERTIFICATES = (API_CERTIFICATE, KUBELET_CERTIFICATE)
+# kubeadm's authorities, and all that they sign; kubelet.conf counts while a certificate is in it, as before the kubelet's first rotation
+AUTHORITIES = tuple(f"/etc/kubernetes/pki/{name}.crt" for name in ("ca", "etcd/ca", "front-proxy-ca"))
+KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+CERTIFICATES = (
+    *AUTHORITIES,
+    API_CERTIFICATE,
+    *(
+        f"/etc/kubernetes/pki/{name}.crt"
+        for name in (
+            "apiserver-kubelet-client", "apiserver-etcd-client", "front-proxy-client",
+            "etcd/server", "etcd/peer", "etcd/healthcheck-client",
+        )
+    ),
+    *(f"/etc/kubernetes/{name}.conf" for name in ("admin", "super-admin", "controller-manager", "scheduler")),
+    KUBELET_CONF,
+    KUBELET_CERTIFICATE,
+)  # fmt: skip
 # Paths that only a cluster leaves behind.
 TRACES = (
     "/etc/kubernetes/admin.conf",
@@ -238,11 +254,19 @@ class Kubeconfig:
 
 @dataclass(frozen=True)
 class Certificate:
-    """When a certificate ends and begins, in seconds since 1970, and the names and addresses that it is for (subject alternative names)."""
+    """When a certificate ends and begins, in seconds since 1970, and the names and addresses that it is for (subject alternative names).
+
+    `digest` is the SHA-256 of the whole of it; `authority` is the file of AUTHORITIES whose key signed it, "" for any other.
+    `written` and `key` are when its file and its key's file were written, by the node's clock; 0 where there is none.
+    """
 
     ends: float
     names: tuple[str, ...] = ()
     begins: float = 0.0
+    digest: str = ""
+    authority: str = ""
+    written: float = 0.0
+    key: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -354,6 +378,15 @@ class NodeFacts:
     certificates: Mapping[str, Certificate] = field(
         default_factory=dict
     )  # by file: those of CERTIFICATES that are there
+    served: Mapping[str, Certificate] = field(
+        default_factory=dict
+    )  # {"127.0.0.1:2379": Certificate(…)}: what ports show, where asked for
+    running: Mapping[str, float] = field(
+        default_factory=dict
+    )  # {"etcd": 1763985600.25}: static pods, and when their containers began, likewise
+    configured: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # {"kind": "ClusterConfiguration", …}: of ConfigMap kubeadm-config, likewise
     etcd: tuple[str, ...] = ()  # ("member",): what is in /var/lib/etcd
     etcd_size: int = 0  # 20971520: bytes of its database
     others: tuple[str, ...] = ()  # ("unit k3s.service", "path /var/lib/k0s"): what else runs clusters there

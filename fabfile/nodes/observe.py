@@ -12,12 +12,18 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import yaml
 
 from ..text import forms
 from ..text.forms import FormError, Hostname
+from ..text.yamls import documents
 from . import applied, filters, script
 from .containerd import CONF_D, parse_containerd
 from .facts import (
+    AUTHORITIES,
     CERTIFICATES,
     FLANNEL_FILE,
     IDENTITY,
@@ -65,13 +71,15 @@ def observe_script(
     docker: bool = False,
     folders: Iterable[str] = (),
     repositories: Iterable[str] = (),
+    served: Iterable[str] = (),
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` is the API's health endpoint.
 
     `digests` is the Kubernetes release whose images are compared with their digests ("1.36.4"); empty: only the images' names are read,
     which takes half the time.  With `settle` the script first waits until a step of an earlier run has ended there: what is seen
     during a step is incomplete, and a decision from it could destroy a good cluster.  Lists of package sources are read that contain
-    one of `repositories` ("pkgs.k8s.io"), or the address of Kubernetes' old repositories.
+    one of `repositories` ("pkgs.k8s.io"), or the address of Kubernetes' old repositories.  With `served` ("127.0.0.1:2379"), those ports of
+    a control plane are asked for their certificates, and its static pods for when they began.
     """
     values = {
         "control_plane": "yes" if control_plane else "",
@@ -92,6 +100,7 @@ def observe_script(
         "addon_columns": applied.COLUMNS,
         "folders": " ".join(one for one in folders if forms.has(one, forms.PATH)),
         "certificates": " ".join(CERTIFICATES),
+        "served": " ".join(served),
         "filter_lines": str(filters.MOST_LINES),
         "settle": str(script.LOCK_WAIT) if settle else "",
         "ready": ready,
@@ -187,7 +196,10 @@ def parse_facts(output: str) -> NodeFacts:
         ),
         ca_hash=ca_digest(said.whole("ca")),
         kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
-        certificates=parse_certificates(said.whole("certificates", "")),
+        certificates=parse_certificates(said.whole("certificates", ""), CERTIFICATES),
+        served=parse_certificates(said.whole("served", "")),
+        running=parse_running(said.whole("running", ""), host.get("hostname", "").lower()),
+        configured=parse_configured(said.whole("configured", "")),
         identity=parse_identity(said.whole("identity", "")),
         uid=_matching(_UID, said.whole("uid", "").strip()),
         etcd=tuple(forms.text(line, 60) for line in etcd if not line.startswith("db=") and line != "lost+found"),
@@ -344,38 +356,87 @@ def ca_digest(pem: str) -> str:
         return ""
 
 
-def parse_certificates(text: str) -> dict[str, Certificate]:
-    """`file PATH`, then its certificates in PEM, of which the first counts; what cannot be read is left out."""
+def parse_certificates(text: str, known: Sequence[str] = ()) -> dict[str, Certificate]:
+    """`file NAME [WRITTEN [KEY]]`, then its certificates in PEM, of which the first counts; what cannot be read is left out.
+
+    Without `known` names, they are addresses with a port.
+    """
+    parts = [part.partition("\n")[::2] for part in re.split(r"^file ", text, flags=re.M)[1:]]
+    pems = {head.split(" ")[0]: (head.split(" ")[1:], pem) for head, pem in parts}
+    authorities = tuple((path, pems[path][1]) for path in AUTHORITIES if path in pems)
     found = {}
-    for part in re.split(r"^file ", text, flags=re.M)[1:]:
-        path, _, pem = part.partition("\n")
-        if path in CERTIFICATES and (read := certificate(pem)):
-            found[path] = read
+    for name, (times, pem) in pems.items():
+        named = name in known if known else forms.has(name, r"[0-9.]{7,15}:[0-9]{1,5}")
+        if named and (read := certificate(pem, authorities)):
+            written, key = [float(one) if forms.has(one, "[0-9]{1,11}") else 0.0 for one in (*times, "", "")[:2]]
+            found[name] = replace(read, written=written, key=key)
     return found
 
 
 @functools.lru_cache(maxsize=256)
-def certificate(pem: str) -> Certificate | None:
-    """The first certificate of a PEM text: its beginning and end, and the names and addresses that it is for; None when there is none to be read."""
+def certificate(pem: str, authorities: tuple[tuple[str, str], ...] = ()) -> Certificate | None:
+    """The first certificate of a PEM text, and which of the authorities (path, PEM) signed it; None when there is none to be read."""
     from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
         read = x509.load_pem_x509_certificate(pem.encode())
         begins, ends = (
             min(max(0.0, at.timestamp()), forms.LATEST) for at in (read.not_valid_before_utc, read.not_valid_after_utc)
         )
+        digest = hashlib.sha256(read.public_bytes(Encoding.DER)).hexdigest()
         try:
             names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            words = [str(name.value) for name in names][:100]
         except x509.ExtensionNotFound:
-            return Certificate(ends, begins=begins)
-        words = [str(name.value) for name in names][:100]
+            words = []
     except Exception:  # as above
         return None
     return Certificate(
         ends,
         tuple(word for word in words if forms.is_address(word) or forms.has(word, r"[A-Za-z0-9*][A-Za-z0-9.-]*")),
         begins,
+        digest,
+        next((path for path, one in authorities if _signed(pem, one)), ""),
     )
+
+
+def _signed(pem: str, authority: str) -> bool:
+    """Whether that authority's key signed the certificate, whether or not either has ended."""
+    from cryptography import x509
+
+    try:
+        above = x509.load_pem_x509_certificate(authority.encode())
+        x509.load_pem_x509_certificate(pem.encode()).verify_directly_issued_by(above)
+    except Exception:  # of the signature, the names, or what cannot be read
+        return False
+    return True
+
+
+def parse_running(text: str, hostname: str) -> dict[str, float]:
+    """What `crictl ps -o json` lists of the static pods of this machine: when the newest running container of each began."""
+    try:
+        listed = forms.data(text, "containers").get("containers", []) if text.strip() else []
+        began: dict[str, float] = {}
+        for one in listed:
+            name, pod = one["metadata"]["name"], one["labels"]["io.kubernetes.pod.name"]
+            if pod == f"{name}-{hostname}" and one["state"] == "CONTAINER_RUNNING" and forms.has(name, forms.PLAIN):
+                began[name] = max(began.get(name, 0.0), int(one["createdAt"]) / 1e9)
+    except (FormError, LookupError, TypeError, ValueError, AttributeError):
+        return {}
+    return began
+
+
+def parse_configured(text: str) -> dict[str, Any]:
+    """The ClusterConfiguration that kubeadm keeps in the cluster; empty where it cannot be read."""
+    try:
+        found = list(documents(text))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    one = found[0] if len(found) == 1 and isinstance(found[0], dict) else {}
+    api = one.get("apiServer") or {}
+    sound = isinstance(api, dict) and isinstance(api.get("certSANs") or [], list)
+    return one if sound and one.get("kind") == "ClusterConfiguration" else {}
 
 
 def _kubeconfigs(lines: Iterable[str]) -> dict[str, Kubeconfig]:

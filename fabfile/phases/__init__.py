@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..inventory import Environment, Role
 from ..legacy import phases as legacy
-from . import backup, install, prep, registry, reset
+from . import backup, install, prep, registry, renew, reset
 from .addons import addons
 from .guard import attended, building, taking_back
 from .join import join
@@ -48,6 +48,16 @@ RESET = Phase("reset", "reset", taking_back(reset.reset), _ALL, takes_back=True,
 # not a chapter of the manual: `inv cluster.backup` alone runs it
 BACKUP = Phase("backup", "backup", attended("backup", backup.backup), _CONTROL, residue=backup.residue)
 RESTORE = Phase("restore", "restore", restore, _CONTROL, observe_before=True)
+
+# likewise for `inv cluster.renew`; a worker's kubelet waits for an API whose certificate may have ended too
+RENEW = Phase(
+    "renew", "certificates", attended("renew", renew.renew), _ALL,
+    waits_for={"worker": "master"}, opens={"control-plane": "master"}, certificates=True,
+)  # fmt: skip
+NAMES = Phase(
+    "names", "names of the API's certificate", attended("names", renew.names), _CONTROL,
+    observe_before=True, needs_api=True, certificates=True,
+)  # fmt: skip
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
 EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}

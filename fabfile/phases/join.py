@@ -92,19 +92,7 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         hint=f"open TCP {ctx.settings.api_port} on the control plane for this node's address {ctx.node.address}",
     )
     token_id = ctx.token.id
-    yield Step(
-        "join.token",
-        "a join token for this run, valid 30 minutes",
-        (
-            f"kubectl -n kube-system get secret bootstrap-token-{token_id} >/dev/null 2>&1 || "
-            f"kubeadm token create --config {TOKEN_CONFIG} >/dev/null",
-            f"rm -f {TOKEN_CONFIG}",
-        ),
-        files=(File(TOKEN_CONFIG, recipe.token_config(ctx.token), mode="0600", secret=True),),
-        on="control-plane",
-        once=True,
-        mints=True,
-    )
+    yield minted(ctx, "join")
     # kubeadm looks for the token's signature every 5 s only; joining before it is there costs a whole round
     yield Wait(
         "join.signature",
@@ -133,4 +121,21 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         evidence=(SAYS,),
         hint="run the same command again: a fresh token is minted each time. A time-out is TCP 6443 between this node and the "
         "control plane; 'certificate … not yet valid' is a clock, this node's or the control plane's: `inv cluster.doctor` tells whose",
+    )
+
+
+def minted(ctx: Context, phase: str) -> Step:
+    """The step that makes this run's join token on the control plane, once for all nodes."""
+    return Step(
+        f"{phase}.token",
+        "a join token for this run, valid 30 minutes",
+        (
+            f"kubectl -n kube-system get secret bootstrap-token-{ctx.token.id} >/dev/null 2>&1 || "
+            f"kubeadm token create --config {TOKEN_CONFIG} >/dev/null",
+            f"rm -f {TOKEN_CONFIG}",
+        ),
+        files=(File(TOKEN_CONFIG, ctx.recipe.token_config(ctx.token), mode="0600", secret=True),),
+        on="control-plane",
+        once=True,
+        mints=True,
     )

@@ -28,6 +28,7 @@ class Phase:
     - `needs_images`: a plan takes the pinned images for pulled when it comes to this phase.
     - `admits`: it makes a node a member of the cluster.
     - `takes_back`: it undoes the others; `residue` then names what it left, which must be nothing.
+    - `certificates`: it decides from the certificates that a control plane's ports show; the observing script asks for them.
     - `files`: paths whose digests it compares; the observing script reports them.
     """
 
@@ -44,5 +45,6 @@ class Phase:
     needs_images: bool = False
     admits: bool = False
     takes_back: bool = False
+    certificates: bool = False
     residue: Callable[[NodeFacts], list[str]] | None = None
     files: Callable[[Environment], Iterable[str]] = _no_files

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -265,7 +264,7 @@ class Recipe:
             "timeouts": {"controlPlaneComponentHealthCheck": "4m0s"},
             "skipPhases": ["show-join-command"],
         }
-        cluster = self._cluster(())
+        cluster = self._cluster()
         kubelet = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -280,7 +279,7 @@ class Recipe:
         ]
         return dumped(*documents)
 
-    def _cluster(self, names: Iterable[str]) -> dict[str, Any]:
+    def _cluster(self) -> dict[str, Any]:
         node = self.environment.control_plane
         return {
             **_kind("ClusterConfiguration"),
@@ -292,14 +291,14 @@ class Recipe:
                 "serviceSubnet": str(self.settings.service_cidr),
                 "dnsDomain": self.settings.dns_domain,
             },
-            "apiServer": {"certSANs": sorted({node.outside, node.address, node.name, *names})},
+            "apiServer": {"certSANs": sorted({node.outside, node.address, node.name})},
         }
 
-    def certificate_config(self, facts: NodeFacts, path: str, names: Iterable[str] = ()) -> str:
-        """The shell line that writes the file for kubeadm's commands about certificates: for a person to type.
+    def certificate_config(self, facts: NodeFacts, names: Iterable[str] = (), folder: str = "") -> str:
+        """The file for kubeadm's commands about certificates: as the cluster keeps it, or, where that was not read, from the inventory.
 
         They need it (`--config`): without one kubeadm asks an API that may not answer, or takes the default route's address
-        (kubeadm 3313).  `names` are more names for the API's certificate.
+        (kubeadm 3313).  `names` are more names for the API's certificate, `folder` is where it is made.
         """
         node = self.environment.control_plane
         init = {
@@ -307,8 +306,12 @@ class Recipe:
             "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": self.settings.api_port},
             "nodeRegistration": {"name": facts.hostname, "criSocket": SOCKET},
         }
-        texts = (shlex.quote(json.dumps(one, separators=(",", ":"))) for one in (init, self._cluster(names)))
-        return f"(umask 077; printf '%s\\n---\\n%s\\n' {' '.join(texts)} >{path})"
+        installed = facts.packages.get("kubeadm", "").partition("-")[0] or self.version
+        cluster = dict(facts.configured) or self._cluster() | {"kubernetesVersion": f"v{installed}"}
+        api = dict(cluster.get("apiServer") or {})
+        api["certSANs"] = sorted({*(str(one) for one in api.get("certSANs") or ()), *names})
+        more = {"certificatesDir": folder} if folder else {}
+        return dumped(init, {**cluster, "apiServer": api, **more})
 
     def token_config(self, token: Token) -> str:
         """The file for `kubeadm token create --config`, so that the token is not on the command line."""

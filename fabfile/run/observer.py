@@ -21,6 +21,7 @@ from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup, connected
 from ..nodes.observe import observe_script, parse_facts
 from ..phases import managed_files
+from ..phases.renew import ports
 from ..phases.suitable import needs
 from ..recipes.kubeadm import recipe_for
 from ..steps import Action
@@ -36,14 +37,21 @@ class Observer:
     """Observes the nodes of one environment over an open group.
 
     `events` is the run's journal, if there is a run; `digests` is the Kubernetes version whose images' digests are asked
-    for, like "1.36.4" (default: the inventory's, where it pins images).
+    for, like "1.36.4" (default: the inventory's, where it pins images).  With `certificates`, which may be set later too, a control
+    plane's ports are asked for theirs.
     """
 
     def __init__(
-        self, environment: Environment, group: NodeGroup, *, events: Events | None = None, digests: str | None = None
+        self,
+        environment: Environment,
+        group: NodeGroup,
+        *,
+        events: Events | None = None,
+        digests: str | None = None,
+        certificates: bool = False,
     ) -> None:
         recipe = recipe_for(environment)
-        self.environment, self.group = environment, group
+        self.environment, self.group, self.certificates = environment, group, certificates
         self._events = events or Events()
         self._files, self._folders = managed_files(environment), tuple(needs(environment))
         urls = (environment.settings.packages_url, environment.settings.containerd_url)
@@ -80,6 +88,7 @@ class Observer:
         itself does not work there.
         """
         release = self.environment.settings.release
+        asks = self.certificates and node.control_plane
         text = observe_script(
             control_plane=node.control_plane,
             files=self._files,
@@ -89,6 +98,7 @@ class Observer:
             docker=release.runtime == "docker",
             folders=self._folders,
             repositories=self._repositories,
+            served=ports(node.address, self.environment.settings.api_port) if asks else (),
         )
         started, look = self._events.now(node.name), next(self._looks)
         before = time.time()

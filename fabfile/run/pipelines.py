@@ -106,6 +106,7 @@ class Run:
         if set(self.environment.control_planes) <= set(nodes):
             self.choices = replace(self.choices, whole_cluster=True)
         self._taking_back = any(phase.takes_back for phase in phases)
+        self.observer.certificates = any(phase.certificates for phase in phases)
         started = self.events.now(self.environment.control_plane.name)
         results = {node.name: NodeResult(node.name) for node in nodes}
         entering = {n.name for n in nodes if any(_opens(phase, n) == gate.MEMBERS for phase in phases)}

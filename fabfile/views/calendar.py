@@ -16,6 +16,7 @@ from ..inventory import Node
 from ..nodes.group import NodeGroup
 from ..nodes.script import program, reading
 from ..text import forms
+from ..text.advice import complete
 from ..text.durations import roughly
 from .dated import CERTIFICATES, certificate, seconds_of
 
@@ -70,6 +71,9 @@ def lines(calendar: Mapping[str, Sequence[Date]], now: float) -> list[str]:
     )
     soon = [item for item in certificates if item[0] - now < SOON]
     found = [f"certificate {name} on {node} {_until(ends, now)}" for ends, node, name in soon]
+    found += [complete("`inv cluster.renew` renews all but a CA, and all but a kubelet's that renews itself")] * bool(
+        soon
+    )
     if certificates and not soon:
         ends, node, name = certificates[0]
         found.append(f"certificates: the first to end is {name} on {node}, {_until(ends, now)}")

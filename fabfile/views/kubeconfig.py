@@ -147,9 +147,15 @@ def _ca(cluster: Mapping[str, Any]) -> str:
 
 
 def merge(
-    path: Path, environment: Environment, admin: str, context: str = "", clock: Clock | None = None
+    path: Path,
+    environment: Environment,
+    admin: str,
+    context: str = "",
+    clock: Clock | None = None,
+    *,
+    select: bool = True,
 ) -> Path | None:
-    """Add the cluster to the kubeconfig at `path` as `context` (default: the environment's name), and make it the current context.
+    """Add the cluster to the kubeconfig at `path` as `context` (default: the environment's name); with `select`, make it the current context.
 
     Returns the backup of the former file, if one was made.  Raises KubefabError if an entry of that name belongs to another cluster.
     """
@@ -165,8 +171,9 @@ def merge(
         for key, item in new.lists().items():
             after[key] = _with(before.get(key) or [], item)
         current = before.get("current-context")
-        after["current-context"] = new.name
-        old = noted.before if noted and current == new.name else current
+        if select:
+            after["current-context"] = new.name
+        old = noted.before if noted and (current == new.name or not select) else current
         # note the file first: reset only looks at noted files
         _note(environment, Note(str(path.absolute()), new.name, new.ca, str(old) if old is not None else None))
         return _write(path, text, before, after)

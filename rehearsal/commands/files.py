@@ -138,7 +138,7 @@ def ln(machine: Machine, call: Call) -> int:
     """A link: the model writes the other file's text again."""
     match call.argv[1:]:
         case ["-s", source, target]:
-            beside = f"{target.rpartition('/')[0]}/{source}"
+            beside = source if source.startswith("/") else f"{target.rpartition('/')[0]}/{source}"
             machine.host.write(target, machine.host.read(beside) or "", "777")
             return 0
     raise unmodelled(call)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
-from fabfile.text.yamls import documents
+from fabfile.text.yamls import documents, dumped
 
+from .. import certificates
 from ..bash import Call
 from ..cluster import RESERVED, Member, Token, builtin
 from ..host import Host, Link
@@ -33,6 +35,26 @@ def kubeadm(machine: Machine, call: Call) -> int:
         case ["init", "phase", "preflight"]:
             machine.spend(1, "preflight")
             return _preflight(machine, call, options, joins=False)
+        case ["init", "phase", "upload-config", "kubeadm"]:
+            if not machine.api_up:
+                return _no_api(machine, call)
+            machine.cluster.configuration = dumped(_documents(machine, options)["ClusterConfiguration"])
+            machine.cluster.touch()
+            return 0
+        case ["init", "phase", "certs", "apiserver"]:
+            return _api_certificate(machine, call, _documents(machine, options)["ClusterConfiguration"])
+        case ["init", "phase", "kubelet-finalize", "enable-client-cert-rotation"]:
+            if certificates.of_file(machine.host, certificates.KUBELET):
+                text = machine.host.read("/etc/kubernetes/kubelet.conf") or ""
+                named = re.sub(r"client-(certificate|key)-data: \S+", rf"client-\1: {certificates.KUBELET}", text)
+                machine.host.write("/etc/kubernetes/kubelet.conf", named)
+            return 0
+        case ["certs", "renew", name] if name in certificates.RENEWED:
+            return _renew(machine, call, name)
+        case ["certs", "check-expiration"]:
+            return _expiration(machine, call)
+        case ["kubeconfig", "user"]:
+            return _user(machine, call, options)
         case ["init", *_]:
             return _init(machine, call, options)
         case ["join", *_]:
@@ -75,7 +97,72 @@ def kubeadm(machine: Machine, call: Call) -> int:
     raise unmodelled(call)
 
 
-_VALUED = ("--config", "--cri-socket", "--kubernetes-version", "-o", "--ttl", "--token")
+_VALUED = ("--org", "--client-name", "--config", "--cri-socket", "--kubernetes-version", "-o", "--ttl", "--token")
+
+
+def _renew(machine: Machine, call: Call, name: str) -> int:
+    path, _ = certificates.RENEWED[name]
+    machine.spend(0.3, f"renew {name}")
+    if not certificates.of_file(machine.host, path):
+        call.out(f"MISSING! {name}\n")
+        return 0
+    if not certificates.issue(machine.host, name, _date(machine)):
+        call.out(f"Detected external CA, certificate {name} can't be renewed\n")
+        return 0
+    call.out(f"certificate {name} renewed\n")
+    return 0
+
+
+def _date(machine: Machine) -> float:
+    return time.time() + machine.skew
+
+
+def _expiration(machine: Machine, call: Call) -> int:
+    call.out(
+        "CERTIFICATE                EXPIRES                  RESIDUAL TIME   CERTIFICATE AUTHORITY   EXTERNALLY MANAGED\n"
+    )
+    for name, (path, number) in certificates.RENEWED.items():
+        ends = certificates.dates(certificates.of_file(machine.host, path))[1]
+        left = max(0.0, ends - _date(machine)) // 86400
+        when = time.strftime("%b %d, %Y %H:%M UTC", time.gmtime(ends))
+        above = ("ca", "etcd-ca", "front-proxy-ca")[number]
+        external = "no" if certificates.seed(machine.host, certificates.AUTHORITIES[number]) else "yes"
+        call.out(f"{name:<26} {when:<24} {left:.0f}d            {above:<23} {external}\n")
+    return 0
+
+
+def _api_certificate(machine: Machine, call: Call, config: dict[str, Any]) -> int:
+    """`init phase certs apiserver`: a certificate that is there and valid is used, whatever its names are."""
+    host, folder = machine.host, str(config.get("certificatesDir", certificates.PKI))
+    if not host.exists(f"{folder}/ca.key") or not host.exists(f"{folder}/ca.crt"):
+        return call.fail("error execution phase certs/apiserver: failed to load CA certificate")
+    if host.exists(f"{folder}/apiserver.crt"):
+        call.out("[certs] Using existing apiserver certificate and key on disk\n")
+        return 0
+    names = _alternatives(machine, config)
+    certificates.issue(host, "apiserver", _date(machine), names, into=folder)
+    call.out('[certs] Generating "apiserver" certificate and key\n')
+    return 0
+
+
+def _alternatives(machine: Machine, config: dict[str, Any]) -> list[str]:
+    own = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", machine.hostname, machine.host.address]
+    return list(dict.fromkeys([*own, *config.get("apiServer", {}).get("certSANs", ())]))
+
+
+def _user(machine: Machine, call: Call, options: dict[str, str]) -> int:
+    host, config = machine.host, _documents(machine, options).get("ClusterConfiguration", {})
+    if not certificates.seed(host, certificates.AUTHORITIES[0]):
+        return call.fail("failed to load the CA's key")
+    endpoint = str(config.get("controlPlaneEndpoint", f"{host.address}:{machine.settings.api_port}"))
+    name = options["--client-name"]
+    pem = certificates.kubelets(host, name.removeprefix("system:node:"), _date(machine))
+    call.out(
+        certificates.embedded(
+            kubeconfig(host.read("/etc/kubernetes/pki/ca.crt") or "", endpoint, "kubernetes", name), pem
+        )
+    )
+    return 0
 
 
 def _documents(machine: Machine, options: dict[str, str]) -> dict[str, Any]:
@@ -149,7 +236,8 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     advertise = init.get("localAPIEndpoint", {}).get("advertiseAddress", host.address)
     machine.spend(8, "init certs")
     call.out('[certs] Generating "ca" certificate and key\n[kubeconfig] Writing "admin.conf" kubeconfig file\n')
-    ca = certificate(f"{machine.seed}/{host.machine_id}/{host.clock}")
+    seed = f"{machine.seed}/{host.machine_id}/{host.clock}"
+    ca = certificate(seed)
     name = str(config.get("clusterName", "kubernetes"))
     networking = config.get("networking", {})
     services = str(networking.get("serviceSubnet", "10.96.0.0/12"))
@@ -163,7 +251,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
         "kube-controller-manager": {"cluster-cidr": str(networking["podSubnet"])} if "podSubnet" in networking else {},
     }
     write_control_plane(host, ca, endpoint, name, version, flags)
-    _kubelet_files(host, machine.hostname, str(networking.get("dnsDomain", "cluster.local")))
+    certificates.lay(host, seed, _date(machine), _alternatives(machine, config))
+    machine.cluster.configuration = dumped(config)
+    _kubelet_files(host, host, machine.hostname, str(networking.get("dnsDomain", "cluster.local")))
     host.units["kubelet"].active = True
     if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
         host.clock += HEALTH
@@ -246,14 +336,14 @@ def _has_address(host: Host, address: str) -> bool:
     return any(a.split("/")[0] == address for link in host.links.values() for a in link.addresses)
 
 
-def _kubelet_files(host: Host, hostname: str, domain: str = "cluster.local") -> None:
+def _kubelet_files(host: Host, control: Host, hostname: str, domain: str = "cluster.local") -> None:
     text = f"apiVersion: kubelet.config.k8s.io/v1beta1\nclusterDomain: {domain}\nkind: KubeletConfiguration\n"
     host.write("/var/lib/kubelet/config.yaml", text)
     host.write(
         "/var/lib/kubelet/kubeadm-flags.env",
         f'KUBELET_KUBEADM_ARGS="--hostname-override={hostname} --node-ip={host.address}"\n',
     )
-    host.write("/var/lib/kubelet/pki/kubelet-client-current.pem", "-----BEGIN CERTIFICATE-----\n", "600")
+    host.write(certificates.KUBELET, certificates.kubelets(control, hostname, time.time()), "600")
 
 
 def _keep_token(machine: Machine, entry: dict[str, Any]) -> None:
@@ -341,7 +431,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
             f'error execution phase kubelet-start: a Node with name "{registered}" and status "Ready" already exists in the cluster. '
             "You must delete the existing Node or change the name of this new joining Node"
         )
-    _kubelet_files(host, registered)
+    _kubelet_files(host, machine.settling.hosts[cluster.control], registered)
     host.units["kubelet"].active = True
     if host.swaps:
         host.units["kubelet"].active = False

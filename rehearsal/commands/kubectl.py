@@ -31,6 +31,7 @@ _KINDS = {
     "persistentvolumeclaims": "PersistentVolumeClaim",
     "ns": "Namespace", "persistentvolume": "PersistentVolume",
     "clusterrole": "ClusterRole", "clusterrolebinding": "ClusterRoleBinding", "serviceaccount": "ServiceAccount",
+    "lease": "Lease",
     "pdb": "PodDisruptionBudget", "poddisruptionbudgets": "PodDisruptionBudget",
 }  # fmt: skip
 
@@ -129,6 +130,14 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
                 head="",
             )
         return call.fail(f'Error from server (NotFound): secrets "{name}" not found')
+    if kinds == ["ConfigMap"] and names == ["kubeadm-config"]:
+        call.out(machine.cluster.configuration)
+        return 0
+    if kinds == ["Lease"]:
+        for _, pod in _pods(machine):
+            if pod.labels.get("component") == names[0] and pod.running:
+                call.out(f"{pod.name}_{pod.began}")
+        return 0
     if kinds == ["ConfigMap"] and names == ["cluster-info"]:
         data = {f"jws-kubeconfig-{name}": "signed" for name in machine.cluster.tokens}
         return _print(machine, call, [{"data": json.dumps(data)}], options, single=True, row=str, head="")

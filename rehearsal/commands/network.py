@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from urllib.parse import urlsplit
 
 from fabfile.inventory.settings import DOCKER_DEB_KEY, DOCKER_RPM_KEY, Settings
 
+from .. import certificates
 from ..bash import Call
 from ..host import ETCD, Host
 from ..machine import Machine
 from . import etcd, host2017, program, unmodelled
+from .system import rotate
 
 _CHAIN = re.compile(r"^-A (\S+)|-[jg] (\S+)$")
 _BUILT_IN = {
@@ -297,6 +300,9 @@ def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
     refused = f"curl: (7) Failed to connect to {host} port {port} after 2 ms: Couldn't connect to server"
     if (host, port) == ("127.0.0.1", 10248):
         return (200, "ok", "") if machine.host.unit("kubelet").active else (0, "", refused)
+    if component := {2381: "etcd", 10257: "kube-controller-manager", 10259: "kube-scheduler"}.get(port):
+        up = any(pod.labels.get("component") == component and pod.running for pod in machine.host.pods)
+        return (200, '{"health":"true","reason":""}' if port == 2381 else "ok", "") if up else (0, "", refused)
     if host in _control_addresses(machine) and port == machine.settings.api_port:
         if not machine.api_up:
             return 0, "", refused
@@ -375,9 +381,30 @@ def _armor(keys: list[str]) -> str:
     return "\n".join(["-----BEGIN PGP PUBLIC KEY BLOCK-----", *keys, "-----END PGP PUBLIC KEY BLOCK-----", ""])
 
 
+def shown(machine: Machine, at: str) -> str:
+    """The certificate that a port of this machine shows: the one that its process read when it started."""
+    port = int(at.rpartition(":")[2])
+    files = {machine.settings.api_port: certificates.API, 2379: certificates.RENEWED["etcd-server"][0]}
+    path = files.get(port, certificates.RENEWED["etcd-peer"][0] if port == 2380 else "")
+    return "".join(pod.serves.get(path, "") for pod in machine.host.pods if pod.running)
+
+
 @program("openssl")
 def openssl(machine: Machine, call: Call) -> int:
     if call.argv[1:2] == ["rand"]:
         call.out("5f" * 16 + "\n")
         return 0
+    match call.argv[1:]:
+        case ["s_client", "-connect", at]:
+            call.out(shown(machine, at))
+            return 0
+        case ["x509", "-noout", "-checkend", "0", "-in", path]:
+            rotate(machine)
+            return int(certificates.dates(certificates.of_file(machine.host, path))[1] <= time.time())
+        case ["x509", "-noout", "-fingerprint", "-sha256", *where]:
+            pem = certificates.of_file(machine.host, where[1]) if where else call.input()
+            if not (digest := certificates.fingerprint(pem)):
+                return call.fail("Could not read certificate")
+            call.out(f"sha256 Fingerprint={digest}\n")
+            return 0
     raise unmodelled(call)

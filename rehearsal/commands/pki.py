@@ -10,6 +10,7 @@ from functools import cache
 
 from fabfile.text.yamls import dumped
 
+from ..certificates import KUBELET, begin
 from ..host import Host, Pod
 
 _BEGUN, _ENDS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
@@ -84,7 +85,8 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
     key = base64.b64encode(
         f"-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----\n".encode()
     ).decode()
-    name = f"kubernetes-{user}"
+    name, login = f"kubernetes-{user}", {"client-certificate-data": encoded, "client-key-data": key}
+    rotated = {"client-certificate": KUBELET, "client-key": KUBELET}
     return dumped(
         {
             "apiVersion": "v1",
@@ -94,7 +96,7 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
             ],
             "contexts": [{"name": f"{name}@{cluster}", "context": {"cluster": cluster, "user": name}}],
             "current-context": f"{name}@{cluster}",
-            "users": [{"name": name, "user": {"client-certificate-data": encoded, "client-key-data": key}}],
+            "users": [{"name": name, "user": rotated if user == "kubelet" else login}],
         }
     )
 
@@ -102,7 +104,7 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
 def static_pod(host: Host, component: str, version: str) -> Pod:
     """A component of the control plane, as the kubelet runs it from its manifest."""
     image = ETCD if component == "etcd" else f"registry.k8s.io/{component}:v{version}"
-    return Pod(
+    pod = Pod(
         name=f"{component}-{host.hostname}",
         namespace="kube-system",
         workload=f"Node//{host.hostname}",
@@ -113,3 +115,5 @@ def static_pod(host: Host, component: str, version: str) -> Pod:
         running=True,
         since=host.clock,
     )
+    begin(host, pod)
+    return pod

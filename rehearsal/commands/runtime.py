@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from typing import Any
 
+from .. import certificates
 from ..bash import Call
 from ..host import Host, Pod, references, served
 from ..machine import Machine
@@ -30,11 +33,46 @@ def pull_trouble(machine: Machine, image: str) -> str:
     return f'failed to resolve reference "{image}": {name}: not found' if ":v0.0.0" in image else ""
 
 
+def _labels(pod: Pod) -> dict[str, str]:
+    """What the kubelet writes on a pod's container."""
+    return {
+        "io.kubernetes.container.name": pod.labels.get("component", ""),
+        "io.kubernetes.pod.name": pod.name,
+        "io.kubernetes.pod.namespace": pod.namespace,
+    }
+
+
+def _container(host: Host, pod: Pod) -> dict[str, Any]:
+    state = "CONTAINER_RUNNING" if pod.running else "CONTAINER_EXITED"
+    name = pod.labels.get("component", pod.name)
+    return {
+        "id": sandbox(host, pod),
+        "metadata": {"name": name},
+        "state": state,
+        "createdAt": str(int(pod.began * 1e9)),
+        "labels": _labels(pod),
+    }
+
+
+def _stopped(machine: Machine, pod: Pod) -> None:
+    """A container ends; the kubelet starts a static pod's again."""
+    pod.running = False
+    machine.spend(2, "crictl stop")
+    if pod.labels.get("tier") != "control-plane" or not machine.host.active("kubelet"):
+        return
+    if machine.settling.stays_down(machine.host, pod):
+        pod.trouble = "panic: failed to find database snapshot file"
+        return
+    pod.running, pod.since = True, machine.host.clock + 2
+    certificates.begin(machine.host, pod)
+
+
 @program("crictl")
 def crictl(machine: Machine, call: Call) -> int:
     words = []
     given = iter(call.argv[1:])
     options: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for word in given:
         if word in (
             "--runtime-endpoint",
@@ -43,7 +81,6 @@ def crictl(machine: Machine, call: Call) -> int:
             "-i",
             "--name",
             "--namespace",
-            "--label",
             "--tail",
             "--state",
             "--timeout",
@@ -51,6 +88,9 @@ def crictl(machine: Machine, call: Call) -> int:
             "--output",
         ):
             options[word] = next(given)
+        elif word == "--label":
+            key, _, value = next(given).partition("=")
+            labels[key] = value
         else:
             words.append(word)
     host = machine.host
@@ -85,15 +125,22 @@ def crictl(machine: Machine, call: Call) -> int:
                 )
             call.out(f"Image is up to date for {image}\n")
         case ["pods", "-q"]:
-            within, (key, _, value) = options.get("--namespace", ""), options.get("--label", "").partition("=")
-            found = [pod for pod in host.pods if within in ("", pod.namespace) and pod.labels.get(key, "") == value]
+            within = options.get("--namespace", "")
+            found = [pod for pod in host.pods if within in ("", pod.namespace) and labels.items() <= pod.labels.items()]
             call.out("".join(f"{sandbox(host, pod)}\n" for pod in found))
         case ["pods", *_]:
             call.out("".join(f"{sandbox(host, p)}  Ready  {p.name}  {p.namespace}\n" for p in host.pods))
         case ["ps", *flags]:
             wanted = options.get("--name", "")
-            pods = [p for p in host.pods if (p.running or "-a" in flags) and wanted.removesuffix("-ds") in p.name]
-            if "-q" in flags:
+            pods = [
+                p
+                for p in host.pods
+                if (p.running or "-a" in flags or "-aq" in flags) and wanted.removesuffix("-ds") in p.name
+            ]
+            pods = [p for p in pods if labels.items() <= _labels(p).items()]
+            if options.get("-o") == "json":
+                call.out(json.dumps({"containers": [_container(host, p) for p in pods]}, indent=2) + "\n")
+            elif flags and "q" in flags[0]:
                 call.out("".join(f"{sandbox(host, p)}\n" for p in pods))
             else:
                 call.out("CONTAINER      IMAGE          STATE      NAME\n")
@@ -108,8 +155,8 @@ def crictl(machine: Machine, call: Call) -> int:
                 if rest and sandbox(host, pod) == rest[-1]:
                     call.out(f"{pod.trouble or 'running'}\n")
         case ["stop", *ids]:
-            for pod in host.pods:
-                pod.running = pod.running and sandbox(host, pod) not in ids
+            for pod in [pod for pod in host.pods if pod.running and sandbox(host, pod) in ids]:
+                _stopped(machine, pod)
         case ["rmp", "-fa"] | ["rmp", "-a", "-f"] | ["rmp", "-af"]:
             host.pods.clear()
             machine.spend(3, "crictl rmp")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
+
+from .. import certificates
 from ..bash import Call
 from ..host import KERNEL, Host, Unit
 from ..machine import Machine
@@ -78,8 +82,27 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
     if name == "docker":
         legacy.bridge(machine)
     if name == "kubelet" and (again or not was):
+        if certificates.lapsed(host) and not host.exists("/etc/kubernetes/bootstrap-kubelet.conf"):
+            unit.active = False  # it ends at once: no valid certificate, and nothing to get one by
+            return
         host.kubelet_restarts += 1
+        rotate(machine)
         revive(machine)
+
+
+def rotate(machine: Machine) -> None:
+    """A kubelet that runs and has no certificate that rotates gets one: by the one in kubelet.conf, or by a join token."""
+    host, settling = machine.host, machine.settling
+    bootstrap = host.read("/etc/kubernetes/bootstrap-kubelet.conf") or ""
+    held = certificates.of_file(host, "/etc/kubernetes/kubelet.conf")
+    if certificates.of_file(host, certificates.KUBELET) or not machine.api_up or not host.unit("kubelet").active:
+        return
+    found = re.search(r"token: (\S+)", bootstrap)
+    name, _, secret = found[1].partition(".") if found else ("", "", "")
+    token = machine.cluster.tokens.get(name)
+    if held or (token and token.secret == secret and token.expires > machine.now):
+        control = settling.hosts[machine.cluster.control]
+        host.write(certificates.KUBELET, certificates.kubelets(control, machine.hostname, time.time()), "600")
 
 
 def revive(machine: Machine) -> None:
@@ -90,8 +113,10 @@ def revive(machine: Machine) -> None:
         if not any(pod.labels.get("component") == component for pod in host.pods):
             host.pods.append(static_pod(host, component, version))
     for pod in machine.host.pods:
-        if not pod.running and pod.labels.get("tier") == "control-plane":
+        static = pod.labels.get("tier") == "control-plane"
+        if not pod.running and static and not machine.settling.stays_down(machine.host, pod):
             pod.running, pod.since = True, machine.host.clock + 5
+            certificates.begin(machine.host, pod)
 
 
 def stop(machine: Machine, name: str) -> None:

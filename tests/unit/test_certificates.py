@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
-import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, Link, NodeFacts, Unit
+from fabfile.nodes.facts import API_CERTIFICATE, CERTIFICATES, KUBELET_CERTIFICATE, Certificate, Link, NodeFacts, Unit
 from fabfile.nodes.observe import parse_certificates
 from fabfile.phases import JOIN, MASTER
-from fabfile.phases.certificates import CONFIG, unnamed
+from fabfile.phases.certificates import unnamed
 from fabfile.recipes.kubeadm import recipe_for
 from fabfile.steps import Stop
 from making import bare, context, control_plane, environment, ids, member
@@ -45,17 +39,26 @@ def pem(ends: datetime, names: list[str]) -> str:
 def test_certificates_are_read_from_pem_and_what_cannot_be_read_is_left_out() -> None:
     ends = datetime(2027, 1, 15, 8, tzinfo=UTC)
     text = f"file {API_CERTIFICATE}\n{pem(ends, ['kubernetes', '10.2.0.1'])}file {KUBELET_CERTIFICATE}\n{pem(ends, [])}"
-    assert parse_certificates(text) == {
+    assert without(parse_certificates(text, CERTIFICATES)) == {
         API_CERTIFICATE: Certificate(ends.timestamp(), ("kubernetes", "10.2.0.1"), ends.timestamp() - 365 * DAY),
         KUBELET_CERTIFICATE: Certificate(ends.timestamp(), begins=ends.timestamp() - 365 * DAY),
     }
     assert (
         parse_certificates(
-            f"file {API_CERTIFICATE}\n-----BEGIN CERTIFICATE-----\nAAAA\nfile /etc/shadow\n{pem(ends, [])}"
+            f"file {API_CERTIFICATE}\n-----BEGIN CERTIFICATE-----\nAAAA\nfile /etc/shadow\n{pem(ends, [])}",
+            CERTIFICATES,
         )
         == {}
     )
-    assert parse_certificates("") == {}
+    assert parse_certificates("", CERTIFICATES) == {}
+    shown = parse_certificates(f"file 127.0.0.1:2379\n{pem(ends, [])}file $(x):1\n{pem(ends, [])}")
+    assert list(shown) == ["127.0.0.1:2379"]
+
+
+def without(found: dict[str, Certificate]) -> dict[str, Certificate]:
+    """The certificates without their digests."""
+    assert all(one.digest for one in found.values())
+    return {path: replace(one, digest="") for path, one in found.items()}
 
 
 def ended(days: float) -> dict[str, Certificate]:
@@ -112,10 +115,7 @@ def test_a_member_that_cannot_start_is_told_apart_from_one_that_only_has_to(
             )
             assert f"give it {address}back" in stop.remedy
         elif name == "w1":
-            assert (
-                stop.remedy
-                == "let this worker join again: `fab -H w1 reset --env test`, then `inv cluster.bootstrap --env test`"
-            )
+            assert stop.remedy == "`inv cluster.renew --env test`, then run this again"
         assert "2027-01-12" in stop.reason or not stop.id.endswith("certificate")
 
 
@@ -127,28 +127,11 @@ def test_a_ready_worker_is_asked_for_nothing() -> None:
     ]
 
 
-@pytest.mark.parametrize("api", [False, True], ids=["the kubelet's alone", "the API's too"])
-def test_the_commands_for_a_control_planes_kubelet_name_its_configuration(api: bool, tmp_path: Path) -> None:
-    """kubeadm takes --config everywhere: the API does not answer, and without it one of several addresses would be taken."""
-    found = ended(3) | ({API_CERTIFICATE: Certificate(NOW - DAY, ("kubernetes",))} if api else {})
+def test_an_api_whose_certificate_ended_is_not_waited_for() -> None:
+    found = {API_CERTIFICATE: Certificate(NOW - DAY, ("kubernetes",))}
     (stop,) = bare(MASTER)(context(ENV, down("cp1", certificates=found)))
-    assert isinstance(stop, Stop)
-    (line,) = re.findall(r"`([^`]*)`", stop.remedy)
-    assert ("kubeadm certs renew all" in line) == api
-    assert all(CONFIG in command for command in line.split("&&") if "kubeadm " in command and "printf" not in command)
-    assert "--client-name system:node:cp1" in line and line.endswith("systemctl restart kubelet")
-    init, cluster = written(line, tmp_path)
-    assert init["localAPIEndpoint"] == {"advertiseAddress": "10.2.0.1", "bindPort": 6443}
-    assert cluster["controlPlaneEndpoint"] == "10.2.0.1:6443" and cluster["clusterName"] == "test"
-
-
-def written(line: str, folder: Path) -> list[dict[str, object]]:
-    """The documents of the file that the first command of the line writes, run by a shell."""
-    file = folder / "config.yaml"
-    first = line.split(" && ")[0].replace(CONFIG, shlex.quote(str(file)))
-    subprocess.run(["sh", "-c", first], check=True)
-    assert file.stat().st_mode & 0o777 == 0o600
-    return [dict(one) for one in yaml.safe_load_all(file.read_text())]
+    assert isinstance(stop, Stop) and "the API's certificate ended on" in stop.reason
+    assert stop.remedy == "`inv cluster.renew --env test`, then run this again"
 
 
 NAMES = ("kubernetes", "kubernetes.default.svc.cluster.local", "cp1", "10.96.0.1", "10.2.0.1")
@@ -159,23 +142,15 @@ NAMES = ("kubernetes", "kubernetes.default.svc.cluster.local", "cp1", "10.96.0.1
     [((*NAMES, "192.0.2.1"), False), (NAMES, True), ((), False)],
     ids=["it has it", "it lacks it", "unknown"],
 )
-def test_an_api_certificate_without_the_dialled_address_is_named_with_the_commands(
-    names: tuple[str, ...], lacks: bool, tmp_path: Path
+def test_an_api_certificate_without_the_dialled_address_is_named_with_the_command(
+    names: tuple[str, ...], lacks: bool
 ) -> None:
     control = control_plane(ENV, certificates={API_CERTIFICATE: Certificate(NOW, names)} if names else {})
     found = unnamed(recipe_for(ENV), control)
     assert (found is not None) == lacks
     if found:
         assert "is for kubernetes, " in found[0] and "not for 192.0.2.1" in found[0]
-        (line,) = re.findall(r"`([^`]*)`", found[1])
-        _, cluster = written(line, tmp_path)
-        assert json.dumps(cluster["apiServer"]) == json.dumps({"certSANs": sorted({*NAMES, "192.0.2.1"})})
-        assert cluster["networking"] == {
-            "podSubnet": "10.44.0.0/16",
-            "serviceSubnet": "10.96.0.0/12",
-            "dnsDomain": "cluster.local",
-        }
-        assert f"kubeadm init phase certs apiserver --config {CONFIG}" in line
+        assert found[1] == "`inv cluster.renew --env test` adds it, then run this again"
 
 
 def test_an_alias_of_ssh_is_no_name_that_kubectl_dials() -> None:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ...identity import Kind
-from ...nodes.facts import NodeFacts, link_with
+from ...nodes.facts import AUTHORITIES, NodeFacts, link_with
 from ...nodes.keeping import CONTAINERD_CONFIG
 from ...phases import guard
-from ...phases.certificates import renewing, unnamed
+from ...phases.certificates import renewal, unnamed
 from ...phases.reset import residue
 from ...text.masking import mask, masked_tail
 from ..saved import overdue
@@ -296,7 +296,9 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
         remedy = (
             _kubelets(chart, patient, lapsed=left <= 0)
             if kubelet
-            else "`kubeadm certs renew all`, then restart the control plane's pods (move the manifests away and back)"
+            else _NO_AUTHORITY
+            if one.where in AUTHORITIES
+            else f"{renewal(chart.environment)}, one component at a time"
         )
         if one.begins > now + 60:
             yield Finding(
@@ -319,12 +321,13 @@ def _certificates(chart: Chart, patient: Patient) -> Iterator[Finding]:
             )
 
 
+_NO_AUTHORITY = "kubeadm does not renew a CA: kubernetes.io, Manual Rotation of CA Certificates, has the steps"
+
+
 def _kubelets(chart: Chart, patient: Patient, *, lapsed: bool) -> str:
     if not lapsed:
         return "it renews itself while kubelet and API talk: `journalctl -u kubelet | grep -i certificate`"
-    if patient.node.control_plane:
-        return f"on this machine, as root: `{renewing(chart.recipe, patient.facts)}`"
-    return f"let this worker join again: {chart.context(patient).renew()}"
+    return f"{renewal(chart.environment)} gives it another one; its Node and its pods stay"
 
 
 def _names(chart: Chart, patient: Patient) -> Iterator[Finding]:

@@ -18,7 +18,8 @@ other_paths='/var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/
 metrics_query='SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 addon_columns='C0:.metadata.labels.kubefab\.dev/addon,C1:.metadata.annotations.kubefab\.dev/digest,C2:.apiVersion,C3:.kind,C4:.metadata.namespace,C5:.metadata.name,C6:.metadata.generation,C7:.status.observedGeneration,C8:.spec.replicas,C9:.status.updatedReplicas,C10:.status.availableReplicas,C11:.status.desiredNumberScheduled,C12:.status.numberAvailable'
 folders=''
-certificates='/etc/kubernetes/pki/apiserver.crt /var/lib/kubelet/pki/kubelet-client-current.pem'
+certificates='/etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/etcd/ca.crt /etc/kubernetes/pki/front-proxy-ca.crt /etc/kubernetes/pki/apiserver.crt /etc/kubernetes/pki/apiserver-kubelet-client.crt /etc/kubernetes/pki/apiserver-etcd-client.crt /etc/kubernetes/pki/front-proxy-client.crt /etc/kubernetes/pki/etcd/server.crt /etc/kubernetes/pki/etcd/peer.crt /etc/kubernetes/pki/etcd/healthcheck-client.crt /etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf /etc/kubernetes/controller-manager.conf /etc/kubernetes/scheduler.conf /etc/kubernetes/kubelet.conf /var/lib/kubelet/pki/kubelet-client-current.pem'
+served=''
 filter_lines=400
 settle=''
 ready=/readyz
@@ -138,9 +139,25 @@ fi
 echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
 echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
 echo '@@ certificates'
-for f in $certificates; do # without the key that one of them holds
-  [ -e "$f" ] && echo "file $f" && sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' "$f" | head -c 16384
+for f in $certificates; do # without the keys that some of them hold
+  [ -e "$f" ] || continue
+  echo "file $f $(stat -c %Y "$f") $(stat -c %Y "${f%.crt}.key" 2>/dev/null)"
+  if [ "${f%.conf}" = "$f" ]; then sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' "$f"
+  else sed -n 's/^ *client-certificate-data: *//p' "$f" | head -n 1 | base64 -d 2>/dev/null; fi | head -c 16384; echo
 done
+echo '@@ served'
+for a in $served; do # a port shows its certificate before it asks for the client's
+  echo "file $a"; timeout 5 openssl s_client -connect "$a" </dev/null 2>/dev/null |
+    sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' | head -c 16384
+done
+echo '@@ running'
+if [ -n "$served" ] && has crictl; then
+  timeout 10 crictl ps --label io.kubernetes.pod.namespace=kube-system -o json 2>/dev/null | head -c 1000000 | tr -d '\n'; echo
+fi
+echo '@@ configured'
+if [ -n "$served" ] && [ -e /etc/kubernetes/admin.conf ]; then
+  kube -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' | head -c 65536; echo
+fi
 echo '@@ kubeconfigs'
 for f in admin kubelet bootstrap-kubelet; do
   sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo

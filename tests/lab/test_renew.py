@@ -1,0 +1,126 @@
+"""Every certificate that kubeadm made has really ended, and both kinds of node were off: one command renews all of them, while pods answer."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from lab_bed import Lab
+
+PKI, CONF = "/etc/kubernetes/pki", "/etc/kubernetes"
+CURRENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+FILES = {
+    **{f"{PKI}/{name}.crt": f"{PKI}/ca" for name in ("apiserver", "apiserver-kubelet-client")},
+    f"{PKI}/front-proxy-client.crt": f"{PKI}/front-proxy-ca",
+    **{f"{PKI}/{name}.crt": f"{PKI}/etcd/ca" for name in ("apiserver-etcd-client", "etcd/server", "etcd/peer", "etcd/healthcheck-client")},
+    **{f"{CONF}/{name}.conf": f"{PKI}/ca" for name in ("admin", "super-admin", "controller-manager", "scheduler")},
+    CURRENT: f"{PKI}/ca",
+}  # fmt: skip
+PORTS = {"127.0.0.1:6443": f"{PKI}/apiserver.crt", "127.0.0.1:2379": f"{PKI}/etcd/server.crt"}
+
+
+def again(pem: str, authority: str, ends: datetime) -> tuple[str, str]:
+    """The same certificate with another key and end, signed by the authority (certificate and key in PEM)."""
+    old, above = x509.load_pem_x509_certificate(pem.encode()), x509.load_pem_x509_certificate(authority.encode())
+    signer = load_pem_private_key(authority[authority.index("-----BEGIN RSA") :].encode(), None)
+    assert isinstance(signer, rsa.RSAPrivateKey)
+    key = rsa.generate_private_key(65537, 2048)
+    serial = x509.random_serial_number()
+    built = x509.CertificateBuilder(
+        above.subject, old.subject, key.public_key(), serial, ends - timedelta(days=365), ends
+    )
+    for one in old.extensions:
+        built = built.add_extension(one.value, one.critical)
+    made = built.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    return made, key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+
+
+def end(lab: Lab, node: str, path: str, ends: datetime) -> None:
+    """Put an ended certificate in the place of this one."""
+    authority = lab.sh("cp1", f"cat {FILES[path]}.crt {FILES[path]}.key")
+    text = lab.sh(node, f"cat {path}")
+    if path.endswith(".conf"):
+        (data,) = re.findall("client-certificate-data: (.*)", text)
+        pem, key = again(base64.b64decode(data).decode(), authority, ends)
+        for name, value in (("certificate", pem), ("key", key)):
+            encoded = base64.b64encode(value.encode()).decode()
+            text = re.sub(f"client-{name}-data: .*", f"client-{name}-data: {encoded}", text)
+        files = {path: f"{text}\n"}
+    else:
+        pem, key = again(text, authority, ends)
+        files = {path: pem + key} if path == CURRENT else {path: pem, f"{path.removesuffix('.crt')}.key": key}
+    for name, content in files.items():
+        lab.sh(node, f"cat >{name} <<'PEM'\n{content}PEM\n")
+
+
+@contextmanager
+def answering(lab: Lab) -> Iterator[list[float]]:
+    """Ask a pod on a worker all the time, node to node; the seconds between two answers."""
+    gaps: list[float] = []
+    stop = Event()
+    address, node = lab.kubectl(
+        "-n monitoring get pods -l app=monitoring-influxdb -o jsonpath='{.items[0].status.podIP} {.items[0].spec.nodeName}'"
+    ).split()
+    asker = next(name for name in ("w1", "w2", "cp1") if lab.hosts[name] != node)
+
+    def ask() -> None:
+        last = time.monotonic()
+        while not stop.is_set():
+            if "ok" in lab.sh(asker, f"curl -s -o /dev/null --max-time 2 http://{address}:8086/ping && echo ok", False):
+                gaps.append(time.monotonic() - last)
+                last = time.monotonic()
+            stop.wait(0.5)
+        gaps.append(time.monotonic() - last)
+
+    thread = Thread(target=ask)
+    thread.start()
+    try:
+        yield gaps
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_after_every_certificate_has_ended_one_command_renews_them_while_pods_answer(healthy: Lab) -> None:
+    lab, yesterday = healthy, datetime.now(UTC) - timedelta(days=1)
+    uids = lab.kubectl("get nodes -o jsonpath='{.items[*].metadata.uid}'")
+    with answering(lab) as gaps:
+        for node, paths in (("w2", [CURRENT]), ("cp1", list(FILES))):
+            lab.sh(node, f"f=$(readlink -f {CURRENT}); cp $f /root/.pem; rm -f {CURRENT}; mv /root/.pem {CURRENT}")
+            for path in paths:
+                end(lab, node, path, yesterday)
+        lab.sh("w2", "systemctl restart kubelet", False)
+        lab.sh(
+            "cp1",
+            "crictl stop $(crictl ps -q --label io.kubernetes.pod.namespace=kube-system) >/dev/null; systemctl restart kubelet",
+            False,
+        )
+        assert lab.kubectl("--request-timeout=3s get --raw=/readyz", check=False) != "ok"
+        done = lab.bootstrap(expect=1)
+        assert "certificate ended on" in done.output and "`inv cluster.renew --env lab`" in done.output, str(done)
+        done = lab.run("inv", "cluster.renew", "--env", "lab")
+        assert "each one that a port shows is the new one" in done.output, str(done)
+    for at, path in PORTS.items():
+        shown = lab.sh(
+            "cp1",
+            f"openssl s_client -connect {at} </dev/null 2>/dev/null | openssl x509 -noout -enddate -fingerprint -sha256",
+        )
+        assert shown == lab.sh("cp1", f"openssl x509 -noout -enddate -fingerprint -sha256 -in {path}")
+        assert f"{datetime.now(UTC).year + 1} GMT" in shown
+    assert "MISSING" not in lab.sh("cp1", "kubeadm certs check-expiration")
+    lab.eventually("every node is Ready", lambda: lab.ready() == dict.fromkeys(lab.names, True))
+    assert lab.kubectl("get nodes -o jsonpath='{.items[*].metadata.uid}'") == uids, "no Node was lost"
+    assert lab.sh("w2", "ls /etc/kubernetes/bootstrap-kubelet.conf", False) == ""
+    assert len(gaps) > 10 and max(gaps) < 15, f"the longest time without an answer was {max(gaps):.1f} s"
+    assert "nothing to do" in lab.run("inv", "cluster.renew", "--env", "lab").output
+    assert "nothing to do" in lab.bootstrap().output

@@ -1,0 +1,260 @@
+"""`inv cluster.renew` on simulated nodes: what is served, kills at every command, faults, names of the API's certificate."""
+
+from __future__ import annotations
+
+import time
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fabfile.context import Choices, Context, Renewal
+from fabfile.inventory import Environment, Node
+from fabfile.nodes.facts import API_CERTIFICATE, AUTHORITIES, NodeFacts
+from fabfile.nodes.observe import observe_script, parse_facts
+from fabfile.nodes.script import render
+from fabfile.phases import NAMES, RENEW, Phase
+from fabfile.phases.renew import KUBECONFIGS, is_due, parts, ports, renew
+from fabfile.recipes.kubeadm import recipe_for
+from fabfile.steps import Stop, Wait
+from fabfile.text.masking import Token
+from rehearsal import certificates, faults, shell
+from rehearsal.cluster import Cluster, Settling
+from rehearsal.host import Host
+from rehearsal.machine import Machine
+from rehearsal_bed import Bed, Outcome
+
+DAY = 86400.0
+TOKEN = Token("abcdef.0123456789abcdef")
+
+
+class Model:
+    """The machines of a cluster without servers: copies are cheap, so each kill begins from the same state."""
+
+    def __init__(self, environment: Environment, hosts: dict[str, Host], cluster: Cluster) -> None:
+        self.environment = environment
+        self.hosts = {name: Host.load(deepcopy(host.dump())) for name, host in hosts.items()}
+        self.cluster = Cluster.load(deepcopy(cluster.dump()))
+        self.settling = Settling(self.cluster, self.hosts, lambda host, name: None)
+
+    def sh(self, node: Node, text: str) -> str:
+        host = self.hosts[node.name]
+        machine = Machine(host, self.cluster, self.settling, self.environment.settings, 1, self._latest)
+        code, output = shell.run(machine, text)
+        answer = output.decode()
+        assert code == 0, answer
+        return answer.partition("\n")[2] if answer.startswith("##kubefab") else answer
+
+    def _latest(self) -> float:
+        return max(host.clock for host in self.hosts.values())
+
+    def facts(self, node: Node) -> NodeFacts:
+        served = ports(node.address, self.environment.settings.api_port) if node.control_plane else ()
+        return parse_facts(self.sh(node, observe_script(control_plane=node.control_plane, files=(), served=served)))
+
+    def context(self, node: Node, choices: Choices) -> Context:
+        facts = self.facts(node)
+        control = facts if node.control_plane else self.facts(self.environment.control_plane)
+        return Context(self.environment, node, facts, recipe_for(self.environment), control, TOKEN, choices=choices)
+
+    def carry_out(self, phase: Phase, node: Node, choices: Choices, most: float = float("inf")) -> list[str]:
+        """Carry out so many commands of the phase, and return them."""
+        done: list[str] = []
+        for action in phase.run(self.context(node, choices)):
+            assert not isinstance(action, Stop), action
+            target = self.environment.control_plane if action.on == "control-plane" else node
+            if isinstance(action, Wait):
+                self._awaited(action, target)
+                continue
+            for number, command in enumerate(action.commands):
+                if len(done) >= most:
+                    return done
+                self.sh(target, render(action.id, (command,), () if number else action.files))
+                done.append(command)
+        return done
+
+    def _awaited(self, wait: Wait, target: Node) -> None:
+        for _ in range(10):
+            seen = wait.until(self.sh(target, render(wait.id, (f"{wait.probe} || true",))))
+            if seen is None:
+                return
+            self.hosts[target.name].clock += 10
+        raise AssertionError(f"{wait.id}: {seen}")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("renew")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        outcome = Bed(folder).bootstrap(workers=1)
+    assert not outcome.failed
+    return outcome
+
+
+def fresh(made: Outcome, *, ended: bool) -> Model:
+    """A cluster whose certificates were made an hour ago, or ended yesterday while the machines were off."""
+    simulation = made.simulation
+    model = Model(simulation.environment, simulation.hosts, simulation.cluster)
+    control = model.hosts["cp1"]
+    for name in certificates.RENEWED:
+        certificates.issue(control, name, time.time() - 3600)
+    for pod in control.pods:
+        certificates.begin(control, pod)
+    if ended:
+        switched = {name: {"certificates-ended": ""} for name in model.hosts}
+        faults.begin(faults.Faults(switched), model.hosts)
+    return model
+
+
+def whole(model: Model, since: float) -> None:
+    """Every certificate is valid, of this run, and the one that is served; every login works."""
+    control = model.environment.control_plane
+    facts = model.facts(control)
+    every = parts(Context(model.environment, control, facts, recipe_for(model.environment)))
+    for path in {*KUBECONFIGS, *(path for part in every for path in part.files)}:
+        found = facts.certificates[path]
+        assert found.written >= int(since) and found.ends > time.time() + 300 * DAY and found.authority, path
+    for part in every:
+        assert part.name in facts.running
+        for at, path in part.shows.items():
+            assert facts.served[at].digest == facts.certificates[path].digest, at
+    assert facts.api_ready and all(facts.node_ready(host.hostname) for host in model.hosts.values())
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["while they are valid", "after they have ended"])
+def test_killed_after_any_command_the_next_run_ends_with_every_certificate_renewed(made: Outcome, ended: bool) -> None:
+    """A kill leaves nothing that the next run does not see: what is older than its files is restarted, what has no certificate gets one."""
+    choices = Choices(renewal=Renewal(every=not ended, since=time.time()))
+    control, worker = made.simulation.environment.nodes
+    model = fresh(made, ended=ended)
+    commands = [model.carry_out(RENEW, node, choices) for node in (control, worker)]
+    whole(model, choices.renewal.since)
+    assert [model.carry_out(RENEW, node, choices) for node in (control, worker)] == [[], []], "nothing is left to do"
+    assert len(commands[0]) > 25 and bool(commands[1]) == ended
+    for most in kills(commands[0]):
+        model = fresh(made, ended=ended)
+        model.carry_out(RENEW, control, choices, most)
+        for node in (control, worker)[: 1 + ended]:
+            model.carry_out(RENEW, node, choices)
+        whole(model, choices.renewal.since)
+    for most in kills(commands[1]):
+        model = fresh(made, ended=ended)
+        model.carry_out(RENEW, control, choices)
+        model.carry_out(RENEW, worker, choices, most)
+        model.carry_out(RENEW, worker, choices)
+        whole(model, choices.renewal.since)
+        assert not model.hosts["w1"].exists("/etc/kubernetes/bootstrap-kubelet.conf")
+        assert len(model.cluster.members) == 2, "the Node stays"
+
+
+def kills(commands: list[str]) -> list[int]:
+    """After which commands a kill leaves another state than the one before: not after those that only copy, or take away what is ours."""
+    same = ("install -d", "cp -p", "sync", "rm -f /run/")
+    return [count for count, command in enumerate(commands, 1) if not command.startswith(same)]
+
+
+def test_what_cannot_be_renewed_stops_before_anything_is_changed(made: Outcome) -> None:
+    """Each row: what is different, and the Stop that it gives; after it every file is as before."""
+    control = made.simulation.environment.control_plane
+    ahead = {"ahead": (-7200.0, -7199.0)}
+    rows = (
+        ("", ahead, "renew.clock"),
+        ("", {"ahead": (7199.0, 7200.0)}, "renew.clock"),
+        ("ca.key", {}, "renew.authority"),
+        ("etcd/ca.key", {}, "renew.authority"),
+        ("foreign", {}, "renew.foreign"),
+        ("ended", {}, "renew.authority"),
+    )
+    for taken, changes, wanted in rows:
+        model = fresh(made, ended=False)
+        host = model.hosts["cp1"]
+        if taken.endswith(".key"):
+            host.remove(f"{certificates.PKI}/{taken}")
+        if taken == "foreign":
+            host.write(API_CERTIFICATE, certificates.made("corp", "a", "b", time.time() - 9, time.time() + 9, ["x"]))
+        if taken == "ended":
+            seed = certificates.seed(host, AUTHORITIES[0])
+            host.write(AUTHORITIES[0], certificates.made("kubernetes", seed, seed, 1.0, time.time() - 9))
+        choices = Choices(renewal=Renewal(every=True, since=time.time()))
+        ctx = model.context(control, choices)
+        ctx = replace(ctx, facts=replace(ctx.facts, **changes))
+        (stop,) = renew(ctx)  # the guard, which knows a CA that is not the cluster's, would stop before
+        assert isinstance(stop, Stop) and stop.id == wanted, (taken, stop)
+
+
+def test_only_what_ends_within_the_days_is_renewed_and_a_key_without_its_certificate(made: Outcome) -> None:
+    """A table of ends in days, and what is renewed with the default of 90; one that this run wrote is not renewed again."""
+    model, control = fresh(made, ended=False), made.simulation.environment.control_plane
+    now = time.time()
+    choices = Choices(renewal=Renewal(since=now))
+    ctx = model.context(control, choices)
+    for ends, written, key, due in (
+        (91, -9, -9, False),
+        (89, -9, -9, True),
+        (-1, -9, -9, True),
+        (89, 9, 9, False),
+        (91, -9, 9, True),
+    ):
+        found = replace(
+            ctx.facts.certificates[API_CERTIFICATE],
+            ends=ctx.facts.now + ends * DAY,
+            written=now + written,
+            key=now + key,
+        )
+        facts = replace(ctx.facts, certificates={**ctx.facts.certificates, API_CERTIFICATE: found})
+        assert is_due(replace(ctx, facts=facts), API_CERTIFICATE) == due, (ends, written, key)
+
+
+def test_a_name_is_added_with_those_that_are_there_and_noted_in_the_cluster(made: Outcome) -> None:
+    control = made.simulation.environment.control_plane
+    choices = Choices(renewal=Renewal(since=time.time(), names=("api.example.org", "192.0.2.77")))
+    for most in (float("inf"), *range(1, 12)):
+        model = fresh(made, ended=False)
+        before = model.facts(control).certificates[API_CERTIFICATE].names
+        model.carry_out(NAMES, control, choices, most)
+        model.carry_out(RENEW, control, choices)
+        model.carry_out(NAMES, control, choices)
+        assert model.carry_out(NAMES, control, choices) == []
+        facts = model.facts(control)
+        at = f"127.0.0.1:{made.simulation.environment.settings.api_port}"
+        assert {*before, *choices.renewal.names} <= set(facts.served[at].names), most
+        assert {*choices.renewal.names} <= set(facts.configured["apiServer"]["certSANs"])
+        assert facts.configured["networking"]["podSubnet"] == "10.44.0.0/16", "the rest of it is as it was"
+
+
+def test_an_etcd_that_does_not_come_back_stops_there_and_nothing_else_is_restarted(tmp_path: Path) -> None:
+    bed = Bed(tmp_path)
+    bed.bootstrap(workers=1)
+    choices = Choices(renewal=Renewal(days=4000, since=time.time() + 60))
+    outcome = bed.run([RENEW], "cp1:etcd-stays-down", on=["cp1"], choices=choices)
+    error = outcome.failed["cp1"]
+    assert "etcd is healthy with the new certificates" in error.message and "no container runs" in error.message
+    assert "certificates-before" in error.remedy and "nothing else was restarted" in error.remedy
+    running = {pod.labels.get("component") for pod in outcome.simulation.hosts["cp1"].pods if pod.running}
+    assert {"kube-apiserver", "kube-controller-manager", "kube-scheduler"} <= running and "etcd" not in running
+    assert not any(one.startswith("renew.kube") for _, one in outcome.simulation.ran)
+
+
+def test_the_command_says_what_it_does_and_updates_the_kubeconfig(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bed = Bed(tmp_path)
+    config = tmp_path / "kubeconfig"
+    assert bed.typed(f"inv cluster.bootstrap --workers 1 --kubeconfig {config}").returncode == 0
+    login = config.read_text()
+    done = bed.typed("inv cluster.renew")
+    assert done.returncode == 0 and "nothing to do" in done.stdout, done.stdout + done.stderr
+    done = bed.typed("inv cluster.renew --plan --fault cp1:certificates-ended --fault w1:certificates-ended")
+    assert done.returncode == 0 and "renew.kubelet" in done.stdout and "w1 renew" in done.stdout, done.stdout
+    assert config.read_text() == login
+    stopped = bed.typed("inv cluster.bootstrap")
+    assert stopped.returncode == 1 and "`inv cluster.renew --env rehearsal`" in stopped.stdout, stopped.stdout
+    done = bed.typed("inv cluster.renew")
+    assert done.returncode == 0 and f"{config}: context rehearsal has the new login" in done.stdout, done.stdout
+    assert config.read_text() != login
+    assert "nothing to do" in bed.typed("inv cluster.bootstrap").stdout
+    refused = bed.typed("inv cluster.renew --add-san 'a b;c'")
+    assert refused.returncode == 2 and "neither a host name nor an address" in refused.stderr
