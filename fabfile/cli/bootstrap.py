@@ -31,6 +31,8 @@ def bootstrap(
     """Bring the cluster up, or on from where it stopped."""
     from ..context import Choices
     from ..phases import BOOTSTRAP
+    from ..phases.certificates import unnamed
+    from ..recipes.kubeadm import recipe_for
     from ..run.result import RunResult
     from ..text.screen import verdict
     from ..views import results
@@ -52,6 +54,10 @@ def bootstrap(
         result = session.run(phases, nodes, choices, without_done="" if only_failed else "--only-failed")
         if not result.failed:
             session.summary(result, phases)
+            central = result.nodes.get(session.environment.control_plane.name)
+            lacking = unnamed(recipe_for(session.environment), central.facts) if central and central.facts else None
+            if lacking and not kubeconfig:
+                session.console.print(f"! {lacking[0]}: {lacking[1]}", soft_wrap=True)
             if kubeconfig:
                 merge_into(session, kubeconfig if isinstance(kubeconfig, str) else "")
             if result.steps and not options.quiet:

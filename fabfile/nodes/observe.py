@@ -422,7 +422,7 @@ def parse_running(text: str, hostname: str) -> dict[str, float]:
             name, pod = one["metadata"]["name"], one["labels"]["io.kubernetes.pod.name"]
             if pod == f"{name}-{hostname}" and one["state"] == "CONTAINER_RUNNING" and forms.has(name, forms.PLAIN):
                 began[name] = max(began.get(name, 0.0), int(one["createdAt"]) / 1e9)
-    except (FormError, LookupError, TypeError, ValueError, AttributeError):
+    except (FormError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return {}
     return began
 

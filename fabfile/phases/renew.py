@@ -158,8 +158,9 @@ def authorities(facts: NodeFacts, days: float) -> list[tuple[str, float]]:
 
 
 def shortest(facts: NodeFacts, days: float) -> tuple[str, float] | None:
-    """The certificate that ends first, if that is within so many days, as (file, end)."""
-    found = [(one.ends, path) for path, one in facts.certificates.items() if path not in AUTHORITIES]
+    """The certificate that ends first, if that is within so many days, as (file, end). A kubelet renews its own at the end of its time."""
+    others = (*AUTHORITIES, KUBELET_CERTIFICATE)
+    found = [(one.ends, path) for path, one in facts.certificates.items() if path not in others]
     ends, path = min(found, default=(float("inf"), ""))
     return (path, ends) if ends < facts.now + days * DAY else None
 

@@ -45,22 +45,29 @@ def again(pem: str, authority: str, ends: datetime) -> tuple[str, str]:
     return made, key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
 
 
-def end(lab: Lab, node: str, path: str, ends: datetime) -> None:
-    """Put an ended certificate in the place of this one."""
-    authority = lab.sh("cp1", f"cat {FILES[path]}.crt {FILES[path]}.key")
-    text = lab.sh(node, f"cat {path}")
-    if path.endswith(".conf"):
-        (data,) = re.findall("client-certificate-data: (.*)", text)
-        pem, key = again(base64.b64decode(data).decode(), authority, ends)
-        for name, value in (("certificate", pem), ("key", key)):
-            encoded = base64.b64encode(value.encode()).decode()
-            text = re.sub(f"client-{name}-data: .*", f"client-{name}-data: {encoded}", text)
-        files = {path: f"{text}\n"}
-    else:
+def end(lab: Lab, node: str, paths: list[str], ends: datetime) -> None:
+    """Put ended certificates in the place of these."""
+    keys = sorted({FILES[path] for path in paths})
+    authorities = dict(zip(keys, texts(lab, "cp1", *(f"{key}.crt {key}.key" for key in keys)), strict=True))
+    files = {}
+    for path, text in zip(paths, texts(lab, node, *paths), strict=True):
+        authority = authorities[FILES[path]]
+        if path.endswith(".conf"):
+            (data,) = re.findall("client-certificate-data: (.*)", text)
+            pem, key = again(base64.b64decode(data).decode(), authority, ends)
+            for name, value in (("certificate", pem), ("key", key)):
+                encoded = base64.b64encode(value.encode()).decode()
+                text = re.sub(f"client-{name}-data: .*", f"client-{name}-data: {encoded}", text)
+            files[path] = f"{text}\n"
+            continue
         pem, key = again(text, authority, ends)
-        files = {path: pem + key} if path == CURRENT else {path: pem, f"{path.removesuffix('.crt')}.key": key}
-    for name, content in files.items():
-        lab.sh(node, f"cat >{name} <<'PEM'\n{content}PEM\n")
+        files |= {path: pem + key} if path == CURRENT else {path: pem, f"{path.removesuffix('.crt')}.key": key}
+    lab.sh(node, "\n".join(f"cat >{name} <<'PEM'\n{content}PEM" for name, content in files.items()))
+
+
+def texts(lab: Lab, node: str, *paths: str) -> list[str]:
+    """What the files hold, asked once."""
+    return lab.sh(node, "; echo '@@'; ".join(f"cat {path}" for path in paths)).split("\n@@\n")
 
 
 @contextmanager
@@ -97,8 +104,7 @@ def test_after_every_certificate_has_ended_one_command_renews_them_while_pods_an
     with answering(lab) as gaps:
         for node, paths in (("w2", [CURRENT]), ("cp1", list(FILES))):
             lab.sh(node, f"f=$(readlink -f {CURRENT}); cp $f /root/.pem; rm -f {CURRENT}; mv /root/.pem {CURRENT}")
-            for path in paths:
-                end(lab, node, path, yesterday)
+            end(lab, node, paths, yesterday)
         lab.sh("w2", "systemctl restart kubelet", False)
         lab.sh(
             "cp1",

@@ -23,6 +23,7 @@ from rehearsal import certificates, faults, shell
 from rehearsal.cluster import Cluster, Settling
 from rehearsal.host import Host
 from rehearsal.machine import Machine
+from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed, Outcome
 
 DAY = 86400.0
@@ -256,5 +257,14 @@ def test_the_command_says_what_it_does_and_updates_the_kubeconfig(
     assert done.returncode == 0 and f"{config}: context rehearsal has the new login" in done.stdout, done.stdout
     assert config.read_text() != login
     assert "nothing to do" in bed.typed("inv cluster.bootstrap").stdout
+
+    def unnamed(simulation: Simulation, run: object) -> None:
+        certificates.issue(simulation.hosts["cp1"], "apiserver", time.time() - 60, ["kubernetes", "10.2.0.10"])
+
+    bed.run([], hook=unnamed)
+    named = bed.typed("inv cluster.bootstrap").stdout
+    assert "and not for 127.0.0.1" in named and "`inv cluster.renew --env rehearsal` adds it" in named, named
+    assert bed.typed("inv cluster.renew --env rehearsal").returncode == 0
+    assert "and not for" not in bed.typed("inv cluster.bootstrap").stdout
     refused = bed.typed("inv cluster.renew --add-san 'a b;c'")
     assert refused.returncode == 2 and "neither a host name nor an address" in refused.stderr

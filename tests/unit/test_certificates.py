@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fabfile.nodes.facts import API_CERTIFICATE, CERTIFICATES, KUBELET_CERTIFICATE, Certificate, Link, NodeFacts, Unit
-from fabfile.nodes.observe import parse_certificates
+from fabfile.nodes.observe import parse_certificates, parse_configured, parse_running
 from fabfile.phases import JOIN, MASTER
 from fabfile.phases.certificates import unnamed
 from fabfile.recipes.kubeadm import recipe_for
@@ -53,6 +54,37 @@ def test_certificates_are_read_from_pem_and_what_cannot_be_read_is_left_out() ->
     assert parse_certificates("", CERTIFICATES) == {}
     shown = parse_certificates(f"file 127.0.0.1:2379\n{pem(ends, [])}file $(x):1\n{pem(ends, [])}")
     assert list(shown) == ["127.0.0.1:2379"]
+
+
+ONE = {
+    "metadata": {"name": "etcd"},
+    "state": "CONTAINER_RUNNING",
+    "createdAt": "1800000000500000000",
+    "labels": {"io.kubernetes.pod.name": "etcd-cp1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, {"etcd": NOW + 0.5}),
+        ({"state": "CONTAINER_EXITED"}, {}),
+        ({"labels": {"io.kubernetes.pod.name": "etcd-backup-x"}}, {}),
+        ({"labels": None}, {}),
+        ({"createdAt": "9" * 400}, {}),
+        ({"createdAt": "soon"}, {}),
+        ({"metadata": {"name": ["etcd"]}}, {}),
+    ],
+)
+def test_only_the_machines_own_static_pods_that_run_count(changes: dict[str, object], wanted: dict[str, float]) -> None:
+    assert parse_running(json.dumps({"containers": [{**ONE, **changes}]}), "cp1") == wanted
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "x: [", "{" * 3000, "kind: Pod", "kind: ClusterConfiguration\napiServer: 5",
+                                  "kind: ClusterConfiguration\napiServer: {certSANs: x}", "\x00"])  # fmt: skip
+def test_what_is_no_configuration_of_kubeadm_counts_as_not_read(text: str) -> None:
+    assert parse_configured(text) == {} and parse_running(text, "cp1") == {}
+    assert parse_configured("kind: ClusterConfiguration\nclusterName: x\n")["clusterName"] == "x"
 
 
 def without(found: dict[str, Certificate]) -> dict[str, Certificate]:
