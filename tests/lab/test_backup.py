@@ -127,7 +127,18 @@ def test_a_cluster_comes_back_from_its_backup(healthy: Lab, tmp_path: Path) -> N
     record, texts = Reader(path, [key]).whole()
     assert record.keys > 100 and texts["files/etc/kubernetes/pki/sa.key"].startswith(b"-----BEGIN")
     assert not lab.sh("cp1", "ls -A /var/lib/kubefab/backup 2>/dev/null", check=False)
-    again = ("inv", "cluster.restore", str(path), "--identity", str(tmp_path / "key"), "--env", "lab", "--yes", "lab")
+    again = (
+        "inv",
+        "cluster.restore",
+        str(path),
+        "--identity",
+        str(tmp_path / "key"),
+        "--env",
+        "lab",
+        "--yes",
+        "lab",
+        "--json",
+    )
     assert "--discard-live" in lab.run(*again, expect=1).output
 
     lose(lab)
