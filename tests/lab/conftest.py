@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The story first: it begins with machines that have nothing on them. A test that ends with such machines is followed by one that
     begins with them: a cluster between the two would cost a minute and prove nothing. So are those that want w2 off it. The secrets after all that could show one. The
     doctor after all that needs the network or a cluster: its small MTU is remembered, and its last chapter takes the cluster away.
-    After that, the one test of another file that needs none.
+    After that, the tests of other files that need none.
     """
     for item in items:
         if item.path.is_relative_to(PROJECT / "tests" / "lab"):
@@ -43,7 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_faults.py", "test_digests.py", "", "test_identity.py",
         "test_debians_etcd_on_a_worker_survives_its_reset", "test_a_stale_cni0_on_a_node_outside_the_cluster", "test_a_running_k3s_is_not_changed",
         "test_no_secret_was_shown_anywhere", "test_no_secret_is_in_a_file_that_others_can_read",
-        "test_doctor.py", "test_foreign_etcd_data_on_a_new_control_plane_stop_each_run", "test_dnf.py", "test_releases.py",
+        "test_doctor.py", "test_foreign_etcd_data_on_a_new_control_plane_stop_each_run",
+        "test_what_would_get_in_the_way_stops_prep_and_the_printed_command_helps", "test_dnf.py", "test_releases.py",
     ]  # fmt: skip
     places = {name: place for place, name in enumerate(order)}  # a file or a test; "" is for all others
 

@@ -1,12 +1,18 @@
-"""Machines as people have them, on real nodes: firewalls that keep pods apart, and a shorter retention; each printed command is typed."""
+"""Machines as people have them, on real nodes: what stops prep, and what keeps a living node or the operator out; each printed command is typed."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from lab_bed import Done, Lab
 
 PREP = ("fab", "-H", "w2", "prep", "--env", "lab")
+CP = "172.30.44.10"
+NEW = "172.30.44.250"
 
 
 def typed(lab: Lab, node: str, done: Done, beginning: str) -> None:
@@ -19,11 +25,16 @@ NFT = (
     "nft add table inet fw; nft 'add chain inet fw forward { type filter hook forward priority 0; policy drop; }'; "
     "nft add rule inet fw forward ct state established,related accept; nft add rule inet fw forward iifname eth0 tcp dport 22 accept"
 )
-# what is wrong on the machine, what is said, the command that is printed, and what takes it all back
+# what is wrong on the machine, what is said, the command that is printed (or how it is put right), and what takes it all back
 BEFORE = [
     (NFT, r"table inet fw, chain forward \(hook forward\) drops .*by its policy", "nft '", "nft delete table inet fw"),
     ("iptables -A FORWARD -j REJECT", r"iptables' chain FORWARD \(hook forward\) drops .*by a rule of it", "iptables -I", "iptables -F FORWARD"),
     ("iptables -I INPUT 1 -i cni0 -p tcp --dport 10250 -j DROP", r"iptables' chain INPUT \(hook input\) drops", "iptables -I", "iptables -F INPUT"),
+    ("mv /etc/sysctl.conf /run/own.conf; echo 'net.ipv4.ip_forward=0' >/etc/sysctl.conf; test -L /etc/sysctl.d/99-sysctl.conf",
+     r"/etc/sysctl\.conf:1 sets net\.ipv4\.ip_forward to 0", "sed -i", "mv /run/own.conf /etc/sysctl.conf"),
+    ("mount -t tmpfs -o size=300m small /var/lib/containerd", r"0\.3 GiB free for /var/lib/containerd: at least 3\.0 GiB", "", "umount /var/lib/containerd"),
+    ("hostname node_1", "is not a node's name", "", "hostname $w2"),
+    (f"hostname {'a' * 64}", "at most 63 characters", "", "hostname $w2"),
 ]  # fmt: skip
 
 
@@ -35,8 +46,9 @@ def test_what_would_get_in_the_way_stops_prep_and_the_printed_command_helps(lab:
             done = lab.run(*PREP, expect=1)
             assert re.search(said, done.output), str(done)
             assert lab.sh("w2", "ls /var/lib/kubefab 2>/dev/null || true") == "", "nothing was done"
-            typed(lab, "w2", done, printed)
-            lab.run(*PREP)
+            if printed:
+                typed(lab, "w2", done, printed)
+                lab.run(*PREP)
         finally:
             lab.sh("w2", back)
         lab.run("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab")
@@ -70,3 +82,59 @@ def test_a_shorter_retention_is_asked_for_and_then_works_with_a_real_influxdb(he
             assert (policy["duration"], policy["shardGroupDuration"]) == (duration, shard)
     finally:
         healthy.run(*addons)
+
+
+@contextmanager
+def dialled_at(lab: Lab, folder: Path) -> Iterator[dict[str, str]]:
+    """cp1 with one more address, which hosts.env has operators dial."""
+    lab.sh("cp1", f"ip addr add {NEW}/32 dev eth0")
+    home = folder / "kubefab" / "lab"
+    home.mkdir(parents=True, mode=0o700)
+    text = (lab.environment.state / "hosts.env").read_text()
+    (home / "hosts.env").touch(mode=0o600)
+    (home / "hosts.env").write_text(text.replace(f'"{CP} name=cp1"', f'"{NEW} private={CP} name=cp1"'))
+    known = (lab.environment.state / "known_hosts").read_text()
+    (home / "known_hosts").write_text(known + re.sub(rf"^\[?{re.escape(CP)}\b", NEW, known, flags=re.M))
+    try:
+        yield {"XDG_STATE_HOME": str(folder)}
+    finally:
+        lab.sh("cp1", f"ip addr del {NEW}/32 dev eth0")
+
+
+def test_an_address_that_the_api_is_not_certified_for_and_one_that_is_gone(healthy: Lab, tmp_path: Path) -> None:
+    lab = healthy
+    ca = tmp_path / "ca.crt"
+    ca.write_text(lab.sh("cp1", "cat /etc/kubernetes/pki/ca.crt") + "\n")
+
+    def reached() -> bool:
+        asked = ["curl", "-sS", "--max-time", "5", "--cacert", str(ca), f"https://{NEW}:6443/readyz"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout == "ok"
+
+    with dialled_at(lab, tmp_path) as state:
+        assert not reached(), "x509"
+        done = lab.run("inv", "cluster.kubeconfig", "--env", "lab", expect=1, **state)
+        assert f"and not for {NEW}: kubectl refuses it" in done.output, str(done)
+        assert (
+            "KF-CRT-NAME"
+            in lab.run("inv", "cluster.doctor", "--env", "lab", "--no-network", "--on", "cp1", expect=1, **state).output
+        )
+        assert "`inv cluster.renew --env lab`" in done.output, str(done)
+        lab.run("inv", "cluster.renew", "--env", "lab", **state)
+        lab.eventually("the API's certificate is for the new address", reached)
+        lab.run("inv", "cluster.kubeconfig", "--env", "lab", **state)
+        assert "nothing to do" in lab.bootstrap(**state).output
+
+        lab.sh("cp1", f"ip addr del {CP}/24 dev eth0")
+        try:
+            lab.eventually(
+                "the API is gone", lambda: lab.kubectl("--request-timeout=3s get --raw=/readyz", check=False) != "ok"
+            )
+            done = lab.bootstrap(expect=1, **state)
+            assert (
+                f"this control plane was made for the address {CP}, and no interface has it any more; this machine has {NEW}"
+                in done.output
+            )
+        finally:
+            lab.sh("cp1", f"ip addr add {CP}/24 dev eth0")
+        lab.bootstrap(**state)
+    assert lab.ready() == dict.fromkeys(lab.names, True)
