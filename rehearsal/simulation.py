@@ -31,7 +31,7 @@ from .store import Store, latest, locked
 
 KEY_FILE, LOCK_FILE = "rehearsal_ed25519", "rehearsal.lock"
 SUDO_PASSWORD = "rehearsal"
-VERSION = 2
+VERSION = 3
 
 
 class NodeClock:
@@ -105,10 +105,11 @@ class Simulation:
         write_whole(self._key_file, private_text(key_seed))
         self.hosts: dict[str, Host] = {}
         self.cluster = Cluster.load(self._store.values["cluster"]) if "cluster" in self._store.values else Cluster()
+        self._saved_files: dict[str, dict[str, tuple[str, str]]] = {}
         self._ports: dict[str, list[object]] = dict(self._store.values.get("ports", {}))
         for key, value in self._store.values.items():
             if key.startswith("host/"):
-                host = Host.load(value)
+                host = Host.load(value | {"files": self._store.values[key.replace("host/", "files/", 1)]})
                 host.halted = True  # until this run's inventory turns out to have it
                 self.hosts[host.name] = host
         for number, name in enumerate(names):
@@ -142,7 +143,7 @@ class Simulation:
         self._store.put(
             {"meta": {"version": VERSION, "workers": len(names) - 1, "seed": self.seed, "key": key_seed.hex()}}
         )
-        self._store.put({f"host/{name}": self.hosts[name].dump() for name in names})
+        self._store.put({key: value for name in names for key, value in self._saved(self.hosts[name]).items()})
         self._save(self.hosts[names[0]])
 
     def _node(self, name: str, port: int) -> Node:
@@ -242,20 +243,30 @@ class Simulation:
         self._latest = max(self._latest, host.clock)
 
     def _save(self, host: Host) -> None:
-        values: dict[str, object] = {f"host/{host.name}": host.dump()}
+        values = self._saved(host)
         if self.cluster.generation != self._saved_generation:
             values["cluster"] = self.cluster.dump()
             self._saved_generation = self.cluster.generation
         self._store.put(values)
+
+    def _saved(self, host: Host) -> dict[str, object]:
+        """What is to be written of a machine. Its files are most of it, and few commands change one: they are written only then."""
+        values = host.dump()
+        files = values.pop("files")
+        found: dict[str, object] = {f"host/{host.name}": values}
+        contents = {path: (file.text, file.mode) for path, file in host.files.items()}
+        if contents != self._saved_files.get(host.name):
+            self._saved_files[host.name] = contents
+            found[f"files/{host.name}"] = files
+        return found
 
     def close(self) -> None:
         """Stop the servers and save the nodes with what happened to their pods meanwhile."""
         self._closing.set()
         self._farm.stop()
         with self.lock:
-            self._store.put(
-                {f"host/{host.name}": host.dump() for host in self.hosts.values()} | {"cluster": self.cluster.dump()}
-            )
+            hosts = {key: value for host in self.hosts.values() for key, value in self._saved(host).items()}
+            self._store.put(hosts | {"cluster": self.cluster.dump()})
             self._store.close()
         _run_on(self._cores)
 
@@ -281,7 +292,7 @@ def _run_on(cores: set[int]) -> None:
 def remembered(environment: Environment) -> list[dict[str, Any]]:
     """The nodes in the state file: name, address, system, pods, virtual seconds. Reads without taking the lock."""
     hosts = [
-        Host.load(json.loads(text))
+        Host.load(json.loads(text) | {"files": {}})
         for key, text in latest(environment.state / STATE_FILE).items()
         if key.startswith("host/")
     ]
