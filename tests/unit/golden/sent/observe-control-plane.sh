@@ -182,7 +182,7 @@ echo '@@ kept'; if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do 
 echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
 # without the logins of registries
 echo '@@ containerd'; head -c 65536 "$containerd" 2>/dev/null | grep -viE '^[[:space:]]*"?(auth|username|password|identitytoken)"?[[:space:]]*='; echo
-echo '@@ confd'; ls -1 "$confd" 2>/dev/null | grep '\.toml$' | head -n 20
+echo '@@ confd'; for f in "$confd"/*.toml; do test -e "$f" && echo "${f##*/}"; done | head -n 20
 wait
 for s in readyz nodes uid objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
