@@ -98,11 +98,7 @@ def restore(
         if not result.failed and not options.json:
             if why := unprovable(environment):
                 session.console.print(f"not verified: {why.message}", soft_wrap=True)
-            elif not prove(session):
-                session.console.print(
-                    "asked once more: after such a gap, what watches the API may take half a minute to list again",
-                    style="dim",
-                )
+            else:
                 proved = prove(session)
     exit_with(result.exit_code or int(not proved))
 

@@ -242,28 +242,29 @@ def test_answers_from_outside() -> None:
     assert (wrong.state, wrong.detail, wrong.likely) == (FAILED, "1 of 2; w2: no answer", "TCP 30000")
 
 
-NODES = environment(2).nodes
 TIMED_OUT = "curl: (28) Connection timed out after 4001 milliseconds"
 REFUSED = "curl: (7) Failed to connect to 10.2.0.12 port 30999: Connection refused"
 
 
-def test_node_ports_are_asked_at_the_same_time_in_a_real_shell(tmp_path: Path) -> None:
+def test_node_ports_are_asked_at_the_same_time_and_one_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    nodes = environment(3).nodes
     curl = tmp_path / "curl"
     curl.write_text(
-        f'#!/bin/bash\ncase "${{@: -1}}" in *.0.1:*) exit 0;; *.0.11:*) echo "{TIMED_OUT}" >&2; exit 28;; *) echo "{REFUSED}" >&2; exit 7;; esac\n'
+        f'#!/bin/bash\ncase "${{@: -1}}" in *.0.1:*) exit 0;; *.0.13:*) echo >>{tmp_path}/asked; [ "$(wc -l <{tmp_path}/asked)" -gt 50 ] && exit 0; echo "{REFUSED}" >&2; exit 7;; *.0.11:*) echo "{TIMED_OUT}" >&2; exit 28;; *) echo "{REFUSED}" >&2; exit 7;; esac\n'
     )
     curl.chmod(0o755)
     (tmp_path / "sleep").symlink_to("/bin/true")
     done = subprocess.run(
-        ["bash", "-c", proof.ask_node_ports(NODES, 30999)],
+        ["bash", "-c", proof.ask_node_ports(nodes, 30999)],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )
-    assert proof.parse_node_ports(done.stdout, [n.name for n in NODES]) == {
+    assert proof.parse_node_ports(done.stdout, [n.name for n in nodes]) == {
         "cp1": "",
         "w1": "no answer",
         "w2": REFUSED,
+        "w3": "",
     }
 
 

@@ -305,13 +305,19 @@ def _across(broken: Sequence[tuple[str, str]], seen: Mapping[str, Seen]) -> str:
 
 
 SILENT = "no answer"
+# A new port is refused until kube-proxy has it, and after a gap of the API its watch (client-go's reflector) waits up to 30 s to list again.
+REFUSALS = 60
 
 
 def ask_node_ports(nodes: Sequence[Node], port: int) -> str:
-    """A shell line that asks a port of all nodes at the same time and prints for each its name, then `ok` or curl's reason."""
+    """A shell line that asks a port of all nodes at the same time and prints for each its name, then `ok` or curl's reason.
+
+    A node that refuses is asked REFUSALS times, each half second; any other silence counts after four.
+    """
     targets = " ".join(f"{n.name}={bracketed(n.address)}" for n in nodes)
     one = (
-        f'for i in 1 2 3 4; do why=$(curl -sS --max-time 4 -o /dev/null "http://${{0#*=}}:{port}/" 2>&1) && why=ok && break; sleep 0.5; done; '
+        f'n=0; while [ $n -lt {REFUSALS} ]; do why=$(curl -sS --max-time 4 -o /dev/null "http://${{0#*=}}:{port}/" 2>&1) && why=ok && break; '
+        f'case $why in *"(7)"*) n=$((n + 1));; *) n=$((n + {REFUSALS // 4}));; esac; sleep 0.5; done; '
         'echo "${0%%=*} $why"'
     )
     return f"printf '%s\\n' {targets} | xargs -P {AT_ONCE} -n 1 bash -c {shlex.quote(one)}"

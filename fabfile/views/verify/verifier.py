@@ -230,7 +230,7 @@ class Verifier:
         if self.environment.settings.simulated or not self.ready:
             return []
         asking = self.environment.control_plane
-        patience = 60 + 20 * (len(self.ready) // AT_ONCE)  # one that is dropped takes 18 s
+        patience = 60 + 40 * (len(self.ready) // AT_ONCE)  # one that is dropped takes 18 s, one that is refused 30 s
         said = self._kubectl("verify.nodeport", ask_node_ports(self.ready, self.service[1]), timeout=patience)
         answers = parse_node_ports(said, [n.name for n in self.ready])
         likely = "kube-proxy there, or a firewall between the nodes. " + DOCTOR
