@@ -1,4 +1,4 @@
-"""Certificates of the model: real ones, signed by the key of an authority on the machine, so that whoever reads them needs no model.
+"""Certificates of the model: real ones, signed by the key of an authority on the machine, so that what reads them needs no model.
 
 They are made at the machine's date. In the model a file was written when its certificate begins: kubeadm's five minutes are left out.
 """
@@ -120,7 +120,7 @@ def of_file(host: Host, path: str) -> str:
 
 
 def seed(host: Host, authority: str) -> str:
-    """What stands for an authority's private key on this machine; empty where it is not there."""
+    """What is used as an authority's private key on this machine; empty where it is not there."""
     found = re.search(
         r"-----BEGIN RSA PRIVATE KEY-----\n(.*?)\n", host.read(f"{authority.removesuffix('.crt')}.key") or ""
     )

@@ -117,6 +117,6 @@ def host_of(url: str) -> str:
 
 
 def single(entries: Iterable[str]) -> Iterator[str]:
-    """The entries that name a single host: what apt, which knows no ranges and no domains, can be told."""
+    """The entries that name a single host: what apt, which knows no ranges and no domains, can be given."""
     names = (re.sub(r"(?<=[^:]):\d+$", "", entry) for entry in entries if not entry.startswith((".", "*", "[")))
     yield from (name for name in names if not set("/:") & set(name))

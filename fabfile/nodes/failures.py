@@ -91,7 +91,7 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
             return _said(where, way.user, way.said) or Unreachable(
                 f"{where}: the server ended the login of {way.user} with {way.tried}{f' ({said})' if said else ''}",
                 "the user may be locked or kept out there (also by /run/nologin), or too many keys were offered (MaxAuthTries): "
-                "`journalctl -u ssh -u sshd` there tells. SSH_KEY, or IdentitiesOnly in ~/.ssh/config, offers one key only",
+                "`journalctl -u ssh -u sshd` there says more. SSH_KEY, or IdentitiesOnly in ~/.ssh/config, offers one key only",
             )
         if isinstance(error, paramiko.BadAuthenticationType):
             wanted = ", ".join(cleaning.line(kind) for kind in error.allowed_types) or "another way"
@@ -132,7 +132,7 @@ def unreachable(error: BaseException, way: Way) -> Unreachable:
         return Unreachable(
             f"{where}: the connection is closed before SSH begins{f' ({said})' if said else ''}",
             "its sshd may have too many logins at once (MaxStartups), or refuse your address for a while (PerSourcePenalties, fail2ban): "
-            "`journalctl -u ssh -u sshd` there tells. A smaller FORKS logs in to fewer at once",
+            "`journalctl -u ssh -u sshd` there says more. A smaller FORKS logs in to fewer at once",
         )
     if isinstance(error, paramiko.SSHException | EOFError) and "banner" in str(error).lower():
         return Unreachable(

@@ -81,7 +81,7 @@ def unsuited(
 ) -> list[tuple[str, str]]:
     """What keeps the kubelet from starting, or from being this node's, as (file, sentence); empty for a kubelet that runs.
 
-    `minor` is the release ("1.36"). kubeadm writes its own flags anew at each init and join: they are looked at on a member only.
+    `minor` is the release ("1.36"). kubeadm writes its own flags again at each init and join: they are looked at on a member only.
     """
     if facts.unit("kubelet").active:
         return []

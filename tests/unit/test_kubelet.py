@@ -57,7 +57,7 @@ FOUND: list[tuple[str, list[tuple[str, str]], str]] = [
     ("the other family's file", [(RPM, "KUBELET_EXTRA_ARGS=--container-runtime=remote")], ""),
     ("a variable that the unit does not read", [(DEBIAN, "KUBELET_ARGS=--container-runtime=remote")], ""),
     ("a line that a later one replaces", [(DEBIAN, "KUBELET_EXTRA_ARGS=--container-runtime=remote"), (DEBIAN, "KUBELET_EXTRA_ARGS=")], ""),
-    ("kubeadm's own file, which it writes anew", [(KUBELET_FLAGS_FILE, 'KUBELET_KUBEADM_ARGS="--container-runtime=remote"')], ""),
+    ("kubeadm's own file, which it writes again", [(KUBELET_FLAGS_FILE, 'KUBELET_KUBEADM_ARGS="--container-runtime=remote"')], ""),
     ("kubeadm's drop-in of today", [
         (DROP_IN, 'Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf"'),
         (DROP_IN, 'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"'),
