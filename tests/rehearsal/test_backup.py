@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def test_an_etcd_of_another_cluster_is_not_saved_while_the_api_is_dead(bed: Bed)
     The line that the printed timer runs takes the first one.
     """
     (line,) = re.findall(r"^ExecStart=(.+)$", bed.typed("inv cluster.backup --timer --keep 3").stdout, flags=re.M)
-    done = bed.typed(f"inv {line.partition(' ')[2]}")
+    done = bed.typed(shlex.join(["inv", *shlex.split(line)[1:]]))
     assert done.returncode == 0 and "--keep 3" in line, done.stderr
     (first,) = saved(bed)
     with rehearsal.running(bed.environment) as simulation:
