@@ -241,5 +241,5 @@ WantedBy=timers.target
 
 def _unit_word(word: str) -> str:
     """A word as systemd reads it: quoted where it has a blank, and % doubled."""
-    word = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
+    word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{word}"' if any(c in word for c in " \t\"'") else word
