@@ -183,6 +183,20 @@ def overridden(ctx: Context, ours: str) -> Stop | None:
     return Stop("prep.boot", what, f"take that out: `{edits}`; then run this again")
 
 
+# Words in the usual names of those files, and whose they are; of two that fit, the first.
+_CNI_OWNERS = {
+    "calico": "Calico's", "canal": "Canal's", "cilium": "Cilium's", "weave": "Weave Net's", "antrea": "Antrea's", "kube-ovn": "Kube-OVN's",
+    "kuberouter": "kube-router's", "kube-router": "kube-router's", "kindnet": "kind's", "multus": "Multus's", "aws": "the AWS VPC CNI's",
+    "azure": "the Azure CNI's", "podman": "podman's", "crio": "CRI-O's", "nerdctl": "nerdctl's", "containerd-net": "containerd's example",
+}  # fmt: skip
+
+
+def _owned(name: str) -> str:
+    """A file of /etc/cni/net.d with whose it is, as far as its name says: "10-calico.conflist (Calico's)"."""
+    whose = next((owner for word, owner in _CNI_OWNERS.items() if word in name.lower()), "")
+    return f"{name} ({whose})" if whose else name
+
+
 def _cni(ctx: Context) -> Stop | None:
     names = ctx.facts.cni_files
     if not names:
@@ -192,7 +206,7 @@ def _cni(ctx: Context) -> Stop | None:
     paths = " ".join(quote(f"{CNI_FOLDER}/{name}") for name in names)
     return Stop(
         "prep.cni",
-        f"{CNI_FOLDER} has {', '.join(names)} of another network: pods would get that one, {until}",
+        f"{CNI_FOLDER} has {', '.join(map(_owned, names))} of another network: pods would get that one, {until}",
         f"if nothing on this machine needs it: `mkdir -p /etc/cni/aside && mv {paths} /etc/cni/aside`",
     )
 

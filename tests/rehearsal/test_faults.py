@@ -225,7 +225,10 @@ def test_a_cloned_image_is_refused_before_it_joins(bed: Bed, fault: str) -> None
 def test_another_networks_cni_file_stops_its_node_until_it_is_moved(bed: Bed) -> None:
     path = "/etc/cni/net.d/10-calico.conflist"
     stopped = bed.run(hook=lambda simulation, run: simulation.hosts["w2"].write(path, "{}"))
-    assert set(stopped.failed) == {"w2"} and "10-calico.conflist of another network" in stopped.failed["w2"].message
+    assert (
+        set(stopped.failed) == {"w2"}
+        and "10-calico.conflist (Calico's) of another network" in stopped.failed["w2"].message
+    )
     moved = bed.run(hook=lambda simulation, run: simulation.hosts["w2"].remove(path))
     assert set(moved.states.values()) == {"done"}
 

@@ -249,6 +249,9 @@ def test_prep_refuses_a_cloned_machine_and_names_the_duplicate() -> None:
 def test_prep_names_the_cni_files_and_moves_none(found: tuple[str, ...], until: str) -> None:
     stop = only(steps(phases.PREP, fresh(cni_files=found)))
     assert stop.reason.endswith(until) and all(name in stop.reason for name in found)
+    assert ("(Calico's)" in stop.reason) == ("calico" in found[0]) and ("(podman's)" in stop.reason) == (
+        "podman" in found[-1]
+    )
     line = re.search("`(.+)`", stop.remedy)
     assert line and shlex.split(line[1])[-1 - len(found) : -1] == [f"/etc/cni/net.d/{name}" for name in found]
 
