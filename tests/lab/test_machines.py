@@ -13,6 +13,7 @@ from lab_bed import Done, Lab
 PREP = ("fab", "-H", "w2", "prep", "--env", "lab")
 CP = "172.30.44.10"
 NEW = "172.30.44.250"
+GATEWAY = "172.30.44.2"
 
 
 def typed(lab: Lab, node: str, done: Done, beginning: str) -> None:
@@ -87,7 +88,8 @@ def test_a_shorter_retention_is_asked_for_and_then_works_with_a_real_influxdb(he
 @contextmanager
 def dialled_at(lab: Lab, folder: Path) -> Iterator[dict[str, str]]:
     """cp1 with one more address, which hosts.env has operators dial."""
-    lab.sh("cp1", f"ip addr add {NEW}/32 dev eth0")
+    # with promotion the second address stays when the first one goes, and has the network's route then
+    lab.sh("cp1", f"sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1; ip addr add {NEW}/24 dev eth0")
     home = folder / "kubefab" / "lab"
     home.mkdir(parents=True, mode=0o700)
     text = (lab.environment.state / "hosts.env").read_text()
@@ -98,7 +100,7 @@ def dialled_at(lab: Lab, folder: Path) -> Iterator[dict[str, str]]:
     try:
         yield {"XDG_STATE_HOME": str(folder)}
     finally:
-        lab.sh("cp1", f"ip addr del {NEW}/32 dev eth0")
+        lab.sh("cp1", f"ip addr del {NEW}/24 dev eth0; ip route replace default via {GATEWAY}")
 
 
 def test_an_address_that_the_api_is_not_certified_for_and_one_that_is_gone(healthy: Lab, tmp_path: Path) -> None:
