@@ -18,9 +18,8 @@ fi
 hosts=$(grep -v "[[:space:]]$(cat /proc/sys/kernel/hostname)\$" /etc/hosts)
 printf '%s\n' "$hosts" >/etc/hosts
 
-# A resolver that is no loopback address, or CoreDNS would forward to itself. None listens there: with both questions in one socket, glibc
-# waits a second for the second answer, and sudo asks for the host's name before each command.
-printf 'nameserver %s\noptions timeout:1 attempts:1 single-request\n' "$LAB_GATEWAY" >/etc/resolv.conf
+# A resolver that is no loopback address, or CoreDNS would forward to itself.
+printf 'nameserver %s\noptions timeout:1 attempts:1\n' "$LAB_GATEWAY" >/etc/resolv.conf
 
 # Service addresses need a route to look up; behind this one is a container that forwards nothing.
 ip route replace default via "$LAB_GATEWAY"
