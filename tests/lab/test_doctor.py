@@ -312,7 +312,7 @@ ROUNDS = (
                 "cp1", "kubeadm token create 888888.0123456789abcdef --ttl 96h >/dev/null", "kubeadm token delete 888888 >/dev/null",
                 (Find("KF-TOK-LONG", NOTE, ("cp1",), ("888888", "4 days")),),
             ),
-            pki("expires", certificate(-1, 3.5), Find("KF-CRT-EXPIRES", ERROR, ("cp1",), ("in 3 days", "kubeadm certs renew"))),
+            pki("expires", certificate(-1, 3.5), Find("KF-CRT-EXPIRES", ERROR, ("cp1",), ("in 3 days", "inv cluster.renew"))),
             pki("soon", certificate(-1, 40), Find("KF-CRT-EXPIRES", WARNING, ("cp1",), ("in 40 days",))),
             pki("expired", certificate(-2, -1), Find("KF-CRT-EXPIRED", ERROR, ("cp1",), ("zz-expired.crt",))),
             pki("future", certificate(1, 300), Find("KF-CRT-FUTURE", ERROR, ("cp1",), ("zz-future.crt",))),
@@ -483,8 +483,8 @@ def test_a_path_with_a_smaller_mtu_than_its_interfaces(healthy: Lab) -> None:
 @pytest.mark.looks
 def test_a_healthy_cluster_has_no_errors_and_every_pair_is_open(healthy: Lab) -> None:
     report = examine(healthy, expect=0)
-    assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC"}, (
-        "only containers have these, machines do not"
+    assert {f["code"] for f in report["findings"]} <= {"KF-KRN-CGROUP", "KF-TIME-NOSYNC", "KF-BAK-OLD"}, (
+        "only containers have the first two, and no backup was taken"
     )
     assert {f["severity"] for f in report["findings"]} <= {NOTE}
     assert {r["state"] for r in report["pairs"]} == {"open"}
