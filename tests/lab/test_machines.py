@@ -31,11 +31,6 @@ BEFORE = [
     (NFT, r"table inet fw, chain forward \(hook forward\) drops .*by its policy", "nft '", "nft delete table inet fw"),
     ("iptables -A FORWARD -j REJECT", r"iptables' chain FORWARD \(hook forward\) drops .*by a rule of it", "iptables -I", "iptables -F FORWARD"),
     ("iptables -I INPUT 1 -i cni0 -p tcp --dport 10250 -j DROP", r"iptables' chain INPUT \(hook input\) drops", "iptables -I", "iptables -F INPUT"),
-    ("mv /etc/sysctl.conf /run/own.conf; echo 'net.ipv4.ip_forward=0' >/etc/sysctl.conf; test -L /etc/sysctl.d/99-sysctl.conf",
-     r"/etc/sysctl\.conf:1 sets net\.ipv4\.ip_forward to 0", "sed -i", "mv /run/own.conf /etc/sysctl.conf"),
-    ("mount -t tmpfs -o size=300m small /var/lib/containerd", r"0\.3 GiB free for /var/lib/containerd: at least 3\.0 GiB", "", "umount /var/lib/containerd"),
-    ("hostname node_1", "is not a node's name", "", "hostname $w2"),
-    (f"hostname {'a' * 64}", "at most 63 characters", "", "hostname $w2"),
 ]  # fmt: skip
 
 
