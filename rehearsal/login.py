@@ -139,8 +139,8 @@ class Login:
             refusal = (self._asked(exchange) if self.sudo != "free" else None) if asks else self._refusal(None)
             if refusal:
                 return refusal
-            if asks:
-                exchange.write(b"\n@@kubefab ready\n")
+            exchange.write(UNRESOLVED)
+        exchange.write(_READY)
         text = exchange.read().decode("utf-8", "replace")
         if match["sudo"] and "-S" in match["sudo"]:
             text = text.partition("@@kubefab begin\n")[2]

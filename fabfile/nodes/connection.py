@@ -132,7 +132,7 @@ class Connection(fabric.Connection):
             gateway=gateway,
         )
         self.client.set_missing_host_key_policy(_Policy(known))
-        sudo = "" if self.user == "root" else f"{SUDO} -S -p '' " if sudo_password else f"{SUDO} -n "
+        sudo = _sudo(self.user, sudo_password)
         self._ours.lock = RunLock(
             self, node.name, self.user, sudo=sudo, password=sudo_password, timeout=settings.connect_timeout
         )
@@ -306,28 +306,15 @@ class Connection(fabric.Connection):
         or breaks, StepFailed on time-out and when sudo refuses.
         """
         self.open()
-        begun = b""
-        if self.user != "root" and self._ours.sudo_password:
-            code, output = self._exec(
-                f"exec {SUDO} -S -p '' bash -c {shlex.quote(_RECEIVE)}", text, timeout, self._ours.sudo_password, heard
-            )
-        else:
-            path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
-            # the shell that made the file removes it: neither a link cut in mid-script nor a sudo that refuses leaves one. A file of that
-            # name that another user made is neither written to nor removed
-            store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
-            code, output = self._exec(
-                f"{store} && {'' if self.user == 'root' else f'{SUDO} -n '}{_RUN} {path} </dev/null",
-                text,
-                timeout,
-                heard=heard and _after_ready(heard),
-            )
-            before, begun, rest = output.partition(_READY)
-            output = rest if begun else before
-        if code != 0 and self.user != "root" and not begun and SUDO_REFUSED.search(output) and not script.ran(output):
-            output = output.rpartition(_SHELL)[2]
-            raise sudo_refused(self.node.name, self.user, output)
-        return code, output
+        password = self._ours.sudo_password if self.user != "root" else None
+        sudo = _sudo(self.user, password)
+        if password:
+            return self._exec(f"exec {sudo}bash -c {shlex.quote(_RECEIVE)}", text, timeout, password, heard)
+        path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
+        # the shell that made the file removes it: neither a link cut in mid-script nor a sudo that refuses leaves one. A file of that
+        # name that another user made is neither written to nor removed
+        store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
+        return self._exec(f"{store} && {sudo}{_RUN} {path} </dev/null", text, timeout, heard=heard)
 
     def command(self, line: str, timeout: float, *, sudo: bool = False) -> tuple[int, bytes]:
         """Run one line in the login user's shell, or as root in bash; returns its exit code and output (standard error in it).
@@ -352,18 +339,11 @@ class Connection(fabric.Connection):
             f"truncate -s -{len(_END)} {part} && chmod 0700 {part} && sync {part} && mv -f {part} {shlex.quote(path)}"
         )
         password = self._ours.sudo_password if self.user != "root" else None
-        sudo = "" if self.user == "root" else f"{SUDO} -S -p '' " if password else f"{SUDO} -n "
-        before = (
-            rf'printf "\n@@kubefab ready\n"; while IFS= read -r line && [ "$line" != "{_BEGIN}" ]; do :; done; '
-            if password
-            else ""
+        line = (
+            f"exec {_sudo(self.user, password)}bash -c {shlex.quote((_LET_IN if password else _SAY_READY) + receive)}"
         )
-        code, output = self._exec(
-            f"exec {sudo}bash -c {shlex.quote(before + receive)}", chain(pieces, (_END,)), timeout, password
-        )
+        code, output = self._exec(line, chain(pieces, (_END,)), timeout, password)
         if code != 0:
-            if self.user != "root" and SUDO_REFUSED.search(output):
-                raise sudo_refused(self.node.name, self.user, output)
             raise StepFailed(
                 f"{self.node.name}: {path} cannot be written", output=output.decode("utf-8", "replace")[-2000:]
             )
@@ -497,13 +477,18 @@ class Connection(fabric.Connection):
         *,
         login: bool = False,
     ) -> tuple[int, bytes]:
-        """Run a command in sh, or in the user's login shell; with sudo's password, what goes to it is held back until sudo has let it in."""
+        """Run a command in sh, or one in the user's login shell, and give what it prints.
+
+        One in sh says _READY when it begins: what the login shell and sudo say before is not its output, and where it never begins, sudo may have
+        refused it.  With sudo's password, what goes to it is held back until then.  Raises as `root` does.
+        """
         with self._ours.sessions.slot() as opened:
             end = time.monotonic() + timeout
             channel: paramiko.Channel | None = None
             try:
                 channel = self.open_channel(opened)
-                entered, output = login, bytearray()
+                entered = begun = login
+                output = bytearray()
                 channel.set_combine_stderr(True)
                 if login:
                     channel.exec_command(command)
@@ -513,8 +498,8 @@ class Connection(fabric.Connection):
                 if password:
                     channel.sendall(f"{password.reveal()}\n".encode())
                     output = _until(channel, min(end, time.monotonic() + self._ours.timeout), _READY, b"try again")
-                if not password or _READY in output:
-                    entered = entered or bool(password)
+                    begun = _READY in output
+                if begun or not password:
                     del output[:]
                     if password:
                         channel.sendall(f"{_BEGIN}\n".encode())
@@ -524,10 +509,10 @@ class Connection(fabric.Connection):
                 channel.shutdown_write()
                 while chunk := channel.recv(1 << 16):
                     output += chunk
-                    if not entered and _SHELL in output:
-                        entered, chunk = True, bytes(output.partition(_SHELL)[2])
+                    if not begun and _READY in output:
+                        begun, chunk = True, bytes(output.partition(_READY)[2])
                         output = bytearray(chunk)
-                    if heard and entered:
+                    if heard and begun:
                         heard(chunk)
                     if len(output) > 2 * CAPTURE_LIMIT:
                         del output[: len(output) - CAPTURE_LIMIT]
@@ -547,8 +532,13 @@ class Connection(fabric.Connection):
         if code == -1:
             self.close()
             raise broken(self.node.name)
-        if not entered and _SHELL not in output:
-            raise login_refused(self._way(), code, bytes(output))
+        if not begun:
+            _, shell, said = bytes(output).rpartition(_SHELL)
+            if not (shell or entered):
+                raise login_refused(self._way(), code, said)
+            if code != 0 and self.user != "root" and SUDO_REFUSED.search(said):
+                raise sudo_refused(self.node.name, self.user, said)
+            output = bytearray(said)
         return code, bytes(output[-CAPTURE_LIMIT:])
 
 
@@ -557,16 +547,18 @@ class Connection(fabric.Connection):
 _ENTER = """exec sh -c 'echo "@@kubefab shell"; IFS= read -r k && eval "$k"'"""
 _SHELL = b"@@kubefab shell\n"
 _READY, _BEGIN = b"\n@@kubefab ready\n", "@@kubefab begin"
-_RUN = r"""bash -c 'printf "\n@@kubefab ready\n"; exec bash "$0"'"""  # before that line, sudo speaks of host names, and startup files greet
+_SAY_READY = r'printf "\n@@kubefab ready\n"; '  # before that line, sudo speaks of host names, and startup files greet
+_RUN = f"""bash -c '{_SAY_READY}exec bash "$0"'"""
 _END = (
     b"\n@@kubefab end"  # behind a file that is sent; without a newline, as grep would add the last one that is missing
 )
-# What root's bash does when sudo has let it in, where that takes a password: the script comes on the same standard input, into a file
-# that only root can touch; in a file of the login user's, a process of that user could change it before it runs.  A password that sudo
-# did not ask for (it remembers, or NOPASSWD) is passed over, never run.
+# What root's bash does first when sudo has let it in, where that takes a password, which comes on the same standard input: one that sudo did not
+# ask for (it remembers, or NOPASSWD) is passed over, never run.
+_LET_IN = f'{_SAY_READY}while IFS= read -r line && [ "$line" != "{_BEGIN}" ]; do :; done; '
+# Then the script comes there, into a file that only root can touch; in a file of the login user's, a process of that user could change it
+# before it runs.
 _RECEIVE = (
-    r'printf "\n@@kubefab ready\n"; '
-    f'while IFS= read -r line && [ "$line" != "{_BEGIN}" ]; do :; done; unset line; umask 077; '
+    f"{_LET_IN}unset line; umask 077; "
     "f=$(mktemp /run/kubefab-script.XXXXXXXX 2>/dev/null || mktemp /tmp/.kubefab-XXXXXXXXXXXXXXXX) || exit; "
     'trap \'rm -f -- "$f"\' EXIT; cat >"$f" && bash "$f" </dev/null'
 )
@@ -587,22 +579,9 @@ def _until(channel: paramiko.Channel, end: float, mark: bytes, refusal: bytes = 
     return output
 
 
-def _after_ready(heard: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """Pass on only what comes after the line that says that the script begins."""
-    held: bytearray | None = bytearray()
-
-    def piece(data: bytes) -> None:
-        nonlocal held
-        if held is None:
-            heard(data)
-            return
-        held += data
-        _, begun, rest = bytes(held).partition(_READY)
-        if begun:
-            held = None
-            heard(rest)
-
-    return piece
+def _sudo(user: str, password: Secret | None) -> str:
+    """What goes before a command that root is to run; empty for root."""
+    return "" if user == "root" else f"{SUDO} -S -p '' " if password else f"{SUDO} -n "
 
 
 def _turned_away(error: Exception) -> bool:

@@ -178,11 +178,6 @@ def _write(file: File) -> list[str]:
     ]
 
 
-def ran(output: bytes) -> bool:
-    """Whether one of our scripts printed this: it has the trailer of a step (also of one that did not get the node's lock), or a section."""
-    return _TRAILER.search(output) is not None or _HEADING.search(output) is not None
-
-
 def parse(code: int, output: bytes) -> Outcome:
     """Split what a rendered script printed into its outcome; `code` is the channel's exit code.
 
@@ -225,9 +220,6 @@ def reading(name: str, body: str, values: Mapping[str, str] | None = None, *, fe
     head = f'# kubefab: {name}\nmain() {{\nrm -f -- "$0"\n{assignments(values or {})}'
     lines = [head, f"export {_WORDS} {_KUBECONFIG}", *(() if fetches else (_DIRECT,)), "cd /"]
     return "\n".join([*lines, f"{body}}}", "main"]) + "\n"
-
-
-_HEADING = re.compile(rb"^@@ ", re.M)
 
 
 def ended(output: str) -> bool:
