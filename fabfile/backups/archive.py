@@ -128,10 +128,6 @@ class Writer:
         self.write(data)
         self.finish(hashlib.sha256(data).hexdigest())
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """A backup that is being written gives nothing."""
-        raise KubefabError(f"{self._part} is being written: {name} cannot be read from it")
-
     def _put(self, data: bytes) -> None:
         with self._errors():
             if self._out is None:
@@ -234,22 +230,6 @@ class Reader:
                         yield piece
                     return
         raise KubefabError(f"{self.path} has no {name}", AGAIN)
-
-    def begin(self) -> None:
-        """A backup that is read takes nothing."""
-        raise KubefabError(f"{self.path} is read: nothing is written to it")
-
-    def start(self, path: str, size: int) -> None:
-        """As `begin`."""
-        self.begin()
-
-    def write(self, data: bytes) -> None:
-        """As `begin`."""
-        self.begin()
-
-    def finish(self, sha256: str) -> None:
-        """As `begin`."""
-        self.begin()
 
     def _members(self, tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
         seen: set[str] = set()

@@ -45,6 +45,7 @@ def backup(*, to: str = "", keep: int = 0, plain: bool = False, timer: bool = Fa
     from ..nodes.facts import NodeFacts
     from ..phases import BACKUP
     from ..phases.backup import STAGE
+    from ..run.apply import Archive
     from ..text.screen import verdict
     from ..views import results
     from .session import opened
@@ -74,7 +75,7 @@ def backup(*, to: str = "", keep: int = 0, plain: bool = False, timer: bool = Fa
         folder = Path(to).expanduser() if to else names.folder_of(environment)
         writer = Writer(folder, environment.name, to_whom, lambda path: name_of(path, STAGE))
         try:
-            result = session.run([BACKUP], [environment.control_plane], archive=writer)
+            result = session.run([BACKUP], [environment.control_plane], archive=Archive(takes=writer))
             if result.failed:
                 if options.json:
                     print_json(results.of_run(environment.name, result))

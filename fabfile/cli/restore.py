@@ -49,6 +49,7 @@ def restore(
     from ..backups.archive import Reader
     from ..context import Choices
     from ..phases import BOOTSTRAP, RESTORE
+    from ..run.apply import Archive
     from ..text.screen import verdict
     from ..views import results
     from .confirm import agreed, ask
@@ -82,7 +83,7 @@ def restore(
         if asking:
             ask(environment.name)
         phases = [*(BOOTSTRAP[:3] if bare else ()), RESTORE]
-        result = session.run(phases, [control], choices, archive=reader)
+        result = session.run(phases, [control], choices, archive=Archive(gives=reader.pieces))
         if not result.failed:
             result = session.run(list(BOOTSTRAP), environment.nodes, Choices(adopt=want.record.uid))
         if options.json:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Protocol
 
 from ..context import LATER
 from ..errors import KubefabError, Refused, StepFailed, StillRunning, Unreachable
@@ -27,11 +27,12 @@ from .retry import poll
 from .tokens import JoinTokens
 
 
-class Archive(Sink, Protocol):
-    """Where a run's files come from, and where they go."""
+@dataclass(frozen=True)
+class Archive:
+    """Where the files of steps that fetch go, and where those of steps that give come from: `gives` yields the content of a file by its name."""
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """The content of one of its files. Raises KubefabError."""
+    takes: Sink | None = None
+    gives: Callable[[str], Iterator[bytes]] | None = None
 
 
 PROBE_TIMEOUT = 30.0  # seconds
@@ -61,7 +62,7 @@ class Applier:
         archive: Archive | None = None,
     ) -> None:
         self._group, self._reporter, self._control = group, reporter, control
-        self._archive = archive
+        self._archive = archive or Archive()
         self._events, self._halt, self._tokens, self._passing = events, halt, tokens, passing
         self._heard = heard
         self._guard = Lock()
@@ -167,14 +168,15 @@ class Applier:
     def _sent(self, target: Node, step: Step) -> script.Outcome:
         """What a step's script did, with the files that go before it or come after it."""
         connection, timeout = self._group.of(target), step.timeout + STEP_LOCK_WAIT
-        if isinstance(step, Fetch | Give) and self._archive is None:
+        takes, gives = self._archive.takes, self._archive.gives
+        if (isinstance(step, Fetch) and takes is None) or (isinstance(step, Give) and gives is None):
             raise KubefabError(f"{target.name}: {step.title}: this command has no archive")
-        if isinstance(step, Fetch) and self._archive:
+        if isinstance(step, Fetch) and takes:
             text = script.sending(step.id, step.commands, step.sends, step.scratch, wait=STEP_LOCK_WAIT)
-            return received(connection, step.id, text, timeout, self._archive)
-        if isinstance(step, Give) and self._archive:
+            return received(connection, step.id, text, timeout, takes)
+        if isinstance(step, Give) and gives:
             for name, path in step.gives:
-                connection.send(path, self._archive.pieces(name), timeout)
+                connection.send(path, gives(name), timeout)
         heard = partial(self._heard, target.name) if self._heard else None
         text = script.render(
             step.id, step.commands, step.files, wait=STEP_LOCK_WAIT, live=heard is not None, fetches=step.fetches

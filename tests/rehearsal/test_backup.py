@@ -18,6 +18,7 @@ from fabfile.backups.archive import Reader, Writer
 from fabfile.backups.contents import ETCDUTL, SNAPSHOT, name_of
 from fabfile.phases import BACKUP
 from fabfile.phases.backup import STAGE
+from fabfile.run.apply import Archive
 from rehearsal.bash import Call
 from rehearsal.host import Host
 from rehearsal.machine import Halted, Machine
@@ -166,7 +167,7 @@ def test_a_power_cut_at_any_command_leaves_no_half_backup_here_and_the_next_one_
             outcome = bed.run(
                 [BACKUP],
                 on=["master"],
-                archive=writer,
+                archive=Archive(takes=writer),
                 hook=lambda simulation, run: current.__setitem__(slice(None), [simulation]),
             )
         writer.abandon()

@@ -17,6 +17,7 @@ from fabfile.backups.archive import Reader
 from fabfile.backups.contents import FILES, Restoring
 from fabfile.context import Choices
 from fabfile.phases import RESTORE
+from fabfile.run.apply import Archive
 from rehearsal.bash import Call
 from rehearsal.host import Host
 from rehearsal.machine import Halted, Machine
@@ -131,7 +132,9 @@ def test_another_clusters_backup_changes_nothing(bed: Bed) -> None:
     reader, want = wanted(bed)
     for changes, words in WRONG:
         other = replace(want, record=replace(want.record, **changes))  # type: ignore[arg-type]
-        outcome = bed.run([RESTORE], on=["master"], choices=Choices(restoring=other), archive=reader)
+        outcome = bed.run(
+            [RESTORE], on=["master"], choices=Choices(restoring=other), archive=Archive(gives=reader.pieces)
+        )
         error = outcome.failed["cp1"]
         assert words in f"{error.message} {error.remedy}", error.message
         assert outcome.simulation.hosts["cp1"].files == before
@@ -185,7 +188,7 @@ def test_a_power_cut_at_any_command_loses_nothing_and_the_next_run_goes_on(
             [RESTORE],
             on=["master"],
             choices=choices,
-            archive=reader,
+            archive=Archive(gives=reader.pieces),
             hook=lambda simulation, run: current.__setitem__(slice(None), [simulation]),
         )
         host = outcome.simulation.hosts["cp1"]
