@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .backups.contents import RESTORED, RESTORING
 from .inventory import Environment, Node
-from .nodes.facts import IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
+from .nodes.facts import ETCD_MANIFEST, IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
 from .nodes.observe import parse_identity
 from .steps import Action, File, Step
 from .text.whole import write_whole
@@ -23,7 +23,7 @@ from .text.whole import write_whole
 RECORD = "identity.json"  # in the environment's folder on the operator's machine
 KUBELET_CONF, ETCD_DATA = "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"
 # the second is for 1.5
-ETCD_MANIFESTS = frozenset({"/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/manifests/etcd.json"})
+ETCD_MANIFESTS = frozenset({ETCD_MANIFEST, "/etc/kubernetes/manifests/etcd.json"})
 # A reset notes these before kubeadm removes the manifest, because the manifest proves that kubeadm made the etcd.
 RESETTING, OWN_ETCD = "reset-started", "etcd"
 # Moves the contents and not the folder: it may be a mounted disk, which cannot be renamed.

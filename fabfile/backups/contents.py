@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..nodes.facts import KUBELET_CERTIFICATE
 from ..text import forms
 
 RECORD, GUIDE, INVENTORY = "backup.json", "RESTORE.txt", "inventory.json"
@@ -18,7 +19,7 @@ SMALL = 1 << 20  # bytes that any other file has at most
 FORMAT = 1
 RESTORING, RESTORED = "restoring-", "restored-"  # how the marks of a restore begin, in the node's folder
 # The kubelet refuses to rotate its certificate where this is a file and not a link: it is kept under the second name.
-CURRENT, RENAMED = "/var/lib/kubelet/pki/kubelet-client-current.pem", "/var/lib/kubelet/pki/kubelet-client-restored.pem"
+CURRENT, RENAMED = KUBELET_CERTIFICATE, "/var/lib/kubelet/pki/kubelet-client-restored.pem"
 
 
 @dataclass(frozen=True)

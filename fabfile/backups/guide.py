@@ -6,6 +6,7 @@ from ..inventory.model import bracketed
 from .contents import CURRENT, ETCDUTL, FILES, RENAMED, SNAPSHOT, Record
 
 DATA = "/var/lib/etcd"
+PROCESS = f"^etcd .*--data-dir={DATA}( |$)"  # the command line of kubeadm's etcd, for pgrep
 
 
 def restoring(record: Record, snapshot: str, etcdutl: str, data: str) -> str:

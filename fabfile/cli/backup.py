@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from .common import Options, command, described, exit_with, print_json, print_text
+from .common import ATTENDING, Options, command, described, exit_with, print_json, print_text
 
 if TYPE_CHECKING:
     from ..backups.archive import Writer
@@ -22,11 +22,7 @@ KEYGEN = (
 
 @command(
     "env",
-    "fault",
-    "json",
-    "ask_sudo_pass",
-    "verbose",
-    "quiet",
+    *ATTENDING,
     help={
         "to": "the folder; default: `backups` beside the journals",
         "keep": "afterwards delete this cluster's older backups in that folder, all but so many; default: keep all",
@@ -118,10 +114,6 @@ def in_words(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
 
 
-def _release(facts: NodeFacts) -> str:
-    return facts.packages.get("kubelet", "").split("-")[0]
-
-
 def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: float) -> Record:
     """Add what the operator's side knows. Raises KubefabError where what came is not a whole backup."""
     import json
@@ -161,7 +153,7 @@ def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: fl
         writer.add(INVENTORY, json.dumps(inventory(environment), indent=1) + "\n")
         record = Record(
             environment.name, control.name, facts.hostname, control.address, environment.endpoint, facts.identity.uid or facts.uid,
-            facts.ca_hash, _release(facts), version(texts[VERSIONS], "etcd"), made, kubefab(), **status,
+            facts.ca_hash, facts.release("kubelet"), version(texts[VERSIONS], "etcd"), made, kubefab(), **status,
         )  # fmt: skip
         writer.add(GUIDE, guide(record))
         record = Record(**{**vars(record), "files": dict(writer.files)})

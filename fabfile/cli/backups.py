@@ -87,7 +87,7 @@ def _print(console: Console, rows: list[dict[str, Any]], check: bool, none: str)
     from rich.table import Table
     from rich.text import Text
 
-    from ..views.saved import ago
+    from ..text.durations import ago
     from .backup import in_words
     from .progress import print_table
 

@@ -59,7 +59,8 @@ def bootstrap(
             if lacking and not kubeconfig:
                 session.console.print(f"! {lacking[0]}: {lacking[1]}", soft_wrap=True)
             if kubeconfig:
-                merge_into(session, kubeconfig if isinstance(kubeconfig, str) else "")
+                file = kubeconfig if isinstance(kubeconfig, str) else ""
+                merge_into(session, file, facts=central.facts if central else None)
             if result.steps and not options.quiet:
                 print_card(session.console, session.environment)
                 if session.environment.settings.release.apps_api:  # verify's own condition

@@ -59,6 +59,8 @@ _SHARED: Mapping[str, Any] = {
 }  # fmt: skip
 # What every command takes that changes nodes, in the order of its help.
 CHANGING = ("fault", "kubernetes", "recipe", "json", "ask_sudo_pass", "verbose", "quiet")
+# Those of a command that works on a cluster as it is: its release is not to choose.
+ATTENDING = tuple(name for name in CHANGING if name not in ("kubernetes", "recipe"))
 # The one-letter forms: few, and the same for every command. Beside them `-h` is help.
 LETTERS = {"env": "e", "limit": "l", "on": "o", "yes": "y", "verbose": "v", "quiet": "q"}
 

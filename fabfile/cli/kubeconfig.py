@@ -10,6 +10,7 @@ from ..errors import KubefabError, UsageError
 from .common import Options, command, print_json
 
 if TYPE_CHECKING:
+    from ..nodes.facts import NodeFacts
     from .session import Session
 
 
@@ -35,32 +36,42 @@ def kubeconfig(*, file: str = "", context: str = "", options: Options) -> None:
             print_json({**shown, "copy": str(copy) if copy else None})
 
 
-def merge_into(session: Session, file: str, context: str = "") -> tuple[Path, Path | None]:
+def admin_conf(session: Session) -> str | None:
+    """The control plane's admin.conf; None where it has none."""
+    control = session.group.of(session.environment.control_plane)
+    code, admin = control.root('rm -f -- "$0"; cat /etc/kubernetes/admin.conf', 30)
+    return None if code else admin.decode("utf-8", "replace")
+
+
+def merge_into(
+    session: Session, file: str, context: str = "", facts: NodeFacts | None = None
+) -> tuple[Path, Path | None]:
     """Put the cluster into a kubeconfig, `file` or the operator's own, and make its context the current one.
 
-    Returns the kubeconfig, and the copy of what it was before, if one was made. Raises KubefabError.
+    `facts` are the control plane's, where this command has just observed it. Returns the kubeconfig, and the copy of
+    what it was before, if one was made. Raises KubefabError.
     """
     from ..views.kubeconfig import default_path, merge
 
     environment = session.environment
-    code, admin = session.group.of(environment.control_plane).root('rm -f -- "$0"; cat /etc/kubernetes/admin.conf', 30)
-    if code:
+    admin = admin_conf(session)
+    if admin is None:
         raise KubefabError(f"{environment.control_plane.name} has no admin.conf", "`inv cluster.bootstrap` first")
-    _for_its_address(session)
+    _for_its_address(session, facts or session.observer().observe(environment.control_plane))
     path = Path(file).expanduser() if file else default_path()
-    copy = merge(path, environment, admin.decode("utf-8", "replace"), context)
+    copy = merge(path, environment, admin, context)
     kept = f" (as it was before: {copy})" if copy else ""
     session.console.print(f"{path}: context {context or environment.name} is current{kept}", soft_wrap=True)
     return path, copy
 
 
-def _for_its_address(session: Session) -> None:
+def _for_its_address(session: Session, facts: NodeFacts) -> None:
     """Raise KubefabError where the API's certificate is not for the address that goes into the kubeconfig."""
     from ..phases.certificates import unnamed
     from ..recipes.kubeadm import recipe_for
 
     node = session.environment.control_plane
-    lacking = unnamed(recipe_for(session.environment), session.observer().observe(node))
+    lacking = unnamed(recipe_for(session.environment), facts)
     if lacking:
         raise KubefabError(f"{node.name}: {lacking[0]}", lacking[1])
 

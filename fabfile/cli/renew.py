@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError, UsageError
-from .common import Options, command, described, exit_with, print_json
+from .common import ATTENDING, Options, command, described, exit_with, print_json
 
 if TYPE_CHECKING:
     from ..context import Choices, Renewal
@@ -21,7 +21,7 @@ _NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]
 
 
 @command(
-    "env", "fault", "json", "ask_sudo_pass", "verbose", "quiet",
+    "env", *ATTENDING,
     help={
         "days": "those that end within so many days (90)",
         "all": "every one, whenever it ends",
@@ -140,16 +140,17 @@ def _say(session: Session, facts: NodeFacts, asked: Renewal) -> None:
 def _kubeconfigs(session: Session) -> list[str]:
     """Give every kubeconfig here that has this cluster the new login; what they have as current context stays."""
     from ..views.kubeconfig import merge, notes
+    from .kubeconfig import admin_conf
 
     environment = session.environment
     noted = notes(environment)
-    if not noted:
+    admin = admin_conf(session) if noted else None
+    if admin is None:
         return []
-    code, admin = session.group.of(environment.control_plane).root('rm -f -- "$0"; cat /etc/kubernetes/admin.conf', 30)
     said = []
-    for note in noted if not code else ():
+    for note in noted:
         try:
-            copy = merge(Path(note.path), environment, admin.decode("utf-8", "replace"), note.context, select=False)
+            copy = merge(Path(note.path), environment, admin, note.context, select=False)
             kept = f" (as it was before: {copy})" if copy else ""
             said.append(f"{note.path}: context {note.context} has the new login{kept}")
         except (KubefabError, OSError) as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
 from .backups import open_keys
-from .common import Options, command, described, exit_with, print_json
+from .common import ATTENDING, Options, command, described, exit_with, print_json
 
 if TYPE_CHECKING:
     from ..backups.archive import Reader
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 @command(
     "env",
-    "fault",
-    "json",
-    "ask_sudo_pass",
-    "verbose",
-    "quiet",
+    *ATTENDING,
     optional=["yes"],
     positional=["file"],
     help={
@@ -108,7 +104,7 @@ def _wanted(reader: Reader, discard_live: bool) -> Restoring:
     """The backup, read to its end. Raises KubefabError for damage, and for a file of the node's that is no text."""
     from ..backups.archive import AGAIN
     from ..backups.contents import FILES, Restoring
-    from ..phases.restore import MANIFEST
+    from ..nodes.facts import ETCD_MANIFEST
 
     record, texts = reader.whole()
     try:
@@ -120,8 +116,8 @@ def _wanted(reader: Reader, discard_live: bool) -> Restoring:
             f"{reader.path}: a file in it is no text ({error.reason}); RESTORE.txt in it says how to restore by hand",
             AGAIN,
         ) from None
-    if MANIFEST not in files:
-        raise KubefabError(f"{reader.path} has no {MANIFEST}", AGAIN)
+    if ETCD_MANIFEST not in files:
+        raise KubefabError(f"{reader.path} has no {ETCD_MANIFEST}", AGAIN)
     return Restoring(record, files, discard_live)
 
 
@@ -167,7 +163,7 @@ def _when(record: Record) -> str:
 
 def _losses(record: Record, facts: NodeFacts, bare: bool) -> list[str]:
     """What a person must know before they agree."""
-    from ..views.saved import ago
+    from ..text.durations import ago
 
     what = (
         "a machine without this cluster: packages come first, then keys and configuration"

@@ -15,6 +15,7 @@ from ..inventory import Environment
 from ..nodes.facts import STATE, Link, NodeFacts
 from ..nodes.observe import parse_links
 from ..recipes.flannel import Expected
+from ..recipes.kubeadm import answers_ok
 from ..recipes.packages import lock_wait
 from ..steps import MINUTE, Action, File, Needs, Remedy, Step, Stop, Wait
 from ..text.cleaning import listed
@@ -241,9 +242,7 @@ def _api(hint: str) -> Wait:
         "master.api",
         "the API answers (M2)",
         probe="kubectl get --raw=/healthz 2>&1",
-        until=lambda seen: (
-            None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1])
-        ),
+        until=answers_ok,
         deadline=MINUTE,
         interval=1,
         hint=hint,

@@ -79,18 +79,19 @@ OLD_REPOSITORIES = (
 KUBELET_ENV = ("/etc/default/kubelet", "/etc/sysconfig/kubelet")
 KUBELET_FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
 FLANNEL_FILE = "10-flannel.conflist"
+PKI, ETCD_MANIFEST = "/etc/kubernetes/pki", "/etc/kubernetes/manifests/etcd.yaml"
 API_CERTIFICATE, KUBELET_CERTIFICATE = (
-    "/etc/kubernetes/pki/apiserver.crt",
+    f"{PKI}/apiserver.crt",
     "/var/lib/kubelet/pki/kubelet-client-current.pem",
 )
 # kubeadm's authorities, and all that they sign; kubelet.conf counts while a certificate is in it, as before the kubelet's first rotation
-AUTHORITIES = tuple(f"/etc/kubernetes/pki/{name}.crt" for name in ("ca", "etcd/ca", "front-proxy-ca"))
+AUTHORITIES = tuple(f"{PKI}/{name}.crt" for name in ("ca", "etcd/ca", "front-proxy-ca"))
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 CERTIFICATES = (
     *AUTHORITIES,
     API_CERTIFICATE,
     *(
-        f"/etc/kubernetes/pki/{name}.crt"
+        f"{PKI}/{name}.crt"
         for name in (
             "apiserver-kubelet-client", "apiserver-etcd-client", "front-proxy-client",
             "etcd/server", "etcd/peer", "etcd/healthcheck-client",
@@ -104,11 +105,11 @@ CERTIFICATES = (
 TRACES = (
     "/etc/kubernetes/admin.conf",
     "/etc/kubernetes/super-admin.conf",
-    "/etc/kubernetes/kubelet.conf",
+    KUBELET_CONF,
     "/etc/kubernetes/bootstrap-kubelet.conf",
     "/etc/kubernetes/pki/ca.crt",
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
-    "/etc/kubernetes/manifests/etcd.yaml",
+    ETCD_MANIFEST,
     "/etc/kubernetes/manifests/etcd.json",
     "/var/lib/etcd/member",
     "/var/lib/kubelet/config.yaml",
@@ -418,12 +419,22 @@ class NodeFacts:
     @property
     def joined(self) -> bool:
         """The kubelet has its own certificate and runs. Whether the API lists the node, only the control plane's facts say."""
-        return "/etc/kubernetes/kubelet.conf" in self.traces and self.unit("kubelet").active
+        return KUBELET_CONF in self.traces and self.unit("kubelet").active
 
     @property
     def in_cluster(self) -> bool:
         """True if the node is or ever was a working member. An init or join that never completed does not count."""
         return self.initialised or self.joined or bool(self.undo & {"initialised", "joined"})
+
+    @property
+    def cluster_files(self) -> bool:
+        """Whether a cluster's files are on the machine, of a member or not: what is looked for before they come cannot be asked any more."""
+        return "/var/lib/kubelet/config.yaml" in self.traces or KUBELET_CONF in self.traces
+
+    @property
+    def debian_arch(self) -> str:
+        """The processor's architecture by Debian's name, which Go uses too, like `amd64`; as the kernel has it where that is not known."""
+        return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.arch, self.arch)
 
     @property
     def minor(self) -> str:

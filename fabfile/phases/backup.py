@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..backups.contents import CURRENT, ETCDUTL, SNAPSHOT, STATUS, VERSIONS
+from ..backups.guide import PROCESS
 from ..context import Context
 from ..identity import own_etcd
-from ..nodes.facts import IDENTITY, STATE, NodeFacts, Space
+from ..nodes.facts import IDENTITY, PKI, STATE, NodeFacts, Space
 from ..steps import MINUTE, Action, Fetch, Step, Stop
 
 SCRATCH = "backup"  # below STATE
 STAGE, TOOLS = f"{STATE}/{SCRATCH}", f"{STATE}/etcd-tools"
-PKI = "/etc/kubernetes/pki"
 ETCDCTL = (
     f"{TOOLS}/etcdctl --endpoints=https://127.0.0.1:2379 --cacert={PKI}/etcd/ca.crt --cert={PKI}/etcd/healthcheck-client.crt "
     f"--key={PKI}/etcd/healthcheck-client.key"
@@ -28,7 +28,6 @@ NODE_FILES = (
     "/var/lib/kubelet/instance-config.yaml", CURRENT, "/var/lib/kubelet/pki/kubelet.crt", "/var/lib/kubelet/pki/kubelet.key",
     "/etc/default/kubelet", "/etc/sysconfig/kubelet", IDENTITY, f"{STATE}/init-started", f"{STATE}/initialised",
 )  # fmt: skip
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 SLACK = 256 << 20  # bytes beside the snapshot: etcd's programs, and the archive that they come in
 
 
@@ -88,7 +87,7 @@ def tools(ctx: Context) -> tuple[str, ...]:
     kubeadm's etcd image has etcdctl and lacks etcdutl; etcdctl of 3.6 can neither restore nor verify a snapshot.
     """
     url = ctx.settings.etcd_url.rstrip("/")
-    archive = f"etcd-v$v-linux-{_ARCHITECTURES.get(ctx.facts.arch, 'amd64')}"
+    archive = f"etcd-v$v-linux-{ctx.facts.debian_arch or 'amd64'}"
     fetch = "curl -fsSL --retry 3 --connect-timeout 10"
     pins = ctx.settings.etcd_sha256
     listed = (
@@ -99,7 +98,7 @@ def tools(ctx: Context) -> tuple[str, ...]:
     # `grep -q` would end at the first line, and what still writes then fails by SIGPIPE
     return (
         f"install -d -m 0700 {STATE} {TOOLS}",
-        "p=$(pgrep -o -f '^etcd .*--data-dir=/var/lib/etcd( |$)') || { echo 'etcd does not run'; exit 1; }",
+        f"p=$(pgrep -o -f '{PROCESS}') || {{ echo 'etcd does not run'; exit 1; }}",
         "v=$(/proc/$p/exe --version | sed -n 's/^etcd Version: //p')",
         """echo "$v" | grep -qxE '[0-9]+[.][0-9]+[.][0-9]+' || { echo "etcd's version is $v"; exit 1; }""",
         f"for t in etcdctl etcdutl; do for c in {TOOLS}/$t /proc/$p/root/usr/local/bin/$t /usr/local/bin/$t; do "

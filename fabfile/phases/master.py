@@ -8,9 +8,9 @@ from ..context import Context
 from ..identity import MOVE_ETCD, strange_etcd
 from ..nodes.facts import STATE
 from ..recipes.flannel import WITHOUT_LINKS
+from ..recipes.kubeadm import api_wait
 from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
-from ..text.masking import masked_tail
 from .certificates import lapsed
 from .labels import labels, marking, scheduling, sharing
 from .registry import unverified
@@ -121,18 +121,5 @@ def master(ctx: Context) -> Iterator[Action]:
 
 
 def _api(deadline: float, hint: str) -> Wait:
-    return Wait(
-        "master.api",
-        "the API answers",
-        probe="kubectl --request-timeout=5s get --raw=/readyz 2>&1",
-        until=lambda seen: (
-            None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1])
-        ),
-        deadline=deadline,
-        interval=1,
-        hint=hint,
-        evidence=(
-            "crictl ps -a 2>&1 | tail -n 12",
-            "journalctl -u kubelet -n 200 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 6",
-        ),
-    )
+    says = "journalctl -u kubelet -n 200 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 6"
+    return api_wait("master.api", deadline=deadline, hint=hint, more=says)

@@ -11,7 +11,7 @@ from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.packages import family
 from ..steps import Action, File, Step, Stop
 from ..text.cleaning import listed
-from .suitable import in_cluster, kubelet, refusal
+from .suitable import kubelet, refusal
 
 MODULES = File("/etc/modules-load.d/kubefab.conf", "overlay\nbr_netfilter\n")
 SYSCTL = File("/etc/sysctl.d/99-kubefab.conf", "".join(f"{key} = 1\n" for key in SYSCTLS))
@@ -43,7 +43,7 @@ def prep(ctx: Context) -> Iterator[Action]:
             f"give this one its own: {NEW_HOSTNAME if ctx.duplicate_of.startswith('hostname') else NEW_MACHINE_ID}",
         )
         return
-    member = in_cluster(facts)
+    member = facts.cluster_files
     stale = [name for name in ("cni0", "flannel.1") if name in facts.links]
     # the guard has seen that the machine is ours: an init or join that was taken back left them
     if stale and not member:

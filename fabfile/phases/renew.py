@@ -22,6 +22,7 @@ from ..nodes.facts import (
     AUTHORITIES,
     KUBELET_CERTIFICATE,
     KUBELET_CONF,
+    PKI,
     STATE,
     Certificate,
     NodeFacts,
@@ -37,7 +38,8 @@ from .suitable import BACKDATE, SET_CLOCK, clocks
 
 CONFIG, BOOTSTRAP_CONF = "/run/kubefab-renew.yaml", "/etc/kubernetes/bootstrap-kubelet.conf"
 BEFORE = f"{STATE}/certificates-before"  # what was there before the last renewal, with its keys
-PKI, CONF = "/etc/kubernetes/pki", "/etc/kubernetes"
+_BESIDE = f"install -d -m 0700 {STATE} {BEFORE}"
+CONF = "/etc/kubernetes"
 _SCRATCH = "/run/kubefab-pki"
 _KUBELET_PKI = KUBELET_CERTIFICATE.rpartition("/")[0]
 
@@ -240,7 +242,7 @@ def _made(
         f"{title} renewed",
         (
             _ASKER,
-            f"install -d -m 0700 {STATE} {BEFORE}",
+            _BESIDE,
             *(_kept(path) for path in paths),
             *(f"kubeadm certs renew {names[path]} --config {CONFIG}" for path in paths),
             *(more if f"{CONF}/admin.conf" in paths else ()),
@@ -351,7 +353,7 @@ def _embedded(facts: NodeFacts) -> bool:
 def _aside() -> tuple[str, ...]:
     """Shell lines that put the kubelet's certificates aside: it would use the ended one instead of what it gets."""
     return (
-        f"install -d -m 0700 {STATE} {BEFORE}",
+        _BESIDE,
         f'for f in {_KUBELET_PKI}/kubelet-client-*; do if [ -e "$f" ]; then mv -f "$f" {BEFORE}/; fi; done',
         f"rm -f {KUBELET_CERTIFICATE}",  # a link, without its target now
     )
@@ -366,7 +368,7 @@ def _own_kubelet(ctx: Context) -> Iterator[Action]:
         "a certificate for the kubelet, by the CA on this machine",
         (
             _ASKER,
-            f"install -d -m 0700 {STATE} {BEFORE}",
+            _BESIDE,
             f"rm -f {new}; (umask 077; {user} >{new})",
             f"cp -p {KUBELET_CONF} {BEFORE}/kubelet.conf",
             *_aside(),
@@ -486,7 +488,7 @@ def names(ctx: Context) -> Iterator[Action]:
         f"the API's certificate made again, for {', '.join(absent)} too",
         (
             _ASKER,
-            f"install -d -m 0700 {STATE} {BEFORE}",
+            _BESIDE,
             _kept(API_CERTIFICATE),
             f"rm -rf {_SCRATCH}; install -d -m 0700 {_SCRATCH}",
             f"for f in ca.crt ca.key; do ln -s {PKI}/$f {_SCRATCH}/$f; done",

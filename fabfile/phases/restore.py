@@ -11,21 +11,20 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..backups.contents import CURRENT, ETCDUTL, FILES, RENAMED, RESTORED, RESTORING, SNAPSHOT, Restoring
-from ..backups.guide import DATA, restoring
+from ..backups.guide import DATA, PROCESS, restoring
 from ..context import Context
 from ..identity import OWN_ETCD
-from ..nodes.facts import IDENTITY, STATE, Identity
-from ..recipes.kubeadm import SOCKET
+from ..nodes.facts import ETCD_MANIFEST, IDENTITY, PKI, STATE, Identity
+from ..recipes.kubeadm import SOCKET, api_wait
 from ..steps import MINUTE, Action, File, Give, Step, Stop, Wait, command
 from ..text.masking import masked_tail
 from .guard import refused, whose
 
 WORK, HELD = f"{STATE}/restore", f"{STATE}/etcd.yaml"
-MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
 FRESH = f"{DATA}/.kubefab-restore"
 ALLOWED = frozenset({"empty", "lost", "restore"})  # what may be broken on the machine: a restore is the remedy
-RUNS = "pgrep -f '^etcd .*--data-dir=/var/lib/etcd( |$)' >/dev/null"
-_KEYS = ("/etc/kubernetes/pki/sa.key", "/etc/kubernetes/pki/sa.pub")
+RUNS = f"pgrep -f '{PROCESS}' >/dev/null"
+_KEYS = (f"{PKI}/sa.key", f"{PKI}/sa.pub")
 _OPEN = (".crt", ".pub", "/config.yaml", "/kubeadm-flags.env", "/etc/default/kubelet", "/etc/sysconfig/kubelet")
 
 
@@ -98,7 +97,7 @@ def _data(ctx: Context, want: Restoring) -> Iterator[Action]:
             f"install -d -m 0700 {STATE} {WORK}",
             f"rm -f {STATE}/{RESTORING}* {STATE}/{RESTORED}*",
             f"touch {STATE}/{want.restoring}",
-            f"if [ -e {MANIFEST} ]; then touch {STATE}/{OWN_ETCD}; mv -f {MANIFEST} {HELD}; fi",
+            f"if [ -e {ETCD_MANIFEST} ]; then touch {STATE}/{OWN_ETCD}; mv -f {ETCD_MANIFEST} {HELD}; fi",
             "systemctl stop kubelet",
             f'ids=$({crictl} pods -q --namespace kube-system --label tier=control-plane); if [ -n "$ids" ]; then {crictl} rmp -f $ids; fi',
             f"if {RUNS}; then echo 'etcd still runs'; exit 1; fi",
@@ -133,7 +132,7 @@ def _data(ctx: Context, want: Restoring) -> Iterator[Action]:
 
 def _files(ctx: Context, want: Restoring) -> Iterator[Action]:
     """Keys and configuration where there are none. sa.key decides whether every ServiceAccount's token lives, so it is the backup's."""
-    staged = {path: text for path, text in want.files.items() if text and path not in (IDENTITY, MANIFEST)}
+    staged = {path: text for path, text in want.files.items() if text and path not in (IDENTITY, ETCD_MANIFEST)}
     beside = f"/etc/kubernetes.before-{want.id}"
     lines = []
     for path in sorted(staged):
@@ -164,7 +163,7 @@ def _files(ctx: Context, want: Restoring) -> Iterator[Action]:
         File(f"{WORK}/{FILES}{path}", text if text.endswith("\n") else f"{text}\n", mode="0600", secret=True)
         for path, text in staged.items()
     ]
-    held = File(f"{WORK}/etcd.yaml", want.files[MANIFEST], mode="0600")
+    held = File(f"{WORK}/etcd.yaml", want.files[ETCD_MANIFEST], mode="0600")
     yield Step(
         "restore.files",
         "keys and configuration that are missing",
@@ -175,7 +174,8 @@ def _files(ctx: Context, want: Restoring) -> Iterator[Action]:
         "restore.ready",
         "etcd's manifest is back",
         (
-            f"if [ -e {HELD} ]; then mv -f {HELD} {MANIFEST}; elif [ ! -e {MANIFEST} ]; then install -D -m 0600 {WORK}/etcd.yaml {MANIFEST}; fi",
+            f"if [ -e {HELD} ]; then mv -f {HELD} {ETCD_MANIFEST}; "
+            f"elif [ ! -e {ETCD_MANIFEST} ]; then install -D -m 0600 {WORK}/etcd.yaml {ETCD_MANIFEST}; fi",
             f"mv -f {STATE}/{want.restoring} {STATE}/{want.restored}",
         ),
     )
@@ -193,20 +193,11 @@ def _start(ctx: Context, want: Restoring) -> Iterator[Action]:
             "systemctl restart kubelet",
         ),
     )
-    yield Wait(
+    yield api_wait(
         "restore.api",
-        "the API answers",
-        probe="kubectl --request-timeout=5s get --raw=/readyz 2>&1",
-        until=lambda seen: (
-            None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1])
-        ),
         deadline=300,
-        interval=1,
         hint="`journalctl -u kubelet -n 50` and `crictl ps -a` there; then run this again",
-        evidence=(
-            "crictl ps -a 2>&1 | tail -n 12",
-            "crictl logs --tail 8 $(crictl ps -a -q --name etcd | head -n 1) 2>&1",
-        ),
+        more="crictl logs --tail 8 $(crictl ps -a -q --name etcd | head -n 1) 2>&1",
     )
     name = want.record.hostname
     yield Wait(

@@ -14,7 +14,7 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.facts import FLANNEL_FILE, KUBELET_FLAGS_FILE, Link, NodeFacts, link_with
+from ..nodes.facts import FLANNEL_FILE, KUBELET_FLAGS_FILE, Link, link_with
 from ..nodes.filters import dropping, forwarded, to_kubelet
 from ..recipes.kubelet import unsuited
 from ..recipes.packages import Apt, family
@@ -28,11 +28,6 @@ CNI_FOLDER = "/etc/cni/net.d"
 GIB = 1 << 20  # KiB
 BACKDATE = 300.0  # seconds that kubeadm, and the cluster's signer, set a certificate's beginning back
 SET_CLOCK = "set the clock that is wrong: `timedatectl set-ntp true` on that machine, or `chronyc makestep` where chrony runs; then run this again"
-
-
-def in_cluster(facts: NodeFacts) -> bool:
-    """Whether a cluster's files are on the machine: it was looked at before they came."""
-    return "/var/lib/kubelet/config.yaml" in facts.traces or "/etc/kubernetes/kubelet.conf" in facts.traces
 
 
 def refusal(ctx: Context, sysctl_file: str) -> Stop | None:
@@ -214,7 +209,7 @@ def _cni(ctx: Context) -> Stop | None:
 def kubelet(ctx: Context) -> Stop | None:
     """Flags and drop-ins of an earlier life, with which a kubelet that does not run would not start, or not as this node's."""
     minor, debian = ctx.recipe.minor, isinstance(family(ctx.facts), Apt)
-    found = unsuited(ctx.node, ctx.facts, ctx.settings, minor=minor, member=in_cluster(ctx.facts), debian=debian)
+    found = unsuited(ctx.node, ctx.facts, ctx.settings, minor=minor, member=ctx.facts.cluster_files, debian=debian)
     if not found:
         return None
     files = list(dict.fromkeys(file for file, _ in found))

@@ -26,8 +26,8 @@ from ..inventory.places import certificates
 from ..inventory.settings import Settings
 from ..nodes.facts import NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, HEAD
-from ..steps import File
-from ..text.masking import Token
+from ..steps import File, Wait
+from ..text.masking import Token, masked_tail
 from ..text.yamls import dumped
 
 SOCKET = "unix:///run/containerd/containerd.sock"
@@ -406,3 +406,22 @@ def _kind(kind: str) -> dict[str, str]:
 
 def _upstream(name: str) -> str:
     return "https://registry-1.docker.io" if name == "docker.io" else f"https://{name}"
+
+
+def answers_ok(seen: str) -> str | None:
+    """None for the `ok` with which the API says that it is ready or healthy; otherwise the last line of what came instead."""
+    return None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1])
+
+
+def api_wait(id: str, *, deadline: float, hint: str, more: str) -> Wait:
+    """Wait until the API on this control plane is ready; `more` is a line whose output explains a failure, beside its containers."""
+    return Wait(
+        id,
+        "the API answers",
+        probe="kubectl --request-timeout=5s get --raw=/readyz 2>&1",
+        until=answers_ok,
+        deadline=deadline,
+        interval=1,
+        hint=hint,
+        evidence=("crictl ps -a 2>&1 | tail -n 12", more),
+    )

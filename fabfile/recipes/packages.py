@@ -238,7 +238,7 @@ class Apt:
     def repositories(self, facts: NodeFacts, recipe: Recipe) -> tuple[Repository, Repository]:
         """Kubernetes' and containerd's."""
         settings = recipe.settings
-        arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(facts.arch, facts.arch)
+        arch = facts.debian_arch
         kubernetes = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/deb/"
         containerd = f"{settings.containerd_url}/linux/{facts.os_id}"
         return (

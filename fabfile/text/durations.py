@@ -26,6 +26,13 @@ def roughly(seconds: float) -> str:
     return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"
 
 
+def ago(seconds: float) -> str:
+    """An age, in whole units: "40 min", "5 h", "3 days"."""
+    if seconds < 1.5 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"
+
+
 def hours(duration: str) -> float:
     """A duration of InfluxDB or of hosts.env ("30d", "720h0m0s") in hours; 0 and INF both keep for ever."""
     return sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"(\d+)(ns|ms|u|s|m|h|d|w)", duration)) / HOUR

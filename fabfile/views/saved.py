@@ -10,8 +10,8 @@ from ..context import answering
 from ..errors import KubefabError
 from ..inventory import Environment
 from ..nodes.facts import NodeFacts
+from ..text.durations import DAY, ago
 
-DAY = 86400.0
 OLD = 7 * DAY  # a backup that is older deserves a warning: what came since would be lost
 
 
@@ -30,10 +30,3 @@ def overdue(latest: Latest, control: NodeFacts, now: float) -> tuple[str, bool |
     age = max(0.0, now - latest.made)
     gone = "" if Path(latest.path).exists() else ", and is not there any more"
     return f"last backup: {ago(age)} ago, {latest.path}{gone}", age > OLD or bool(gone)
-
-
-def ago(seconds: float) -> str:
-    """An age for people: 40 min, 5 h, 3 days."""
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"

@@ -131,11 +131,7 @@ def _containerd(chart: Chart, patient: Patient) -> Iterator[Finding]:
 
 def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
     facts, wanted, name = patient.facts, chart.recipe.version, (patient.name,)
-    odd = {
-        p: v
-        for p in ("kubelet", "kubeadm", "kubectl")
-        if (v := facts.packages.get(p, "").split("-")[0]) and v != wanted
-    }
+    odd = {p: v for p in ("kubelet", "kubeadm", "kubectl") if (v := facts.release(p)) and v != wanted}
     if odd:
         versions = ", ".join(f"{package} {version}" for package, version in odd.items())
         minors = {_minor(version) for version in odd.values()}

@@ -17,7 +17,7 @@ from ...nodes.facts import SYSCTLS
 from ...phases import BOOTSTRAP, for_release, guard
 from ...phases.master import MINIMUM_MEMORY
 from ...phases.prep import SYSCTL
-from ...phases.suitable import in_cluster, lasting_faults, room
+from ...phases.suitable import lasting_faults, room
 from ...recipes import proxies
 from ...steps import Stop
 from ...text.masking import Token
@@ -105,7 +105,7 @@ def machine(chart: Chart, patient: Patient) -> Iterator[Finding]:
     yield from _services(chart, patient)
     yield from _ports(chart, patient)
     yield from _proxies(chart, patient)
-    if in_cluster(patient.facts):  # elsewhere prep itself refuses
+    if patient.facts.cluster_files:  # elsewhere prep itself refuses
         for stop in lasting_faults(chart.context(patient), SYSCTL.path):
             yield Finding(_CODES[stop.id], ERROR, (patient.name,), stop.reason, stop.remedy)
 
@@ -198,7 +198,7 @@ def _kernel(chart: Chart, patient: Patient) -> Iterator[Finding]:
 def _proxies(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """Proxies that the operator has set. One that stops a bootstrap is prep's to say, as long as prep would look at it."""
     for one in proxies.found(chart.environment, patient.facts):
-        if one.reader and not in_cluster(patient.facts):
+        if one.reader and not patient.facts.cluster_files:
             continue
         who = one.reader or "what a person types there, kubectl say,"
         severity = WARNING if one.reader else NOTE
