@@ -10,6 +10,7 @@ import ipaddress
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,19 @@ class Lab:
     @property
     def journals(self) -> Path:
         return self.environment.state / "journal"
+
+    def with_line(self, state: Path, line: str, instead: str) -> Path:
+        """A state folder of its own below `state` (XDG_STATE_HOME of a command): in its hosts.env, a part of a line is another; returns it.
+
+        Nodes come only from files, and no variable can change one.
+        """
+        folder = state / "kubefab" / "lab"
+        folder.mkdir(parents=True, mode=0o700)
+        hosts = folder / "hosts.env"
+        hosts.touch(mode=0o600)  # it holds the registry's password
+        hosts.write_text((self.environment.state / "hosts.env").read_text().replace(line, instead))
+        shutil.copy(self.environment.state / "known_hosts", folder)
+        return folder
 
     # --- our commands
 

@@ -20,7 +20,6 @@ here, and have a row in tests/unit/test_doctor.py:
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -430,14 +429,8 @@ ROUNDS = (
 def test_each_break_is_found_by_its_code(healthy: Lab, one: Round, tmp_path: Path) -> None:
     lab = healthy
     (tmp_path / "ca.crt").write_text(certificate(-1, 300))
-    # nodes come only from files: use the lab's own, except that w1 has the address that a NAT would show
-    hosts = tmp_path / "kubefab/lab/hosts.env"
-    hosts.parent.mkdir(parents=True)
-    hosts.write_text(
-        (lab.environment.state / "hosts.env").read_text().replace(f"{W1} name=w1", f"{W1} name=w1 private={NO_NODE}")
-    )
-    hosts.chmod(0o600)  # it holds the registry's password
-    shutil.copy(lab.environment.state / "known_hosts", hosts.parent)
+    # w1 has the address that a NAT would show
+    lab.with_line(tmp_path, f"{W1} name=w1", f"{W1} name=w1 private={NO_NODE}")
     variables = {name: value.format(ca=tmp_path / "ca.crt", state=tmp_path) for name, value in one.variables.items()}
     breaks = one.breaks
     if any("{key}" in b.make for b in breaks):

@@ -85,12 +85,8 @@ def dialled_at(lab: Lab, folder: Path) -> Iterator[dict[str, str]]:
     """cp1 with one more address, which hosts.env has operators dial."""
     # with promotion the second address stays when the first one goes, and has the network's route then
     lab.sh("cp1", f"sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1; ip addr add {NEW}/24 dev eth0")
-    home = folder / "kubefab" / "lab"
-    home.mkdir(parents=True, mode=0o700)
-    text = (lab.environment.state / "hosts.env").read_text()
-    (home / "hosts.env").touch(mode=0o600)
-    (home / "hosts.env").write_text(text.replace(f'"{CP} name=cp1"', f'"{NEW} private={CP} name=cp1"'))
-    known = (lab.environment.state / "known_hosts").read_text()
+    home = lab.with_line(folder, f'"{CP} name=cp1"', f'"{NEW} private={CP} name=cp1"')
+    known = (home / "known_hosts").read_text()
     (home / "known_hosts").write_text(known + re.sub(rf"^\[?{re.escape(CP)}\b", NEW, known, flags=re.M))
     try:
         yield {"XDG_STATE_HOME": str(folder)}

@@ -23,6 +23,8 @@ storage: {filesystem: {rootdirectory: /var/lib/registry}, maintenance: {readonly
 http: {addr: ":5000", secret: of-a-test}
 """
 NO_LOGIN = {f"KUBEFAB_LAB_REGISTRY_{key}": "" for key in ("USER", "PASSWORD", "CA")}
+REGISTRY = ("fab", "-H", "w2", "registry", "--env", "lab")
+BOTH = ("fab", "-H", "w2", "install", "--env", "lab", "registry", "--env", "lab")
 NAME, LOGIN = "registry.trial.example", "me:proxys-word"
 FILES = "/etc/kubefab/proxy.env /etc/systemd/system/containerd.service.d/kubefab-proxy.conf /etc/apt/apt.conf.d/00kubefab-proxy"
 
@@ -112,37 +114,18 @@ def test_a_node_pulls_from_plain_http_behind_a_path_and_through_a_proxy_and_back
         return lab.sh("w2", f"crictl images | grep -c '^{where}/team/k8s/pause ' || true")
 
     with plain_registry(tmp_path) as address:
-        lab.run(
-            "fab",
-            "-H",
-            "w2",
-            "registry",
-            "--env",
-            "lab",
-            **NO_LOGIN,
-            KUBEFAB_LAB_REGISTRY=f"http://{address}:5000/team/k8s",
-        )
+        lab.run(*REGISTRY, **NO_LOGIN, KUBEFAB_LAB_REGISTRY=f"http://{address}:5000/team/k8s")
         assert canary(f"{address}:5000") == "1"
-        refused = lab.run(
-            "fab",
-            "-H",
-            "w2",
-            "registry",
-            "--env",
-            "lab",
-            expect=1,
-            **NO_LOGIN,
-            KUBEFAB_LAB_REGISTRY=f"{address}:5000/team/k8s",
-        )
+        refused = lab.run(*REGISTRY, expect=1, **NO_LOGIN, KUBEFAB_LAB_REGISTRY=f"{address}:5000/team/k8s")
         assert "the registry speaks plain HTTP" in refused.output and "REGISTRY=http://" in refused.output
         with proxy(gateway, address) as (url, asked):
             through = {**NO_LOGIN, "KUBEFAB_LAB_REGISTRY": f"http://{NAME}:5000/team/k8s", "KUBEFAB_LAB_PROXY": url}
             for _ in range(2):  # the second finds nothing to do
-                lab.run("fab", "-H", "w2", "install", "--env", "lab", "registry", "--env", "lab", **through)
+                lab.run(*BOTH, **through)
             assert canary(f"{NAME}:5000") == "1" and any("/v2/team/k8s/pause/manifests/" in line for line in asked)
             assert lab.sh("w2", f"stat -c %a {FILES}").split() == ["600", "644", "600"]
             assert LOGIN not in lab.sh("w2", "systemctl cat containerd; systemctl show containerd")
-    lab.run("fab", "-H", "w2", "install", "--env", "lab", "registry", "--env", "lab")
+    lab.run(*BOTH)
     assert (
         lab.sh(
             "w2",

@@ -328,42 +328,9 @@ def test_fingerprints_are_those_that_gpg_shows(armor: bool, tmp_path: Path) -> N
             ["gpg", "--homedir", home, "--batch", "--quiet", "--no-autostart", *args], check=True, capture_output=True
         ).stdout
 
-    subprocess.run(
-        [
-            "gpg",
-            "--homedir",
-            home,
-            "--batch",
-            "--quiet",
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            "a@example.org",
-            "ed25519",
-            "sign",
-            "never",
-        ],
-        check=True,
-        capture_output=True,
-    )
-    subprocess.run(
-        [
-            "gpg",
-            "--homedir",
-            home,
-            "--batch",
-            "--quiet",
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            "b@example.org",
-            "rsa2048",
-            "default",
-            "1y",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    for key in (("a@example.org", "ed25519", "sign", "never"), ("b@example.org", "rsa2048", "default", "1y")):
+        made = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", *key]
+        subprocess.run(made, check=True, capture_output=True)
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
     listed = gpg("--with-colons", "--list-keys").decode()
     primary = re.findall(r"^pub:.*\nfpr:.*?:([0-9A-F]{40}):$", listed, flags=re.M)
