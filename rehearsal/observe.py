@@ -318,8 +318,8 @@ def _images(machine: Machine, values: Values) -> str:
 
 @_section("kubeadm")
 def _kubeadm(machine: Machine, values: Values) -> str:
-    asked = values.get("digests") and machine.host.has("kubeadm")
-    return _run(machine, f"kubeadm config images list --kubernetes-version v{values['digests']}") if asked else ""
+    asked = values.get("release") and machine.host.has("kubeadm")
+    return _run(machine, f"kubeadm config images list --kubernetes-version v{values['release']}") if asked else ""
 
 
 @_section("ca")
@@ -349,6 +349,26 @@ def _running(machine: Machine, values: Values) -> str:
 def _configured(machine: Machine, values: Values) -> str:
     asks = values["served"] and machine.host.exists("/etc/kubernetes/admin.conf")
     return _run(machine, "kubectl -n kube-system get configmap kubeadm-config", values) if asks else ""
+
+
+@_section("manifests")
+def _manifests(machine: Machine, values: Values) -> str:
+    paths = machine.host.glob("/etc/kubernetes/manifests/*.yaml") if values["served"] else []
+    found = ((path, re.search(r"^ *image: *(\S+)", machine.host.read(path) or "", flags=re.M)) for path in paths)
+    return _lines([f"{path.rpartition('/')[2]} {image[1]}" for path, image in found if image])
+
+
+@_section("version")
+def _version(machine: Machine, values: Values) -> str:
+    asks = values["served"] and machine.host.exists("/etc/kubernetes/admin.conf")
+    return _run(machine, "kubectl get --raw=/version", values) if asks else ""
+
+
+@_section("proxy")
+def _proxy(machine: Machine, values: Values) -> str:
+    asks = values["served"] and machine.host.exists("/etc/kubernetes/admin.conf")
+    line = "kubectl -n kube-system get daemonset kube-proxy -o jsonpath='{.spec.template.spec.containers[0].image}'"
+    return _run(machine, line, values) if asks else ""
 
 
 @_section("kubeconfigs")

@@ -388,6 +388,11 @@ class NodeFacts:
     configured: Mapping[str, Any] = field(
         default_factory=dict
     )  # {"kind": "ClusterConfiguration", …}: of ConfigMap kubeadm-config, likewise
+    manifests: Mapping[str, str] = field(
+        default_factory=dict
+    )  # {"etcd": "registry.k8s.io/etcd:3.6.8-0"}: static pods' images as their manifests have them, likewise
+    api_release: str = ""  # "1.36.4": of the API server that answers, likewise
+    proxy_image: str = ""  # "registry.k8s.io/kube-proxy:v1.36.4": of the DaemonSet, likewise
     etcd: tuple[str, ...] = ()  # ("member",): what is in /var/lib/etcd
     etcd_size: int = 0  # 20971520: bytes of its database
     others: tuple[str, ...] = ()  # ("unit k3s.service", "path /var/lib/k0s"): what else runs clusters there
@@ -464,6 +469,11 @@ class NodeFacts:
 
     def node_ready(self, hostname: str) -> bool:
         return self._ready(hostname) == "True"
+
+    def kubelet_release(self, hostname: str) -> str:
+        """The release of the kubelet that reports for a node, like `1.36.4`, as the API has it; empty where it does not."""
+        info = (self.node_object(hostname) or {}).get("status", {}).get("nodeInfo", {})
+        return forms.release(str(info.get("kubeletVersion", "")))
 
     def node_silent(self, hostname: str) -> bool:
         """The API has a Node of that name, but its kubelet no longer reports."""

@@ -72,6 +72,7 @@ def observe_script(
     folders: Iterable[str] = (),
     repositories: Iterable[str] = (),
     served: Iterable[str] = (),
+    release: str = "",
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` is the API's health endpoint.
 
@@ -79,7 +80,8 @@ def observe_script(
     which takes half the time.  With `settle` the script first waits until a step of an earlier run has ended there: what is seen
     during a step is incomplete, and a decision from it could destroy a good cluster.  Lists of package sources are read that contain
     one of `repositories` ("pkgs.k8s.io"), or the address of Kubernetes' old repositories.  With `served` ("127.0.0.1:2379"), those ports of
-    a control plane are asked for their certificates, and its static pods for when they began.
+    a control plane are asked for their certificates, its static pods for when they began, and the cluster for its releases.  `release` is
+    the one whose images the node's kubeadm is asked for (default: `digests`).
     """
     values = {
         "control_plane": "yes" if control_plane else "",
@@ -105,6 +107,7 @@ def observe_script(
         "settle": str(script.LOCK_WAIT) if settle else "",
         "ready": ready,
         "digests": digests,
+        "release": release or digests,
         "docker": "yes" if docker else "",
         "kubelet_files": " ".join((*KUBELET_ENV, KUBELET_FLAGS_FILE)),
         "repositories": "\n".join(sorted({*filter(None, repositories), *OLD_REPOSITORIES})),
@@ -200,6 +203,9 @@ def parse_facts(output: str) -> NodeFacts:
         served=parse_certificates(said.whole("served", "")),
         running=parse_running(said.whole("running", ""), host.get("hostname", "").lower()),
         configured=parse_configured(said.whole("configured", "")),
+        manifests=parse_manifests(said.lines("manifests", "")),
+        api_release=forms.release(_api_version(said.whole("version", ""))),
+        proxy_image=_matching(re.compile(forms.IMAGE), said.whole("proxy", "").strip()[:400]),
         identity=parse_identity(said.whole("identity", "")),
         uid=_matching(_UID, said.whole("uid", "").strip()),
         etcd=tuple(forms.text(line, 60) for line in etcd if not line.startswith("db=") and line != "lost+found"),
@@ -437,6 +443,25 @@ def parse_configured(text: str) -> dict[str, Any]:
     api = one.get("apiServer") or {}
     sound = isinstance(api, dict) and isinstance(api.get("certSANs") or [], list)
     return one if sound and one.get("kind") == "ClusterConfiguration" else {}
+
+
+def parse_manifests(lines: Iterable[str]) -> dict[str, str]:
+    """The images of static pods, from lines `NAME.yaml IMAGE`; what has not that form is left out."""
+    words = [line.split() for line in lines]
+    return {
+        w[0].removesuffix(".yaml"): w[1].strip("\"'")
+        for w in words
+        if len(w) == 2 and forms.has(w[0], forms.PLAIN) and forms.has(w[1].strip("\"'"), forms.IMAGE, 400)
+    }
+
+
+def _api_version(text: str) -> str:
+    """The gitVersion of what the API's /version says; empty where it does not say one."""
+    try:
+        found = forms.data(text, "version") if text.strip() else {}
+    except FormError:
+        return ""
+    return str(found.get("gitVersion", "")) if isinstance(found, dict) else ""
 
 
 def _kubeconfigs(lines: Iterable[str]) -> dict[str, Kubeconfig]:

@@ -21,6 +21,7 @@ from .kubeadm import Recipe
 # We also install iptables (only recommended by the kubelet): reset needs it to find kube-proxy's rules.
 PINNED = ("kubelet", "kubeadm", "kubectl")
 WANTED = ("containerd.io", *PINNED, "kubernetes-cni", "cri-tools")
+UPGRADED = WANTED[1:]  # what an upgrade installs: all that comes from the release's own repository
 # An installation of ours that a power cut interrupted: dpkg refuses everything until it is completed.
 _COMPLETED = f'if [ -e {NOTE} ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi'
 
@@ -88,6 +89,14 @@ class Family(Protocol):
 
     def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
         """What keeps our repositories from being added, seen before anything is written."""
+        ...
+
+    def ahead(self, facts: NodeFacts, recipe: Recipe, phase: str) -> list[Step | Wait]:
+        """The recipe's repositories instead of those that are there, and its packages fetched: nothing is installed."""
+        ...
+
+    def exactly(self, names: Sequence[str], facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+        """Shell lines that install these packages, the pinned ones at the recipe's version, and hold them; from what was fetched ahead."""
         ...
 
 
@@ -228,6 +237,17 @@ _NAME_DEAD = (
 )
 
 
+_APT = "apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy"
+_INSTALL = f"{_APT} install --no-install-recommends --allow-change-held-packages --allow-downgrades"
+# the repositories that we need have answered; another one that is dead is not ours to judge
+_UPDATED = f'seen=$(mktemp); {_APT} update >"$seen" 2>&1 || true; cat "$seen"'
+
+
+def _exact(names: Sequence[str], recipe: Recipe) -> str:
+    """These packages as apt is asked for them: the pinned ones at the recipe's version."""
+    return " ".join(f"{name}={recipe.version}-*" if name in PINNED else name for name in names)
+
+
 @dataclass(frozen=True)
 class Apt:
     """Debian and Ubuntu."""
@@ -288,26 +308,66 @@ class Apt:
         """apt's own file for the proxy."""
         return proxies.apt(recipe.environment)
 
+    def ahead(self, facts: NodeFacts, recipe: Recipe, phase: str) -> list[Step | Wait]:
+        return [
+            *self._repositories(facts, recipe, phase),
+            Step(
+                f"{phase}.packages",
+                f"packages of Kubernetes {recipe.version} fetched; nothing is installed yet",
+                (_UPDATED, f"{_INSTALL} --no-remove --download-only {_exact(UPGRADED, recipe)}", 'rm -f "$seen"'),
+                timeout=900,
+                fetches=True,
+                hint="the last lines say which package or source; a version that was not found is a release that the repository does not have",
+            ),
+        ]
+
+    def exactly(self, names: Sequence[str], facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+        return (
+            _COMPLETED,
+            f"{_INSTALL} --no-remove {_exact(names, recipe)}",
+            command("apt-mark", "hold", *names),
+        )
+
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         hold = command("apt-mark", "hold", *WANTED)
         shown = "${Package} ${Version} ${db:Status-Abbrev}\\n"
         noting = _noting(f"dpkg-query -W -f '{shown}' {' '.join(WANTED)} 2>/dev/null | grep ' [ih]i' || true")
         if _right(facts, recipe):  # a second install would upgrade containerd.io
             return [Step("install.hold", "packages held at their versions", (*noting, hold))]
-        apt = "apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy"
-        pinned = " ".join(f"{name}={recipe.version}-*" for name in PINNED)
-        install = f"{apt} install --no-install-recommends --allow-change-held-packages --allow-downgrades"
-        wanted = f"containerd.io {pinned} kubernetes-cni cri-tools iptables"
-        repositories = self.repositories(facts, recipe)
+        wanted = f"containerd.io {_exact(PINNED, recipe)} kubernetes-cni cri-tools iptables"
+        return [
+            *self._repositories(facts, recipe, "install"),
+            Step(
+                "install.packages",
+                f"containerd and Kubernetes {recipe.version}",
+                (
+                    *noting,
+                    _UPDATED,
+                    # never remove a package of others for ours: name the packages that would be removed
+                    f"{_INSTALL} --no-remove {wanted} || {{ rc=$?; {{ {_INSTALL} -s {wanted} 2>/dev/null || true; }} "
+                    f"| sed -nE 's/^Remv (\\S+).*/in the way: \\1/p'; {_NAME_DEAD}; exit $rc; }}",
+                    'rm -f "$seen"',
+                    hold,
+                ),
+                timeout=1200,
+                fetches=True,
+                hint="the last lines say which package or source; `apt-get install -f` fixes a half-done install. `in the way` are packages of this "
+                "machine that apt would remove for ours: if nothing here needs them, `apt-get remove PACKAGE`; otherwise take another machine",
+            ),
+        ]
+
+    def _repositories(self, facts: NodeFacts, recipe: Recipe, phase: str) -> list[Step | Wait]:
+        """The keys and lists of the recipe's repositories."""
+        apt, repositories = _APT, self.repositories(facts, recipe)
         added = [one for one in repositories if not one.used(facts)]
         used = sorted({source.file: source for one in repositories if (source := one.used(facts))}.items())
         paths = [one.path for one in added]
         back = f"rm -f {' '.join(paths)}; " if paths else ""
         keys = [line for one in added for line in _fetch_key(one.key_url, one.allowed, one.keyring, armor=False)]
         return [
-            lock_wait(),
+            lock_wait(phase),
             Step(
-                "install.tools",
+                f"{phase}.tools",
                 "tools to fetch packages",
                 (
                     _COMPLETED,
@@ -320,7 +380,7 @@ class Apt:
             *(
                 (
                     Step(
-                        "install.keys",
+                        f"{phase}.keys",
                         "the keys of the package repositories",
                         (f"install -d -m 0755 {KEYRINGS}", *keys),
                         fetches=True,
@@ -331,7 +391,7 @@ class Apt:
                 else ()
             ),
             Step(
-                "install.repository",
+                f"{phase}.repository",
                 "package repositories" + f"; {', '.join(source.where for _, source in used)} is used" * bool(used),
                 (
                     f"apt-get indextargets >/dev/null || {{ rc=$?; {back}exit $rc; }}",
@@ -341,24 +401,6 @@ class Apt:
                 files=tuple(one.file for one in added),
                 fetches=True,
                 hint=_LIST_HINT,
-            ),
-            Step(
-                "install.packages",
-                f"containerd and Kubernetes {recipe.version}",
-                (
-                    *noting,
-                    # the repositories that we need have answered; another one that is dead is not ours to judge
-                    f'seen=$(mktemp); {apt} update >"$seen" 2>&1 || true; cat "$seen"',
-                    # never remove a package of others for ours: name the packages that would be removed
-                    f"{install} --no-remove {wanted} || {{ rc=$?; {{ {install} -s {wanted} 2>/dev/null || true; }} "
-                    f"| sed -nE 's/^Remv (\\S+).*/in the way: \\1/p'; {_NAME_DEAD}; exit $rc; }}",
-                    'rm -f "$seen"',
-                    hold,
-                ),
-                timeout=1200,
-                fetches=True,
-                hint="the last lines say which package or source; `apt-get install -f` fixes a half-done install. `in the way` are packages of this "
-                "machine that apt would remove for ours: if nothing here needs them, `apt-get remove PACKAGE`; otherwise take another machine",
             ),
         ]
 
@@ -426,10 +468,10 @@ LOCK_HOLDER = (
 )
 
 
-def lock_wait() -> Wait:
+def lock_wait(phase: str = "install") -> Wait:
     """Wait until no other process holds apt's locks; the wait names the holder."""
     return Wait(
-        "install.lock",
+        f"{phase}.lock",
         "wait for the package lock",
         probe=LOCK_HOLDER,
         until=lambda seen: f"held by {seen.strip()}" if seen.strip() else None,
@@ -437,6 +479,14 @@ def lock_wait() -> Wait:
         interval=3,
         hint="see what holds it (unattended-upgrades on a fresh machine ends by itself); kubefab never kills it",
     )
+
+
+_DNF = "dnf -y --setopt=exit_on_lock=False"
+
+
+def _named(names: Sequence[str], recipe: Recipe) -> str:
+    """These packages as dnf is asked for them: the pinned ones at the recipe's version."""
+    return " ".join(f"{name}-{recipe.version}" if name in PINNED else name for name in names)
 
 
 @dataclass(frozen=True)
@@ -480,21 +530,40 @@ class Dnf:
         """The repositories' files, which name the proxy; before the repositories are there, nothing."""
         return tuple(file for file in self.repository_files(facts, recipe) if file.path in facts.files)
 
-    def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
+    def ahead(self, facts: NodeFacts, recipe: Recipe, phase: str) -> list[Step | Wait]:
+        return [
+            *self._repositories(facts, recipe, phase),
+            Step(
+                f"{phase}.packages",
+                f"packages of Kubernetes {recipe.version} fetched; nothing is installed yet",
+                (f"{self._install(facts, recipe)} --downloadonly {_named(UPGRADED, recipe)}",),
+                timeout=900,
+                fetches=True,
+                hint="the last lines say which package or source; no match for an argument means a release that the repository does not have",
+            ),
+        ]
+
+    def exactly(self, names: Sequence[str], facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+        # they are held by the repository's `exclude`, which this one command passes
+        return (f"{self._install(facts, recipe)} {_named(names, recipe)}",)
+
+    def _install(self, facts: NodeFacts, recipe: Recipe) -> str:
+        """dnf's install from our entries only, with the keys that we checked; and another repository that is dead is not ours to judge."""
+        others = "".join(f" --disablerepo={name}" for name in self.beside(facts, recipe))
+        ours = "--disableexcludes=kubefab-kubernetes,kubefab-containerd"
+        return f"{_DNF} --setopt='*.skip_if_unavailable=1' {ours}{others} install"
+
+    def _repositories(self, facts: NodeFacts, recipe: Recipe, phase: str) -> list[Step | Wait]:
+        """The keys and entries of the recipe's repositories."""
         settings = recipe.settings
         base = "rhel" if facts.os_id == "rhel" else "centos"
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/repodata/repomd.xml.key"
         containerd_key = f"{settings.containerd_url}/linux/{base}/gpg"
-        pinned = " ".join(f"{name}-{recipe.version}" for name in PINNED)
-        ours = "--disableexcludes=kubefab-kubernetes,kubefab-containerd"
-        dnf = "dnf -y --setopt=exit_on_lock=False"
         files = self.repository_files(facts, recipe)
         back = f"rm -f {' '.join(file.path for file in files)}"
-        # packages come from our entries only, with the keys that we checked; and another repository that is dead is not ours to judge
-        others = "".join(f" --disablerepo={name}" for name in self.beside(facts, recipe))
         return [
             Step(
-                "install.keys",
+                f"{phase}.keys",
                 "the keys of the package repositories",
                 (
                     f"install -d -m 0755 {self.keys}",
@@ -517,16 +586,21 @@ class Dnf:
                 hint=_KEY_HINT,
             ),
             Step(
-                "install.repository",
+                f"{phase}.repository",
                 "package repositories",
                 (
-                    f"{dnf} -q --disablerepo='*' --enablerepo='kubefab-*' --setopt='*.skip_if_unavailable=0' makecache || "
+                    f"{_DNF} -q --disablerepo='*' --enablerepo='kubefab-*' --setopt='*.skip_if_unavailable=0' makecache || "
                     f"{{ rc=$?; {back}; exit $rc; }}",
                 ),
                 files=files,
                 fetches=True,
                 hint="the last lines say what dnf could not fetch; kubefab's repositories are taken out again, so that dnf works as before",
             ),
+        ]
+
+    def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
+        return [
+            *self._repositories(facts, recipe, "install"),
             Step(
                 "install.selinux",
                 "SELinux permissive, as kubeadm's installation page asks",
@@ -544,8 +618,7 @@ class Dnf:
                     *_noting(
                         f"rpm -q --qf '%{{NAME}} %{{VERSION}}-%{{RELEASE}} ii\\n' {' '.join(WANTED)} 2>/dev/null | grep ' ii$' || true"
                     ),
-                    f"{dnf} --setopt='*.skip_if_unavailable=1' {ours}{others} "
-                    f"install containerd.io {pinned} kubernetes-cni cri-tools iproute-tc iptables",
+                    f"{self._install(facts, recipe)} containerd.io {_named(PINNED, recipe)} kubernetes-cni cri-tools iproute-tc iptables",
                 ),
                 timeout=1200,
                 fetches=True,

@@ -56,6 +56,7 @@ class Observer:
         self._files, self._folders = managed_files(environment), tuple(needs(environment))
         urls = (environment.settings.packages_url, environment.settings.containerd_url)
         self._repositories = [url.partition("://")[2] for url in urls if environment.settings.release.signed_packages]
+        self._release = recipe.version if self.environment.settings.release.configured else ""
         self._digests = (recipe.version if recipe.pins else "") if digests is None else digests
         self._guard = Lock()
         self._looks = count(1)
@@ -99,6 +100,7 @@ class Observer:
             folders=self._folders,
             repositories=self._repositories,
             served=ports(node.address, self.environment.settings.api_port) if asks else (),
+            release=self._release if self.certificates else "",
         )
         started, look = self._events.now(node.name), next(self._looks)
         before = time.time()

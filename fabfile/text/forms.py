@@ -110,6 +110,12 @@ MACHINE_ID = r"[0-9a-f]{32}|uninitialized"
 UUID = r"[0-9A-Fa-f-]*"
 
 
+def release(text: str) -> str:
+    """The release of Kubernetes in a word like `v1.36.4`, without the v; empty for any other word, such as a pre-release's."""
+    found = re.fullmatch(r"v?([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3})", text)
+    return found[1] if found else ""
+
+
 def has(value: str, form: str, longest: int = 255) -> bool:
     """Whether the whole word matches `form`: for lists whose invalid entries are left out."""
     return len(value) <= longest and re.fullmatch(form, value) is not None

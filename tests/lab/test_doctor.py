@@ -606,7 +606,9 @@ def test_verify_sees_that_large_packets_vanish(healthy: Lab) -> None:
     assert checks["pod to pod"]["state"] == checks["cluster DNS"]["state"] == "ok"
     assert checks["large packets"]["state"] == "failed"
     assert f"all of them concern {lab.hosts['w1']}:" in checks["large packets"]["likely"]
-    assert all(f"→{lab.hosts['w1']}" in pair for pair in checks["large packets"]["detail"].partition("not ")[2].split(", "))
+    assert all(
+        f"→{lab.hosts['w1']}" in pair for pair in checks["large packets"]["detail"].partition("not ")[2].split(", ")
+    )
     assert spaces(lab) == ""
 
 

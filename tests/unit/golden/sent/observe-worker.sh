@@ -24,6 +24,7 @@ filter_lines=400
 settle=900
 ready=/readyz
 digests=''
+release=''
 docker=''
 kubelet_files='/etc/default/kubelet /etc/sysconfig/kubelet /var/lib/kubelet/kubeadm-flags.env'
 repositories='apt.kubernetes.io
@@ -136,7 +137,7 @@ if [ -S /run/containerd/containerd.sock ] && has ctr; then
   if [ -n "$digests" ]; then timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}'
   else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
 fi
-echo '@@ kubeadm'; if [ -n "$digests" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$digests" 2>/dev/null; fi
+echo '@@ kubeadm'; if [ -n "$release" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$release" 2>/dev/null; fi
 echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
 echo '@@ certificates'
 for f in $certificates; do # without the keys that some of them hold
@@ -157,6 +158,15 @@ fi
 echo '@@ configured'
 if [ -n "$served" ] && [ -e /etc/kubernetes/admin.conf ]; then
   kube -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' | head -c 65536; echo
+fi
+echo '@@ manifests'
+if [ -n "$served" ]; then
+  for f in /etc/kubernetes/manifests/*.yaml; do sed -n "s|^ *image: *|${f##*/} |p" "$f" 2>/dev/null | head -n 1; done
+fi
+echo '@@ version'; if [ -n "$served" ] && [ -e /etc/kubernetes/admin.conf ]; then kube get --raw=/version | head -c 4096; echo; fi
+echo '@@ proxy'
+if [ -n "$served" ] && [ -e /etc/kubernetes/admin.conf ]; then
+  kube -n kube-system get daemonset kube-proxy -o jsonpath='{.spec.template.spec.containers[0].image}' | head -c 400; echo
 fi
 echo '@@ kubeconfigs'
 for f in admin kubelet bootstrap-kubelet; do
