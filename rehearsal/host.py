@@ -11,6 +11,8 @@ import random
 import time
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 UBUNTU = {
@@ -238,7 +240,7 @@ class Host:
 
     def is_folder(self, path: str) -> bool:
         path = path.rstrip("/")
-        return path in self.folders or any(name.startswith(f"{path}/") for name in (*self.files, *self.folders))
+        return path in self.folders or any(map(methodcaller("startswith", f"{path}/"), chain(self.files, self.folders)))
 
     def read(self, path: str) -> str | None:
         """A file's text; None without such a file. The content of /proc and /sys is generated."""

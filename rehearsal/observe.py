@@ -7,7 +7,8 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from io import StringIO
 
 from fabfile.nodes.facts import STATE, SWAP_UNITS
@@ -24,21 +25,14 @@ from .host import KERNEL, SUSE
 from .machine import Machine
 from .values import assigned
 
-Values = dict[str, str]
+Values = Mapping[str, str]
 Section = Callable[[Machine, Values], str]
 _SECTIONS: dict[str, Section] = {}
 
 
 def answer(machine: Machine, script: str) -> tuple[int, bytes]:
     """What the observing script prints on this machine. Raises Unmodelled for a section without a function."""
-    head = script.split("\nhas()", 1)[0]
-    values = {name: assigned(head, name) for name in re.findall(r"^([a-z_]+)=", head, flags=re.M)}
-    asked = {name: (how, line) for how, line, name in re.findall(r'\{ (kube|rooted) (.+?) >"\$d/(\w+)"; \} &', script)}
-    names = re.findall(r"echo '@@ (\w+)'", script)
-    looped = re.search(r'^for s in ([\w ]+); do echo "@@ \$s"', script, flags=re.M)
-    if looped:
-        at = names.index("end")
-        names[at:at] = looped[1].split()
+    values, asked, names = _taken_apart(script)
     parts = []
     machine.settling.look(machine.host, machine.now)
     if values.get("control_plane") and machine.api_up and machine.host.name == machine.cluster.control:
@@ -55,6 +49,20 @@ def answer(machine: Machine, script: str) -> tuple[int, bytes]:
         parts.append(f"@@ {name}\n{text}" + ("\n" if text and not text.endswith("\n") else ""))
     machine.spend(0.8, "observe")
     return 0, "".join(parts).encode()
+
+
+@lru_cache(maxsize=64)
+def _taken_apart(script: str) -> tuple[Values, Mapping[str, tuple[str, str]], tuple[str, ...]]:
+    """The values at the script's head, what it asks kubectl (section → how and what), and its sections in order."""
+    head = script.split("\nhas()", 1)[0]
+    values = {name: assigned(head, name) for name in re.findall(r"^([a-z_]+)=", head, flags=re.M)}
+    asked = {name: (how, line) for how, line, name in re.findall(r'\{ (kube|rooted) (.+?) >"\$d/(\w+)"; \} &', script)}
+    names = re.findall(r"echo '@@ (\w+)'", script)
+    looped = re.search(r'^for s in ([\w ]+); do echo "@@ \$s"', script, flags=re.M)
+    if looped:
+        at = names.index("end")
+        names[at:at] = looped[1].split()
+    return values, asked, tuple(names)
 
 
 def _ask(machine: Machine, values: Values, how: str, arguments: str) -> str:
