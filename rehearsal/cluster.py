@@ -195,7 +195,8 @@ class Cluster:
         key = f"{document['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
         old = self.objects.get(key)
         uid = old["metadata"]["uid"] if old else f"{self.generation:08x}-0000"
-        document = {**document, "metadata": {**metadata, "uid": uid}}
+        version = old["metadata"].get("resourceVersion", "1") if old else ""
+        document = {**document, "metadata": {**metadata, "uid": uid, "resourceVersion": version}}
         if old and document["kind"] == "PersistentVolume":
             document["spec"] = {
                 **document["spec"],
@@ -206,6 +207,7 @@ class Cluster:
         self.objects[key] = document
         self.applied_at[key] = now
         self.touch()
+        document["metadata"]["resourceVersion"] = str(self.generation)
         return "created" if old is None else "configured"
 
     def workloads(self, kind: str) -> list[Object]:
@@ -389,6 +391,9 @@ class Settling:
         member = self.member_of(host)
         if member is None or not self.api_up(now) or not host.active("kubelet"):
             return
+        # a kubelet ends what its API does not know, as after a restore to an earlier state
+        lost = ("DaemonSet/", "Deployment/")
+        host.pods = [p for p in host.pods if not p.workload.startswith(lost) or p.workload in self.cluster.objects]
         for document in self.cluster.workloads("DaemonSet"):
             if not fits(document, host, member):
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError, UsageError
 from .backups import open_keys
@@ -47,10 +47,10 @@ def restore(
     from ..phases import BOOTSTRAP, RESTORE
     from ..run.apply import Archive
     from ..text.screen import verdict
-    from ..views import results
+    from ..views import forgotten, results
     from .confirm import agreed, ask
     from .session import opened
-    from .verify import prove, unprovable
+    from .verify import checked, unprovable
 
     environment = described(options)
     if not environment.settings.release.configured:
@@ -73,31 +73,46 @@ def restore(
         choices = Choices(restoring=want)
         bare = not facts.undo & {"initialised", want.restoring, want.restored}
         _planned(session, facts, choices)
+        ahead = facts.ahead[0]
+        lives = facts.api_ready and want.restored not in facts.undo
+        lost = forgotten.since(environment, session.group, want.record, ahead) if lives else None
+        before = forgotten.looks(session.group, environment.nodes)
         if asking or not options.quiet:
-            for line in _losses(want.record, facts, bare):
+            more = (
+                forgotten.since_lines(lost) if lost is not None else forgotten.started(before, want.record.made + ahead)
+            )
+            for line in (*_losses(want.record, facts, bare), *more):
                 session.console.print(line, soft_wrap=True)
         if asking:
             ask(environment.name)
         phases = [*(BOOTSTRAP[:3] if bare else ()), RESTORE]
         result = session.run(phases, [control], choices, archive=Archive(gives=reader.pieces))
+        found = None
         if not result.failed:
+            after = forgotten.looks(session.group, environment.nodes)
+            found = forgotten.unknown(before, after, forgotten.known(environment, session.group))
             result = session.run(list(BOOTSTRAP), environment.nodes, Choices(adopt=want.record.uid))
-        if options.json:
-            print_json(results.of_run(environment.name, result))
+        proof: dict[str, Any] = {"verified": None, "checks": []}
         if not result.failed:
-            session.console.print(
-                verdict(
-                    True,
-                    f"{environment.name}: restored to {_when(want.record)}; {len(environment.nodes)} nodes are back",
-                )
-            )
-        proved = True
-        if not result.failed and not options.json:
+            text = f"restored to {_when(want.record)}; {len(environment.nodes)} nodes are back"
+            session.console.print(verdict(True, f"{environment.name}: {text}"))
+        for line in forgotten.unknown_lines(found) if found else ():
+            session.console.print(line, soft_wrap=True)
+        if not result.failed:
             if why := unprovable(environment):
                 session.console.print(f"not verified: {why.message}", soft_wrap=True)
             else:
-                proved = prove(session)
-    exit_with(result.exit_code or int(not proved))
+                proof = checked(session, shown=not options.json)
+        code = result.exit_code or int(proof["verified"] is False)
+        if options.json:
+            print_json({
+                **results.of_run(environment.name, result),
+                "exit": code,
+                "since": lost.data if isinstance(lost, forgotten.Since) else None,
+                "unknown": found.data if found else None,
+                **proof,
+            })  # fmt: skip
+    exit_with(code)
 
 
 def _wanted(reader: Reader, discard_live: bool) -> Restoring:

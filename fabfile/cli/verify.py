@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Interrupted, UsageError
 from .common import Options, command, described, exit_unless, print_json
@@ -57,6 +57,14 @@ def unprovable(environment: Environment) -> UsageError | None:
 
 def prove(session: Session, *, json: bool = False) -> bool:
     """Run every check, and print each as it ends, or all of them as the one document; returns whether none failed."""
+    found = checked(session, shown=not json)
+    if json:
+        print_json({"environment": session.environment.name, **found})
+    return bool(found["verified"])
+
+
+def checked(session: Session, *, shown: bool) -> dict[str, Any]:
+    """Run every check, and print each as it ends if it is to be `shown`; returns whether none failed, and all of them, as JSON values."""
     from ..text.advice import complete
     from ..text.masking import masked
     from ..text.screen import verdict
@@ -67,7 +75,7 @@ def prove(session: Session, *, json: bool = False) -> bool:
     began = time.monotonic()
     checks = []
     with console.status("looking for the cluster") as live, _terminable(), ExitStack() as stack:
-        on_progress = (lambda text: None) if json or not console.is_terminal else live.update
+        on_progress = live.update if shown and console.is_terminal else (lambda text: None)
         verifier = Verifier(
             session.environment,
             session.group,
@@ -77,14 +85,10 @@ def prove(session: Session, *, json: bool = False) -> bool:
         for seen in stack.enter_context(closing(verifier.run())):
             check = replace(seen, likely=complete(seen.likely))
             checks.append(check)
-            if not json:
+            if shown:
                 _print_check(console, check)
     failed, untested = (sum(x.state == state for x in checks) for state in (FAILED, UNTESTED))
-    if json:
-        data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
-        whole = {"environment": session.environment.name, "verified": not failed, "checks": data}
-        print_json(masked(whole))
-    else:
+    if shown:
         words = (
             f"{failed} of {len(checks)} checks failed"
             if failed
@@ -94,7 +98,9 @@ def prove(session: Session, *, json: bool = False) -> bool:
         )
         taken = seconds(time.monotonic() - began)
         console.print(verdict(not failed, f"{session.environment.name}: {words} ({taken})"))
-    return not failed
+    data = [{"check": x.name, "state": x.state, "detail": x.detail, "likely": x.likely} for x in checks]
+    found: dict[str, Any] = masked({"verified": not failed, "checks": data})
+    return found
 
 
 @contextmanager

@@ -26,7 +26,8 @@ _KINDS = {
     "node": "nodes", "nodes": "nodes", "no": "nodes", "pod": "pods", "pods": "pods", "po": "pods", "event": "events", "events": "events",
     "deploy": "Deployment", "deployment": "Deployment", "deployments": "Deployment", "ds": "DaemonSet", "daemonset": "DaemonSet",
     "daemonsets": "DaemonSet", "secret": "secrets", "secrets": "secrets", "svc": "Service", "service": "Service",
-    "services": "Service", "endpoints": "Endpoints", "job": "Job", "jobs": "Job", "configmap": "ConfigMap", "cm": "ConfigMap",
+    "services": "Service", "endpoints": "Endpoints", "job": "Job", "jobs": "Job", "configmap": "ConfigMap", "configmaps": "ConfigMap",
+    "cm": "ConfigMap",
     "namespace": "Namespace", "namespaces": "Namespace", "persistentvolumes": "PersistentVolume",
     "persistentvolumeclaims": "PersistentVolumeClaim",
     "ns": "Namespace", "persistentvolume": "PersistentVolume",
@@ -101,7 +102,7 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         return _get_nodes(machine, call, names, options)
     if kinds == ["pods"]:
         return _get_pods(machine, call, names, options)
-    if "pods" in kinds and "Namespace" in kinds:
+    if "pods" in kinds:
         return _get_all(machine, call, kinds, options)
     if kinds == ["events"]:
         for _, pod in _pods(machine):
@@ -167,17 +168,30 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
 def _get_all(machine: Machine, call: Call, kinds: list[str], options: dict[str, str]) -> int:
     """List several kinds, one after another; the namespaces are those of every cluster and those of its objects."""
     items = []
+    cluster = machine.cluster
     pods = [_pod_object(machine, host, pod) for host, pod in _pods(machine)]
-    spaces = {item["metadata"].get("namespace", "") for item in (*pods, *machine.cluster.objects.values())} - {""}
+    spaces = {item["metadata"].get("namespace", "") for item in (*pods, *cluster.objects.values())} - {""}
     for kind in kinds:
         if kind == "pods":
             items += pods
+        elif kind == "nodes":
+            items += [node_object(machine, name, member) for name, member in cluster.members.items()]
         elif kind == "Namespace":
             spaces |= {"default", "kube-system", "kube-public", "kube-node-lease"}
-            items += [{"kind": kind, "metadata": {"name": name}} for name in sorted(spaces)]
+            old = {"resourceVersion": "1"}
+            applied = {name: cluster.objects.get(f"Namespace//{name}", {}).get("metadata", old) for name in spaces}
+            items += [{"kind": kind, "metadata": {**applied[name], "name": name}} for name in sorted(spaces)]
         else:
-            items += machine.cluster.workloads(kind)
+            items += [{**item, "status": workload_status(machine, item)} for item in cluster.workloads(kind)]
     return _print(machine, call, items, options, single=False, row=str, head="")
+
+
+def _api_resources(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    """The kinds that can be listed, by their plural names."""
+    kinds = {"nodes", "pods", "Namespace", *(key.partition("/")[0] for key in machine.cluster.objects)}
+    plural = {kind: name for name, kind in _KINDS.items() if name.endswith("s") and name not in ("ds", "ns")}
+    call.out("".join(f"{plural[kind]}\n" for kind in sorted(kinds & plural.keys())))
+    return 0
 
 
 def _wanted(call: Call, words: list[str]) -> tuple[list[str], list[str]]:
@@ -402,7 +416,12 @@ def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]
     condition = {"type": "Ready", "status": "True" if pod.running else "False"}
     return {
         "kind": "Pod",
-        "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
+        "metadata": {
+            "name": pod.name,
+            "namespace": pod.namespace,
+            "labels": pod.labels,
+            **({"uid": host.uid(pod)} if host else {}),
+        },
         "spec": {
             "nodeName": machine.settling.node_name(host) if host else "",
             **({"hostNetwork": True} if pod.host_network else {}),
@@ -546,7 +565,7 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
             "observedGeneration": document["metadata"].get("generation", 1),
         }
     if document["kind"] == "PersistentVolume":
-        claim = document["spec"].get("claimRef", {})
+        claim = document.get("spec", {}).get("claimRef", {})
         there = f"PersistentVolumeClaim/{claim.get('namespace')}/{claim.get('name')}" in machine.cluster.objects
         return {"phase": "Bound" if there else "Released" if claim.get("uid") else "Available"}
     if document["kind"] != "Deployment":
@@ -1040,5 +1059,5 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
 _VERBS: dict[str, Callable[..., int]] = {
     "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "cordon": _cordon, "uncordon": _uncordon,
     "describe": _describe, "annotate": partial(_marked, verb="annotate"), "taint": partial(_marked, verb="taint"), "wait": _wait,
-    "label": _label, "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
+    "api-resources": _api_resources, "label": _label, "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import Any
 
 from .. import certificates
@@ -67,6 +68,19 @@ def _stopped(machine: Machine, pod: Pod) -> None:
     certificates.begin(machine.host, pod)
 
 
+def _sandbox(host: Host, pod: Pod) -> dict[str, Any]:
+    """A pod's sandbox, with the annotations that the kubelet gives it."""
+    source = "file" if pod.labels.get("tier") == "control-plane" else "api"
+    return {
+        "id": sandbox(host, pod),
+        "metadata": {"name": pod.name, "uid": host.uid(pod), "namespace": pod.namespace, "attempt": 0},
+        "state": "SANDBOX_READY",
+        "createdAt": str(int(time.time() * 1e9)),
+        "labels": pod.labels,
+        "annotations": {"kubernetes.io/config.source": source},
+    }
+
+
 @program("crictl")
 def crictl(machine: Machine, call: Call) -> int:
     words = []
@@ -128,6 +142,8 @@ def crictl(machine: Machine, call: Call) -> int:
             within = options.get("--namespace", "")
             found = [pod for pod in host.pods if within in ("", pod.namespace) and labels.items() <= pod.labels.items()]
             call.out("".join(f"{sandbox(host, pod)}\n" for pod in found))
+        case ["pods"] if options.get("-o") == "json":
+            call.out(json.dumps({"items": [_sandbox(host, pod) for pod in host.pods if pod.running]}) + "\n")
         case ["pods", *_]:
             call.out("".join(f"{sandbox(host, p)}  Ready  {p.name}  {p.namespace}\n" for p in host.pods))
         case ["ps", *flags]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pyrage
 import pytest
 
@@ -16,6 +18,7 @@ from fabfile.backups import names
 from fabfile.backups.archive import Reader
 from fabfile.backups.contents import FILES, Restoring
 from fabfile.context import Choices
+from fabfile.inventory import PROJECT
 from fabfile.phases import RESTORE
 from fabfile.run.apply import Archive
 from rehearsal.bash import Call
@@ -27,6 +30,7 @@ from rehearsal_bed import Bed
 KEY = pyrage.x25519.Identity.generate()
 DATA, MANIFEST = "/var/lib/etcd/member", "/etc/kubernetes/manifests/etcd.yaml"
 KEPT = "ConfigMap/default/before"
+SCHEMA = json.loads((PROJECT / "docs/schema/results.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -84,11 +88,43 @@ def known(bed: Bed) -> tuple[str, float]:
         return simulation.cluster.uid, simulation.cluster.members["w1"].joined
 
 
-def test_a_lost_disk_and_a_new_machine(bed: Bed, tmp_path: Path) -> None:
-    """One story: refused while the API answers; after the disk is lost, all but this command refuse; then a new, empty machine."""
+LATE = {
+    "kind": "Deployment",
+    "metadata": {"name": "late", "namespace": "default"},
+    "spec": {"template": {"metadata": {"labels": {"app": "late"}}, "spec": {"containers": [{"image": "registry.k8s.io/pause:3.10.1"}]}}},
+}  # fmt: skip
+
+
+def test_a_cluster_that_lives_goes_back_and_what_came_since_is_listed(bed: Bed, tmp_path: Path) -> None:
+    """A pod, a worker and a volume that came after the backup: counted before, named after; the worker is in the cluster again at the end."""
     uid, joins = known(bed)
+    assert not bed.bootstrap(workers=2).failed
+    with rehearsal.running(bed.environment) as simulation:
+        simulation.cluster.apply(LATE, 0.0)
+        volume = f"/var/lib/kubelet/pods/{'a' * 32}/volumes/kubernetes.io~csi/pvc-1/mount"
+        simulation.hosts["w1"].mounts.append(f"ext4 {volume}")
     live = restore(bed, tmp_path)
     assert live.returncode == 1 and "--discard-live" in live.stderr
+    done = restore(bed, tmp_path, " --discard-live --json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = json.loads(done.stdout)
+    jsonschema.validate(said, {**SCHEMA, "$ref": "#/$defs/cluster.restore"})
+    made, lost = said["since"]["made"], said["unknown"]
+    assert (made["ConfigMap"], made["Deployment"]) == (["default/after"], ["default/late"])
+    assert lost["nodes"] == [{"node": "w2", "hostname": "w2"}], lost
+    assert lost["volumes"] == [{"node": "w1", "volume": "pvc-1"}], lost
+    assert any(one["pod"].startswith("default/late-") for one in lost["pods"]), lost
+    assert not lost["without_machine"] and not lost["error"], lost
+    assert said["verified"] and said["checks"], said["checks"]
+    assert "made since, and lost:" in done.stderr and "w2 was joined after the backup" in done.stderr
+    assert_back(bed, uid, joins)
+    with rehearsal.running(bed.environment) as simulation:
+        assert simulation.cluster.members["w2"].joined > joins
+
+
+def test_a_lost_disk_and_a_new_machine(bed: Bed, tmp_path: Path) -> None:
+    """One story: after the disk is lost, all but this command refuse; then a new, empty machine."""
+    uid, joins = known(bed)
     lose(bed)
     lost = bed.bootstrap(workers=1).failed["cp1"]
     assert "inv cluster.restore FILE" in lost.remedy

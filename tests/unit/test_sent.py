@@ -19,7 +19,7 @@ from fabfile.nodes.observe import observe_script
 from fabfile.phases import BACKUP, BOOTSTRAP, RESET, RESTORE, managed_files
 from fabfile.steps import Fetch, Step, Stop, Wait
 from fabfile.views import calendar as expiry
-from fabfile.views import evidence, logs
+from fabfile.views import evidence, forgotten, logs
 from fabfile.views.doctor import between_nodes, clocks, questions
 from fabfile.views.plan import Planned, plan
 from fabfile.views.verify import proof
@@ -152,6 +152,9 @@ def reading(env: Environment) -> dict[str, str]:
         "doctor-gather": between_nodes.gather_script(),
         "logs-follow": logs.following(logs.arguments("kubelet", "10m", 200)),
         "step-followed": script.render("test.step", ("echo one",), live=True),  # as -v sends each step
+        "restore-since": forgotten.SINCE,
+        "restore-look": forgotten.LOOK,
+        "restore-known": forgotten.KNOWN,
         "verify-pod": proof.inside("w1", pods, "10.96.0.9", "ns", "cluster.local"),
     }
 
