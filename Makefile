@@ -61,6 +61,7 @@ test-lab:
 # The dnf family's tests need no lab, and the lab waits much of its time.
 nodes: export PYTHONDONTWRITEBYTECODE =
 nodes: $(VENV)/.dev
+	$(BIN)/inv lab.build --specs
 	$(BIN)/python -m pytest tests/lab --ignore tests/lab/test_dnf.py
 
 dnf: $(VENV)/.dev

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -14,6 +15,7 @@ from . import versions
 from .debs import packages_index
 from .paths import short
 from .shell import run
+from .versions import Kubernetes
 
 KEY_NAME = "kubefab lab packages"
 
@@ -96,6 +98,13 @@ def _sign(key: SigningKey, folder: Path) -> None:
     )
 
 
+def link(files: Iterable[Path], folder: Path) -> None:
+    """Put files into a folder by hard links."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        os.link(file, folder / file.name)
+
+
 def write_flat(folder: Path, arch: str, key: SigningKey) -> None:
     """Index and sign a flat repository whose packages lie in `folder`/ARCH (pkgs.k8s.io's layout)."""
     _write_index(folder, packages_index(list((folder / arch).glob("*.deb")), folder))
@@ -127,3 +136,28 @@ def write_dists(base: Path, arch: str, key: SigningKey) -> None:
     (dist / "Release").write_text(release_file(dist, fields, names))
     _sign(key, dist)
     (base / "gpg").write_text(key.gpg("--armor", "--export", key.fingerprint))
+
+
+def write(
+    out: Path,
+    debs_of: Mapping[Kubernetes, Path],
+    tools: Path,
+    archives: Mapping[str, Path],
+    arch: str,
+    key: SigningKey,
+) -> None:
+    """A web server's root in `out`: a signed repository per minor release with each of its patches, Docker's, and etcd's archives.
+
+    `debs_of` maps each release to the folder of its packages, `archives` each version of etcd to that of its archive; `tools` is what
+    `debs.build_tools` left.
+    """
+    for minor in dict.fromkeys(release.minor for release in debs_of):
+        core = out / f"core:/stable:/v{minor}/deb"
+        for folder in (*(f for release, f in debs_of.items() if release.minor == minor), tools / "core"):
+            link(folder.iterdir(), core / arch)
+        write_flat(core, arch, key)
+    base = out / "linux/debian"
+    link((tools / "docker").iterdir(), base / "dists" / versions.DEBIAN / f"pool/stable/{arch}")
+    write_dists(base, arch, key)
+    for version, folder in archives.items():
+        link((folder / version).iterdir(), out / "etcd" / version)

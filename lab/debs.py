@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import debian, versions
 from .shell import run
 
 FILES = Path(__file__).parent / "files"
@@ -90,8 +91,8 @@ def build_deb(deb: Deb, arch: str, work: Path, out: Path) -> Path:
     return path
 
 
-def core_debs(version: str, revision: str, cni: str, cri: str, bins: dict[str, Path]) -> list[Deb]:
-    """What pkgs.k8s.io serves for one release; `bins` maps a program's name to its built file."""
+def core_debs(version: str, revision: str, bins: dict[str, Path]) -> list[Deb]:
+    """What pkgs.k8s.io serves of one release alone; `bins` maps a program's name to its built file."""
     full = f"{version}-{revision}"
     unit = "kubelet.service"
     return [
@@ -134,6 +135,12 @@ def core_debs(version: str, revision: str, cni: str, cri: str, bins: dict[str, P
             (("/usr/bin/kubectl", bins["kubectl"], 0o755),),
             "Command-line utility for interacting with a Kubernetes cluster",
         ),
+    ]
+
+
+def tool_debs(revision: str, cni: str, cri: str, bins: dict[str, Path]) -> list[Deb]:
+    """What pkgs.k8s.io serves with every release: the CNI plugins of version `cni` and the tools of version `cri`."""
+    return [
         Deb(
             "kubernetes-cni",
             f"{cni}-{revision}",
@@ -170,6 +177,24 @@ def containerd_deb(version: str, bins: dict[str, Path]) -> Deb:
             "postrm": _RELOAD,
         },
     )
+
+
+def build_tools(arch: str, work: Path, out: Path, inputs: dict[str, Path]) -> None:
+    """The Debian packages that all releases share: `core` as pkgs.k8s.io has them, `docker` as Docker's repository has them."""
+    bins = {p.name: p for n in ("containerd", "addons", "cni-plugins") for p in inputs[n].iterdir()}
+    runc = work / "runc"
+    debian.unpack(inputs["debian"] / "parts", ["runc"], runc)
+    bins["runc"] = runc / "usr/sbin/runc"
+    cni, cri = versions.CNI_PLUGINS.lstrip("v"), versions.CRI_TOOLS.lstrip("v")
+    containerd = f"{versions.CONTAINERD.lstrip('v')}-1~debian.12~{versions.DEBIAN}"
+    packed = {
+        "core": tool_debs(versions.PACKAGE_REVISION, cni, cri, bins),
+        "docker": [containerd_deb(containerd, bins)],
+    }
+    for name, found in packed.items():
+        (out / name).mkdir()
+        for deb in found:
+            build_deb(deb, arch, work, out / name)
 
 
 def packages_index(debs: Sequence[Path], base: Path) -> str:

@@ -69,7 +69,7 @@ def _progress() -> Callable[[str], None]:
 @task(
     help={
         "workers": "number of worker nodes besides the control plane (default 2)",
-        "kubernetes": "Kubernetes version the lab serves, such as 1.36 or 1.36.3",
+        "kubernetes": "Kubernetes version the lab serves, such as 1.36 or 1.36.3; several with commas: hosts.env has the first",
         "subnet": "private network of the lab (default 172.30.44.0/24)",
         "json": JSON,
     }
@@ -121,7 +121,9 @@ def render_status(found: dict[str, object]) -> str:
     containers = found["containers"]
     if not isinstance(containers, dict) or not containers:
         return "the lab is down\nnext:  inv lab.up"
-    lines = [f"the lab is {'up' if found['up'] else 'incomplete'}: Kubernetes {found['kubernetes']}, {found['subnet']}"]
+    others = found["releases"][1:] if isinstance(found["releases"], list) else []
+    served = f"Kubernetes {found['kubernetes']}" + (f" (also served: {', '.join(others)})" if others else "")
+    lines = [f"the lab is {'up' if found['up'] else 'incomplete'}: {served}, {found['subnet']}"]
     lines += [f"  {name:<10} {c['address']:<16} {c['state']}" for name, c in containers.items()]
     lines.append(f"hosts: {found['hosts_env'] or '-'}")
     lines.append("next:  inv cluster.bootstrap --env lab" if found["up"] else "next:  inv lab.up")
@@ -130,12 +132,13 @@ def render_status(found: dict[str, object]) -> str:
 
 @task(
     help={
-        "kubernetes": "Kubernetes version to build, such as 1.36 or 1.36.3",
+        "kubernetes": "Kubernetes version to build, such as 1.36 or 1.36.3; several with commas",
+        "specs": "also build kubeadm's own end-to-end specs, which tests run",
         "proof": "try all but the compiles from nothing, in a folder that is then removed (two to three minutes)",
         "json": JSON,
     }
 )
-def build(_c: Context, kubernetes: str = "", proof: bool = False, json: bool = False) -> None:
+def build(_c: Context, kubernetes: str = "", specs: bool = False, proof: bool = False, json: bool = False) -> None:
     """Fill the build cache only (about 13 minutes on two cores)."""
     if proof:
         with _reporting("inv lab.build --proof"):
@@ -151,6 +154,8 @@ def build(_c: Context, kubernetes: str = "", proof: bool = False, json: bool = F
         from . import up as lab
 
         lab.build(kubernetes, say)
+        if specs:
+            lab.specs(kubernetes, say)
     if json:
         print_json({"complete": True, "proved": False})
     else:

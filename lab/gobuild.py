@@ -48,6 +48,11 @@ class GoProgram:
 
 
 @dataclass(frozen=True)
+class GoTests(GoProgram):
+    """The tests of one package, as a program that runs them."""
+
+
+@dataclass(frozen=True)
 class Addons:
     """Commands of several modules, compiled together with one set of dependencies, which `LOCKED` names with hashes.
 
@@ -140,7 +145,14 @@ def fetch(program: Program, work: Path) -> None:
         if (folder / "go.sum").exists():
             shutil.copyfile(folder / "go.sum", work / "go.sum")
     run(
-        ["go", "list", *_options(program), "-deps", *program.imports],
+        [
+            "go",
+            "list",
+            *_options(program),
+            "-deps",
+            *(["-test"] if isinstance(program, GoTests) else []),
+            *program.imports,
+        ],
         cwd=work,
         env=environment(),
         log=_log(work, program),
@@ -163,7 +175,8 @@ def build(program: Program, work: Path, out: Path) -> None:
     """Build the wrapper module that `fetch` left in `work`: one static binary per command in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     flags = [*FLAGS, "-ldflags", f"{_STRIP} {program.stamp}".strip(), *_options(program)]
-    argv = ["go", "build", *flags, "-o", f"{out}/", *program.imports]
+    verb = ["test", "-c"] if isinstance(program, GoTests) else ["build"]
+    argv = ["go", *verb, *flags, "-o", f"{out}/", *program.imports]
     run(
         argv,
         cwd=work,

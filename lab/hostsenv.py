@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from dotenv import dotenv_values
+
 from . import versions
 from .debian import ADMIN
 from .host import Host
@@ -55,7 +57,7 @@ def values(settings: Settings, host: Host, *, key: Path, ca: Path, password: str
     found |= {
         "LAB_SSH_USER": ADMIN,
         "LAB_SSH_KEY": str(key),
-        "LAB_KUBERNETES": settings.kubernetes,
+        "LAB_KUBERNETES": settings.releases[0],
         "LAB_PACKAGES_URL": url,
         "LAB_CONTAINERD_URL": url,
         "LAB_ETCD_URL": f"{url}/etcd",
@@ -82,6 +84,11 @@ def values(settings: Settings, host: Host, *, key: Path, ca: Path, password: str
     if ignored := ignored_preflight(host):
         found["LAB_IGNORE_PREFLIGHT"] = ",".join(ignored)
     return found
+
+
+def release(path: Path) -> str:
+    """The release of Kubernetes that a hosts.env of the lab names; "" without one."""
+    return (dotenv_values(path).get("LAB_KUBERNETES") or "") if path.is_file() else ""
 
 
 def quote(value: str) -> str:

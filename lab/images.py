@@ -9,6 +9,7 @@ from pathlib import Path
 from . import debian, versions
 from .gobuild import download
 from .layers import Image, write_files, write_tree
+from .recipes import etcd_version
 from .shell import run
 from .versions import Kubernetes
 
@@ -109,7 +110,7 @@ def single(work: Path, name: str, target: str, binary: Path) -> Path:
 
 
 def kubernetes_images(work: Path, release: Kubernetes, tags: Tags, inputs: dict[str, Path]) -> list[Image]:
-    """What `kubeadm config images list` names for the release."""
+    """What `kubeadm config images list` names for the release, except etcd's."""
     programs = inputs[f"kubernetes-{release.version}"]
     base = inputs["base"] / "base.tar"
     version = f"v{release.version}"
@@ -119,16 +120,18 @@ def kubernetes_images(work: Path, release: Kubernetes, tags: Tags, inputs: dict[
     ]
     proxy = single(work, "kube-proxy", "usr/local/bin/kube-proxy", programs / "kube-proxy")
     images.append(Image("kube-proxy", version, (base, proxy), ("kube-proxy",)))
-    # as upstream's image: etcdctl is in it, etcdutl is not
-    etcd = write_files(
-        work / "etcd.layer.tar", [(f"usr/local/bin/{n}", inputs[n] / n, 0o755) for n in ("etcd", "etcdctl")]
-    )
-    images.append(Image("etcd", tags.etcd, (etcd,), ("etcd",)))
     dns = single(work, "coredns", "coredns", inputs["addons"] / "coredns")
     images.append(Image("coredns/coredns", tags.coredns, (dns,), ("/coredns",)))
-    pause = single(work, "pause", "pause", inputs["pause"] / "pause")
+    pause = single(work, "pause", "pause", inputs[f"pause-{tags.pause}"] / "pause")
     images.append(Image("pause", tags.pause, (pause,), ("/pause",), user="65535:65535"))
     return images
+
+
+def etcd_image(work: Path, tag: str, inputs: dict[str, Path]) -> Image:
+    """etcd of the version in the tag. As in upstream's image, etcdctl is in it and etcdutl is not."""
+    version = etcd_version(tag)
+    programs = [(f"usr/local/bin/{n}", inputs[f"{n}-{version}"] / n, 0o755) for n in ("etcd", "etcdctl")]
+    return Image("etcd", tag, (write_files(work / "etcd.layer.tar", programs),), ("etcd",))
 
 
 def addon_images(work: Path, inputs: dict[str, Path]) -> list[Image]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import LabError
+
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -154,6 +156,18 @@ def store(root: Path, images: Sequence[Image], arch: str) -> None:
         _link(manifests / "revisions" / _folder_of(digest), digest)
         _link(manifests / "tags" / image.tag / "current", digest)
         _link(manifests / "tags" / image.tag / "index" / _folder_of(digest), digest)
+
+
+def union(root: Path, stores: Iterable[Path]) -> None:
+    """Leave in `root` what all `stores` have, by hard links. Raises LabError if two of them mean different images by one tag."""
+    for store in stores:
+        for source in sorted(p for p in store.rglob("*") if p.is_file()):
+            path = root / source.relative_to(store)
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(source, path)
+            elif path.name == "link" and path.read_bytes() != source.read_bytes():
+                raise LabError(f"two images have the same name: {path.relative_to(root)}")
 
 
 def _folder_of(digest: str) -> Path:

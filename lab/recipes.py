@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from . import versions
-from .gobuild import Addons, GoProgram
+from .gobuild import Addons, GoProgram, GoTests
 from .versions import Kubernetes
 
 KUBERNETES_PROGRAMS = (
@@ -16,6 +18,7 @@ KUBERNETES_PROGRAMS = (
     "kube-proxy",
 )
 TELEGRAF_TAGS = "custom,inputs.kubernetes,inputs.cpu,inputs.mem,inputs.disk,inputs.net,outputs.influxdb"
+SPECS = "kubeadm-specs"
 BUILD_DATE = "2026-01-01T00:00:00Z"
 
 
@@ -41,10 +44,38 @@ def kubernetes(release: Kubernetes) -> GoProgram:
     )
 
 
+def kubeadm_specs(release: Kubernetes) -> GoTests:
+    """The end-to-end specs by kubeadm's authors of one release, as a program."""
+    made = kubernetes(release)
+    return GoTests(
+        f"{SPECS}-{release.version}",
+        made.module,
+        made.version,
+        ("test/e2e_kubeadm",),
+        stamp=made.stamp,
+        staging=made.staging,
+        output=SPECS,
+    )
+
+
 def etcd_version(tag: str) -> str:
-    """The version of etcd for an image tag such as `3.6.8-0`: the tag's own line, at the version the lab pins."""
-    line = ".".join(tag.lstrip("v").split(".")[:2])
-    return versions.ETCD.get(line, versions.ETCD["3.6"])
+    """The version of etcd that an image tag such as `3.6.8-0` names: `v3.6.8`."""
+    return "v" + tag.partition("-")[0]
+
+
+def etcd_tags(asked: Iterable[str]) -> list[str]:
+    """The etcd images for releases of Kubernetes that ask for these tags: each once, oldest first.
+
+    Where the releases are a way to etcd 3.7 from an etcd that must not take it at once, the step between is one of them.
+    """
+
+    def numbers(tag: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in tag.partition("-")[0].split("."))
+
+    wanted = sorted({*asked}, key=numbers)
+    if numbers(wanted[0]) < versions.ETCD_BEFORE_37 and numbers(wanted[-1]) >= (3, 7):
+        wanted = sorted({*wanted, versions.ETCD_STEP}, key=numbers)
+    return wanted
 
 
 # By the name of the program: each is a module of its own in etcd's repository.
@@ -53,9 +84,10 @@ ETCD_PROGRAMS = tuple(_ETCD_MODULES)
 
 
 def etcd(tag: str, program: str = "etcd") -> GoProgram:
-    """One of `ETCD_PROGRAMS` for an image tag such as `3.6.8-0`, all of one version."""
+    """One of `ETCD_PROGRAMS` for an image tag such as `3.6.8-0`: what its tag says."""
     module = f"go.etcd.io/etcd/{_ETCD_MODULES[program]}/v3"
-    return GoProgram(program, module, etcd_version(tag), ("",), output=program)
+    version = etcd_version(tag)
+    return GoProgram(f"{program}-{version}", module, version, ("",), output=program)
 
 
 CNI_PLUGINS = GoProgram(

@@ -28,11 +28,16 @@ def hostname(address: str) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a lab is: `subnet` (a /24 or larger), Kubernetes version, number of workers."""
+    """What a lab is: `subnet` (a /24 or larger), releases of Kubernetes that it serves, number of workers."""
 
     subnet: str = DEFAULT_SUBNET
-    kubernetes: str = ""
+    kubernetes: str = ""  # with commas between them; hosts.env has the first
     workers: int = 2
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases of Kubernetes that the lab serves. hosts.env has the first."""
+        return tuple(self.kubernetes.split(","))
 
     def address(self, number: int) -> str:
         """The subnet's address with that host number."""

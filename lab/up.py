@@ -7,6 +7,7 @@ import secrets
 import shlex
 import shutil
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -58,17 +59,17 @@ def install(packages: list[str], say: Say) -> None:
     run(["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *dict.fromkeys(packages)], env=env)
 
 
-def prepare_build(release: Kubernetes, say: Say) -> None:
+def prepare_build(wanted: Sequence[Kubernetes], say: Say) -> None:
     """Install what this machine lacks for a build, and check that it can build and that the registries answer."""
     host.check_platform()
     gobuild.go_version()
     if os.geteuid() != 0:
         raise MissingError("building node images needs root (debootstrap, chroot)", "sudo -E inv lab.build")
-    host.check_space(
-        [cache_dir(), *gobuild.cache_folders()], NEXT_GIB if (cache_dir() / "items").is_dir() else FIRST_GIB
-    )
+    first = NEXT_GIB if (cache_dir() / "items").is_dir() else FIRST_GIB
+    host.check_space([cache_dir(), *gobuild.cache_folders()], first + NEXT_GIB * (len(wanted) - 1))
     install(host.missing_to_build(), say)
-    gobuild.check_registry("k8s.io/kubernetes", f"v{release.version}")
+    for release in wanted:
+        gobuild.check_registry("k8s.io/kubernetes", f"v{release.version}")
     with TemporaryDirectory() as scratch:
         webview.check_pip(Path(scratch))
 
@@ -87,27 +88,34 @@ def prepare_engine(say: Say) -> Engine:
 
 
 def build(kubernetes: str, say: Say) -> Built:
-    """Fill the cache for one Kubernetes release."""
-    release = versions.kubernetes(kubernetes)
+    """Fill the cache for these Kubernetes releases (commas between them)."""
+    wanted = versions.releases(kubernetes)
     host.check_platform()
-    return builder.build(release, lambda: prepare_build(release, say), say)
+    return builder.build(wanted, lambda: prepare_build(wanted, say), say)
+
+
+def specs(kubernetes: str, say: Say) -> list[Path]:
+    """The program with kubeadm's own end-to-end specs of each of these releases; built if it is missing."""
+    wanted = versions.releases(kubernetes)
+    host.check_platform()
+    return builder.specs(wanted, lambda: prepare_build(wanted, say), say)
 
 
 def prove(kubernetes: str, say: Say) -> None:
     """Try every recipe from nothing, except the compiles."""
-    release = versions.kubernetes(kubernetes)
+    wanted = versions.releases(kubernetes)
     host.check_platform()
-    builder.prove(release, lambda: prepare_build(release, say), say)
+    builder.prove(wanted, lambda: prepare_build(wanted, say), say)
 
 
 def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
     """Bring up the missing parts of the lab and return the path of hosts.env.
 
     `workers` is a minimum: existing nodes stay. Empty `kubernetes` and `subnet` mean those of the running lab, or
-    the defaults.
+    the defaults. hosts.env gets the first release in `kubernetes`, or keeps its own if that is empty.
     """
     began = time.monotonic()
-    wanted = choose(lab_settings.load(), workers, kubernetes, subnet)
+    wanted = choose(lab_settings.load(), workers, kubernetes, subnet, hostsenv.release(hosts_env()))
     host.check_platform()
     running = engine.find()
     if lab_settings.load() is None and (running is None or not has_network(running)):
@@ -132,16 +140,24 @@ def up(workers: int, kubernetes: str, subnet: str, say: Say) -> Path:
     return hosts_env()
 
 
-def choose(current: Settings | None, workers: int, kubernetes: str, subnet: str) -> Settings:
-    """Settings from the command line over those of the current lab; raises LabError if they contradict it."""
+def choose(current: Settings | None, workers: int, kubernetes: str, subnet: str, ours: str = "") -> Settings:
+    """Settings from the command line over those of the current lab; raises LabError if they contradict it.
+
+    `ours` is the release in hosts.env, which an upgrade may have changed: without `kubernetes` it stays the first one.
+    """
     if current is None:
-        release = versions.kubernetes(kubernetes)
-        fresh = Settings(subnet or lab_settings.DEFAULT_SUBNET, release.version, workers)
+        fresh = Settings(subnet or lab_settings.DEFAULT_SUBNET, _listed(versions.releases(kubernetes)), workers)
         return lab_settings.check(fresh)
     if subnet and subnet != current.subnet:
         raise LabError(f"the lab is up on {current.subnet}, not on {subnet}", "inv lab.down", exit_code=2)
-    release = versions.kubernetes(kubernetes or current.kubernetes)
-    return lab_settings.check(Settings(current.subnet, release.version, max(workers, current.workers)))
+    served = versions.releases(kubernetes or current.kubernetes)
+    if not kubernetes:
+        served = tuple(sorted(served, key=lambda release: release.version != ours))
+    return lab_settings.check(Settings(current.subnet, _listed(served), max(workers, current.workers)))
+
+
+def _listed(releases: Sequence[Kubernetes]) -> str:
+    return ",".join(release.version for release in releases)
 
 
 def recipe_of(path: Path) -> str:
@@ -310,7 +326,8 @@ def status() -> dict[str, object]:
             "ours": bool(docker and docker.ours),
             "host": _address(docker),
         },
-        "kubernetes": current.kubernetes if current else "",
+        "kubernetes": current.releases[0] if current else "",
+        "releases": list(current.releases) if current else [],
         "subnet": current.subnet if current else "",
         "hosts_env": str(hosts_env()) if hosts_env().exists() else "",
         "containers": {

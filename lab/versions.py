@@ -11,7 +11,8 @@ DEFAULT_KUBERNETES = "1.36.3"
 # The newest patch release of each minor release that the lab was built with.
 KNOWN_PATCHES = {"1.35": "1.35.4", "1.36": "1.36.3", "1.37": "1.37.2"}
 
-ETCD = {"3.6": "v3.6.8", "3.7": "v3.7.1"}
+# A cluster's etcd has to be 3.6.11 or newer before it becomes 3.7; this image is the step between.
+ETCD_BEFORE_37, ETCD_STEP = (3, 6, 11), "3.6.16-0"
 COREDNS = "v1.14.5"
 CONTAINERD = "v2.2.1"
 CNI_PLUGINS = "v1.9.1"
@@ -33,6 +34,11 @@ class Kubernetes:
     """A Kubernetes release, e.g. `1.36.3`."""
 
     version: str
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The version's numbers, which put releases in order."""
+        return tuple(int(part) for part in self.version.split("."))
 
     @property
     def minor(self) -> str:
@@ -67,6 +73,13 @@ def kubernetes(text: str = "") -> Kubernetes:
             exit_code=2,
         )
     return Kubernetes(full)
+
+
+def releases(text: str = "") -> tuple[Kubernetes, ...]:
+    """Read releases with commas between them, such as `1.36.1,1.37`: each once, in the order given. Raises LabError as `kubernetes` does."""
+    if not text.strip():
+        return (kubernetes(),)
+    return tuple(dict.fromkeys(kubernetes(one.strip() or ",") for one in text.split(",")))
 
 
 def debian_arch(machine: str) -> str:

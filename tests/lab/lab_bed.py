@@ -6,6 +6,7 @@ Tests look at nodes through `docker exec`, never through kubefab's own facts: th
 from __future__ import annotations
 
 import base64
+import http.client
 import ipaddress
 import json
 import os
@@ -23,10 +24,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asking
+import specs
+from asking import Probe
+
 from fabfile import inventory
 from fabfile.inventory import Environment, Node
 from lab import nodes as machines
 from lab import settings
+from lab import up as lab_up
+from lab.lock import exclusive
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -223,6 +230,68 @@ class Lab:
         finally:
             self.sh(node, NO_FIREWALL)
 
+    # --- judges
+
+    @contextmanager
+    def asked(self) -> Iterator[Probe]:
+        """A service of two replicas that is asked from outside the cluster during the block; what was seen is complete after it."""
+        name = self.control_plane.name
+        manifest = asking.MANIFEST.replace("@image@", self.environment.settings.probe_image)
+        self.sh(name, f"kubectl apply -f - <<'END'\n{manifest}END")
+        try:
+            self.kubectl(f"-n {asking.NAMESPACE} rollout status deployment web --timeout=90s")
+            port = int(self.kubectl(f"-n {asking.NAMESPACE} get service web -o jsonpath='{{.spec.ports[0].nodePort}}'"))
+            addresses = {node.name: node.host for node in self.environment.nodes}
+            for address in addresses.values():
+                self.eventually(f"{address}:{port} answers", lambda at=address: answers(at, port))  # type: ignore[misc]
+            with asking.asking(addresses, port) as probe:
+                yield probe
+        finally:
+            self.kubectl(f"delete namespace {asking.NAMESPACE} --timeout=90s", check=False)
+
+    @contextmanager
+    def living_token(self) -> Iterator[None]:
+        """A bootstrap token during the block, with which cluster-info is signed: kubefab deletes its own, and two of kubeadm's specs want one."""
+        name = self.control_plane.name
+        token = self.sh(name, "kubeadm token create --ttl 10m 2>/dev/null").partition(".")[0]
+
+        def signed() -> bool | None:
+            """Whether cluster-info is signed with it; None without a cluster-info."""
+            found = self.kubectl("-n kube-public get configmap cluster-info -o json", check=False)
+            return f'"jws-kubeconfig-{token}"' in found if found else None
+
+        try:
+            self.eventually("cluster-info is signed with a new token", lambda: signed() is not False)
+            yield
+        finally:
+            self.sh(name, f"kubeadm token delete {token}")
+            self.eventually("the signature is gone with the token", lambda: not signed())
+
+    def kubeadm_specs(self) -> None:
+        """Run the end-to-end specs by kubeadm's authors, of the cluster's release; an AssertionError names each that did not pass.
+
+        The program asks only the API, so it runs on this machine: nothing of it is copied to a node, and nothing is left there. A release's
+        program is built (minutes, once) if `inv lab.build --specs` has not built it.
+        """
+        release = json.loads(self.kubectl("get --raw /version"))["gitVersion"].removeprefix("v")
+        with exclusive(print):
+            (program,) = lab_up.specs(release, print)
+        config, report = self.folder / "specs.conf", self.folder / "specs.json"
+        report.unlink(missing_ok=True)
+        settings.write_private(config, self.sh(self.control_plane.name, "cat /etc/kubernetes/admin.conf") + "\n")
+        argv = [
+            program, f"--kubeconfig={config}", f"--ginkgo.skip={specs.LEFT_OUT}", f"--ginkgo.json-report={report}", "--ginkgo.no-color",
+        ]  # fmt: skip
+        try:
+            with self.living_token():
+                done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=300, check=False)
+        finally:
+            config.unlink()
+        assert report.exists(), f"exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        found = specs.verdict(json.loads(report.read_text()))
+        assert not found.wrong and len(found.passed) >= specs.LEAST, str(found)
+        assert done.returncode == 0, done.stdout[-2000:]
+
     # --- secrets
 
     @property
@@ -296,6 +365,14 @@ class Lab:
                 raise AssertionError(f"{step} was not reached\n{done}")
             assert time.monotonic() < end, f"{step} was not reached in time"
             time.sleep(0.05)
+
+
+def answers(address: str, port: int) -> bool:
+    """Whether the service of `Lab.asked` answers there."""
+    try:
+        return bool(asking.get(address, port))
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def hosts() -> dict[str, str]:

@@ -52,6 +52,15 @@ def test_an_unknown_version_is_a_usage_error_with_a_remedy(text: str) -> None:
     assert caught.value.remedy
 
 
+def test_several_versions_are_each_served_once_and_the_first_stays_first() -> None:
+    assert [r.version for r in versions.releases("1.36.3, 1.36.1,1.37,1.36")] == ["1.36.3", "1.36.1", "1.37.2"]
+    assert versions.releases("") == (versions.kubernetes(),)
+    for text in (",", "1.36,", "1.36,latest"):
+        with pytest.raises(LabError) as caught:
+            versions.releases(text)
+        assert caught.value.exit_code == 2
+
+
 def test_release_gives_repository_and_staging_versions() -> None:
     release = versions.kubernetes("1.37.2")
     assert (release.minor, release.staging) == ("1.37", "v0.37.2")
@@ -93,6 +102,7 @@ def test_a_lock_names_each_module_once() -> None:
 
 
 def test_commands_are_the_files_a_build_leaves() -> None:
+    assert gobuild.commands(recipes.kubeadm_specs(versions.kubernetes())) == [recipes.SPECS]
     assert [gobuild.commands(recipes.etcd("3.6.6-0", name)) for name in recipes.ETCD_PROGRAMS] == [
         ["etcd"],
         ["etcdctl"],
@@ -116,11 +126,24 @@ def test_kubernetes_recipe_stamps_the_version_in_both_places() -> None:
     assert "k8s.io/kubernetes/cmd/kubeadm" in program.imports
 
 
-def test_etcd_follows_the_line_of_the_image_tag() -> None:
-    assert recipes.etcd("3.6.6-0").version == versions.ETCD["3.6"]
-    assert recipes.etcd("3.7.0-0").version == versions.ETCD["3.7"]
-    for name in recipes.ETCD_PROGRAMS:
-        assert recipes.etcd("3.7.0-0", name).version == versions.ETCD["3.7"]
+@pytest.mark.parametrize("tag", ["3.6.6-0", "3.6.16-0", "3.7.0-0"])
+def test_etcd_is_what_the_tag_of_its_image_says(tag: str) -> None:
+    assert {recipes.etcd(tag, name).version for name in recipes.ETCD_PROGRAMS} == {f"v{tag.removesuffix('-0')}"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        (["3.6.8-0"], ["3.6.8-0"]),
+        (["3.7.0-0", "3.7.0-0"], ["3.7.0-0"]),
+        (["3.6.8-0", "3.6.6-0", "3.6.8-0"], ["3.6.6-0", "3.6.8-0"]),
+        (["3.7.0-0", "3.6.8-0"], ["3.6.8-0", "3.6.16-0", "3.7.0-0"]),
+        (["3.6.11-0", "3.7.0-0"], ["3.6.11-0", "3.7.0-0"]),
+        (["3.6.8-0", "3.6.16-0", "3.7.0-0"], ["3.6.8-0", "3.6.16-0", "3.7.0-0"]),
+    ],
+)
+def test_the_way_to_etcd_3_7_has_its_step(asked: list[str], served: list[str]) -> None:
+    assert recipes.etcd_tags(asked) == served
 
 
 def test_etcds_archive_has_its_programs_and_the_digest_beside_it(tmp_path: Path) -> None:
@@ -279,24 +302,45 @@ def test_duration() -> None:
     assert [duration(s) for s in (0.4, 59.6, 61, 725)] == ["0 s", "1 min 00 s", "1 min 01 s", "12 min 05 s"]
 
 
-def plan_of(stand_in: bool, folder: Path) -> list[Item]:
-    tags = images.Tags("3.6.8-0", "v1.14.2", "3.10.2")
-    return build.plan(versions.kubernetes(), tags, "amd64", aptrepo.SigningKey(folder, "F"), stand_in)
+def plan_of(stand_in: bool, folder: Path, *releases: str) -> list[Item]:
+    tags = {release: images.Tags("3.6.8-0", "v1.14.2", "3.10.2") for release in versions.releases(",".join(releases))}
+    tags |= {release: images.Tags("3.7.0-0", "v1.14.6", "3.10.2") for release in tags if release.minor == "1.37"}
+    return build.plan(tags, "amd64", aptrepo.SigningKey(folder, "F"), stand_in)
 
 
-def test_cheap_items_are_built_first_and_dependencies_before_their_use(tmp_path: Path) -> None:
-    items = plan_of(False, tmp_path)
+def keys_of(items: list[Item]) -> list[str]:
+    """The items' folders in a cache."""
+    cache = Cache(Path("/nowhere"), lambda _: None)
+    return [cache.key(one) for one in items]
+
+
+def test_a_release_is_not_built_again_for_another_set_of_releases(tmp_path: Path) -> None:
+    """Only the two trees that the servers serve are put together again, from links."""
+    one, other = (keys_of(plan_of(False, tmp_path, release)) for release in ("1.36.3", "1.37.2"))
+    both = keys_of(plan_of(False, tmp_path, "1.36.3", "1.37.2"))
+    again = {key.rsplit("-", 1)[0] for key in both if key not in one + other}
+    step = {f"{name}-v3.6.16" for name in (*recipes.ETCD_PROGRAMS, "archive")} | {"images-etcd-3.6.16-0"}
+    assert again == {"packages-1.36.3+1.37.2", "registry-1.36.3+1.37.2"} | step
+    assert keys_of(plan_of(False, tmp_path, "1.37.2", "1.36.3")) == both, "the first one is a matter of hosts.env"
+    assert len(set(both)) == len(both)
+
+
+@pytest.mark.parametrize("releases", [(), ("1.37.2", "1.36.1", "1.36.3")])
+def test_cheap_items_are_built_first_and_dependencies_before_their_use(
+    tmp_path: Path, releases: tuple[str, ...]
+) -> None:
+    items = plan_of(False, tmp_path, *releases)
     compiles = [i.compiles for i in items]
     first = compiles.index(True)
-    assert {"debian", "node", "base", "infra", "web-view", "pause"} == {i.name for i in items[:first]}
+    assert {"debian", "node", "base", "infra", "web-view", "pause-3.10.2"} == {i.name for i in items[:first]}
     assert sum(i.seconds for i in items[:first]) < 120
     for number, one in enumerate(items):
         assert set(one.needs) <= {i.name for i in items[:number]}
 
 
 def test_a_proof_build_compiles_nothing_and_has_every_item(tmp_path: Path) -> None:
-    proof = plan_of(True, tmp_path)
-    assert sorted(i.name for i in proof) == sorted(i.name for i in plan_of(False, tmp_path))
+    proof = plan_of(True, tmp_path, "1.36.3", "1.37.2")
+    assert sorted(i.name for i in proof) == sorted(i.name for i in plan_of(False, tmp_path, "1.36.3", "1.37.2"))
     assert not any(i.compiles or i.fetch for i in proof)
     for number, one in enumerate(proof):
         assert set(one.needs) <= {i.name for i in proof[:number]}
@@ -354,6 +398,24 @@ def test_the_registry_store_has_manifest_config_and_layers(tmp_path: Path) -> No
         assert (folder / "link").read_text() == digest
 
 
+def test_a_store_of_several_has_each_image_and_no_tag_twice(tmp_path: Path) -> None:
+    def stored(name: str, content: bytes, *tags: str) -> Path:
+        layer = layers.write_files(tmp_path / f"{name}.tar", [("program", content, 0o755)])
+        layers.store(tmp_path / name, [layers.Image("etcd", tag, (layer,)) for tag in tags], "amd64")
+        return tmp_path / name
+
+    one, other = stored("one", b"1", "3.6.8-0", "3.6.9-0"), stored("other", b"2", "3.7.0-0")
+    same, lie = stored("same", b"2", "3.7.0-0"), stored("lie", b"3", "3.7.0-0")
+    layers.union(tmp_path / "all", [one, other, same])
+
+    def files(root: Path) -> dict[Path, bytes]:
+        return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    assert files(tmp_path / "all") == files(one) | files(other)
+    with pytest.raises(LabError, match=r"etcd/_manifests/tags/3\.7\.0-0/current"):
+        layers.union(tmp_path / "two", [other, lie])
+
+
 def fake_programs(folder: Path) -> dict[str, Path]:
     kubernetes = ["kubelet", "kubeadm", "kubectl", "bridge", "host-local", "loopback", "portmap", "crictl"]
     names = [*kubernetes, "containerd", "containerd-shim-runc-v2", "ctr", "runc"]
@@ -366,7 +428,8 @@ def fake_programs(folder: Path) -> dict[str, Path]:
 
 def test_packages_have_upstreams_names_and_places(tmp_path: Path) -> None:
     bins = fake_programs(tmp_path / "bins")
-    built = {d.name: d for d in debs.core_debs("1.36.3", "1.1", "1.9.1", "1.37.0", bins)}
+    found = [*debs.core_debs("1.36.3", "1.1", bins), *debs.tool_debs("1.1", "1.9.1", "1.37.0", bins)]
+    built = {d.name: d for d in found}
     assert set(built) == {"kubelet", "kubeadm", "kubectl", "kubernetes-cni", "cri-tools"}
     targets = {t for d in built.values() for t, _, _ in d.files}
     assert "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf" in targets
@@ -391,12 +454,44 @@ def test_the_index_describes_a_real_package(tmp_path: Path) -> None:
     bins = fake_programs(tmp_path / "bins")
     out = tmp_path / "repo/amd64"
     out.mkdir(parents=True)
-    deb = debs.core_debs("1.36.3", "1.1", "1.9.1", "1.37.0", bins)[0]
+    deb = debs.core_debs("1.36.3", "1.1", bins)[0]
     path = debs.build_deb(deb, "amd64", tmp_path / "work", out)
     index = debs.packages_index([path], tmp_path / "repo")
     assert "Filename: amd64/kubelet_1.36.3-1.1_amd64.deb\n" in index
     assert f"Size: {path.stat().st_size}\n" in index
     assert "Architecture: amd64\n" in index
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_all_patches_of_a_minor_release_are_in_one_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bins = fake_programs(tmp_path / "bins")
+    (tmp_path / "tools/core").mkdir(parents=True)
+    (tmp_path / "tools/docker").mkdir()
+    for deb in debs.tool_debs("1.1", "1.9.1", "1.37.0", bins):
+        debs.build_deb(deb, "amd64", tmp_path / "work", tmp_path / "tools/core")
+    debs_of = {release: tmp_path / release.version for release in versions.releases("1.36.1,1.36.3,1.37.2")}
+    for release, folder in debs_of.items():
+        folder.mkdir()
+        debs.build_deb(debs.core_debs(release.version, "1.1", bins)[2], "amd64", tmp_path / "work", folder)
+    archive = tmp_path / "archive/v3.6.8"
+    archive.mkdir(parents=True)
+    (archive / "SHA256SUMS").touch()
+    monkeypatch.setattr(aptrepo, "_gpg", lambda home, *args: "")
+    key = aptrepo.SigningKey(tmp_path, "F")
+    aptrepo.write(tmp_path / "www", debs_of, tmp_path / "tools", {"v3.6.8": archive.parent}, "amd64", key)
+    served = {
+        minor: re.findall(
+            r"^Package: (.*)\nVersion: (.*)$", (tmp_path / f"www/core:/stable:/v{minor}/deb/Packages").read_text(), re.M
+        )
+        for minor in ("1.36", "1.37")
+    }
+    tools = {("kubernetes-cni", "1.9.1-1.1"), ("cri-tools", "1.37.0-1.1")}
+    assert {minor: {*found} - tools for minor, found in served.items()} == {
+        "1.36": {("kubectl", "1.36.1-1.1"), ("kubectl", "1.36.3-1.1")},
+        "1.37": {("kubectl", "1.37.2-1.1")},
+    }
+    assert all(tools <= {*found} for found in served.values())
+    assert (tmp_path / "www/etcd/v3.6.8/SHA256SUMS").exists()
 
 
 def test_release_lists_hash_size_and_name(tmp_path: Path) -> None:
@@ -427,7 +522,7 @@ def test_a_proof_build_uses_no_cache_and_leaves_no_files(
 
     monkeypatch.setattr(build, "build", fake)
     with pytest.raises(LabError) if failure else nullcontext():
-        build.prove(versions.kubernetes(), lambda: None, lambda _: None)
+        build.prove(versions.releases(), lambda: None, lambda _: None)
     assert len(seen) == 1
     assert not seen[0].exists()
     assert os.environ["GOMODCACHE"] == "/the/operators"

@@ -144,10 +144,26 @@ def test_a_second_up_adds_workers_and_never_drops_them() -> None:
     assert up.choose(None, 2, "", "") == LAB
     assert up.choose(LAB, 3, "", "").workers == 3
     assert up.choose(LAB, 1, "", "") == LAB
-    assert up.choose(LAB, 2, "1.37", "").kubernetes == "1.37.2"
+    assert up.choose(LAB, 2, "1.37", "").releases == ("1.37.2",)
     with pytest.raises(LabError) as caught:
         up.choose(LAB, 2, "", "10.1.0.0/16")
     assert caught.value.exit_code == 2
+
+
+def test_hosts_env_names_the_first_release_or_the_one_that_an_upgrade_left_there() -> None:
+    several = up.choose(None, 2, "1.36.1,1.36,1.37", "")
+    assert several.releases == ("1.36.1", "1.36.3", "1.37.2")
+    settings.save(several)
+    assert settings.load() == several
+    found = hostsenv.values(several, PLAIN, key=Path("/k"), ca=Path("/ca"), password="p", fingerprint="F")
+    path = paths.state_dir() / "hosts.env"
+    assert hostsenv.release(path) == ""
+    settings.write_private(path, hostsenv.render(found))
+    assert hostsenv.release(path) == "1.36.1"
+    assert up.choose(several, 2, "", "", "1.36.1") == several
+    assert up.choose(several, 2, "", "", "1.37.2").releases == ("1.37.2", "1.36.1", "1.36.3")
+    assert up.choose(several, 2, "", "", "1.35.4") == several, "it is not served"
+    assert up.choose(several, 2, "1.36.3,1.36.1", "", "1.37.2").releases == ("1.36.3", "1.36.1")
 
 
 SAVED = """*filter
@@ -201,10 +217,13 @@ def test_status_text() -> None:
     found: dict[str, object] = {
         "up": True,
         "kubernetes": "1.36.3",
+        "releases": ["1.36.3", "1.37.2"],
         "subnet": "172.30.44.0/24",
         "hosts_env": "/h",
         "containers": {"cp1": {"address": "172.30.44.10", "state": "running"}},
     }
+    assert "Kubernetes 1.36.3 (also served: 1.37.2), 172" in entry.render_status(found)
+    assert "Kubernetes 1.36.3, 172" in entry.render_status({**found, "releases": ["1.36.3"]})
     assert "inv cluster.bootstrap --env lab" in entry.render_status(found)
 
 

@@ -1,0 +1,39 @@
+"""The two judges of other tests, on a healthy cluster and on one that is not: what cannot fail proves nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lab_bed import Lab
+
+
+def test_kubeadms_own_specs_pass_and_name_what_is_missing(healthy: Lab) -> None:
+    lab, config = healthy, "-n kube-system get configmap kubelet-config"
+    lab.kubeadm_specs()
+    kept = json.loads(lab.kubectl(f"{config} -o json"))
+    kept["metadata"] = {key: kept["metadata"][key] for key in ("name", "namespace")}
+    lab.kubectl("-n kube-system delete configmap kubelet-config")
+    try:
+        with pytest.raises(AssertionError, match="kubelet-config ConfigMap should exist"):
+            lab.kubeadm_specs()
+    finally:
+        lab.sh("cp1", f"kubectl create -f - <<'END'\n{json.dumps(kept)}\nEND")
+    assert lab.kubectl("-n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token") == ""
+
+
+@pytest.mark.looks
+def test_a_service_is_asked_through_every_node_and_an_outage_is_seen(healthy: Lab) -> None:
+    lab = healthy
+    with lab.asked() as probe:
+        lab.eventually("many questions", lambda: probe.count >= 50)
+    assert probe.failures == 0 and len(probe.answered_by) == 2, str(probe)
+    assert all(seen.failures == 0 and len(seen.answered_by) == 2 for seen in probe.through.values()), str(probe)
+    assert set(probe.through) == set(lab.names)
+    assert 0 < probe.longest_gap < 2, str(probe)
+    with lab.asked() as probe:
+        lab.kubectl("-n asked scale deployment web --replicas 0")
+        lab.eventually("nothing answers any more", lambda: probe.failures > 5)
+    assert probe.longest_gap > 1 and not probe.well, str(probe)
+    assert "NotFound" in lab.kubectl("get namespace asked 2>&1", check=False)
