@@ -68,6 +68,7 @@ def assert_back(lab: Lab, before: Before) -> None:
         "ls -d /var/lib/kubefab/restor* /var/lib/kubefab/backup /var/lib/kubefab/etcd.yaml 2>/dev/null",
         check=False,
     )
+    lab.kubeadm_specs()
     assert "nothing to do" in lab.bootstrap().output
 
 

@@ -128,5 +128,6 @@ def test_after_every_certificate_has_ended_one_command_renews_them_while_pods_an
     assert lab.kubectl("get nodes -o jsonpath='{.items[*].metadata.uid}'") == uids, "no Node was lost"
     assert lab.sh("w2", "ls /etc/kubernetes/bootstrap-kubelet.conf", False) == ""
     assert len(gaps) > 10 and max(gaps) < 15, f"the longest time without an answer was {max(gaps):.1f} s"
+    lab.kubeadm_specs()
     assert "nothing to do" in lab.run("inv", "cluster.renew", "--env", "lab").output
     assert "nothing to do" in lab.bootstrap().output
