@@ -36,7 +36,7 @@ class Printed(NamedTuple):
 
 # What the expressions in our f-strings stand for, and the words in capitals that a person replaces.
 VALUES = {
-    "environment.option": "--env rehearsal", "self.environment.option": "--env rehearsal", "session.environment.option": "--env rehearsal",
+    "environment.option": "--env rehearsal", "fleet.environment.option": "--env rehearsal", "self.environment.option": "--env rehearsal", "session.environment.option": "--env rehearsal",
     "ctx.environment.option": "--env rehearsal", "self.settings.release.option": "", "self.environment.settings.release.option": "", "ctx.settings.release.option": "",
     "environment.name": "rehearsal", "ctx.environment.name": "rehearsal", "self.node.name": "w1", "ctx.node.name": "w1",
     "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all", "where": "--on w1", "again": "--env rehearsal",

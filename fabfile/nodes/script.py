@@ -31,7 +31,7 @@ _TRAILER = re.compile(rb"^##kubefab ([0-9]{1,9}) ([0-9]{1,9})\n", re.M)
 _WORDS = "LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What sudo, PAM or a login shell left: kubectl and kubeadm would ask a proxy for the API, and kubeadm writes them into static pods.
 _DIRECT = "unset " + " ".join(f"{name}_proxy {name.upper()}_PROXY" for name in ("all", "http", "https", "no"))
-_PROXIED = f"if [ -e {PROXY_FILE} ]; then set -a; . {PROXY_FILE}; set +a; fi"
+PROXIED = f"if [ -e {PROXY_FILE} ]; then set -a; . {PROXY_FILE}; set +a; fi"
 _KUBECONFIG = "KUBECONFIG=/etc/kubernetes/admin.conf"
 
 
@@ -85,7 +85,7 @@ def _begun(name: str, lock: bool, wait: int, leaving: str = "", fetches: bool = 
         'rm -f -- "$0"',
         f"export {_WORDS}",
         f"export DEBIAN_FRONTEND=noninteractive {_KUBECONFIG}",
-        _PROXIED if fetches else _DIRECT,
+        PROXIED if fetches else _DIRECT,
         "cd /",
     ]
     if lock:

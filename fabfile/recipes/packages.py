@@ -85,6 +85,13 @@ class Family(Protocol):
 
     def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]: ...
 
+    def offered(self, facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+        """Shell lines that print `NAME VERSION` of what the recipe's repository offers of PINNED, and change nothing of the machine's.
+
+        They work in the folder `$a`, and end with an error where the repository or its key cannot be had, or is not the right one.
+        """
+        ...
+
     def purge(self, facts: NodeFacts) -> list[Step]: ...
 
     def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
@@ -303,6 +310,24 @@ class Apt:
                 f"apt on this machine can read none of its lists: {facts.apt_fault}",
                 "apt names the file or the source: change that entry until `apt-get check` says nothing, then run this again",
             )
+
+    def offered(self, facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+        ours = self.repositories(facts, recipe)[0]
+        before, _, after = ours.file.content.strip().partition(ours.keyring)
+        # lists, caches and locks of its own; by root, as its helpers' user may not look into the folder
+        apt = (
+            '-o Dir::State="$a/state" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache="$a/cache" -o Dir::Etc::sourcelist="$a/list" '
+            "-o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=1 "
+            "-o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15 -o APT::Update::Error-Mode=any"
+        )
+        return (
+            'export TMPDIR="$a"',
+            *_fetch_key(ours.key_url, ours.allowed, '"$a/key.gpg"', armor=False),
+            'mkdir -p "$a/state/lists/partial" "$a/cache/archives/partial"',
+            f'printf "%s%s%s\\n" {shlex.quote(before)} "$a/key.gpg" {shlex.quote(after)} >"$a/list"',
+            f"apt-get {apt} -q update >&2",
+            f"apt-cache {apt} madison {' '.join(PINNED)} | tr -d '|' | awk '{{print $1, $2}}'",
+        )
 
     def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
         """apt's own file for the proxy."""
@@ -525,6 +550,21 @@ class Dnf:
 
     def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
         yield from ()  # dnf reads several entries of one repository side by side, each with its own key
+
+    def offered(self, facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+        url = f"{recipe.settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/"
+        lines = ["[kubefab-kubernetes]", "name=Kubernetes", f"baseurl={url}", "enabled=1", "gpgcheck=1"]
+        lines += proxies.dnf(recipe.environment, recipe.settings.packages_url).splitlines()
+        dnf = 'dnf -q --setopt=reposdir="$a/repos" --setopt=cachedir="$a/cache" --setopt=timeout=15 --setopt=retries=1'
+        return (
+            'export TMPDIR="$a"',
+            *_fetch_key(
+                f"{url}repodata/repomd.xml.key", recipe.settings.packages_key_fingerprint, '"$a/key"', armor=True
+            ),
+            'mkdir -p "$a/repos"',
+            f'printf "%s\\n" {" ".join(map(shlex.quote, lines))} "gpgkey=file://$a/key" >"$a/repos/kubernetes.repo"',
+            f"{dnf} repoquery --showduplicates --qf '%{{name}} %{{version}}-%{{release}}\n' {' '.join(PINNED)}",
+        )
 
     def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
         """The repositories' files, which name the proxy; before the repositories are there, nothing."""

@@ -22,7 +22,7 @@ SUBCOMMANDS: dict[str, frozenset[str] | None] = {
     "firewall-cmd": None, "free": None, "fuser": None, "getent": frozenset({"passwd"}), "echo": None, "grep": None, "hostnamectl": frozenset({"set-hostname"}), "ip": None,
     "ip6tables": None, "iptables": None, "journalctl": None, "k0s": frozenset({"stop", "reset"}),
     "kubeadm": frozenset({"certs", "config", "init", "token", "upgrade", "reset"}),
-    "kubectl": frozenset({"get", "describe", "logs", "label", "uncordon", "drain", "delete", "create"}),
+    "kubectl": frozenset({"get", "describe", "logs", "label", "uncordon", "drain", "delete", "create", "edit"}),
     "mkdir": None, "mv": None, "modprobe": None, "openssl": frozenset({"x509"}), "ps": None, "resolvectl": frozenset({"status"}), "rm": None,
     "rpm": None, "snap": frozenset({"remove"}), "ss": None, "ssh-keyscan": None, "systemctl": frozenset(
         {"cat", "daemon-reload", "daemon-reexec", "restart", "stop", "status", "disable", "list-units", "list-unit-files"}),

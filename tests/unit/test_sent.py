@@ -19,7 +19,7 @@ from fabfile.nodes.observe import observe_script
 from fabfile.phases import BACKUP, BOOTSTRAP, RESET, RESTORE, managed_files
 from fabfile.steps import Fetch, Step, Stop, Wait
 from fabfile.views import calendar as expiry
-from fabfile.views import evidence, forgotten, logs
+from fabfile.views import evidence, forgotten, logs, releases
 from fabfile.views.doctor import between_nodes, clocks, questions
 from fabfile.views.plan import Planned, plan
 from fabfile.views.verify import proof
@@ -150,6 +150,10 @@ def reading(env: Environment) -> dict[str, str]:
         "doctor-listen": between_nodes.listen_script(first, [8472]),
         "doctor-try": between_nodes.try_script(first, tests, {m.name: m for m in (first, second)}, "kubefab-0123"),
         "doctor-gather": between_nodes.gather_script(),
+        "upgrading-control-plane": releases.question(
+            env, env.control_plane, on("debian", fresh("cp1")), ("1.36", "1.37")
+        ),
+        "upgrading-dnf": releases.question(env, env.workers[0], on("rocky", fresh()), ("1.37",)),
         "logs-follow": logs.following(logs.arguments("kubelet", "10m", 200)),
         "step-followed": script.render("test.step", ("echo one",), live=True),  # as -v sends each step
         "restore-since": forgotten.SINCE,

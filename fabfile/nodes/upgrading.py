@@ -1,0 +1,482 @@
+"""What is asked of a node before an upgrade, beside the common facts, and what it answers: one script a node, which only reads.
+
+In: what to ask for.  Out: typed `Answers`; a word without its form raises FormError, and only that node's answer is lost.
+Sources: etcd's documentation of /health and of its gRPC gateway; kubernetes.io "Deprecated API Migration Guide" (the metric); Kubernetes'
+resource.Quantity; kubeadm's names of ConfigMaps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+import yaml
+
+from ..text import forms
+from ..text.yamls import documents
+from . import script
+from .facts import PKI
+from .observe import parse_configured
+
+TIMEOUT = 180.0  # seconds: package lists of several releases are fetched at the same time
+TMP = "/etc/kubernetes/tmp"  # where kubeadm copies etcd's data before it changes the manifest
+FOLDERS = (TMP, "/var/lib/containerd", "/var/cache/apt/archives", "/var/lib/etcd", "/usr")
+PROGRAMS = ("kubelet", "kubeadm", "containerd")
+PACKAGES = ("kubelet", "kubeadm", "kubectl")
+LIMIT = 6_000_000  # bytes of one answer of the API: the pods of a cluster of a thousand nodes
+_QUESTIONS = {
+    "release": "release", "metrics": "metrics", "cluster": "ConfigMap kubeadm-config", "kubelets": "ConfigMap kubelet-config",
+    "proxy": "DaemonSet kube-proxy", "hooks": "webhooks", "namespaces": "namespaces", "endpoints": "endpoints", "pods": "pods",
+    "room": "nodes", "served": "API versions", "resources": "API versions", "kept": "objects of API versions that go",
+}  # fmt: skip
+_POD_COLUMNS = (
+    "N:.metadata.namespace,P:.metadata.name,M:.spec.nodeName,S:.status.phase,O:.metadata.ownerReferences[0].kind,"
+    "C:.spec.containers[*].resources.requests.cpu,R:.spec.containers[*].resources.requests.memory"
+)
+_ROOM_COLUMNS = "N:.metadata.name,C:.status.allocatable.cpu,R:.status.allocatable.memory,P:.status.allocatable.pods"
+_OBJECT_COLUMNS = "N:.metadata.namespace,O:.metadata.name"
+
+
+class Component(NamedTuple):
+    """A static pod of a control plane as its manifest has it: the images, and the flags of its command line."""
+
+    images: tuple[str, ...] = ()  # ("registry.k8s.io/kube-apiserver:v1.36.4",)
+    flags: tuple[str, ...] = ()  # ("--feature-gates=SidecarContainers=true",)
+
+    @property
+    def version(self) -> str:
+        """The release in its image's tag, like "1.36.4", of etcd "3.6.8"; empty for an image without one."""
+        tag = self.images[0].partition("@")[0].rpartition("/")[2].partition(":")[2] if self.images else ""
+        found = re.match(r"v?([0-9]+\.[0-9]+\.[0-9]+)", tag)
+        return found[1] if found else ""
+
+
+class Member(NamedTuple):
+    """A member of etcd; a learner does not vote, and one without a name was never started."""
+
+    name: str
+    learner: bool
+
+
+@dataclass(frozen=True)
+class Etcd:
+    """etcd on this control plane. `healthy` is None where it was not asked; `reason` is its own word for why it is not."""
+
+    version: str = ""
+    healthy: bool | None = None
+    reason: str = ""
+    members: tuple[Member, ...] = ()
+    size: int = 0  # bytes
+    quota: int = 0  # bytes; 0: not said
+
+    @property
+    def voters(self) -> int:
+        return sum(not one.learner for one in self.members)
+
+
+class Requested(NamedTuple):
+    """A deprecated API that was asked for since the API server began, and the minor release that removes it ("1.37"; empty: not set)."""
+
+    api: str  # "networking.k8s.io/v1beta1 ipaddresses"
+    removed: str
+
+
+class Webhook(NamedTuple):
+    """An admission webhook: what it looks at, whether its failure refuses the request, and which service answers ("" for a URL)."""
+
+    configuration: str
+    name: str
+    fails: bool
+    service: str  # "cert-manager/cert-manager-webhook"
+    rules: tuple[tuple[frozenset[str], frozenset[str], frozenset[str]], ...]  # groups, resources, operations
+    selector: Mapping[str, Any] | None  # of the namespace's labels; None: every namespace
+
+
+class Pod(NamedTuple):
+    """A pod, where it is, what owns it, and what it requests: thousandths of a CPU, and bytes."""
+
+    namespace: str
+    name: str
+    node: str
+    phase: str
+    owner: str
+    cpu: int
+    memory: int
+
+
+class Room(NamedTuple):
+    """What a node can give to pods: thousandths of a CPU, bytes, pods."""
+
+    cpu: int
+    memory: int
+    pods: int
+
+
+class Offer(NamedTuple):
+    """What the package repository of one minor release offers, by package; `fault` says why it could not be read, "" if it could."""
+
+    versions: Mapping[str, tuple[str, ...]]
+    fault: str = ""
+
+    def patches(self, package: str = "kubelet") -> tuple[str, ...]:
+        """The releases of a package without the package's own revision, oldest first: ("1.36.3", "1.36.4")."""
+        found = {version.split("-")[0] for version in self.versions.get(package, ())}
+        return tuple(sorted(found, key=lambda one: tuple(map(int, one.split(".")))))
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The releases of which it has every package."""
+        return tuple(one for one in self.patches() if all(one in self.patches(package) for package in PACKAGES))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a node answered; what only a control plane knows is empty on a worker."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)  # {"kubelet": "1.36.4"}: as the programs say
+    free: Mapping[str, int] = field(default_factory=dict)  # KiB, by folder of FOLDERS
+    mounts: Mapping[str, str] = field(default_factory=dict)  # where each is mounted
+    data: int = 0  # KiB of /var/lib/etcd
+    static: Mapping[str, Component] = field(default_factory=dict)  # {"kube-apiserver": …}
+    config: Mapping[str, Any] = field(default_factory=dict)  # the kubelet's own configuration
+    etcd: Etcd = Etcd()
+    packages: Mapping[str, Offer] = field(default_factory=dict)  # {"1.37": …}
+    # what the API says; `release` is empty where it did not answer
+    release: str = ""  # "1.36.4": of the API server that answers
+    requested: tuple[Requested, ...] = ()
+    cluster: Mapping[str, Any] = field(default_factory=dict)  # ClusterConfiguration
+    kubelets: Mapping[str, Any] = field(default_factory=dict)  # KubeletConfiguration of ConfigMap kubelet-config
+    proxy: str = ""  # "registry.k8s.io/kube-proxy:v1.36.4"
+    webhooks: tuple[Webhook, ...] = ()
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # their labels
+    endpoints: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # {"NAMESPACE/SERVICE": nodes of its ready endpoints}
+    pods: tuple[Pod, ...] = ()
+    room: Mapping[str, Room] = field(default_factory=dict)  # by the node's host name
+    objects: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # {"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}
+    unread: tuple[str, ...] = ()  # ("pods",): questions that the API did not answer, or by more than is read
+
+
+def upgrade_script(
+    *,
+    control_plane: bool,
+    offers: Mapping[str, Sequence[str]],
+    gone: Iterable[str] = (),
+    etcd_process: str = "",
+) -> str:
+    """The script for one node.
+
+    `offers` has, by minor release ("1.37"), the shell lines that print what its repository offers (Family.offered); `gone` are API
+    versions ("scheduling.k8s.io/v1alpha2") whose objects are looked for; `etcd_process` is the pattern of kubeadm's etcd, for pgrep.
+    """
+    functions = "".join(
+        f"offer_{n}() {{\n" + "".join(f"{line}\n" for line in lines) + "}\n" for n, lines in enumerate(offers.values())
+    )
+    values = {
+        "control_plane": "yes" if control_plane else "",
+        "minors": " ".join(offers),
+        "gone": " ".join(gone),
+        "folders": " ".join(FOLDERS),
+        "limit": str(LIMIT),
+        "etcd_process": etcd_process,
+        "etcd_health": "http://127.0.0.1:2381",
+        "etcd_pki": f"{PKI}/etcd",
+        "pod_columns": _POD_COLUMNS,
+        "room_columns": _ROOM_COLUMNS,
+        "object_columns": _OBJECT_COLUMNS,
+    }
+    return script.reading(
+        "upgrading", functions + script.program(__file__, "upgrading.sh", proxied=script.PROXIED), values
+    )
+
+
+_PACKAGE = r"[0-9]{1,3}\.[0-9]{1,4}\.[0-9]{1,4}-[A-Za-z0-9.+~]{1,40}"
+_RELEASE = r"[0-9]{1,3}\.[0-9]{1,4}\.[0-9]{1,4}"
+_MINOR = r"[0-9]{1,3}\.[0-9]{1,4}"
+_API = r"[a-z0-9.-]{1,200}/v[0-9]{1,3}(alpha|beta)?[0-9]{0,3}"
+
+
+def parse_answers(output: str) -> Answers:
+    """Read the script's output. Raises FormError for malformed values, ValueError if the output is cut short."""
+    said = script.sections(output)
+    disks = [words for words in said.words("disk", 3) if words[0] in FOLDERS]
+    data = said.lines("data")
+    return Answers(
+        versions={name: _plain_version(value) for name, value in said.pairs("versions").items() if name in PROGRAMS},
+        free={words[0]: forms.number(words[1], "free space") for words in disks},
+        mounts={words[0]: words[2] for words in disks if forms.has(words[2], forms.PATH)},
+        data=forms.number(data[0], "size of /var/lib/etcd") if data else 0,
+        static=_static(said.lines("static")),
+        config=_yaml(said.whole("config"), "KubeletConfiguration"),
+        etcd=_etcd(said.lines("etcd")),
+        packages=_packages(said.lines("packages")),
+        release=_server(said.whole("release")),
+        requested=tuple(_requested(said.lines("deprecated"))),
+        cluster=parse_configured(said.whole("cluster")),
+        kubelets=_yaml(said.whole("kubelets"), "KubeletConfiguration"),
+        proxy=_image(said.whole("proxy").strip()),
+        webhooks=_webhooks(said.whole("webhooks")),
+        namespaces=_namespaces(said.whole("namespaces")),
+        endpoints=_endpoints(said.whole("endpoints")),
+        pods=tuple(_pods(said.words("pods", 7))),
+        room=_room(said.words("room", 4)),
+        objects=_objects(said.words("objects", 4)),
+        unread=tuple(dict.fromkeys(_QUESTIONS[line] for line in said.lines("unread") if line in _QUESTIONS)),
+    )
+
+
+def _plain_version(text: str) -> str:
+    """ "v1.36.4" or "v2.3.4" as numbers only; empty for what is no version (a build of a distribution's own)."""
+    found = re.match(_RELEASE, text.strip().removeprefix("v"))
+    return found[0] if found else ""
+
+
+def _image(text: str) -> str:
+    return text if forms.has(text, rf"{forms.IMAGE}(@{forms.DIGEST})?", 400) else ""
+
+
+def _static(lines: Iterable[str]) -> dict[str, Component]:
+    images: dict[str, list[str]] = {}
+    flags: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, rest = line.partition(" ")
+        kind, _, value = rest.partition(" ")
+        if not forms.has(name, forms.PLAIN, 100):
+            continue
+        if kind == "image" and (image := _image(value.strip("\"'"))):
+            images.setdefault(name, []).append(image)
+        elif kind == "flag":
+            flags.setdefault(name, []).append(forms.text(value.strip().strip("\"'"), 2000))
+    return {name: Component(tuple(images.get(name, ())), tuple(flags.get(name, ()))) for name in {**images, **flags}}
+
+
+def _yaml(text: str, kind: str) -> dict[str, Any]:
+    """A configuration file of that kind; empty where it cannot be read."""
+    try:
+        found = list(documents(text))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return found[0] if len(found) == 1 and isinstance(found[0], dict) and found[0].get("kind") == kind else {}
+
+
+_HEALTH = forms.record({"health!": forms.string, "reason": forms.string})
+_MEMBERS = forms.record(
+    {"members!": forms.many(forms.record({"name": forms.string, "isLearner": forms.flag}), most=100)}
+)
+
+
+def _etcd(lines: Iterable[str]) -> Etcd:
+    found: dict[str, Any] = {}
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if kind == "version":
+            found["version"] = _plain_version(rest)
+        elif kind == "health" and rest:
+            health = _HEALTH(forms.data(rest, "etcd's health"), "etcd's health")
+            found["healthy"] = health["health"] == "true"
+            found["reason"] = forms.text(health.get("reason", ""), 100)
+        elif kind == "members" and rest.startswith('{"header"'):  # a refusal has another form
+            members = _MEMBERS(forms.data(rest, "etcd's members"), "etcd's members")["members"]
+            found["members"] = tuple(
+                Member(forms.text(one.get("name", ""), 63), one.get("isLearner", False)) for one in members
+            )
+        elif kind == "metric":
+            name, _, value = rest.partition(" ")
+            if name == "etcd_mvcc_db_total_size_in_bytes":
+                found["size"] = _measured(value)
+            elif name == "etcd_server_quota_backend_bytes":
+                found["quota"] = _measured(value)
+    return Etcd(**found)
+
+
+def _measured(text: str) -> int:
+    """A value of Prometheus' text format, as "2.0971520e+07"; 0 for what is no such number."""
+    return int(float(text)) if forms.has(text, r"[0-9]{1,17}(\.[0-9]{1,17})?(e\+[0-9]{2})?", 40) else 0
+
+
+def _packages(lines: Iterable[str]) -> dict[str, Offer]:
+    versions: dict[str, dict[str, list[str]]] = {}
+    faults: dict[str, str] = {}
+    for words in map(str.split, lines):
+        if len(words) < 2 or not forms.has(words[0], _MINOR):
+            continue
+        if words[1] == "!":
+            faults[words[0]] = forms.text(" ".join(words[2:]), 200) or "no answer"
+        elif len(words) == 3 and words[1] in PACKAGES and forms.has(words[2], _PACKAGE):
+            versions.setdefault(words[0], {}).setdefault(words[1], []).append(words[2])
+    return {
+        minor: Offer({name: tuple(found) for name, found in versions.get(minor, {}).items()}, faults.get(minor, ""))
+        for minor in {**versions, **faults}
+    }
+
+
+_SERVER = forms.record({"gitVersion!": forms.string})
+
+
+def _server(text: str) -> str:
+    if not text.strip():
+        return ""
+    return _plain_version(_SERVER(forms.data(text, "the API's version"), "the API's version")["gitVersion"])
+
+
+_METRIC = re.compile(r'(\w{1,40})="((?:[^"\\]|\\.){0,253})"')
+
+
+def _requested(lines: Iterable[str]) -> Iterable[Requested]:
+    for line in lines:
+        labels, _, value = line.rpartition(" ")
+        found = dict(_METRIC.findall(labels))
+        if _measured(value) and forms.has(found.get("version", ""), r"v[a-z0-9]{1,20}"):
+            group = found.get("group", "")
+            api = f"{group}/{found['version']}" if group else found["version"]
+            removed = found.get("removed_release", "")
+            yield Requested(
+                forms.text(f"{api} {found.get('resource', '')}", 120), removed if forms.has(removed, _MINOR) else ""
+            )
+
+
+def _words(value: object, field: str) -> list[str]:
+    found: list[str] = forms.many(forms.string, most=200)(value, field)
+    return found
+
+
+_WEBHOOKS = forms.record(
+    {
+        "metadata!": forms.record({"name!": forms.name}),
+        "webhooks": forms.many(
+            forms.record(
+                {
+                    "name!": forms.string,
+                    "failurePolicy": forms.string,
+                    "clientConfig": forms.record(
+                        {"service": forms.record({"namespace!": forms.name, "name!": forms.name}), "url": forms.string}
+                    ),
+                    "namespaceSelector": forms.record(
+                        {
+                            "matchLabels": forms.strings,
+                            "matchExpressions": forms.many(
+                                forms.record({"key!": forms.string, "operator!": forms.string, "values": _words}),
+                                most=100,
+                            ),
+                        }
+                    ),
+                    "rules": forms.many(
+                        forms.record({"apiGroups": _words, "resources": _words, "operations": _words}), most=200
+                    ),
+                }
+            ),
+            most=200,
+        ),
+    }
+)
+
+
+def _webhooks(text: str) -> tuple[Webhook, ...]:
+    return tuple(
+        Webhook(
+            item["metadata"]["name"],
+            forms.text(one["name"], 253),
+            one.get("failurePolicy", "Fail") == "Fail",
+            "/".join((service["namespace"], service["name"]))
+            if (service := one.get("clientConfig", {}).get("service"))
+            else "",
+            tuple(
+                (frozenset(rule.get("apiGroups", ())), frozenset(rule.get("resources", ())), frozenset(rule.get("operations", ())))
+                for rule in one.get("rules", ())
+            ),
+            one.get("namespaceSelector"),
+        )
+        for item in forms.items(text, _WEBHOOKS, "webhooks")
+        for one in item.get("webhooks", ())
+    )  # fmt: skip
+
+
+_NAMED = forms.record({"metadata!": forms.record({"name!": forms.name, "labels": forms.strings})})
+
+
+def _namespaces(text: str) -> dict[str, Mapping[str, str]]:
+    found = (item["metadata"] for item in forms.items(text, _NAMED, "namespaces"))
+    return {one["name"]: one.get("labels", {}) for one in found}
+
+
+_SLICE = forms.record(
+    {
+        "metadata!": forms.record({"namespace!": forms.name, "labels": forms.strings}),
+        "endpoints": forms.many(
+            forms.record({"nodeName": forms.name, "conditions": forms.record({"ready": forms.flag})})
+        ),
+    }
+)
+
+
+def _endpoints(text: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for item in forms.items(text, _SLICE, "endpoints"):
+        service = item["metadata"].get("labels", {}).get("kubernetes.io/service-name", "")
+        nodes = found.setdefault(f"{item['metadata']['namespace']}/{service}", [])
+        # an endpoint whose readiness is unknown counts as ready (discovery/v1, EndpointConditions)
+        nodes += [
+            one.get("nodeName", "") for one in item.get("endpoints", ()) if one.get("conditions", {}).get("ready", True)
+        ]
+    return {service: tuple(nodes) for service, nodes in found.items()}  # fmt: skip
+
+
+_SUFFIXES = {
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6,
+    "G": Decimal(10) ** 9, "T": Decimal(10) ** 12, "P": Decimal(10) ** 15, "E": Decimal(10) ** 18,
+    **{f"{letter}i": Decimal(1 << (10 * n)) for n, letter in enumerate("KMGTPE", 1)},
+}  # fmt: skip
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?")
+
+
+def quantity(text: str, unit: Decimal = Decimal(1)) -> int:
+    """A quantity as Kubernetes writes it ("100m", "1.5Gi", "2e3"), in whole `unit`s, rounded up. Raises FormError."""
+    match = _QUANTITY.fullmatch(text)
+    try:
+        if not match:
+            raise InvalidOperation
+        suffix = match[2] or ""
+        factor = _SUFFIXES[suffix] if suffix in _SUFFIXES else Decimal(10) ** int(suffix[1:])
+        found = Decimal(match[1]) * factor / unit
+        return int(found.to_integral_value("ROUND_CEILING"))
+    except (InvalidOperation, ValueError):
+        raise forms.FormError("quantity", text, "a quantity like 100m or 1.5Gi") from None
+
+
+_MILLI = Decimal("0.001")
+
+
+def _sum(cell: str, unit: Decimal = Decimal(1)) -> int:
+    """A cell of custom columns: quantities with commas, or `<none>`."""
+    return 0 if cell == "<none>" else sum(quantity(word, unit) for word in cell.split(","))
+
+
+def _pods(rows: Iterable[list[str]]) -> Iterable[Pod]:
+    for row in rows:
+        if all(forms.has(word, forms.Name.FORM.pattern, 253) for word in row[:2]):
+            node, phase, owner = ("" if cell == "<none>" else forms.text(cell, 253) for cell in row[2:5])
+            yield Pod(row[0], row[1], node, phase, owner, _sum(row[5], _MILLI), _sum(row[6]))
+
+
+def _room(rows: Iterable[list[str]]) -> dict[str, Room]:
+    return {
+        row[0]: Room(_sum(row[1], _MILLI), _sum(row[2]), _sum(row[3]))
+        for row in rows
+        if forms.has(row[0], forms.Name.FORM.pattern, 253)
+    }
+
+
+def _objects(rows: Iterable[list[str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for api, resource, namespace, name in (row[:4] for row in rows):
+        if forms.has(api, _API) and forms.has(resource, "[a-z0-9]{1,63}"):
+            title = name if namespace == "<none>" else f"{namespace}/{name}"
+            found.setdefault(f"{api} {resource}", []).append(forms.text(title, 200))
+    return {key: tuple(names) for key, names in found.items()}

@@ -1,0 +1,94 @@
+"""What the checks before an upgrade decide from, and what they say: values, for phases/upgradable.py and phases/dropped.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from ..backups.latest import Latest
+from ..context import answering_node
+from ..errors import KubefabError
+from ..identity import Record
+from ..inventory import Environment, Node
+from ..inventory.beside import Addon
+from ..nodes.facts import NodeFacts
+from ..nodes.upgrading import Answers
+from ..recipes.changes import between, numbers
+
+State = Literal["ok", "stop", "note"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `id` is "topic.what"; `remedy` is what to do about a stop."""
+
+    id: str
+    state: State
+    seen: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All that the checks decide from. `target` is a whole release ("1.37.2"); `now` is seconds since 1970.
+
+    `facts` and `answers` are by the node's name, with the error of a node that could not be asked.
+    """
+
+    environment: Environment
+    target: str
+    facts: Mapping[str, NodeFacts | KubefabError]
+    answers: Mapping[str, Answers | KubefabError]
+    latest: Latest = field(default_factory=Latest)
+    record: Record = field(default_factory=Record)
+    now: float = 0.0
+    addons: Sequence[Addon] = ()
+
+    @cached_property
+    def node(self) -> Node:
+        """The control plane whose API answers."""
+        return answering_node(self.environment, self.facts) or self.environment.control_plane
+
+    @cached_property
+    def control(self) -> NodeFacts:
+        found = self.facts.get(self.node.name)
+        return found if isinstance(found, NodeFacts) else NodeFacts()
+
+    @cached_property
+    def said(self) -> Answers:
+        """What that control plane answered."""
+        found = self.answers.get(self.node.name)
+        return found if isinstance(found, Answers) else Answers()
+
+    @cached_property
+    def seen(self) -> tuple[tuple[Node, NodeFacts, Answers], ...]:
+        """The nodes that were observed and have answered."""
+        return tuple(
+            (node, facts, answers)
+            for node in self.environment.nodes
+            if isinstance(facts := self.facts.get(node.name), NodeFacts)
+            and isinstance(answers := self.answers.get(node.name), Answers)
+        )
+
+    @property
+    def release(self) -> str:
+        """The release of the API server, "" where it is not known."""
+        static = self.said.static.get("kube-apiserver")
+        return self.said.release or (static.version if static else "")
+
+    @property
+    def entered(self) -> list[str]:
+        """The minor releases that the upgrade enters."""
+        return list(between(self.release, self.target))
+
+    def kubelet(self, facts: NodeFacts) -> str:
+        """The release of a node's kubelet as it runs, or as it is installed where the API does not say."""
+        info = (self.control.node_object(facts.hostname) or {}).get("status", {}).get("nodeInfo", {})
+        running = str(info.get("kubeletVersion", "")).removeprefix("v")
+        return running if numbers(running) else facts.release("kubelet")
+
+    def command(self, to: str) -> str:
+        """What is said of the upgrade to a release that would come first."""
+        return f"the upgrade to {to}"

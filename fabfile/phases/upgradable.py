@@ -1,0 +1,523 @@
+"""What must be known before an upgrade touches anything: pure checks over facts and answers, all of them at once.
+
+In: every node's facts (nodes/facts.py) and answers (nodes/upgrading.py).  Out: `Check`s, each with what was seen.  A `stop` is a reason
+not to begin; a `note` is what the upgrade does about it, or what it costs; `ok` says what was looked at.  What was not answered is a
+stop: unknown is not fit.
+Sources: kubernetes.io "Version Skew Policy" and kubeadm's phases/upgrade/policy.go; recipes/changes.py for what a release drops;
+kubeadm's util/image and staticpods.go (the copy of etcd's data); kubernetes.io "Admission Webhook Good Practices".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import KubefabError
+from ..identity import Kind, judge
+from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE
+from ..nodes.upgrading import TMP, Answers, Webhook
+from ..recipes.changes import CHANGES, ETCD_BEFORE, minor_of, next_minor, numbers
+from ..text.cleaning import listed, spans
+from ..text.durations import DAY, HOUR, ago
+from . import dropped
+from .certificates import renewal
+from .examined import Check, Fleet
+
+COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+FRESH = HOUR  # a backup that is older is taken again
+OLDEST = 3  # minor releases that a kubelet may be behind its API server
+MIB = 1 << 10  # KiB
+# KiB that the packages and images of a release take: measured with 1.36 and 1.37 (four images of 30 to 100 MB unpacked, and etcd's).
+PACKAGES_SIZE = 400 * MIB
+IMAGES_SIZE = {True: 1536 * MIB, False: 512 * MIB}  # by whether it is a control plane
+
+
+def checks(fleet: Fleet) -> list[Check]:
+    """Everything that is to be known, in the order in which a person would ask; a check that has nothing to look at says nothing."""
+    blind = [*_seen(fleet), *_unread(fleet)]
+    if not fleet.control.initialised or not fleet.release:
+        return [*blind, *_identity(fleet), _silent(fleet)]
+    return [*blind, *(check for one in _ALL for check in one(fleet))]
+
+
+def stops(found: Iterable[Check]) -> list[Check]:
+    """Those for which nothing is begun."""
+    return [check for check in found if check.state == "stop"]
+
+
+# --- the nodes
+
+
+def _seen(fleet: Fleet) -> Iterator[Check]:
+    for node in fleet.environment.nodes:
+        facts, answers = fleet.facts.get(node.name), fleet.answers.get(node.name)
+        error = facts if isinstance(facts, KubefabError) else answers if isinstance(answers, KubefabError) else None
+        if error is not None or facts is None or answers is None:
+            why = error.message.removeprefix(f"{node.name}: ") if error else "it was not asked"
+            yield Check(
+                "nodes.unseen",
+                "stop",
+                f"{node.name} was not examined: {why}",
+                (error.remedy if error else "") or "an upgrade begins only when every node of hosts.env answers",
+            )
+
+
+def _unread(fleet: Fleet) -> Iterator[Check]:
+    if fleet.said.unread:
+        seen = f"the API did not answer for {listed(fleet.said.unread, 6)}, or with more than is read: what is there is not known"
+        remedy = f"run this again; `inv cluster.doctor {fleet.environment.option}` if the API is slow"
+        yield Check("nodes.unread", "stop", seen, remedy)
+
+
+def _silent(fleet: Fleet) -> Check:
+    seen = f"the API on {fleet.node.name} does not answer: there is nothing to upgrade, or it is down"
+    return Check("nodes.api", "stop", seen, f"`inv cluster.status {fleet.environment.option}` says which")
+
+
+def _identity(fleet: Fleet) -> Iterator[Check]:
+    wrong = False
+    for node, facts, _ in fleet.seen:
+        control = None if node.control_plane else fleet.control
+        verdict = judge(fleet.environment, node, facts, control, fleet.record)
+        if verdict.kind != Kind.OURS:
+            wrong = True
+            remedy = verdict.remedy or f"`inv cluster.status {fleet.environment.option}` says what it is"
+            if verdict.kind == Kind.FREE:
+                remedy = f"`inv cluster.bootstrap {fleet.environment.option}` first, or take it out of hosts.env"
+            seen = f"{node.name} is {verdict.kind}" + (f": {verdict.seen}" if verdict.seen else "")
+            yield Check("nodes.identity", "stop", seen, remedy)
+    if not wrong:
+        yield Check("nodes.identity", "ok", "every machine is this cluster's")
+
+
+def _ready(fleet: Fleet) -> Iterator[Check]:
+    listed_nodes = {node["metadata"]["name"]: node for node in fleet.control.nodes}
+    out = [name for name in listed_nodes if not fleet.control.node_ready(name)]
+    lacking = [node.name for node, facts, _ in fleet.seen if facts.hostname not in listed_nodes]
+    strange = sorted(set(listed_nodes) - {facts.hostname for _, facts, _ in fleet.seen})
+    if out:
+        seen = f"{spans(sorted(out))} {_is(out)} not Ready: an upgrade drains nodes, and needs the others"
+        remedy = f"`inv cluster.doctor {fleet.environment.option}` says why"
+        yield Check("nodes.ready", "stop", seen, remedy)
+    if lacking:
+        seen = f"the API lists no node for {spans(lacking)}"
+        yield Check("nodes.ready", "stop", seen, f"`inv cluster.bootstrap {fleet.environment.option}` joins it")
+    if strange and not any(isinstance(one, KubefabError) for one in fleet.facts.values()):
+        seen = f"the cluster has {spans(strange)}, which hosts.env does not name: its kubelet would stay as it is"
+        yield Check("nodes.strange", "note", seen, "add it to hosts.env, or remove it from the cluster")
+    cordoned = [name for name, node in listed_nodes.items() if node.get("spec", {}).get("unschedulable")]
+    if cordoned:
+        yield Check("nodes.cordoned", "note", f"{spans(sorted(cordoned))} {_is(cordoned)} cordoned, and will stay so")
+    if not out and not lacking:
+        yield Check("nodes.ready", "ok", f"{len(listed_nodes)} node{'s' * (len(listed_nodes) != 1)} Ready")
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+# --- versions
+
+
+def _skew(fleet: Fleet) -> Iterator[Check]:
+    now, target = numbers(fleet.release), numbers(fleet.target)
+    if len(target) != 3 or len(now) != 3:
+        yield Check("versions.skew", "stop", f"{fleet.target} is no release of Kubernetes", "name one like 1.37.2")
+        return
+    if target < now:
+        seen = (
+            f"the cluster runs {fleet.release}, and {fleet.target} is older: kubeadm would try it, "
+            "but etcd's data and the stored objects are the newer release's already"
+        )
+        remedy = f"the way back is a backup of before: `inv cluster.backups {fleet.environment.option}` lists them"
+        yield Check("versions.skew", "stop", seen, remedy)
+        return
+    if target[0] != now[0] or target[1] > now[1] + 1:
+        seen = f"from {fleet.release} to {fleet.target} is more than one minor release: kubeadm does one at a time"
+        yield Check("versions.skew", "stop", seen, f"first {fleet.command(next_minor(fleet.release))}")
+        return
+    kubelets = {node.name: fleet.kubelet(facts) for node, facts, _ in fleet.seen}
+    newer = [name for name, version in kubelets.items() if numbers(version) > target]
+    older = [
+        name
+        for name, version in kubelets.items()
+        if len(numbers(version)) > 1 and numbers(version)[1] < target[1] - OLDEST
+    ]
+    if newer:
+        seen = f"the kubelet of {spans(newer)} is newer than {fleet.target}: a kubelet may never be newer than the API"
+        yield Check("versions.skew", "stop", seen, f"{fleet.command(max(kubelets.values(), key=numbers))}")
+    if older:
+        seen = f"the kubelet of {spans(older)} would be more than {OLDEST} minor releases behind {fleet.target}"
+        yield Check("versions.skew", "stop", seen, f"first {fleet.command(minor_of(fleet.release))}, for every node")
+    if not newer and not older:
+        yield Check("versions.skew", "ok", f"from {fleet.release} to {fleet.target}")
+
+
+def _half(fleet: Fleet) -> Iterator[Check]:
+    """Releases that differ are an upgrade under way: it may go on, and nothing else may begin.
+
+    That is so in the control plane, between workers, and where a node has a new package and its old kubelet. Workers that are all behind
+    by the same are an upgrade of the control plane alone.
+    """
+    control: dict[str, list[str]] = {}
+    kubelets: dict[str, list[str]] = {}
+    halves: dict[str, list[str]] = {}
+    said = {"the API": fleet.said.release, "kubeadm-config": str(fleet.said.cluster.get("kubernetesVersion", ""))}
+    for node, facts, answers in fleet.seen:
+        said |= {
+            f"{name} on {node.name}": answers.static[name].version for name in COMPONENTS if name in answers.static
+        }
+        running, installed = fleet.kubelet(facts), facts.release("kubelet")
+        if not node.control_plane:
+            kubelets.setdefault(running, []).append(f"the kubelet of {node.name}")
+        if numbers(installed) and installed != running:
+            halves.setdefault(installed, []).append(f"the package of {node.name}")
+            halves.setdefault(running, []).append(f"the kubelet of {node.name}")
+    for where, version in said.items():
+        if numbers(version):
+            control.setdefault(version.removeprefix("v"), []).append(where)
+    for part in (control, kubelets):
+        if len(part) > 1:
+            for version, places in part.items():
+                halves.setdefault(version, []).extend(places)
+    behind = {version: places for version, places in kubelets.items() if version not in control}
+    if not halves:
+        if behind:
+            seen = f"only the control plane was upgraded before: {_places(behind)}"
+            yield Check("versions.half", "note", seen)
+        else:
+            yield Check("versions.half", "ok", "nothing is upgraded by half")
+        return
+    newest = max({**control, **halves}, key=numbers)
+    old = {version: list(dict.fromkeys(places)) for version, places in halves.items() if version != newest}
+    seen = f"an upgrade to {newest} is under way ({_places(old or halves)})"
+    if newest == fleet.target:
+        yield Check("versions.half", "note", f"{seen}: it goes on")
+    else:
+        yield Check("versions.half", "stop", f"{seen}: it must end before another begins", fleet.command(newest))
+
+
+def _places(found: Mapping[str, Sequence[str]]) -> str:
+    """ "kube-scheduler on cp1 is 1.36.4", of several releases with semicolons."""
+    parts = [f"{listed(places, 3)} {_is(places)} {version}" for version, places in sorted(found.items())]
+    return listed(parts, 3, "; ")
+
+
+# --- the way back
+
+
+def _backup(fleet: Fleet) -> Iterator[Check]:
+    uid = fleet.control.identity.uid or fleet.control.uid
+    mine = bool(fleet.latest.path) and (not uid or fleet.latest.uid == uid)
+    age = fleet.now - fleet.latest.made
+    if mine and 0 <= age < FRESH:
+        yield Check("backup.age", "ok", f"the last backup is {ago(age)} old: {fleet.latest.path}")
+    else:
+        last = (
+            f"the last backup is {ago(age)} old"
+            if mine and age >= 0
+            else "no backup of this cluster was taken from here"
+        )
+        yield Check("backup.age", "note", f"{last}: the upgrade takes one first")
+
+
+# --- etcd
+
+
+def _etcd(fleet: Fleet) -> Iterator[Check]:
+    for node, _, answers in fleet.seen:
+        if not node.control_plane:
+            continue
+        etcd, name = answers.etcd, node.name
+        if etcd.healthy is None:
+            seen = f"etcd on {name} does not answer on 127.0.0.1:2381"
+            yield Check("etcd.health", "stop", seen, f"`crictl logs $(crictl ps -q --name etcd)` on {name}")
+            continue
+        sick = not etcd.healthy
+        if sick:
+            seen = f"etcd on {name} is not healthy: {etcd.reason or 'it gives no reason'}"
+            remedy = (
+                _ALARM if "ALARM" in etcd.reason.upper() else f"`crictl logs $(crictl ps -q --name etcd)` on {name}"
+            )
+            yield Check("etcd.health", "stop", seen, remedy)
+        if halves := [one.name or "one that never started" for one in etcd.members if one.learner or not one.name]:
+            sick = True
+            seen = f"etcd has members that do not vote: {listed(halves, 5)}"
+            yield Check(
+                "etcd.members",
+                "stop",
+                seen,
+                "a join that did not end left them: run that join again, or remove the member",
+            )
+        if etcd.quota and etcd.size > etcd.quota * 8 // 10:
+            yield Check(
+                "etcd.quota",
+                "note",
+                f"etcd's database on {name} is {etcd.size >> 20} MiB of {etcd.quota >> 20} that it may have",
+            )
+        if not sick:
+            voters = f", {etcd.voters} voting member{'s' * (etcd.voters != 1)}" * bool(etcd.members)
+            yield Check("etcd.health", "ok", f"etcd {etcd.version} on {name} is healthy, without alarms{voters}")
+        yield from _etcd_patch(fleet, name, etcd.version)
+
+
+_ALARM = "kubernetes.io and etcd.io, Space quota: compact, defragment, then disarm the alarm; CORRUPT needs a restore"
+
+
+def _etcd_patch(fleet: Fleet, name: str, version: str) -> Iterator[Check]:
+    """Before the line of the target's etcd, every member must be at a certain patch release."""
+    for minor in fleet.entered:
+        change = CHANGES.get(minor)
+        line = minor_of(change.etcd) if change else ""
+        least = ETCD_BEFORE.get(line, "")
+        if not least:
+            continue
+        if not numbers(version):
+            yield Check(
+                "etcd.patch",
+                "stop",
+                f"the release of etcd on {name} is not known; before etcd {line} it must be {least} or later",
+                "`crictl ps --name etcd` there shows its image",
+            )
+        elif numbers(version) < numbers(least):
+            yield Check(
+                "etcd.patch",
+                "note",
+                f"etcd on {name} is {version}, and before {line} it must be {least} or later: it is rolled first, as a step of its own",
+            )
+        else:
+            yield Check("etcd.patch", "ok", f"etcd {version} on {name} may go to {line}")
+
+
+def _space(fleet: Fleet) -> Iterator[Check]:
+    """What kubeadm copies, what is unpacked, each on its file system."""
+    short = False
+    for node, facts, answers in fleet.seen:
+        needs: dict[str, dict[str, int]] = {}
+
+        def need(
+            folder: str, size: int, what: str, answers: Answers = answers, needs: dict[str, dict[str, int]] = needs
+        ) -> None:
+            if folder in answers.free:
+                needs.setdefault(answers.mounts.get(folder, folder), {})[what] = size
+
+        if node.control_plane:
+            need(TMP, answers.data + answers.data // 10, f"kubeadm's copy of etcd's data in {TMP}")
+        done = facts.release("kubelet") == fleet.target
+        if not done:
+            need("/usr", PACKAGES_SIZE, "the packages")
+        need("/var/lib/containerd", IMAGES_SIZE[node.control_plane], "the images")
+        for mount, sizes in needs.items():
+            free = min(answers.free[f] for f in answers.free if answers.mounts.get(f, f) == mount)
+            wanted = sum(sizes.values())
+            if free < wanted:
+                short = True
+                parts = ", ".join(f"{size // MIB} for {what}" for what, size in sizes.items())
+                seen = f"{free // MIB} MiB are free on {mount} of {node.name}, and {wanted // MIB} are needed: {parts}"
+                old = f"older copies are in {TMP} on {node.name}; " * any(TMP in what for what in sizes)
+                yield Check("space.disk", "stop", seen, f"{old}make room or enlarge that disk")
+        if not answers.free:
+            short = True
+            yield Check("space.disk", "stop", f"the free space of {node.name} is not known", "`df -h` there")
+    if not short:
+        yield Check(
+            "space.disk",
+            "ok",
+            "every node has room for packages and images, and the control plane for kubeadm's copy of etcd's data",
+        )
+
+
+# --- what the upgrade needs
+
+
+def _packages(fleet: Fleet) -> Iterator[Check]:
+    minor = minor_of(fleet.target)
+    lacking: dict[str, list[str]] = {}
+    faults: dict[str, str] = {}
+    for node, facts, answers in fleet.seen:
+        if all(facts.release(name) == fleet.target for name in ("kubelet", "kubeadm", "kubectl")):
+            continue
+        offer = answers.packages.get(minor)
+        if offer is None or offer.fault:
+            faults[node.name] = offer.fault if offer else "it was not asked"
+        elif fleet.target not in offer.whole:
+            newest = offer.whole[-1] if offer.whole else "nothing"
+            lacking.setdefault(newest, []).append(node.name)
+    for why, names in _grouped(faults).items():
+        seen = f"the package repository of {minor} cannot be used by {spans(names)}: {why}"
+        yield Check(
+            "packages.there",
+            "stop",
+            seen,
+            "the words are apt's or dnf's, or curl's of the key; PACKAGES_URL names the repository",
+        )
+    for newest, names in lacking.items():
+        seen = f"the package repository has no whole {fleet.target} for {spans(names)}; the newest of {minor} there is {newest}"
+        remedy = (
+            f"{fleet.command(newest)}" if numbers(newest) > numbers(fleet.release) else "wait until the mirror has it"
+        )
+        yield Check("packages.there", "stop", seen, remedy)
+    if not faults and not lacking:
+        yield Check("packages.there", "ok", f"every node's package repository has {fleet.target}")
+
+
+def _grouped(found: Mapping[str, str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name, why in found.items():
+        groups.setdefault(why, []).append(name)
+    return groups
+
+
+def _certificates(fleet: Fleet) -> Iterator[Check]:
+    ended, soon = [], []
+    for node, facts, _ in fleet.seen:
+        for path in CERTIFICATES:
+            if path in facts.certificates:
+                left = facts.certificates[path].ends - facts.now
+                if left <= 0:
+                    ended.append(f"{path} on {node.name}")
+                elif left < DAY and path == KUBELET_CERTIFICATE:
+                    soon.append(f"{path} on {node.name}")
+    if ended:
+        yield Check(
+            "certificates.ended",
+            "stop",
+            f"certificates have ended: {listed(ended, 4)}",
+            f"{renewal(fleet.environment)} first",
+        )
+    elif soon:
+        yield Check(
+            "certificates.ended",
+            "note",
+            f"these end within a day, and renew themselves while the kubelet runs: {listed(soon, 4)}",
+        )
+    else:
+        yield Check(
+            "certificates.ended", "ok", "no certificate has ended; kubeadm renews the control plane's with the upgrade"
+        )
+
+
+# --- what would lock the cluster
+
+
+def _room(fleet: Fleet) -> Iterator[Check]:
+    """Whether what a drained node requests fits on the others, in sum: what does not fit waits, and its budget then holds up the next drain."""
+    if not fleet.said.room:
+        yield Check(
+            "room.left",
+            "stop",
+            "what the nodes can give to pods is not known",
+            f"`kubectl describe nodes` on {fleet.node.name}",
+        )
+        return
+    tainted = {node["metadata"]["name"] for node in fleet.control.nodes if _closed(node)}
+    used: dict[str, list[int]] = {name: [0, 0, 0] for name in fleet.said.room}
+    moving: dict[str, list[int]] = {name: [0, 0, 0] for name in fleet.said.room}
+    for pod in fleet.said.pods:
+        if pod.node in used and pod.phase in ("Running", "Pending"):
+            for total in (used, moving) if pod.owner not in ("DaemonSet", "Node") else (used,):
+                for place, amount in enumerate((pod.cpu, pod.memory, 1)):
+                    total[pod.node][place] += amount
+    tight = {}
+    workers = [name for name in fleet.said.room if name not in tainted]
+    for name in workers:
+        others = [other for other in workers if other != name]
+        if not any(moving[name]) or not others:
+            continue
+        free = [sum(max(0, fleet.said.room[o][place] - used[o][place]) for o in others) for place in range(3)]
+        if over := [
+            what for what, want, has in zip(("CPU", "memory", "pods"), moving[name], free, strict=True) if want > has
+        ]:
+            tight[name] = " and ".join(over)
+    for what, names in _grouped(tight).items():
+        seen = f"when {' or '.join(names[:4])} is drained, its pods do not fit on the other nodes: they request more {what} than is free"
+        yield Check("room.left", "stop", seen, "add a node, or scale something down for the time of the upgrade")
+    if len(workers) == 1 and any(moving[workers[0]]):
+        yield Check("room.left", "note", f"{workers[0]} is the only node for pods: they wait until it is back")
+    elif not tight:
+        yield Check("room.left", "ok", "the pods of each node fit on the others")
+
+
+def _closed(node: Mapping[str, Any]) -> bool:
+    spec = node.get("spec", {})
+    return bool(spec.get("unschedulable")) or any(
+        taint.get("effect") in ("NoSchedule", "NoExecute") for taint in spec.get("taints") or ()
+    )
+
+
+def _webhooks(fleet: Fleet) -> Iterator[Check]:
+    """A webhook that must agree to every pod, and whose own pods a drain stops, lets no pod start again: its own neither."""
+    wrong = False
+    for hook in fleet.said.webhooks:
+        if not hook.fails or not hook.service or not (what := _matters(hook)):
+            continue
+        nodes = fleet.said.endpoints.get(hook.service, ())
+        where = f"webhook {hook.name} of {hook.configuration} must agree to {what}"
+        if not nodes:
+            wrong = True
+            yield Check(
+                "webhooks.lock",
+                "stop",
+                f"{where}, and its service {hook.service} has no ready endpoint: they are refused now",
+                f"bring {hook.service} back, or set its failurePolicy to Ignore",
+            )
+        elif (
+            len(set(nodes)) == 1
+            and "pods" in what
+            and _selects(hook, fleet.said.namespaces.get(hook.service.partition("/")[0], {}))
+        ):
+            wrong = True
+            yield Check(
+                "webhooks.lock",
+                "stop",
+                f"{where}, its own as well, and all of {hook.service} is on {nodes[0] or 'one node'}: "
+                "once that is drained, no pod could start any more",
+                "two replicas of it on different nodes, or leave its namespace out in namespaceSelector",
+            )
+        elif len(set(nodes)) == 1:
+            yield Check(
+                "webhooks.alone",
+                "note",
+                f"{where}, and all of {hook.service} is on {nodes[0] or 'one node'}: while that is drained they wait",
+            )
+    if not wrong:
+        yield Check("webhooks.lock", "ok", "no webhook would lock the cluster")
+
+
+def _matters(hook: Webhook) -> str:
+    """Which of pods, nodes and leases its rules match, for people; "" if none."""
+    found = []
+    for groups, resources, operations in hook.rules:
+        everything = "*" in groups
+        if (everything or "" in groups) and resources & {"pods", "*", "*/*"} and operations & {"CREATE", "*"}:
+            found.append("pods")
+        changed = operations & {"UPDATE", "*"}
+        if (everything or "" in groups) and resources & {"nodes", "nodes/status", "*", "*/*"} and changed:
+            found.append("nodes")
+        if (everything or "coordination.k8s.io" in groups) and resources & {"leases", "*", "*/*"} and changed:
+            found.append("the nodes' leases")
+    return " and ".join(dict.fromkeys(found))
+
+
+def _selects(hook: Webhook, labels: Mapping[str, str]) -> bool:
+    """Whether its namespaceSelector takes in a namespace with these labels; an operator that is not known does."""
+    selector = hook.selector or {}
+    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
+        return False
+    for one in selector.get("matchExpressions", ()):
+        key, values = one["key"], one.get("values", ())
+        holds = {
+            "In": labels.get(key) in values and key in labels,
+            "NotIn": labels.get(key) not in values or key not in labels,
+            "Exists": key in labels,
+            "DoesNotExist": key not in labels,
+        }.get(one["operator"], True)
+        if not holds:
+            return False
+    return True
+
+
+_ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
+    _identity, _skew, _half, _ready, _backup, _etcd, _space, _packages, dropped.untold, dropped.settings, dropped.apis, dropped.containerd,
+    dropped.cgroup, _certificates, _room, _webhooks,
+)  # fmt: skip

@@ -1,0 +1,332 @@
+"""The checks before an upgrade: from a cluster that may go on, each row changes one thing, and says which check stops or notes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fabfile.backups.latest import Latest
+from fabfile.errors import KubefabError
+from fabfile.inventory.beside import Addon
+from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, KubeletLine, NodeFacts
+from fabfile.nodes.upgrading import (
+    FOLDERS,
+    PACKAGES,
+    TMP,
+    Answers,
+    Component,
+    Etcd,
+    Member,
+    Offer,
+    Pod,
+    Requested,
+    Room,
+    Webhook,
+)
+from fabfile.phases.examined import Check, Fleet
+from fabfile.phases.upgradable import checks, stops
+from fabfile.recipes import changes
+from making import OTHER_UID, UID, api_node, control_plane, environment, identity, member
+
+NOW = 1_900_000_000.0
+OLD, NEW = "1.36.4", "1.37.2"
+GIB = 1 << 20  # KiB
+Change = Callable[[Fleet], Fleet]
+
+
+def node(name: str, release: str = OLD, *, ready: bool = True, **spec: Any) -> Mapping[str, Any]:
+    """A Node of the API with its kubelet's release."""
+    found = api_node(name, ready)
+    taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}] if name == "cp1" else []
+    info = {**found["status"]["nodeInfo"], "kubeletVersion": f"v{release}"}
+    return {**found, "status": {**found["status"], "nodeInfo": info}, "spec": {"taints": taints, **spec}}
+
+
+def offer(*versions: str) -> Offer:
+    return Offer({name: tuple(f"{one}-1.1" for one in versions) for name in PACKAGES})
+
+
+def answers(*, control: bool = False, **changed: Any) -> Answers:
+    """A healthy node's."""
+    common: dict[str, Any] = {
+        "versions": {"kubelet": OLD, "kubeadm": OLD, "containerd": "2.3.4"},
+        "free": dict.fromkeys(FOLDERS, 20 * GIB),
+        "mounts": dict.fromkeys(FOLDERS, "/"),
+        "packages": {"1.37": offer("1.37.0", NEW), "1.36": offer(OLD, "1.36.5")},
+    }
+    own = {
+        "data": 80 << 10,
+        "static": {
+            name: Component((f"registry.k8s.io/{name}:v{OLD}",), ())
+            for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+        }
+        | {"etcd": Component(("registry.k8s.io/etcd:3.6.11-0",), ())},
+        "etcd": Etcd("3.6.11", True, "", (Member("cp1", False),), 20 << 20, 2 << 30),
+        "release": OLD,
+        "cluster": {"kind": "ClusterConfiguration", "kubernetesVersion": f"v{OLD}"},
+        "kubelets": {"kind": "KubeletConfiguration", "cgroupDriver": "systemd"},
+        "room": {name: Room(2000, 4 << 30, 110) for name in ("cp1", "w1", "w2")},
+        "pods": (
+            Pod("kube-system", "kube-proxy-x", "w1", "Running", "DaemonSet", 0, 0),
+            Pod("default", "web-1", "w1", "Running", "ReplicaSet", 500, 1 << 30),
+            Pod("default", "web-2", "w2", "Running", "ReplicaSet", 500, 1 << 30),
+        ),
+        "namespaces": {"default": {}, "policy": {"kubernetes.io/metadata.name": "policy"}},
+    }
+    return Answers(**{**common, **(own if control else {}), **changed})
+
+
+def sound(target: str = NEW) -> Fleet:
+    """A cluster of three, of which everything is known, and that may go to the next minor release."""
+    env = environment()
+    control = control_plane(
+        env, members=("cp1", "w1", "w2"), nodes=tuple(map(node, ("cp1", "w1", "w2"))), now=NOW,
+        certificates={API_CERTIFICATE: Certificate(NOW + 90 * 86400)},
+    )  # fmt: skip
+    facts = {"cp1": control, "w1": member(env, "w1", now=NOW), "w2": member(env, "w2", now=NOW)}
+    said = {"cp1": answers(control=True), "w1": answers(), "w2": answers()}
+    return Fleet(env, target, facts, said, Latest("/backups/b.age", NOW - 600, UID), now=NOW)
+
+
+def of(found: list[Check], id: str) -> list[Check]:
+    return [check for check in found if check.id == id]
+
+
+# --- what changes
+
+
+def facts(name: str = "cp1", **changed: Any) -> Change:
+    def change(fleet: Fleet) -> Fleet:
+        seen = fleet.facts[name]
+        assert isinstance(seen, NodeFacts)
+        return replace(fleet, facts={**fleet.facts, name: replace(seen, **changed)})
+
+    return change
+
+
+def said(name: str = "cp1", **changed: Any) -> Change:
+    def change(fleet: Fleet) -> Fleet:
+        seen = fleet.answers[name]
+        assert isinstance(seen, Answers)
+        return replace(fleet, answers={**fleet.answers, name: replace(seen, **changed)})
+
+    return change
+
+
+def whole(**changed: Any) -> Change:
+    return lambda fleet: replace(fleet, **changed)
+
+
+def both(*all_changes: Change) -> Change:
+    def change(fleet: Fleet) -> Fleet:
+        for one in all_changes:
+            fleet = one(fleet)
+        return fleet
+
+    return change
+
+
+def etcd(**changed: Any) -> Change:
+    return said(etcd=Etcd(**{**answers(control=True).etcd.__dict__, **changed}))
+
+
+def api(*nodes: Mapping[str, Any]) -> Change:
+    return facts(nodes=nodes)
+
+
+def cluster(**sections: Any) -> Change:
+    return said(cluster={"kind": "ClusterConfiguration", "kubernetesVersion": f"v{OLD}", **sections})
+
+
+def static(release: str, *names: str) -> Change:
+    """The named static pods run another release."""
+    made = {**answers(control=True).static, **{n: Component((f"registry.k8s.io/{n}:v{release}",)) for n in names}}
+    return said(static=made)
+
+
+def behind(release: str, *names: str) -> Change:
+    """The kubelets of these workers, or of both, run and have an older release."""
+    old = names or ("w1", "w2")
+    nodes = [node(name, release if name in old else OLD) for name in ("cp1", "w1", "w2")]
+    packages = {"kubelet": f"{release}-1.1", "kubeadm": f"{release}-1.1", "kubectl": f"{release}-1.1"}
+    return both(api(*nodes), *(facts(name, packages=packages) for name in old))
+
+
+ALL_STATIC = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+PODS = ((frozenset({""}), frozenset({"pods"}), frozenset({"CREATE"})),)
+
+
+def hook(nodes: tuple[str, ...], **changed: Any) -> Change:
+    """A webhook of service policy/hook, whose ready endpoints are on these nodes."""
+    one = Webhook("policy", "check.policy.example", True, "policy/hook", PODS, None)._replace(**changed)
+    return said(webhooks=(one,), endpoints={"policy/hook": nodes})
+
+
+SPARED = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["policy"]}]}
+LEASES = ((frozenset({"coordination.k8s.io"}), frozenset({"leases"}), frozenset({"UPDATE"})),)
+CONFIGMAPS = ((frozenset({""}), frozenset({"configmaps"}), frozenset({"*"})),)
+GATE = [{"name": "feature-gates", "value": "SidecarContainers=true"}]
+BIG = Pod("default", "big", "w1", "Running", "StatefulSet", 1800, 1 << 30)
+ENV_FILE, FLAGS = "/etc/default/kubelet", "/var/lib/kubelet/kubeadm-flags.env"
+
+
+def kubelet_line(text: str, file: str = ENV_FILE) -> Change:
+    return facts("w1", kubelet=(KubeletLine(file, 1, text),))
+
+
+STOPS: list[tuple[str, Change, str, str]] = [
+    ("a node that does not answer", lambda f: replace(f, facts={**f.facts, "w2": KubefabError("w2: no route", "x")}), "nodes.unseen", "w2 was not examined: no route"),
+    ("a node whose answer is malformed", lambda f: replace(f, answers={**f.answers, "w2": KubefabError("has not the form")}), "nodes.unseen", "w2"),
+    ("another cluster's machine", facts("w1", identity=identity(environment(), "w1", uid=OTHER_UID)), "nodes.identity", "w1 is"),
+    ("a downgrade", whole(target="1.36.3"), "versions.skew", "older"),
+    ("a downgrade by a minor release", whole(target="1.35.9"), "versions.skew", "older"),
+    ("two minor releases", whole(target="1.38.0"), "versions.skew", "one at a time"),
+    ("no release", whole(target="1.37"), "versions.skew", "no release"),
+    ("a kubelet that is newer than the target", api(node("cp1"), node("w1", "1.38.0"), node("w2")), "versions.skew", "kubelet of w1 is newer"),
+    ("a kubelet that falls too far behind", api(node("cp1"), node("w1", "1.33.9"), node("w2")), "versions.skew", "kubelet of w1 would be"),
+    ("another upgrade under way", static("1.36.5", "kube-apiserver"), "versions.half", "an upgrade to 1.36.5 is under way"),
+    ("another upgrade, of the kubelets", both(static("1.36.5", *ALL_STATIC), said(release="1.36.5")), "versions.half", "1.36.5"),
+    ("an upgrade of the workers under way", both(behind("1.36.3", "w2"), whole(target="1.37.2")), "versions.half", "the kubelet of w2 is 1.36.3"),
+    ("a new package beside an old kubelet", facts("w1", packages={"kubelet": "1.36.5-1.1"}), "versions.half", "an upgrade to 1.36.5"),
+    ("kubelets that fall too far behind", behind("1.33.9"), "versions.skew", "kubelet of w1, w2 would be"),
+    ("a node that is not Ready", api(node("cp1"), node("w1", ready=False), node("w2")), "nodes.ready", "w1 is not Ready"),
+    ("a machine that the API does not list", api(node("cp1"), node("w1")), "nodes.ready", "no node for w2"),
+    ("etcd that does not answer", etcd(healthy=None), "etcd.health", "does not answer"),
+    ("etcd's alarm", etcd(healthy=False, reason="ALARM NOSPACE"), "etcd.health", "ALARM NOSPACE"),
+    ("a learner", etcd(members=(Member("cp1", False), Member("cp2", True))), "etcd.members", "cp2"),
+    ("a member that never started", etcd(members=(Member("cp1", False), Member("", False))), "etcd.members", "never started"),
+    ("etcd's release not known", etcd(version=""), "etcd.patch", "not known"),
+    ("no room for the copy of etcd's data", both(said(data=3 * GIB, free={TMP: 3 * GIB}, mounts={TMP: "/etc"})), "space.disk", TMP),
+    ("no room for images", said("w2", free=dict.fromkeys(FOLDERS, 700 << 10)), "space.disk", "/ of w2"),
+    ("free space not known", said("w2", free={}), "space.disk", "not known"),
+    ("packages that one node cannot have", said("w1", packages={"1.37": Offer({}, "cannot fetch the key")}), "packages.there", "w1: cannot fetch"),
+    ("packages that were not asked for", said("w1", packages={}), "packages.there", "not asked"),
+    ("a release that the mirror lacks", said("w1", packages={"1.37": offer("1.37.0")}), "packages.there", "newest of 1.37 there is 1.37.0"),
+    ("a release without its kubectl", said("w1", packages={"1.37": Offer({"kubelet": (f"{NEW}-1.1",), "kubeadm": (f"{NEW}-1.1",)})}), "packages.there", "whole"),
+    ("a gate for the API server", cluster(apiServer={"extraArgs": GATE}), "dropped.gates", "SidecarContainers"),
+    ("a gate for the scheduler, as v1beta3 wrote it", cluster(scheduler={"extraArgs": {"feature-gates": "GangScheduling=true"}}), "dropped.gates", "GangScheduling"),
+    ("a gate for every kubelet", said(kubelets={"kind": "KubeletConfiguration", "featureGates": {"SidecarContainers": False}}), "dropped.gates", "kubelet-config"),
+    ("a gate for one kubelet", kubelet_line("KUBELET_EXTRA_ARGS=--feature-gates=SidecarContainers=true"), "dropped.gates", f"{ENV_FILE}:1 on w1"),
+    ("a gate that is locked now", cluster(apiServer={"extraArgs": [{"name": "feature-gates", "value": "NodeDeclaredFeatures=false"}]}), "dropped.gates", "NodeDeclaredFeatures=false"),
+    ("kubeadm's own gate", cluster(featureGates={"NodeLocalCRISocket": True}), "dropped.gates", "NodeLocalCRISocket"),
+    ("a flag of cAdvisor", kubelet_line('KUBELET_KUBEADM_ARGS="--machine-id-file=/etc/machine-id"', FLAGS), "dropped.flags", "--machine-id-file"),
+    ("a flag of etcd", cluster(etcd={"local": {"extraArgs": [{"name": "experimental-corrupt-check-time", "value": "4h"}]}}), "dropped.flags", "experimental-corrupt-check-time"),
+    ("kubeadm-config that cannot be read", said(cluster={}), "dropped.unread", "kubeadm-config"),
+    ("objects that nothing takes over", said(objects={"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}), "apis.objects", "default/a"),
+    ("requests of what is removed", said(requested=(Requested("networking.k8s.io/v1beta1 ipaddresses", "1.37"),)), "apis.requested", "ipaddresses"),
+    ("a manifest of what is removed", whole(addons=(Addon("10-x", "addons/10-x.yaml", ({"apiVersion": "networking.k8s.io/v1beta1", "kind": "IPAddress"},)),)), "apis.manifests", "addons/10-x.yaml"),
+    ("cgroup v1", facts("w1", cgroup="tmpfs"), "cgroup.version", "w1 has cgroup v1"),
+    ("an ended certificate", facts(certificates={API_CERTIFICATE: Certificate(NOW - 1)}), "certificates.ended", API_CERTIFICATE),
+    ("pods that fit nowhere else", said(pods=(*answers(control=True).pods, BIG)), "room.left", "more CPU than is free"),
+    ("room that is not known", said(room={}), "room.left", "not known"),
+    ("a webhook without its backend", hook(()), "webhooks.lock", "no ready endpoint"),
+    ("a webhook that must let its own pod in", hook(("w1",)), "webhooks.lock", "once that is drained"),
+    ("a webhook of two pods on one node", hook(("w1", "w1")), "webhooks.lock", "on w1"),
+    ("a webhook for every group", hook((), rules=((frozenset({"*"}), frozenset({"*"}), frozenset({"*"})),)), "webhooks.lock", "pods and nodes"),
+    ("a dead webhook for leases", hook((), rules=LEASES), "webhooks.lock", "leases"),
+    ("an API that did not answer every question", said(unread=("webhooks", "pods")), "nodes.unread", "webhooks, pods"),
+]  # fmt: skip
+# What looks like the above, and is none.
+PASSES: list[tuple[str, Change]] = [
+    ("a patch release", whole(target="1.36.5")),
+    ("kubelets three minor releases behind", behind("1.34.9")),
+    ("a gate that 1.37 still has", cluster(apiServer={"extraArgs": [{"name": "feature-gates", "value": "NodeDeclaredFeatures=true"}]})),
+    ("a gate of 1.37's within 1.36", both(whole(target="1.36.5"), cluster(apiServer={"extraArgs": GATE}))),
+    ("a gate in a manifest only, which kubeadm writes again", said(static={**answers(control=True).static, "kube-apiserver": Component((f"registry.k8s.io/kube-apiserver:v{OLD}",), ("--feature-gates=SidecarContainers=true",))})),
+    ("requests of what goes later", said(requested=(Requested("admissionregistration.k8s.io/v1beta1 x", "1.40"), Requested("v1 componentstatuses", "")))),
+    ("cgroup v1 with consent", both(facts("w1", cgroup="tmpfs"), said(kubelets={"kind": "KubeletConfiguration", "failCgroupV1": False}))),
+    ("a webhook that is asked in vain", hook((), fails=False)),
+    ("a webhook at a URL", hook((), service="")),
+    ("a webhook for other things", hook((), rules=CONFIGMAPS)),
+    ("a webhook on two nodes", hook(("w1", "w2"))),
+    ("a webhook that leaves its own pods out", hook(("w1",), selector=SPARED)),
+    ("a DaemonSet that fits nowhere else", said(pods=(BIG._replace(owner="DaemonSet"),))),
+    ("pods that have ended", said(pods=(BIG._replace(phase="Succeeded", cpu=9000),))),
+    ("the file of the other family of systems", kubelet_line("KUBELET_EXTRA_ARGS=--machine-id-file=/x", "/etc/sysconfig/kubelet")),
+]  # fmt: skip
+NOTES: list[tuple[str, Change, str]] = [
+    ("an old backup", whole(latest=Latest("/b", NOW - 7200, UID)), "backup.age"),
+    ("another cluster's backup", whole(latest=Latest("/b", NOW - 60, OTHER_UID)), "backup.age"),
+    ("no backup", whole(latest=Latest()), "backup.age"),
+    ("a backup from the future", whole(latest=Latest("/b", NOW + 60, UID)), "backup.age"),
+    ("etcd that is rolled first", etcd(version="3.6.8"), "etcd.patch"),
+    ("a full database", etcd(size=2 << 30), "etcd.quota"),
+    ("the same upgrade under way", static(NEW, "kube-apiserver"), "versions.half"),
+    ("an upgrade of the control plane alone", behind("1.36.3"), "versions.half"),
+    ("a cordon of somebody's", api(node("cp1"), node("w1", unschedulable=True), node("w2")), "nodes.cordoned"),
+    ("a node that hosts.env lacks", api(*map(node, ("cp1", "w1", "w2", "w9"))), "nodes.strange"),
+    ("a webhook on one node that spares itself", hook(("w1",), selector=SPARED), "webhooks.alone"),
+    ("a kubelet's certificate that ends today", facts("w1", certificates={KUBELET_CERTIFICATE: Certificate(NOW + 3600)}), "certificates.ended"),
+]  # fmt: skip
+
+
+def test_a_sound_cluster_may_go_on() -> None:
+    found = checks(sound())
+    assert [check for check in found if check.state != "ok"] == []
+    assert len({check.id for check in found}) >= 14
+
+
+@pytest.mark.parametrize(("change", "id", "words"), [row[1:] for row in STOPS], ids=[row[0] for row in STOPS])
+def test_what_stops(change: Change, id: str, words: str) -> None:
+    found = of(stops(checks(change(sound()))), id)
+    assert found
+    assert any(words in check.seen for check in found), found
+    assert all(check.remedy for check in found)
+
+
+@pytest.mark.parametrize("change", [row[1] for row in PASSES], ids=[row[0] for row in PASSES])
+def test_what_does_not(change: Change) -> None:
+    assert stops(checks(change(sound()))) == []
+
+
+@pytest.mark.parametrize(("change", "id"), [row[1:] for row in NOTES], ids=[row[0] for row in NOTES])
+def test_what_is_noted(change: Change, id: str) -> None:
+    found = checks(change(sound()))
+    assert [check.state for check in of(found, id)] == ["note"]
+    assert stops(found) == []
+
+
+def test_all_reasons_are_said_at_once() -> None:
+    change = both(etcd(healthy=False, reason="ALARM NOSPACE"), hook(()), cluster(apiServer={"extraArgs": GATE}))
+    assert {check.id for check in stops(checks(change(sound())))} == {"etcd.health", "webhooks.lock", "dropped.gates"}
+
+
+def test_without_an_api_there_is_one_answer() -> None:
+    found = stops(checks(both(facts(api_ready=False), said(release="", static={}))(sound())))
+    assert [check.id for check in found] == ["nodes.api"]
+
+
+def test_an_upgrade_under_way_may_go_on_from_any_mixture() -> None:
+    """Every state in which an upgrade to the target may have been interrupted: no check of releases stops it."""
+    for done in range(len(ALL_STATIC) + 1):
+        for kubelets in range(4):
+            names = ("cp1", "w1", "w2")
+            nodes = [node(name, NEW if n < kubelets else OLD) for n, name in enumerate(names)]
+            fleet = both(static(NEW, *ALL_STATIC[:done]), said(release=NEW if done else OLD), api(*nodes))(sound())
+            assert [c for c in stops(checks(fleet)) if c.id.startswith("versions")] == [], (done, kubelets)
+
+
+def test_what_is_not_known_of_a_release_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = both(static("1.37.2", *ALL_STATIC), said(release=NEW), whole(target="1.38.0"))(sound())
+    assert "kubefab knows no list of what it drops" in of(checks(fleet), "versions.unknown")[0].seen
+    assert of(checks(sound()), "versions.unknown") == []
+
+
+def test_containerd_is_measured_for_the_release_that_asks_for_it() -> None:
+    fleet = both(said(release="1.37.2"), whole(target="1.38.0"), said("w1", versions={"containerd": "1.7.27"}))(sound())
+    assert "w1: 1.7.27" in of(stops(checks(fleet)), "containerd.version")[0].seen
+    assert of(checks(said("w1", versions={"containerd": "1.7.27"})(sound())), "containerd.version") == []
+
+
+def test_the_tables_agree_with_each_other() -> None:
+    for minor, change in changes.CHANGES.items():
+        assert not change.gates & set(change.locked), minor
+        assert set(change.apis) <= set(change.dropped), minor
+        assert minor in changes.SUPPORT
+        assert changes.numbers(change.etcd)
+    assert list(changes.between("1.36.4", "1.38.0")) == ["1.37", "1.38"]
+    assert list(changes.between("1.36.4", "1.36.9")) == []
+    assert changes.next_minor("1.36.4") == "1.37"

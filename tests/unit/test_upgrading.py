@@ -1,0 +1,272 @@
+"""What nodes answer before an upgrade, parsed: as machines print it, and whatever else comes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.nodes import script
+from fabfile.nodes.upgrading import (
+    FOLDERS,
+    Answers,
+    Component,
+    Etcd,
+    Member,
+    Pod,
+    Requested,
+    Room,
+    parse_answers,
+    quantity,
+    upgrade_script,
+)
+from fabfile.text.forms import FormError
+
+SLICES = {
+    "items": [
+        {
+            "metadata": {"namespace": "policy", "name": "hook-x", "labels": {"kubernetes.io/service-name": "hook"}},
+            "endpoints": [
+                {"nodeName": "w1", "conditions": {"ready": True}},
+                {"nodeName": "w2", "conditions": {"ready": False}},
+                {"nodeName": "w3", "conditions": {}},
+            ],
+        }
+    ]
+}
+HOOKS = {
+    "items": [
+        {
+            "metadata": {"name": "policy"},
+            "webhooks": [
+                {
+                    "name": "check.policy.example",
+                    "failurePolicy": "Fail",
+                    "clientConfig": {"caBundle": "", "service": {"namespace": "policy", "name": "hook", "port": 443}},
+                    "rules": [{"apiGroups": [""], "resources": ["pods"], "operations": ["CREATE"], "apiVersions": ["v1"]}],
+                    "namespaceSelector": {"matchExpressions": [{"key": "k", "operator": "NotIn", "values": ["policy"]}]},
+                }
+            ],
+        },
+        {"metadata": {"name": "empty"}},
+    ]
+}  # fmt: skip
+SECTIONS = {
+    "versions": "kubelet=v1.36.4\nkubeadm=v1.36.4\ncontainerd=v2.3.4\n",
+    "disk": "/etc/kubernetes/tmp 4096 /\n/var/lib/containerd 8192 /data\n/var/lib/other 1 /\n",
+    "data": "81920\n",
+    "static": "etcd image registry.k8s.io/etcd:3.6.8-0\netcd flag --data-dir=/var/lib/etcd\n"
+    "kube-apiserver image registry.k8s.io/kube-apiserver:v1.36.4\nkube-apiserver flag --feature-gates=A=true\n",
+    "config": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfeatureGates:\n  A: true\n",
+    "etcd": 'version 3.6.8\nhealth {"health":"false","reason":"ALARM NOSPACE"}\n'
+    'members {"header":{"member_id":"1"},"members":[{"ID":"1","name":"cp1"},{"ID":"2","name":"","isLearner":true}]}\n'
+    "metric etcd_mvcc_db_total_size_in_bytes 2.0971520e+07\nmetric etcd_server_quota_backend_bytes 2.147483648e+09\n",
+    "packages": "1.37 kubelet 1.37.10-1.1\n1.37 kubelet 1.37.2-1.1\n1.37 kubeadm 1.37.2-1.1\n1.37 kubectl 1.37.2-1.1\n"
+    "1.36 ! E: Failed to fetch https://pkgs.example/InRelease\n",
+    "release": json.dumps({"major": "1", "minor": "36", "gitVersion": "v1.36.4"}),
+    "deprecated": 'apiserver_requested_deprecated_apis{group="networking.k8s.io",removed_release="1.37",resource="ipaddresses",'
+    'subresource="",version="v1beta1"} 1\n'
+    'apiserver_requested_deprecated_apis{group="",removed_release="",resource="componentstatuses",subresource="",version="v1"} 1\n'
+    'apiserver_requested_deprecated_apis{group="x",removed_release="1.37",resource="y",subresource="",version="v1"} 0\n',
+    "cluster": "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.4\n",
+    "kubelets": "kind: KubeletConfiguration\ncgroupDriver: systemd\n",
+    "proxy": "registry.k8s.io/kube-proxy:v1.36.4",
+    "webhooks": json.dumps(HOOKS),
+    "namespaces": json.dumps({"items": [{"metadata": {"name": "policy", "labels": {"a": "b"}}}, {"metadata": {"name": "x"}}]}),
+    "endpoints": json.dumps(SLICES),
+    "pods": "default web-1 w1 Running ReplicaSet 100m,50m 64Mi\nkube-system kube-proxy-x w1 Running DaemonSet <none> <none>\n",
+    "room": "w1 1930m 3000Mi 110\n",
+    "objects": "scheduling.k8s.io/v1alpha2 podgroups default a\nscheduling.k8s.io/v1alpha2 workloads <none> b\n",
+    "unread": "",
+}  # fmt: skip
+
+
+def answer(**changed: str) -> str:
+    parts = {**SECTIONS, **changed}
+    return "".join(f"@@ {name}\n{text}\n" for name, text in parts.items()) + "@@ end\n"
+
+
+def test_a_whole_answer() -> None:
+    found = parse_answers(answer())
+    assert found.versions == {"kubelet": "1.36.4", "kubeadm": "1.36.4", "containerd": "2.3.4"}
+    assert found.free == {"/etc/kubernetes/tmp": 4096, "/var/lib/containerd": 8192}
+    assert found.mounts["/var/lib/containerd"] == "/data"
+    assert found.data == 81920
+    assert found.static["kube-apiserver"] == Component(
+        ("registry.k8s.io/kube-apiserver:v1.36.4",), ("--feature-gates=A=true",)
+    )
+    assert {name: one.version for name, one in found.static.items()} == {"etcd": "3.6.8", "kube-apiserver": "1.36.4"}
+    members = (Member("cp1", False), Member("", True))
+    assert found.etcd == Etcd("3.6.8", False, "ALARM NOSPACE", members, 20971520, 2147483648)
+    assert found.etcd.voters == 1
+    assert found.config["featureGates"] == {"A": True}
+    assert found.packages["1.37"].patches() == ("1.37.2", "1.37.10")
+    assert found.packages["1.37"].whole == ("1.37.2",)
+    assert found.packages["1.36"].fault == "E: Failed to fetch https://pkgs.example/InRelease"
+    assert found.release == "1.36.4"
+    assert found.requested == (
+        Requested("networking.k8s.io/v1beta1 ipaddresses", "1.37"),
+        Requested("v1 componentstatuses", ""),
+    )
+    (hook,) = found.webhooks
+    assert (hook.service, hook.fails, hook.rules) == (
+        "policy/hook",
+        True,
+        ((frozenset({""}), frozenset({"pods"}), frozenset({"CREATE"})),),
+    )
+    assert found.namespaces == {"policy": {"a": "b"}, "x": {}}
+    assert found.endpoints == {"policy/hook": ("w1", "w3")}
+    assert found.pods[0] == Pod("default", "web-1", "w1", "Running", "ReplicaSet", 150, 64 << 20)
+    assert found.room == {"w1": Room(1930, 3000 << 20, 110)}
+    assert found.objects == {
+        "scheduling.k8s.io/v1alpha2 podgroups": ("default/a",),
+        "scheduling.k8s.io/v1alpha2 workloads": ("b",),
+    }
+    assert found.unread == ()
+
+
+def test_a_worker_says_nothing_of_the_cluster() -> None:
+    control = ("data", "static", "etcd", "release", "deprecated", "cluster", "kubelets", "proxy", "webhooks", "namespaces", "endpoints", "pods", "room", "objects")  # fmt: skip
+    found = parse_answers(answer(**dict.fromkeys(control, "")))
+    assert (found.release, found.etcd, found.pods, found.webhooks, found.unread) == ("", Etcd(), (), (), ())
+
+
+def test_what_the_api_did_not_answer_is_named() -> None:
+    assert parse_answers(answer(unread="pods\nhooks\npods\n$(x)\n")).unread == ("pods", "webhooks")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("disk", "/usr many /"),
+        ("data", "-1"),
+        ("etcd", "health nonsense"),
+        ("etcd", 'health {"health": true}'),
+        ("release", "{}"),
+        ("webhooks", '{"items": [{"metadata": {"name": "$(x)"}}]}'),
+        ("endpoints", '{"items": 1}'),
+        ("pods", "default a w1 Running X 1zz 1"),
+        ("room", "w1 1 2 1e99999"),
+    ],
+)
+def test_what_decides_has_its_form_or_is_refused(name: str, text: str) -> None:
+    with pytest.raises(FormError):
+        parse_answers(answer(**{name: text}))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "left"),
+    [
+        ("versions", "kubelet=$(reboot)", "versions", {"kubelet": ""}),
+        ("packages", "1.37 kubelet $(x)\n1.37 evil 1.2.3-1\n$(y) kubelet 1.2.3-1", "packages", {}),
+        ("proxy", "a b", "proxy", ""),
+        ("config", "{", "config", {}),
+        ("config", "kind: Other", "config", {}),
+        ("cluster", "- 1", "cluster", {}),
+        ("deprecated", "x 1\ny", "requested", ()),
+        ("objects", "a;b c d e", "objects", {}),
+        ("room", "$(x) 1 1 1", "room", {}),
+        ("static", "../x image a:1\netcd image $(x)", "static", {}),
+    ],
+)
+def test_a_word_of_a_list_without_its_form_is_left_out(name: str, text: str, field: str, left: object) -> None:
+    assert getattr(parse_answers(answer(**{name: text})), field) == left
+
+
+@given(st.sampled_from(sorted(SECTIONS)), st.text(max_size=200))
+def test_whatever_comes_is_parsed_or_refused(name: str, text: str) -> None:
+    """No answer ends in another error than the two that are caught where nodes are asked."""
+    try:
+        assert isinstance(parse_answers(answer(**{name: text})), Answers)
+    except ValueError:
+        pass
+
+
+@given(st.sampled_from(sorted(name for name, text in SECTIONS.items() if text)), st.data())
+def test_a_changed_character_is_parsed_or_refused(name: str, data: st.DataObject) -> None:
+    text = SECTIONS[name]
+    at = data.draw(st.integers(0, len(text) - 1))
+    changed = text[:at] + data.draw(st.characters()) + text[at + 1 :]
+    try:
+        parse_answers(answer(**{name: changed}))
+    except ValueError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "milli"),
+    [("1", 1000), ("100m", 100), ("1.5", 1500), (".5", 500), ("1e3", 1_000_000), ("2k", 2_000_000), ("1Ki", 1_024_000), ("1n", 1), ("0", 0)],
+)  # fmt: skip
+def test_a_quantity(text: str, milli: int) -> None:
+    assert quantity(text, Decimal("0.001")) == milli
+
+
+@given(st.integers(0, 10**9), st.sampled_from(["", "m", "k", "M", "G", "Ki", "Mi", "Gi"]))
+def test_quantities_keep_their_order(count: int, suffix: str) -> None:
+    assert quantity(f"{count}{suffix}") <= quantity(f"{count + 1}{suffix}")
+
+
+@pytest.mark.parametrize("text", ["", "1 Gi", "-1", "1ei", "Gi", "١", "1" * 40, "1e999"])
+def test_no_quantity(text: str) -> None:
+    with pytest.raises(FormError):
+        quantity(text)
+
+
+def test_the_script_says_what_a_repository_offers_and_why_it_could_not(tmp_path: Path) -> None:
+    """Run here, with functions in place of apt's: the lines of each release behind its name, and the last words of a failure."""
+    offers = {
+        "1.36": ["echo noise", "echo kubelet 1.36.4-1.1"],
+        "1.37": ["echo E: no such host", "false", "echo kubelet 9.9.9-1"],
+    }
+    text = upgrade_script(control_plane=False, offers=offers)
+    path = tmp_path / "script"
+    path.write_text(text)
+    done = subprocess.run(["bash", str(path)], capture_output=True, text=True, check=True)
+    found = parse_answers(done.stdout)
+    assert found.packages["1.36"].versions == {"kubelet": ("1.36.4-1.1",)}
+    assert found.packages["1.37"].versions == {}
+    assert found.packages["1.37"].fault == "E: no such host"
+    assert set(found.free) == set(FOLDERS)
+    assert not path.exists()
+    assert script.ended(done.stdout)
+
+
+KUBECTL = """#!/bin/bash
+case "$*" in
+*/version*) echo '{"gitVersion": "v1.36.4"}';;
+*/metrics*) echo 'apiserver_requested_deprecated_apis{group="g.io",removed_release="1.37",resource="r",version="v1"} 1'; echo other 1;;
+*api-versions*) echo scheduling.k8s.io/v1alpha2;;
+*/apis/scheduling*) echo '{"resources":[{"name":"podgroups","x":1},{"name":"podgroups/status"}]}';;
+*podgroups.v1alpha2.scheduling.k8s.io*) echo 'default a';;
+*webhook*) echo '{"items": [{"metadata": {"name": "x"}, "webhooks": [{"name": "n", "clientConfig": {"caBundle": "AAAA"}}]}]}';;
+*"get pods"*) head -c 7000000 /dev/zero;;
+*"get nodes"*) exit 1;;
+*-o*json*) echo '{"items": []}';;
+esac
+"""
+
+
+def test_the_script_asks_the_api_and_says_what_it_did_not_learn(tmp_path: Path) -> None:
+    """Run here, with another kubectl: an answer that fails and one that is too long are named, and not taken for nothing."""
+    program, conf = tmp_path / "kubectl", tmp_path / "admin.conf"
+    program.write_text(KUBECTL)
+    program.chmod(0o755)
+    conf.write_text("")
+    text = upgrade_script(
+        control_plane=True, offers={}, gone=["scheduling.k8s.io/v1alpha1", "scheduling.k8s.io/v1alpha2"]
+    )
+    text = text.replace(" PATH=", f" PATH={tmp_path}:", 1).replace("/etc/kubernetes/admin.conf", str(conf))
+    path = tmp_path / "script"
+    path.write_text(text)
+    done = subprocess.run(["bash", str(path)], capture_output=True, text=True, check=True)
+    found = parse_answers(done.stdout)
+    assert set(found.unread) == {"pods", "nodes"}
+    assert found.release == "1.36.4"
+    assert found.requested == (Requested("g.io/v1 r", "1.37"),)
+    assert found.objects == {"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}
+    assert [hook.name for hook in found.webhooks] == ["n"]
