@@ -63,7 +63,9 @@ class Choices:
     """How this run was asked to behave.
 
     `foreign` names nodes that are to be emptied although another owner's; `adopt` is the uid of a cluster that replaces the one this
-    environment had; `force_drain` names nodes whose pods may be deleted in spite of their budgets; `restoring` is the backup that is restored.
+    environment had; `force_drain` names nodes whose pods may be deleted in spite of their
+    budgets; `force_pods` names pods ("shop/web-0") that may be deleted though nothing makes them again or a budget keeps them; with
+    `delete_emptydir` what pods have in emptyDir volumes may be lost. `restoring` is the backup that is restored.
     """
 
     keep_images: bool = False
@@ -73,6 +75,8 @@ class Choices:
     adopt: str = ""
     agreed: bool = False  # the environment's name was given: what P2 of 1.5 stops may be stopped
     force_drain: frozenset[str] = frozenset()
+    force_pods: frozenset[str] = frozenset()
+    delete_emptydir: bool = False
     restoring: Restoring | None = None
     renewal: Renewal = Renewal()
 

@@ -71,6 +71,8 @@ class Step(_Masked):
     `needs` names a gate that must be open first (run/gates.py).  `mints` says that it makes the run's join token,
     which is then deleted at the end of the run.  `evidence` are read-only lines whose output explains a failure.
     `fetches` says that it gets something from outside: it alone has a proxy's variables.
+    `undo` takes it back: it is carried out if the node's run ends, for whatever reason, in this action or before the next one that is
+    carried out without an `undo` has begun.
     """
 
     id: str
@@ -85,6 +87,7 @@ class Step(_Masked):
     mints: bool = False
     evidence: tuple[str, ...] = ()
     fetches: bool = False
+    undo: Step | None = None
 
     @property
     def phase(self) -> str:
@@ -134,7 +137,7 @@ class Wait(_Masked):
     seen instead: shown live, and in the error on giving up.  `deadline` and `interval` are seconds; the
     deadline begins again after each remedy.  `changes` says that the probe itself changes the node (a
     command that is repeated until it works), `reboots` that the node goes away meanwhile.  `evidence` are
-    read-only lines whose output explains a failure.
+    read-only lines whose output explains a failure.  `undo` is as in a `Step`.
     """
 
     id: str
@@ -151,6 +154,7 @@ class Wait(_Masked):
     changes: bool = False
     reboots: bool = False
     evidence: tuple[str, ...] = ()
+    undo: Step | None = None
 
     @property
     def phase(self) -> str:

@@ -88,6 +88,8 @@ def reset_nodes(
         )
         if choices.whole_cluster or session.environment.settings.release.runtime == "docker":
             show_losses(session, nodes, choices, shown=asking or not options.quiet)
+        else:
+            choices = _agreed(session, nodes, choices, shown=asking or not options.quiet)
         if asking:
             confirm(session.environment, nodes)
         result = session.run([RESET], nodes, choices)
@@ -97,6 +99,43 @@ def reset_nodes(
         if options.json:
             print_json(results.of_run(session.environment.name, result))
     exit_with(result.exit_code)
+
+
+def _agreed(session: Session, nodes: Sequence[Node], choices: Choices, *, shown: bool) -> Choices:
+    """Print, where it is to be `shown`, which pods and data a drain of these nodes loses; returns the choices with them, as the question means them.
+
+    Raises KubefabError where a budget never lets a pod go: nothing is touched then. Where the API does not answer nothing is asked: a run
+    takes no node out of a cluster that it does not see.
+    """
+    from dataclasses import replace
+
+    from ..context import answering, fab
+    from ..phases.drain import hindrances
+    from ..phases.leave import ends_in_order, meant
+    from .draining import ROOM, asked, facts_of, losses, members, refusal
+
+    environment = session.environment
+    seen = session.observer().survey(dict.fromkeys((*environment.control_planes, *nodes)))
+    control, facts = answering(environment, seen), facts_of(seen)
+    called = {
+        name: node
+        for name, node in members(environment, seen, nodes).items()
+        if control and node in facts and node not in choices.force_drain and ends_in_order(control, facts[node], name)
+    }
+    if not called or not (control and control.api_ready):
+        return choices
+    rows = hindrances(asked(session, seen, list(called)), called, choices)
+    for line in losses(rows, called) if shown else ():
+        session.console.print(line, soft_wrap=True)
+    choices = replace(
+        choices, force_pods=frozenset(row.pod for row in rows if row.kind == "bare"), delete_emptydir=True
+    )
+    held = [row for row in rows if row.kind not in ("bare", "scratch")]
+    if why := refusal(held, called):
+        first = next(node for node in nodes if node.name == called[next(row.node for row in held if row.stops)])
+        again = meant(fab(environment, first, "reset"), first.name)
+        raise KubefabError(why.message, f"no node was touched; {ROOM}; then run this again. {again}")
+    return choices
 
 
 def show_losses(session: Session, nodes: Sequence[Node], choices: Choices, *, shown: bool = True) -> None:

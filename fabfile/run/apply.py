@@ -104,6 +104,16 @@ class Applier:
             raise failure
         return 0
 
+    def take_back(self, node: Node, undo: Step) -> None:
+        """Carry out an `undo`, also in a run that was asked to stop, but not in one that lost the cluster's lock. Raises KubefabError."""
+        target = self._target(node, undo)
+        self._halt.check_held(node)
+        self._group.of(target).open()
+        done = self._sent(target, undo)
+        if done.code:
+            raise _failure(target.name, undo, done)
+        self._events.log("undone", node=node.name, on=target.name, step=undo.id)
+
     def _target(self, node: Node, action: Step | Wait | Remedy) -> Node:
         return self._control() if action.on == "control-plane" else node
 

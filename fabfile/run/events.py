@@ -7,6 +7,7 @@
 | plan | node, phase, steps | a phase decided |
 | start, end, failed | node, step, seconds; start: on; failed: error, output | an action began, ended, failed |
 | seen, remedy | node, step, seen; remedy: remedy | a wait saw something else than before; it applied a remedy |
+| undone | node, on, step | what the run ended in the middle of was taken back |
 | passed | node, gate, seconds | a gate was open |
 | phase | node, phase, steps, seconds | a phase ended |
 | link | node, step, error | an established connection broke |
@@ -25,7 +26,8 @@ from .journal import Journal
 from .retry import Clock, RealClock
 
 Event = Literal[
-    "observed", "plan", "start", "end", "failed", "seen", "remedy", "passed", "phase", "link", "crash", "node", "token"
+    "observed", "plan", "start", "end", "failed", "seen", "remedy", "passed", "phase", "link", "crash", "node", "token",
+    "undone"
 ]  # fmt: skip
 _REAL = RealClock()
 

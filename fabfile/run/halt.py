@@ -23,7 +23,7 @@ class Halt:
     def check(self, node: Node) -> None:
         """Raise what ends this node's pipeline, if something does: KubefabError for a lost lock, Interrupted for Ctrl-C."""
         if self._lost:
-            raise KubefabError(f"{node.name}: {self._lost.message}", self._lost.remedy)
+            raise self._without_lock(node, self._lost)
         if self.stopping.is_set():
             raise Interrupted(f"{node.name}: stopped", "run the same command again: it takes up from here")
 
@@ -32,6 +32,11 @@ class Halt:
 
         Raises Unreachable where that cannot be known: another operator may have it by now.
         """
+        self.check_held(node)
+        self.check(node)
+
+    def check_held(self, node: Node) -> None:
+        """The same of the lock alone: before a run that was asked to stop takes something back. Raises as `check_lock` does."""
         try:
             self._held()
         except Unreachable:
@@ -39,4 +44,9 @@ class Halt:
         except KubefabError as error:
             self._lost = error
             self._note(error.message)
-        self.check(node)
+        if self._lost:
+            raise self._without_lock(node, self._lost)
+
+    @staticmethod
+    def _without_lock(node: Node, lost: KubefabError) -> KubefabError:
+        return KubefabError(f"{node.name}: {lost.message}", lost.remedy)

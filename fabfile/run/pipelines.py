@@ -82,6 +82,7 @@ class Run:
         self._identities: dict[str, dict[str, str]] = {}
         self._unique: set[str] = set()  # nodes that share neither hostname nor machine-id with an earlier one
         self._many = False  # more nodes than FORKS
+        self._undo: dict[str, Step] = {}  # by node: what takes back that which its run is in the middle of
 
     def _control_node(self) -> Node:
         return self.observer.control_node
@@ -216,6 +217,7 @@ class Run:
             )
             self.events.log("crash", node=node.name, trace=traceback.format_exc())
         finally:
+            self._take_back(node, result)
             self._ended(node, result, entering)
             if not node.control_plane and self._many:  # FORKS bounds the open connections too
                 with suppress(EOFError, OSError):
@@ -230,6 +232,19 @@ class Run:
                 error=result.error and result.error.message,
             )
             self.reporter.node_done(node.name, result)
+
+    def _take_back(self, node: Node, result: NodeResult) -> None:
+        """Undo what the node's run ended in the middle of; a run that cannot is gone on with by the next one."""
+        undo = self._undo.pop(node.name, None)
+        if undo is None or result.state == "done":
+            return
+        try:
+            self._applier.take_back(node, undo)
+            self.reporter.note(f"{node.name}: taken back: {undo.title}")
+        except KubefabError as error:
+            self.reporter.note(
+                f"{node.name}: not taken back ({undo.title}): {error.message}; the same command goes on from there"
+            )
 
     def _through_broken_links(self, node: Node, phases: Sequence[Phase], result: NodeResult) -> None:
         """Run the phases. If an established connection breaks, reconnect, observe again and continue."""
@@ -355,6 +370,10 @@ class Run:
         for action in actions:
             self.halt.check(node)
             result.step = action.id
+            if not isinstance(action, Stop):
+                self._undo.pop(node.name, None)
+                if action.undo:
+                    self._undo[node.name] = action.undo
             steps += self._applier.apply(node, action, ctx.token)
         result.steps += steps
         return self.observer.noted(node, facts, actions), steps, actions[-1] if actions else None

@@ -20,7 +20,7 @@ from . import legacy, program, unmodelled
 
 _VALUED = {
     "-n", "--namespace", "-l", "--selector", "-o", "--output", "-f", "--filename", "--field-selector", "--tail", "--timeout",
-    "--sort-by", "--image", "--restart", "-c", "--for", "--duration", "--overrides", "--kubeconfig", "--since",
+    "--sort-by", "--image", "--restart", "-c", "--for", "--duration", "--overrides", "--kubeconfig", "--since", "-p",
 }  # fmt: skip
 _KINDS = {
     "node": "nodes", "nodes": "nodes", "no": "nodes", "pod": "pods", "pods": "pods", "po": "pods", "event": "events", "events": "events",
@@ -33,7 +33,7 @@ _KINDS = {
     "ns": "Namespace", "persistentvolume": "PersistentVolume",
     "clusterrole": "ClusterRole", "clusterrolebinding": "ClusterRoleBinding", "serviceaccount": "ServiceAccount",
     "lease": "Lease",
-    "pdb": "PodDisruptionBudget", "poddisruptionbudgets": "PodDisruptionBudget",
+    "pdb": "PodDisruptionBudget", "poddisruptionbudgets": "PodDisruptionBudget", "volumeattachments": "VolumeAttachment",
 }  # fmt: skip
 
 
@@ -350,14 +350,14 @@ def _pods(machine: Machine) -> list[tuple[Host | None, Pod]]:
 
 def _chosen_pods(machine: Machine, names: list[str], options: dict[str, str]) -> list[tuple[Host | None, Pod]]:
     selector = _selector(options.get("-l", ""))
-    field = options.get("--field-selector", "")
-    place = field.removeprefix("spec.nodeName=") if field.startswith("spec.nodeName=") else ""
-    phase = field.removeprefix("status.phase=") if field.startswith("status.phase=") else ""
+    fields = dict(one.split("=", 1) for one in options.get("--field-selector", "").split(",") if one)
+    place, phase, called = (fields.get(key, "") for key in ("spec.nodeName", "status.phase", "metadata.name"))
     return [
         (host, pod)
         for host, pod in _pods(machine)
         if ("-A" in options or pod.namespace == options.get("-n", "default"))
         and (not names or pod.name in names)
+        and called in ("", pod.name)
         and all(pod.labels.get(key) in allowed for key, allowed in selector.items())
         and (not place or (host is not None and machine.settling.node_name(host) == place))
         and (not phase or (phase == "Running") == pod.running)
@@ -412,8 +412,28 @@ def _pod_status(host: Host | None, pod: Pod) -> str:
     return "ContainerCreating" if pod.workload.startswith(("DaemonSet", "Deployment", "Job")) else "Error"
 
 
+_OWNER = {"Deployment": "ReplicaSet", "DaemonSet": "DaemonSet", "Job": "Job"}
+
+
 def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]:
     condition = {"type": "Ready", "status": "True" if pod.running else "False"}
+    kind, _, owner = pod.workload.partition("/")
+    owner = f"{owner.rpartition('/')[2]}-5d9c" if kind == "Deployment" else owner.rpartition("/")[2]
+    owners = (
+        {"ownerReferences": [{"kind": _OWNER.get(kind, kind), "name": owner, "controller": True}]}
+        if kind in _OWNER
+        else {}
+    )
+    static = (
+        {"annotations": {"kubernetes.io/config.mirror": "0f1e"}} if pod.labels.get("tier") == "control-plane" else {}
+    )
+    document = machine.cluster.objects.get(pod.workload, {})
+    template = (
+        document.get("spec", {})
+        if document.get("kind") == "Pod"
+        else document.get("spec", {}).get("template", {}).get("spec", {})
+    )
+    parts = {key: template[key] for key in ("volumes", "containers") if key in template}
     return {
         "kind": "Pod",
         "metadata": {
@@ -421,10 +441,13 @@ def _pod_object(machine: Machine, host: Host | None, pod: Pod) -> dict[str, Any]
             "namespace": pod.namespace,
             "labels": pod.labels,
             **({"uid": host.uid(pod)} if host else {}),
+            **owners,
+            **static,
         },
         "spec": {
             "nodeName": machine.settling.node_name(host) if host else "",
             **({"hostNetwork": True} if pod.host_network else {}),
+            **parts,
         },
         "status": {
             "phase": "Running" if pod.running else "Pending",
@@ -448,6 +471,7 @@ def pod_address(machine: Machine, host: Host, pod: Pod) -> str:
 
 def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str], options: dict[str, str]) -> int:
     machine.settling.everything(machine.now)
+    _detach(machine)
     selector = _selector(options.get("-l", ""))
     namespace = options.get("-n", "default")
     found = [
@@ -568,6 +592,8 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
         claim = document.get("spec", {}).get("claimRef", {})
         there = f"PersistentVolumeClaim/{claim.get('namespace')}/{claim.get('name')}" in machine.cluster.objects
         return {"phase": "Bound" if there else "Released" if claim.get("uid") else "Available"}
+    if document["kind"] == "PodDisruptionBudget":
+        return _allowance(machine, document)
     if document["kind"] != "Deployment":
         return {}
     counts = {"availableReplicas": running, "readyReplicas": running, "updatedReplicas": len(pods)} if running else {}
@@ -624,6 +650,8 @@ def _jsonpath(call: Call, path: str, item: dict[str, Any]) -> str:
                 values = [one for value in values for one in value]
             elif index.isdigit():
                 values = [value[int(index)] for value in values if len(value) > int(index)]
+            elif there := re.fullmatch(r"\?\(@\.(\w+)\)", index):
+                values = [one for value in values for one in value if there[1] in one]
             elif condition := re.fullmatch(r"\?\(@\.(\w+)==[\"'](\w+)[\"']\)", index):
                 values = [one for value in values for one in value if one.get(condition[1]) == condition[2]]
             else:
@@ -748,23 +776,47 @@ def _drain(machine: Machine, call: Call, words: list[str], options: dict[str, st
     member = machine.cluster.members.get(words[0])
     if member is None:
         return call.fail(f'error: error when getting node "{words[0]}": nodes "{words[0]}" not found')
-    member.cordoned = True
-    machine.cluster.touch()
+    trial = options.get("--dry-run") == "server"
     host = machine.settling.hosts[member.host]
     patience = float(options.get("--timeout", "0s").removesuffix("s"))
+    going = [
+        pod
+        for pod in host.pods
+        if not pod.workload.startswith("DaemonSet/") and pod.labels.get("tier") != "control-plane"
+    ]
+    missing = {
+        "Pods with local storage (use --delete-emptydir-data to override)": [
+            pod for pod in going if "--delete-emptydir-data" not in options and _scratch(machine, pod)
+        ],
+        "Pods that declare no controller (use --force to override)": [
+            pod for pod in going if "--force" not in options and pod.workload.split("/")[0] not in _OWNER
+        ],
+    }
+    if not trial and not member.cordoned:
+        member.cordoned = True
+        machine.cluster.touch()
+    if refusals := [
+        f"cannot delete {why}: {', '.join(f'{p.namespace}/{p.name}' for p in pods)}"
+        for why, pods in missing.items()
+        if pods
+    ]:
+        why = refusals[0] if len(refusals) == 1 else f"[{', '.join(refusals)}]"
+        return call.fail(f'error: unable to drain node "{words[0]}" due to error: {why}, continuing command...')
     refused, slow = [], []
-    for pod in [pod for pod in host.pods if pod.workload.startswith("Deployment/")]:
-        call.out(f"evicting pod {pod.namespace}/{pod.name}\n")
+    for pod in going:
+        call.out(f"evicting pod {pod.namespace}/{pod.name}{' (server dry run)' if trial else ''}\n")
         if "--disable-eviction" not in options and _protected(machine, pod):
             refused.append(pod)
+        elif trial:
+            continue
         elif not host.active("kubelet"):
             slow.append(pod)  # deleted in the API, but no kubelet runs there to end it
         else:
             machine.settling.replace(host, pod, machine.host.clock)
             call.out(f"pod/{pod.name} evicted\n")
     if not refused and not slow:
-        machine.spend(6, "drain")
-        call.out(f"node/{words[0]} drained\n")
+        machine.spend(0.5 if trial else 6, "drain")
+        call.out(f"node/{words[0]} drained{' (server dry run)' if trial else ''}\n")
         return 0
     machine.host.clock += patience
     for pod in refused:
@@ -779,22 +831,79 @@ def _drain(machine: Machine, call: Call, words: list[str], options: dict[str, st
     )
 
 
+def _scratch(machine: Machine, pod: Pod) -> list[str]:
+    """The names of a pod's emptyDir volumes."""
+    document = machine.cluster.objects.get(pod.workload, {})
+    spec = document.get("spec", {})
+    volumes = (spec if document.get("kind") == "Pod" else spec.get("template", {}).get("spec", {})).get("volumes", [])
+    return [volume["name"] for volume in volumes if "emptyDir" in volume]
+
+
+def _detach(machine: Machine) -> None:
+    """Volumes are detached from a node on which nothing runs any more but what belongs to it, unless their object is `stuck`."""
+    for key, found in [
+        (key, one) for key, one in machine.cluster.objects.items() if key.startswith("VolumeAttachment/")
+    ]:
+        member = machine.cluster.members.get(found["spec"]["nodeName"])
+        pods = machine.settling.hosts[member.host].pods if member else []
+        if not found["spec"].get("stuck") and not any(pod.workload.startswith("Deployment/") for pod in pods):
+            del machine.cluster.objects[key]
+            machine.cluster.touch()
+
+
+def _allowance(machine: Machine, budget: dict[str, Any]) -> dict[str, int]:
+    """A budget's status: how many of its pods there should be, are well, must be, and may go now."""
+    labels = budget["spec"]["selector"]["matchLabels"].items()
+    hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
+    own = [
+        pod
+        for host in hosts
+        for pod in host.pods
+        if pod.namespace == budget["metadata"]["namespace"] and labels <= pod.labels.items()
+    ]
+    wanted = [
+        one["spec"].get("replicas", 1)
+        for one in machine.cluster.workloads("Deployment")
+        if one["metadata"].get("namespace") == budget["metadata"]["namespace"]
+        and labels <= one["spec"]["template"]["metadata"]["labels"].items()
+    ]
+    healthy, desired = sum(pod.running for pod in own), budget["spec"]["minAvailable"]
+    allowed = max(0, healthy - desired)
+    return {
+        "expectedPods": sum(wanted) or len(own),
+        "currentHealthy": healthy,
+        "desiredHealthy": desired,
+        "disruptionsAllowed": allowed,
+    }
+
+
 def _protected(machine: Machine, pod: Pod) -> bool:
     """Whether a PodDisruptionBudget of its namespace forbids evicting this pod now."""
-    hosts = [machine.settling.hosts[m.host] for m in machine.cluster.members.values()]
-    for budget in machine.cluster.workloads("PodDisruptionBudget"):
-        labels = budget["spec"]["selector"]["matchLabels"].items()
-        if budget["metadata"]["namespace"] != pod.namespace or not labels <= pod.labels.items():
-            continue
-        healthy = sum(
-            one.running and labels <= one.labels.items()
-            for host in hosts
-            for one in host.pods
-            if one.namespace == pod.namespace
-        )
-        if healthy <= budget["spec"]["minAvailable"]:
-            return True
-    return False
+    return any(
+        not _allowance(machine, budget)["disruptionsAllowed"]
+        for budget in machine.cluster.workloads("PodDisruptionBudget")
+        if budget["metadata"]["namespace"] == pod.namespace
+        and budget["spec"]["selector"]["matchLabels"].items() <= pod.labels.items()
+    )
+
+
+def _patch(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    """`patch node NAME --type=merge -p JSON`: annotations, and whether it takes pods."""
+    if words[0] not in ("node", "nodes") or options.get("--type") != "merge":
+        raise unmodelled(call)
+    member = machine.cluster.members.get(words[1])
+    if member is None:
+        return call.fail(f'Error from server (NotFound): nodes "{words[1]}" not found')
+    change = json.loads(options["-p"])
+    for key, value in change.get("metadata", {}).get("annotations", {}).items():
+        member.annotations.pop(key, None)
+        if value is not None:
+            member.annotations[key] = value
+    if "unschedulable" in change.get("spec", {}):
+        member.cordoned = bool(change["spec"]["unschedulable"])
+    machine.cluster.touch()
+    call.out(f"node/{words[1]} patched\n")
+    return 0
 
 
 def _cordon(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
@@ -1058,6 +1167,6 @@ def _run(machine: Machine, call: Call, words: list[str], options: dict[str, str]
 
 _VERBS: dict[str, Callable[..., int]] = {
     "get": _get, "apply": _apply, "create": _create, "delete": _delete, "drain": _drain, "cordon": _cordon, "uncordon": _uncordon,
-    "describe": _describe, "annotate": partial(_marked, verb="annotate"), "taint": partial(_marked, verb="taint"), "wait": _wait,
+    "describe": _describe, "annotate": partial(_marked, verb="annotate"), "taint": partial(_marked, verb="taint"), "wait": _wait, "patch": _patch,
     "api-resources": _api_resources, "label": _label, "logs": _logs, "exec": _exec, "rollout": _rollout, "run": _run,
 }  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 
 from fabfile.context import Choices
 from fabfile.nodes.facts import NodeFacts, Unit
-from fabfile.phases.leave import leave, undrained
+from fabfile.phases.drain import undrained
+from fabfile.phases.leave import leave
 from fabfile.steps import Step, Wait
 from making import api_node, context, control_plane, environment, ids, links, member, text_of
 
@@ -36,7 +37,7 @@ def listed(status: str = "True") -> NodeFacts:
 @pytest.mark.parametrize("status", ["True", "False"])
 def test_a_node_with_a_live_kubelet_is_drained_before_its_deletion(status: str) -> None:
     actions = left(member(ENV), listed(status))
-    assert ids(actions) == ["reset.cordon", "…reset.drain", "reset.node"]
+    assert ids(actions) == ["reset.cordon", "…reset.drain", "…reset.volumes", "reset.node"]
     assert all(action.on == "control-plane" for action in actions)
     wait = actions[1]
     assert isinstance(wait, Wait) and not wait.changes, "no lock and no turn: nodes are drained side by side"
@@ -65,7 +66,7 @@ def test_another_machines_node_object_of_the_same_name_stays() -> None:
 
 
 def test_force_applies_only_to_the_named_node() -> None:
-    (_, wait, _) = left(member(ENV), listed(), force_drain=frozenset({"w2"}))
+    (_, wait, *_) = left(member(ENV), listed(), force_drain=frozenset({"w2"}))
     assert isinstance(wait, Wait) and "fab -H w1 reset --env test --force-drain w1" in wait.hint
     (_, step, _) = left(member(ENV), listed(), force_drain=frozenset({"w1"}))
     assert isinstance(step, Step) and "--disable-eviction" in step.commands[0]

@@ -1059,9 +1059,10 @@ def test_reset(facts: NodeFacts, wanted: list[str]) -> None:
 
 def test_reset_of_one_node_takes_it_out_of_the_cluster_first() -> None:
     one = Choices(whole_cluster=False)
-    assert ids(steps(phases.RESET, USED, control=LISTED, choices=one))[:3] == [
+    assert ids(steps(phases.RESET, USED, control=LISTED, choices=one))[:4] == [
         "reset.cordon",
         "…reset.drain",
+        "…reset.volumes",
         "reset.node",
     ]
     assert "reset.node" not in ids(steps(phases.RESET, USED, control=CONTROL, choices=one))

@@ -366,7 +366,10 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl cordon w1
+now=$(kubectl get node w1 -o 'jsonpath={.spec.unschedulable}')
+#--8<-- command 2
+K=2
+if [ "$now" != true ]; then kubectl patch node w1 --type=merge -p '{"metadata": {"annotations": {"kubefab.dev/cordoned": "test"}}, "spec": {"unschedulable": true}}'; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -394,7 +397,35 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl drain w1 --ignore-daemonsets --delete-emptydir-data --force --timeout=8s 2>&1 || { kubectl get pods -A --field-selector spec.nodeName=w1 -o 'jsonpath={range .items[*]}{"pod "}{.metadata.namespace}{" "}{.metadata.name}{" "}{.metadata.labels}{"\n"}{end}'; kubectl get poddisruptionbudgets -A -o 'jsonpath={range .items[*]}{"budget "}{.metadata.namespace}{" "}{.metadata.name}{" "}{.spec.selector}{"\n"}{end}'; } 2>&1 || true
+kubectl -n kube-system delete pods -l 'app in (headlamp,kube-web-view)' --field-selector spec.nodeName=w1 --ignore-not-found --wait=false 2>&1; kubectl -n monitoring delete pods -l 'app in (monitoring-influxdb)' --field-selector spec.nodeName=w1 --ignore-not-found --wait=false 2>&1; kubectl drain w1 --ignore-daemonsets --timeout=8s 2>&1 || { kubectl get pods -A --field-selector spec.nodeName=w1 -o 'jsonpath={range .items[*]}{"pod "}{.metadata.namespace}{" "}{.metadata.name}{" "}{.metadata.labels}{"\n"}{end}'; kubectl get poddisruptionbudgets -A -o 'jsonpath={range .items[*]}{"budget "}{.metadata.namespace}{" "}{.metadata.name}{" "}{.spec.selector}{"\n"}{end}'; } 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · reset.volumes · until: no volume is attached to node w1
+# kubefab: reset.volumes
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+timeout 20 kubectl --request-timeout=15s get volumeattachments -A -o 'jsonpath={range .items[*]}{.metadata.name}{"\t"}{.spec.nodeName}{"\t"}{.spec.source.persistentVolumeName}{"\n"}{end}' 2>&1 && echo listed || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?

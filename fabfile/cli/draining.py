@@ -1,0 +1,133 @@
+"""What stands against a drain, found before anything is changed: asked, shown, refused or agreed to. phases/drain.py judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import KubefabError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..inventory import Environment, Node
+    from ..nodes.facts import NodeFacts
+    from ..nodes.workload import Workload
+    from ..phases.drain import Hindrance
+    from .session import Session
+
+ROOM = "make room for these pods on another node, or change the budget"
+HELP = {
+    "force-pods": "pods that are deleted though nothing makes them again or a budget keeps them, each as NAMESPACE/NAME; several with commas",
+    "delete-emptydir-data": "what pods have in emptyDir volumes may be lost",
+}
+
+
+def forced(text: str) -> frozenset[str]:
+    """The pods of --force-pods. Raises UsageError."""
+    from ..text.forms import Name
+
+    named = frozenset(word.strip() for word in text.split(",") if word.strip())
+    for word in sorted(named):
+        namespace, slash, name = word.partition("/")
+        if not (slash and Name.fits(namespace) and Name.fits(name)):
+            raise UsageError(
+                f"--force-pods {word}: not a pod; nothing was touched", "--force-pods shop/web-0,shop/web-1"
+            )
+    return named
+
+
+def members(environment: Environment, seen: Mapping[str, Any], nodes: Sequence[Node]) -> dict[str, str]:
+    """The names in the API of these nodes, each with its node's name here; `seen` has facts, or errors, by the node's name."""
+    from ..context import answering
+    from ..identity import is_machine, own_nodes
+    from ..nodes.facts import NodeFacts
+
+    control = answering(environment, seen)
+    found: dict[str, str] = {}
+    if control is None:
+        return found
+    for node in nodes:
+        facts = seen.get(node.name)
+        names = (
+            list(own_nodes(control, node, facts))
+            if isinstance(facts, NodeFacts)
+            else [str(one["metadata"]["name"]) for one in control.nodes if is_machine(one, node, NodeFacts())]
+        )
+        found |= dict.fromkeys(names, node.name)
+    return found
+
+
+def asked(session: Session, seen: Mapping[str, Any], names: Sequence[str]) -> Workload:
+    """What runs in the cluster, and what its API would not evict from the nodes of those names. Raises KubefabError."""
+    from ..context import answering_node
+    from ..nodes.workload import ask
+
+    control = answering_node(session.environment, seen) or session.environment.control_plane
+    try:
+        return ask(session.group.of(control), names)
+    except ValueError as error:
+        what = f"{control.name}: what its API says of pods has not the form that it must have: {error}"
+        raise KubefabError(what, "nothing was touched; look there at what says so") from None
+
+
+def refusal(rows: Sequence[Hindrance], called: Mapping[str, str]) -> KubefabError | None:
+    """Why nothing is drained; None if nothing stops it. `called` has a node's name here by its name in the API."""
+    stops = [row for row in rows if row.stops]
+    if not stops:
+        return None
+    what = "\n".join(dict.fromkeys(f"{called.get(row.node, row.node)}: {row.seen}" for row in stops))
+    return KubefabError(what, f"no node was touched; {'; '.join(_remedies(stops))}; then run this again")
+
+
+def _remedies(stops: Sequence[Hindrance]) -> list[str]:
+    named = dict.fromkeys(row.pod for row in stops if row.kind != "scratch")
+    said = []
+    if any(row.kind in ("budget", "refused") for row in stops):
+        said.append(ROOM)
+    if named:
+        said.append(f"to delete {'it' if len(named) == 1 else 'them'} all the same: --force-pods {','.join(named)}")
+    if any(row.kind == "scratch" for row in stops):
+        said.append("to lose what is in emptyDir: --delete-emptydir-data")
+    return said
+
+
+def show(console: Console, rows: Sequence[Hindrance], called: Mapping[str, str]) -> None:
+    """The table of what a drain meets: node, pod, budget, how many may go now, whose it is, and what follows from it."""
+    from rich.table import Table
+
+    from .progress import print_table
+
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("node", "pod", "budget", "allowed now", "whose", ""):
+        table.add_column(heading, no_wrap=True)
+    words = {"bare": "nothing makes it again", "scratch": "data in emptyDir is lost", "refused": "the API refuses"}
+    for row in rows:
+        state = "agreed" if row.agreed else "waited for" if row.waits else "stops"
+        said = f"{words[row.kind]}: {state}" if row.kind in words else state
+        allowed = "" if row.allowed is None else str(row.allowed)
+        table.add_row(called.get(row.node, row.node), row.pod, row.budget, allowed, row.whose, said)
+    print_table(console, table)
+
+
+def as_data(rows: Sequence[Hindrance], called: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The same as JSON values."""
+    return [
+        {"node": called.get(row.node, row.node), "pod": row.pod, "kind": row.kind, "seen": row.seen, "budget": row.budget or None,
+         "allowed": row.allowed, "whose": row.whose or None, "stops": row.stops}
+        for row in rows
+    ]  # fmt: skip
+
+
+def losses(rows: Sequence[Hindrance], called: Mapping[str, str]) -> list[str]:
+    """Lines that say what a drain loses for good."""
+    return [f"{called.get(row.node, row.node)}: {row.seen}" for row in rows if row.kind in ("bare", "scratch")]
+
+
+def facts_of(seen: Mapping[str, Any]) -> dict[str, NodeFacts]:
+    """The facts in what a survey brought, without its errors."""
+    from ..nodes.facts import NodeFacts
+
+    return {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
