@@ -21,6 +21,8 @@ from fabfile.inventory import PROJECT, Environment, load, with_release
 from fabfile.inventory.settings import KEYS
 from fabfile.phases import EVERY
 from fabfile.recipes.kubeadm import recipe_for
+from lab.errors import LabError
+from lab.versions import releases
 
 SPAN = re.compile(r"`([^`\n]+)`")
 STAGING = "staging"  # the pages' own example of an inventory
@@ -121,10 +123,13 @@ def wrong(line: str) -> str:
         ):
             return "names no task"
         for task in found:
-            _values({name: argument.value for name, argument in task.args.items()})
+            options = {name: argument.value for name, argument in task.args.items()}
+            if (task.name or "").startswith("lab."):  # its lab serves several releases
+                releases(options.pop("kubernetes", None) or "")
+            _values(options)
         if "hosts" in core[0].args and core[0].args.hosts.value:
             _aws().select(core[0].args.hosts.value.split(","))
-    except (KubefabError, ValueError, invoke.exceptions.ParseError) as error:
+    except (KubefabError, LabError, ValueError, invoke.exceptions.ParseError) as error:
         return str(error)
     return ""
 
