@@ -15,8 +15,8 @@ from pathlib import Path
 
 from .backups.contents import RESTORED, RESTORING
 from .inventory import Environment, Node
-from .nodes.facts import ETCD_MANIFEST, IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
-from .nodes.observe import parse_identity
+from .nodes.facts import COMPONENT_PATCHES, ETCD_MANIFEST, IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
+from .nodes.observe import parse_identity, patched
 from .steps import Action, File, Step
 from .text.whole import write_whole
 
@@ -191,11 +191,14 @@ def claim(phase: str, wanted: Identity, facts: NodeFacts, *, adopt: bool) -> Ste
 
 
 def after(facts: NodeFacts, actions: Iterable[Action]) -> NodeFacts:
-    """The facts after those actions, as far as the identity file: so the next phase needs no new observation for it."""
+    """The facts after those actions, as far as the identity file and kubeadm's ConfigMaps: so the next phase needs no new observation for it."""
     for action in actions:
         for file in action.files if isinstance(action, Step) else ():
             if file.path == IDENTITY:
                 facts = replace(facts, identity=parse_identity(file.content))
+            for component, path in COMPONENT_PATCHES.items():
+                if file.path == path:
+                    facts = replace(facts, components={**facts.components, component: patched(component, file.content)})
     return facts
 
 

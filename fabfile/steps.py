@@ -73,6 +73,7 @@ class Step(_Masked):
     `fetches` says that it gets something from outside: it alone has a proxy's variables.
     `undo` takes it back: it is carried out if the node's run ends, for whatever reason, in this action or before the next one that is
     carried out without an `undo` has begun.
+    Actions of one `turn` that follow each other are one node's turn: no other node begins them meanwhile, nor after one at which they failed.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Step(_Masked):
     evidence: tuple[str, ...] = ()
     fetches: bool = False
     undo: Step | None = None
+    turn: str = ""
 
     @property
     def phase(self) -> str:
@@ -137,7 +139,7 @@ class Wait(_Masked):
     seen instead: shown live, and in the error on giving up.  `deadline` and `interval` are seconds; the
     deadline begins again after each remedy.  `changes` says that the probe itself changes the node (a
     command that is repeated until it works), `reboots` that the node goes away meanwhile.  `evidence` are
-    read-only lines whose output explains a failure.  `undo` is as in a `Step`.
+    read-only lines whose output explains a failure.  `undo` and `turn` are as in a `Step`.
     """
 
     id: str
@@ -155,6 +157,7 @@ class Wait(_Masked):
     reboots: bool = False
     evidence: tuple[str, ...] = ()
     undo: Step | None = None
+    turn: str = ""
 
     @property
     def phase(self) -> str:

@@ -339,12 +339,13 @@ class Host:
         return self.units.get(name.removesuffix(".service"), Unit())
 
     def active(self, name: str) -> bool:
-        """Whether the unit really works: a kubelet without configuration or runtime restarts for ever."""
+        """Whether the unit really works: a kubelet without runtime, or without a configuration that it accepts, restarts for ever."""
         if not self.unit(name).active:
             return False
         if name != "kubelet":
             return True
-        modern = "/var/lib/kubelet/config.yaml" in self.files and self.unit("containerd").active
+        config = self.read("/var/lib/kubelet/config.yaml")
+        modern = config is not None and "\nmaxPods: -" not in config and self.unit("containerd").active
         return modern or ("/etc/kubernetes/kubelet.conf" in self.files and self.unit("docker").active)
 
     def pod(self, app: str) -> Pod | None:

@@ -261,6 +261,17 @@ def _kubelet(machine: Machine, values: Values) -> str:
     return _lines([f"{path}\t{n}\t{row}" for path, n, row in rows if re.search("--|ExecStart|KUBELET_EXTRA_ARGS", row)])
 
 
+@_section("kubeletconfig")
+def _kubelet_config(machine: Machine, values: Values) -> str:
+    return machine.host.read("/var/lib/kubelet/config.yaml") or ""
+
+
+@_section("followed")
+def _followed(machine: Machine, values: Values) -> str:
+    texts = {name: machine.host.read(f"{values['state']}/{name}") for name in values["followed"].split()}
+    return _lines([f"{name} {text.replace(chr(10), '')}" for name, text in texts.items() if text is not None])
+
+
 @_section("apt")
 def _apt(machine: Machine, values: Values) -> str:
     return (
@@ -351,12 +362,6 @@ def _served(machine: Machine, values: Values) -> str:
 @_section("running")
 def _running(machine: Machine, values: Values) -> str:
     return _run(machine, "crictl ps -o json") if values["served"] and machine.host.has("crictl") else ""
-
-
-@_section("configured")
-def _configured(machine: Machine, values: Values) -> str:
-    asks = values["served"] and machine.host.exists("/etc/kubernetes/admin.conf")
-    return _run(machine, "kubectl -n kube-system get configmap kubeadm-config", values) if asks else ""
 
 
 @_section("manifests")

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from ..text.durations import hours
 from ..text.masking import SHORTEST, Secret, Token
-from . import places
+from . import components, places
 from .places import AUTHORITY, COMPONENT, HOST, Place
 from .proxy import Proxy
 from .proxy import entries as _hosts
@@ -276,6 +276,18 @@ def _object(value: str) -> dict[str, Any]:
     return parsed
 
 
+def _component(name: str) -> Callable[[str], dict[str, Any]]:
+    """The parser of a component's configuration: a field that it does not have would be left out in silence by kubeadm."""
+
+    def check(value: str) -> dict[str, Any]:
+        found = _object(value)
+        if wrong := components.unknown(name, found):
+            raise ValueError(wrong)
+        return found
+
+    return check
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     """The parser of a setting that takes one of these words."""
 
@@ -437,8 +449,12 @@ class Settings:
         "docker.io/library/busybox:1.37", _image, "image with a shell and busybox tools, for `inv cluster.verify`"
     )
 
-    kubelet_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeletConfiguration")
-    kube_proxy_config: dict[str, Any] = _setting({}, _object, "JSON merged into the KubeProxyConfiguration")
+    kubelet_config: dict[str, Any] = _setting(
+        {}, _component(components.KUBELET), "JSON merged into the KubeletConfiguration"
+    )
+    kube_proxy_config: dict[str, Any] = _setting(
+        {}, _component(components.PROXY), "JSON merged into the KubeProxyConfiguration"
+    )
     containerd_config: dict[str, Any] = _setting({}, _object, "JSON merged into containerd's config.toml")
     ignore_preflight: tuple[str, ...] = _setting(
         (), _preflight, "kubeadm preflight checks to pass over, by name; never `all`"

@@ -78,6 +78,11 @@ OLD_REPOSITORIES = (
 # What gives the kubelet flags beside kubeadm: the variables that the package's unit reads (of Debian's family, of RPMs), and kubeadm's own.
 KUBELET_ENV = ("/etc/default/kubelet", "/etc/sysconfig/kubelet")
 KUBELET_FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
+KUBELET_CONFIG = "/var/lib/kubelet/config.yaml"
+# where kubeadm keeps components' configurations: the ConfigMap, and the key in it
+COMPONENT_MAPS = {"kubelet": ("kubelet-config", "kubelet"), "kube-proxy": ("kube-proxy", "config.conf")}
+COMPONENT_PATCHES = {name: f"/run/kubefab-{name}.json" for name in COMPONENT_MAPS}  # what changes them
+FOLLOWED = {f"followed-{name}": name for name in COMPONENT_MAPS}  # below STATE: what of hosts.env a component has taken
 FLANNEL_FILE = "10-flannel.conflist"
 PKI, ETCD_MANIFEST = "/etc/kubernetes/pki", "/etc/kubernetes/manifests/etcd.yaml"
 API_CERTIFICATE, KUBELET_CERTIFICATE = (
@@ -223,6 +228,14 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Component:
+    """The configuration of the kubelets or of kube-proxy as the cluster keeps it, and the version of the ConfigMap that has it."""
+
+    config: Mapping[str, Any]
+    version: str  # "4711": another one after each change
+
+
+@dataclass(frozen=True)
 class Identity:
     """What a node knows of its cluster: written by us on a machine that was free, before anything of a cluster was made there.
 
@@ -355,6 +368,9 @@ class NodeFacts:
     )  # {"/etc/apt/keyrings/docker.asc": ("9DC8…",)}: that those name
     apt_fault: str = ""  # "Conflicting values set for option Signed-By …": why apt can read none of its lists
     kubelet: tuple[KubeletLine, ...] = ()  # (KubeletLine("/etc/default/kubelet", 1, "KUBELET_EXTRA_ARGS=--v=2"),)
+    kubelet_config: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # {"maxPods": 50}: what /var/lib/kubelet/config.yaml says here
     docker: tuple[str, ...] = ()  # ("mysql",): containers that are not Kubernetes', where asked for; ("?",): no answer
     containerd: Mapping[str, Any] = field(
         default_factory=dict
@@ -387,18 +403,24 @@ class NodeFacts:
     )  # {"etcd": 1763985600.25}: static pods, and when their containers began, likewise
     configured: Mapping[str, Any] = field(
         default_factory=dict
-    )  # {"kind": "ClusterConfiguration", …}: of ConfigMap kubeadm-config, likewise
+    )  # {"kind": "ClusterConfiguration", …}: of ConfigMap kubeadm-config
     manifests: Mapping[str, str] = field(
         default_factory=dict
     )  # {"etcd": "registry.k8s.io/etcd:3.6.8-0"}: static pods' images as their manifests have them, likewise
     api_release: str = ""  # "1.36.4": of the API server that answers, likewise
     proxy_image: str = ""  # "registry.k8s.io/kube-proxy:v1.36.4": of the DaemonSet, likewise
+    components: Mapping[str, Component] = field(
+        default_factory=dict
+    )  # {"kubelet": Component({"maxPods": 50}, "4711")}: of the ConfigMaps that kubeadm makes
     etcd: tuple[str, ...] = ()  # ("member",): what is in /var/lib/etcd
     etcd_size: int = 0  # 20971520: bytes of its database
     others: tuple[str, ...] = ()  # ("unit k3s.service", "path /var/lib/k0s"): what else runs clusters there
     # what we noted there
     identity: Identity = Identity()  # which cluster it belongs to
     undo: frozenset[str] = frozenset()  # {"swap", "joined"}: names in /var/lib/kubefab, what reset has to take back
+    followed: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # {"kubelet": {"maxPods": 50}}: what hosts.env said when it was taken
     kept: Mapping[str, KeptState] = field(default_factory=dict)  # {"/etc/crictl.yaml": "ours"}: files that we wrote
     before: Mapping[str, str] | None = None  # {"runc": "ii"}: our packages before us, "hi" held; None: not noted
     metrics_disk: bool = False  # InfluxDB's folder is a file system of its own

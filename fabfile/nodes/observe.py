@@ -10,6 +10,7 @@ import binascii
 import functools
 import hashlib
 import ipaddress
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,13 +20,15 @@ import yaml
 
 from ..text import forms
 from ..text.forms import FormError, Hostname
-from ..text.yamls import documents
+from ..text.yamls import as_kubectl_reads, documents
 from . import applied, filters, script
 from .containerd import CONF_D, parse_containerd
 from .facts import (
     AUTHORITIES,
     CERTIFICATES,
+    COMPONENT_MAPS,
     FLANNEL_FILE,
+    FOLLOWED,
     IDENTITY,
     KUBELET_ENV,
     KUBELET_FLAGS_FILE,
@@ -41,6 +44,7 @@ from .facts import (
     TRACES,
     UNITS,
     Certificate,
+    Component,
     FileDigest,
     Identity,
     Kubeconfig,
@@ -73,6 +77,7 @@ def observe_script(
     repositories: Iterable[str] = (),
     served: Iterable[str] = (),
     release: str = "",
+    configured: bool = True,
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` is the API's health endpoint.
 
@@ -82,6 +87,7 @@ def observe_script(
     one of `repositories` ("pkgs.k8s.io"), or the address of Kubernetes' old repositories.  With `served` ("127.0.0.1:2379"), those ports of
     a control plane are asked for their certificates, its static pods for when they began, and the cluster for its releases.  `release` is
     the one whose images the node's kubeadm is asked for (default: `digests`).
+    `configured`: kubeadm keeps its configuration in ConfigMaps (Release.configured).
     """
     values = {
         "control_plane": "yes" if control_plane else "",
@@ -109,6 +115,8 @@ def observe_script(
         "digests": digests,
         "release": release or digests,
         "docker": "yes" if docker else "",
+        "system_objects": " ".join(("namespace/kube-system", *(CONFIG_MAPS if configured else ()))),
+        "followed": " ".join(FOLLOWED),
         "kubelet_files": " ".join((*KUBELET_ENV, KUBELET_FLAGS_FILE)),
         "repositories": "\n".join(sorted({*filter(None, repositories), *OLD_REPOSITORIES})),
     }
@@ -202,12 +210,13 @@ def parse_facts(output: str) -> NodeFacts:
         certificates=parse_certificates(said.whole("certificates", ""), CERTIFICATES),
         served=parse_certificates(said.whole("served", "")),
         running=parse_running(said.whole("running", ""), host.get("hostname", "").lower()),
-        configured=parse_configured(said.whole("configured", "")),
         manifests=parse_manifests(said.lines("manifests", "")),
         api_release=forms.release(_api_version(said.whole("version", ""))),
         proxy_image=_matching(re.compile(forms.IMAGE), said.whole("proxy", "").strip()[:400]),
+        **_system(said.whole("system", ""), said.whole("uid", "").strip()),
+        kubelet_config=_mapping(said.whole("kubeletconfig", "")),
+        followed=parse_followed(said.lines("followed", "")),
         identity=parse_identity(said.whole("identity", "")),
-        uid=_matching(_UID, said.whole("uid", "").strip()),
         etcd=tuple(forms.text(line, 60) for line in etcd if not line.startswith("db=") and line != "lost+found"),
         etcd_size=forms.number(size, "size of etcd's database") if size else 0,
         others=tuple(line for line in said.lines("others", "") if _OTHER.fullmatch(line)),
@@ -431,6 +440,75 @@ def parse_running(text: str, hostname: str) -> dict[str, float]:
     except (FormError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return {}
     return began
+
+
+CONFIG_MAPS = ("configmap/kubeadm-config", *(f"configmap/{name}" for name, _ in COMPONENT_MAPS.values()))
+_MAP = forms.record(
+    {
+        "kind!": forms.string,
+        "metadata!": forms.record({"name!": forms.name, "uid": forms.string, "resourceVersion": forms.string}),
+        "data": forms.strings,
+    }
+)
+
+
+def _system(text: str, uid: str) -> dict[str, Any]:
+    """kube-system's uid and what kubeadm keeps there, by fields of NodeFacts. `uid` is what an answer of an earlier release had instead."""
+    found = forms.data(text, "kube-system") if text.strip() else {}
+    listed = found.get("items", [found] if found else []) if isinstance(found, dict) else found
+    items = [_MAP(item, "kube-system") for item in forms.many(_any)(listed, "kube-system")]
+    spaces = [item["metadata"].get("uid", "") for item in items if item["kind"] == "Namespace"]
+    maps = {item["metadata"]["name"]: item for item in items if item["kind"] == "ConfigMap"}
+
+    def inside(name: str, key: str) -> str:
+        return str(maps.get(name, {}).get("data", {}).get(key, ""))
+
+    return {
+        "uid": _matching(_UID, spaces[0] if spaces else uid),
+        "configured": parse_configured(inside("kubeadm-config", "ClusterConfiguration")),
+        "components": {
+            component: Component(config, _matching(_VERSION, maps[name]["metadata"].get("resourceVersion", "")))
+            for component, (name, key) in COMPONENT_MAPS.items()
+            if (config := _mapping(inside(name, key)))
+        },
+    }
+
+
+def patched(component: str, patch: str) -> Component:
+    """The component's configuration after a patch of its ConfigMap, of which no version is known yet."""
+    return Component(_mapping(json.loads(patch)["data"][COMPONENT_MAPS[component][1]]), "")
+
+
+_VERSION = re.compile(r"[0-9]{1,20}")
+
+
+def _any(value: object, field: str) -> object:
+    return value
+
+
+@functools.lru_cache(maxsize=64)  # all nodes of a cluster have the same
+def _mapping(text: str) -> dict[str, Any]:
+    """The one object in a YAML text of a component's configuration; empty where it cannot be read."""
+    try:
+        found = as_kubectl_reads(text) if len(text) <= 65536 else []
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return (
+        found[0] if len(found) == 1 and isinstance(found[0], dict) and all(isinstance(k, str) for k in found[0]) else {}
+    )
+
+
+def parse_followed(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`MARK JSON`, by component: what of hosts.env it has taken; what cannot be read is left out, as if it were not noted."""
+    found = {}
+    for mark, _, text in (line.partition(" ") for line in lines):
+        try:
+            said = forms.data(text, mark)
+        except FormError:
+            continue
+        if mark in FOLLOWED and isinstance(said, dict):
+            found[FOLLOWED[mark]] = said
+    return found
 
 
 def parse_configured(text: str) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..context import LATER, Context
+from ..inventory.components import KUBELET
 from ..nodes.facts import STATE, NodeFacts
 from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait, ready_wait
 from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
+from . import follow
 from .certificates import lapsed
 from .labels import labels, marking
 from .registry import unverified
@@ -40,6 +42,8 @@ def join(ctx: Context) -> Iterator[Action]:
     if lost and (stop := gone(ctx, "join") or lapsed(ctx, "join")):
         yield stop
         return
+    if control and control.initialised:
+        yield from follow.configmap(ctx, KUBELET, "join")
     if not member:
         yield from _enter(ctx, ca_hash, listed)
     expected = Expected(("flannel.1",), ctx.settings.pod_cidr)
@@ -54,6 +58,8 @@ def join(ctx: Context) -> Iterator[Action]:
         )
     if not member or (control and not control.node_ready(facts.hostname)):
         yield ready_wait("join.ready", settings=ctx.settings, hostname=facts.hostname)
+    if member:
+        yield from follow.kubelet(ctx, "join")
     if (
         listed or facts.joined or not _once_in(facts)
     ):  # a kubelet that starts again may have a Node that was not seen: the next run looks
@@ -116,7 +122,10 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
             f"rm -f {CONFIG}",
             f"touch {STATE}/{DONE}",
         ),
-        files=(File(CONFIG, recipe.join_config(ctx.node, facts, ctx.token, ca_hash), mode="0600", secret=True),),
+        files=(
+            File(CONFIG, recipe.join_config(ctx.node, facts, ctx.token, ca_hash), mode="0600", secret=True),
+            *follow.note(ctx, KUBELET),
+        ),
         timeout=360,
         evidence=(SAYS,),
         hint="run the same command again: a fresh token is minted each time. A time-out is TCP 6443 between this node and the "

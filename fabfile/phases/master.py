@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from ..context import Context
 from ..identity import MOVE_ETCD, strange_etcd
+from ..inventory.components import KUBELET, PROXY
 from ..nodes.facts import STATE
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.kubeadm import api_wait
 from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
+from . import follow
 from .certificates import lapsed
 from .labels import labels, marking, scheduling, sharing
 from .registry import unverified
@@ -49,6 +51,9 @@ def master(ctx: Context) -> Iterator[Action]:
             yield Step("master.proof", "noted as initialised", (f"install -d -m 0700 {STATE}", f"touch {STATE}/{DONE}"))
         yield from labels(ctx, phase="master", registers=False)
         yield from scheduling(ctx)
+        yield from follow.configmap(ctx, KUBELET, "master")
+        yield from follow.kubelet(ctx, "master")
+        yield from follow.proxy(ctx, "master")
         return
     foreign = "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces and not once_up and not half_done
     if foreign:
@@ -110,7 +115,11 @@ def master(ctx: Context) -> Iterator[Action]:
             f"rm -f {CONFIG}",
             f"touch {STATE}/{DONE}",
         ),
-        files=(File(CONFIG, recipe.init_config(facts, ctx.token), mode="0600", secret=True),),
+        files=(
+            File(CONFIG, recipe.init_config(facts, ctx.token), mode="0600", secret=True),
+            *follow.note(ctx, KUBELET),
+            *follow.note(ctx, PROXY),
+        ),
         timeout=600,
         hint=NETWORK_HINT,
         mints=True,

@@ -353,11 +353,11 @@ class Recipe:
         return {
             "name": facts.hostname,
             "criSocket": SOCKET,
-            "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}, *self._resolver(facts)],
+            "kubeletExtraArgs": [{"name": "node-ip", "value": node.address}, *self.resolver(facts)],
             **({"taints": [taint.data() for taint in (*own, *node.taints)]} if node.taints or shared else {}),
         }
 
-    def _resolver(self, facts: NodeFacts) -> list[dict[str, str]]:
+    def resolver(self, facts: NodeFacts) -> list[dict[str, str]]:
         """The resolver file for CoreDNS. systemd-resolved's stub is a loopback address: CoreDNS would ask itself ("Loop detected").
 
         Set for each node: kubeadm would write the control plane's file into the cluster's KubeletConfiguration, and on nodes

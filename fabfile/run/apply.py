@@ -21,6 +21,7 @@ from ..text.cleaning import line
 from ..text.masking import Token, mask
 from . import local
 from .events import Events
+from .gates import Turns
 from .halt import Halt
 from .result import Reporter
 from .retry import poll
@@ -69,6 +70,7 @@ class Applier:
         self._once: dict[tuple[str, Token], Lock] = {}
         self._once_done: dict[tuple[str, Token], KubefabError | None] = {}
         self._turns: dict[str, Lock] = {}
+        self._serial = Turns()
 
     def apply(self, node: Node, action: Action, token: Token | None = None) -> int:
         """Carry out one action and return how many changes that made.
@@ -78,6 +80,9 @@ class Applier:
         """
         if isinstance(action, Stop):
             raise Refused(f"{node.name}: {action.reason}", action.remedy)
+        self.rest(node, action.turn)
+        if action.turn:
+            self._take(node, action)
         if action.needs:
             self._passing(action.needs, node, action.phase)
         target = self._target(node, action)
@@ -113,6 +118,17 @@ class Applier:
         if done.code:
             raise _failure(target.name, undo, done)
         self._events.log("undone", node=node.name, on=target.name, step=undo.id)
+
+    def _take(self, node: Node, action: Step | Wait) -> None:
+        """Wait for this node's turn at what one node after the other does."""
+        if not self._serial.free(action.turn):
+            self._reporter.doing(node.name, action.phase, f"waits for its turn: {action.title}")
+        began = self._serial.take(action.turn, node.name, self._halt.stopping.is_set)
+        self._events.clock(node.name).advance_to(began)
+
+    def rest(self, node: Node, but: str = "", why: str = "") -> None:
+        """End this node's turns, except `but`; with `why` no other node begins them in this run."""
+        self._serial.end(node.name, but, self._events.now(node.name), why)
 
     def _target(self, node: Node, action: Step | Wait | Remedy) -> Node:
         return self._control() if action.on == "control-plane" else node

@@ -1,4 +1,4 @@
-"""What nodes wait for in each other: the only coupling between the per-node pipelines.
+"""What nodes wait for in each other: the only coupling between the per-node pipelines. Gates, and turns: one node after the other.
 
 - `seen`: the control plane was looked at, or cannot be; what it was made with is known before another node is touched.
 - `master`: the API answers; workers join then.
@@ -70,3 +70,39 @@ class Gates:
         """Whether the gate was opened or failed."""
         with self._changed:
             return name in self._state
+
+
+class Turns:
+    """What one node after the other does, by name; a node at which it failed keeps the others from it."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._held: dict[str, str] = {}  # by the name of the turn: the node that has it
+        self._ended: dict[
+            str, tuple[float, str]
+        ] = {}  # the clock reading at its last end, and why nobody has it any more
+
+    def take(self, name: str, node: str, stopping: Callable[[], bool]) -> float:
+        """Wait for the turn, unless the node has it; returns the clock reading at which it was free. Raises Blocked if it failed elsewhere."""
+        with self._changed:
+            while self._held.get(name, node) != node:
+                if stopping():
+                    raise Blocked("the run was stopped")
+                self._changed.wait(0.2)
+            at, why = self._ended.get(name, (0.0, ""))
+            if why:
+                raise Blocked(why)
+            self._held[name] = node
+            return at
+
+    def free(self, name: str) -> bool:
+        """Whether no node has the turn."""
+        return name not in self._held
+
+    def end(self, node: str, but: str, at: float, why: str = "") -> None:
+        """The node gives back its turns except `but`; with `why`, no other node gets them."""
+        with self._changed:
+            for name in [name for name, holder in self._held.items() if holder == node and name != but]:
+                del self._held[name]
+                self._ended[name] = at, why
+            self._changed.notify_all()

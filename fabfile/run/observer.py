@@ -101,6 +101,7 @@ class Observer:
             repositories=self._repositories,
             served=ports(node.address, self.environment.settings.api_port) if asks else (),
             release=self._release if self.certificates else "",
+            configured=release.configured,
         )
         started, look = self._events.now(node.name), next(self._looks)
         before = time.time()

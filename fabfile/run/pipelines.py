@@ -282,6 +282,8 @@ class Run:
         with self._claimed:
             self._pending.discard(node.name)
             self._claimed.notify_all()
+        said = result.error.message.splitlines()[0] if result.error else ""
+        self._applier.rest(node, why=f"{node.name}, at which it failed ({said})" if said else "")
         if node.control_plane:
             self.gates.open(gate.SEEN, now)
             why = f"{node.name} ({result.phase or 'connecting'} {result.state})"
@@ -375,6 +377,7 @@ class Run:
                 if action.undo:
                     self._undo[node.name] = action.undo
             steps += self._applier.apply(node, action, ctx.token)
+        self._applier.rest(node)
         result.steps += steps
         return self.observer.noted(node, facts, actions), steps, actions[-1] if actions else None
 

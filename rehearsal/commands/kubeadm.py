@@ -6,6 +6,8 @@ import re
 import time
 from typing import Any
 
+from fabfile.inventory import components
+from fabfile.nodes.facts import COMPONENT_MAPS
 from fabfile.text.yamls import documents, dumped
 
 from .. import certificates
@@ -41,6 +43,8 @@ def kubeadm(machine: Machine, call: Call) -> int:
             machine.cluster.configuration = dumped(_documents(machine, options)["ClusterConfiguration"])
             machine.cluster.touch()
             return 0
+        case ["upgrade", "node", "phase", "kubelet-config"]:
+            return _kubelet_config(machine, call)
         case ["init", "phase", "certs", "apiserver"]:
             return _api_certificate(machine, call, _documents(machine, options)["ClusterConfiguration"])
         case ["init", "phase", "kubelet-finalize", "enable-client-cert-rotation"]:
@@ -253,7 +257,8 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     write_control_plane(host, ca, endpoint, name, version, flags)
     certificates.lay(host, seed, _date(machine), _alternatives(machine, config))
     machine.cluster.configuration = dumped(config)
-    _kubelet_files(host, host, machine.hostname, str(networking.get("dnsDomain", "cluster.local")))
+    kubelet = _component("kubelet", documents.get("KubeletConfiguration", {}))
+    _kubelet_files(host, host, machine.hostname, _filled(kubelet, config))
     host.units["kubelet"].active = True
     if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
         host.clock += HEALTH
@@ -284,6 +289,9 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     _begin(
         machine, ca, endpoint, name, version, init, config, host.clock + (0.0 if late is None else float(late or 60))
     )
+    proxy = _component("kube-proxy", documents.get("KubeProxyConfiguration", {}))
+    for component, document in (("kubelet", _filled(kubelet, config)), ("kube-proxy", proxy)):
+        _keep_component(machine, component, document)
     for token in init.get("bootstrapTokens", ()):
         _keep_token(machine, token)
     call.out("[addons] Applied essential addon: CoreDNS\n[addons] Applied essential addon: kube-proxy\n\n")
@@ -336,14 +344,73 @@ def _has_address(host: Host, address: str) -> bool:
     return any(a.split("/")[0] == address for link in host.links.values() for a in link.addresses)
 
 
-def _kubelet_files(host: Host, control: Host, hostname: str, domain: str = "cluster.local") -> None:
-    text = f"apiVersion: kubelet.config.k8s.io/v1beta1\nclusterDomain: {domain}\nkind: KubeletConfiguration\n"
-    host.write("/var/lib/kubelet/config.yaml", text)
+def _kubelet_files(host: Host, control: Host, hostname: str, config: dict[str, Any]) -> None:
+    host.write("/var/lib/kubelet/config.yaml", dumped(config))
     host.write(
         "/var/lib/kubelet/kubeadm-flags.env",
         f'KUBELET_KUBEADM_ARGS="--hostname-override={hostname} --node-ip={host.address}"\n',
     )
     host.write(certificates.KUBELET, certificates.kubelets(control, hostname, time.time()), "600")
+
+
+def _component(component: str, document: dict[str, Any]) -> dict[str, Any]:
+    """A component's configuration as kubeadm writes it: without what its types do not know, and without zeros that say nothing."""
+    kept: dict[str, Any] = {"apiVersion": document.get("apiVersion", ""), "kind": document.get("kind", "")}
+    for path, value in components.leaves(document):
+        above = kept
+        known = not components.unknown(component, _nested(path, value)) or path[0] in components.DECIDED[component]
+        if known and components.is_set(component, path, value):
+            for name in path[:-1]:
+                above = above.setdefault(name, {})
+            above[path[-1]] = _spelled(value)
+    return kept
+
+
+def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    return {path[0]: _nested(path[1:], value) if path[1:] else value}
+
+
+def _spelled(value: Any) -> Any:
+    """A duration as Go writes it."""
+    seconds = re.fullmatch(r"(\d+)s", value) if isinstance(value, str) else None
+    return f"{int(seconds[1]) // 60}m{int(seconds[1]) % 60}s" if seconds and int(seconds[1]) >= 60 else value
+
+
+def _filled(kubelet: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
+    """What kubeadm fills in (componentconfigs/kubelet.go, Default)."""
+    domain = cluster.get("networking", {}).get("dnsDomain", "cluster.local")
+    return {
+        **kubelet,
+        "clusterDomain": kubelet.get("clusterDomain", domain),
+        "cgroupDriver": kubelet.get("cgroupDriver", "systemd"),
+        "rotateCertificates": True,
+    }
+
+
+def _keep_component(machine: Machine, component: str, document: dict[str, Any]) -> None:
+    name, key = COMPONENT_MAPS[component]
+    metadata = {"name": name, "namespace": "kube-system", "resourceVersion": str(machine.cluster.generation)}
+    machine.cluster.apply(
+        {"kind": "ConfigMap", "metadata": metadata, "data": {key: dumped(document)}}, machine.host.clock
+    )
+
+
+def _kept_component(machine: Machine, component: str) -> dict[str, Any]:
+    name, key = COMPONENT_MAPS[component]
+    found = machine.cluster.objects.get(f"ConfigMap/kube-system/{name}", {"data": {key: "{}"}})
+    (cluster,) = documents(machine.cluster.configuration) if machine.cluster.configuration else ({},)
+    document: dict[str, Any] = next(documents(found["data"][key]), {})
+    return _filled(_component(component, document), cluster)
+
+
+def _kubelet_config(machine: Machine, call: Call) -> int:
+    """`upgrade node phase kubelet-config`: the file as the ConfigMap has it now."""
+    if not machine.api_up:
+        return _no_api(machine, call)
+    machine.spend(1, "kubelet-config")
+    machine.host.write("/var/lib/kubelet/config.yaml", dumped(_kept_component(machine, "kubelet")))
+    call.out("[upgrade/kubelet-config] The kubelet configuration for this node was successfully upgraded!\n")
+    return 0
 
 
 def _keep_token(machine: Machine, entry: dict[str, Any]) -> None:
@@ -431,7 +498,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
             f'error execution phase kubelet-start: a Node with name "{registered}" and status "Ready" already exists in the cluster. '
             "You must delete the existing Node or change the name of this new joining Node"
         )
-    _kubelet_files(host, machine.settling.hosts[cluster.control], registered)
+    _kubelet_files(host, machine.settling.hosts[cluster.control], registered, _kept_component(machine, "kubelet"))
     host.units["kubelet"].active = True
     if host.swaps:
         host.units["kubelet"].active = False

@@ -17,10 +17,12 @@ from ..host import Host, Pod
 from ..machine import Machine
 from ..values import split_options
 from . import legacy, program, unmodelled
+from .text import stamp
 
 _VALUED = {
     "-n", "--namespace", "-l", "--selector", "-o", "--output", "-f", "--filename", "--field-selector", "--tail", "--timeout",
     "--sort-by", "--image", "--restart", "-c", "--for", "--duration", "--overrides", "--kubeconfig", "--since", "-p",
+    "--type", "--patch-file",
 }  # fmt: skip
 _KINDS = {
     "node": "nodes", "nodes": "nodes", "no": "nodes", "pod": "pods", "pods": "pods", "po": "pods", "event": "events", "events": "events",
@@ -46,7 +48,7 @@ def kubectl(machine: Machine, call: Call) -> int:
         return 0
     # a login shell names no kubeconfig; in 2017 localhost:8080 answered all the same
     named = "KUBECONFIG" in call.shell.variables or "--kubeconfig" in options or legacy.has_kubeadm_of_2017(machine)
-    if machine.host.read("/etc/kubernetes/admin.conf") is None or not named:
+    if machine.host.read(options.get("--kubeconfig", "/etc/kubernetes/admin.conf")) is None or not named:
         return call.fail(
             "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
         )
@@ -97,6 +99,9 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         return _get_file(machine, call, options)
     if not words:
         raise unmodelled(call)
+    if len(words) > 1 and all("/" in word for word in words):
+        there = [item for word in words if (item := _named(machine, call, word, options))]
+        return _print(machine, call, there, options, single=False, row=str, head="") if there else 0
     kinds, names = _wanted(call, words)
     if kinds == ["nodes"]:
         return _get_nodes(machine, call, names, options)
@@ -110,7 +115,7 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
                 call.out(f"{pod.namespace}  5s  Warning  FailedCreatePodSandBox  pod/{pod.name}  {pod.trouble}\n")
         return 0
     if kinds == ["Namespace"] and names == ["kube-system"]:
-        item = {"kind": "Namespace", "metadata": {"name": "kube-system", "uid": machine.cluster.uid}}
+        item = _named(machine, call, "namespace/kube-system", options) or {}
         return _print(
             machine, call, [item], options, single=True, row=lambda i: "kube-system   Active", head="NAME   STATUS"
         )
@@ -133,6 +138,11 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         return call.fail(f'Error from server (NotFound): secrets "{name}" not found')
     if kinds == ["ConfigMap"] and names == ["kubeadm-config"]:
         call.out(machine.cluster.configuration)
+        return 0
+    if kinds == ["Lease"] and options.get("-n") == "kube-node-lease":
+        member = machine.cluster.members.get(names[0])
+        if member and machine.settling.hosts[member.host].active("kubelet"):
+            call.out(stamp(machine))
         return 0
     if kinds == ["Lease"]:
         for _, pod in _pods(machine):
@@ -163,6 +173,21 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
             head="NAME   DATA",
         )
     return _get_objects(machine, call, kinds, names, options)
+
+
+def _named(machine: Machine, call: Call, word: str, options: dict[str, str]) -> dict[str, Any] | None:
+    """The object that `configmap/NAME` and the like names, for several at once; None if it is not there and need not be."""
+    (kind,), (name,) = _wanted(call, [word])
+    if kind == "Namespace" and name == "kube-system":
+        return {"kind": "Namespace", "metadata": {"name": name, "uid": machine.cluster.uid}}
+    if kind == "ConfigMap" and name == "kubeadm-config" and machine.cluster.configuration:
+        data = {"ClusterConfiguration": machine.cluster.configuration}
+        return {"kind": kind, "metadata": {"name": name}, "data": data}
+    if found := machine.cluster.objects.get(f"{kind}/{options.get('-n', 'default')}/{name}"):
+        return found
+    if "--ignore-not-found" not in options:
+        raise unmodelled(call)
+    return None
 
 
 def _get_all(machine: Machine, call: Call, kinds: list[str], options: dict[str, str]) -> int:
@@ -487,7 +512,10 @@ def _get_objects(machine: Machine, call: Call, kinds: list[str], names: list[str
     if names and not found:
         group = {"Deployment": "deployments.apps", "DaemonSet": "daemonsets.apps"}.get(kinds[0], kinds[0].lower() + "s")
         return call.fail(f'Error from server (NotFound): {group} "{names[0]}" not found')
-    items = [{**item, "status": workload_status(machine, item)} for item in found]
+    items = [
+        {**item, "metadata": {"generation": 1, **item["metadata"]}, "status": workload_status(machine, item)}
+        for item in found
+    ]
     return _print(
         machine,
         call,
@@ -586,6 +614,7 @@ def workload_status(machine: Machine, document: dict[str, Any]) -> dict[str, Any
             "currentNumberScheduled": len(pods),
             "numberReady": running,
             "numberAvailable": running,
+            "updatedNumberScheduled": len(pods),
             "observedGeneration": document["metadata"].get("generation", 1),
         }
     if document["kind"] == "PersistentVolume":
@@ -888,7 +917,9 @@ def _protected(machine: Machine, pod: Pod) -> bool:
 
 
 def _patch(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
-    """`patch node NAME --type=merge -p JSON`: annotations, and whether it takes pods."""
+    """`patch node NAME --type=merge -p JSON`: annotations, and whether it takes pods; and `patch configmap`."""
+    if "--patch-file" in options:
+        return _patch_map(machine, call, words, options)
     if words[0] not in ("node", "nodes") or options.get("--type") != "merge":
         raise unmodelled(call)
     member = machine.cluster.members.get(words[1])
@@ -903,6 +934,26 @@ def _patch(machine: Machine, call: Call, words: list[str], options: dict[str, st
         member.cordoned = bool(change["spec"]["unschedulable"])
     machine.cluster.touch()
     call.out(f"node/{words[1]} patched\n")
+    return 0
+
+
+def _patch_map(machine: Machine, call: Call, words: list[str], options: dict[str, str]) -> int:
+    """`patch configmap NAME --type=merge --patch-file FILE`."""
+    (kind,), (name,) = _wanted(call, words)
+    found = machine.cluster.objects.get(f"{kind}/{options.get('-n', 'default')}/{name}")
+    if found is None:
+        return call.fail(f'Error from server (NotFound): configmaps "{name}" not found')
+    patch = json.loads(machine.host.read(options["--patch-file"]) or "")
+    version = patch["metadata"].get("resourceVersion", "")
+    if version and version != found["metadata"]["resourceVersion"]:
+        return call.fail(
+            f'Error from server (Conflict): Operation cannot be fulfilled on configmaps "{name}": the object has been modified; '
+            "please apply your changes to the latest version and try again"
+        )
+    machine.cluster.touch()
+    found["metadata"]["resourceVersion"] = str(machine.cluster.generation)
+    found["data"] = {**found["data"], **patch["data"]}
+    call.out(f"configmap/{name} patched\n")
     return 0
 
 
@@ -1135,6 +1186,14 @@ def _metrics(machine: Machine) -> bool:
 
 
 def _rollout(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
+    if words[0] == "restart":
+        (kind,), (name,) = _wanted(call, words[1:])
+        key = f"{kind}/{options.get('-n', 'default')}/{name}"
+        if key not in machine.cluster.objects:
+            return call.fail(f'Error from server (NotFound): {kind.lower()}s.apps "{name}" not found')
+        metadata = machine.cluster.objects[key]["metadata"]
+        metadata["generation"] = metadata.get("generation", 1) + 1
+        _roll(machine, key)
     call.out("restarted\n")
     return 0
 

@@ -20,6 +20,9 @@ def unit_known(host: Host, name: str) -> bool:
     return name in host.units or _OWNERS.get(name, "") in host.packages or name in ("ssh", "sshd")
 
 
+REFUSED = "/var/log/journal/kubelet"  # what a kubelet said that did not accept its configuration
+
+
 @program("systemctl")
 def systemctl(machine: Machine, call: Call) -> int:
     words = [w for w in call.argv[1:] if w not in ("-q", "--quiet", "--no-pager", "--no-block")]
@@ -86,6 +89,12 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
             unit.active = False  # it ends at once: no valid certificate, and nothing to get one by
             return
         host.kubelet_restarts += 1
+        if "\nmaxPods: -" in (host.read("/var/lib/kubelet/config.yaml") or ""):
+            host.write(
+                REFUSED,
+                'run.go:72] "command failed" err="failed to validate kubelet configuration, error: invalid configuration: '
+                'maxPods (--max-pods) must be between 0 and 2147483647"\n',
+            )
         rotate(machine)
         revive(machine)
 
@@ -316,6 +325,7 @@ def journalctl(machine: Machine, call: Call) -> int:
             lines = [
                 f'{says} run.go:72] "command failed" err="failed to load kubelet config file, path: /var/lib/kubelet/config.yaml"'
             ]
+        lines += [f"{says} {line}" for line in (host.read(REFUSED) or "").splitlines()]
         for pod in host.pods:
             if pod.trouble:
                 lines.append(

@@ -475,12 +475,20 @@ def machine_locks(machine: Machine) -> list[tuple[int, str]]:
     return [(LOCKER, "/var/lib/dpkg/lock-frontend"), (LOCKER, "/var/lib/dpkg/lock")] if machine.lock_left > 0 else []
 
 
+def stamp(machine: Machine) -> str:
+    """The machine's clock as the API writes moments, with microseconds."""
+    now = time.time() + machine.skew
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06}Z"
+
+
 @program("date")
 def date(machine: Machine, call: Call) -> int:
     now = time.time() + machine.skew
     form = next((w for w in call.argv[1:] if w.startswith("+")), "")
     if form in ("+%s", "+%s.%N"):
         call.out(f"{int(now)}\n" if form == "+%s" else f"{now:.9f}\n")
+    elif form == "+%FT%T.%6NZ":
+        call.out(f"{stamp(machine)}\n")
     elif not form:
         call.out(time.strftime("%a %b %e %H:%M:%S UTC %Y\n", time.gmtime(now)))
     else:

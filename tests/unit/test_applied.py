@@ -44,7 +44,7 @@ def test_no_secret_is_in_it(name: str) -> None:
         registry="r:5000",
         registry_user="u",
         registry_password="planted-10.44.0.0",
-        kubelet_config='{"a": "planted-10.44.0.0"}',
+        kubelet_config='{"podLogsDir": "planted-10.44.0.0"}',
     )
     text = rendered(env)[name]
     assert "planted" not in text and "token: abcdef" not in text

@@ -26,6 +26,8 @@ ready=/readyz
 digests=''
 release=''
 docker=''
+system_objects='namespace/kube-system configmap/kubeadm-config configmap/kubelet-config configmap/kube-proxy'
+followed='followed-kubelet followed-kube-proxy'
 kubelet_files='/etc/default/kubelet /etc/sysconfig/kubelet /var/lib/kubelet/kubeadm-flags.env'
 repositories='apt.kubernetes.io
 packages.cloud.google.com/apt
@@ -46,7 +48,7 @@ d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
   { kube get --raw="$ready" >"$d/readyz"; } &
   { kube get nodes -o json >"$d/nodes"; } &
-  { rooted get namespace kube-system -o jsonpath='{.metadata.uid}' >"$d/uid"; } &
+  { rooted -n kube-system get $system_objects --ignore-not-found -o json >"$d/system"; } &
   { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
   if [ -d "$state/addons" ]; then
@@ -109,6 +111,8 @@ echo '@@ kubelet'
 for f in $kubelet_files /etc/systemd/system/kubelet.service /etc/systemd/system/kubelet.service.d/*.conf /run/systemd/system/kubelet.service.d/*.conf; do
   if [ -f "$f" ]; then head -c 16384 "$f" | awk -v f="$f" '/--|ExecStart|KUBELET_EXTRA_ARGS/ {print f "\t" NR "\t" $0}'; fi
 done
+echo '@@ kubeletconfig'; head -c 65536 /var/lib/kubelet/config.yaml 2>/dev/null; echo
+echo '@@ followed'; for f in $followed; do [ -f "$state/$f" ] && echo "$f $(head -c 16384 "$state/$f" | tr -d '\n')"; done
 echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
 echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
 echo '@@ cni'; ls -1 /etc/cni/net.d 2>/dev/null | head -n 20
@@ -155,10 +159,6 @@ echo '@@ running'
 if [ -n "$served" ] && has crictl; then
   timeout 10 crictl ps --label io.kubernetes.pod.namespace=kube-system -o json 2>/dev/null | head -c 1000000 | tr -d '\n'; echo
 fi
-echo '@@ configured'
-if [ -n "$served" ] && [ -e /etc/kubernetes/admin.conf ]; then
-  kube -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' | head -c 65536; echo
-fi
 echo '@@ manifests'
 if [ -n "$served" ]; then
   for f in /etc/kubernetes/manifests/*.yaml; do sed -n "s|^ *image: *|${f##*/} |p" "$f" 2>/dev/null | head -n 1; done
@@ -194,7 +194,7 @@ echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
 echo '@@ containerd'; head -c 65536 "$containerd" 2>/dev/null | grep -viE '^[[:space:]]*"?(auth|username|password|identitytoken)"?[[:space:]]*='; echo
 echo '@@ confd'; for f in "$confd"/*.toml; do test -e "$f" && echo "${f##*/}"; done | head -n 20
 wait
-for s in readyz nodes uid objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+for s in readyz nodes system objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
 echo '@@ end'
 }
 main

@@ -1,0 +1,288 @@
+"""KUBELET_CONFIG and KUBE_PROXY_CONFIG on a living cluster: what hosts.env says now, in kubeadm's ConfigMaps and in what runs by them.
+
+Ours in a ConfigMap are the fields that hosts.env names, and those that it named before, which a note on each node has; all others stay as
+they are. A kubelet gets its file from kubeadm, as in an upgrade, and is restarted: its containers run on. It must then speak with the API,
+or the file of before is put back. Sources: kubernetes.io "Reconfiguring a kubeadm cluster", "Configuring each kubelet in your cluster using
+kubeadm"; kubeadm app/componentconfigs/kubelet.go, kubeproxy.go (what it fills in).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import Any
+
+from ..context import Context
+from ..inventory.components import KUBELET, PROXY, Path, at, is_set, leaves, same, without
+from ..nodes.facts import (
+    COMPONENT_MAPS,
+    COMPONENT_PATCHES,
+    KUBELET_CONF,
+    KUBELET_CONFIG,
+    KUBELET_FLAGS_FILE,
+    STATE,
+    NodeFacts,
+)
+from ..recipes.flannel import Expected
+from ..recipes.kubeadm import merged
+from ..recipes.kubelet import SAYS, flags
+from ..steps import Action, File, Remedy, Step, Target, Wait, command
+from ..text.cleaning import listed
+from ..text.forms import text
+from ..text.masking import mask, masked_tail
+from ..text.yamls import dumped
+
+SETTING = {KUBELET: "KUBELET_CONFIG", PROXY: "KUBE_PROXY_CONFIG"}
+DUE = {
+    KUBELET: "kubelet-due",
+    PROXY: "kube-proxy-due",
+}  # marks: the configuration is new, and what runs by it is not proved yet
+BEFORE = f"{STATE}/kubelet-before.yaml"
+REFUSED = "refused"
+TURN = "kubelets"
+RESOLVER: Path = ("resolvConf",)
+
+
+def wanted(ctx: Context, component: str) -> Mapping[str, Any]:
+    """What hosts.env says of a component's configuration."""
+    return ctx.settings.kubelet_config if component == KUBELET else ctx.settings.kube_proxy_config
+
+
+def note(ctx: Context, component: str) -> tuple[File, ...]:
+    """The file that notes what of hosts.env a component has taken; none where hosts.env says nothing and nothing is noted."""
+    said = wanted(ctx, component)
+    return (_noted(component, said),) if said or component in ctx.facts.followed else ()
+
+
+def _noted(component: str, said: Mapping[str, Any]) -> File:
+    return File(f"{STATE}/followed-{component}", json.dumps(said, sort_keys=True) + "\n", mode="0600")
+
+
+def _filled(ctx: Context, component: str) -> dict[str, Any]:
+    """What kubeadm's init writes where hosts.env says nothing. The kubelet's it fills in on each node, kube-proxy's only there."""
+    if component == KUBELET:
+        return {"cgroupDriver": "systemd"}
+    return {
+        "bindAddress": "0.0.0.0",
+        "clientConnection": {"kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf"},
+        "clusterCIDR": str(ctx.settings.pod_cidr),
+    }
+
+
+def _gone(ctx: Context, component: str, facts: NodeFacts | None = None) -> list[Path]:
+    """The fields that hosts.env named when this node (or that of the facts) took it, and names no more."""
+    now = [path for path, _ in leaves(wanted(ctx, component))]
+    before = [path for path, _ in leaves((facts or ctx.facts).followed.get(component, {}))]
+    return [path for path in before if not any(one[: len(path)] == path or path[: len(one)] == one for one in now)]
+
+
+def _target(ctx: Context, component: str, held: Mapping[str, Any], control: NodeFacts) -> dict[Path, Any]:
+    """The fields of the ConfigMap that differ from hosts.env, with the value that each is to get; None: the field goes."""
+    found = {
+        path: value
+        for path, value in leaves(wanted(ctx, component))
+        if not same(component, path, value, at(held, path))
+    }
+    filled = _filled(ctx, component)
+    for path in _gone(ctx, component, control):
+        back = at(filled, path)
+        if (
+            not same(component, path, back, at(held, path))
+            if back is not None
+            else is_set(component, path, at(held, path))
+        ):
+            found[path] = back
+    return found
+
+
+def changed(config: Mapping[str, Any], target: Mapping[Path, Any]) -> dict[str, Any]:
+    """A configuration with these fields changed, in their places."""
+    result = dict(config)
+    for path, value in target.items():
+        result = without(result, path) if value is None else _put(result, path, value)
+    return result
+
+
+def _put(config: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    name, *rest = path
+    inside = config.get(name)
+    return {**config, name: _put(inside if isinstance(inside, Mapping) else {}, tuple(rest), value) if rest else value}
+
+
+def _words(target: Mapping[Path, Any], held: Mapping[str, Any]) -> str:
+    """The differences as people read them: the value that is there, then hosts.env's."""
+    return listed([f"{'.'.join(path)} {_shown(at(held, path))} → {_shown(value)}" for path, value in target.items()], 6)
+
+
+def _shown(value: Any) -> str:
+    return "(default)" if value is None else text(mask(json.dumps(value)), 60)
+
+
+def configmap(ctx: Context, component: str, phase: str) -> Iterator[Action]:
+    """kubeadm's ConfigMap with the fields of hosts.env. It is refused if somebody changed it since it was seen."""
+    control = ctx.facts if ctx.node.control_plane else ctx.control
+    held = control.components.get(component) if control else None
+    target = _target(ctx, component, held.config, control) if control and held else {}
+    if not held or not target:
+        return
+    (name, key), path = COMPONENT_MAPS[component], COMPONENT_PATCHES[component]
+    due = f"touch {STATE}/{DUE[component]}"
+    patch = {
+        "metadata": {"resourceVersion": held.version},
+        "data": {key: dumped(changed(held.config, target))},
+    }
+    # the note first, so that nothing of ours is ever without it
+    claim = merged(dict(control.followed.get(component, {})), dict(wanted(ctx, component))) if control else {}
+    on: Target = "" if ctx.node.control_plane else "control-plane"
+    yield Step(
+        f"{phase}.{name}",
+        f"{SETTING[component]} in the cluster's ConfigMap {name}: {_words(target, held.config)}",
+        (
+            *((due,) if component == PROXY else ()),
+            command("kubectl", "-n", "kube-system", "patch", "configmap", name, "--type=merge", "--patch-file", path),
+            f"rm -f {path}",
+        ),
+        files=(_noted(component, claim), File(path, json.dumps(patch) + "\n", mode="0600")),
+        on=on,
+        once=bool(on),
+        hint=f"a conflict: somebody changed it at this moment. Run this again; `kubectl -n kube-system get configmap {name} -o yaml` shows it",
+    )
+
+
+def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
+    """KUBELET_CONFIG in this member's kubelet, which takes its turn after those of other nodes. The ConfigMap has it by then."""
+    facts, said = ctx.facts, wanted(ctx, KUBELET)
+    if not facts.kubelet_config:  # it cannot be read: nothing is decided from it
+        return
+    differs = {
+        path: value for path, value in leaves(said) if not same(KUBELET, path, value, at(facts.kubelet_config, path))
+    }
+    differs |= dict.fromkeys(_gone(ctx, KUBELET))
+    flag = _flag(ctx)
+    if flag:
+        differs.setdefault(RESOLVER, said.get("resolvConf"))
+    if not differs and DUE[KUBELET] not in facts.undo:
+        return
+    due, what = f"{STATE}/{DUE[KUBELET]}", _words(differs, facts.kubelet_config)
+    yield Step(
+        f"{phase}.kubelet-restart",
+        f"the kubelet takes KUBELET_CONFIG{f': {what}' * bool(what)}; its pods run on",
+        (
+            f"[ -e {due} ] || cp -p {KUBELET_CONFIG} {BEFORE}",
+            f"touch {due}",
+            "kubeadm upgrade node phase kubelet-config >/dev/null",
+            *flag,
+            "systemctl stop kubelet",
+            f"date -u +%FT%T.%6NZ >{due}",
+            "systemctl start kubelet",
+        ),
+        turn=TURN,
+        evidence=(SAYS,),
+    )
+    yield _alive(ctx, phase)
+    yield Step(f"{phase}.kubelet-taken", "noted", (f"rm -f {due} {BEFORE}",), files=note(ctx, KUBELET), turn=TURN)
+
+
+def _flag(ctx: Context) -> tuple[str, ...]:
+    """A shell line that takes off the flag which names the resolver's file, as it is stronger than a resolvConf of hosts.env; or brings it back."""
+    there = any(
+        flag.name == "resolv-conf" for flag in flags(one for one in ctx.facts.kubelet if one.file == KUBELET_FLAGS_FILE)
+    )
+    if RESOLVER[0] in wanted(ctx, KUBELET):
+        return (f"sed -i -E 's/ ?--resolv-conf=[^ \"]+//' {KUBELET_FLAGS_FILE}",) if there else ()
+    given = ctx.recipe.resolver(ctx.facts) if RESOLVER in _gone(ctx, KUBELET) and not there else []
+    return tuple(f"sed -i -E '$s|\"$| --{one['name']}={one['value']}\"|' {KUBELET_FLAGS_FILE}" for one in given)
+
+
+def _alive(ctx: Context, phase: str) -> Wait:
+    """The kubelet that was started speaks with the API: it renewed its lease since, and its Node is Ready; and flannel.1 is there."""
+    name, due = quote(ctx.facts.hostname), f"{STATE}/{DUE[KUBELET]}"
+    asks = f"kubectl --kubeconfig={KUBELET_CONF} --request-timeout=5s"
+    status = """-o jsonpath='{.status.conditions[?(@.type=="Ready")].status}'"""
+    renewed = "-o jsonpath='{.spec.renewTime}'"
+    back = (
+        f"[ ! -e {BEFORE} ] || cp -p {BEFORE} {KUBELET_CONFIG}",
+        f"echo {REFUSED} >{due}",
+        "systemctl restart kubelet",
+    )
+    return Wait(
+        f"{phase}.kubelet-alive",
+        "the kubelet is back with it",
+        probe=f'echo "since $(cat {due})"; echo "lease $({asks} -n kube-node-lease get lease {name} {renewed} 2>/dev/null)"; '
+        f'echo "ready $({asks} get node {name} {status} 2>/dev/null)"; ip -j addr',
+        until=_spoke(ctx),
+        deadline=20,
+        interval=1,
+        remedies=(Remedy("the kubelet's configuration of before is put back", back, after=120),),
+        hint=f"what the kubelet says of KUBELET_CONFIG is above, and in `journalctl -u kubelet -n 50` on {ctx.node.name}. Correct it in hosts.env "
+        "and run this again; no other node was restarted",
+        # what it said when it ended: of the file of before, with which it runs by now, it says nothing
+        evidence=(
+            "journalctl -u kubelet -n 300 --no-pager -o cat 2>&1 | grep -E '^[EF][0-9]{4} .*run\\.go' | tail -n 2",
+        ),
+        turn=TURN,
+    )
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def _spoke(ctx: Context) -> Any:
+    expected = Expected(("flannel.1",), ctx.settings.pod_cidr)
+
+    def until(output: str) -> str | None:
+        said = dict(line.split(" ", 1) for line in output.splitlines()[:3] if " " in line)
+        since, lease = said.get("since", ""), said.get("lease", "")
+        if since == REFUSED:
+            return "it did not come up with this configuration, and the one of before was put back"
+        if not _TIME.fullmatch(since) or not _TIME.fullmatch(lease) or lease <= since:
+            return "it has not spoken with the API since it was restarted"
+        if said.get("ready") != "True":
+            return "the node is not Ready"
+        return expected.until("\n".join(output.splitlines()[3:]))
+
+    return until
+
+
+def proxy(ctx: Context, phase: str) -> Iterator[Action]:
+    """KUBE_PROXY_CONFIG in the cluster, and in kube-proxy's pods, which its DaemonSet replaces one node after the other."""
+    facts = ctx.facts
+    mapped = list(configmap(ctx, PROXY, phase))
+    yield from mapped
+    if not mapped and DUE[PROXY] not in facts.undo and not _gone(ctx, PROXY):
+        return
+    due = f"{STATE}/{DUE[PROXY]}"
+    numbers = ".metadata.generation .status.observedGeneration .status.desiredNumberScheduled .status.updatedNumberScheduled .status.numberAvailable"
+    path = "".join(f'{{{field}}}{{" "}}' for field in numbers.split())
+    yield Step(
+        f"{phase}.kube-proxy-restart",
+        "kube-proxy restarted, one node after the other",
+        (f"touch {due}", "kubectl -n kube-system rollout restart daemonset/kube-proxy"),
+    )
+    yield Wait(
+        f"{phase}.kube-proxy-ready",
+        "kube-proxy runs with it on every node",
+        probe=f"kubectl -n kube-system get daemonset kube-proxy -o jsonpath='{path}' 2>&1",
+        until=_rolled,
+        deadline=60 + 60 * len(facts.nodes),
+        interval=1,
+        hint="`kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide` on the control plane: one that crashes says in `kubectl logs` what is "
+        "wrong with KUBE_PROXY_CONFIG; a node that is down keeps the others waiting until it is back, or removed",
+        evidence=(
+            "kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide 2>&1",
+            "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail 3 2>&1",
+        ),
+    )
+    yield Step(f"{phase}.kube-proxy-taken", "noted", (f"rm -f {due}",), files=note(ctx, PROXY))
+
+
+def _rolled(seen: str) -> str | None:
+    numbers = seen.split()
+    if len(numbers) < 4 or not all(number.isdigit() for number in numbers):
+        return masked_tail(seen) or "no answer"
+    made, known, places, new, up = (int(number) for number in [*numbers, "0"][:5])
+    if known < made:
+        return "not seen by its controller yet"
+    return None if new >= places and up >= places else f"{new} of {places} new, {up} available"

@@ -1,0 +1,117 @@
+"""KUBELET_CONFIG and KUBE_PROXY_CONFIG are edited under a living cluster: the next bootstrap brings them there, one node after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fabfile import phases
+from fabfile.nodes.facts import STATE
+from fabfile.run.pipelines import Run
+from fabfile.views.plan import plan
+from rehearsal.simulation import Simulation
+from rehearsal_bed import Bed, Outcome
+
+NODES = ("cp1", "w1", "w2")
+
+
+def ran(outcome: Outcome) -> list[tuple[str, str]]:
+    """The changes of a run: where, and which, without observations and looks."""
+    looks = ("observe", ".kubelet-alive", ".kube-proxy-ready", ".evidence")
+    return [(node, name) for node, name in outcome.simulation.ran if not name.endswith(looks)]
+
+
+def config(kubelet: Mapping[str, Any] | None = None, proxy: Mapping[str, Any] | None = None) -> str:
+    return f"REHEARSAL_KUBELET_CONFIG='{json.dumps(kubelet or {})}'\nREHEARSAL_KUBE_PROXY_CONFIG='{json.dumps(proxy or {})}'"
+
+
+def kubelets(bed: Bed, name: str) -> list[Any]:
+    return [facts.kubelet_config.get(name) for facts in bed.facts().values()]
+
+
+def done(bed: Bed) -> Outcome:
+    outcome = bed.bootstrap()
+    assert set(outcome.states.values()) == {"done"}, outcome.recorder.lines
+    return outcome
+
+
+def as_an_earlier_release(simulation: Simulation, run: Run) -> None:
+    """No notes on the nodes; and somebody changed a field by hand that hosts.env names nowhere."""
+    for host in simulation.hosts.values():
+        for component in ("kubelet", "kube-proxy"):
+            host.remove(f"{STATE}/followed-{component}")
+    held = simulation.cluster.objects["ConfigMap/kube-system/kube-proxy"]
+    held["data"] = {"config.conf": "kind: KubeProxyConfiguration\nmode: ''\nbindAddress: 10.9.9.9\n"}
+
+
+KUBELET = ["kubelet-restart", "kubelet-taken"]
+PROXY = [("cp1", f"master.{name}") for name in ("kube-proxy", "kube-proxy-restart", "kube-proxy-taken")]
+
+
+def turns(outcome: Outcome) -> list[str]:
+    """The nodes in the order in which their kubelets took it; each node's steps are beside each other."""
+    steps = [(node, name.partition(".")[2]) for node, name in ran(outcome) if name.partition(".")[2] in KUBELET]
+    pairs = [steps[at : at + 2] for at in range(0, len(steps), 2)]
+    assert all([name for _, name in pair] == KUBELET and pair[0][0] == pair[1][0] for pair in pairs), steps
+    return [pair[0][0] for pair in pairs]
+
+
+def test_what_the_file_says_reaches_every_kubelet_and_kube_proxy_and_goes_again(bed: Bed) -> None:
+    bed.edit(config({"maxPods": 60}))
+    bed.bootstrap()
+    assert kubelets(bed, "maxPods") == [60, 60, 60]
+    as_before = bed.run(hook=as_an_earlier_release)
+    assert as_before.result.steps == 0, "nothing of it is different"
+
+    bed.edit(config({"maxPods": 50, "featureGates": {"X": True}, "syncFrequency": "90s"}, {"mode": "nftables"}))
+    facts = bed.facts()
+    changed = done(bed)
+    environment = changed.simulation.environment
+    planned = [
+        (one.node, action.id)
+        for one in plan(environment, phases.BOOTSTRAP, environment.nodes, facts)
+        for action in one.actions
+    ]
+    assert turns(changed) in (["cp1", "w1", "w2"], ["cp1", "w2", "w1"])
+    assert [step for step in ran(changed) if "proxy" in step[1]] == PROXY
+    assert set(ran(changed)) <= set(planned)
+    assert kubelets(bed, "maxPods") == [50, 50, 50] and kubelets(bed, "syncFrequency") == ["1m30s"] * 3
+    assert bed.facts()["cp1"].components["kube-proxy"].config == {
+        "kind": "KubeProxyConfiguration", "mode": "nftables", "bindAddress": "10.9.9.9",
+    }  # fmt: skip
+    assert done(bed).result.steps == 0
+
+    bed.edit(config({"featureGates": {"X": True}}))
+    done(bed)
+    assert kubelets(bed, "maxPods") == [None] * 3 and kubelets(bed, "featureGates") == [{"X": True}] * 3
+    assert bed.facts()["cp1"].components["kube-proxy"].config == {
+        "kind": "KubeProxyConfiguration",
+        "bindAddress": "10.9.9.9",
+    }
+    assert done(bed).result.steps == 0
+
+
+def test_a_configuration_that_the_kubelet_refuses_stops_at_the_first_node_and_is_put_back(bed: Bed) -> None:
+    bed.bootstrap()
+    bed.edit(config({"maxPods": -1}))
+    refused = bed.bootstrap()
+    assert set(refused.failed) == {"cp1"} and refused.blocked == {"w1", "w2"}
+    error = refused.failed["cp1"]
+    assert "maxPods" in error.output and "put back" in error.message
+    facts = bed.facts()
+    assert all(one.unit("kubelet").active and "maxPods" not in one.kubelet_config for one in facts.values())
+    bed.edit(config())
+    done(bed)
+    assert "maxPods" not in bed.facts()["cp1"].components["kubelet"].config
+    assert done(bed).result.steps == 0
+
+
+def test_a_run_that_died_between_file_and_proof_is_gone_on_with(bed: Bed) -> None:
+    bed.edit(config({"maxPods": 50}, {"mode": "nftables"}))
+    bed.bootstrap()
+    for node, mark in (("w1", "kubelet-due"), ("cp1", "kube-proxy-due")):
+        assert bed.typed_on(node, f"touch {STATE}/{mark}").returncode == 0
+    again = done(bed)
+    assert ran(again) == [*PROXY[1:], *(("w1", f"join.{name}") for name in KUBELET)]
+    assert done(bed).result.steps == 0

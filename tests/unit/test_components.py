@@ -1,0 +1,143 @@
+"""When a value in a component's configuration is the one that was set, and which fields there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.identity import after
+from fabfile.inventory.components import KUBELET, PROXY, at, fields, leaves, same, unknown, without
+from fabfile.nodes.facts import Component
+from fabfile.phases.follow import changed, configmap, note
+from fabfile.recipes.kubeadm import merged
+from fabfile.steps import Step
+from making import ALL_STAMPED, context, control_plane, environment
+
+SAME = [
+    (KUBELET, "syncFrequency", "60s", "1m0s"),
+    (KUBELET, "syncFrequency", "1500ms", "1.5s"),
+    (KUBELET, "maxPods", 50, 50),
+    (KUBELET, "readOnlyPort", 0, None),
+    (KUBELET, "serverTLSBootstrap", False, None),
+    (KUBELET, "clusterDNS", ["10.96.0.10"], ["10.96.0.10"]),
+    (KUBELET, "clusterDNS", [], None),
+    (KUBELET, "featureGates", {}, None),
+    (KUBELET, "evictionHard.memory.available", "1024Mi", "1Gi"),
+    (KUBELET, "reservedMemory", [{"numaNode": 0, "limits": {"memory": "1024Mi"}}], [{"numaNode": 0, "limits": {"memory": "1Gi"}}]),
+    (PROXY, "mode", "", ""),
+    (PROXY, "conntrack.udpTimeout", "120s", "2m0s"),
+]  # fmt: skip
+OTHER = [
+    (KUBELET, "failSwapOn", False, None),
+    (KUBELET, "failSwapOn", False, True),
+    (KUBELET, "registryPullQPS", 0, None),
+    (KUBELET, "registryPullQPS", 0, 5),
+    (KUBELET, "featureGates.X", False, None),
+    (KUBELET, "evictionHard.memory", "0", None),
+    (KUBELET, "authentication.webhook.enabled", False, None),
+    (KUBELET, "maxPods", 1, True),
+    (KUBELET, "syncFrequency", "1m", "1s"),
+    (PROXY, "conntrack.maxPerCore", 0, None),
+]
+
+
+def _path(name: str) -> tuple[str, ...]:
+    first, _, rest = name.partition(".")
+    return (first, rest) if first == "evictionHard" else tuple(name.split("."))
+
+
+@pytest.mark.parametrize(("component", "name", "wanted", "found"), SAME)
+def test_a_value_that_kubeadm_spells_its_own_way_is_the_same(
+    component: str, name: str, wanted: Any, found: Any
+) -> None:
+    assert same(component, _path(name), wanted, found)
+
+
+@pytest.mark.parametrize(("component", "name", "wanted", "found"), OTHER)
+def test_a_value_with_another_meaning_is_not(component: str, name: str, wanted: Any, found: Any) -> None:
+    assert not same(component, _path(name), wanted, found)
+
+
+@pytest.mark.parametrize(
+    ("component", "config", "says"),
+    [
+        (KUBELET, {"maxPod": 50}, "maxPod is no field of it: maxPods?"),
+        (KUBELET, {"authentication": {"anonymus": {"enabled": True}}}, "authentication.anonymus is no field of it: authentication.anonymous?"),
+        (KUBELET, {"mode": "ipvs"}, "mode is no field of it"),
+        (KUBELET, {"authentication": True}, "authentication has fields of its own: "),
+        (KUBELET, {"rotateCertificates": False}, "rotateCertificates is kubeadm's to set"),
+        (PROXY, {"ipvs": {"strictArp": True}}, "ipvs.strictArp is no field of it: ipvs.strictARP?"),
+        (PROXY, {"ipvs": {"strictARP": True}, "mode": "ipvs", "kind": "KubeProxyConfiguration"}, ""),
+        (KUBELET, {"featureGates": {"AnyName": True}, "evictionHard": {"memory.available": "100Mi"}, "logging": None}, ""),
+    ],
+)  # fmt: skip
+def test_a_field_that_the_component_does_not_have_is_named(component: str, config: dict[str, Any], says: str) -> None:
+    found = unknown(component, config)
+    assert found.startswith(says) and bool(found) is bool(says)
+
+
+# --- any change of the file
+
+_NAMES = ("maxPods", "featureGates", "evictionHard", "failSwapOn", "syncFrequency", "readOnlyPort", "cgroupDriver")
+_VALUES = {
+    "maxPods": st.integers(1, 3),
+    "featureGates": st.dictionaries(st.sampled_from("AB"), st.booleans(), max_size=2),
+    "evictionHard": st.dictionaries(st.sampled_from(("memory.available", "x")), st.sampled_from(("1Gi", "1024Mi")), max_size=2),
+    "failSwapOn": st.booleans(),
+    "syncFrequency": st.sampled_from(("60s", "1m0s", "2m0s")),
+    "readOnlyPort": st.sampled_from((0, 10255)),
+    "cgroupDriver": st.sampled_from(("systemd", "cgroupfs")),
+}  # fmt: skip
+CONFIGS = st.lists(st.sampled_from(_NAMES), unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: _VALUES[name] for name in names})
+)
+
+
+@given(CONFIGS, CONFIGS, CONFIGS)
+def test_the_map_gets_what_the_file_says_and_loses_what_it_said_and_nothing_else_changes(
+    held: dict[str, Any], before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    held = merged(held, before)
+    env = environment()
+    object.__setattr__(env.settings, "kubelet_config", now)
+    facts = control_plane(
+        env, stamped=ALL_STAMPED, components={KUBELET: Component(held, "7")}, followed={KUBELET: before}
+    )
+    ctx = context(env, facts)
+    actions = list(configmap(ctx, KUBELET, "master"))
+    then = after(facts, actions).components[KUBELET].config
+    for path, value in leaves(now):
+        assert same(KUBELET, path, value, at(then, path))
+    paths, gone = [path for path, _ in leaves(now)], [path for path, _ in leaves(before)]
+    for path in gone:
+        if not any(one[: len(path)] == path or path[: len(one)] == one for one in paths):
+            assert at(then, path) in (None, "systemd", 0, {}), "kubeadm's own"
+    others = [path for path, _ in leaves(held) if not any(one[0] == path[0] for one in (*paths, *gone))]
+    assert all(at(then, path) == at(held, path) for path in others)
+    assert list(configmap(context(env, after(facts, actions)), KUBELET, "master")) == []
+    assert all(isinstance(action, Step) and '"resourceVersion": "7"' in action.files[-1].content for action in actions)
+
+
+def test_what_cannot_be_read_decides_nothing() -> None:
+    env = environment(kubelet_config='{"maxPods": 50}')
+    assert list(configmap(context(env, control_plane(env)), KUBELET, "master")) == []
+
+
+def test_a_cluster_without_such_settings_gets_no_note() -> None:
+    env = environment()
+    assert note(context(env, control_plane(env)), KUBELET) == ()
+
+
+def test_fields_are_changed_in_their_places() -> None:
+    config = {"a": 1, "b": {"c": 2, "d": 3}, "e": 4}
+    assert changed(config, {("b", "c"): 9, ("e",): None, ("f", "g"): 5}) == {
+        "a": 1,
+        "b": {"c": 9, "d": 3},
+        "f": {"g": 5},
+    }
+    assert list(changed(config, {("a",): 7})) == list(config)
+    assert without(config, ("b", "x")) == config
+    assert fields(PROXY)["conntrack"].pointers >= {"maxPerCore", "min"}
