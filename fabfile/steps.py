@@ -100,12 +100,12 @@ class Step(_Masked):
 class Fetch(Step):
     """A step that, after its commands, sends files of the node to the archive of this run, as a stream.
 
-    `sends` are the files' absolute paths, or patterns of them in the form of the shell.  `scratch` is a folder in which the commands
-    make what is sent: it is removed when the script ends, however it ends, so that nothing of it stays on the node.
+    `sends` are the files' absolute paths, or patterns of them in the form of the shell.  `scratch` are folders in which the commands
+    make what is sent: they are removed when the script ends, however it ends, so that nothing of it stays on the node.
     """
 
     sends: tuple[str, ...] = ()
-    scratch: str = ""
+    scratch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

@@ -68,6 +68,7 @@ class Token:
 @dataclass
 class Influx:
     """What InfluxDB holds; `failures` is how many more statements a fault refuses, `first` is the first pod that was ever asked.
+    `points` are the metrics in k8s, in words, and `incoming` those in the database that a restore makes.
 
     `users` maps users to passwords (`kubefab` is the admin), `writers` may write to k8s.  `started` maps InfluxDB's pod, and
     each machine's Telegraf pod, to the login it started with: a pod does not see a Secret that changes later.
@@ -81,6 +82,8 @@ class Influx:
     database: bool = False
     failures: int = 0
     first: str = ""
+    points: list[str] = field(default_factory=list)
+    incoming: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -169,7 +172,9 @@ class Cluster:
             self.shelf[uid] = held
         else:
             self.objects, self.applied_at, self.admins = held["objects"], held["applied_at"], held["admins"]
+            points = self.influx.points  # in a folder of the machine, and not in etcd
             self._fill(held)
+            self.influx.points = points
         self.touch()
 
     @property

@@ -39,7 +39,7 @@ SUSE = {
 }
 APT, DNF = "apt", "dnf"
 BASE_TOOLS = {
-    "awk bash cat chmod cmp cp curl cut date df dirname echo env false find flock gpg grep head hostname id install ip ln ip6tables "
+    "awk bash cat chmod cmp cp curl cut date df dirname du echo env false find flock gpg grep head hostname id install ip ln ip6tables "
     "ip6tables-restore ip6tables-save iptables iptables-restore iptables-save journalctl ls mkdir mktemp modprobe mount mountpoint mv nft nproc "
     "openssl printf ps readlink rm rmdir sed sha256sum sleep sort stat swapoff swapon sync sysctl systemctl tail tee test timeout "
     "ln sync tar pgrep exe etcdctl etcdutl touch tr true umount uname uniq uptime wc xargs lsmod ss getent ping ifconfig service reboot systemd-run"

@@ -81,7 +81,7 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
         if not text.startswith("# kubefab: "):
             return _plain(machine, text)
         if (sent := _SENT.search(text)) and (scratch := _SCRATCH.search(text)):
-            return _send(machine, take_apart(text), sent[1].split(), scratch[1])
+            return _send(machine, take_apart(text), sent[1].split(), scratch[1].split())
         return _run(machine, take_apart(text), live=_FOLLOWED in text)
     except Unmodelled as error:
         frame = (
@@ -110,12 +110,12 @@ _FOLLOWED = f"\ntail -n +1 -s 0.2 -f --pid=$pid -- \"$log\" | sed -u 's/^/{LIVE}
 
 _SENT = re.compile(r"^for f in (/.+); do$", re.M)
 _SCRATCH = re.compile(
-    r"""^trap 'rm -rf -- \$\{log:\+"\$log" "\$log\.end"\} (/\S+)' EXIT; trap 'exit 1' HUP INT PIPE TERM$""", re.M
+    r"""^trap 'rm -rf -- \$\{log:\+"\$log" "\$log\.end"\} (/.+)' EXIT; trap 'exit 1' HUP INT PIPE TERM$""", re.M
 )
 
 
-def _send(machine: Machine, script: Script, patterns: list[str], scratch: str) -> tuple[int, bytes]:
-    """Run a framed script that sends files when its commands have succeeded, and removes its folder in any case."""
+def _send(machine: Machine, script: Script, patterns: list[str], scratch: list[str]) -> tuple[int, bytes]:
+    """Run a framed script that sends files when its commands have succeeded, and removes its folders in any case."""
     code, output = _run(machine, script)  # a machine that goes down meanwhile keeps the folder
     trailer, sent = output[: output.index(b"\n") + 1], b""
     paths = [path for pattern in patterns for path in (machine.glob(pattern) if "*" in pattern else [pattern])]
@@ -123,7 +123,8 @@ def _send(machine: Machine, script: Script, patterns: list[str], scratch: str) -
     for path in paths:
         data = (machine.host.read(path) or "").encode()
         sent += f"##file {len(data)} {hashlib.sha256(data).hexdigest()} {path}\n".encode() + data + b"\n"
-    machine.host.remove(scratch)
+    for folder in scratch:
+        machine.host.remove(folder)
     return (code, output) if code else (0, trailer + sent + f"##sent {len(paths)}\n".encode())
 
 

@@ -13,8 +13,9 @@ from ..text import forms
 
 RECORD, GUIDE, INVENTORY = "backup.json", "RESTORE.txt", "inventory.json"
 SNAPSHOT, STATUS, ETCDUTL, VERSIONS = "etcd-snapshot.db", "etcd-snapshot.json", "etcdutl", "versions.txt"
+METRICS_FILE = "influxdb.tar"  # only with --metrics: InfluxDB's own backup
 FILES = "files"  # the folder in which files are by their paths on the node
-LARGE = frozenset({SNAPSHOT, ETCDUTL})  # the files that need not fit into memory
+LARGE = frozenset({SNAPSHOT, ETCDUTL, METRICS_FILE})  # the files that need not fit into memory
 SMALL = 1 << 20  # bytes that any other file has at most
 FORMAT = 1
 RESTORING, RESTORED = "restoring-", "restored-"  # how the marks of a restore begin, in the node's folder
@@ -67,6 +68,11 @@ class Restoring:
     record: Record
     files: Mapping[str, str] = field(repr=False)
     discard_live: bool = False
+
+    @property
+    def metrics(self) -> bool:
+        """Whether InfluxDB's metrics are in it."""
+        return METRICS_FILE in self.record.files
 
     @property
     def id(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..inventory.model import bracketed
-from .contents import CURRENT, ETCDUTL, FILES, RENAMED, SNAPSHOT, Record
+from ..nodes.facts import METRICS
+from .contents import CURRENT, ETCDUTL, FILES, METRICS_FILE, RENAMED, SNAPSHOT, Record
 
 DATA = "/var/lib/etcd"
 PROCESS = f"^etcd .*--data-dir={DATA}( |$)"  # the command line of kubeadm's etcd, for pgrep
@@ -24,12 +25,58 @@ def restoring(record: Record, snapshot: str, etcdutl: str, data: str) -> str:
     )
 
 
-def guide(record: Record) -> str:
-    """The text. Its indented lines are commands, for root, in this order, in the folder where the archive was unpacked."""
+# InfluxDB's pod, and the folder METRICS as it is called there
+IN_POD, INSIDE = "kubectl -n monitoring exec deploy/monitoring-influxdb -c influxdb --", "/var/lib/influxdb"
+RESTORED_DATABASE = "kubefab_restored"
+
+
+def added(folder: str, kept: float) -> tuple[str, ...]:
+    """Shell lines that add the metrics in a folder of InfluxDB's pod to its database k8s, which keeps them for so many hours (0: for ever).
+
+    influxd restores into a new database only. A point that is there already is written over with itself; one that is older than the
+    database keeps would be refused.
+    """
+    recent = f" WHERE time > now() - {max(1, int(kept * 60) - 10)}m" if kept else ""
+    drop = f"""{IN_POD} influx -execute 'DROP DATABASE "{RESTORED_DATABASE}"'"""
+    into = (
+        f"""SELECT * INTO "k8s"."default".:MEASUREMENT FROM "{RESTORED_DATABASE}"."default"./.*/{recent} GROUP BY *"""
+    )
+    return (
+        drop,
+        f"{IN_POD} influxd restore -portable -db k8s -newdb {RESTORED_DATABASE} {folder}",
+        f"{IN_POD} influx -execute '{into}'",
+        drop,
+    )
+
+
+def _metrics(kept: float) -> str:
+    """The guide's chapter for InfluxDB's metrics."""
+    folder = f"{METRICS}/.restore"
+    lines = "\n".join(f"    {line}" for line in added(f"{INSIDE}/.restore", kept))
+    return f"""
+7. Put InfluxDB's metrics back, beside those that it has by then. Its pod runs on the control plane, and needs that folder.
+
+    export KUBECONFIG=/etc/kubernetes/admin.conf
+    mkdir -p -m 700 {METRICS}
+    kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=5m
+    mkdir {folder}
+    tar -xf {METRICS_FILE} -C {folder} --no-same-owner
+    chmod -R a+rX {folder}
+{lines}
+
+Then delete {folder}.
+"""
+
+
+def guide(record: Record, metrics: float | None = None) -> str:
+    """The text. Its indented lines are commands, for root, in this order, in the folder where the archive was unpacked.
+
+    `metrics`: InfluxDB's are in it, and it keeps them for so many hours (0: for ever).
+    """
     return f"""HOW TO BRING THIS CLUSTER BACK
 
 This is a backup of the Kubernetes cluster "{record.environment}": all objects of its API, its keys and its configuration.
-It is not a backup of what pods keep in volumes, and not of container images.
+It is not a backup of what pods keep in volumes{", but for InfluxDB's metrics" if metrics is not None else ""}, and not of container images.
 
 A person who has these files has every password in the cluster. Work on the control plane itself, and delete them at the end.
 
@@ -74,4 +121,4 @@ run again. Worker nodes that were in the cluster then come back by themselves.
 
 Then look at it: kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes
 If a node stays NotReady, restart its kubelet: systemctl restart kubelet
-"""
+{_metrics(metrics) if metrics is not None else ""}"""

@@ -27,10 +27,13 @@ KEYGEN = (
         "to": "the folder; default: `backups` beside the journals",
         "keep": "afterwards delete this cluster's older backups in that folder, all but so many; default: keep all",
         "plain": "do not encrypt it: every password of the cluster is then in a file here",
+        "metrics": "InfluxDB's data too",
         "timer": "only print a systemd timer for this machine that takes one each night",
     },
 )
-def backup(*, to: str = "", keep: int = 0, plain: bool = False, timer: bool = False, options: Options) -> None:
+def backup(
+    *, to: str = "", keep: int = 0, plain: bool = False, metrics: bool = False, timer: bool = False, options: Options
+) -> None:
     """Save etcd, keys and configuration in one file."""
     from dataclasses import asdict
 
@@ -38,6 +41,7 @@ def backup(*, to: str = "", keep: int = 0, plain: bool = False, timer: bool = Fa
     from ..backups.archive import Writer, recipient
     from ..backups.contents import name_of
     from ..backups.latest import Latest, remember_backup
+    from ..context import Choices
     from ..nodes.facts import NodeFacts
     from ..phases import BACKUP
     from ..phases.backup import STAGE
@@ -63,7 +67,7 @@ def backup(*, to: str = "", keep: int = 0, plain: bool = False, timer: bool = Fa
             f"{KEYGEN}. Or --plain for a file in clear",
         )
     if timer:
-        _print_timer(environment, to, keep, plain, options)
+        _print_timer(environment, to, keep, plain, metrics, options)
         return
     with opened(options) as session:
         environment = session.environment
@@ -71,13 +75,15 @@ def backup(*, to: str = "", keep: int = 0, plain: bool = False, timer: bool = Fa
         folder = Path(to).expanduser() if to else names.folder_of(environment)
         writer = Writer(folder, environment.name, to_whom, lambda path: name_of(path, STAGE))
         try:
-            result = session.run([BACKUP], [environment.control_plane], archive=Archive(takes=writer))
+            result = session.run(
+                [BACKUP], [environment.control_plane], Choices(metrics=metrics), archive=Archive(takes=writer)
+            )
             if result.failed:
                 if options.json:
                     print_json(results.of_run(environment.name, result))
                 exit_with(result.exit_code)
             facts = result.nodes[environment.control_plane.name].facts or NodeFacts()
-            record = _finish(environment, writer, facts, made)
+            record = _finish(environment, writer, facts, made, metrics=metrics)
             path, size = writer.close(
                 names.name_of(environment.name, made, record.kubernetes, record.uid, encrypted=bool(to_whom))
             )
@@ -98,10 +104,10 @@ def backup(*, to: str = "", keep: int = 0, plain: bool = False, timer: bool = Fa
             shown = {
                 key: value for key, value in asdict(record).items() if key not in ("files", "format", "size", "hash")
             }
-            print_json({**shown, "file": str(path), "bytes": size, "encrypted": bool(to_whom), "hash": f"{record.hash:08x}",
+            print_json({**shown, "file": str(path), "bytes": size, "encrypted": bool(to_whom), "metrics": metrics, "hash": f"{record.hash:08x}",
                         "snapshot": record.size, "deleted": [str(one.path) for one in gone]})  # fmt: skip
             return
-        what = f"revision {record.revision}, {record.keys} keys, hash {record.hash:08x}"
+        what = f"revision {record.revision}, {record.keys} keys, hash {record.hash:08x}{', metrics' * metrics}"
         session.console.print(verdict(True, f"{environment.name}: {path} ({in_words(size)}; {what})"), soft_wrap=True)
         if gone:
             session.console.print(
@@ -114,7 +120,7 @@ def in_words(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
 
 
-def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: float) -> Record:
+def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: float, *, metrics: bool) -> Record:
     """Add what the operator's side knows. Raises KubefabError where what came is not a whole backup."""
     import json
 
@@ -122,6 +128,7 @@ def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: fl
         ETCDUTL,
         GUIDE,
         INVENTORY,
+        METRICS_FILE,
         RECORD,
         SNAPSHOT,
         STATUS,
@@ -132,6 +139,7 @@ def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: fl
         version,
     )  # fmt: skip
     from ..backups.guide import guide
+    from ..text.durations import hours
     from .version import kubefab
 
     control = environment.control_plane
@@ -141,6 +149,7 @@ def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: fl
         ETCDUTL,
         STATUS,
         VERSIONS,
+        *([METRICS_FILE] * metrics),
         *(f"files/etc/kubernetes/{name}" for name in ("pki/ca.key", "pki/sa.key", "admin.conf")),
     }
     if missing := sorted(needed - set(writer.files)):
@@ -155,7 +164,7 @@ def _finish(environment: Environment, writer: Writer, facts: NodeFacts, made: fl
             environment.name, control.name, facts.hostname, control.address, environment.endpoint, facts.identity.uid or facts.uid,
             facts.ca_hash, facts.release("kubelet"), version(texts[VERSIONS], "etcd"), made, kubefab(), **status,
         )  # fmt: skip
-        writer.add(GUIDE, guide(record))
+        writer.add(GUIDE, guide(record, hours(environment.settings.retention) if metrics else None))
         record = Record(**{**vars(record), "files": dict(writer.files)})
         writer.add(RECORD, record.text())
         return parse_record(record.text())
@@ -186,7 +195,7 @@ def inventory(environment: Environment) -> dict[str, object]:
     return data
 
 
-def _print_timer(environment: Environment, to: str, keep: int, plain: bool, options: Options) -> None:
+def _print_timer(environment: Environment, to: str, keep: int, plain: bool, metrics: bool, options: Options) -> None:
     """Print a systemd service and its timer for the operator's machine."""
     import shlex
     import sys
@@ -195,7 +204,11 @@ def _print_timer(environment: Environment, to: str, keep: int, plain: bool, opti
 
     program = Path(sys.argv[0]).absolute()
     words = [str(program), "cluster.backup", *shlex.split(environment.option), "--keep", str(keep or 7)]
-    words += [*(["--to", str(Path(to).expanduser().absolute())] if to else []), *(["--plain"] if plain else [])]
+    words += [
+        *(["--to", str(Path(to).expanduser().absolute())] if to else []),
+        *["--plain"] * plain,
+        *["--metrics"] * metrics,
+    ]
     name = f"kubefab-backup-{environment.name}"
     text = f"""# {name}.service and {name}.timer: put each part into ~/.config/systemd/user/ under its name, then
 #   systemctl --user daemon-reload && systemctl --user enable --now {name}.timer

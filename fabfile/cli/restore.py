@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         "file": "the backup",
         "identity": "the file with the age key that opens it",
         "as-new": "though this environment is known to have had another cluster, or the backup is another environment's",
+        "metrics": "put InfluxDB's metrics back too; into a cluster that lives, only those",
         "discard-live": "though the API answers: what is in the cluster now is lost",
     },
 )
@@ -37,6 +38,7 @@ def restore(
     file: str,
     identity: str = "",
     as_new: bool = False,
+    metrics: bool = False,
     discard_live: bool = False,
     yes: str | bool = "",
     options: Options,
@@ -44,7 +46,7 @@ def restore(
     """Bring the cluster back from a backup."""
     from ..backups.archive import Reader
     from ..context import Choices
-    from ..phases import BOOTSTRAP, RESTORE
+    from ..phases import BOOTSTRAP, METRICS, RESTORE
     from ..run.apply import Archive
     from ..text.screen import verdict
     from ..views import forgotten, results
@@ -66,39 +68,53 @@ def restore(
     reader = Reader(path, open_keys(identity))
     want = _wanted(reader, discard_live)
     _fits(environment, want.record, as_new)
+    if metrics and not want.metrics:
+        raise UsageError(
+            f"{path} has no metrics: it was taken without --metrics; nothing was touched", "leave out --metrics"
+        )
     with opened(options) as session:
         environment = session.environment
         control = environment.control_plane
         facts = session.observer().observe(control)
         choices = Choices(restoring=want)
         bare = not facts.undo & {"initialised", want.restoring, want.restored}
-        _planned(session, facts, choices)
+        only = _planned(session, facts, choices, metrics=metrics)
         ahead = facts.ahead[0]
-        lives = facts.api_ready and want.restored not in facts.undo
+        lives = facts.api_ready and want.restored not in facts.undo and not only
         lost = forgotten.since(environment, session.group, want.record, ahead) if lives else None
-        before = forgotten.looks(session.group, environment.nodes)
+        before = {} if only else forgotten.looks(session.group, environment.nodes)
         if asking or not options.quiet:
-            more = (
-                forgotten.since_lines(lost) if lost is not None else forgotten.started(before, want.record.made + ahead)
-            )
-            for line in (*_losses(want.record, facts, bare), *more):
+            made = want.record.made + ahead
+            more = forgotten.started(before, made) if lost is None else forgotten.since_lines(lost)
+            adding = f"{environment.name} stays as it is; InfluxDB gets the metrics of {_when(want.record)}, beside those that it has"
+            for line in (adding,) if only else (*_losses(want.record, facts, bare), *more):
                 session.console.print(line, soft_wrap=True)
         if asking:
             ask(environment.name)
-        phases = [*(BOOTSTRAP[:3] if bare else ()), RESTORE]
-        result = session.run(phases, [control], choices, archive=Archive(gives=reader.pieces))
-        found = None
-        if not result.failed:
-            after = forgotten.looks(session.group, environment.nodes)
-            found = forgotten.unknown(before, after, forgotten.known(environment, session.group))
-            result = session.run(list(BOOTSTRAP), environment.nodes, Choices(adopt=want.record.uid))
-        proof: dict[str, Any] = {"verified": None, "checks": []}
-        if not result.failed:
-            text = f"restored to {_when(want.record)}; {len(environment.nodes)} nodes are back"
-            session.console.print(verdict(True, f"{environment.name}: {text}"))
+        archive = Archive(gives=reader.pieces)
+        found, result = None, None
+        if not only:
+            result = session.run([*(BOOTSTRAP[:3] if bare else ()), RESTORE], [control], choices, archive=archive)
+            if not result.failed:
+                after = forgotten.looks(session.group, environment.nodes)
+                found = forgotten.unknown(before, after, forgotten.known(environment, session.group))
+                result = session.run(list(BOOTSTRAP), environment.nodes, Choices(adopt=want.record.uid))
+            if not result.failed:
+                text = f"restored to {_when(want.record)}; {len(environment.nodes)} nodes are back"
+                session.console.print(verdict(True, f"{environment.name}: {text}"))
+        if metrics and not (result and result.failed):
+            result = session.run([METRICS], [control], choices, archive=archive)
+            if not result.failed:
+                session.summary(result, [METRICS])
+        elif want.metrics and not metrics:
+            session.console.print(
+                "it has InfluxDB's metrics too: the same command with --metrics puts them back", soft_wrap=True
+            )
+        assert result is not None
         for line in forgotten.unknown_lines(found) if found else ():
             session.console.print(line, soft_wrap=True)
-        if not result.failed:
+        proof: dict[str, Any] = {"verified": None, "checks": []}
+        if not result.failed and not only:
             if why := unprovable(environment):
                 session.console.print(f"not verified: {why.message}", soft_wrap=True)
             else:
@@ -160,8 +176,8 @@ def _fits(environment: Environment, record: Record, as_new: bool) -> None:
         )
 
 
-def _planned(session: Session, facts: NodeFacts, choices: Choices) -> None:
-    """Raise KubefabError where the restore would stop on the machine as it is now."""
+def _planned(session: Session, facts: NodeFacts, choices: Choices, *, metrics: bool) -> bool:
+    """Whether only the metrics are put back, as the cluster lives. Raises KubefabError where the restore would stop on the machine as it is now."""
     from ..context import Context
     from ..phases.restore import refusal
     from ..recipes.kubeadm import recipe_for
@@ -169,7 +185,10 @@ def _planned(session: Session, facts: NodeFacts, choices: Choices) -> None:
     environment = session.environment
     ctx = Context(environment, environment.control_plane, facts, recipe_for(environment), choices=choices)
     if choices.restoring and (stop := refusal(ctx, choices.restoring)):
+        if metrics and stop.id == "restore.live":
+            return True
         raise KubefabError(f"{environment.control_plane.name}: {stop.reason}; nothing was touched", stop.remedy)
+    return False
 
 
 def _when(record: Record) -> str:

@@ -13,14 +13,13 @@ import jinja2
 
 from ..context import Context
 from ..nodes.applied import STAMP
-from ..nodes.facts import STATE, NodeFacts
+from ..nodes.facts import METRICS, STATE, NodeFacts
 from ..recipes.kubeadm import digest
 from ..steps import File, Step
 from ..text import yamls
 
 LOGIN = "kubefab.dev/login"  # an annotation of an InfluxDB that asks for its login
 FOLDER = f"{STATE}/manifests"  # on the control plane: what was applied
-METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data
 VOLUME = "kubefab-influxdb"  # the PersistentVolume of that folder
 # in namespace monitoring: a password by user, the admin's and telegraf's, who may only write
 SECRET, ADMIN = (

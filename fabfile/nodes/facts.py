@@ -53,6 +53,7 @@ SWAP_UNITS = (
     f'for u in {" ".join(SWAP_SERVICES)}; do if systemctl is-enabled -q "$u" 2>/dev/null; then echo "$u"; fi; done; }} | sort -u'
 )
 STATE = keeping.STATE
+METRICS = f"{STATE}/influxdb"  # on the control plane: InfluxDB's data
 IDENTITY = f"{STATE}/identity"  # there too: which cluster's node it is
 # What else may run a cluster on a machine, by its services and by what it leaves on the disk.
 OTHER_UNITS = (

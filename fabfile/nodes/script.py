@@ -118,14 +118,16 @@ def _body(commands: tuple[str, ...], files: tuple[File, ...]) -> list[str]:
     return [*lines, f"{MARK} end"]
 
 
-def sending(name: str, commands: tuple[str, ...], sends: tuple[str, ...], scratch: str, *, wait: int) -> str:
+def sending(
+    name: str, commands: tuple[str, ...], sends: tuple[str, ...], scratch: tuple[str, ...], *, wait: int
+) -> str:
     """The script of a step that sends files after its commands; `Incoming` (nodes/incoming.py) reads what it prints.
 
     It prints the trailer of the commands. If they succeeded, each file follows behind a line with its size, digest and path, and at the
-    end a line that counts them. `scratch` is removed when the script ends, also by a broken link.
+    end a line that counts them. The folders `scratch` are removed when the script ends, also by a broken link.
     """
     leaving = (
-        f"""trap 'rm -rf -- ${{log:+"$log" "$log.end"}} {shlex.quote(scratch)}' EXIT; trap 'exit 1' HUP INT PIPE TERM"""
+        f"""trap 'rm -rf -- ${{log:+"$log" "$log.end"}} {shlex.join(scratch)}' EXIT; trap 'exit 1' HUP INT PIPE TERM"""
     )
     lines = [
         *_begun(name, True, wait, leaving),

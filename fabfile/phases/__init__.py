@@ -12,6 +12,7 @@ from .addons import addons
 from .guard import attended, building, taking_back
 from .join import join
 from .master import master
+from .metrics import metrics
 from .network import network
 from .phase import Phase
 from .restore import restore
@@ -48,6 +49,7 @@ RESET = Phase("reset", "reset", taking_back(reset.reset), _ALL, takes_back=True,
 # not a chapter of the manual: `inv cluster.backup` alone runs it
 BACKUP = Phase("backup", "backup", attended("backup", backup.backup), _CONTROL, residue=backup.residue)
 RESTORE = Phase("restore", "restore", restore, _CONTROL, observe_before=True)
+METRICS = Phase("metrics", "metrics", attended("metrics", metrics), _CONTROL, observe_before=True, needs_api=True)
 
 # likewise for `inv cluster.renew`; a worker's kubelet waits for an API whose certificate may have ended too
 RENEW = Phase(

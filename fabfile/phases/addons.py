@@ -7,9 +7,9 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory.settings import Settings
-from ..manifests import LOGIN, METRICS, VOLUME, applied, login, manifest
+from ..manifests import LOGIN, VOLUME, applied, login, manifest
 from ..manifests.own import own
-from ..nodes.facts import STATE
+from ..nodes.facts import METRICS, STATE
 from ..nodes.influx import METRICS_QUERY, Retention, parse_retention
 from ..recipes.flannel import Expected, interface_wait
 from ..steps import Action, Needs, Remedy, Step, Stop, Wait

@@ -15,6 +15,7 @@ from ..context import Context
 from ..identity import own_etcd
 from ..nodes.facts import IDENTITY, PKI, STATE, NodeFacts, Space
 from ..steps import MINUTE, Action, Fetch, Step, Stop
+from . import metrics
 
 SCRATCH = "backup"  # below STATE
 STAGE, TOOLS = f"{STATE}/{SCRATCH}", f"{STATE}/etcd-tools"
@@ -50,6 +51,10 @@ def backup(ctx: Context) -> Iterator[Action]:
             f"free space on {name}, then run this again",
         )
         return
+    with_metrics = ctx.choices.metrics
+    if with_metrics and (stop := metrics.unavailable(ctx, "backup")):
+        yield stop
+        return
     yield Step(
         "backup.tools",
         "etcdctl and etcdutl of the version of the etcd that runs",
@@ -60,12 +65,14 @@ def backup(ctx: Context) -> Iterator[Action]:
     )
     yield Fetch(
         "backup.snapshot",
-        "snapshot of etcd, verified and sent here",
-        _snapshot(ctx),
+        "snapshot of etcd, verified, and InfluxDB's metrics, sent here"
+        if with_metrics
+        else "snapshot of etcd, verified and sent here",
+        (*_snapshot(ctx), *(metrics.saved(STAGE) if with_metrics else ())),
         timeout=60 * MINUTE,
         hint=f"`crictl logs $(crictl ps -q --name etcd)` on {name} if etcd is not healthy, `df -h /var/lib` if its disk is full",
         sends=(f"{STAGE}/*", *NODE_FILES),
-        scratch=STAGE,
+        scratch=(STAGE, metrics.SPOOL) if with_metrics else (STAGE,),
     )
 
 

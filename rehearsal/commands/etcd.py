@@ -149,8 +149,19 @@ def _restore(machine: Machine, call: Call, path: str, options: dict[str, str]) -
 
 @program("tar")
 def tar(machine: Machine, call: Call) -> int:
-    """Unpack etcd's release archive, which `curl` wrote."""
+    """Unpack etcd's release archive, which `curl` wrote; pack and unpack a folder of InfluxDB's."""
+    host = machine.host
     match call.argv[1:]:
+        case ["--remove-files", "-cf", archive, "-C", folder, "."]:
+            host.write(
+                archive, json.dumps({name: host.read(f"{folder}/{name}") for name in host.children(folder)}), "600"
+            )
+            host.remove(folder)
+            return 0
+        case ["-xf", archive, "-C", folder, "--no-same-owner"]:
+            for name, text in json.loads(host.read(archive) or "").items():
+                host.write(f"{folder}/{name}", text)
+            return 0
         case ["-xzf", archive, "-C", folder, "--strip-components=1", "--no-same-owner", *members] if (
             "etcd-v" in archive
         ):

@@ -1038,12 +1038,39 @@ def _exec(machine: Machine, call: Call, words: list[str], options: dict[str, str
     host, pod = running[0]
     if tail[:1] == ["influx"]:
         return _influx(machine, call, tail[1:], pod)
+    if tail[:1] == ["influxd"]:
+        return _influxd(machine, call, tail[1:], host)
     return in_pod(machine, call, tail, host, pod)
 
 
 def in_pod(machine: Machine, call: Call, words: list[str], host: Host | None, pod: Pod) -> int:
     """Run a command inside a pod: resolving names and reaching other pods, because a broken overlay shows there."""
     raise unmodelled(call)
+
+
+def _influxd(machine: Machine, call: Call, words: list[str], host: Host | None) -> int:
+    """influxd's own backup and restore, which write and read in the pod's volume: a folder of its machine."""
+    influx = machine.cluster.influx
+    folder = words[-1].replace("/var/lib/influxdb", "/var/lib/kubefab/influxdb")
+    assert host is not None
+    match words[:-1]:
+        case ["backup", "-portable", "-db", "k8s"]:
+            machine.spend(2, "influxd backup")
+            host.write(f"{folder}/20261129.manifest", json.dumps(influx.points))
+        case ["restore", "-portable", "-db", "k8s", "-newdb", "kubefab_restored"]:
+            machine.spend(2, "influxd restore")
+            text = host.read(f"{folder}/20261129.manifest")
+            if text is None or influx.incoming:
+                return call.fail(
+                    "restore: no backup files found"
+                    if text is None
+                    else "restore: DB metadata not changed. database may already exist"
+                )
+            influx.incoming = json.loads(text)
+            machine.cluster.touch()
+        case _:
+            raise unmodelled(call)
+    return 0
 
 
 def _influx(machine: Machine, call: Call, words: list[str], pod: Pod) -> int:
@@ -1081,7 +1108,11 @@ def _influx(machine: Machine, call: Call, words: list[str], pod: Pod) -> int:
 def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> int:
     """Answer one statement as InfluxDB 1.6.7 does; the caller stops at the first that is refused."""
     upper = statement.upper()
-    if upper.startswith("CREATE DATABASE"):
+    if statement == 'DROP DATABASE "kubefab_restored"':
+        influx.incoming = []
+    elif statement.startswith('SELECT * INTO "k8s"."default".:MEASUREMENT FROM "kubefab_restored"."default"./.*/'):
+        influx.points = sorted({*influx.points, *influx.incoming})
+    elif upper.startswith("CREATE DATABASE"):
         influx.database = True
         influx.policies.setdefault("autogen", ["0s", "168h0m0s"])
         influx.default = influx.default or "autogen"

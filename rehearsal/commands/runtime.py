@@ -75,7 +75,7 @@ def _sandbox(host: Host, pod: Pod) -> dict[str, Any]:
         "id": sandbox(host, pod),
         "metadata": {"name": pod.name, "uid": host.uid(pod), "namespace": pod.namespace, "attempt": 0},
         "state": "SANDBOX_READY",
-        "createdAt": str(int(time.time() * 1e9)),
+        "createdAt": str(int((time.time() - host.clock + pod.created) * 1e9)),
         "labels": pod.labels,
         "annotations": {"kubernetes.io/config.source": source},
     }

@@ -273,6 +273,14 @@ def id_(machine: Machine, call: Call) -> int:
     return 0
 
 
+@program("du")
+def du(machine: Machine, call: Call) -> int:
+    if call.argv[1:3] != ["-s", "-B512"]:
+        raise unmodelled(call)
+    call.out(f"{96 << 10}\t{call.argv[3]}\n")
+    return 0
+
+
 @program("df")
 def df(machine: Machine, call: Call) -> int:
     free, total = disk_free(machine), 30 << 20

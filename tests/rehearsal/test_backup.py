@@ -94,6 +94,8 @@ def test_backups_from_the_first_to_the_one_that_pushes_it_out(bed: Bed, tmp_path
         for pod in simulation.hosts["cp1"].pods:
             if pod.labels.get("component") == "kube-apiserver":
                 pod.running = False
+    blind = backup(bed, " --metrics")
+    assert blind.returncode == 1 and "InfluxDB is reached through it" in blind.stdout + blind.stderr, blind.stdout
     done = backup(bed, " --keep 1 --json")
     assert done.returncode == 0 and not in_clear(bed), done.stderr
     (second,) = saved(bed)

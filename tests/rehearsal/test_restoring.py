@@ -83,6 +83,15 @@ def assert_back(bed: Bed, uid: str, joins: float) -> None:
     assert bed.bootstrap(workers=1).result.steps == 0
 
 
+def measured(bed: Bed, *points: str) -> list[str]:
+    """What InfluxDB has; from now on it has these."""
+    with rehearsal.running(bed.environment) as simulation:
+        before = simulation.cluster.influx.points
+        simulation.cluster.influx.points = list(points)
+        simulation.cluster.touch()
+        return before
+
+
 def known(bed: Bed) -> tuple[str, float]:
     with rehearsal.running(bed.environment) as simulation:
         return simulation.cluster.uid, simulation.cluster.members["w1"].joined
@@ -131,16 +140,30 @@ def test_a_lost_disk_and_a_new_machine(bed: Bed, tmp_path: Path) -> None:
     done = restore(bed, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_back(bed, uid, joins)
+    without = restore(bed, tmp_path, " --metrics")
+    assert without.returncode == 2 and "it was taken without --metrics" in without.stderr
 
+    measured(bed, "of three weeks")
+    saving = bed.typed("inv cluster.backup --metrics")
+    assert saving.returncode == 0, saving.stdout + saving.stderr
+    measured(bed)
     with rehearsal.running(bed.environment) as simulation:
         old = simulation.hosts["cp1"]
         new = Host.new("cp1", old.hostname, old.address, old.number, control_plane=True, seed=7)
         new.clock = old.clock
         vars(old).clear()
         vars(old).update(vars(new))
-    again = restore(bed, tmp_path)
+    again = restore(bed, tmp_path, " --metrics")
     assert again.returncode == 0, again.stdout + again.stderr
     assert_back(bed, uid, joins)
+    assert measured(bed, "of today") == ["of three weeks"], "into a database that is new"
+    more = restore(bed, tmp_path, " --metrics")
+    assert more.returncode == 0 and "stays as it is" in more.stdout, more.stdout + more.stderr
+    assert measured(bed) == ["of three weeks", "of today"], (
+        "the cluster lives: they are added, and nothing else is done"
+    )
+    with rehearsal.running(bed.environment) as simulation:
+        assert not [path for path in simulation.hosts["cp1"].files if "/influxdb/.kubefab" in path]
 
 
 WRONG = [

@@ -21,7 +21,7 @@ from fabfile import identity
 from fabfile.backups import names
 from fabfile.backups.archive import Reader, Writer, identities
 from fabfile.backups.contents import CURRENT, RECORD, SMALL, SNAPSHOT, Record, name_of, parse_record, snapshot_status
-from fabfile.backups.guide import guide, restoring
+from fabfile.backups.guide import added, guide, restoring
 from fabfile.cli.restore import _fits
 from fabfile.errors import KubefabError, UsageError
 from fabfile.identity import remember
@@ -254,6 +254,14 @@ def test_the_guide_has_the_command_that_is_run() -> None:
     assert f"    {line}\n" in text and '--bump-revision "$(date +%s)000" --mark-compacted' in line
     assert "--name cp1 --initial-cluster cp1=https://172.30.44.10:2380" in line
     assert "rm " not in "".join(row for row in text.splitlines() if row.startswith("    "))
+
+
+def test_the_guide_has_the_chapter_of_the_metrics_only_where_they_are_in_it() -> None:
+    """An older point than the database keeps would be refused, and the rest of the points with it."""
+    assert "influxd" not in guide(MADE) and "    rm " not in guide(MADE, 0.0)
+    for kept, words in ((0.0, "./.*/ GROUP BY"), (720.0, "./.*/ WHERE time > now() - 43190m GROUP BY")):
+        text = guide(MADE, kept)
+        assert words in text and all(f"    {line}\n" in text for line in added("/var/lib/influxdb/.restore", kept))
 
 
 # --- whose it is, by what this machine knows

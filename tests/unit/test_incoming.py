@@ -114,7 +114,7 @@ def test_the_number_of_files_is_bounded() -> None:
 
 def sending(folder: Path, *commands: str, sends: tuple[str, ...] = ()) -> str:
     (folder / "run").mkdir(exist_ok=True)
-    text = script.sending("test.step", commands, sends, f"{folder}/scratch", wait=5)
+    text = script.sending("test.step", commands, sends, (f"{folder}/scratch", f"{folder}/second"), wait=5)
     return text.replace("/run/kubefab", f"{folder}/run/kubefab")
 
 
@@ -158,12 +158,12 @@ def test_a_command_that_fails_sends_nothing_and_leaves_nothing(tmp_path: Path) -
 
 @pytest.mark.parametrize("by", [signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE], ids=lambda s: s.name)
 def test_a_script_that_is_ended_leaves_nothing(tmp_path: Path, by: signal.Signals) -> None:
-    """As by sshd when the link is gone: the command in hand ends, and nothing of the scratch folder stays."""
+    """As by sshd when the link is gone: the command in hand ends, and nothing of the scratch folders stays."""
     os.mkfifo(tmp_path / "ready")
     os.mkfifo(tmp_path / "go")
     text = sending(
         tmp_path,
-        f"mkdir {tmp_path}/scratch",
+        f"mkdir {tmp_path}/scratch {tmp_path}/second",
         f"echo secret >{tmp_path}/scratch/db",
         f"echo >{tmp_path}/ready; read -r x <{tmp_path}/go",
     )
@@ -173,7 +173,7 @@ def test_a_script_that_is_ended_leaves_nothing(tmp_path: Path, by: signal.Signal
         process.send_signal(by)
         (tmp_path / "go").write_text("\n")
         process.communicate(timeout=60)
-    assert process.returncode == 1 and not (tmp_path / "scratch").exists()
+    assert process.returncode == 1 and not (tmp_path / "scratch").exists() and not (tmp_path / "second").exists()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["kubefab.lock"]
 
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from fabfile.backups.contents import SNAPSHOT, Record, Restoring
+from fabfile.backups.contents import METRICS_FILE, SNAPSHOT, Record, Restoring
 from fabfile.context import Choices
 from fabfile.inventory import Environment
 from fabfile.nodes import script
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.observe import observe_script
-from fabfile.phases import BACKUP, BOOTSTRAP, RESET, RESTORE, managed_files
+from fabfile.phases import BACKUP, BOOTSTRAP, METRICS, RESET, RESTORE, managed_files
 from fabfile.steps import Fetch, Step, Stop, Wait
 from fabfile.views import calendar as expiry
 from fabfile.views import evidence, forgotten, logs, releases
@@ -115,7 +116,7 @@ def test_a_backup_and_its_restore(golden: Callable[[str, str], None], env: Envir
         "1.36.4",
         "3.6.8",
         1795929612.0,
-        files={SNAPSHOT: "a" * 64},
+        files={SNAPSHOT: "a" * 64, METRICS_FILE: "b" * 64},
     )
     paths = (
         "/etc/kubernetes/manifests/etcd.yaml",
@@ -130,6 +131,10 @@ def test_a_backup_and_its_restore(golden: Callable[[str, str], None], env: Envir
     golden(
         "sent/restore.sh", rendered(plan(env, [RESTORE], [env.control_plane], {"cp1": lost}, Choices(restoring=want)))
     )
+    influx: dict[str, Any] = {"metadata": {"name": "monitoring-influxdb"}, "status": {"availableReplicas": 1}}
+    both = Choices(metrics=True, restoring=want)
+    measuring = {"cp1": replace(up, objects=(influx,))}
+    golden("sent/metrics.sh", rendered(plan(env, [BACKUP, METRICS], [env.control_plane], measuring, both)))
 
 
 def reading(env: Environment) -> dict[str, str]:
