@@ -210,6 +210,18 @@ TABLE = {
             "one component at a time: nothing else is restarted",
             CONTROL,
         ),
+        Fault(
+            "gate-gone",
+            "the cluster's kubelets have a feature gate that 1.37 does not know",
+            "an upgrade is refused before anything is touched: such a kubelet would not start",
+            CONTROL,
+        ),
+        Fault(
+            "webhook-dead",
+            "an admission webhook must agree to every pod, and nothing answers for it",
+            "an upgrade is refused before anything is touched: no pod would start again after a drain",
+            CONTROL,
+        ),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
 }

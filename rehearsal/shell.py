@@ -15,7 +15,7 @@ from io import StringIO
 
 from fabfile.nodes.script import LIVE, MARK, OUTPUT_LIMIT
 
-from . import doctor, observe, verifying
+from . import doctor, observe, upgrading, verifying
 from .bash import Exit, Shell, Streams, Unmodelled
 from .commands import dispatch
 from .machine import Halted, Machine
@@ -76,6 +76,8 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
         name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
         if name in doctor.NAMES:
             return doctor.answer(machine, name, text)
+        if name == upgrading.NAME:
+            return upgrading.answer(machine, text)
         if name in verifying.NAMES:
             return verifying.answer(machine, name, text)
         if not text.startswith("# kubefab: "):

@@ -57,7 +57,7 @@ def _seen(fleet: Fleet) -> Iterator[Check]:
             yield Check(
                 "nodes.unseen",
                 "stop",
-                f"{node.name} was not examined: {why}",
+                f"not examined: {why}" if why.startswith(f"{node.name} ") else f"{node.name} was not examined: {why}",
                 (error.remedy if error else "") or "an upgrade begins only when every node of hosts.env answers",
             )
 

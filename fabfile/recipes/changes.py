@@ -23,7 +23,7 @@ class Change:
     one value from now on: with the other one it does not start either. `kubeadm_gates` are the same of ClusterConfiguration.
     `kubelet_flags` and `etcd_flags` are command-line flags (a flag of etcd that ends with `*` stands for all that begin so).
     `apis` are API versions whose objects must be gone before, as no other version takes them over; `dropped` are all that are no longer
-    served, of which `inv cluster.upgrade` looks for requests and in manifests.
+    served, which is looked for in requests and in manifests.
     `etcd` is the release that its kubeadm runs.
     """
 

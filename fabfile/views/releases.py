@@ -5,8 +5,17 @@ The checks themselves are phases/upgradable.py; here the nodes are asked, all at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from ..backups.guide import PROCESS
 from ..backups.latest import recall_backup
@@ -18,12 +27,15 @@ from ..inventory.beside import rendered
 from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
 from ..nodes.upgrading import TIMEOUT, Answers, parse_answers, upgrade_script
-from ..phases.examined import Fleet
-from ..recipes.changes import CHANGES
+from ..phases.examined import Check, Fleet
+from ..phases.upgradable import checks, stops
+from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
 from ..recipes.kubeadm import Recipe
 from ..recipes.packages import family
 from ..text import forms
-from ..text.masking import masked_tail
+from ..text.cleaning import spans
+from ..text.masking import mask, masked_tail
+from ..text.screen import verdict
 
 
 def question(environment: Environment, node: Node, facts: NodeFacts, minors: Sequence[str]) -> str:
@@ -98,3 +110,156 @@ def running(environment: Environment, observed: Mapping[str, NodeFacts | Kubefab
     """The release of the cluster's kubelets as the control plane has it installed ("1.36.4"); empty where it was not observed."""
     control = answering(environment, observed)
     return control.release("kubelet") if control else ""
+
+
+# --- the report
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `inv cluster.releases` says: of the release that runs, of what its nodes' package repository offers, and of the upgrade to `target`."""
+
+    fleet: Fleet
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        return checks(self.fleet)
+
+    @cached_property
+    def stops(self) -> list[Check]:
+        return stops(self.checks)
+
+    @property
+    def answered(self) -> bool:
+        """Whether every node was examined, and the API answered."""
+        return not any(check.id in ("nodes.unseen", "nodes.api", "nodes.unread") for check in self.stops)
+
+    def newest(self, minor: str) -> tuple[str, str]:
+        """The newest patch release of a minor one that every node's repository offers whole, and why that is not known."""
+        offers = [answers.packages[minor] for _, _, answers in self.fleet.seen if minor in answers.packages]
+        if not offers:
+            return "", "no node was asked"
+        if fault := next((one.fault for one in offers if one.fault), ""):
+            return "", fault
+        everywhere = set.intersection(*(set(one.whole) for one in offers))
+        return max(everywhere, key=numbers, default=""), "" if everywhere else "it has none"
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """What is installed, by node; empty where it is not, or was not seen."""
+        seen = {node.name: (facts, answers) for node, facts, answers in self.fleet.seen}
+        for node in self.fleet.environment.nodes:
+            facts, answers = seen.get(node.name, (NodeFacts(), Answers()))
+            static = answers.static.get("etcd")
+            yield {
+                "node": node.name,
+                "kubelet": self.fleet.kubelet(facts) if node.name in seen else "",
+                "kubeadm": facts.release("kubeadm"),
+                "containerd": answers.versions.get("containerd", "") or facts.release("containerd.io"),
+                "etcd": answers.etcd.version or (static.version if static else ""),
+            }
+
+    def data(self) -> dict[str, Any]:
+        """JSON values."""
+        minor = minor_of(self.fleet.release)
+        following = next_minor(self.fleet.release)
+        found = {one: self.newest(one) for one in dict.fromkeys((minor, following, minor_of(self.fleet.target))) if one}
+        return {
+            "environment": self.fleet.environment.name,
+            "release": self.fleet.release,
+            "nodes": [{**row, "etcd": row["etcd"] or None} for row in self.rows()],
+            "offered": [
+                {"minor": one, "newest": newest or None, "support": SUPPORT.get(one), "fault": mask(fault)}
+                for one, (newest, fault) in found.items()
+            ],
+            "tables": AS_OF,
+            "target": self.fleet.target,
+            "checks": [
+                {"id": check.id, "state": check.state, "seen": mask(check.seen), "remedy": mask(check.remedy)}
+                for check in self.checks
+            ],
+        }
+
+
+def report(
+    environment: Environment,
+    observed: Mapping[str, NodeFacts | KubefabError],
+    answers: Mapping[str, Answers | KubefabError],
+    to: str,
+    now: float,
+) -> Report:
+    """The report on an upgrade to a release ("1.37.2"), or to the newest of a minor one ("1.37") that the nodes can have; "": the next minor one."""
+    first = Report(fleet(environment, observed, answers, "", now))
+    minor = minor_of(to) if to else next_minor(first.fleet.release)
+    target = to if len(numbers(to)) == 3 else first.newest(minor)[0] or (f"{minor}.0" if minor else "")
+    return Report(replace(first.fleet, target=target))
+
+
+def supported(minor: str, now: float) -> str:
+    """Until when a minor release gets fixes, for people; by kubernetes.io as of `changes.AS_OF`."""
+    ends = SUPPORT.get(minor, "")
+    if not ends:
+        return f"the end of its support is not in kubefab's table of {AS_OF}; about 14 months after its release"
+    left = (date.fromisoformat(ends) - date.fromtimestamp(now)).days
+    return (
+        f"supported until {ends}, {left} days more" if left >= 0 else f"its support ENDED on {ends}, {-left} days ago"
+    )
+
+
+_MARKS = {"stop": ("✗", "bold red"), "note": ("·", "dim"), "ok": ("✓", "green")}
+
+
+def show(console: Console, report: Report, *, every: bool = False) -> None:
+    """Print it; `every`: also the checks that found nothing in the way."""
+    now, fleet = time.time(), report.fleet
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("node", "kubelet", "kubeadm", "containerd", "etcd"):
+        table.add_column(name, no_wrap=True)
+    for row in report.rows():
+        table.add_row(*row.values())
+    console.print(table)
+    console.print()
+    minor = minor_of(fleet.release)
+    for one in dict.fromkeys(filter(None, (minor, next_minor(fleet.release), minor_of(fleet.target)))):
+        newest, fault = report.newest(one)
+        offered = f"newest that the nodes can have: {newest}" if newest else f"not to be had: {mask(fault)}"
+        _wrapped(console, Text.assemble((one, "bold"), f"  {offered}; {supported(one, now)}"), 0)
+    console.print()
+    if fleet.target:
+        _wrapped(console, Text(f"before an upgrade to {fleet.target}:"), 0)
+    show_checks(console, report.checks, every=every)
+    _closing(console, report)
+
+
+def show_checks(console: Console, found: Sequence[Check], *, every: bool = False) -> None:
+    """Print checks, stops first; those that are ok only with `every`."""
+    for state in ("stop", "note", "ok") if every else ("stop", "note"):
+        for check in found:
+            if check.state == state:
+                mark, style = _MARKS[state]
+                _wrapped(console, Text.assemble((f"{mark} {check.id}", style), f"  {mask(check.seen)}"), 2)
+                if check.remedy:
+                    _wrapped(console, Text.assemble(("→ ", "cyan"), mask(check.remedy)), 6)
+
+
+def _wrapped(console: Console, text: Text, columns: int) -> None:
+    """Within the terminal; in a pipe a line stays a line."""
+    if console.is_terminal:
+        console.print(Padding(text, (0, 0, 0, columns)))
+    else:
+        console.print(Text(" " * columns).append_text(text), soft_wrap=True)
+
+
+def _closing(console: Console, report: Report) -> None:
+    fleet, count = report.fleet, len(report.stops)
+    newest, _ = report.newest(minor_of(fleet.release))
+    what = [f"runs {fleet.release}" if fleet.release else "its release is not known"]
+    if newest and numbers(newest) > numbers(fleet.release):
+        what.append(f"{newest} is there")
+    if fleet.target:
+        blocked = f"{count} thing{'s' * (count != 1)} in the way of {fleet.target}"
+        what.append(blocked if count else f"nothing is in the way of {fleet.target}")
+    if unseen := [
+        node.name for node in fleet.environment.nodes if node.name not in {one.name for one, _, _ in fleet.seen}
+    ]:
+        what.append(f"{spans(unseen)} not examined")
+    console.print(verdict(report.answered, f"{fleet.environment.name}: {'; '.join(what)}"), soft_wrap=True)

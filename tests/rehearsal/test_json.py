@@ -45,6 +45,8 @@ STORY = (
     ("inv cluster.renew --all --plan", 0, ""),
     ("inv cluster.renew --add-san api.example.org", 0, ""),
     ("inv cluster.renew --add-san a/b", 2, "failure"),
+    ("inv cluster.releases --fault cp1:webhook-dead", 0, ""),
+    ("inv cluster.releases --to x", 2, "failure"),
     ("inv cluster.info", 0, ""),
     ("inv cluster.kubeconfig", 0, ""),
     ("inv cluster.run hostname --on all --fault w1:host-down", 255, ""),

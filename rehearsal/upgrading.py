@@ -1,0 +1,192 @@
+"""Answers the questions before an upgrade from the model (fabfile/nodes/upgrading.py): each `@@ section` has a function here.
+
+In: a machine and the script.  Out: what the script prints.  Raises Unmodelled for a section without a function.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+from fabfile.recipes.changes import minor_of, numbers
+from fabfile.recipes.kubeadm import RELEASES
+
+from .bash import Unmodelled
+from .commands.system import disk_free
+from .machine import Machine
+from .values import assigned
+
+NAME = "upgrading"
+_NOT_THERE = "curl: (22) The requested URL returned error: 404"
+_DOWN = "curl: (7) Failed to connect to pkgs.k8s.io port 443"
+
+Section = Callable[[Machine, str], str]
+_SECTIONS: dict[str, Section] = {}
+
+
+def answer(machine: Machine, script: str) -> tuple[int, bytes]:
+    """The exit code and output of the script on this machine."""
+    machine.settling.look(machine.host, machine.now)
+    names = re.findall(r"echo '@@ (\w+)'", script)
+    looped = re.search(r'^for s in ([\w ]+); do\n  echo "@@ \$s"', script, flags=re.M)
+    at = names.index("end")
+    names[at:at] = looped[1].split() if looped else []
+    parts = []
+    for name in names:
+        if name != "end" and name not in _SECTIONS:
+            raise Unmodelled(f"section @@ {name} of the questions before an upgrade")
+        parts.append(f"@@ {name}\n{_SECTIONS[name](machine, script) if name != 'end' else ''}")
+    machine.spend(4, NAME)
+    return 0, "".join(parts).encode()
+
+
+def _section(name: str, *, api: bool = False) -> Callable[[Section], Section]:
+    """Enters a function; with `api` it is asked only on a control plane whose API answers."""
+
+    def enter(function: Section) -> Section:
+        def asked(machine: Machine, script: str) -> str:
+            there = assigned(script, "control_plane") and machine.host.exists("/etc/kubernetes/admin.conf")
+            return function(machine, script) + "\n" if there and machine.api_up else "\n"
+
+        _SECTIONS[name] = asked if api else function
+        return function
+
+    return enter
+
+
+def _lines(items: list[str]) -> str:
+    return "".join(f"{item}\n" for item in items)
+
+
+def _static(machine: Machine) -> dict[str, str]:
+    """The image of each component of the control plane that runs here."""
+    pods = machine.host.pods
+    return {pod.labels["component"]: pod.images[0] for pod in pods if pod.labels.get("tier") == "control-plane"}
+
+
+@_section("versions")
+def _versions(machine: Machine, script: str) -> str:
+    packages = machine.host.packages
+    names = {"kubelet": "kubelet", "kubeadm": "kubeadm", "containerd": "containerd.io"}
+    return _lines([f"{name}=v{packages[p].partition('-')[0]}" for name, p in names.items() if p in packages])
+
+
+@_section("disk")
+def _disk(machine: Machine, script: str) -> str:
+    return _lines([f"{folder} {disk_free(machine)} /" for folder in assigned(script, "folders").split()])
+
+
+@_section("data")
+def _data(machine: Machine, script: str) -> str:
+    return f"{80 << 10}\n" if machine.host.children("/var/lib/etcd") else ""
+
+
+@_section("static")
+def _manifests(machine: Machine, script: str) -> str:
+    return _lines([f"{component} image {image}" for component, image in _static(machine).items()])
+
+
+@_section("config")
+def _config(machine: Machine, script: str) -> str:
+    return f"{machine.host.read('/var/lib/kubelet/config.yaml') or ''}\n"
+
+
+@_section("etcd")
+def _etcd(machine: Machine, script: str) -> str:
+    if not assigned(script, "control_plane") or "etcd" not in machine.host.processes:
+        return ""
+    image = _static(machine).get("etcd", "")
+    members = [{"ID": "1", "name": machine.hostname, "peerURLs": []}]
+    return _lines(
+        [
+            f"version {image.rpartition(':')[2].partition('-')[0]}",
+            'health {"health":"true","reason":""}',
+            f"members {json.dumps({'header': {'member_id': '1'}, 'members': members}, separators=(',', ':'))}",
+            "metric etcd_mvcc_db_total_size_in_bytes 2.0971520e+07",
+            "metric etcd_server_quota_backend_bytes 2.147483648e+09",
+        ]
+    )
+
+
+@_section("packages")
+def _packages(machine: Machine, script: str) -> str:
+    """Every patch release up to the newest known one, and the cluster's own."""
+    lines = []
+    for minor in assigned(script, "minors").split():
+        newest = RELEASES.get(minor, ("",))[0]
+        if machine.fault("packages-down") is not None or not newest:
+            lines.append(f"{minor} ! {_DOWN if newest else _NOT_THERE}")
+            continue
+        own = machine.host.packages.get("kubelet", "").partition("-")[0]
+        patches = {f"{minor}.{n}" for n in range(numbers(newest)[2] + 1)} | ({own} if minor_of(own) == minor else set())
+        lines += [f"{minor} {name} {one}-1.1" for one in sorted(patches) for name in ("kubelet", "kubeadm", "kubectl")]
+    return _lines(lines)
+
+
+@_section("release", api=True)
+def _release(machine: Machine, script: str) -> str:
+    return json.dumps({"gitVersion": f"v{_static(machine)['kube-apiserver'].rpartition(':v')[2]}"})
+
+
+@_section("cluster", api=True)
+def _cluster(machine: Machine, script: str) -> str:
+    return machine.cluster.configuration
+
+
+@_section("kubelets", api=True)
+def _kubelets(machine: Machine, script: str) -> str:
+    gates = "featureGates:\n  SidecarContainers: true\n" if machine.fault("gate-gone") is not None else ""
+    return f"{machine.host.read('/var/lib/kubelet/config.yaml') or ''}\n{gates}"
+
+
+@_section("proxy", api=True)
+def _proxy(machine: Machine, script: str) -> str:
+    return f"registry.k8s.io/kube-proxy:v{machine.cluster.version}"
+
+
+@_section("namespaces", api=True)
+def _namespaces(machine: Machine, script: str) -> str:
+    names = {"default", "kube-system"} | {
+        pod.namespace for host in machine.settling.hosts.values() for pod in host.pods
+    }
+    labels = [{"name": name, "labels": {"kubernetes.io/metadata.name": name}} for name in sorted(names)]
+    return json.dumps({"items": [{"metadata": one} for one in labels]})
+
+
+@_section("webhooks", api=True)
+def _webhooks(machine: Machine, script: str) -> str:
+    if machine.fault("webhook-dead") is None:
+        return json.dumps({"items": []})
+    rules = [{"apiGroups": [""], "resources": ["pods"], "operations": ["CREATE"]}]
+    service = {"service": {"namespace": "policy", "name": "policy"}}
+    hook = {"name": "pods.policy.example", "failurePolicy": "Fail", "clientConfig": service, "rules": rules}
+    return json.dumps({"items": [{"metadata": {"name": "policy"}, "webhooks": [hook]}]})
+
+
+@_section("endpoints", api=True)
+def _endpoints(machine: Machine, script: str) -> str:
+    return json.dumps({"items": []})
+
+
+@_section("pods", api=True)
+def _pods(machine: Machine, script: str) -> str:
+    rows = []
+    for host in machine.settling.hosts.values():
+        for pod in host.pods:
+            owner = pod.workload.partition("/")[0].replace("Deployment", "ReplicaSet") or "<none>"
+            node = machine.settling.node_name(host) or "<none>"
+            rows.append(f"{pod.namespace} {pod.name} {node} Running {owner} 100m 50Mi")
+    return _lines(rows)
+
+
+@_section("room", api=True)
+def _room(machine: Machine, script: str) -> str:
+    return _lines([f"{name} 1930m 3000Mi 110" for name in machine.cluster.members])
+
+
+@_section("deprecated", api=True)
+@_section("objects", api=True)
+@_section("unread", api=True)
+def _nothing(machine: Machine, script: str) -> str:
+    return ""
