@@ -169,22 +169,6 @@ def _endpoints(machine: Machine, script: str) -> str:
     return json.dumps({"items": []})
 
 
-@_section("pods", api=True)
-def _pods(machine: Machine, script: str) -> str:
-    rows = []
-    for host in machine.settling.hosts.values():
-        for pod in host.pods:
-            owner = pod.workload.partition("/")[0].replace("Deployment", "ReplicaSet") or "<none>"
-            node = machine.settling.node_name(host) or "<none>"
-            rows.append(f"{pod.namespace} {pod.name} {node} Running {owner} 100m 50Mi")
-    return _lines(rows)
-
-
-@_section("room", api=True)
-def _room(machine: Machine, script: str) -> str:
-    return _lines([f"{name} 1930m 3000Mi 110" for name in machine.cluster.members])
-
-
 @_section("deprecated", api=True)
 @_section("objects", api=True)
 @_section("unread", api=True)

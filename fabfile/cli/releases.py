@@ -35,7 +35,8 @@ def releases(*, to: str = "", options: Options) -> None:
             if not options.json and session.console.is_terminal:
                 live.update("asking each node, and through it its package repository")
             answers = viewing.ask(session.group, environment, observed, minors)
-        report = viewing.report(environment, observed, answers, to, time.time())
+            found = viewing.examined(viewing.fleet(environment, observed, answers, "", time.time()), to)
+            report = viewing.Report(viewing.with_workload(session.group, found))
         if options.json:
             print_json(report.data())
         else:

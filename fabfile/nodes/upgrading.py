@@ -1,8 +1,8 @@
 """What is asked of a node before an upgrade, beside the common facts, and what it answers: one script a node, which only reads.
 
 In: what to ask for.  Out: typed `Answers`; a word without its form raises FormError, and only that node's answer is lost.
-Sources: etcd's documentation of /health and of its gRPC gateway; kubernetes.io "Deprecated API Migration Guide" (the metric); Kubernetes'
-resource.Quantity; kubeadm's names of ConfigMaps.
+Sources: etcd's documentation of /health and of its gRPC gateway; kubernetes.io "Deprecated API Migration Guide" (the metric); kubeadm's
+names of ConfigMaps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 import yaml
@@ -26,17 +25,12 @@ TMP = "/etc/kubernetes/tmp"  # where kubeadm copies etcd's data before it change
 FOLDERS = (TMP, "/var/lib/containerd", "/var/cache/apt/archives", "/var/lib/etcd", "/usr")
 PROGRAMS = ("kubelet", "kubeadm", "containerd")
 PACKAGES = ("kubelet", "kubeadm", "kubectl")
-LIMIT = 6_000_000  # bytes of one answer of the API: the pods of a cluster of a thousand nodes
+LIMIT = 6_000_000  # bytes of one answer of the API: the endpoints of a thousand services
 _QUESTIONS = {
     "release": "release", "metrics": "metrics", "cluster": "ConfigMap kubeadm-config", "kubelets": "ConfigMap kubelet-config",
-    "proxy": "DaemonSet kube-proxy", "hooks": "webhooks", "namespaces": "namespaces", "endpoints": "endpoints", "pods": "pods",
-    "room": "nodes", "served": "API versions", "resources": "API versions", "kept": "objects of API versions that go",
+    "proxy": "DaemonSet kube-proxy", "hooks": "webhooks", "namespaces": "namespaces", "endpoints": "endpoints",
+    "served": "API versions", "resources": "API versions", "kept": "objects of API versions that go",
 }  # fmt: skip
-_POD_COLUMNS = (
-    "N:.metadata.namespace,P:.metadata.name,M:.spec.nodeName,S:.status.phase,O:.metadata.ownerReferences[0].kind,"
-    "C:.spec.containers[*].resources.requests.cpu,R:.spec.containers[*].resources.requests.memory"
-)
-_ROOM_COLUMNS = "N:.metadata.name,C:.status.allocatable.cpu,R:.status.allocatable.memory,P:.status.allocatable.pods"
 _OBJECT_COLUMNS = "N:.metadata.namespace,O:.metadata.name"
 
 
@@ -95,26 +89,6 @@ class Webhook(NamedTuple):
     selector: Mapping[str, Any] | None  # of the namespace's labels; None: every namespace
 
 
-class Pod(NamedTuple):
-    """A pod, where it is, what owns it, and what it requests: thousandths of a CPU, and bytes."""
-
-    namespace: str
-    name: str
-    node: str
-    phase: str
-    owner: str
-    cpu: int
-    memory: int
-
-
-class Room(NamedTuple):
-    """What a node can give to pods: thousandths of a CPU, bytes, pods."""
-
-    cpu: int
-    memory: int
-    pods: int
-
-
 class Offer(NamedTuple):
     """What the package repository of one minor release offers, by package; `fault` says why it could not be read, "" if it could."""
 
@@ -155,8 +129,6 @@ class Answers:
     endpoints: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # {"NAMESPACE/SERVICE": nodes of its ready endpoints}
-    pods: tuple[Pod, ...] = ()
-    room: Mapping[str, Room] = field(default_factory=dict)  # by the node's host name
     objects: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # {"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}
@@ -187,8 +159,6 @@ def upgrade_script(
         "etcd_process": etcd_process,
         "etcd_health": "http://127.0.0.1:2381",
         "etcd_pki": f"{PKI}/etcd",
-        "pod_columns": _POD_COLUMNS,
-        "room_columns": _ROOM_COLUMNS,
         "object_columns": _OBJECT_COLUMNS,
     }
     return script.reading(
@@ -224,8 +194,6 @@ def parse_answers(output: str) -> Answers:
         webhooks=_webhooks(said.whole("webhooks")),
         namespaces=_namespaces(said.whole("namespaces")),
         endpoints=_endpoints(said.whole("endpoints")),
-        pods=tuple(_pods(said.words("pods", 7))),
-        room=_room(said.words("room", 4)),
         objects=_objects(said.words("objects", 4)),
         unread=tuple(dict.fromkeys(_QUESTIONS[line] for line in said.lines("unread") if line in _QUESTIONS)),
     )
@@ -426,51 +394,6 @@ def _endpoints(text: str) -> dict[str, tuple[str, ...]]:
             one.get("nodeName", "") for one in item.get("endpoints", ()) if one.get("conditions", {}).get("ready", True)
         ]
     return {service: tuple(nodes) for service, nodes in found.items()}  # fmt: skip
-
-
-_SUFFIXES = {
-    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6,
-    "G": Decimal(10) ** 9, "T": Decimal(10) ** 12, "P": Decimal(10) ** 15, "E": Decimal(10) ** 18,
-    **{f"{letter}i": Decimal(1 << (10 * n)) for n, letter in enumerate("KMGTPE", 1)},
-}  # fmt: skip
-_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?")
-
-
-def quantity(text: str, unit: Decimal = Decimal(1)) -> int:
-    """A quantity as Kubernetes writes it ("100m", "1.5Gi", "2e3"), in whole `unit`s, rounded up. Raises FormError."""
-    match = _QUANTITY.fullmatch(text)
-    try:
-        if not match:
-            raise InvalidOperation
-        suffix = match[2] or ""
-        factor = _SUFFIXES[suffix] if suffix in _SUFFIXES else Decimal(10) ** int(suffix[1:])
-        found = Decimal(match[1]) * factor / unit
-        return int(found.to_integral_value("ROUND_CEILING"))
-    except (InvalidOperation, ValueError):
-        raise forms.FormError("quantity", text, "a quantity like 100m or 1.5Gi") from None
-
-
-_MILLI = Decimal("0.001")
-
-
-def _sum(cell: str, unit: Decimal = Decimal(1)) -> int:
-    """A cell of custom columns: quantities with commas, or `<none>`."""
-    return 0 if cell == "<none>" else sum(quantity(word, unit) for word in cell.split(","))
-
-
-def _pods(rows: Iterable[list[str]]) -> Iterable[Pod]:
-    for row in rows:
-        if all(forms.has(word, forms.Name.FORM.pattern, 253) for word in row[:2]):
-            node, phase, owner = ("" if cell == "<none>" else forms.text(cell, 253) for cell in row[2:5])
-            yield Pod(row[0], row[1], node, phase, owner, _sum(row[5], _MILLI), _sum(row[6]))
-
-
-def _room(rows: Iterable[list[str]]) -> dict[str, Room]:
-    return {
-        row[0]: Room(_sum(row[1], _MILLI), _sum(row[2]), _sum(row[3]))
-        for row in rows
-        if forms.has(row[0], forms.Name.FORM.pattern, 253)
-    }
 
 
 def _objects(rows: Iterable[list[str]]) -> dict[str, tuple[str, ...]]:

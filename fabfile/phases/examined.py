@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Literal
 
 from ..backups.latest import Latest
-from ..context import answering_node
+from ..context import Choices, answering_node
 from ..errors import KubefabError
 from ..identity import Record
 from ..inventory import Environment, Node
 from ..inventory.beside import Addon
 from ..nodes.facts import NodeFacts
 from ..nodes.upgrading import Answers
+from ..nodes.workload import Workload
 from ..recipes.changes import between, numbers
 
 State = Literal["ok", "stop", "note"]
@@ -34,7 +35,8 @@ class Check:
 class Fleet:
     """All that the checks decide from. `target` is a whole release ("1.37.2"); `now` is seconds since 1970.
 
-    `facts` and `answers` are by the node's name, with the error of a node that could not be asked.
+    `facts` and `answers` are by the node's name, with the error of a node that could not be asked. `workload` is what runs, and what the API
+    would not evict from the nodes in `draining`; `choices` are the operator's consents to a drain.
     """
 
     environment: Environment
@@ -45,6 +47,8 @@ class Fleet:
     record: Record = field(default_factory=Record)
     now: float = 0.0
     addons: Sequence[Addon] = ()
+    workload: Workload | KubefabError = field(default_factory=Workload)
+    choices: Choices = field(default_factory=Choices)
 
     @cached_property
     def node(self) -> Node:
@@ -82,6 +86,17 @@ class Fleet:
     def entered(self) -> list[str]:
         """The minor releases that the upgrade enters."""
         return list(between(self.release, self.target))
+
+    @property
+    def draining(self) -> list[str]:
+        """The nodes that would be drained, by their names in the API: the workers whose kubelet has another release."""
+        return [
+            facts.hostname
+            for node, facts, _ in self.seen
+            if not node.control_plane
+            and self.control.node_object(facts.hostname)
+            and self.kubelet(facts) != self.target
+        ]
 
     def kubelet(self, facts: NodeFacts) -> str:
         """The release of a node's kubelet as it runs, or as it is installed where the API does not say."""

@@ -10,17 +10,18 @@ kubeadm's util/image and staticpods.go (the copy of etcd's data); kubernetes.io 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from ..errors import KubefabError
 from ..identity import Kind, judge
 from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE
 from ..nodes.upgrading import TMP, Answers, Webhook
+from ..nodes.workload import selects
 from ..recipes.changes import CHANGES, ETCD_BEFORE, minor_of, next_minor, numbers
 from ..text.cleaning import listed, spans
 from ..text.durations import DAY, HOUR, ago
 from . import dropped
 from .certificates import renewal
+from .drain import hindrances
 from .examined import Check, Fleet
 
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -400,49 +401,56 @@ def _certificates(fleet: Fleet) -> Iterator[Check]:
 # --- what would lock the cluster
 
 
+def _unasked(fleet: Fleet) -> Iterator[Check]:
+    if isinstance(fleet.workload, KubefabError):
+        yield Check("drain.unread", "stop", fleet.workload.message, fleet.workload.remedy or "run this again")
+
+
+def _drains(fleet: Fleet) -> Iterator[Check]:
+    """Pods that a drain meets and cannot simply move (phases/drain.py), on all nodes that would be drained."""
+    if isinstance(fleet.workload, KubefabError) or not fleet.draining:
+        return
+    rows = hindrances(fleet.workload, fleet.draining, fleet.choices)
+    for row in rows:
+        if row.stops:
+            yield Check(f"drain.{row.kind}", "stop", f"{row.node}: {row.seen}", row.remedy)
+        elif row.waits and not row.agreed:
+            yield Check(f"drain.{row.kind}", "note", f"{row.node}: {row.seen}; it may, once its other pods are well")
+    if all(row.agreed for row in rows):
+        yield Check("drain.budget", "ok", "every pod of the nodes that are drained may be evicted")
+
+
 def _room(fleet: Fleet) -> Iterator[Check]:
     """Whether what a drained node requests fits on the others, in sum: what does not fit waits, and its budget then holds up the next drain."""
-    if not fleet.said.room:
-        yield Check(
-            "room.left",
-            "stop",
-            "what the nodes can give to pods is not known",
-            f"`kubectl describe nodes` on {fleet.node.name}",
-        )
+    if isinstance(fleet.workload, KubefabError) or not fleet.draining:
         return
-    tainted = {node["metadata"]["name"] for node in fleet.control.nodes if _closed(node)}
-    used: dict[str, list[int]] = {name: [0, 0, 0] for name in fleet.said.room}
-    moving: dict[str, list[int]] = {name: [0, 0, 0] for name in fleet.said.room}
-    for pod in fleet.said.pods:
-        if pod.node in used and pod.phase in ("Running", "Pending"):
-            for total in (used, moving) if pod.owner not in ("DaemonSet", "Node") else (used,):
-                for place, amount in enumerate((pod.cpu, pod.memory, 1)):
-                    total[pod.node][place] += amount
-    tight = {}
-    workers = [name for name in fleet.said.room if name not in tainted]
-    for name in workers:
-        others = [other for other in workers if other != name]
-        if not any(moving[name]) or not others:
-            continue
-        free = [sum(max(0, fleet.said.room[o][place] - used[o][place]) for o in others) for place in range(3)]
-        if over := [
-            what for what, want, has in zip(("CPU", "memory", "pods"), moving[name], free, strict=True) if want > has
-        ]:
+    places = {place.name: place for place in fleet.workload.places}
+    used: dict[str, list[int]] = {name: [0, 0] for name in places}
+    moving: dict[str, list[int]] = {name: [0, 0] for name in places}
+    for pod in fleet.workload.pods:
+        if pod.node in places and not pod.ended:
+            for total in (used,) if pod.fixed else (used, moving):
+                total[pod.node][0] += pod.milli
+                total[pod.node][1] += pod.memory
+    tight, alone = {}, False
+    for name in fleet.draining:
+        others = [place for place in places.values() if place.open and place.name != name]
+        free = (
+            sum(max(0, place.milli - used[place.name][0]) for place in others),
+            sum(max(0, place.memory - used[place.name][1]) for place in others),
+        )
+        wanted = moving.get(name, [0, 0])
+        over = [what for what, want, has in zip(("CPU", "memory"), wanted, free, strict=True) if want > has]
+        if over and others:
             tight[name] = " and ".join(over)
+        elif over:
+            alone = True
+            yield Check("room.left", "note", f"no other node takes the pods of {name}: they wait until it is back")
     for what, names in _grouped(tight).items():
         seen = f"when {' or '.join(names[:4])} is drained, its pods do not fit on the other nodes: they request more {what} than is free"
         yield Check("room.left", "stop", seen, "add a node, or scale something down for the time of the upgrade")
-    if len(workers) == 1 and any(moving[workers[0]]):
-        yield Check("room.left", "note", f"{workers[0]} is the only node for pods: they wait until it is back")
-    elif not tight:
-        yield Check("room.left", "ok", "the pods of each node fit on the others")
-
-
-def _closed(node: Mapping[str, Any]) -> bool:
-    spec = node.get("spec", {})
-    return bool(spec.get("unschedulable")) or any(
-        taint.get("effect") in ("NoSchedule", "NoExecute") for taint in spec.get("taints") or ()
-    )
+    if not tight and not alone:
+        yield Check("room.left", "ok", "what the pods of each node request is free on the others")
 
 
 def _webhooks(fleet: Fleet) -> Iterator[Check]:
@@ -464,7 +472,7 @@ def _webhooks(fleet: Fleet) -> Iterator[Check]:
         elif (
             len(set(nodes)) == 1
             and "pods" in what
-            and _selects(hook, fleet.said.namespaces.get(hook.service.partition("/")[0], {}))
+            and selects(hook.selector or {}, fleet.said.namespaces.get(hook.service.partition("/")[0], {}))
         ):
             wrong = True
             yield Check(
@@ -499,25 +507,7 @@ def _matters(hook: Webhook) -> str:
     return " and ".join(dict.fromkeys(found))
 
 
-def _selects(hook: Webhook, labels: Mapping[str, str]) -> bool:
-    """Whether its namespaceSelector takes in a namespace with these labels; an operator that is not known does."""
-    selector = hook.selector or {}
-    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
-        return False
-    for one in selector.get("matchExpressions", ()):
-        key, values = one["key"], one.get("values", ())
-        holds = {
-            "In": labels.get(key) in values and key in labels,
-            "NotIn": labels.get(key) not in values or key not in labels,
-            "Exists": key in labels,
-            "DoesNotExist": key not in labels,
-        }.get(one["operator"], True)
-        if not holds:
-            return False
-    return True
-
-
 _ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
     _identity, _skew, _half, _ready, _backup, _etcd, _space, _packages, dropped.untold, dropped.settings, dropped.apis, dropped.containerd,
-    dropped.cgroup, _certificates, _room, _webhooks,
+    dropped.cgroup, _certificates, _unasked, _drains, _room, _webhooks,
 )  # fmt: skip

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..backups.guide import PROCESS
 from ..backups.latest import recall_backup
-from ..context import answering
+from ..context import Choices, answering
 from ..errors import KubefabError
 from ..identity import recall
 from ..inventory import Environment, Node
@@ -27,6 +27,7 @@ from ..inventory.beside import rendered
 from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
 from ..nodes.upgrading import TIMEOUT, Answers, parse_answers, upgrade_script
+from ..nodes.workload import ask as ask_workload
 from ..phases.examined import Check, Fleet
 from ..phases.upgradable import checks, stops
 from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
@@ -92,18 +93,25 @@ def fleet(
     answers: Mapping[str, Answers | KubefabError],
     target: str,
     now: float,
+    choices: Choices | None = None,
 ) -> Fleet:
-    """What the checks of an upgrade to `target` ("1.37.2") decide from; `now` is seconds since 1970."""
-    return Fleet(
-        environment,
-        target,
-        observed,
-        answers,
-        recall_backup(environment),
-        recall(environment),
-        now,
-        tuple(rendered(environment, [])),
-    )
+    """What the checks of an upgrade to `target` ("1.37.2") decide from, but for what runs; `now` is seconds since 1970."""
+    addons = tuple(rendered(environment, []))
+    latest, record = recall_backup(environment), recall(environment)
+    return Fleet(environment, target, observed, answers, latest, record, now, addons, choices=choices or Choices())
+
+
+def with_workload(group: NodeGroup, found: Fleet) -> Fleet:
+    """With what runs on the cluster's nodes, and what the API would not evict from those that are to be drained: asked, nothing is evicted."""
+    if not found.control.initialised:
+        return found
+    try:
+        return replace(found, workload=ask_workload(group.of(found.node), found.draining))
+    except KubefabError as error:
+        return replace(found, workload=error)
+    except forms.FormError as error:
+        why = f"what the API says of pods has not the form that it must have: {error}"
+        return replace(found, workload=KubefabError(why, "look on the control plane at what says so"))
 
 
 def running(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> str:
@@ -180,18 +188,11 @@ class Report:
         }
 
 
-def report(
-    environment: Environment,
-    observed: Mapping[str, NodeFacts | KubefabError],
-    answers: Mapping[str, Answers | KubefabError],
-    to: str,
-    now: float,
-) -> Report:
-    """The report on an upgrade to a release ("1.37.2"), or to the newest of a minor one ("1.37") that the nodes can have; "": the next minor one."""
-    first = Report(fleet(environment, observed, answers, "", now))
-    minor = minor_of(to) if to else next_minor(first.fleet.release)
-    target = to if len(numbers(to)) == 3 else first.newest(minor)[0] or (f"{minor}.0" if minor else "")
-    return Report(replace(first.fleet, target=target))
+def examined(first: Fleet, to: str) -> Fleet:
+    """The same for an upgrade to a release ("1.37.2"), or to the newest of a minor one ("1.37") that the nodes can have; "": the next minor one."""
+    minor = minor_of(to) if to else next_minor(first.release)
+    target = to if len(numbers(to)) == 3 else Report(first).newest(minor)[0] or (f"{minor}.0" if minor else "")
+    return replace(first, target=target)
 
 
 def supported(minor: str, now: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fabfile.backups.latest import Latest
+from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.inventory.beside import Addon
 from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, KubeletLine, NodeFacts
@@ -21,11 +22,10 @@ from fabfile.nodes.upgrading import (
     Etcd,
     Member,
     Offer,
-    Pod,
     Requested,
-    Room,
     Webhook,
 )
+from fabfile.nodes.workload import Budget, Place, Pod, Workload
 from fabfile.phases.examined import Check, Fleet
 from fabfile.phases.upgradable import checks, stops
 from fabfile.recipes import changes
@@ -68,15 +68,19 @@ def answers(*, control: bool = False, **changed: Any) -> Answers:
         "release": OLD,
         "cluster": {"kind": "ClusterConfiguration", "kubernetesVersion": f"v{OLD}"},
         "kubelets": {"kind": "KubeletConfiguration", "cgroupDriver": "systemd"},
-        "room": {name: Room(2000, 4 << 30, 110) for name in ("cp1", "w1", "w2")},
-        "pods": (
-            Pod("kube-system", "kube-proxy-x", "w1", "Running", "DaemonSet", 0, 0),
-            Pod("default", "web-1", "w1", "Running", "ReplicaSet", 500, 1 << 30),
-            Pod("default", "web-2", "w2", "Running", "ReplicaSet", 500, 1 << 30),
-        ),
         "namespaces": {"default": {}, "policy": {"kubernetes.io/metadata.name": "policy"}},
     }
     return Answers(**{**common, **(own if control else {}), **changed})
+
+
+CONTROL_PODS = (Pod("kube-system", "kube-apiserver-cp1", "cp1", fixed=True, milli=250),)
+PODS = (
+    *CONTROL_PODS,
+    Pod("kube-system", "kube-proxy-x", "w1", "DaemonSet kube-proxy", fixed=True),
+    Pod("default", "web-1", "w1", "ReplicaSet web", milli=500, memory=1 << 30),
+    Pod("default", "web-2", "w2", "ReplicaSet web", milli=500, memory=1 << 30),
+)
+PLACES = (Place("cp1", False, 2000, 4 << 30), Place("w1", True, 2000, 4 << 30), Place("w2", True, 2000, 4 << 30))
 
 
 def sound(target: str = NEW) -> Fleet:
@@ -88,7 +92,8 @@ def sound(target: str = NEW) -> Fleet:
     )  # fmt: skip
     facts = {"cp1": control, "w1": member(env, "w1", now=NOW), "w2": member(env, "w2", now=NOW)}
     said = {"cp1": answers(control=True), "w1": answers(), "w2": answers()}
-    return Fleet(env, target, facts, said, Latest("/backups/b.age", NOW - 600, UID), now=NOW)
+    latest = Latest("/backups/b.age", NOW - 600, UID)
+    return Fleet(env, target, facts, said, latest, now=NOW, workload=Workload(PODS, places=PLACES))
 
 
 def of(found: list[Check], id: str) -> list[Check]:
@@ -156,12 +161,12 @@ def behind(release: str, *names: str) -> Change:
 
 
 ALL_STATIC = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-PODS = ((frozenset({""}), frozenset({"pods"}), frozenset({"CREATE"})),)
+POD_RULES = ((frozenset({""}), frozenset({"pods"}), frozenset({"CREATE"})),)
 
 
 def hook(nodes: tuple[str, ...], **changed: Any) -> Change:
     """A webhook of service policy/hook, whose ready endpoints are on these nodes."""
-    one = Webhook("policy", "check.policy.example", True, "policy/hook", PODS, None)._replace(**changed)
+    one = Webhook("policy", "check.policy.example", True, "policy/hook", POD_RULES, None)._replace(**changed)
     return said(webhooks=(one,), endpoints={"policy/hook": nodes})
 
 
@@ -169,7 +174,15 @@ SPARED = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator"
 LEASES = ((frozenset({"coordination.k8s.io"}), frozenset({"leases"}), frozenset({"UPDATE"})),)
 CONFIGMAPS = ((frozenset({""}), frozenset({"configmaps"}), frozenset({"*"})),)
 GATE = [{"name": "feature-gates", "value": "SidecarContainers=true"}]
-BIG = Pod("default", "big", "w1", "Running", "StatefulSet", 1800, 1 << 30)
+BIG = Pod("default", "big", "w1", "StatefulSet big", milli=1800, memory=1 << 30)
+REFUSED = {("default", "web-1"): "Cannot evict pod as it would violate the pod's disruption budget."}
+NEVER = Budget("default", "web", {}, 0, 1, 1)
+
+
+def runs(*pods: Pod, **changed: Any) -> Change:
+    return whole(workload=Workload(**{"pods": (*PODS, *pods), "places": PLACES, **changed}))
+
+
 ENV_FILE, FLAGS = "/etc/default/kubelet", "/var/lib/kubelet/kubeadm-flags.env"
 
 
@@ -220,8 +233,11 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("a manifest of what is removed", whole(addons=(Addon("10-x", "addons/10-x.yaml", ({"apiVersion": "networking.k8s.io/v1beta1", "kind": "IPAddress"},)),)), "apis.manifests", "addons/10-x.yaml"),
     ("cgroup v1", facts("w1", cgroup="tmpfs"), "cgroup.version", "w1 has cgroup v1"),
     ("an ended certificate", facts(certificates={API_CERTIFICATE: Certificate(NOW - 1)}), "certificates.ended", API_CERTIFICATE),
-    ("pods that fit nowhere else", said(pods=(*answers(control=True).pods, BIG)), "room.left", "more CPU than is free"),
-    ("room that is not known", said(room={}), "room.left", "not known"),
+    ("pods that fit nowhere else", runs(BIG), "room.left", "more CPU than is free"),
+    ("a pod list that cannot be read", whole(workload=KubefabError("what runs cannot be read")), "drain.unread", "cannot be read"),
+    ("a budget that never allows", runs(budgets=(NEVER,), refused=REFUSED), "drain.budget", "web-1"),
+    ("a pod that nothing makes again", runs(Pod("default", "lone", "w2")), "drain.bare", "lone"),
+    ("data in emptyDir", runs(replace(PODS[-1], scratch=("cache",))), "drain.scratch", "cache"),
     ("a webhook without its backend", hook(()), "webhooks.lock", "no ready endpoint"),
     ("a webhook that must let its own pod in", hook(("w1",)), "webhooks.lock", "once that is drained"),
     ("a webhook of two pods on one node", hook(("w1", "w1")), "webhooks.lock", "on w1"),
@@ -243,8 +259,10 @@ PASSES: list[tuple[str, Change]] = [
     ("a webhook for other things", hook((), rules=CONFIGMAPS)),
     ("a webhook on two nodes", hook(("w1", "w2"))),
     ("a webhook that leaves its own pods out", hook(("w1",), selector=SPARED)),
-    ("a DaemonSet that fits nowhere else", said(pods=(BIG._replace(owner="DaemonSet"),))),
-    ("pods that have ended", said(pods=(BIG._replace(phase="Succeeded", cpu=9000),))),
+    ("a DaemonSet that fits nowhere else", whole(workload=Workload((replace(BIG, fixed=True),), places=PLACES))),
+    ("pods that have ended", runs(replace(BIG, ended=True, milli=9000))),
+    ("a budget of a node that is not drained", both(runs(budgets=(NEVER,), refused=REFUSED), both(api(node("cp1"), node("w1", NEW), node("w2")), static(NEW, *ALL_STATIC), said(release=NEW)))),
+    ("a pod that the operator gave up", both(runs(Pod("default", "lone", "w2")), whole(choices=Choices(force_pods=frozenset({"default/lone"}))))),
     ("the file of the other family of systems", kubelet_line("KUBELET_EXTRA_ARGS=--machine-id-file=/x", "/etc/sysconfig/kubelet")),
 ]  # fmt: skip
 NOTES: list[tuple[str, Change, str]] = [
@@ -259,6 +277,8 @@ NOTES: list[tuple[str, Change, str]] = [
     ("a cordon of somebody's", api(node("cp1"), node("w1", unschedulable=True), node("w2")), "nodes.cordoned"),
     ("a node that hosts.env lacks", api(*map(node, ("cp1", "w1", "w2", "w9"))), "nodes.strange"),
     ("a webhook on one node that spares itself", hook(("w1",), selector=SPARED), "webhooks.alone"),
+    ("a budget that has to wait", runs(budgets=(replace(NEVER, expected=3),), refused=REFUSED), "drain.budget"),
+    ("pods that fit nowhere, of the only worker", both(runs(BIG), whole(workload=Workload((BIG,), places=(PLACES[0], PLACES[1], replace(PLACES[2], open=False))))), "room.left"),
     ("a kubelet's certificate that ends today", facts("w1", certificates={KUBELET_CERTIFICATE: Certificate(NOW + 3600)}), "certificates.ended"),
 ]  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,8 @@ from fabfile.nodes.upgrading import (
     Component,
     Etcd,
     Member,
-    Pod,
     Requested,
-    Room,
     parse_answers,
-    quantity,
     upgrade_script,
 )
 from fabfile.text.forms import FormError
@@ -79,8 +75,6 @@ SECTIONS = {
     "webhooks": json.dumps(HOOKS),
     "namespaces": json.dumps({"items": [{"metadata": {"name": "policy", "labels": {"a": "b"}}}, {"metadata": {"name": "x"}}]}),
     "endpoints": json.dumps(SLICES),
-    "pods": "default web-1 w1 Running ReplicaSet 100m,50m 64Mi\nkube-system kube-proxy-x w1 Running DaemonSet <none> <none>\n",
-    "room": "w1 1930m 3000Mi 110\n",
     "objects": "scheduling.k8s.io/v1alpha2 podgroups default a\nscheduling.k8s.io/v1alpha2 workloads <none> b\n",
     "unread": "",
 }  # fmt: skip
@@ -121,8 +115,6 @@ def test_a_whole_answer() -> None:
     )
     assert found.namespaces == {"policy": {"a": "b"}, "x": {}}
     assert found.endpoints == {"policy/hook": ("w1", "w3")}
-    assert found.pods[0] == Pod("default", "web-1", "w1", "Running", "ReplicaSet", 150, 64 << 20)
-    assert found.room == {"w1": Room(1930, 3000 << 20, 110)}
     assert found.objects == {
         "scheduling.k8s.io/v1alpha2 podgroups": ("default/a",),
         "scheduling.k8s.io/v1alpha2 workloads": ("b",),
@@ -131,13 +123,13 @@ def test_a_whole_answer() -> None:
 
 
 def test_a_worker_says_nothing_of_the_cluster() -> None:
-    control = ("data", "static", "etcd", "release", "deprecated", "cluster", "kubelets", "proxy", "webhooks", "namespaces", "endpoints", "pods", "room", "objects")  # fmt: skip
+    control = ("data", "static", "etcd", "release", "deprecated", "cluster", "kubelets", "proxy", "webhooks", "namespaces", "endpoints", "objects")  # fmt: skip
     found = parse_answers(answer(**dict.fromkeys(control, "")))
-    assert (found.release, found.etcd, found.pods, found.webhooks, found.unread) == ("", Etcd(), (), (), ())
+    assert (found.release, found.etcd, found.webhooks, found.unread) == ("", Etcd(), (), ())
 
 
 def test_what_the_api_did_not_answer_is_named() -> None:
-    assert parse_answers(answer(unread="pods\nhooks\npods\n$(x)\n")).unread == ("pods", "webhooks")
+    assert parse_answers(answer(unread="endpoints\nhooks\nhooks\n$(x)\n")).unread == ("endpoints", "webhooks")
 
 
 @pytest.mark.parametrize(
@@ -150,8 +142,6 @@ def test_what_the_api_did_not_answer_is_named() -> None:
         ("release", "{}"),
         ("webhooks", '{"items": [{"metadata": {"name": "$(x)"}}]}'),
         ("endpoints", '{"items": 1}'),
-        ("pods", "default a w1 Running X 1zz 1"),
-        ("room", "w1 1 2 1e99999"),
     ],
 )
 def test_what_decides_has_its_form_or_is_refused(name: str, text: str) -> None:
@@ -170,7 +160,6 @@ def test_what_decides_has_its_form_or_is_refused(name: str, text: str) -> None:
         ("cluster", "- 1", "cluster", {}),
         ("deprecated", "x 1\ny", "requested", ()),
         ("objects", "a;b c d e", "objects", {}),
-        ("room", "$(x) 1 1 1", "room", {}),
         ("static", "../x image a:1\netcd image $(x)", "static", {}),
     ],
 )
@@ -196,25 +185,6 @@ def test_a_changed_character_is_parsed_or_refused(name: str, data: st.DataObject
         parse_answers(answer(**{name: changed}))
     except ValueError:
         pass
-
-
-@pytest.mark.parametrize(
-    ("text", "milli"),
-    [("1", 1000), ("100m", 100), ("1.5", 1500), (".5", 500), ("1e3", 1_000_000), ("2k", 2_000_000), ("1Ki", 1_024_000), ("1n", 1), ("0", 0)],
-)  # fmt: skip
-def test_a_quantity(text: str, milli: int) -> None:
-    assert quantity(text, Decimal("0.001")) == milli
-
-
-@given(st.integers(0, 10**9), st.sampled_from(["", "m", "k", "M", "G", "Ki", "Mi", "Gi"]))
-def test_quantities_keep_their_order(count: int, suffix: str) -> None:
-    assert quantity(f"{count}{suffix}") <= quantity(f"{count + 1}{suffix}")
-
-
-@pytest.mark.parametrize("text", ["", "1 Gi", "-1", "1ei", "Gi", "١", "1" * 40, "1e999"])
-def test_no_quantity(text: str) -> None:
-    with pytest.raises(FormError):
-        quantity(text)
 
 
 def test_the_script_says_what_a_repository_offers_and_why_it_could_not(tmp_path: Path) -> None:
@@ -244,8 +214,8 @@ case "$*" in
 */apis/scheduling*) echo '{"resources":[{"name":"podgroups","x":1},{"name":"podgroups/status"}]}';;
 *podgroups.v1alpha2.scheduling.k8s.io*) echo 'default a';;
 *webhook*) echo '{"items": [{"metadata": {"name": "x"}, "webhooks": [{"name": "n", "clientConfig": {"caBundle": "AAAA"}}]}]}';;
-*"get pods"*) head -c 7000000 /dev/zero;;
-*"get nodes"*) exit 1;;
+*endpointslices*) head -c 7000000 /dev/zero;;
+*namespaces*) exit 1;;
 *-o*json*) echo '{"items": []}';;
 esac
 """
@@ -265,7 +235,7 @@ def test_the_script_asks_the_api_and_says_what_it_did_not_learn(tmp_path: Path) 
     path.write_text(text)
     done = subprocess.run(["bash", str(path)], capture_output=True, text=True, check=True)
     found = parse_answers(done.stdout)
-    assert set(found.unread) == {"pods", "nodes"}
+    assert set(found.unread) == {"endpoints", "namespaces"}
     assert found.release == "1.36.4"
     assert found.requested == (Requested("g.io/v1 r", "1.37"),)
     assert found.objects == {"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}

@@ -32,8 +32,6 @@ if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubectl; then
     sed 's/"caBundle": *"[^"]*"/"caBundle": ""/' "$d/hooks" >"$d/webhooks"; } &
   question namespaces get namespaces -o json &
   question endpoints get endpointslices -A -o json &
-  question pods get pods -A --no-headers -o custom-columns="$pod_columns" &
-  question room get nodes --no-headers -o custom-columns="$room_columns" &
   { question served api-versions
     for g in $gone; do
       grep -qxF "$g" "$d/served" || continue
@@ -73,7 +71,7 @@ for m in $minors; do
   else echo "$m ! $(grep -v '^ *$' "$d/offered.$n" | tail -n 3 | tr '\n' ' ')"; fi
   n=$((n + 1))
 done
-for s in release deprecated cluster kubelets proxy webhooks namespaces endpoints pods room objects unread; do
+for s in release deprecated cluster kubelets proxy webhooks namespaces endpoints objects unread; do
   echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo
 done
 echo '@@ end'

@@ -9,8 +9,6 @@ limit=6000000
 etcd_process='^etcd .*--data-dir=/var/lib/etcd( |$)'
 etcd_health=http://127.0.0.1:2381
 etcd_pki=/etc/kubernetes/pki/etcd
-pod_columns='N:.metadata.namespace,P:.metadata.name,M:.spec.nodeName,S:.status.phase,O:.metadata.ownerReferences[0].kind,C:.spec.containers[*].resources.requests.cpu,R:.spec.containers[*].resources.requests.memory'
-room_columns=N:.metadata.name,C:.status.allocatable.cpu,R:.status.allocatable.memory,P:.status.allocatable.pods
 object_columns=N:.metadata.namespace,O:.metadata.name
 
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=/etc/kubernetes/admin.conf
@@ -74,8 +72,6 @@ if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubectl; then
     sed 's/"caBundle": *"[^"]*"/"caBundle": ""/' "$d/hooks" >"$d/webhooks"; } &
   question namespaces get namespaces -o json &
   question endpoints get endpointslices -A -o json &
-  question pods get pods -A --no-headers -o custom-columns="$pod_columns" &
-  question room get nodes --no-headers -o custom-columns="$room_columns" &
   { question served api-versions
     for g in $gone; do
       grep -qxF "$g" "$d/served" || continue
@@ -115,7 +111,7 @@ for m in $minors; do
   else echo "$m ! $(grep -v '^ *$' "$d/offered.$n" | tail -n 3 | tr '\n' ' ')"; fi
   n=$((n + 1))
 done
-for s in release deprecated cluster kubelets proxy webhooks namespaces endpoints pods room objects unread; do
+for s in release deprecated cluster kubelets proxy webhooks namespaces endpoints objects unread; do
   echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo
 done
 echo '@@ end'
