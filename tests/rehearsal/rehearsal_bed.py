@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from forgetting import forgetting
 
 import rehearsal
 from cli import Done, run
@@ -134,6 +140,14 @@ class Bed:
                 result = run.run(chosen, nodes)
         return Outcome(result, recorder, simulation)
 
+    def healthy(self, workers: int = 2) -> None:
+        """Fresh machines become a healthy cluster: a copy of the one that `bootstrap` made of this inventory, once in this process.
+
+        It costs nothing, so a test that only begins with a cluster takes this one; two of the same inventory are the same cluster.
+        """
+        made = _cluster(self.file.read_text(), workers, tuple((self.systems or {}).items()))
+        shutil.copytree(made.name, self.environment.state)
+
     def bootstrap(self, *faults: str, workers: int | None = None) -> Outcome:
         return self.run(phases.BOOTSTRAP, *faults, workers=workers)
 
@@ -198,6 +212,21 @@ class Bed:
         """The text of all files that a run keeps on this machine: journals and known_hosts."""
         files = [*sorted((self.environment.state / "journal").glob("*")), self.environment.state / "known_hosts"]
         return "".join(path.read_text() for path in files if path.exists())
+
+
+@cache
+def _cluster(hosts: str, workers: int, systems: tuple[tuple[str, str], ...]) -> TemporaryDirectory[str]:
+    """The state of a rehearsal with a healthy cluster; nobody writes to it."""
+    kept = TemporaryDirectory()
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, forgetting():
+        patch.setenv("XDG_STATE_HOME", str(Path(folder, "state")))
+        bed = Bed(Path(folder), systems=dict(systems))
+        bed.file.write_text(hosts)
+        bed.environment = bed._load()
+        made = bed.bootstrap(workers=workers)
+        assert set(made.states.values()) == {"done"}, made.recorder.lines
+        shutil.copytree(bed.environment.state, kept.name, dirs_exist_ok=True)
+    return kept
 
 
 def inv(state: Path, *words: str) -> tuple[int, str]:

@@ -32,7 +32,7 @@ KEY = pyrage.x25519.Identity.generate()
 def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made = Bed(tmp_path, f"REHEARSAL_BACKUP_RECIPIENT={KEY.to_public()}\n")
-    assert not made.bootstrap(workers=1).failed
+    made.healthy(workers=1)
     yield made
     rehearsal.down(made.environment)
 

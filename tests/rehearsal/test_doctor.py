@@ -116,7 +116,7 @@ def wires(bed: Bed, *faults: str) -> tuple[dict[str, Tried], dict[str, frozenset
 @pytest.mark.parametrize("cluster", [False, True])
 def test_packets_between_all_nodes(bed: Bed, cluster: bool) -> None:
     if cluster:
-        bed.bootstrap()
+        bed.healthy()
     port = OVERLAY_PORT if cluster else 8472
     tried, got = wires(bed)
     assert all(state == "open" for one in tried.values() for state in one.tcp.values())

@@ -81,7 +81,7 @@ def test_many_nodes_are_sampled_and_each_is_tested_both_ways(bed: Bed) -> None:
 
 
 def test_verify_on_a_healthy_cluster(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     checks = prove(bed)
     assert not [c for c in checks.values() if c.state == FAILED]
     assert checks["pod to pod"].detail.startswith("9 of 9")
@@ -103,7 +103,7 @@ def test_a_wrong_mtu_is_an_error_of_verify_doctor_and_status_alike(bed: Bed) -> 
 
 
 def test_verify_finds_what_status_cannot_see(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     checks = prove(bed, "w2:udp-blocked")
     assert checks["nodes"].state == OK
     assert "all of them concern w2" in checks["pod to pod"].likely

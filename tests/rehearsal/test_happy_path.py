@@ -31,7 +31,7 @@ def test_bootstrap_makes_a_healthy_cluster(bed: Bed) -> None:
 
 
 def test_a_second_bootstrap_has_no_steps(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     again = bed.bootstrap()
     assert again.result.steps == 0
     assert set(again.states.values()) == {"done"}
@@ -54,7 +54,7 @@ def test_reset_takes_everything_back(bed: Bed) -> None:
 
 
 def test_after_reset_bootstrap_works_again(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     bed.reset()
     again = bed.bootstrap()
     assert set(again.states.values()) == {"done"}
@@ -62,14 +62,14 @@ def test_after_reset_bootstrap_works_again(bed: Bed) -> None:
 
 
 def test_purge_removes_the_packages_too(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     bed.run([RESET], choices=Choices(purge=True))
     facts = bed.facts()
     assert all(one.packages == {} for one in facts.values())
 
 
 def test_one_worker_is_reset_and_joins_again(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     outcome = bed.reset(on=["w2"])
     assert outcome.states == {"w2": "done"}
     facts = bed.facts()
@@ -81,7 +81,7 @@ def test_one_worker_is_reset_and_joins_again(bed: Bed) -> None:
 
 
 def test_more_workers_join_a_cluster_that_runs(bed: Bed) -> None:
-    bed.bootstrap(workers=1)
+    bed.healthy(workers=1)
     grown = bed.bootstrap(workers=3)
     assert set(grown.states) == {"cp1", "w1", "w2", "w3"}
     assert set(grown.states.values()) == {"done"}

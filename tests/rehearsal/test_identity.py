@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import rehearsal
 from fabfile import phases
 from fabfile.identity import RECORD
 from fabfile.nodes import script
@@ -98,7 +99,7 @@ def test_a_foreign_etcd_on_a_worker_survives_every_reset(bed: Bed) -> None:
         host.write(path, "patroni\n")
         host.write(DATABASE, "another\n")
 
-    healthy(bed)
+    bed.healthy()
     bootstrap(bed, w2=patroni)
     for outcome in (bed.reset(on=["w2"]), bed.bootstrap(), bed.reset()):
         assert set(outcome.states.values()) == {"done"}, {n: (e.message, e.output) for n, e in outcome.failed.items()}
@@ -131,7 +132,9 @@ def switched_off(host: Host) -> None:
     ("lose", "says"), [(unplugged, "its etcd began empty"), (switched_off, "the data of its etcd are gone")]
 )
 def test_a_lost_etcd_disk_changes_no_node_and_recovers_when_restored(bed: Bed, lose: Change, says: str) -> None:
-    kept = healthy(bed).simulation.hosts["cp1"].files[DATABASE].text
+    bed.healthy()
+    with rehearsal.running(bed.environment) as simulation:
+        kept = simulation.hosts["cp1"].files[DATABASE].text
     for lost in (bootstrap(bed, cp1=lose), bed.bootstrap()):
         assert set(lost.failed) == {"cp1"} and says in lost.failed["cp1"].message
         nothing_taken(lost)
@@ -160,7 +163,7 @@ def test_a_lost_etcd_disk_changes_no_node_and_recovers_when_restored(bed: Bed, l
 
 
 def test_a_cluster_whose_etcd_disk_stays_lost_can_be_reset_and_rebuilt(bed: Bed) -> None:
-    healthy(bed)
+    bed.healthy()
     assert bed.follow(bootstrap(bed, cp1=switched_off)) == ["inv cluster.reset --env rehearsal"]
     healthy(bed)
 
@@ -189,7 +192,9 @@ def test_a_running_k3s_survives_bootstrap_and_reset(bed: Bed) -> None:
 def test_a_member_of_another_cluster_is_refused_as_control_plane(
     bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str
 ) -> None:
-    theirs = deepcopy(healthy(bed).simulation.hosts[member])
+    bed.healthy()
+    with rehearsal.running(bed.environment) as simulation:
+        theirs = deepcopy(simulation.hosts[member])
     theirs.files[IDENTITY].text = theirs.files[IDENTITY].text.replace('"rehearsal"', '"prod"')
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "second"))
     second = Bed(tmp_path / "second")
@@ -211,7 +216,7 @@ def test_a_member_of_another_cluster_is_refused_as_control_plane(
 
 
 def test_a_renamed_host_is_reported_by_both_names_and_not_joined_again(bed: Bed) -> None:
-    healthy(bed)
+    bed.healthy()
     for outcome in (bootstrap(bed, w2=lambda host: setattr(host, "hostname", "w2-renamed")), bed.bootstrap()):
         assert set(outcome.failed) == {"w2"}
         assert "is node w2 of the cluster, and its hostname is now w2-renamed" in outcome.failed["w2"].message
@@ -225,7 +230,7 @@ def test_a_renamed_host_is_reported_by_both_names_and_not_joined_again(bed: Bed)
 
 
 def test_a_clone_does_not_remove_the_original_node(bed: Bed) -> None:
-    healthy(bed)
+    bed.healthy()
     outcome = bed.reset("w1:duplicate-hostname", on=["w1"])
     assert set(outcome.simulation.cluster.members) == {"cp1", "w2"}, (
         "its own Node object was deleted, whatever its present name"
@@ -236,7 +241,7 @@ def test_a_clone_does_not_remove_the_original_node(bed: Bed) -> None:
 
 
 def test_without_the_record_a_run_works_and_writes_it_again(bed: Bed) -> None:
-    healthy(bed)
+    bed.healthy()
     record = bed.environment.state / RECORD
     known = record.read_text()
     record.unlink()
@@ -247,7 +252,7 @@ def test_without_the_record_a_run_works_and_writes_it_again(bed: Bed) -> None:
 
 
 def test_without_record_and_control_plane_a_workers_reset_needs_consent(bed: Bed) -> None:
-    healthy(bed)
+    bed.healthy()
     record = bed.environment.state / RECORD
     assert bed.reset("cp1:host-down", on=["w1"]).states == {"w1": "done"}
     healthy(bed)
@@ -258,7 +263,7 @@ def test_without_record_and_control_plane_a_workers_reset_needs_consent(bed: Bed
 
 
 def test_a_recreated_cluster_is_adopted_only_with_consent(bed: Bed) -> None:
-    healthy(bed)
+    bed.healthy()
     record = bed.environment.state / RECORD
     old = record.read_text()
     bed.reset()
@@ -275,7 +280,7 @@ def test_a_cluster_of_an_earlier_kubefab_is_adopted_once_and_reported(bed: Bed) 
     def earlier(host: Host) -> None:
         host.remove(IDENTITY)
 
-    healthy(bed)
+    bed.healthy()
     (bed.environment.state / RECORD).unlink()
     outcome = bootstrap(bed, cp1=earlier, w1=earlier, w2=earlier)
     assert set(outcome.states.values()) == {"done"}, outcome.failed

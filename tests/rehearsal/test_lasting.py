@@ -19,7 +19,7 @@ EDITS = {
 
 @pytest.mark.parametrize("line", EDITS)
 def test_a_changed_lasting_setting_is_refused_and_restoring_it_helps(bed: Bed, line: str) -> None:
-    bed.bootstrap()
+    bed.healthy()
     bed.edit(line)
     refused = bed.bootstrap()
     assert set(refused.states.values()) == {"failed"}
@@ -36,7 +36,7 @@ def test_a_changed_lasting_setting_is_refused_and_restoring_it_helps(bed: Bed, l
 
 
 def test_status_plan_and_doctor_report_it(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     bed.edit("REHEARSAL_POD_CIDR=10.55.0.0/16")
     facts = bed.facts()
     assert {cell.state for row in status(bed.environment, facts) for cell in row.cells} == {BROKEN}
@@ -52,7 +52,7 @@ def test_status_plan_and_doctor_report_it(bed: Bed) -> None:
 
 
 def test_a_new_cluster_can_use_the_new_value(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     bed.edit("REHEARSAL_POD_CIDR=10.55.0.0/16")
     assert [line.split()[1] for line in bed.follow(bed.bootstrap())] == ["cluster.reset", "cluster.bootstrap"]
     assert str(bed.facts()["cp1"].made.pod_cidrs[0]) == "10.55.0.0/16"

@@ -54,7 +54,7 @@ def test_a_login_is_created_once_and_enforced(bed: Bed) -> None:
 
 
 def test_a_wrong_login_is_refused_and_a_new_pod_reads_the_secret_again(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     (changed, refused), fixed = typed(
         bed, f'{INFLUX} "SET PASSWORD FOR \\"kubefab\\" = \'other\'"', f"{INFLUX} '{DEFAULT}'"
     )
@@ -97,7 +97,7 @@ def test_a_cluster_without_a_login_gets_one_and_keeps_its_metrics(bed: Bed, tmp_
 
 
 def test_a_recreated_namespace_gets_the_old_metrics(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     _, fixed = typed(bed, "kubectl delete namespace monitoring")
     assert done(fixed)
     assert fixed.simulation.cluster.objects["PersistentVolume//kubefab-influxdb"]["spec"]["local"] == {

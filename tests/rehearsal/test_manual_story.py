@@ -54,7 +54,7 @@ def test_bootstrap_nothing_to_do_reset_and_again(bed: Bed) -> None:
 
 
 def test_an_unchanged_cluster_needs_one_observation_only(bed: Bed) -> None:
-    all_done(bed)
+    bed.healthy()
     assert {name for _, name in bed.bootstrap().simulation.ran} == {"observe"}
 
 
@@ -150,7 +150,7 @@ def test_a5_without_a_policy_the_pods_are_deleted_and_it_is_tried_again(bed: Bed
 
 
 def test_x1_x2_nothing_is_left_and_the_machines_were_rebooted(bed: Bed) -> None:
-    all_done(bed)
+    bed.healthy()
     boots = {name: facts.boot_id for name, facts in bed.facts().items()}
     outcome = bed.reset()
     assert set(outcome.states.values()) == {"done"}
@@ -162,7 +162,7 @@ def test_x1_x2_nothing_is_left_and_the_machines_were_rebooted(bed: Bed) -> None:
 
 
 def test_purge_takes_the_packages_too(bed: Bed) -> None:
-    all_done(bed)
+    bed.healthy()
     outcome = bed.run([phases.RESET], choices=Choices(purge=True))
     assert set(outcome.states.values()) == {"done"}, outcome.recorder.lines
     assert not any("kubeadm" in facts.packages for facts in bed.facts().values())

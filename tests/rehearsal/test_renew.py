@@ -227,7 +227,7 @@ def test_a_name_is_added_with_those_that_are_there_and_noted_in_the_cluster(made
 
 def test_an_etcd_that_does_not_come_back_stops_there_and_nothing_else_is_restarted(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
-    bed.bootstrap(workers=1)
+    bed.healthy(workers=1)
     choices = Choices(renewal=Renewal(days=4000, since=time.time() + 60))
     outcome = bed.run([RENEW], "cp1:etcd-stays-down", on=["cp1"], choices=choices)
     error = outcome.failed["cp1"]

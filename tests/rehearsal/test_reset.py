@@ -58,7 +58,7 @@ def shop(bed: Bed, minimum: int) -> str:
 
 
 def test_a_budget_stops_its_nodes_reset_and_each_printed_remedy_works(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     name = shop(bed, minimum=1)
     stopped = bed.reset(on=[name])
     error = stopped.failed[name]
@@ -78,7 +78,7 @@ def test_a_budget_stops_its_nodes_reset_and_each_printed_remedy_works(bed: Bed) 
 
 
 def test_with_a_second_replica_elsewhere_the_same_command_works(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     name = shop(bed, minimum=1)
     assert set(bed.reset(on=[name]).failed) == {name}
     changed(bed, lambda simulation: print(simulation.cluster.apply(budget(0), 0.0)))
@@ -103,7 +103,7 @@ def test_dead_kubelets_are_not_waited_for(bed: Bed) -> None:
 
 @pytest.mark.parametrize("on", [["all"], ["master", "w1"], ["w2", "cp1"]])
 def test_a_reset_with_the_control_plane_finishes_in_one_run(bed: Bed, on: list[str]) -> None:
-    bed.bootstrap()
+    bed.healthy()
     named = {node.name for node in rehearsal_nodes(bed, on)}
     outcome = bed.run([RESET], on=on, choices=Choices(whole_cluster=False))
     assert outcome.states == dict.fromkeys(sorted(named), "done")
@@ -119,7 +119,7 @@ def rehearsal_nodes(bed: Bed, on: list[str]) -> tuple[Any, ...]:
 
 def test_after_a_nodes_reset_bootstrap_joins_it_again(bed: Bed) -> None:
     """As every hint says: `fab -H NODE reset`, then `inv cluster.bootstrap`."""
-    bed.bootstrap()
+    bed.healthy()
     assert bed.reset(on=["w1"]).states == {"w1": "done"}
     assert set(bed.bootstrap().states.values()) == {"done"}
     assert bed.facts()["cp1"].node_ready("w1")
@@ -138,7 +138,7 @@ def volume() -> list[dict[str, Any]]:
 def test_the_clusters_contents_are_shown_before_a_reset(
     bed: Bed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bed.bootstrap()
+    bed.healthy()
     shop(bed, minimum=1)
     changed(bed, lambda simulation: [simulation.cluster.apply(one, 0.0) for one in volume()] and None)
     whole_reset(bed, monkeypatch)
@@ -169,7 +169,7 @@ def whole_reset(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["cp1", "w1"])
 def test_a_bridge_of_another_range_can_be_deleted_without_a_reset(bed: Bed, name: str) -> None:
     """As the hint says first: `ip link delete cni0` on this node, then the same command."""
-    bed.bootstrap()
+    bed.healthy()
 
     def change(simulation: Simulation) -> None:
         simulation.hosts[name].links["cni0"].addresses = ["10.99.0.1/24"]

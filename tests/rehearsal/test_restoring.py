@@ -38,7 +38,7 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     """A cluster with one object, its backup, and an object that came later."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made = Bed(tmp_path, f"REHEARSAL_BACKUP_RECIPIENT={KEY.to_public()}\n")
-    assert not made.bootstrap(workers=1).failed
+    made.healthy(workers=1)
     apply(made, "before")
     done = made.typed("inv cluster.backup")
     assert done.returncode == 0, done.stderr
@@ -117,7 +117,7 @@ def test_a_cluster_that_lives_goes_back_and_what_came_since_is_listed(bed: Bed, 
     done = restore(bed, tmp_path, " --discard-live --json")
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
-    jsonschema.validate(said, {**SCHEMA, "$ref": "#/$defs/cluster.restore"})
+    jsonschema.Draft202012Validator({**SCHEMA, "$ref": "#/$defs/cluster.restore"}).validate(said)
     made, lost = said["since"]["made"], said["unknown"]
     assert (made["ConfigMap"], made["Deployment"]) == (["default/after"], ["default/late"])
     assert lost["nodes"] == [{"node": "w2", "hostname": "w2"}], lost

@@ -12,7 +12,7 @@ from scenarios import SCENARIOS, Scenario
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_on_simulated_nodes(bed: Bed, scenario: Scenario) -> None:
-    assert bed.bootstrap().result.exit_code == 0
+    bed.healthy()
     off = bed.run([RESET], on=["w2"], choices=Choices(purge=scenario.purge, whole_cluster=False))
     assert off.states == {"w2": "done"}
     outcome = bed.bootstrap(scenario.fault)

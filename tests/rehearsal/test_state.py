@@ -30,7 +30,7 @@ def test_ports_and_keys_stay_the_same_between_commands(bed: Bed) -> None:
 def test_an_occupied_port_moves_without_a_host_key_warning(bed: Bed) -> None:
     import socket
 
-    bed.bootstrap()
+    bed.healthy()
     with rehearsal.running(bed.environment) as simulation:
         port = simulation.environment.workers[0].port
     with socket.socket() as thief:
@@ -87,7 +87,7 @@ def test_an_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
 
 
 def test_down_deletes_everything(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     assert remembered(bed.environment)
     assert rehearsal.down(bed.environment)
     assert not rehearsal.down(bed.environment)
