@@ -15,9 +15,13 @@ from .context import Context
 from .inventory import Environment
 from .nodes.facts import NodeFacts
 from .steps import Action, Stop
+from .text import forms
 
 STOP = "cluster.settings"
 ADDRESS = "the control plane's private address"
+DRIVER = (
+    "KUBELET_CONFIG's cgroupDriver"  # another one needs every pod made again: each node reset, the control plane too
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,20 @@ def _differing(environment: Environment, control: NodeFacts) -> Iterator[Change]
         return
     if made.service_cidrs and settings.service_cidr not in made.service_cidrs:
         yield Change("SERVICE_CIDR", ",".join(map(str, made.service_cidrs)), str(settings.service_cidr))
-    if made.dns_domain and "clusterDomain" not in settings.kubelet_config and made.dns_domain != settings.dns_domain:
-        yield Change("DNS_DOMAIN", made.dns_domain, settings.dns_domain)
+    # the kubelet's own is KUBELET_CONFIG's to change; kubeadm's copy, if it was read, has what CoreDNS answers for
+    networking = control.configured.get("networking")
+    kept = networking.get("dnsDomain") if isinstance(networking, dict) else None
+    seen = "" if "clusterDomain" in settings.kubelet_config else made.dns_domain
+    domain = forms.text(kept, 253) if isinstance(kept, str) else seen
+    if domain and domain != settings.dns_domain:
+        yield Change("DNS_DOMAIN", domain, settings.dns_domain)
     if made.api_port and made.api_port != settings.api_port:
         yield Change("API_PORT", str(made.api_port), str(settings.api_port))
+    kubelets = control.components.get("kubelet")
+    driver = kubelets.config.get("cgroupDriver") if kubelets else None
+    says = str(settings.kubelet_config.get("cgroupDriver", "systemd"))
+    if isinstance(driver, str) and driver != says:
+        yield Change(DRIVER, forms.text(driver, 20), says)
     if made.address is not None and made.address != ipaddress.ip_address(node.address):
         yield Change(ADDRESS, str(made.address), node.address)
 
@@ -80,10 +94,11 @@ def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
     back = [
         f"{change.key}={change.made}"
         for change in found
-        if change.key != ADDRESS and not change.made.startswith("one ")
+        if change.key not in (ADDRESS, DRIVER) and not change.made.startswith("one ")
     ]
     words = [f"set {' and '.join(back)} again"] if back else []
     words += ["set POD_CIDR back"] if any(change.made.startswith("one ") for change in found) else []
+    words += [f"set cgroupDriver {change.made} again" for change in found if change.key == DRIVER]
     moved = next((change for change in found if change.key == ADDRESS), None)
     if moved:
         words.append(

@@ -30,11 +30,11 @@ def files(project: Path = PROJECT) -> list[str]:
 
 
 def settings_table() -> str:
-    """Every key of hosts.env: meaning and default."""
-    rows = ["| key | meaning | default |", "|---|---|---|"]
+    """Every key of hosts.env: meaning, default, and what an edit does to a cluster that lives."""
+    rows = ["| key | meaning | default | edited later |", "|---|---|---|---|"]
     for key, spec in KEYS.items():
         about = f"{spec.metadata['about']}{' (secret)' if spec.metadata['secret'] else ''}".replace("|", "\\|")
-        rows.append(f"| `{key}` | {about} | {_default(spec.default)} |")
+        rows.append(f"| `{key}` | {about} | {_default(spec.default)} | {spec.metadata['later']} |")
     return "\n".join(rows)
 
 

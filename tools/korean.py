@@ -14,6 +14,7 @@ WORDS = {
     "key": "키", "meaning": "의미", "default": "기본값", "from": "출발", "to": "도착", "port": "포트", "for": "용도", "release": "버전",
     "the manual": "매뉴얼", "you type": "입력하는 명령", "module": "모듈", "test": "테스트", "why": "이유", "you": "운영자", "nodes": "노드",
     "control plane": "컨트롤 플레인", "workers": "워커", "all": "모두", "1.5, later as you need": "1.5. 이후 버전은 필요에 따라",
+    "edited later": "나중에 고치면", "followed": "다음 bootstrap이 반영", "refused": "거부", "new nodes": "새 노드부터", "at once": "바로",
     "nothing": "없음", "left out": "생략",
     # ports
     "API over TLS, for kubectl": "TLS API, kubectl용", "API over TLS, for kubelets and pods": "TLS API, kubelet과 파드용",

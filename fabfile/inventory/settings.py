@@ -310,8 +310,24 @@ def _duration(value: str) -> str:
     return value
 
 
-def _setting(default: Any, parse: Callable[[str], Any], about: str, *, path: bool = False, secret: bool = False) -> Any:
-    metadata = {"parse": parse, "about": about, "secret": secret or isinstance(default, Secret), "path": path}
+# What an edit of a setting does to a cluster that lives. Each setting has one: tests/rehearsal/test_later.py proves it.
+Later = Literal["followed", "refused", "new nodes", "at once"]
+FOLLOWED: Later = "followed"  # the next bootstrap says what differs, and applies it
+REFUSED: Later = "refused"  # the cluster keeps its value for its life: nothing is touched on any node
+NEW: Later = "new nodes"  # what is made or joins from then on
+EACH: Later = "at once"  # each command reads it; no node and no cluster keeps anything of it
+
+
+def _setting(
+    default: Any, parse: Callable[[str], Any], about: str, *, later: Later, path: bool = False, secret: bool = False
+) -> Any:
+    metadata = {
+        "parse": parse,
+        "about": about,
+        "later": later,
+        "secret": secret or isinstance(default, Secret),
+        "path": path,
+    }
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -322,44 +338,67 @@ class Settings:
     """The settings of one environment, parsed."""
 
     kubernetes: str = _setting(
-        "1.36", _release, "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own"
+        "1.36",
+        _release,
+        "Kubernetes release: a minor (1.36), a patch (1.36.3), or 1.5 for the manual's own",
+        later=REFUSED,
     )
     pod_cidr: Network = _setting(
-        ipaddress.ip_network("10.244.0.0/16"), _network, "addresses for pods; flannel gives each node a /24 of it"
+        ipaddress.ip_network("10.244.0.0/16"),
+        _network,
+        "addresses for pods; flannel gives each node a /24 of it",
+        later=REFUSED,
     )
-    service_cidr: Network = _setting(ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services")
+    service_cidr: Network = _setting(
+        ipaddress.ip_network("10.96.0.0/12"), _network, "addresses for services", later=REFUSED
+    )
     schedule_on_control_plane: bool | None = _setting(
-        None, _yes, "let ordinary pods run on the control plane; default: yes while there is no worker, else no"
+        None,
+        _yes,
+        "let ordinary pods run on the control plane; default: yes while there is no worker, else no",
+        later=FOLLOWED,
     )
     node_cidr: Network | None = _setting(
-        None, _network, "the nodes' private network, to check overlaps and narrow firewall rules"
+        None, _network, "the nodes' private network, to check overlaps and narrow firewall rules", later=FOLLOWED
     )
-    dns_domain: str = _setting("cluster.local", _domain, "the cluster's DNS domain")
-    api_port: int = _setting(6443, port, "TCP port of the API server")
+    dns_domain: str = _setting("cluster.local", _domain, "the cluster's DNS domain", later=REFUSED)
+    api_port: int = _setting(6443, port, "TCP port of the API server", later=REFUSED)
 
-    ssh_user: str = _setting("", login_name, "login user; default: yours")
-    ssh_port: int = _setting(22, port, "SSH port of nodes that name none")
-    ssh_key: str = _setting("", _text, "private key file; without it, your agent and default keys", path=True)
-    ssh_jump: str = _setting("", _jump, "bastion, as user@host:port, for nodes on private addresses")
-    connect_timeout: float = _setting(10.0, _timeout, "seconds to wait for a connection")
-    reconnect_timeout: float = _setting(30.0, _timeout, "seconds to open a connection again that broke during a run")
-    forks: int = _setting(40, _count, "nodes worked on at the same time")
+    ssh_user: str = _setting("", login_name, "login user; default: yours", later=EACH)
+    ssh_port: int = _setting(22, port, "SSH port of nodes that name none", later=EACH)
+    ssh_key: str = _setting(
+        "", _text, "private key file; without it, your agent and default keys", path=True, later=EACH
+    )
+    ssh_jump: str = _setting("", _jump, "bastion, as user@host:port, for nodes on private addresses", later=EACH)
+    connect_timeout: float = _setting(10.0, _timeout, "seconds to wait for a connection", later=EACH)
+    reconnect_timeout: float = _setting(
+        30.0, _timeout, "seconds to open a connection again that broke during a run", later=EACH
+    )
+    forks: int = _setting(40, _count, "nodes worked on at the same time", later=EACH)
 
     packages_url: str = _setting(
-        "https://pkgs.k8s.io", _url, "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io"
+        "https://pkgs.k8s.io",
+        _url,
+        "where kubelet, kubeadm, kubectl come from; same layout as pkgs.k8s.io",
+        later=NEW,
     )
     packages_key_fingerprint: tuple[str, ...] = _setting(
         ("DE15B14486CD377B9E876E1A234654DA9A296436",),
         _fingerprints,
         "fingerprint that the package repository's key must have; empty: not checked",
+        later=NEW,
     )
     containerd_url: str = _setting(
-        "https://download.docker.com", _url, "where containerd.io comes from; same layout as download.docker.com"
+        "https://download.docker.com",
+        _url,
+        "where containerd.io comes from; same layout as download.docker.com",
+        later=NEW,
     )
     containerd_key_fingerprint: tuple[str, ...] = _setting(
         (DOCKER_DEB_KEY, DOCKER_RPM_KEY),
         _fingerprints,
         "fingerprints of that repository's keys, for Debian's family and for RPMs; empty: not checked",
+        later=NEW,
     )
 
     proxy: Proxy | None = _setting(
@@ -367,115 +406,156 @@ class Settings:
         _proxy,
         "HTTP proxy to the outside, http://host:port or http://user:password@host:port: containerd, packages, keys",
         secret=True,
+        later=FOLLOWED,
     )
     no_proxy: tuple[str, ...] = _setting(
-        (), _hosts, "more hosts, domains and ranges without the proxy; the cluster's own are added by themselves"
+        (),
+        _hosts,
+        "more hosts, domains and ranges without the proxy; the cluster's own are added by themselves",
+        later=FOLLOWED,
     )
 
     registry: Place | None = _setting(
-        None, _registry, "private registry, host:port/project; http:// before it for plain HTTP; empty: none"
+        None,
+        _registry,
+        "private registry, host:port/project; http:// before it for plain HTTP; empty: none",
+        later=FOLLOWED,
     )
-    registry_user: str = _setting("", login_name, "its login")
+    registry_user: str = _setting("", login_name, "its login", later=FOLLOWED)
     registry_password: Secret = _setting(
-        Secret(), _password, "its password: hosts.local.env or the process environment"
+        Secret(), _password, "its password: hosts.local.env or the process environment", later=FOLLOWED
     )
     registry_ca: str = _setting(
-        "", _text, "file with the certificates of a registry with its own CA: PEM, DER or PKCS#7", path=True
+        "",
+        _text,
+        "file with the certificates of a registry with its own CA: PEM, DER or PKCS#7",
+        path=True,
+        later=FOLLOWED,
     )
     registry_mirrors: tuple[str, ...] = _setting(
         (),
         _mirrors,
         "upstream registries that it mirrors, like registry.k8s.io,docker.io; ghcr.io=mirror.example/ghcr for another mirror",
+        later=FOLLOWED,
     )
     registry_mirror_ca: dict[str, str] = _setting(
-        {}, _authorities, "certificates of those other mirrors, like ghcr.io=certificates/mirror.pem"
+        {}, _authorities, "certificates of those other mirrors, like ghcr.io=certificates/mirror.pem", later=FOLLOWED
     )
 
     image_digests: str = _setting(
-        "", _text, "file of image digests that must be what runs; `inv cluster.digests` writes it", path=True
+        "",
+        _text,
+        "file of image digests that must be what runs; `inv cluster.digests` writes it",
+        path=True,
+        later=FOLLOWED,
     )
     image_digests_strict: bool = _setting(
-        False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list"
+        False, _yes, "refuse an image of this cluster that IMAGE_DIGESTS does not list", later=EACH
     )
 
-    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _image, "flannel's image")
+    flannel_image: str = _setting("ghcr.io/flannel-io/flannel:v0.28.9", _image, "flannel's image", later=FOLLOWED)
     flannel_cni_image: str = _setting(
-        "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _image, "its CNI plugin's image"
+        "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", _image, "its CNI plugin's image", later=FOLLOWED
     )
     flannel_grace: float = _setting(
-        60.0, _seconds, "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)"
+        60.0,
+        _seconds,
+        "seconds for flannel.1 and cni0 to appear before the kubelet is restarted (the manual's minute)",
+        later=EACH,
     )
     flannel_timeout: float = _setting(
-        60.0, _seconds, "seconds more for them after the last remedy, before the run gives the node up"
+        60.0, _seconds, "seconds more for them after the last remedy, before the run gives the node up", later=EACH
     )
     drain_timeout: float = _setting(
-        120.0, _seconds, "seconds for a node's pods to leave it before a reset stops and names the ones that stay"
+        120.0,
+        _seconds,
+        "seconds for a node's pods to leave it before a reset stops and names the ones that stay",
+        later=EACH,
     )
 
     dashboard: Dashboard = _setting(
-        "headlamp", _choice(*get_args(Dashboard)), "web UI: headlamp, kube-web-view or none"
+        "headlamp", _choice(*get_args(Dashboard)), "web UI: headlamp, kube-web-view or none", later=FOLLOWED
     )
-    dashboard_image: str = _setting("", _image, "its image; default: the recipe's for that dashboard")
-    dashboard_port: int = _setting(31447, _node_port, "its NodePort")
-    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _image, "InfluxDB 1.x")
-    influxdb_port: int = _setting(30315, _node_port, "its NodePort")
-    influxdb_login: bool = _setting(True, _yes, "InfluxDB asks for a generated login; `no`: for none, as in the manual")
-    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _image, "Telegraf")
+    dashboard_image: str = _setting("", _image, "its image; default: the recipe's for that dashboard", later=FOLLOWED)
+    dashboard_port: int = _setting(31447, _node_port, "its NodePort", later=FOLLOWED)
+    influxdb_image: str = _setting("docker.io/library/influxdb:1.12.4", _image, "InfluxDB 1.x", later=FOLLOWED)
+    influxdb_port: int = _setting(30315, _node_port, "its NodePort", later=FOLLOWED)
+    influxdb_login: bool = _setting(
+        True, _yes, "InfluxDB asks for a generated login; `no`: for none, as in the manual", later=FOLLOWED
+    )
+    telegraf_image: str = _setting("docker.io/library/telegraf:1.39.3", _image, "Telegraf", later=FOLLOWED)
     metrics_grace: float = _setting(
         45.0,
         _seconds,
         "seconds for InfluxDB to answer, and for a node's metrics in it, before their pods are recreated; twice that before giving up",
+        later=EACH,
     )
-    retention: str = _setting("30d", _duration, "how long metrics are kept; the manual's is 0d, for ever")
+    retention: str = _setting(
+        "30d", _duration, "how long metrics are kept; the manual's is 0d, for ever", later=FOLLOWED
+    )
     retention_shorten: bool = _setting(
-        False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics"
+        False, _yes, "let a RETENTION that is shorter than the database's delete the older metrics", later=EACH
     )
 
     backup_recipient: str = _setting(
         "",
         _recipient,
         "age recipient (public key, age1…) that backups are encrypted to; its private key belongs on another machine",
+        later=EACH,
     )
     etcd_url: str = _setting(
         "https://github.com/etcd-io/etcd/releases/download",
         _url,
         "where etcdctl and etcdutl come from; same layout as etcd's releases",
+        later=EACH,
     )
     etcd_sha256: tuple[str, ...] = _setting(
-        (), _digests, "SHA-256 that an archive from there must have; empty: as SHA256SUMS beside it says"
+        (), _digests, "SHA-256 that an archive from there must have; empty: as SHA256SUMS beside it says", later=EACH
     )
 
     probe_image: str = _setting(
-        "docker.io/library/busybox:1.37", _image, "image with a shell and busybox tools, for `inv cluster.verify`"
+        "docker.io/library/busybox:1.37",
+        _image,
+        "image with a shell and busybox tools, for `inv cluster.verify`",
+        later=EACH,
     )
 
     kubelet_config: dict[str, Any] = _setting(
-        {}, _component(components.KUBELET), "JSON merged into the KubeletConfiguration"
+        {}, _component(components.KUBELET), "JSON merged into the KubeletConfiguration", later=FOLLOWED
     )
     kube_proxy_config: dict[str, Any] = _setting(
-        {}, _component(components.PROXY), "JSON merged into the KubeProxyConfiguration"
+        {}, _component(components.PROXY), "JSON merged into the KubeProxyConfiguration", later=FOLLOWED
     )
-    containerd_config: dict[str, Any] = _setting({}, _object, "JSON merged into containerd's config.toml")
+    containerd_config: dict[str, Any] = _setting(
+        {}, _object, "JSON merged into containerd's config.toml", later=FOLLOWED
+    )
     ignore_preflight: tuple[str, ...] = _setting(
-        (), _preflight, "kubeadm preflight checks to pass over, by name; never `all`"
+        (), _preflight, "kubeadm preflight checks to pass over, by name; never `all`", later=NEW
     )
 
-    token: Token = _setting(Token(), _token, "bootstrap token; only the 1.5 recipe uses one that is written down")
+    token: Token = _setting(
+        Token(), _token, "bootstrap token; only the 1.5 recipe uses one that is written down", later=NEW
+    )
     manifests_url: str = _setting(
-        "http://cocktail-cloud.acornsoft.io/api/kube/manifests", _url, "where the 1.5 recipe's manifests come from"
+        "http://cocktail-cloud.acornsoft.io/api/kube/manifests",
+        _url,
+        "where the 1.5 recipe's manifests come from",
+        later=NEW,
     )
     legacy_key_url: str = _setting(
-        "http://packages.cloud.google.com/apt/doc/apt-key.gpg", _url, "the 1.5 recipe's apt key"
+        "http://packages.cloud.google.com/apt/doc/apt-key.gpg", _url, "the 1.5 recipe's apt key", later=NEW
     )
-    legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _url, "the 1.5 recipe's apt repository")
-    legacy_suite: str = _setting("kubernetes-xenial main", _suite, "its suite and component")
+    legacy_packages_url: str = _setting("http://apt.kubernetes.io/", _url, "the 1.5 recipe's apt repository", later=NEW)
+    legacy_suite: str = _setting("kubernetes-xenial main", _suite, "its suite and component", later=NEW)
     legacy_daemon_url: str = _setting(
-        "", _url, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon"
+        "", _url, "the 1.5 recipe's daemon.json for Docker; default: MANIFESTS_URL/daemon", later=NEW
     )
-    legacy_influx_image: str = _setting("cburki/influxdb-shell", _image, "the 1.5 recipe's InfluxDB client image")
+    legacy_influx_image: str = _setting(
+        "cburki/influxdb-shell", _image, "the 1.5 recipe's InfluxDB client image", later=NEW
+    )
 
-    simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)")
-    simulated_workers: int = _setting(2, _none_or_more, "how many workers a rehearsal has")
+    simulated: bool = _setting(False, _yes, "nodes are simulated on loopback (the rehearsal)", later=EACH)
+    simulated_workers: int = _setting(2, _none_or_more, "how many workers a rehearsal has", later=EACH)
 
     def __post_init__(self) -> None:
         _ = self.registry_login  # registers it with the masker before a node can print it

@@ -74,6 +74,21 @@ class Manifest:
             f"is meant for kubefab, `kubectl label KIND NAME {MANAGED}=kubefab` on the control plane (with `-n NAMESPACE` where it is in one)",
         )
 
+    def removal(self, id: str, title: str) -> Step:
+        """Delete what it has, last ones first, each only if it has our label; a namespace stays."""
+        lines = []
+        for document in reversed(list(yamls.documents(self.text))):
+            kind, metadata = document["kind"], document["metadata"]
+            if kind == "Namespace":
+                continue
+            place = f"kubectl -n {metadata.get('namespace', 'default')}"
+            what, label = f"{kind.lower()} {metadata['name']}", r"{.metadata.labels.app\.kubernetes\.io/managed-by}"
+            lines.append(
+                f"""if [ "$({place} get {what} --ignore-not-found -o jsonpath='{label}')" = kubefab ]; """
+                f"then {place} delete {what} --ignore-not-found --timeout=60s; fi"
+            )
+        return Step(id, title, (*lines, f"rm -f {self.path}"), timeout=300)
+
 
 _APPLY = "kubectl apply --server-side --force-conflicts"
 _COLUMNS = r"BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name"
@@ -131,6 +146,14 @@ def _stamped(name: str, text: str) -> Manifest:
             template = document["spec"]["template"]["metadata"]
             template.setdefault("annotations", {})[STAMP] = stamp
     return Manifest(name, _WORKLOADS[name], yamls.dumped(*documents), stamp)
+
+
+def present(name: str, facts: NodeFacts) -> bool:
+    """True when the API holds the workload of the manifest of that name, as we applied it once, whatever its stamp."""
+    return any(
+        item["metadata"]["name"] == _WORKLOADS[name] and STAMP in item["metadata"].get("annotations", {})
+        for item in facts.objects
+    )
 
 
 def applied(wanted: Manifest, facts: NodeFacts) -> bool:

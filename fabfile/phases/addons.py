@@ -7,11 +7,12 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory.settings import Settings
-from ..manifests import LOGIN, VOLUME, applied, login, manifest
+from ..manifests import LOGIN, VOLUME, applied, login, manifest, present
 from ..manifests.own import own
 from ..nodes.facts import METRICS, STATE
 from ..nodes.influx import METRICS_QUERY, Retention, parse_retention
 from ..recipes.flannel import Expected, interface_wait
+from ..recipes.kubeadm import DASHBOARDS
 from ..steps import Action, Needs, Remedy, Step, Stop, Wait
 from ..text.durations import hours
 from ..text.forms import Hostname
@@ -112,6 +113,9 @@ def _apply(ctx: Context) -> Iterator[Action]:
     dashboard = manifest(settings.dashboard, ctx) if settings.dashboard != "none" else None
     stored = METRICS.rsplit("/", 1)[1] in facts.undo
     there = applied(monitoring, facts)
+    for name in DASHBOARDS:
+        if name != settings.dashboard and present(name, facts):  # before the new one, which gets its NodePort
+            yield manifest(name, ctx).removal("addons.dashboard-old", f"the dashboard of before ({name}) taken away")
     if dashboard and not applied(dashboard, facts):
         yield dashboard.step("addons.dashboard", f"apply the dashboard ({settings.dashboard})")
     if not stored:

@@ -16,6 +16,7 @@ from . import follow
 from .certificates import lapsed
 from .labels import labels, marking, scheduling, sharing
 from .registry import unverified
+from .renew import names
 from .reset import kubeadm_reset
 from .suitable import clocks, gone
 
@@ -54,6 +55,7 @@ def master(ctx: Context) -> Iterator[Action]:
         yield from follow.configmap(ctx, KUBELET, "master")
         yield from follow.kubelet(ctx, "master")
         yield from follow.proxy(ctx, "master")
+        yield from names(ctx, "master")
         return
     foreign = "/etc/kubernetes/manifests/kube-apiserver.yaml" in facts.traces and not once_up and not half_done
     if foreign:

@@ -41,6 +41,7 @@ BEFORE = f"{STATE}/certificates-before"  # what was there before the last renewa
 _BESIDE = f"install -d -m 0700 {STATE} {BEFORE}"
 CONF = "/etc/kubernetes"
 _SCRATCH = "/run/kubefab-pki"
+API_DUE = "api-certificate-due"  # a mark: the API's certificate is new, and it was not seen yet that the API shows it
 _KUBELET_PKI = KUBELET_CERTIFICATE.rpartition("/")[0]
 
 
@@ -448,7 +449,7 @@ def _worker(ctx: Context) -> Iterator[Action]:
 # --- names of the API's certificate
 
 
-def names(ctx: Context) -> Iterator[Action]:
+def names(ctx: Context, phase: str = "names") -> Iterator[Action]:
     """The API's certificate is for every address by which hosts.env reaches it, and for the names that were asked for; the old one is kept.
 
     kubeadm's own copy of the configuration first: what makes the certificate next time has the names too.
@@ -459,11 +460,14 @@ def names(ctx: Context) -> Iterator[Action]:
     noted = {str(one).lower() for one in (facts.configured.get("apiServer") or {}).get("certSANs") or ()}
     asked = wanted if absent else ctx.choices.renewal.names
     unnoted = [name for name in asked if facts.configured and name.lower() not in noted]
+    api = next(part for part in parts(ctx) if API_CERTIFICATE in part.files)
+    if API_DUE in facts.undo and not absent:  # a run made the certificate, and died before the API showed it
+        yield from _shown(ctx, api, phase)
     if not absent and not unnoted:
         return
     if not facts.configured:
         yield Stop(
-            "names.config",
+            f"{phase}.names",
             "the ConfigMap kubeadm-config, which has the names of the API's certificate, cannot be read",
             "`kubectl -n kube-system get configmap kubeadm-config -o yaml` on the control plane shows why",
         )
@@ -471,12 +475,11 @@ def names(ctx: Context) -> Iterator[Action]:
     if stop := _unsafe(ctx, {API_CERTIFICATE}):
         yield stop
         return
-    api = next(part for part in parts(ctx) if API_CERTIFICATE in part.files)
     has = facts.certificates[API_CERTIFICATE].names
     every = sorted({*has, *wanted, node.name})
     if unnoted:
         yield Step(
-            "names.config",
+            f"{phase}.names",
             f"kubeadm's configuration in the cluster names {', '.join(unnoted)}",
             (f"kubeadm init phase upload-config kubeadm --config {CONFIG}", f"rm -f {CONFIG}"),
             files=(File(CONFIG, ctx.recipe.certificate_config(facts, every), mode="0600"),),
@@ -484,7 +487,7 @@ def names(ctx: Context) -> Iterator[Action]:
     if not absent:
         return
     yield Step(
-        "names.certificate",
+        f"{phase}.certificate",
         f"the API's certificate made again, for {', '.join(absent)} too",
         (
             _ASKER,
@@ -493,6 +496,7 @@ def names(ctx: Context) -> Iterator[Action]:
             f"rm -rf {_SCRATCH}; install -d -m 0700 {_SCRATCH}",
             f"for f in ca.crt ca.key; do ln -s {PKI}/$f {_SCRATCH}/$f; done",
             f"kubeadm init phase certs apiserver --config {CONFIG}",
+            f"touch {STATE}/{API_DUE}",
             f"mv -f {_SCRATCH}/apiserver.key {PKI}/apiserver.key",
             f"mv -f {_SCRATCH}/apiserver.crt {API_CERTIFICATE}",
             "sync",
@@ -501,4 +505,10 @@ def names(ctx: Context) -> Iterator[Action]:
         files=(File(CONFIG, ctx.recipe.certificate_config(facts, every, _SCRATCH), mode="0600"),),
         hint=f"the certificate as it was is in {BEFORE} on {node.name}",
     )
-    yield from restarted(ctx, api, "names")
+    yield from _shown(ctx, api, phase)
+
+
+def _shown(ctx: Context, api: Part, phase: str) -> Iterator[Action]:
+    """The API restarted with its new certificate, and that it was."""
+    yield from restarted(ctx, api, phase)
+    yield Step(f"{phase}.named", "noted", (f"rm -f {STATE}/{API_DUE}",))

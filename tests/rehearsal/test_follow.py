@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from fabfile import phases
-from fabfile.nodes.facts import STATE
+from fabfile.nodes.facts import API_CERTIFICATE, STATE
 from fabfile.run.pipelines import Run
 from fabfile.views.plan import plan
+from rehearsal import certificates
 from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed, Outcome
 
@@ -114,4 +116,26 @@ def test_a_run_that_died_between_file_and_proof_is_gone_on_with(bed: Bed) -> Non
         assert bed.typed_on(node, f"touch {STATE}/{mark}").returncode == 0
     again = done(bed)
     assert ran(again) == [*PROXY[1:], *(("w1", f"join.{name}") for name in KUBELET)]
+    assert done(bed).result.steps == 0
+
+
+def test_a_name_that_the_apis_certificate_lacks_is_added_also_by_a_run_that_goes_on(bed: Bed) -> None:
+    bed.bootstrap()
+
+    def unnamed(simulation: Simulation, run: Run) -> None:
+        certificates.issue(simulation.hosts["cp1"], "apiserver", time.time() - 60, ["kubernetes", "10.9.9.9"])
+
+    added = bed.run(hook=unnamed)
+    assert set(added.states.values()) == {"done"}, added.recorder.lines
+    names = ["certificate", "kube-apiserver.restart", "kube-apiserver.healthy", "named"]
+    seen = [name.removeprefix("master.") for node, name in added.simulation.ran if name.startswith("master.")]
+    assert list(dict.fromkeys(seen)) == names, "by renew's own steps, and nothing else"
+    control = added.simulation.environment.control_plane
+    assert {control.outside, control.address, "10.9.9.9"} <= set(bed.facts()["cp1"].certificates[API_CERTIFICATE].names)
+    assert done(bed).result.steps == 0
+    assert bed.typed_on("cp1", f"touch {STATE}/api-certificate-due").returncode == 0
+    assert [name for _, name in ran(done(bed)) if not name.endswith("healthy")] == [
+        f"master.{names[1]}",
+        "master.named",
+    ]
     assert done(bed).result.steps == 0
