@@ -49,7 +49,7 @@ _KUBELET_PKI = KUBELET_CERTIFICATE.rpartition("/")[0]
 class Part:
     """A static pod: the certificates that it reads, by file with kubeadm's name for each, and which of them it shows at which port.
 
-    `health` prints `ok` where it is healthy; `lease` is what it holds by its client certificate.
+    `health` prints `ok` where it is healthy; `lease` is what it holds by its client certificate. `grace`: seconds that it has to end by itself.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Part:
     health: str
     shows: Mapping[str, str] = field(default_factory=dict)
     lease: str = ""
+    grace: int = 30
 
 
 def parts(ctx: Context) -> tuple[Part, ...]:
@@ -86,6 +87,9 @@ def parts(ctx: Context) -> tuple[Part, ...]:
             },
             "kubectl --request-timeout=5s get --raw=/readyz",
             {f"127.0.0.1:{port}": API_CERTIFICATE},
+            # From the first moment it takes no new requests, and what it waits for are watches, which do not end by themselves. Once it is
+            # away for ten seconds, the controller manager and the scheduler have lost their leases, and end too.
+            grace=3,
         ),
         *(
             Part(
@@ -273,7 +277,7 @@ def restarted(ctx: Context, part: Part, phase: str) -> Iterator[Action]:
             _ASKER,
             *((f"{holder} >{noted} 2>/dev/null || true",) if part.lease else ()),
             # one that does not run is waiting for its next attempt, which a kubelet that starts makes at once
-            f'ids=$({ids}); if [ -n "$ids" ]; then crictl stop --timeout 30 $ids >/dev/null; else systemctl restart kubelet; fi',
+            f'ids=$({ids}); if [ -n "$ids" ]; then crictl stop --timeout {part.grace} $ids >/dev/null; else systemctl restart kubelet; fi',
         ),
         timeout=120,
     )
@@ -292,7 +296,14 @@ def restarted(ctx: Context, part: Part, phase: str) -> Iterator[Action]:
         until=_proof(part),
         deadline=240,
         interval=1,
-        remedies=(Remedy("restart the kubelet", ("systemctl restart kubelet",), after=60),),
+        # what has ended twice in ten minutes, the kubelet starts again later and later
+        remedies=(
+            Remedy(
+                "restart the kubelet, if no container runs",
+                (f'if [ -z "$({ids})" ]; then systemctl restart kubelet; fi',),
+                after=15,
+            ),
+        ),
         hint=f"nothing else was restarted. The files as they were are in {BEFORE} on {ctx.node.name}; what is wrong is in "
         f"`crictl ps -a --name {part.name}` and `crictl logs` there. Then run this again",
         evidence=(
