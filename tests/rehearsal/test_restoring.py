@@ -19,7 +19,7 @@ from fabfile.backups.archive import Reader
 from fabfile.backups.contents import FILES, Restoring
 from fabfile.context import Choices
 from fabfile.inventory import PROJECT
-from fabfile.phases import RESTORE
+from fabfile.phases import METRICS, RESTORE
 from fabfile.run.apply import Archive
 from rehearsal.bash import Call
 from rehearsal.host import Host
@@ -35,12 +35,13 @@ SCHEMA = json.loads((PROJECT / "docs/schema/results.json").read_text(encoding="u
 
 @pytest.fixture
 def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    """A cluster with one object, its backup, and an object that came later."""
+    """A cluster with one object and some metrics, its backup, and an object that came later."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made = Bed(tmp_path, f"REHEARSAL_BACKUP_RECIPIENT={KEY.to_public()}\n")
     made.healthy(workers=1)
     apply(made, "before")
-    done = made.typed("inv cluster.backup")
+    measured(made, "of three weeks")
+    done = made.typed("inv cluster.backup --metrics")
     assert done.returncode == 0, done.stderr
     apply(made, "after")
     (tmp_path / "key").write_text(str(KEY))
@@ -140,12 +141,11 @@ def test_a_lost_disk_and_a_new_machine(bed: Bed, tmp_path: Path) -> None:
     done = restore(bed, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_back(bed, uid, joins)
-    without = restore(bed, tmp_path, " --metrics")
+    assert bed.typed(f"inv cluster.backup --to {tmp_path}/bare").returncode == 0
+    (bare,) = (tmp_path / "bare").iterdir()
+    without = bed.typed(f"inv cluster.restore {bare} --identity {tmp_path / 'key'} --metrics")
     assert without.returncode == 2 and "it was taken without --metrics" in without.stderr
 
-    measured(bed, "of three weeks")
-    saving = bed.typed("inv cluster.backup --metrics")
-    assert saving.returncode == 0, saving.stdout + saving.stderr
     measured(bed)
     with rehearsal.running(bed.environment) as simulation:
         old = simulation.hosts["cp1"]
@@ -224,25 +224,28 @@ def test_a_power_cut_at_any_command_loses_nothing_and_the_next_run_goes_on(
     reader, want = wanted(bed)
     choices = Choices(restoring=replace(want, discard_live=True))
     real, seen, where = model.dispatch, 0, ""
+    cuts: list[str] = []
     current: list[Simulation] = []
 
     def cutting(machine: Machine, call: Call) -> int:
-        nonlocal seen, where
-        if machine.host.name == "cp1" and current and current[0].ran[-1][1].startswith("restore."):
+        nonlocal seen, where, at
+        name = current[0].ran[-1][1] if machine.host.name == "cp1" and current else ""
+        if name.startswith("restore."):
             seen += 1
-            if seen == at:
-                where = current[0].ran[-1][1]
+            if seen == at or name not in cuts:
+                where, at = name, seen
+                cuts.append(where)
                 raise Halted
         return real(machine, call)
 
     monkeypatch.setattr(model, "dispatch", cutting)
     at, ends = 1, False
     while not ends:
-        seen = 0
+        seen, mark = 0, at
         with rehearsal.running(bed.environment) as simulation:
             host = simulation.hosts["cp1"]
             host.halted = False
-            host.write(f"{DATA}/precious{at}", "")
+            host.write(f"{DATA}/precious{mark}", "")
         outcome = bed.run(
             [RESTORE],
             on=["master"],
@@ -251,13 +254,54 @@ def test_a_power_cut_at_any_command_loses_nothing_and_the_next_run_goes_on(
             hook=lambda simulation, run: current.__setitem__(slice(None), [simulation]),
         )
         host = outcome.simulation.hosts["cp1"]
-        assert [path for path in host.files if path.endswith(f"/precious{at}")], f"lost at {at}"
+        assert [path for path in host.files if path.endswith(f"/precious{mark}")], f"lost at {at}"
         assert MANIFEST not in host.files or f"{DATA}/snap/db" in host.files, f"an empty etcd would start at {at}"
         ends = outcome.states == {"cp1": "done"} and seen < at
-        at += 1 if where == "restore.etcd" else 6  # each command where etcd's data are in hand
-    assert at > 60
+        at += 1 if where == "restore.etcd" else 6  # each command where etcd's data are in hand, and some of each other
+    steps = {"stop", "send", "etcd", "files", "ready", "start", "api", "node", "done"}
+    assert cuts.count("restore.etcd") > 7 and {f"restore.{step}" for step in steps} <= set(cuts), cuts
     current.clear()
     assert_back(bed, uid, joins)
+
+
+def test_a_power_cut_while_the_metrics_come_back_doubles_and_loses_none(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, want = wanted(bed)
+    measured(bed, "of today")
+    real, at, seen, where = model.dispatch, 0, 0, set[str]()
+    current: list[Simulation] = []
+
+    def cutting(machine: Machine, call: Call) -> int:
+        nonlocal seen
+        name = current[0].ran[-1][1]
+        seen += name.startswith("metrics.")
+        if seen == at and name.startswith("metrics."):
+            where.add(name)
+            raise Halted
+        return real(machine, call)
+
+    states = {}
+    while states != {"cp1": "done"}:
+        at, seen = at + 1, 0
+        with rehearsal.running(bed.environment) as simulation:
+            host = simulation.hosts["cp1"]
+            host.halted = False
+            for pod in host.pods:
+                pod.running = True
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "dispatch", cutting)
+            outcome = bed.run(
+                [METRICS],
+                on=["master"],
+                choices=Choices(restoring=want),
+                archive=Archive(gives=reader.pieces),
+                hook=lambda simulation, run: current.__setitem__(slice(None), [simulation]),
+            )
+        states = outcome.states
+    assert where == {"metrics.room", "metrics.restore", "metrics.done"} and at > 8, (at, where)
+    assert measured(bed) == ["of three weeks", "of today"]
+    assert not [path for path in outcome.simulation.hosts["cp1"].files if "/influxdb/.kubefab" in path]
 
 
 def test_a_full_disk_in_a_restore_is_named_and_nothing_is_lost(bed: Bed, tmp_path: Path) -> None:
