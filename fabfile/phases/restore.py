@@ -15,9 +15,9 @@ from ..backups.guide import DATA, PROCESS, restoring
 from ..context import Context
 from ..identity import OWN_ETCD
 from ..nodes.facts import ETCD_MANIFEST, IDENTITY, PKI, STATE, Identity
+from ..recipes.flannel import ready_wait
 from ..recipes.kubeadm import SOCKET, api_wait
 from ..steps import MINUTE, Action, File, Give, Step, Stop, Wait, command
-from ..text.masking import masked_tail
 from .guard import refused, whose
 
 WORK, HELD = f"{STATE}/restore", f"{STATE}/etcd.yaml"
@@ -199,15 +199,7 @@ def _start(ctx: Context, want: Restoring) -> Iterator[Action]:
         hint="`journalctl -u kubelet -n 50` and `crictl ps -a` there; then run this again",
         more="crictl logs --tail 8 $(crictl ps -a -q --name etcd | head -n 1) 2>&1",
     )
-    name = want.record.hostname
-    yield Wait(
-        "restore.node",
-        f"node {name} is Ready",
-        probe=f"kubectl --request-timeout=5s get node {quote(name)} -o jsonpath='{{.status.conditions[?(@.type==\"Ready\")].status}}' 2>&1",
-        until=lambda seen: None if seen.strip() == "True" else masked_tail(seen.strip() or "not yet"),
-        deadline=300,
-        hint="`journalctl -u kubelet -n 50` there; then run this again",
-    )
+    yield ready_wait("restore.node", settings=ctx.settings, hostname=ctx.facts.hostname)
     yield Wait(
         "restore.done",
         "noted as restored",

@@ -321,7 +321,7 @@ return $rc
 }
 main
 
-#### cp1 · restore.node · until: node cp1 is Ready
+#### cp1 · restore.node · until: the node is Ready
 # kubefab: restore.node
 main() {
 rm -f -- "$0"
@@ -338,7 +338,39 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl --request-timeout=5s get node cp1 -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}' 2>&1 || true
+kubectl get node cp1 --no-headers 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · restore.node · after 60 s: restart containerd and flannel's pod, if no CNI file has been read
+# kubefab: restore.node
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+exec 9>>/run/kubefab.lock
+chmod 600 /run/kubefab.lock
+flock -w 900 9 || { echo '##kubefab 0 75'; return 75; }
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+if crictl info 2>/dev/null | grep -q 'cni plugin not initialized'; then systemctl restart containerd; crictl pods -q --namespace kube-flannel | xargs -r crictl rmp -f; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
