@@ -301,7 +301,7 @@ def restarted(ctx: Context, part: Part, phase: str) -> Iterator[Action]:
             Remedy(
                 "restart the kubelet, if no container runs",
                 (f'if [ -z "$({ids})" ]; then systemctl restart kubelet; fi',),
-                after=15,
+                after=8,
             ),
         ),
         hint=f"nothing else was restarted. The files as they were are in {BEFORE} on {ctx.node.name}; what is wrong is in "
