@@ -76,8 +76,8 @@ def run(machine: Machine, text: str) -> tuple[int, bytes]:
         name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
         if name in doctor.NAMES:
             return doctor.answer(machine, name, text)
-        if name == upgrading.NAME:
-            return upgrading.answer(machine, text)
+        if name in upgrading.NAMES:
+            return upgrading.answer(machine, name, text)
         if name in verifying.NAMES:
             return verifying.answer(machine, name, text)
         if not text.startswith("# kubefab: "):

@@ -13,11 +13,12 @@ from fabfile.recipes.changes import minor_of, numbers
 from fabfile.recipes.kubeadm import RELEASES
 
 from .bash import Unmodelled
+from .commands.network import fetch
 from .commands.system import disk_free
 from .machine import Machine
 from .values import assigned
 
-NAME = "upgrading"
+NAMES = ("upgrading", "upgrading.images")
 _NOT_THERE = "curl: (22) The requested URL returned error: 404"
 _DOWN = "curl: (7) Failed to connect to pkgs.k8s.io port 443"
 
@@ -25,19 +26,23 @@ Section = Callable[[Machine, str], str]
 _SECTIONS: dict[str, Section] = {}
 
 
-def answer(machine: Machine, script: str) -> tuple[int, bytes]:
-    """The exit code and output of the script on this machine."""
+def answer(machine: Machine, name: str, script: str) -> tuple[int, bytes]:
+    """The exit code and output of the script of that name on this machine."""
     machine.settling.look(machine.host, machine.now)
+    if name == "upgrading.images":
+        seen = (fetch(machine, url) for url in assigned(script, "images").split())
+        lines = [f"image.{n} {code or 0:03d} 0.2 {error}" for n, (code, _, error) in enumerate(seen)]
+        return 0, f"@@ images\n{_lines(lines)}@@ end\n".encode()
     names = re.findall(r"echo '@@ (\w+)'", script)
     looped = re.search(r'^for s in ([\w ]+); do\n  echo "@@ \$s"', script, flags=re.M)
     at = names.index("end")
     names[at:at] = looped[1].split() if looped else []
     parts = []
-    for name in names:
-        if name != "end" and name not in _SECTIONS:
-            raise Unmodelled(f"section @@ {name} of the questions before an upgrade")
-        parts.append(f"@@ {name}\n{_SECTIONS[name](machine, script) if name != 'end' else ''}")
-    machine.spend(4, NAME)
+    for part in names:
+        if part != "end" and part not in _SECTIONS:
+            raise Unmodelled(f"section @@ {part} of the questions before an upgrade")
+        parts.append(f"@@ {part}\n{_SECTIONS[part](machine, script) if part != 'end' else ''}")
+    machine.spend(4, name)
     return 0, "".join(parts).encode()
 
 

@@ -36,7 +36,7 @@ def releases(*, to: str = "", options: Options) -> None:
                 live.update("asking each node, and through it its package repository")
             answers = viewing.ask(session.group, environment, observed, minors)
             found = viewing.examined(viewing.fleet(environment, observed, answers, "", time.time()), to)
-            report = viewing.Report(viewing.with_workload(session.group, found))
+            report = viewing.Report(viewing.complete(session.group, found))
         if options.json:
             print_json(report.data())
         else:

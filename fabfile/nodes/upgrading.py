@@ -16,7 +16,7 @@ import yaml
 
 from ..text import forms
 from ..text.yamls import documents
-from . import script
+from . import asking, script
 from .facts import PKI
 from .observe import parse_configured
 
@@ -87,6 +87,13 @@ class Webhook(NamedTuple):
     service: str  # "cert-manager/cert-manager-webhook"
     rules: tuple[tuple[frozenset[str], frozenset[str], frozenset[str]], ...]  # groups, resources, operations
     selector: Mapping[str, Any] | None  # of the namespace's labels; None: every namespace
+
+
+class Manifest(NamedTuple):
+    """What a registry said of an image: the HTTP code (0: no answer), and curl's error text."""
+
+    code: int
+    error: str = ""
 
 
 class Offer(NamedTuple):
@@ -283,6 +290,28 @@ def _packages(lines: Iterable[str]) -> dict[str, Offer]:
         minor: Offer({name: tuple(found) for name, found in versions.get(minor, {}).items()}, faults.get(minor, ""))
         for minor in {**versions, **faults}
     }
+
+
+def images_script(images: Mapping[str, str], login: Mapping[str, str]) -> str:
+    """The script that asks for images at their addresses, with `login` (asking.login_values) where that is the private registry's.
+
+    It may hold the registry's login: send it as a script, never as an argument.
+    """
+    body = script.program(__file__, "images.sh", proxied=script.PROXIED, asking=asking.ASKING)
+    return script.reading("upgrading.images", body, {"images": " ".join(images.values()), **login})
+
+
+def parse_images(output: str, names: Sequence[str]) -> dict[str, Manifest]:
+    """Lines of curl, `image.N CODE SECONDS ERROR…`, for the images that were asked for, in their order.
+
+    Raises FormError for a section that is there twice, ValueError if the output is cut short; a line without its form is left out.
+    """
+    found = {}
+    for label, code, _, *error in script.sections(output).words("images", 3):
+        number = label.removeprefix("image.")
+        if forms.has(number, "[0-9]{1,3}") and forms.has(code, "[0-9]{3}") and int(number) < len(names):
+            found[names[int(number)]] = Manifest(int(code), forms.text(" ".join(error), 120))
+    return found
 
 
 _SERVER = forms.record({"gitVersion!": forms.string})

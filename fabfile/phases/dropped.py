@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..nodes.facts import KUBELET_ENV, NodeFacts
-from ..recipes.changes import CHANGES, CONTAINERD, numbers, unknown
+from ..recipes.changes import CHANGES, CONTAINERD, etcd_of, numbers, unknown
 from ..recipes.kubelet import Flag, flags
 from ..recipes.packages import Apt, family
 from ..text.cleaning import listed, spans
@@ -118,7 +118,7 @@ def settings(fleet: Fleet) -> Iterator[Check]:
         for name, _ in _extra(fleet.said.cluster, "etcd.local"):
             if any(name == flag or (flag.endswith("*") and name.startswith(flag[:-1])) for flag in change.etcd_flags):
                 wrong = True
-                seen = f"etcd.local.extraArgs of ConfigMap kubeadm-config has {name}, which etcd {change.etcd} does not know: it would not start"
+                seen = f"etcd.local.extraArgs of ConfigMap kubeadm-config has {name}, which etcd {etcd_of(minor)} does not know: it would not start"
                 yield Check("dropped.flags", "stop", seen, _taken_out(fleet, "ConfigMap kubeadm-config", [name]))
     if not fleet.said.cluster or not fleet.said.kubelets:
         wrong = True

@@ -14,7 +14,7 @@ from ..identity import Record
 from ..inventory import Environment, Node
 from ..inventory.beside import Addon
 from ..nodes.facts import NodeFacts
-from ..nodes.upgrading import Answers
+from ..nodes.upgrading import Answers, Manifest
 from ..nodes.workload import Workload
 from ..recipes.changes import between, numbers
 
@@ -35,7 +35,8 @@ class Check:
 class Fleet:
     """All that the checks decide from. `target` is a whole release ("1.37.2"); `now` is seconds since 1970.
 
-    `facts` and `answers` are by the node's name, with the error of a node that could not be asked. `workload` is what runs, and what the API
+    `facts` and `answers` are by the node's name, with the error of a node that could not be asked. `images` has, by the node's
+    name, what its registries said of the target's images. `workload` is what runs, and what the API
     would not evict from the nodes in `draining`; `choices` are the operator's consents to a drain.
     """
 
@@ -47,6 +48,7 @@ class Fleet:
     record: Record = field(default_factory=Record)
     now: float = 0.0
     addons: Sequence[Addon] = ()
+    images: Mapping[str, Mapping[str, Manifest]] = field(default_factory=dict)
     workload: Workload | KubefabError = field(default_factory=Workload)
     choices: Choices = field(default_factory=Choices)
 

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..errors import KubefabError
 from ..identity import Kind, judge
+from ..inventory import Environment, Node, with_release
 from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE
 from ..nodes.upgrading import TMP, Answers, Webhook
 from ..nodes.workload import selects
-from ..recipes.changes import CHANGES, ETCD_BEFORE, minor_of, next_minor, numbers
+from ..recipes.changes import ETCD_BEFORE, IMAGES, etcd_of, minor_of, next_minor, numbers
+from ..recipes.kubeadm import RELEASES, Recipe
 from ..text.cleaning import listed, spans
 from ..text.durations import DAY, HOUR, ago
 from . import dropped
@@ -268,8 +270,7 @@ _ALARM = "kubernetes.io and etcd.io, Space quota: compact, defragment, then disa
 def _etcd_patch(fleet: Fleet, name: str, version: str) -> Iterator[Check]:
     """Before the line of the target's etcd, every member must be at a certain patch release."""
     for minor in fleet.entered:
-        change = CHANGES.get(minor)
-        line = minor_of(change.etcd) if change else ""
+        line = minor_of(etcd_of(minor))
         least = ETCD_BEFORE.get(line, "")
         if not least:
             continue
@@ -360,6 +361,66 @@ def _packages(fleet: Fleet) -> Iterator[Check]:
         yield Check("packages.there", "stop", seen, remedy)
     if not faults and not lacking:
         yield Check("packages.there", "ok", f"every node's package repository has {fleet.target}")
+
+
+def wanted(environment: Environment, node: Node, target: str) -> tuple[str, ...]:
+    """The images that kubeadm of that release runs on a node, as far as they are known; none for a release that kubefab does not know."""
+    minor = minor_of(target)
+    if minor not in IMAGES or minor not in RELEASES:
+        return ()
+    names = [f"registry.k8s.io/{name}:v{target}" for name in (*COMPONENTS, "kube-proxy")]
+    names += [f"registry.k8s.io/{name}" for name in IMAGES[minor]]
+    recipe = Recipe(with_release(environment, target))
+    return recipe.kubeadm_images(control_plane=node.control_plane, known=names)
+
+
+def _images(fleet: Fleet) -> Iterator[Check]:
+    """Whether every node could have the images: it has them, or its registry says so."""
+    missing: dict[str, list[str]] = {}
+    unsure: dict[str, list[str]] = {}
+    asked = False
+    for node, facts, _ in fleet.seen:
+        for image in wanted(fleet.environment, node, fleet.target):
+            asked = True
+            said = fleet.images.get(node.name, {}).get(image)
+            if image in facts.images or (said and said.code == 200):
+                continue
+            if said is None or (said.code in (401, 403) and not fleet.environment.settings.registry_user):
+                unsure.setdefault(image, []).append(node.name)
+            else:
+                why = (
+                    "is not in its registry"
+                    if said.code == 404
+                    else said.error or f"gets HTTP {said.code} from its registry"
+                )
+                missing.setdefault(f"{image} {why}", []).append(node.name)
+    for what, names in missing.items():
+        seen = f"{spans(names)} cannot have an image of {fleet.target}: {what}"
+        yield Check(
+            "images.there",
+            "stop",
+            seen,
+            "push it to the mirror, or wait until it is there; REGISTRY_MIRRORS in hosts.env says where it is asked for",
+        )
+    if unsure and not missing:
+        seen = f"whether the nodes can have {listed(sorted(unsure), 3)} was not learned: the mirror wants a login, or has a CA of its own"
+        yield Check("images.there", "note", f"{seen}; they are pulled before a node is drained")
+    if not asked:
+        yield Check(
+            "images.there",
+            "note",
+            f"the images of {fleet.target} are not known to kubefab: they are pulled before a node is drained",
+        )
+    elif not missing and not unsure:
+        yield Check("images.there", "ok", f"every node has, or could have, the images of {fleet.target}")
+    known = wanted(fleet.environment, fleet.environment.control_plane, fleet.target)
+    outdated = Recipe(with_release(fleet.environment, fleet.target)).outdated(known) if known else ()
+    if outdated:
+        old, new = listed([line for _, line in outdated], 2), listed([image for image, _ in outdated], 2)
+        seen = f"IMAGE_DIGESTS ({fleet.environment.settings.image_digests}) has {old}, and {fleet.target} runs {new}"
+        yield Check(
+            "images.pinned", "stop", seen, "add the digests of the new images to that file: a node takes no other"
+        )
 
 
 def _grouped(found: Mapping[str, str]) -> dict[str, list[str]]:
@@ -508,6 +569,6 @@ def _matters(hook: Webhook) -> str:
 
 
 _ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
-    _identity, _skew, _half, _ready, _backup, _etcd, _space, _packages, dropped.untold, dropped.settings, dropped.apis, dropped.containerd,
+    _identity, _skew, _half, _ready, _backup, _etcd, _space, _packages, _images, dropped.untold, dropped.settings, dropped.apis, dropped.containerd,
     dropped.cgroup, _certificates, _unasked, _drains, _room, _webhooks,
 )  # fmt: skip

@@ -24,12 +24,10 @@ class Change:
     `kubelet_flags` and `etcd_flags` are command-line flags (a flag of etcd that ends with `*` stands for all that begin so).
     `apis` are API versions whose objects must be gone before, as no other version takes them over; `dropped` are all that are no longer
     served, which is looked for in requests and in manifests.
-    `etcd` is the release that its kubeadm runs.
     """
 
     gates: frozenset[str]
     locked: Mapping[str, bool]
-    etcd: str
     kubeadm_gates: frozenset[str] = frozenset()
     kubelet_flags: frozenset[str] = frozenset()
     etcd_flags: frozenset[str] = frozenset()
@@ -68,7 +66,6 @@ CHANGES: Mapping[str, Change] = {
     "1.36": Change(
         gates=frozenset(_GATES_136.split()),
         locked=dict.fromkeys(_ON_136.split(), True) | {"GitRepoVolumeDriver": False, "SeparateCacheWatchRPC": False},
-        etcd="3.6.8",
         kubeadm_gates=frozenset({"ControlPlaneKubeletLocalMode"}),
         apis=("scheduling.k8s.io/v1alpha1",),
         dropped=("scheduling.k8s.io/v1alpha1",),
@@ -76,7 +73,6 @@ CHANGES: Mapping[str, Change] = {
     "1.37": Change(
         gates=frozenset(_GATES_137.split()),
         locked=dict.fromkeys(_ON_137.split(), True) | {"DeclarativeValidationTakeover": False},
-        etcd="3.7.0",
         kubeadm_gates=frozenset({"NodeLocalCRISocket", "PublicKeysECDSA"}),
         kubelet_flags=frozenset(_FLAGS_137.split()),
         etcd_flags=frozenset({"experimental-*", "discovery", "discovery-proxy"}),
@@ -95,6 +91,12 @@ ETCD_BEFORE: Mapping[str, str] = {"3.7": "3.6.11"}
 CONTAINERD: Mapping[str, int] = {"1.38": 2}
 
 
+# What kubeadm of a release runs beside Kubernetes' own images: tags of etcd and CoreDNS. A later patch release may have later ones.
+IMAGES: Mapping[str, tuple[str, str]] = {
+    "1.35": ("etcd:3.6.6-0", "coredns/coredns:v1.13.1"),
+    "1.36": ("etcd:3.6.8-0", "coredns/coredns:v1.14.2"),
+    "1.37": ("etcd:3.7.0-0", "coredns/coredns:v1.14.6"),
+}
 # When the support of a minor release ends, by kubernetes.io.
 SUPPORT: Mapping[str, str] = {
     "1.33": "2026-06-28", "1.34": "2026-10-27", "1.35": "2027-02-28", "1.36": "2027-06-28", "1.37": "2027-10-28",
@@ -123,6 +125,11 @@ def between(old: str, new: str) -> Iterator[str]:
     before, after = numbers(old)[:2], numbers(new)[:2]
     if len(before) == len(after) == 2 and before[0] == after[0]:
         yield from (f"{after[0]}.{one}" for one in range(before[1] + 1, after[1] + 1))
+
+
+def etcd_of(minor: str) -> str:
+    """The release of etcd that kubeadm of a minor release runs, "3.7.0" of "1.37"; empty where that is not known."""
+    return IMAGES[minor][0].partition(":")[2].partition("-")[0] if minor in IMAGES else ""
 
 
 def unknown(minors: Iterable[str]) -> list[str]:

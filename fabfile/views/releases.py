@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from rich.console import Console
@@ -24,12 +25,14 @@ from ..errors import KubefabError
 from ..identity import recall
 from ..inventory import Environment, Node
 from ..inventory.beside import rendered
+from ..nodes.asking import login_values, manifest_url
 from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
-from ..nodes.upgrading import TIMEOUT, Answers, parse_answers, upgrade_script
+from ..nodes.upgrading import TIMEOUT, Answers, Manifest, images_script, parse_answers, parse_images, upgrade_script
+from ..nodes.workload import Workload
 from ..nodes.workload import ask as ask_workload
 from ..phases.examined import Check, Fleet
-from ..phases.upgradable import checks, stops
+from ..phases.upgradable import checks, stops, wanted
 from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
 from ..recipes.kubeadm import Recipe
 from ..recipes.packages import family
@@ -101,17 +104,39 @@ def fleet(
     return Fleet(environment, target, observed, answers, latest, record, now, addons, choices=choices or Choices())
 
 
-def with_workload(group: NodeGroup, found: Fleet) -> Fleet:
-    """With what runs on the cluster's nodes, and what the API would not evict from those that are to be drained: asked, nothing is evicted."""
+def complete(group: NodeGroup, found: Fleet) -> Fleet:
+    """With what depends on the target: what registries say of its images, what runs, and what the API would not evict from the nodes that
+    are to be drained. It is asked, and nothing is evicted."""
     if not found.control.initialised:
         return found
+    with ThreadPoolExecutor(1) as pool:  # at the same time as the images
+        running = pool.submit(_workload, group, found)
+        images = group.each([node for node, _, _ in found.seen], partial(_images, group, found))
+    answered = {name: one for name, one in images.items() if not isinstance(one, KubefabError)}
+    return replace(found, images=answered, workload=running.result())
+
+
+def _images(group: NodeGroup, found: Fleet, node: Node) -> dict[str, Manifest]:
+    settings = found.environment.settings
+    urls = {image: manifest_url(settings, image) for image in wanted(found.environment, node, found.target)}
+    urls = {image: url for image, url in urls.items() if url}
+    if not urls:
+        return {}
+    _, output = group.of(node).root(images_script(urls, login_values(settings)), TIMEOUT)
     try:
-        return replace(found, workload=ask_workload(group.of(found.node), found.draining))
+        return parse_images(output.decode("utf-8", "replace"), list(urls))
+    except ValueError:  # also a FormError: what it said is not known then
+        return {}
+
+
+def _workload(group: NodeGroup, found: Fleet) -> Workload | KubefabError:
+    try:
+        return ask_workload(group.of(found.node), found.draining)
     except KubefabError as error:
-        return replace(found, workload=error)
+        return error
     except forms.FormError as error:
         why = f"what the API says of pods has not the form that it must have: {error}"
-        return replace(found, workload=KubefabError(why, "look on the control plane at what says so"))
+        return KubefabError(why, "look on the control plane at what says so")
 
 
 def running(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> str:

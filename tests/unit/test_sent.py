@@ -15,8 +15,10 @@ from fabfile.backups.contents import METRICS_FILE, SNAPSHOT, Record, Restoring
 from fabfile.context import Choices
 from fabfile.inventory import Environment
 from fabfile.nodes import script
+from fabfile.nodes.asking import login_values
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.observe import observe_script
+from fabfile.nodes.upgrading import images_script
 from fabfile.phases import BACKUP, BOOTSTRAP, METRICS, RESET, RESTORE, managed_files
 from fabfile.steps import Fetch, Step, Stop, Wait
 from fabfile.views import calendar as expiry
@@ -157,6 +159,9 @@ def reading(env: Environment) -> dict[str, str]:
         "doctor-gather": between_nodes.gather_script(),
         "upgrading-control-plane": releases.question(
             env, env.control_plane, on("debian", fresh("cp1")), ("1.36", "1.37")
+        ),
+        "upgrading-images": images_script(
+            {"a": "https://registry.k8s.io/v2/a/manifests/v1"}, login_values(env.settings)
         ),
         "upgrading-dnf": releases.question(env, env.workers[0], on("rocky", fresh()), ("1.37",)),
         "logs-follow": logs.following(logs.arguments("kubelet", "10m", 200)),

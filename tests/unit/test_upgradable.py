@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from fabfile.nodes.upgrading import (
     Answers,
     Component,
     Etcd,
+    Manifest,
     Member,
     Offer,
     Requested,
@@ -27,7 +29,7 @@ from fabfile.nodes.upgrading import (
 )
 from fabfile.nodes.workload import Budget, Place, Pod, Workload
 from fabfile.phases.examined import Check, Fleet
-from fabfile.phases.upgradable import checks, stops
+from fabfile.phases.upgradable import checks, stops, wanted
 from fabfile.recipes import changes
 from making import OTHER_UID, UID, api_node, control_plane, environment, identity, member
 
@@ -93,7 +95,8 @@ def sound(target: str = NEW) -> Fleet:
     facts = {"cp1": control, "w1": member(env, "w1", now=NOW), "w2": member(env, "w2", now=NOW)}
     said = {"cp1": answers(control=True), "w1": answers(), "w2": answers()}
     latest = Latest("/backups/b.age", NOW - 600, UID)
-    return Fleet(env, target, facts, said, latest, now=NOW, workload=Workload(PODS, places=PLACES))
+    images = {one.name: dict.fromkeys(wanted(env, one, target), Manifest(200)) for one in env.nodes}
+    return Fleet(env, target, facts, said, latest, now=NOW, images=images, workload=Workload(PODS, places=PLACES))
 
 
 def of(found: list[Check], id: str) -> list[Check]:
@@ -132,6 +135,16 @@ def both(*all_changes: Change) -> Change:
         return fleet
 
     return change
+
+
+PROXY, CONTROLLER = f"registry.k8s.io/kube-proxy:v{NEW}", f"registry.k8s.io/kube-controller-manager:v{NEW}"
+
+
+def image(name: str, one: str, code: int, error: str = "") -> Change:
+    """What the registry says of an image to a node."""
+    return lambda fleet: replace(
+        fleet, images={**fleet.images, name: {**fleet.images[name], one: Manifest(code, error)}}
+    )
 
 
 def etcd(**changed: Any) -> Change:
@@ -219,6 +232,10 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("packages that were not asked for", said("w1", packages={}), "packages.there", "not asked"),
     ("a release that the mirror lacks", said("w1", packages={"1.37": offer("1.37.0")}), "packages.there", "newest of 1.37 there is 1.37.0"),
     ("a release without its kubectl", said("w1", packages={"1.37": Offer({"kubelet": (f"{NEW}-1.1",), "kubeadm": (f"{NEW}-1.1",)})}), "packages.there", "whole"),
+    ("an image that one node's registry lacks", image("w1", PROXY, 404), "images.there", f"w1 cannot have an image of {NEW}: {PROXY} is not in"),
+    ("a registry that does not answer", image("cp1", CONTROLLER, 0, "curl: (7) refused"), "images.there", "curl: (7) refused"),
+    ("a registry that fails", image("cp1", CONTROLLER, 503), "images.there", "HTTP 503"),
+    ("a login that the registry refuses", both(image("w1", PROXY, 401), lambda f: replace(f, environment=environment(registry="r.example", registry_user="u", registry_password="secret"))), "images.there", "HTTP 401"),
     ("a gate for the API server", cluster(apiServer={"extraArgs": GATE}), "dropped.gates", "SidecarContainers"),
     ("a gate for the scheduler, as v1beta3 wrote it", cluster(scheduler={"extraArgs": {"feature-gates": "GangScheduling=true"}}), "dropped.gates", "GangScheduling"),
     ("a gate for every kubelet", said(kubelets={"kind": "KubeletConfiguration", "featureGates": {"SidecarContainers": False}}), "dropped.gates", "kubelet-config"),
@@ -254,6 +271,7 @@ PASSES: list[tuple[str, Change]] = [
     ("a gate in a manifest only, which kubeadm writes again", said(static={**answers(control=True).static, "kube-apiserver": Component((f"registry.k8s.io/kube-apiserver:v{OLD}",), ("--feature-gates=SidecarContainers=true",))})),
     ("requests of what goes later", said(requested=(Requested("admissionregistration.k8s.io/v1beta1 x", "1.40"), Requested("v1 componentstatuses", "")))),
     ("cgroup v1 with consent", both(facts("w1", cgroup="tmpfs"), said(kubelets={"kind": "KubeletConfiguration", "failCgroupV1": False}))),
+    ("a registry that lacks what the node has", both(image("w1", PROXY, 0), facts("w1", images=frozenset({PROXY})))),
     ("a webhook that is asked in vain", hook((), fails=False)),
     ("a webhook at a URL", hook((), service="")),
     ("a webhook for other things", hook((), rules=CONFIGMAPS)),
@@ -271,6 +289,8 @@ NOTES: list[tuple[str, Change, str]] = [
     ("no backup", whole(latest=Latest()), "backup.age"),
     ("a backup from the future", whole(latest=Latest("/b", NOW + 60, UID)), "backup.age"),
     ("etcd that is rolled first", etcd(version="3.6.8"), "etcd.patch"),
+    ("a mirror that wants a login", image("w1", PROXY, 401), "images.there"),
+    ("images that were not asked for", whole(images={}), "images.there"),
     ("a full database", etcd(size=2 << 30), "etcd.quota"),
     ("the same upgrade under way", static(NEW, "kube-apiserver"), "versions.half"),
     ("an upgrade of the control plane alone", behind("1.36.3"), "versions.half"),
@@ -319,6 +339,19 @@ def test_without_an_api_there_is_one_answer() -> None:
     assert [check.id for check in found] == ["nodes.api"]
 
 
+def test_a_lock_file_of_the_release_before_is_named(tmp_path: Path) -> None:
+    """Beside it no node would take the new images: an upgrade would end at its first pull."""
+    lock = tmp_path / "images.lock"
+    old = f"registry.k8s.io/kube-apiserver:v{OLD} sha256:{'a' * 64}\n"
+    lock.write_text(old)
+    fleet = replace(sound(), environment=environment(image_digests=str(lock)))
+    (check,) = of(stops(checks(fleet)), "images.pinned")
+    assert f"kube-apiserver:v{OLD}" in check.seen and f"kube-apiserver:v{NEW}" in check.seen
+    lock.write_text(old + f"registry.k8s.io/kube-apiserver:v{NEW} sha256:{'b' * 64}\n")
+    fleet = replace(sound(), environment=environment(image_digests=str(lock)))
+    assert of(checks(fleet), "images.pinned") == []
+
+
 def test_an_upgrade_under_way_may_go_on_from_any_mixture() -> None:
     """Every state in which an upgrade to the target may have been interrupted: no check of releases stops it."""
     for done in range(len(ALL_STATIC) + 1):
@@ -346,7 +379,7 @@ def test_the_tables_agree_with_each_other() -> None:
         assert not change.gates & set(change.locked), minor
         assert set(change.apis) <= set(change.dropped), minor
         assert minor in changes.SUPPORT
-        assert changes.numbers(change.etcd)
+        assert changes.numbers(changes.etcd_of(minor))
     assert list(changes.between("1.36.4", "1.38.0")) == ["1.37", "1.38"]
     assert list(changes.between("1.36.4", "1.36.9")) == []
     assert changes.next_minor("1.36.4") == "1.37"

@@ -16,9 +16,12 @@ from fabfile.nodes.upgrading import (
     Answers,
     Component,
     Etcd,
+    Manifest,
     Member,
     Requested,
+    images_script,
     parse_answers,
+    parse_images,
     upgrade_script,
 )
 from fabfile.text.forms import FormError
@@ -240,3 +243,42 @@ def test_the_script_asks_the_api_and_says_what_it_did_not_learn(tmp_path: Path) 
     assert found.requested == (Requested("g.io/v1 r", "1.37"),)
     assert found.objects == {"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}
     assert [hook.name for hook in found.webhooks] == ["n"]
+
+
+CURL = """#!/bin/bash
+echo "$*" >>"$0.called"
+case "${@: -1}" in
+*private*) grep -q 'user = "u:p"' && printf '200 0.1' || printf '401 0.1';;
+*there*) printf '200 0.1';;
+*) echo 'curl: (6) Could not resolve host' >&2; printf '000 0.1';;
+esac
+"""
+
+
+def test_images_are_asked_for_where_containerd_would(tmp_path: Path) -> None:
+    """Run here, with another curl: the login goes to the private registry alone, and never on a command line."""
+    program = tmp_path / "curl"
+    program.write_text(CURL)
+    program.chmod(0o755)
+    images = {
+        "a": "https://private.example/v2/a/manifests/1",
+        "b": "https://there.example/v2/b/manifests/1",
+        "c": "https://x/v2/c",
+    }
+    login = {"registry": "https://private.example/v2/", "registry_curl": 'user = "u:p"\n', "registry_ca": ""}
+    path = tmp_path / "script"
+    path.write_text(images_script(images, login).replace(" PATH=", f" PATH={tmp_path}:", 1))
+    done = subprocess.run(["bash", str(path)], capture_output=True, text=True, check=True)
+    found = parse_images(done.stdout, list(images))
+    assert {name: one.code for name, one in found.items()} == {"a": 200, "b": 200, "c": 0}
+    assert found["c"].error == "curl: (6) Could not resolve host"
+    assert "u:p" not in (tmp_path / "curl.called").read_text()
+
+
+@given(st.text(max_size=200))
+def test_what_a_registry_is_said_to_say_is_parsed_or_refused(text: str) -> None:
+    try:
+        found = parse_images(f"@@ images\n{text}\n@@ end\n", ["a"])
+    except ValueError:
+        return
+    assert all(isinstance(one, Manifest) and 0 <= one.code < 1000 for one in found.values())

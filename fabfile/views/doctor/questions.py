@@ -10,13 +10,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ...inventory import Environment, Node
 from ...inventory.images import full
-from ...inventory.places import certificates
-from ...nodes import script
+from ...nodes import asking, script
 from ...recipes.kubeadm import recipe_for
 from ...recipes.packages import LOCK_HOLDER
 from ...recipes.proxies import no_proxy
@@ -139,19 +137,9 @@ KEYRINGS = (
 )
 
 
-def _in_curls_quotes(text: str) -> str:
-    """A text for double quotes in curl's configuration; an unescaped line break would begin an option (curl(1), --config)."""
-    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\v", "\\v")):
-        text = text.replace(plain, escaped)
-    return text
-
-
 def doctor_script(environment: Environment, node: Node, asked: Questions) -> str:
     """The script for one node. It may hold the registry's login: send it as a script, never as an argument."""
     settings = environment.settings
-    curl = ""
-    if settings.registry_user:
-        curl = f'user = "{_in_curls_quotes(settings.registry_login.reveal())}"\n'
     values = {
         "control_plane": "yes" if node.control_plane else "",
         "toward": environment.control_plane.address,
@@ -159,17 +147,15 @@ def doctor_script(environment: Environment, node: Node, asked: Questions) -> str
         "urls": " ".join(asked.sources.values()),
         "registries": " ".join(asked.registries.values()),
         "names": " ".join(asked.names),
-        "registry": f"{settings.registry.api}/" if settings.registry else "",
-        "registry_curl": curl,
-        "registry_ca": certificates(Path(settings.registry_ca)) if settings.registry_ca else "",
+        **asking.login_values(settings),
         "canary": asked.canary,
         "key_url": asked.key_url,
         "keyrings": " ".join(KEYRINGS),
         "proxy": settings.proxy.url.reveal() if settings.proxy else "",
         "without_proxy": ",".join(no_proxy(environment)) if settings.proxy else "",
     }
-    asking = CERTIFICATES + script.program(__file__, "doctor.sh", lock_holder=LOCK_HOLDER)
-    return script.reading("doctor", asking, values, fetches=True)
+    body = CERTIFICATES + script.program(__file__, "doctor.sh", lock_holder=LOCK_HOLDER, asking=asking.ASKING)
+    return script.reading("doctor", body, values, fetches=True)
 
 
 def parse_answers(output: str, asked: Questions) -> NodeAnswers:
