@@ -21,6 +21,7 @@ from fabfile.cli.manual import manual
 from fabfile.cli.phases import TASKS
 from fabfile.cli.plan import plan
 from fabfile.cli.releases import releases
+from fabfile.cli.remove import remove
 from fabfile.cli.renew import renew
 from fabfile.cli.report import report
 from fabfile.cli.reset import cluster_reset
@@ -38,7 +39,7 @@ from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
     "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests, backup, backups, restore, renew,
-    releases, list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion, version,
+    releases, remove, list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion, version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)
 understand("invoke.main")

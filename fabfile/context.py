@@ -65,8 +65,8 @@ class Choices:
     `foreign` names nodes that are to be emptied although another owner's; `adopt` is the uid of a cluster that replaces the one this
     environment had; `force_drain` names nodes whose pods may be deleted in spite of their
     budgets; `force_pods` names pods ("shop/web-0") that may be deleted though nothing makes them again or a budget keeps them; with
-    `delete_emptydir` what pods have in emptyDir volumes may be lost. `restoring` is the backup that is restored;
-    `metrics`: a backup takes InfluxDB's too.
+    `delete_emptydir` what pods have in emptyDir volumes may be lost; `gone` names Nodes (by their names in the API) whose machines will
+    not come back. `restoring` is the backup that is restored; `metrics`: a backup takes InfluxDB's too.
     """
 
     keep_images: bool = False
@@ -78,6 +78,7 @@ class Choices:
     force_drain: frozenset[str] = frozenset()
     force_pods: frozenset[str] = frozenset()
     delete_emptydir: bool = False
+    gone: frozenset[str] = frozenset()
     restoring: Restoring | None = None
     metrics: bool = False
     renewal: Renewal = Renewal()

@@ -34,9 +34,13 @@ class UsageError(KubefabError):
 
 
 class Unreachable(KubefabError):
-    """No SSH connection, or it broke. It says nothing about what the node did meanwhile."""
+    """No SSH connection, or it broke. It says nothing about what the node did meanwhile.
+
+    `silent`: nothing at that address answered at all, as of a machine that is off; not where something refused the login.
+    """
 
     code = "unreachable"
+    silent = False
 
 
 class StepFailed(KubefabError):

@@ -47,5 +47,5 @@ def address_of(number: int) -> str:
 
 
 def labelled(node: Node, described: Node | None) -> Node:
-    """A simulated node with the labels and taints that its line in hosts.env has."""
-    return replace(node, labels=described.labels, taints=described.taints) if described else node
+    """A simulated node with what its line in hosts.env says of it, but for addresses."""
+    return replace(node, labels=described.labels, taints=described.taints, line=described.line) if described else node

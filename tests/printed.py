@@ -43,6 +43,7 @@ VALUES = {
     "environment.name": "rehearsal", "ctx.environment.name": "rehearsal", "self.node.name": "w1", "ctx.node.name": "w1",
     "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all", "where": "--on w1", "again": "--env rehearsal",
     "there": "1.36", "row.types": "inv cluster.bootstrap", "phase": "join", "name": "w1", "control.name": "cp1", "options": "--env rehearsal",
+    "option": "--env rehearsal", "chart.environment.option": "--env rehearsal", "names": "w1", "one.name": "w1", "node.name": "w1",
 }  # fmt: skip
 PLACES = {"NODE": "w1", "NODES": "w1,w2", "UID": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "NAME": "rehearsal", "ENV": "rehearsal",
           "ENVIRONMENT": "rehearsal", "FILE": "images.lock", "PHASE": "join", "COMMAND": "uptime", "…": "all"}  # fmt: skip

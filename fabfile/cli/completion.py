@@ -15,7 +15,7 @@ from .common import Options, command, print_json
 
 ENVIRONMENT = ("--env", "-e")
 HOSTS_FILE = ("--hosts-file",)
-NODES = ("--on", "-o", "--limit", "-l", "--hosts", "-H", "--force-drain", "--foreign")  # several, with commas
+NODES = ("--on", "-o", "--limit", "-l", "--hosts", "-H", "--force-drain", "--foreign", "--node")  # several, with commas
 FAULT = "--fault"
 FILES = (*HOSTS_FILE, "--out", "--file", "--html")  # the shell itself completes paths
 TAKE_A_NODE = ("cluster.shell", "cluster.logs")

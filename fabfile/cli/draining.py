@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..nodes.facts import NodeFacts
     from ..nodes.workload import Workload
     from ..phases.drain import Hindrance
+    from ..views.plan import Planned
+    from .common import Options
     from .session import Session
 
 ROOM = "make room for these pods on another node, or change the budget"
@@ -131,3 +133,27 @@ def facts_of(seen: Mapping[str, Any]) -> dict[str, NodeFacts]:
     from ..nodes.facts import NodeFacts
 
     return {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
+
+
+def show_plan(
+    session: Session, planned: Sequence[Planned], rows: Sequence[Hindrance], called: Mapping[str, str], options: Options
+) -> None:
+    """Print what would be done, and before it what stands against it."""
+    from rich.text import Text
+
+    from ..views import plan as planning
+    from .common import print_json
+
+    environment = session.environment
+    if options.json:
+        data = [planning.as_data(one, environment) for one in planned]
+        document = {"environment": environment.name, "observed": True, "plan": data, "unseen": []}
+        print_json({**document, "hindrances": as_data(rows, called)})
+        return
+    show(session.console, rows, called)
+    for one in planned:
+        session.console.print(Text.assemble("\n", (one.node, "bold"), f" {one.phase}"), soft_wrap=True)
+        for line in planning.as_text(one, environment, commands=options.verbose):
+            session.console.print(f"  {line}", soft_wrap=True)
+    if not planned:
+        session.console.print("nothing to do")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
@@ -11,7 +11,8 @@ from .common import CHANGING, Options, command, described, exit_with, print_json
 
 if TYPE_CHECKING:
     from ..context import Choices
-    from ..inventory import Node
+    from ..inventory import Environment, Node
+    from ..nodes.facts import NodeFacts
     from .session import Session
 
 
@@ -83,8 +84,8 @@ def reset_nodes(
         choices = replace(
             choices,
             whole_cluster=session.environment.control_plane in nodes,
-            force_drain=_named("--force-drain", force_drain, nodes),
-            foreign=_named("--foreign", foreign, nodes),
+            force_drain=named("--force-drain", force_drain, nodes),
+            foreign=named("--foreign", foreign, nodes),
         )
         if choices.whole_cluster or session.environment.settings.release.runtime == "docker":
             show_losses(session, nodes, choices, shown=asking or not options.quiet)
@@ -148,10 +149,7 @@ def show_losses(session: Session, nodes: Sequence[Node], choices: Choices, *, sh
 
     from ..legacy.phases import containers
     from ..nodes.facts import NodeFacts
-    from ..phases import RESET
-    from ..steps import Stop
     from ..views import contents
-    from ..views.plan import plan
 
     environment = session.environment
     whole = environment.control_plane in nodes
@@ -167,6 +165,17 @@ def show_losses(session: Session, nodes: Sequence[Node], choices: Choices, *, sh
     losses += [f"{name}: {containers(facts)}" for name, facts in observed.items() if facts.docker]
     for line in losses if shown else ():
         session.console.print(line, soft_wrap=True)
+    refuse_stops(environment, nodes, observed, choices)
+
+
+def refuse_stops(
+    environment: Environment, nodes: Sequence[Node], observed: Mapping[str, NodeFacts], choices: Choices
+) -> None:
+    """Raise KubefabError if a reset would stop on one of the nodes that were observed."""
+    from ..phases import RESET
+    from ..steps import Stop
+    from ..views.plan import plan
+
     planned = plan(environment, [RESET], nodes, observed, choices)
     stops = [(one.node, action) for one in planned for action in one.actions if isinstance(action, Stop)]
     if stops:
@@ -175,7 +184,7 @@ def show_losses(session: Session, nodes: Sequence[Node], choices: Choices, *, sh
         )
 
 
-def _named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
+def named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
     """The nodes that an option names. Raises UsageError for a word that is not the name of one of `nodes`, also for a group."""
     from ..text.nearest import did_you_mean
 

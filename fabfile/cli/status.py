@@ -11,6 +11,7 @@ from .common import Options, command, exit_unless, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..views.remarks import Remark
     from ..views.status import Row
 
 
@@ -19,6 +20,7 @@ def status(*, options: Options) -> None:
     """How each node is, phase by phase."""
     from ..views import calendar
     from ..views.doctor import at_a_glance, show_findings
+    from ..views.remarks import cordons, remarks
     from ..views.saved import saved
     from ..views.status import status as rows_of
     from .session import opened
@@ -29,18 +31,24 @@ def status(*, options: Options) -> None:
         rows, found = rows_of(environment, observed), at_a_glance(environment, observed)
         reached = [row.node for row in rows if row.cells and not session.simulation]
         ends = calendar.ask(session.group, reached)
+        said, owners = list(remarks(environment, observed)), cordons(environment, observed)
         if options.json:
             data = [
                 {
                     **_row_data(row),
+                    "cordoned": owners.get(row.node.name),
+                    "reboot_required": getattr(observed[row.node.name], "reboot_needed", None),
+                    "remarks": [one.text for one in said if one.node == row.node.name and one.listed],
                     "findings": [one.data() for one in found if row.node.name in one.nodes],
                     **calendar.data(ends.get(row.node.name, ())),
                 }
                 for row in rows
             ]
-            print_json(data)
+            print_json([*data, *(_stray_data(one) for one in said if not one.listed)])
         else:
             _print_rows(session.console, rows)
+            for one in said:
+                session.console.print(f"{one.node}: {one.text}", soft_wrap=True)
             show_findings(session.console, environment, found)
             for line in (*calendar.lines(ends, time.time()), *saved(environment, observed, time.time())):
                 session.console.print(line, style="dim", soft_wrap=True)
@@ -50,12 +58,29 @@ def status(*, options: Options) -> None:
 def _row_data(row: Row) -> dict[str, Any]:
     return {
         "node": row.node.name,
+        "listed": True,
         "role": row.node.role,
         "reachable": bool(row.cells),
         "ready": row.ready,
         "reason": row.reason,
         "phases": {cell.phase: {"state": cell.state, "reason": cell.reason} for cell in row.cells},
     }
+
+
+def _stray_data(remark: Remark) -> dict[str, Any]:
+    """A node of the cluster that hosts.env lacks, with the same keys; nothing looked at its machine."""
+    nothing: dict[str, Any] = {
+        "phases": {},
+        "findings": [],
+        "certificates": [],
+        "tokens": [],
+        "cordoned": None,
+        "reboot_required": None,
+    }
+    return {
+        "node": remark.node, "listed": False, "role": "worker", "reachable": False, "ready": remark.ready, "reason": "not in hosts.env",
+        "remarks": [remark.text], **nothing,
+    }  # fmt: skip
 
 
 def _print_rows(console: Console, rows: Sequence[Row]) -> None:

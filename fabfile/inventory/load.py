@@ -244,6 +244,7 @@ def _node(
         instance=options.get("instance", ""),
         labels=labels(options["labels"]) if "labels" in options else (),
         taints=taints(options["taints"]) if "taints" in options else (),
+        line=f"{key} in {value.where}",
     )
 
 

@@ -36,7 +36,8 @@ GROUPS: dict[str, Group] = {
 class Node:
     """One machine: where SSH finds it, the address that its peers use, and its place in the cluster.
 
-    `host` is an address, or a name as `ssh` takes it; `port` is 0 where ~/.ssh/config says it.
+    `host` is an address, or a name as `ssh` takes it; `port` is 0 where ~/.ssh/config says it; `line` is where it is described,
+    "AWS_WORKER_2 in hosts.env:17", empty for a simulated node without a line.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Node:
     instance: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     taints: tuple[Taint, ...] = ()
+    line: str = field(default="", compare=False)
 
     @property
     def role(self) -> Role:

@@ -76,6 +76,27 @@ class Way:
 
 def unreachable(error: BaseException, way: Way) -> Unreachable:
     """A transport's error in words."""
+    said = _worded(error, way)
+    said.silent = _silent(error)
+    return said
+
+
+_NO_ROUTE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ECONNREFUSED})
+
+
+def _silent(error: BaseException) -> bool:
+    """Whether nothing took the connection at all: neither the machine's sshd nor anything before it."""
+    if isinstance(error, paramiko.ChannelException):
+        return error.code == paramiko.common.OPEN_FAILED_CONNECT_FAILED
+    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
+        return all(getattr(one, "errno", None) in _NO_ROUTE for one in error.errors.values())
+    refused = isinstance(error, TimeoutError | socket.timeout | ConnectionRefusedError)
+    return refused or (
+        isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno in _NO_ROUTE
+    )
+
+
+def _worded(error: BaseException, way: Way) -> Unreachable:
     node = way.node
     where = f"{node.name} ({bracketed(node.host)}:{node.port})"
     if way.proxy_command and not isinstance(error, KeyRefused | paramiko.AuthenticationException):

@@ -11,14 +11,16 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError
 from ..steps import command
 from ..text import forms
 from ..text.masking import masked_tail
 from . import script
-from .connection import Connection, outcome
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 TIMEOUT = 60.0  # seconds
 LIMIT = 4 << 20  # bytes of an answer; about 8,000 pods
@@ -158,6 +160,8 @@ def trial(name: str) -> str:
 
 
 def _answer(control: Connection, lines: tuple[str, ...], timeout: float) -> dict[str, str]:
+    from .connection import outcome  # here: phases load this module, and a plan needs no SSH
+
     text = script.render("workload", lines, lock=False, limit=LIMIT)
     done = outcome(control, "workload", text, timeout)
     if done.code:

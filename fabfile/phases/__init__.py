@@ -11,6 +11,7 @@ from . import backup, install, prep, registry, renew, reset
 from .addons import addons
 from .guard import attended, building, taking_back
 from .join import join
+from .leave import gone
 from .master import master
 from .metrics import metrics
 from .network import network
@@ -60,6 +61,8 @@ NAMES = Phase(
     "names", "names of the API's certificate", attended("names", renew.names), _CONTROL,
     observe_before=True, needs_api=True, certificates=True,
 )  # fmt: skip
+# for `inv cluster.remove --gone`
+GONE = Phase("gone", "nodes that are gone", attended("gone", gone), _CONTROL, needs_api=True)
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
 EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}

@@ -118,6 +118,28 @@ def _refused(pod: Pod, budgets: list[Budget], why: str, whose: str, forced: bool
     )
 
 
+def homeless(found: Workload, nodes: Collection[str], choices: Choices) -> list[Pod]:
+    """The pods of these nodes that have room on no other one: by what containers ask for, against what the others still have.
+
+    Without affinities and tolerations, which only the scheduler knows: what it returns has no room for sure where nodes are alike.
+    """
+    free = {place.name: [place.milli, place.memory] for place in found.places if place.open and place.name not in nodes}
+    for pod in found.pods:
+        if pod.node in free and not pod.ended:
+            free[pod.node][0] -= pod.milli
+            free[pod.node][1] -= pod.memory
+    going = [pod for pod in found.pods if pod.node in nodes and pod.owner and not (pod.fixed or pod.ended)]
+    left = []
+    for pod in sorted(going, key=lambda pod: (-pod.memory, -pod.milli, pod.title)):
+        room = next((one for one in free.values() if one[0] >= pod.milli and one[1] >= pod.memory), None)
+        if room is not None:
+            room[0] -= pod.milli
+            room[1] -= pod.memory
+        elif pod.title not in choices.force_pods:
+            left.append(pod)
+    return left
+
+
 def allows_none(budgets: list[str]) -> str:
     """`PodDisruptionBudget web allows no disruption`."""
     return f"PodDisruptionBudget {' and '.join(budgets)} allow{'s' * (len(budgets) == 1)} no disruption"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..context import Context
 from ..identity import judge, own_nodes
 from ..nodes.facts import NodeFacts
-from ..steps import Action, Step, command
+from ..steps import Action, Step, Stop, command
 from .drain import cordoned, drained
 
 _FORCED = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--disable-eviction", "--timeout=30s")
@@ -55,3 +55,17 @@ def _deleted(ctx: Context, control: NodeFacts, name: str) -> Iterator[Action]:
         forced = f"{command('kubectl', 'drain', name, *_FORCED)} || true"
         yield Step("reset.drain", "delete its pods, whatever their budgets say", (forced,), on="control-plane")
     yield Step("reset.node", "take the node out of the cluster", delete, on="control-plane")
+
+
+def gone(ctx: Context) -> Iterator[Action]:
+    """On the control plane: delete the Nodes of machines that will not come back. Never one that is Ready: its machine is there."""
+    for name in sorted(ctx.choices.gone):
+        if ctx.facts.node_object(name) is None:
+            continue
+        if ctx.facts.node_ready(name):
+            yield Stop(
+                "gone.ready", f"node {name} is Ready: its machine is there", "without --gone it is drained first"
+            )
+            return
+        title = f"take node {name} out of the cluster: its machine will not come back"
+        yield Step("gone.node", title, (command("kubectl", "delete", "node", name, "--ignore-not-found"),))

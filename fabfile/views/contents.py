@@ -102,9 +102,7 @@ def parse(output: str) -> Contents | None:
         whole = whole or (kind, name) == ("Namespace", "default")
         if (kind, namespace, name) in _VOLUMES:
             continue
-        if (kind == "Namespace" and name in _NAMESPACES) or (
-            kind == "Pod" and _PODS.get(namespace, frozenset()) & set(labels)
-        ):
+        if (kind == "Namespace" and name in _NAMESPACES) or (kind == "Pod" and standard(namespace, labels)):
             continue
         found[kind].append(f"{namespace}/{name}" if namespace else name)
     if not whole:
@@ -116,6 +114,11 @@ def parse(output: str) -> Contents | None:
         claims=tuple(found["PersistentVolumeClaim"]),
         cut=len(output) >= LIMIT - 4,
     )
+
+
+def standard(namespace: str, labels: Iterable[str]) -> bool:
+    """Whether a pod with these values of the labels app, k8s-app and component is Kubernetes' own, or ours."""
+    return not _PODS.get(namespace, frozenset()).isdisjoint(labels)
 
 
 def strangers(environment: Environment, control: NodeFacts | None, hostnames: Iterable[str]) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ def test_no_page_and_no_text_advises_the_reset_of_a_control_plane_alone() -> Non
     places = {p.where.rsplit(":", 1)[0] for p in ours() if re.search(r"^fab -H (\S+) reset", p.line)}
     assert places <= {
         "fabfile/context.py", "fabfile/phases/guard.py", "fabfile/phases/leave.py", "fabfile/identity.py", "fabfile/views/signatures.py",
-        "fabfile/cli/common.py", "fabfile/legacy/coverage.py",
+        "fabfile/cli/common.py", "fabfile/legacy/coverage.py", "fabfile/cli/remove.py",
     }  # fmt: skip
     pages = [(docs.PROJECT / page).read_text(encoding="utf-8") for page in docs.files()]
     assert not [line for text in pages for line in SPAN.findall(text) if re.match(r"fab -H (cp\d|master) reset", line)]

@@ -370,7 +370,7 @@ def _strangers(chart: Chart, patient: Patient) -> Iterator[Finding]:
                 NOTE,
                 (patient.name,),
                 f"the cluster has a node {name} that hosts.env does not name",
-                f"add it to hosts.env, or `kubectl delete node {quote(name)}` on the control plane",
+                f"`inv cluster.status {chart.environment.option}` has its line for hosts.env, and how it is removed",
             )
 
 
