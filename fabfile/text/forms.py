@@ -323,7 +323,8 @@ NODE = record(
             {
                 "conditions": CONDITIONS,
                 "addresses": many(record({"type!": string, "address!": string})),
-                "nodeInfo": strings,
+                # 1.37 has more there that is no text
+                "nodeInfo": record({"machineID": string, "kubeletVersion": string}),
             }
         ),
     }

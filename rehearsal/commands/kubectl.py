@@ -320,6 +320,7 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
                 "kubeletVersion": f"v{cluster.version}",
                 "containerRuntimeVersion": "containerd://2.3.4",
                 "osImage": host.release["PRETTY_NAME"],
+                "runningInUserNamespace": False,  # as 1.37 says
             },
             "capacity": {"cpu": str(host.cpus), "memory": f"{host.memory_kib}Ki", "pods": "110"},
             "allocatable": {"cpu": str(host.cpus), "memory": f"{host.memory_kib - 102400}Ki", "pods": "110"},

@@ -137,6 +137,13 @@ def node(**changes: Any) -> dict[str, Any]:
     return {"metadata": {"name": "w1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}, **changes}
 
 
+def test_what_a_later_release_says_of_a_node_is_left_out() -> None:
+    found = forms.NODE(
+        node(status={"nodeInfo": {"kubeletVersion": "v1.37.2", "runningInUserNamespace": False}}), "node"
+    )
+    assert found["status"]["nodeInfo"] == {"kubeletVersion": "v1.37.2"}
+
+
 @pytest.mark.parametrize(
     "bad",
     [
