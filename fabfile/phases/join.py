@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from ..context import LATER, Context
 from ..inventory.components import KUBELET
 from ..nodes.facts import STATE, NodeFacts
-from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait, ready_wait
+from ..recipes.flannel import WITHOUT_LINKS, Expected, interface_wait, is_ready, ready_wait
 from ..recipes.kubelet import SAYS
 from ..steps import Action, File, Step, Stop, Wait
+from ..text.forms import Hostname
 from . import follow
 from .certificates import lapsed
 from .labels import labels, marking
@@ -97,6 +99,8 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         interval=1,
         hint=f"open TCP {ctx.settings.api_port} on the control plane for this node's address {ctx.node.address}",
     )
+    if listed and ctx.control and ctx.control.node_ready(facts.hostname):
+        yield _silent(facts.hostname)
     token_id = ctx.token.id
     yield minted(ctx, "join")
     # kubeadm looks for the token's signature every 5 s only; joining before it is there costs a whole round
@@ -130,6 +134,21 @@ def _enter(ctx: Context, ca_hash: str, listed: bool) -> Iterator[Action]:
         evidence=(SAYS,),
         hint="run the same command again: a fresh token is minted each time. A time-out is TCP 6443 between this node and the "
         "control plane; 'certificate … not yet valid' is a clock, this node's or the control plane's: `inv cluster.doctor` tells whose",
+    )
+
+
+def _silent(hostname: Hostname) -> Wait:
+    """A Node of that name is Ready, though this machine is not in the cluster: a restored state has one of before. kubeadm would refuse it."""
+    return Wait(
+        "join.silent",
+        "the API no longer takes this machine's earlier Node for Ready",
+        probe=f"kubectl get node {quote(hostname)} --no-headers 2>&1",
+        until=lambda seen: f"Node {hostname} is Ready" if is_ready(seen) else None,
+        deadline=180,
+        interval=2,
+        on="control-plane",
+        hint=f"if it stays Ready, another machine has the hostname {hostname}: `kubectl get node {hostname} -o wide` on the control plane shows "
+        "its address",
     )
 
 

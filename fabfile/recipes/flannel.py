@@ -115,7 +115,7 @@ def ready_wait(id: str, *, settings: Settings, hostname: Hostname) -> Wait:
         id,
         "the node is Ready",
         probe=f"kubectl get node {name} --no-headers 2>&1",
-        until=lambda seen: None if _is_ready(seen) else masked_tail(seen) or "not listed yet",
+        until=lambda seen: None if is_ready(seen) else masked_tail(seen) or "not listed yet",
         deadline=180,
         interval=1,
         remedies=(
@@ -131,6 +131,7 @@ def ready_wait(id: str, *, settings: Settings, hostname: Hostname) -> Wait:
     )
 
 
-def _is_ready(row: str) -> bool:
+def is_ready(row: str) -> bool:
+    """Whether a row of `kubectl get node --no-headers` says that the node is Ready."""
     words = row.split()
     return len(words) > 1 and words[1].split(",")[0] == "Ready"

@@ -757,6 +757,13 @@ JOIN: list[tuple[str, NodeFacts, NodeFacts | None, list[str]]] = [
         CONTROL,
         ["join.clear", *ENTER],
     ),
+    (
+        "taken off since, and in a restored state its Node of then is Ready",
+        DONE,
+        LISTED,
+        ["…join.api", "…join.silent", *ENTER[1:]],
+    ),
+    ("the same, and the API has noticed", DONE, SICK, ENTER),
     ("a member", member(ENV), LISTED, []),
     ("a member that is not Ready", member(ENV), SICK, ["…join.ready"]),
     ("a member without flannel.1 (J3)", member(ENV, links=links("cni0")), LISTED, ["…join.flannel"]),
@@ -775,6 +782,19 @@ JOIN: list[tuple[str, NodeFacts, NodeFacts | None, list[str]]] = [
 @pytest.mark.parametrize(("facts", "control", "wanted"), [row[1:] for row in JOIN], ids=[row[0] for row in JOIN])
 def test_join(facts: NodeFacts, control: NodeFacts | None, wanted: list[str]) -> None:
     assert ids(steps(phases.JOIN, facts, control=control)) == wanted
+
+
+def test_a_node_of_before_is_waited_for_until_it_is_not_ready_or_gone() -> None:
+    """kubeadm refuses a name whose Node is Ready."""
+    (wait,) = [one for one in steps(phases.JOIN, DONE, control=LISTED) if one.id == "join.silent"]
+    assert isinstance(wait, Wait)
+    for seen, well in (
+        ("w1   Ready   <none>   5m   v1.36.3", False),
+        ("w1   Ready,SchedulingDisabled   <none>   5m   v1.36.3", False),
+        ("w1   NotReady   <none>   5m   v1.36.3", True),
+        ('Error from server (NotFound): nodes "w1" not found', True),
+    ):
+        assert (wait.until(seen) is None) == well, seen
 
 
 def test_the_join_token_is_created_once_and_never_shown() -> None:
