@@ -337,10 +337,11 @@ class Lab:
         *,
         node: str = "",
         event: str = "start",
+        argv: Sequence[str] = BOOTSTRAP,
         **variables: str,
     ) -> Done:
-        """Start a bootstrap; when its journal says that `step` began, kill it (or do `what` instead)."""
-        process = self.start(*BOOTSTRAP, **variables)
+        """Start a command; when its journal says that `step` began, kill it (or do `what` instead)."""
+        process = self.start(*argv, **variables)
         self.until_step(process, step, node=node, event=event)
         if what:
             what(process)
