@@ -106,7 +106,7 @@ def restore(
             result = session.run([METRICS], [control], choices, archive=archive)
             if not result.failed:
                 session.summary(result, [METRICS])
-        elif want.metrics and not metrics:
+        elif want.metrics and result and not result.failed:
             session.console.print(
                 "it has InfluxDB's metrics too: the same command with --metrics puts them back", soft_wrap=True
             )
