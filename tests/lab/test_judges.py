@@ -1,8 +1,9 @@
-"""The two judges of other tests, on a healthy cluster and on one that is not: what cannot fail proves nothing."""
+"""The two judges of other tests, on a healthy cluster and on one that is not: what cannot fail proves nothing. And the lab keeps its word on etcd."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -37,3 +38,14 @@ def test_a_service_is_asked_through_every_node_and_an_outage_is_seen(healthy: La
         lab.eventually("nothing answers any more", lambda: probe.failures > 5)
     assert probe.longest_gap > 1 and not probe.well, str(probe)
     assert "NotFound" in lab.kubectl("get namespace asked 2>&1", check=False)
+
+
+@pytest.mark.looks
+def test_etcd_is_what_the_tag_of_its_image_says(healthy: Lab) -> None:
+    image = healthy.kubectl(
+        "-n kube-system get pods -l component=etcd -o jsonpath='{.items[0].spec.containers[0].image}'"
+    )
+    container = "$(crictl ps -q --name '^etcd$')"
+    said = healthy.sh("cp1", f"crictl exec {container} etcd --version; crictl exec {container} etcdctl version")
+    tag = image.rpartition(":")[2].partition("-")[0]
+    assert re.findall(r"^etcd(?:ctl)? [Vv]ersion: (\S+)", said, re.MULTILINE) == [tag, tag], (image, said)
