@@ -267,7 +267,7 @@ def string(value: object, field: str) -> str:
 
 
 def strings(value: object, field: str) -> dict[str, str]:
-    """A JSON object of strings, like labels and annotations."""
+    """A JSON object of strings, like labels and annotations: only for keys that people choose. What a release defines is a `record`."""
     if not isinstance(value, dict):
         raise FormError(field, value, "an object")
     return {key: string(item, f"{field}.{line(key, 40)}") for key, item in value.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import ipaddress
 import json
@@ -156,6 +157,32 @@ def test_what_a_later_release_says_of_a_node_is_left_out() -> None:
 def test_nodes_of_another_shape(bad: object) -> None:
     with pytest.raises(FormError):
         forms.items(json.dumps({"items": [bad]}), forms.NODE, "nodes")
+
+
+@given(
+    st.sampled_from(
+        ["", "metadata", "spec", "status", "status.nodeInfo", "status.conditions", "spec.taints", "status.addresses"]
+    ),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(0, 9) | st.text(max_size=3),
+        lambda one: st.lists(one, max_size=2) | st.dictionaries(st.text(max_size=3), one, max_size=2),
+    ),
+)
+def test_a_field_that_a_later_release_adds_changes_nothing(place: str, value: object) -> None:
+    """1.37 has a truth value in nodeInfo, and a node with swap an object."""
+    known = node(
+        spec={"taints": [{"key": "a", "effect": "NoSchedule"}]},
+        status={
+            "conditions": [{"type": "Ready", "status": "True"}], "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+            "nodeInfo": {"machineID": "id", "kubeletVersion": "v1.37.2"},
+        },
+    )  # fmt: skip
+    grown = copy.deepcopy(known)
+    inner = grown
+    for key in filter(None, place.split(".")):
+        inner = inner[key]
+    (inner[0] if isinstance(inner, list) else inner)["newInThisRelease"] = value
+    assert forms.items(json.dumps({"items": [grown]}), forms.NODE, "nodes") == (known,)
 
 
 def test_a_value_with_a_wrong_format_is_left_out() -> None:
