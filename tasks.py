@@ -32,6 +32,7 @@ from fabfile.cli.shell import shell
 from fabfile.cli.sizing import sizing
 from fabfile.cli.status import status
 from fabfile.cli.typed import understand
+from fabfile.cli.upgrade import upgrade
 from fabfile.cli.verify import verify
 from fabfile.cli.version import version
 from lab.entry import ns as lab
@@ -39,7 +40,8 @@ from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
     "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests, backup, backups, restore, renew,
-    releases, remove, list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion, version,
+    upgrade, releases, remove, list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion,
+    version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)
 understand("invoke.main")

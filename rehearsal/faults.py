@@ -222,6 +222,34 @@ TABLE = {
             "an upgrade is refused before anything is touched: no pod would start again after a drain",
             CONTROL,
         ),
+        Fault(
+            "release-missing",
+            "the package sources do not have the patch release that is asked for",
+            "packages are fetched on every node before the first is changed",
+        ),
+        Fault(
+            "upgrade-fails",
+            "kubeadm upgrade apply ends with an error and puts the old manifests back",
+            "workers are not touched, and the same command goes on",
+            CONTROL,
+        ),
+        Fault(
+            "hash-unseen",
+            "kubeadm does not see the new API server's pod until the kubelet has started again",
+            "kubernetes/kubeadm 3297: done, but not seen",
+            CONTROL,
+        ),
+        Fault(
+            "dies-in-upgrade",
+            "the machine goes down during kubeadm upgrade; of a control plane after so many components",
+            "a node is old or new, and the next run sees which",
+            value="components (0)",
+        ),
+        Fault(
+            "kubelet-breaks",
+            "its kubelet does not start with another release",
+            "the node stays cordoned, and no further batch begins",
+        ),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
 }

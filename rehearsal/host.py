@@ -141,6 +141,8 @@ class Host:
     kubelet_restarts: int = 0
     lists_from: str = ""
     halted: bool = False
+    kubelet_runs: str = ""  # the release of the kubelet that runs; of a package that was installed since, another
+    runs: dict[str, list[str]] = field(default_factory=dict)  # transient units: state, and what was said
     containers: list[str] = field(default_factory=list)  # names of Docker's own containers, not Kubernetes'
 
     @classmethod
@@ -379,6 +381,7 @@ class Host:
             del self.files[path]
         for name in ("cni0", "flannel.1"):
             self.links.pop(name, None)
+        self.runs, self.kubelet_runs = {}, self.packages.get("kubelet", "").partition("-")[0]
         for name, unit in self.units.items():
             unit.active = unit.enabled
             if name == "containerd" and unit.active:

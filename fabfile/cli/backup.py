@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..backups.contents import Record
     from ..inventory import Environment
     from ..nodes.facts import NodeFacts
+    from ..run.result import RunResult
+    from .session import Session
 
 KEYGEN = (
     "make a key with age-keygen on a machine that you trust; its public key (age1…) is BACKUP_RECIPIENT in hosts.env"
@@ -38,14 +40,8 @@ def backup(
     from dataclasses import asdict
 
     from ..backups import names
-    from ..backups.archive import Writer, recipient
-    from ..backups.contents import name_of
-    from ..backups.latest import Latest, remember_backup
-    from ..context import Choices
-    from ..nodes.facts import NodeFacts
-    from ..phases import BACKUP
-    from ..phases.backup import STAGE
-    from ..run.apply import Archive
+    from ..backups.archive import recipient
+    from ..run.result import RunResult
     from ..text.screen import verdict
     from ..views import results
     from .session import opened
@@ -71,31 +67,14 @@ def backup(
         return
     with opened(options) as session:
         environment = session.environment
-        made = time.time()
         folder = Path(to).expanduser() if to else names.folder_of(environment)
-        writer = Writer(folder, environment.name, to_whom, lambda path: name_of(path, STAGE))
-        try:
-            result = session.run(
-                [BACKUP], [environment.control_plane], Choices(metrics=metrics), archive=Archive(takes=writer)
-            )
-            if result.failed:
-                if options.json:
-                    print_json(results.of_run(environment.name, result))
-                exit_with(result.exit_code)
-            facts = result.nodes[environment.control_plane.name].facts or NodeFacts()
-            record = _finish(environment, writer, facts, made, metrics=metrics)
-            path, size = writer.close(
-                names.name_of(environment.name, made, record.kubernetes, record.uid, encrypted=bool(to_whom))
-            )
-        finally:
-            writer.abandon()
-        latest = Latest(str(path.absolute()), made, record.uid)
-        try:
-            remember_backup(environment, latest)
-        except OSError as error:
-            session.console.print(
-                f"{error.filename} cannot be written ({error.strerror}): status will not know of this backup"
-            )
+        taken = take(session, folder, to_whom, metrics=metrics)
+        if isinstance(taken, RunResult):
+            if options.json:
+                print_json(results.of_run(environment.name, taken))
+            exit_with(taken.exit_code)
+            return
+        path, size, record = taken
         newest = names.read_name(path)
         gone = names.superfluous(names.found_in(folder, environment.name), newest, keep) if keep and newest else []
         for one in gone:
@@ -113,6 +92,48 @@ def backup(
             session.console.print(
                 f"deleted, as {keep} are kept: {', '.join(one.path.name for one in gone)}", soft_wrap=True
             )
+
+
+def take(
+    session: Session, folder: Path, to_whom: str, *, metrics: bool = False
+) -> tuple[Path, int, Record] | RunResult:
+    """Take a backup into that folder, encrypted to `to_whom` (an age recipient; empty: in clear), and note it as the latest.
+
+    With `metrics` InfluxDB's data are in it.
+
+    Returns its path, its size in bytes and what it says of itself; or how the run ended, if it failed. Raises KubefabError where what came
+    is not a whole backup.
+    """
+    from ..backups import names
+    from ..backups.archive import Writer
+    from ..backups.contents import name_of
+    from ..backups.latest import Latest, remember_backup
+    from ..context import Choices
+    from ..nodes.facts import NodeFacts
+    from ..phases import BACKUP
+    from ..phases.backup import STAGE
+    from ..run.apply import Archive
+
+    environment, made = session.environment, time.time()
+    writer = Writer(folder, environment.name, to_whom, lambda path: name_of(path, STAGE))
+    try:
+        choices = Choices(metrics=metrics)
+        result = session.run([BACKUP], [environment.control_plane], choices, archive=Archive(takes=writer))
+        if result.failed:
+            return result
+        facts = result.nodes[environment.control_plane.name].facts or NodeFacts()
+        record = _finish(environment, writer, facts, made, metrics=metrics)
+        name = names.name_of(environment.name, made, record.kubernetes, record.uid, encrypted=bool(to_whom))
+        path, size = writer.close(name)
+    finally:
+        writer.abandon()
+    try:
+        remember_backup(environment, Latest(str(path.absolute()), made, record.uid))
+    except OSError as error:
+        session.console.print(
+            f"{error.filename} cannot be written ({error.strerror}): status will not know of this backup"
+        )
+    return path, size, record
 
 
 def in_words(size: int) -> str:

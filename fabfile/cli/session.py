@@ -67,6 +67,7 @@ class Session:
     command: str
     verbose: bool = False
     quiet: bool = False
+    _journal: Journal | None = None  # of the runs that `held` holds together
 
     def clock(self, name: str) -> Clock:
         """The clock by which waits for the node of that name are timed."""
@@ -93,7 +94,7 @@ class Session:
         environment = self.environment
         if REGISTRY in phases:
             warn_of_unlisted(environment)
-        with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
+        with self.held(nodes, phases) as journal:
             progress = Progress(
                 [n.name for n in nodes],
                 console=self.console,
@@ -123,11 +124,25 @@ class Session:
             again = _without_faults(self.command)
             print_failures(self.console, result, again, environment.nodes, without_done=without_done)
             if result.journal:
-                self.console.print(f"journal: {journal.path}", style="dim", soft_wrap=True)
+                self.console.print(f"journal: {result.journal}", style="dim", soft_wrap=True)
             self.console.print(
                 f"logs for a closer look: inv cluster.evidence {environment.option}", style="dim", soft_wrap=True
             )
         return result
+
+    @contextmanager
+    def held(self, nodes: Sequence[Node], phases: Sequence[Phase]) -> Iterator[Journal]:
+        """Hold both locks, with one journal, for all runs within. Raises KubefabError when another run holds one of the locks."""
+        if self._journal is not None:
+            yield self._journal
+            return
+        environment = self.environment
+        with _lock(environment), self._cluster_lock(), _journal(environment, self.command, nodes, phases) as journal:
+            self._journal = journal
+            try:
+                yield journal
+            finally:
+                self._journal = None
 
     def summary(self, result: RunResult, phases: Sequence[Phase]) -> None:
         """Print the one closing line of a run that went well."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..inventory import Environment, Role
 from ..legacy import phases as legacy
-from . import backup, install, prep, registry, renew, reset
+from . import backup, install, prep, registry, renew, reset, upgrade
 from .addons import addons
 from .guard import attended, building, taking_back
 from .join import join
@@ -63,6 +63,18 @@ NAMES = Phase(
 )  # fmt: skip
 # for `inv cluster.remove --gone`
 GONE = Phase("gone", "nodes that are gone", attended("gone", gone), _CONTROL, needs_api=True)
+
+# likewise for `inv cluster.upgrade`, which runs them in waves (views/upgrades.py): all nodes, the control plane, workers in batches
+AHEAD = Phase("ahead", "packages and images ahead", attended("ahead", upgrade.ahead), _ALL, certificates=True)
+TOOLS = Phase("tools", "kubeadm", attended("tools", upgrade.tools), _CONTROL, certificates=True)
+ETCD = Phase("etcd", "etcd's patch", attended("etcd", upgrade.etcd), _CONTROL, observe_before=True, certificates=True)
+PLANE = Phase(
+    "plane", "control plane", attended("plane", upgrade.plane), _CONTROL, observe_before=True, certificates=True
+)
+KUBELET = Phase(
+    "kubelet", "kubelet", attended("kubelet", upgrade.kubelet), _ALL,
+    waits_for={"worker": "master"}, opens={"control-plane": "master"}, observe_before=True, certificates=True,
+)  # fmt: skip
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
 EVERY = {phase.name: phase for phase in (*BOOTSTRAP, RESET)}

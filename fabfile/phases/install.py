@@ -11,7 +11,7 @@ from ..nodes.containerd import lost, named
 from ..nodes.facts import STATE, NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, give_back
 from ..recipes import proxies
-from ..recipes.kubeadm import digest, merged, recipe_for
+from ..recipes.kubeadm import digest, merged, numbers, recipe_for
 from ..recipes.packages import PINNED, Apt, Family, family
 from ..steps import Action, File, Step, Stop
 from ..text.cleaning import listed
@@ -40,17 +40,23 @@ def install(ctx: Context) -> Iterator[Action]:
     yield from _proxy(ctx, packages)
     if not packages.installed(facts, recipe):
         yield from packages.steps(facts, recipe)
+    yield from runtime(ctx, "install")
+    if not facts.unit("kubelet").enabled:
+        yield Step("install.kubelet", "kubelet starts at boot", ("systemctl enable kubelet",))
+
+
+def runtime(ctx: Context, phase: str) -> Iterator[Action]:
+    """containerd with this release's configuration, of which the pause image is a part."""
+    facts, recipe = ctx.facts, ctx.recipe
     files = (recipe.containerd_config(), recipe.crictl_config)
     if not all(facts.has_file(f.path, f.sha256, f.mode) for f in files) or not facts.unit("containerd").active:
         yield Step(
-            "install.containerd",
+            f"{phase}.containerd",
             f"containerd configured and running{_kept(ctx)}",
             ("systemctl enable containerd", "systemctl restart containerd", "crictl info >/dev/null"),
             files=files,
             hint="`journalctl -u containerd -n 50` on the node says why it does not answer",
         )
-    if not facts.unit("kubelet").enabled:
-        yield Step("install.kubelet", "kubelet starts at boot", ("systemctl enable kubelet",))
 
 
 def _proxy(ctx: Context, packages: Family) -> Iterator[Action]:
@@ -88,23 +94,32 @@ def _release(ctx: Context) -> Stop | None:
     `kubeadm upgrade` the control plane's pods, kube-proxy and CoreDNS stay old).
     """
     facts, wanted = ctx.facts, ctx.recipe.version
-    other = {name: release for name in PINNED if (release := facts.release(name)) and release != wanted}
+    found = {name: release for name in PINNED if (release := facts.release(name))}
+    other = {name: release for name, release in found.items() if release != wanted}
     if not other or not facts.in_cluster:
         return None
-    there, minor = facts.release("kubelet") or wanted, facts.minor or ctx.recipe.minor
-    if there == wanted:  # kubeadm went before, as the first part of an upgrade
-        seen = f"{' and '.join(f'{name} is {release}' for name, release in other.items())} on this node, and its kubelet {there}"
-        keep = "end the upgrade that was begun here, or put that package back"
-    else:
-        seen = f"this node runs Kubernetes {there} in a cluster, the inventory says {wanted}"
-        or_minor = f", or {minor} for the patch that the cluster has" * (minor == ctx.recipe.minor)
-        keep = f"to stay: KUBERNETES={there}{or_minor}, or say `--kubernetes {there}`"
+    there, minor = found.get("kubelet", wanted), facts.minor or ctx.recipe.minor
+    newest = max(found.values(), key=numbers)
+    option = ctx.environment.option
+    or_minor = f", or {minor} for the patch that the cluster has" * (minor == ctx.recipe.minor)
+    keep = f"KUBERNETES={there}{or_minor}, or say `--kubernetes {there}`"
+    seen = f"this node runs Kubernetes {there} in a cluster, the inventory says {wanted}"
+    if len(set(found.values())) > 1:
+        return Stop(
+            "install.release",
+            f"{listed([f'{name} {release}' for name, release in sorted(found.items())], 4)} are on this node: an upgrade that did not end",
+            f"`inv cluster.upgrade {option} --to {newest}` goes on with it, from what it sees on each node",
+        )
+    if numbers(there) > numbers(wanted):
+        return Stop(
+            "install.release",
+            f"{seen}: Kubernetes does not go back to an earlier release",
+            f"set {keep}. If nodes of this cluster are still older, `inv cluster.upgrade {option} --to {there}` ends that upgrade",
+        )
     return Stop(
         "install.release",
         f"{seen}: that is an upgrade, and nothing of it is done here",
-        f"{keep}. To upgrade: kubeadm does it (`kubeadm upgrade plan` on the control plane), node by node, "
-        "the control plane first, then its kubelet, then each worker: "
-        "https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-upgrade/",
+        f"to upgrade: `inv cluster.upgrade {option}`, node by node, the control plane first (with --plan it only shows that); to stay: {keep}",
     )
 
 

@@ -6,6 +6,7 @@ With IMAGE_DIGESTS, each image's digest is checked before kubeadm or the kubelet
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -77,22 +78,34 @@ def unverified(ctx: Context) -> Iterator[Action]:
         yield from _fetch(ctx, wanted)
 
 
-def _fetch(ctx: Context, wanted: list[str]) -> Iterator[Action]:
+def ahead(ctx: Context, phase: str) -> Iterator[Action]:
+    """Fetch what this node will run of the recipe's release and does not have, each pinned image held against its digest."""
+    if refused := _incomplete(ctx):
+        yield replace(refused, id=f"{phase}.{refused.id.partition('.')[2]}")
+        return
+    recipe, plane = ctx.recipe, ctx.node.control_plane
+    known = recipe.kubeadm_images(control_plane=plane, known=ctx.facts.kubeadm_images)
+    wanted = [one for one in dict.fromkeys((*recipe.worker_images, *known)) if "@" not in one and not _held(ctx, one)]
+    if wanted:
+        yield from _fetch(ctx, wanted, phase)
+
+
+def _fetch(ctx: Context, wanted: list[str], phase: str = "registry") -> Iterator[Action]:
     recipe, tagged = ctx.recipe, _tagged(ctx)
-    checked = [image for image in wanted if image in tagged]
+    pinned = [image for image in wanted if image in tagged]
     yield Step(
-        "registry.images",
+        f"{phase}.images",
         f"{len(wanted)} image{'s' * (len(wanted) != 1)} ahead",
-        tuple(f"crictl pull {quote(image if image in checked else recipe.pinned(image))}" for image in wanted),
+        tuple(f"crictl pull {quote(image if image in pinned else recipe.pinned(image))}" for image in wanted),
         timeout=900,
         hint="can the node reach the image registry, and does it hold this version?"
         + f" 'not found' behind @sha256: it does not serve the image that {_lock_file(ctx)} pins" * bool(recipe.pins),
     )
-    if checked:
+    if pinned:
         yield Step(
-            "registry.digests",
-            f"hold {len(checked)} image{'s' * (len(checked) != 1)} against {_lock_file(ctx)}",
-            tuple(_check(image, recipe.pin(image)) for image in checked),
+            f"{phase}.digests",
+            f"hold {len(pinned)} image{'s' * (len(pinned) != 1)} against {_lock_file(ctx)}",
+            tuple(checked(image, recipe.pin(image)) for image in pinned),
             timeout=60,
             hint="that tag now names another image than the one that was pinned: it is removed from the node, and nothing of it ran. Find "
             f"out who pushed it; only if it is the right one, put its digest into {_lock_file(ctx)}. Then run this again",
@@ -119,7 +132,8 @@ def _held(ctx: Context, image: str) -> bool:
     return facts.digests.get(images.full(image)) == pin or (image not in _tagged(ctx) and by_digest in facts.digests)
 
 
-def _check(image: str, pin: str) -> str:
+def checked(image: str, pin: str) -> str:
+    """The shell line that fails where the image that was pulled is not the pinned one, and takes it off the node then."""
     name, serves = quote(image), quote(f"{image}: the registry serves")
     return (
         f"seen=$(ctr -n k8s.io images ls name=={name} 2>/dev/null | grep -oE 'sha256:[0-9a-f]{{64}}' | head -n 1) || seen=nothing; "

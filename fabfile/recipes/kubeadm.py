@@ -346,6 +346,25 @@ class Recipe:
             }
         )
 
+    def upgrade_config(self) -> str:
+        """kubeadm upgrade's v1beta4 file, for `apply` and for `node`.
+
+        `upgradeManifests` is how long kubeadm waits for each static pod's new hash before it puts the old manifests back.
+        On one control plane the API is away meanwhile, and the kubelet may report the pod late (kubernetes/kubeadm 3297): longer than the
+        default of 5 minutes, and the kubelet is restarted within it.
+        """
+        ignored = list(self.settings.ignore_preflight)
+        both = {"certificateRenewal": True, "etcdUpgrade": True, "ignorePreflightErrors": ignored}
+        both |= {"imagePullPolicy": "IfNotPresent"}
+        return dumped(
+            {
+                **_kind("UpgradeConfiguration"),
+                "apply": {"kubernetesVersion": f"v{self.version}", **both},
+                "node": both,
+                "timeouts": {"upgradeManifests": "10m0s"},
+            }
+        )
+
     def _registration(self, node: Node, facts: NodeFacts) -> dict[str, Any]:
         # without the field kubeadm gives a control plane its taint; with it, only what is in it
         shared = node.control_plane and self.environment.pods_on_control_plane
@@ -384,6 +403,11 @@ def recipe_for(environment: Environment) -> Recipe:
             f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5"
         )
     return recipe
+
+
+def numbers(release: str) -> tuple[int, ...]:
+    """A release or an image's tag as numbers that can be compared: (1, 36, 4) of `1.36.4` and `v1.36.4`, (3, 6, 8) of `3.6.8-0`."""
+    return tuple(int(word) for word in re.findall("[0-9]+", release.partition("-")[0]))
 
 
 def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import ipaddress
 from ..bash import Call
 from ..host import Host
 from ..machine import Machine
-from . import program, unmodelled
+from . import program, unmodelled, upgrades
 
 XENIAL = {
     "NAME": "Ubuntu",
@@ -51,7 +51,9 @@ def ifconfig_text(host: Host, *, down: bool = False) -> str:
 
 @program("systemd-run")
 def systemd_run(machine: Machine, call: Call) -> int:
-    """Supports only the 1.5 recipe's delayed reboot. The machine is back after 45 virtual seconds."""
+    """The 1.5 recipe's delayed reboot, after which the machine is back in 45 virtual seconds, and the unit in which kubeadm upgrades."""
+    if call.argv[-5:-1] == ["upgrade", "apply", "--yes", "--config"]:
+        return upgrades.in_unit(machine, call)
     if call.argv[2:] != ["systemctl", "reboot"]:
         raise unmodelled(call)
     call.out("Running timer as unit run-r1.timer.\nWill run service as unit run-r1.service.\n")

@@ -16,8 +16,8 @@ from ..cluster import RESERVED, Member, Token, builtin
 from ..host import Host, Link
 from ..machine import Halted, Machine
 from ..values import split_options
-from . import legacy, program, unmodelled
-from .pki import COMPONENTS, ETCD, ca_hash, certificate, kubeconfig, static_pod, write_control_plane
+from . import legacy, program, unmodelled, upgrades
+from .pki import COMPONENTS, ca_hash, certificate, image_of, kubeconfig, static_pod, write_control_plane
 
 HEALTH = 240.0  # seconds that kubeadm waits for kubelet and control plane (controlPlaneComponentHealthCheck)
 DNS = "registry.k8s.io/coredns/coredns:v1.13.1"
@@ -59,6 +59,10 @@ def kubeadm(machine: Machine, call: Call) -> int:
             return _expiration(machine, call)
         case ["kubeconfig", "user"]:
             return _user(machine, call, options)
+        case ["upgrade", "apply"]:
+            return upgrades.apply(machine, call)
+        case ["upgrade", "node"]:
+            return upgrades.node(machine, call)
         case ["init", *_]:
             return _init(machine, call, options)
         case ["join", *_]:
@@ -94,7 +98,11 @@ def kubeadm(machine: Machine, call: Call) -> int:
                 for component in (*COMPONENTS, "kube-proxy")
                 if component != "etcd"
             ]
-            call.out("".join(f"{name}\n" for name in (*names, DNS, f"registry.k8s.io/pause:{pause}", ETCD)))
+            call.out(
+                "".join(
+                    f"{name}\n" for name in (*names, DNS, f"registry.k8s.io/pause:{pause}", image_of("etcd", version))
+                )
+            )
             return 0
         case ["config", "validate", *_]:
             return 0
@@ -259,7 +267,7 @@ def _init(machine: Machine, call: Call, options: dict[str, str]) -> int:
     machine.cluster.configuration = dumped(config)
     kubelet = _component("kubelet", documents.get("KubeletConfiguration", {}))
     _kubelet_files(host, host, machine.hostname, _filled(kubelet, config))
-    host.units["kubelet"].active = True
+    host.units["kubelet"].active, host.kubelet_runs = True, host.packages["kubelet"].partition("-")[0]
     if machine.fault("init-hangs") is not None or host.swaps or not _has_address(host, str(advertise)):
         host.clock += HEALTH
         call.out(
@@ -499,7 +507,7 @@ def _join(machine: Machine, call: Call, options: dict[str, str]) -> int:
             "You must delete the existing Node or change the name of this new joining Node"
         )
     _kubelet_files(host, machine.settling.hosts[cluster.control], registered, _kept_component(machine, "kubelet"))
-    host.units["kubelet"].active = True
+    host.units["kubelet"].active, host.kubelet_runs = True, host.packages["kubelet"].partition("-")[0]
     if host.swaps:
         host.units["kubelet"].active = False
         host.clock += HEALTH

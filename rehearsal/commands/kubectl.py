@@ -93,6 +93,9 @@ def _split(words: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
 def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
     if "--raw" in options:
         path = options["--raw"]
+        if path == "/version":
+            call.out(json.dumps({"gitVersion": f"v{api_release(machine)}"}) + "\n")
+            return 0
         call.out("ok" if path.split("?")[0] in ("/readyz", "/livez", "/healthz") else "{}")
         return 0
     if not words and "-f" in options:
@@ -252,6 +255,13 @@ def _get_nodes(machine: Machine, call: Call, names: list[str], options: dict[str
     )
 
 
+def api_release(machine: Machine) -> str:
+    """The release of the API server that runs, by its image's tag."""
+    pods = machine.settling.hosts[machine.cluster.control].pods
+    image = next((pod.images[0] for pod in pods if pod.labels.get("component") == "kube-apiserver"), "")
+    return image.rpartition(":v")[2]
+
+
 def _ready(machine: Machine, member: Member) -> bool:
     return machine.settling.ready(machine.settling.hosts[member.host], machine.now)
 
@@ -317,7 +327,7 @@ def node_object(machine: Machine, name: str, member: Member) -> dict[str, Any]:
             ],
             "nodeInfo": {
                 "machineID": member.machine_id,
-                "kubeletVersion": f"v{cluster.version}",
+                "kubeletVersion": f"v{host.kubelet_runs or cluster.version}",
                 "containerRuntimeVersion": "containerd://2.3.4",
                 "osImage": host.release["PRETTY_NAME"],
                 "runningInUserNamespace": False,  # as 1.37 says
@@ -344,7 +354,7 @@ def _node_row(machine: Machine, item: dict[str, Any]) -> str:
     status = "Ready" if _ready(machine, member) else "NotReady"
     status += ",SchedulingDisabled" if member.cordoned else ""
     role = "control-plane" if machine.settling.hosts[member.host].control_plane else "<none>"
-    return f"{name:<12} {status:<10} {role:<14} {_age(machine, member.joined):<5} v{machine.cluster.version}"
+    return f"{name:<12} {status:<10} {role:<14} {_age(machine, member.joined):<5} {item['status']['nodeInfo']['kubeletVersion']}"
 
 
 def _age(machine: Machine, since: float) -> str:

@@ -15,6 +15,7 @@ from ..bash import Call
 from ..host import ETCD, Host
 from ..machine import Machine
 from . import etcd, host2017, program, unmodelled
+from .pki import follow_manifests
 from .system import rotate
 
 _CHAIN = re.compile(r"^-A (\S+)|-[jg] (\S+)$")
@@ -293,6 +294,12 @@ def curl(machine: Machine, call: Call) -> int:
     return 0
 
 
+def etcd_release(host: Host) -> str:
+    """The release of the etcd that runs, by its image's tag."""
+    image = next((pod.images[0] for pod in host.pods if pod.labels.get("component") == "etcd"), "")
+    return image.rpartition(":")[2].partition("-")[0]
+
+
 def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
     """(HTTP status, body, "") or (0, "", curl's error)."""
     parts = urlsplit(url)
@@ -301,7 +308,10 @@ def fetch(machine: Machine, url: str) -> tuple[int, str, str]:
     if (host, port) == ("127.0.0.1", 10248):
         return (200, "ok", "") if machine.host.unit("kubelet").active else (0, "", refused)
     if component := {2381: "etcd", 10257: "kube-controller-manager", 10259: "kube-scheduler"}.get(port):
+        follow_manifests(machine.host)
         up = any(pod.labels.get("component") == component and pod.running for pod in machine.host.pods)
+        if up and parts.path == "/metrics" and port == 2381:
+            return 200, f'etcd_server_version{{server_version="{etcd_release(machine.host)}"}} 1\n', ""
         return (200, '{"health":"true","reason":""}' if port == 2381 else "ok", "") if up else (0, "", refused)
     if host in _control_addresses(machine) and port == machine.settings.api_port:
         if not machine.api_up:

@@ -177,7 +177,8 @@ def _install(machine: Machine, call: Call, names: list[str]) -> int:
         offered = _candidate(name, host.lists_from, machine.settings.legacy_packages_url.rstrip("/"))
         if not offered:
             return call.fail(f"E: Unable to locate package {name}", 100)
-        if version and not fnmatch.fnmatchcase(version.removesuffix("-*"), offered):
+        missing = name in _KUBERNETES and version and machine.fault("release-missing") is not None
+        if missing or (version and not fnmatch.fnmatchcase(version.removesuffix("-*"), offered)):
             return call.fail(f"E: Version '{version}' for '{name}' was not found", 100)
         new[name] = f"{version.removesuffix('-*')}-1.1" if version else offered.replace("*", "4-1.1")
     call.out(f"The following NEW packages will be installed:\n  {' '.join(new)}\n")
@@ -192,6 +193,9 @@ def _install(machine: Machine, call: Call, names: list[str]) -> int:
             "E: Sub-process /usr/bin/dpkg returned an error code (1)",
             100,
         )
+    if "--download-only" in call.argv:
+        machine.spend(8, "apt download")
+        return 0
     _put(machine, new)
     machine.spend(25 if "kubelet" in new else 6, "apt install")
     call.out("".join(f"Setting up {name} ({version}) ...\n" for name, version in new.items()))
@@ -292,7 +296,8 @@ def dnf(machine: Machine, call: Call) -> int:
             pinned = re.fullmatch(rf"({'|'.join(_KUBERNETES)})-([\d.]+)", wanted)
             name = pinned[1] if pinned else wanted
             offered = _candidate(name, repositories)
-            if not offered or (pinned and not fnmatch.fnmatchcase(pinned[2], offered)):
+            missing = pinned and machine.fault("release-missing") is not None
+            if missing or not offered or (pinned and not fnmatch.fnmatchcase(pinned[2], offered)):
                 return call.fail(f"No match for argument: {wanted}\nError: Unable to find a match: {wanted}")
             new[name] = f"{pinned[2]}-150500.1.1" if pinned else offered.replace("*", "4-150500.1.1").split("~")[0]
         if machine.fault("packages-down") is not None:
@@ -303,6 +308,9 @@ def dnf(machine: Machine, call: Call) -> int:
             return call.fail(
                 "Error: Transaction test error:\n  installing package kubelet needs 57MB more space on the / filesystem"
             )
+        if "--downloadonly" in call.argv:
+            machine.spend(8, "dnf download")
+            return 0
         _put(machine, new)
         machine.spend(30, "dnf install")
         call.out("Complete!\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,6 +17,7 @@ from ..host import Host, Pod
 _BEGUN, _ENDS = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ETCD = "registry.k8s.io/etcd:3.6.6-0"
+ETCDS = {"1.37": "registry.k8s.io/etcd:3.7.0-0"}  # by kubeadm's minor release
 
 
 @cache
@@ -73,6 +75,7 @@ def write_control_plane(
     for component in COMPONENTS:
         command = "".join(f"    - --{flag}={value}\n" for flag, value in (flags or {}).get(component, {}).items())
         text = f"# {component} v{version}\napiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - command:\n    - {component}\n{command}"
+        text += f"    image: {image_of(component, version)}\n"
         host.write(f"/etc/kubernetes/manifests/{component}.yaml", text, "600")
     host.write("/var/lib/etcd/member/snap/db", "etcd\n", "600")
     host.make_folder("/etc/kubernetes/tmp")
@@ -101,9 +104,36 @@ def kubeconfig(ca: str, endpoint: str, cluster: str, user: str) -> str:
     )
 
 
+def image_of(component: str, version: str) -> str:
+    """The image that kubeadm of that release runs for a component of the control plane."""
+    return (
+        ETCDS.get(version.rpartition(".")[0], ETCD)
+        if component == "etcd"
+        else f"registry.k8s.io/{component}:v{version}"
+    )
+
+
+def manifest_image(host: Host, component: str) -> str:
+    """The image in a static pod's manifest; empty without one, as in those of 2017."""
+    found = re.search(r"^ *image: *(\S+)", host.read(f"/etc/kubernetes/manifests/{component}.yaml") or "", flags=re.M)
+    return found[1] if found else ""
+
+
+def follow_manifests(host: Host) -> None:
+    """The kubelet sees manifests that changed, and starts those static pods again."""
+    for pod in host.pods if host.active("kubelet") else ():
+        image = (
+            manifest_image(host, pod.labels.get("component", "")) if pod.labels.get("tier") == "control-plane" else ""
+        )
+        if image and image != pod.images[0]:
+            pod.images, pod.running, pod.since = [image], True, host.clock + 2
+            host.pull(image)
+            begin(host, pod)
+
+
 def static_pod(host: Host, component: str, version: str) -> Pod:
     """A component of the control plane, as the kubelet runs it from its manifest."""
-    image = ETCD if component == "etcd" else f"registry.k8s.io/{component}:v{version}"
+    image = manifest_image(host, component) or image_of(component, version)
     pod = Pod(
         name=f"{component}-{host.hostname}",
         namespace="kube-system",

@@ -51,6 +51,7 @@ def _container(host: Host, pod: Pod) -> dict[str, Any]:
         "metadata": {"name": name},
         "state": state,
         "createdAt": str(int(pod.began * 1e9)),
+        "image": {"image": "sha256:0a1b", "userSpecifiedImage": pod.images[0] if pod.images else ""},
         "labels": _labels(pod),
     }
 
@@ -186,6 +187,10 @@ def crictl(machine: Machine, call: Call) -> int:
             if not host.holds(image):
                 return call.fail(f'level=error msg="no such image {image}"')
             host.images.remove(image)
+        case ["inspecti", "-q", image]:
+            if not host.holds(image):
+                return call.fail(f'level=fatal msg="no such image {image} present"')
+            call.out("{}\n")
         case ["images", *flags]:
             call.out(
                 "".join(f"{image}\n" for image in host.images)

@@ -9,7 +9,7 @@ from .. import certificates
 from ..bash import Call
 from ..host import KERNEL, Host, Unit
 from ..machine import Machine
-from . import legacy, program, unmodelled
+from . import legacy, program, unmodelled, upgrades
 from .pki import static_pod
 
 _OWNERS = {"containerd": "containerd.io", "kubelet": "kubelet", "docker": "docker.io"}
@@ -31,8 +31,20 @@ def systemctl(machine: Machine, call: Call) -> int:
     words = [w for w in words if w != "--now"]
     verb, names = words[0], [name.removesuffix(".service") for name in words[1:]]
     host = machine.host
-    if verb in ("daemon-reload", "reset-failed"):
+    if verb == "daemon-reload":
         return 0
+    if verb == "reset-failed":
+        if names and machine.host.runs.get(names[0], ["failed"])[0] == "failed":
+            machine.host.runs.pop(names[0], None)
+        return 0
+    if names and names[0] in host.runs and verb in ("is-active", "is-failed"):
+        upgrades.go_on(machine, names[0])
+        state = host.runs[names[0]][0]
+        call.out("" if quiet else f"{state}\n")
+        return int(state != ("active" if verb == "is-active" else "failed"))
+    if verb == "is-failed":
+        call.out("" if quiet else "inactive\n")
+        return 1
     if verb == "is-active":
         state = "active" if host.active(names[0]) else "activating" if host.unit(names[0]).active else "inactive"
         call.out("" if quiet else f"{state}\n")
@@ -85,10 +97,15 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
     if name == "docker":
         legacy.bridge(machine)
     if name == "kubelet" and (again or not was):
+        release = host.packages.get("kubelet", "").partition("-")[0]
+        if machine.fault("kubelet-breaks") is not None and release != (host.kubelet_runs or machine.cluster.version):
+            unit.active = False  # it ends at once: a flag that it does not know
+            return
         if certificates.lapsed(host) and not host.exists("/etc/kubernetes/bootstrap-kubelet.conf"):
             unit.active = False  # it ends at once: no valid certificate, and nothing to get one by
             return
         host.kubelet_restarts += 1
+        host.kubelet_runs = release
         if "\nmaxPods: -" in (host.read("/var/lib/kubelet/config.yaml") or ""):
             host.write(
                 REFUSED,
@@ -324,6 +341,11 @@ def setenforce(machine: Machine, call: Call) -> int:
 def journalctl(machine: Machine, call: Call) -> int:
     unit = call.argv[call.argv.index("-u") + 1] if "-u" in call.argv else "kernel"
     host = machine.host
+    if unit in host.runs:
+        said = host.runs[unit][3:]
+        most = int(call.argv[call.argv.index("-n") + 1]) if "-n" in call.argv else len(said)
+        call.out("".join(f"{line}\n" for line in said[max(0, len(said) - most) :]))
+        return 0
     if "-q" in call.argv and not unit_known(host, unit.removesuffix(".service")):
         return 0
     lines = [f"systemd[1]: Started {unit}.service."]

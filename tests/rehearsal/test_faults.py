@@ -239,6 +239,11 @@ def test_every_fault_has_a_case() -> None:
         "duplicate-hostname",
         "certificates-ended",  # this and the next are in test_renew.py
         "etcd-stays-down",
+        "release-missing",  # this and the next are in test_upgrade.py
+        "upgrade-fails",
+        "hash-unseen",
+        "dies-in-upgrade",
+        "kubelet-breaks",
     }
     assert tested == {name for name in TABLE if not name.startswith("hostile-")}, "those are in test_hostile.py"
 

@@ -42,6 +42,7 @@ STORY = (
     ("inv cluster.backup --plain --keep 2", 0, ""),
     ("inv cluster.backups --check", 0, ""),
     ("inv cluster.restore {folder}/none.tar", 2, "failure"),
+    ("inv cluster.upgrade --to 1.37 --plan", 3, ""),
     ("inv cluster.renew --all --plan", 0, ""),
     ("inv cluster.renew --add-san api.example.org", 0, ""),
     ("inv cluster.renew --add-san a/b", 2, "failure"),

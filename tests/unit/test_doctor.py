@@ -318,8 +318,15 @@ def test_version_skew(version: str, severity: str) -> None:
     packages = {**one[1].facts.packages, "kubelet": f"{version}-1.1"}
     found = judged(with_facts(one, "w1", packages=packages))
     assert found["KF-VER-SKEW"][0].severity == severity
+    newest = max(version, "1.36.4")
+    assert f"--to {newest}` ends an upgrade that was begun" in found["KF-VER-SKEW"][0].remedy, (
+        "kubeadm is another release"
+    )
+    packages = dict.fromkeys(packages, f"{version}-1.1")
+    remedy = judged(with_facts(one, "w1", packages=packages))["KF-VER-SKEW"][0].remedy
     minor = version.rpartition(".")[0]
-    assert (f"set KUBERNETES={minor}" in found["KF-VER-SKEW"][0].remedy) is (minor != "1.36"), "install stops there"
+    assert (f"set KUBERNETES={minor}, which this cluster runs" in remedy) is (version == "1.37.0"), remedy
+    assert ("`inv cluster.upgrade --env test` upgrades to that" in remedy) is (version != "1.37.0"), remedy
 
 
 def test_flannel_on_the_wrong_interface_and_a_node_not_ready() -> None:

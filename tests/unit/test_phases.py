@@ -322,8 +322,8 @@ RUNNING = [
 def test_a_living_cluster_does_not_get_another_minor_version(make: Callable[[Environment], NodeFacts]) -> None:
     stop = only(steps(phases.INSTALL, make(environment(kubernetes="1.37"))))
     assert stop.id == "install.release"
-    assert "runs Kubernetes 1.37.1 in a cluster, the inventory says 1.36.4: that is an upgrade" in stop.reason
-    assert "--kubernetes 1.37.1" in stop.remedy
+    assert "runs Kubernetes 1.37.1 in a cluster, the inventory says 1.36.4" in stop.reason
+    assert "--kubernetes 1.37.1" in stop.remedy and "does not go back" in stop.reason
 
 
 @pytest.mark.parametrize("make", [row[1] for row in RUNNING], ids=[row[0] for row in RUNNING])
@@ -331,7 +331,8 @@ def test_a_living_cluster_does_not_get_another_minor_version(make: Callable[[Env
 def test_another_patch_is_an_upgrade_and_is_not_done_half(make: Callable[[Environment], NodeFacts], patch: str) -> None:
     facts = make(environment(kubernetes=patch))
     stop = only(steps(phases.INSTALL, facts))
-    assert stop.id == "install.release" and "kubeadm upgrade plan" in stop.remedy
+    assert stop.id == "install.release" and "`inv cluster.upgrade --env test" in stop.remedy
+    assert (f"--to {patch}" in stop.remedy) is (patch == "1.36.9"), "a later one may be on part of the nodes only"
     assert f"KUBERNETES={patch}, or 1.36 for the patch that the cluster has" in stop.remedy
     for kept in (patch, "1.36"):
         env = environment(kubernetes=kept)
@@ -347,7 +348,11 @@ def test_a_kubeadm_that_went_before_is_not_put_back() -> None:
     begun = replace(begun, packages={**begun.packages, "kubeadm": "1.36.9-1.1"})
     for env in (ENV, environment(kubernetes="1.36")):
         stop = only(steps(phases.INSTALL, begun, env))
-        assert "kubeadm is 1.36.9 on this node, and its kubelet 1.36.4" in stop.reason
+        assert (
+            "kubeadm 1.36.9, kubectl 1.36.4, kubelet 1.36.4 are on this node: an upgrade that did not end"
+            in stop.reason
+        )
+        assert "`inv cluster.upgrade --env test --to 1.36.9`" in stop.remedy
 
 
 def test_a_worker_that_joins_gets_the_patch_that_the_cluster_runs() -> None:

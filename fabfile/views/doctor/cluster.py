@@ -17,6 +17,8 @@ from ...nodes.keeping import CONTAINERD_CONFIG
 from ...phases import guard
 from ...phases.certificates import renewal, unnamed
 from ...phases.reset import residue
+from ...recipes.kubeadm import numbers
+from ...recipes.packages import PINNED
 from ...text.masking import mask, masked_tail
 from ..saved import overdue
 from .chart import Chart, Patient
@@ -135,11 +137,20 @@ def _versions(chart: Chart, patient: Patient) -> Iterator[Finding]:
     if odd:
         versions = ", ".join(f"{package} {version}" for package, version in odd.items())
         minors = {_minor(version) for version in odd.values()}
-        remedy = (
-            f"set KUBERNETES={facts.minor}, which this cluster runs; a real upgrade is kubeadm's (`kubeadm upgrade plan`), node by node"
-            if facts.in_cluster and facts.minor and _minor(facts.minor) != _minor(wanted)
-            else f"`{chart.fab(patient, 'install')}` brings the inventory's version"
-        )
+        newest = max(filter(None, map(facts.release, PINNED)), key=numbers)
+        option = chart.environment.option
+        if not facts.in_cluster:
+            remedy = f"`{chart.fab(patient, 'install')}` brings the inventory's version"
+        elif len({facts.release(package) for package in PINNED}) > 1:
+            remedy = f"`inv cluster.upgrade {option} --to {newest}` ends an upgrade that was begun"
+        elif numbers(newest) > numbers(wanted):
+            remedy = (
+                f"set KUBERNETES={facts.minor if _minor(newest) != _minor(wanted) else newest}, which this cluster runs"
+            )
+        else:
+            remedy = (
+                f"`inv cluster.upgrade {option}` upgrades to that; to stay, set KUBERNETES={facts.release('kubelet')}"
+            )
         far = any(minor > _minor(wanted) or _minor(wanted) - minor > 3 for minor in minors)
         yield Finding(
             "KF-VER-SKEW",

@@ -1,0 +1,307 @@
+"""`inv cluster.upgrade`: another release, node by node. phases/upgrade.py says what is done on a node, views/upgrades.py in which waves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EXIT_CHANGES, KubefabError, UsageError
+from .common import ATTENDING, Options, command, described, exit_with, print_json
+from .draining import HELP
+
+if TYPE_CHECKING:
+    from ..context import Choices
+    from ..inventory import Environment
+    from ..nodes.facts import NodeFacts
+    from ..phases.drain import Hindrance as Drained
+    from ..run.result import RunResult
+    from ..views.upgrades import Hindrance, Wave
+    from .session import Session
+
+FRESH = 3600.0  # seconds: a backup that is younger is not taken again
+
+
+@command(
+    "env", "workers", *ATTENDING,
+    help={
+        "to": "the release, like 1.37 or 1.37.2; default: what KUBERNETES in hosts.env says",
+        "batch": "how many workers at a time: a number, or a share like 20%",
+        "limit": "of the workers only these: names, addresses; several with commas",
+        "control-plane-only": "leave all workers as they are",
+        **HELP,
+        "no-backup": "take none before the control plane is changed: it has no way back then",
+        "plan": "only show what would be done; exit 3 when something is to do",
+    },
+)  # fmt: skip
+def upgrade(
+    *,
+    to: str = "",
+    batch: str = "1",
+    limit: str = "",
+    control_plane_only: bool = False,
+    force_pods: str = "",
+    delete_emptydir_data: bool = False,
+    no_backup: bool = False,
+    plan: bool = False,
+    options: Options,
+) -> None:
+    """Upgrade Kubernetes: the control plane, then the workers in batches, each drained."""
+    from ..context import Choices
+    from ..inventory import with_release
+    from ..nodes.facts import NodeFacts
+    from ..views import upgrades
+    from . import draining
+    from .session import opened
+
+    version = upgrades.target(
+        described(options), to, {}
+    )  # what is no release of ours is refused before anything is connected to
+    choices = Choices(force_pods=draining.forced(force_pods), delete_emptydir=delete_emptydir_data)
+    with opened(options) as session:
+        file = session.environment
+        only = file.select([name for name in limit.split(",") if name] if limit else ["all"])
+        size = upgrades.batch_size(batch, len(file.workers))
+        session.console.print(f"looking at {len(file.nodes)} nodes", style="dim")
+        environment = session.environment = with_release(file, version)
+        seen = session.observer(certificates=True).survey(file.nodes)
+        if (begun := upgrades.target(file, to, seen)) != version:  # a later patch of that minor release is there
+            version = begun
+            environment = session.environment = with_release(file, version)
+            seen = session.observer(certificates=True).survey(file.nodes)
+        facts = {name: one for name, one in seen.items() if isinstance(one, NodeFacts)}
+        central = facts.get(environment.control_plane.name)
+        before = upgrades.lowest(facts, environment.control_plane.name)
+        concerned = {
+            name: one
+            for name, one in seen.items()
+            if name == file.control_plane.name or (not control_plane_only and name in {node.name for node in only})
+        }
+        against = list(upgrades.hindrances(environment, version, concerned))
+        waves = (
+            upgrades.waves(environment, facts, choices, only=only, batch=size, control_plane_only=control_plane_only)
+            if central and not against
+            else []
+        )
+        saves = _saves(environment, central, waves, no_backup)
+        called, rows = _drains(session, seen, waves, choices)
+        if plan:
+            drains = draining.as_data(rows, called)
+            _show(session, version, before, seen, waves, against, drains, saves, choices, options)
+            if not options.json:
+                draining.show(session.console, rows, called)
+            stopped = against or any(row.stops for row in rows)
+            exit_with(1 if stopped else EXIT_CHANGES if waves else 0)
+            return
+        if against:
+            raise _refused(environment, version, against)
+        if error := draining.refusal(rows, called):
+            raise error
+        if not waves:
+            _end(session, file, version, before, {}, [], choices, options)
+            return
+        if saves:
+            _recipient(environment)
+        nodes = tuple(dict.fromkeys(node for wave in waves for node in wave.nodes))
+        results: list[RunResult] = []
+        with session.held(nodes, upgrades.PHASES):
+            if saves and (failed := _backup(session)):
+                results.append(failed)
+            for wave in waves if not results else ():
+                session.console.print(f"— {wave.title}", style="bold", soft_wrap=True)
+                results.append(session.run(wave.phases, wave.nodes, choices))
+                if results[-1].failed:
+                    break
+        after = session.observer(certificates=True).survey(file.nodes)
+        _end(session, file, version, before, after, results, choices, options)
+        exit_code = next((result.exit_code for result in results if result.exit_code), 0)
+    exit_with(exit_code)
+
+
+def _drains(
+    session: Session, seen: Mapping[str, Any], waves: Sequence[Wave], choices: Choices
+) -> tuple[dict[str, str], list[Drained]]:
+    """What the drains of all workers will meet, asked of the API before anything is changed; the workers' names by those in the API."""
+    from ..phases.drain import hindrances
+    from . import draining
+
+    workers = [node for wave in waves for node in wave.nodes if not node.control_plane]
+    called = draining.members(session.environment, seen, workers)
+    if not called:
+        return {}, []
+    return called, hindrances(draining.asked(session, seen, list(called)), called, choices)
+
+
+def _saves(environment: Environment, central: NodeFacts | None, waves: Sequence[Wave], without: bool) -> bool:
+    """Whether a backup is to be taken: before the control plane is changed, unless one of this cluster is younger than an hour.
+
+    Of a control plane that is partly new none is taken: it would be no way back.
+    """
+    from ..backups.latest import recall_backup
+    from ..phases import PLANE
+    from ..phases.upgrade import COMPONENTS
+    from ..recipes.kubeadm import recipe_for
+
+    if without or central is None or not any(PLANE in wave.phases for wave in waves):
+        return False
+    version = recipe_for(environment).version
+    if any(central.manifests.get(name, "").endswith(f":v{version}") for name in COMPONENTS):
+        return False
+    latest = recall_backup(environment)
+    fresh = latest.uid == (central.identity.uid or central.uid) and time.time() - latest.made < FRESH
+    return not (fresh and Path(latest.path).exists())
+
+
+def _recipient(environment: Environment) -> str:
+    """To whom the backup is encrypted. Raises UsageError without one: a file in clear is not written on the way."""
+    from ..backups.archive import recipient
+
+    whom = environment.settings.backup_recipient
+    try:
+        if whom:
+            recipient(whom)
+            return whom
+    except ValueError as error:
+        raise UsageError(f"BACKUP_RECIPIENT: {error}", "`inv cluster.backup` says how to make one") from None
+    raise UsageError(
+        "no backup of this cluster is younger than an hour, and there is no BACKUP_RECIPIENT to encrypt a new one to; nothing was touched",
+        f"set BACKUP_RECIPIENT in hosts.env; or `inv cluster.backup {environment.option} --plain`, then this again; or --no-backup",
+    )
+
+
+def _backup(session: Session) -> RunResult | None:
+    """Take one as `inv cluster.backup` does; returns how the run ended, if it failed."""
+    from ..backups import names
+    from ..run.result import RunResult
+    from .backup import in_words, take
+
+    taken = take(session, names.folder_of(session.environment), _recipient(session.environment))
+    if isinstance(taken, RunResult):
+        return taken
+    session.console.print(f"backup: {taken[0]} ({in_words(taken[1])})", soft_wrap=True)
+    return None
+
+
+def _refused(environment: Environment, version: str, against: Sequence[Hindrance]) -> KubefabError:
+    """One error with all that stands against the upgrade."""
+    lines = "".join(f"\n  {one.node}: {one.seen}\n    → {one.remedy}" for one in against)
+    return KubefabError(
+        f"{environment.name} is not ready for {version}; nothing was touched:{lines}",
+        f"when that is put right, the same command again; `inv cluster.upgrade {environment.option} --to {version} --plan` only looks",
+    )
+
+
+def _show(
+    session: Session,
+    version: str,
+    before: str,
+    seen: Mapping[str, Any],
+    waves: Sequence[Wave],
+    against: Sequence[Hindrance],
+    drains: Sequence[Mapping[str, Any]],
+    saves: bool,
+    choices: Choices,
+    options: Options,
+) -> None:
+    """Print the plan: how far each node is, what stands against it, the waves and their steps."""
+    from rich.text import Text
+
+    from ..nodes.facts import NodeFacts
+    from ..text.cleaning import spans
+    from ..views import plan as planning
+    from ..views import results, upgrades
+
+    environment = session.environment
+    facts = {name: one for name, one in seen.items() if isinstance(one, NodeFacts)}
+    unseen = {name: one for name, one in seen.items() if isinstance(one, KubefabError)}
+    planned = list(upgrades.planned(environment, waves, facts, choices))
+    states = upgrades.states(environment, seen, choices)
+    if options.json:
+        print_json(
+            {
+                "environment": environment.name,
+                "from": before,
+                "to": version,
+                "states": states,
+                "against": [{"node": one.node, "seen": one.seen, "remedy": one.remedy} for one in against],
+                "drains": list(drains),
+                "backup": saves,
+                "waves": [{"title": wave.title, "nodes": [node.name for node in wave.nodes]} for wave in waves],
+                "plan": [planning.as_data(one, environment) for one in planned],
+                "unseen": results.of_nodes(unseen),
+            }
+        )
+        return
+    _print_states(session, states)
+    for one in against:
+        session.console.print(Text.assemble(("✗ ", "bold red"), f"{one.node}: {one.seen}"), soft_wrap=True)
+        session.console.print(f"    → {one.remedy}", soft_wrap=True)
+    if not waves and not against:
+        session.console.print(f"nothing to do: {environment.name} has Kubernetes {version}")
+    if saves:
+        session.console.print("first a backup, as none of this cluster is younger than an hour", soft_wrap=True)
+    for wave in waves:
+        session.console.print(f"— {wave.title}", style="bold", soft_wrap=True)
+    for same in planning.alike(planned, environment):
+        title = spans(same.names) if not options.verbose else same.title
+        session.console.print(Text.assemble("\n", (title, "bold"), f" {same.first.phase}"), soft_wrap=True)
+        for line in planning.as_text(same.first, environment, commands=options.verbose):
+            session.console.print(f"  {line}", soft_wrap=True)
+
+
+def _print_states(session: Session, states: Mapping[str, str]) -> None:
+    """One line for all nodes that are as far as each other."""
+    from ..text.cleaning import spans
+
+    alike: dict[str, list[str]] = {}
+    for name, state in states.items():
+        alike.setdefault(state, []).append(name)
+    for state, names in alike.items():
+        session.console.print(f"{spans(names)}: {state}", soft_wrap=True)
+
+
+def _end(
+    session: Session,
+    file: Environment,
+    version: str,
+    before: str,
+    after: Mapping[str, Any],
+    ran: Sequence[RunResult],
+    choices: Choices,
+    options: Options,
+) -> None:
+    """Print how it ended: how far each node is, and the line of hosts.env that no longer says what the cluster runs."""
+    from ..run.result import RunResult
+    from ..text.screen import verdict
+    from ..views import results, upgrades
+
+    environment, failed = session.environment, any(result.failed for result in ran)
+    states = upgrades.states(environment, after, choices) if after else {}
+    whole = RunResult({}, sum(result.seconds for result in ran), next((one.journal for one in ran if one.journal), ""))
+    for result in ran:
+        for name, one in result.nodes.items():
+            earlier = whole.nodes.get(name)
+            if earlier:
+                one.steps, one.seconds = one.steps + earlier.steps, {**earlier.seconds, **one.seconds}
+            whole.nodes[name] = one
+    line = upgrades.line_to_change(file, version)
+    if options.json:
+        print_json(
+            {**results.of_run(environment.name, whole), "from": before, "to": version, "states": states, "line": line}
+        )
+        return
+    if failed:
+        session.console.print("how far each node is:", style="bold")
+        _print_states(session, states)
+        return
+    if not ran:
+        text = f"nothing to do, it has Kubernetes {version}"
+    else:
+        count = len(whole.nodes)
+        text = f"Kubernetes {version} on {count} node{'s' * (count != 1)}, before {before}, {whole.steps} steps"
+        _print_states(session, states)
+    session.console.print(verdict(True, f"{environment.name}: {text}"), soft_wrap=True)
+    if line:
+        text = f"! KUBERNETES of {environment.name} says {file.settings.kubernetes}: set {line} in hosts.env; until then bootstrap stops with that"
+        session.console.print(text, soft_wrap=True)

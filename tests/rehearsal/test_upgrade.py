@@ -1,0 +1,172 @@
+"""`inv cluster.upgrade` on simulated nodes: kills at every command, faults, and what the command says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rehearsal_model import Model, kills
+
+from fabfile.context import Choices
+from fabfile.inventory import Environment, Node, with_release
+from fabfile.nodes.facts import NodeFacts
+from fabfile.nodes.observe import observe_script, parse_facts
+from fabfile.phases import AHEAD, ETCD, KUBELET, PLANE, TOOLS, managed_files
+from fabfile.phases.drain import CORDONED
+from fabfile.phases.renew import ports
+from fabfile.phases.upgrade import node_done, plane_releases
+from fabfile.recipes.kubeadm import recipe_for
+from fabfile.views.upgrades import contexts_of
+from rehearsal.simulation import Simulation
+from rehearsal_bed import Bed, Outcome
+
+TO = "1.37.1"
+CONTROL, WORKER = (TOOLS, ETCD, PLANE, KUBELET), (KUBELET,)
+
+
+class Upgrading(Model):
+    """The machines on their way to another release, without servers."""
+
+    def facts(self, node: Node) -> NodeFacts:
+        served = ports(node.address, self.environment.settings.api_port) if node.control_plane else ()
+        text = observe_script(
+            control_plane=node.control_plane,
+            files=managed_files(self.environment),
+            served=served,
+            release=recipe_for(self.environment).version,
+        )
+        return parse_facts(self.sh(node, text))
+
+    def upgrade(self, most: float = float("inf")) -> list[str]:
+        """Carry out so many commands of the whole upgrade, and return them."""
+        done: list[str] = []
+        control, worker = self.environment.nodes
+        for node, phases in ((control, CONTROL), (worker, WORKER)):
+            for phase in phases:
+                if len(done) < most:
+                    done += self.carry_out(phase, node, Choices(), most - len(done))
+        return done
+
+    def at_work(self) -> str:
+        """The node that the upgrade is at."""
+        control = self.environment.control_plane
+        (central,) = contexts_of(self.environment, {control.name: self.facts(control)}, Choices()).values()
+        return "w1" if node_done(central) else control.name
+
+    def power_cut(self, name: str) -> None:
+        """The machine goes down and boots."""
+        self.hosts[name].reboot()
+
+    def whole(self) -> None:
+        """Every part of every node is new, and each takes pods."""
+        facts = {node.name: self.facts(node) for node in self.environment.nodes}
+        contexts = contexts_of(self.environment, facts, Choices())
+        assert all(node_done(ctx) for ctx in contexts.values()), plane_releases(facts["cp1"])
+        assert set(plane_releases(facts["cp1"]).values()) == {TO} and facts["cp1"].api_release == TO
+        assert facts["cp1"].manifests["etcd"].endswith(":3.7.0-0")
+        for member in self.cluster.members.values():
+            assert not member.cordoned and CORDONED not in member.annotations
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("upgrade")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        outcome = Bed(folder, "REHEARSAL_KUBERNETES=1.36.3\n").bootstrap(workers=1)
+    assert not outcome.failed
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def fetched(made: Outcome) -> Upgrading:
+    """Packages and images are there on both nodes, as before the first change."""
+    simulation = made.simulation
+    environment: Environment = with_release(simulation.environment, TO)
+    model = Upgrading(environment, simulation.hosts, simulation.cluster)
+    for node in environment.nodes:
+        model.carry_out(AHEAD, node, Choices())
+    return model
+
+
+def fresh(model: Upgrading) -> Upgrading:
+    return Upgrading(model.environment, model.hosts, model.cluster)
+
+
+def test_killed_after_any_command_the_next_run_ends_with_every_node_new(fetched: Upgrading) -> None:
+    """By a kill of ours, or by a power cut of the machine at work: what was done is seen, and nothing of it is undone or left out."""
+    model = fresh(fetched)
+    commands = model.upgrade()
+    model.whole()
+    assert model.upgrade() == [], "nothing is left to do"
+    for most in kills(commands):
+        model = fresh(fetched)
+        model.upgrade(most)
+        if most % 2:
+            model.power_cut(model.at_work())
+        model.upgrade()
+        model.whole()
+
+
+STORY = (
+    # faults; the exit code; what is said; after it: kubelets that run, by node
+    ("w2:release-missing", 1, ("w2 · ahead.packages",), ("1.36.3", "1.36.3", "1.36.3")),
+    ("cp1:dies-in-upgrade=1", 1, ("how far each node is:",), ("1.36.3", "1.36.3", "1.36.3")),
+    ("cp1:upgrade-fails", 1, ("cp1 · plane.ended", "the way back is then"), ("1.36.3", "1.36.3", "1.36.3")),
+    ("cp1:hash-unseen w1:kubelet-breaks", 1, ("if kubeadm waits for a pod that runs", "w1 · kubelet.ready", "stays cordoned"), (TO, "1.36.3", "1.36.3")),
+    ("w2:dies-in-upgrade", 1, ("w2: ",), (TO, TO, "1.36.3")),
+    ("", 0, (f"Kubernetes {TO} on 1 node", "set KUBERNETES=1.37.1"), (TO, TO, TO)),
+)  # fmt: skip
+
+
+def test_a_night_of_faults_and_the_same_command_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing node stops what would follow, and never are two nodes of different batches cordoned at once."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bed = Bed(tmp_path, "REHEARSAL_KUBERNETES=1.36.3\n")
+    assert bed.typed("inv cluster.bootstrap --workers 2").returncode == 0
+    refused = bed.typed("inv cluster.upgrade --to 1.37")
+    assert refused.returncode == 2 and "--no-backup" in refused.stderr, refused.stderr
+    seen: dict[str, tuple[str, bool]] = {}
+
+    def look(simulation: Simulation, run: object) -> None:
+        members = {member.host: member for member in simulation.cluster.members.values()}
+        seen.update({name: (host.kubelet_runs, members[name].cordoned) for name, host in simulation.hosts.items()})
+
+    for faults, code, said, runs in STORY:
+        switches = " ".join(f"--fault {one}" for one in faults.split())
+        done = bed.typed(f"inv cluster.upgrade --to 1.37 --no-backup {switches}")
+        text = done.stdout + done.stderr
+        assert done.returncode == code and all(one in text for one in said), (faults, text)
+        bed.run([], hook=look)
+        assert tuple(release for release, _ in seen.values()) == runs, (faults, text)
+        cordoned = [name for name, (_, closed) in seen.items() if closed]
+        assert cordoned == ([faults.split(":")[-2].split()[-1]] if "w" in faults and "release" not in faults else []), (
+            faults
+        )
+    stopped = bed.typed("inv cluster.bootstrap")
+    assert "Kubernetes does not go back" in stopped.stdout and f"KUBERNETES={TO}" in stopped.stdout
+    bed.edit(f"REHEARSAL_KUBERNETES={TO}")
+    assert "nothing to do" in bed.typed("inv cluster.bootstrap").stdout
+    plan = json.loads(bed.typed("inv cluster.upgrade --plan --json").stdout)
+    assert plan["waves"] == [] and plan["plan"] == [] and set(plan["states"].values()) == {TO}
+
+
+def test_the_plan_and_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain backup that is young enough is enough; a budget that never allows is refused before anything is changed."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bed = Bed(tmp_path, "REHEARSAL_KUBERNETES=1.36.1\n")
+    assert bed.typed("inv cluster.bootstrap --workers 3").returncode == 0
+    assert bed.typed("inv cluster.backup --plain").returncode == 0
+    for line, code, said in (
+        ("--to 1.38", 2, "no recipe for Kubernetes 1.38"),
+        ("--to 1.35", 1, "does not go back"),
+        ("--to 1.5", 2, "1.5 has no upgrade"),
+        ("--to 1.36.3 --batch 0", 2, "neither a number"),
+        ("--to 1.36.3 --plan", 3, "worker w3 (batch 3 of 3)"),
+        ("--to 1.36.3 --batch 2 --control-plane-only", 0, "on 1 node"),
+        ("--to 1.36.3 --batch 2 --limit w1,w3", 0, "on 2 nodes"),
+        ("--to 1.36.3 --batch 100%", 0, "on 1 node"),
+    ):
+        done = bed.typed(f"inv cluster.upgrade {line}")
+        assert done.returncode == code and said in done.stdout + done.stderr, (line, done.stdout, done.stderr)

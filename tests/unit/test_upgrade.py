@@ -1,0 +1,261 @@
+"""The upgrade's decisions, from facts alone: to which release, what stands against it, waves, and what is left on a node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fabfile.context import Choices
+from fabfile.errors import UsageError
+from fabfile.inventory import Environment, with_release
+from fabfile.nodes.facts import NodeFacts
+from fabfile.phases import AHEAD, ETCD, KUBELET, PLANE, Phase
+from fabfile.phases import upgrade as steps
+from fabfile.steps import Action, Step, Stop, Wait
+from fabfile.views import upgrades
+from making import bare, context, control_plane, environment, ids, member
+
+OLD, NEW = "1.36.4", "1.37.1"
+
+
+def run(phase: Phase, facts: NodeFacts, env: Environment, **more: Any) -> list[Action]:
+    return list(bare(phase)(context(env, facts, **more)))
+
+
+def at(version: str, facts: NodeFacts, **more: object) -> NodeFacts:
+    """A control plane whose every part has that release."""
+    images = {name: f"registry.k8s.io/{name}:v{version}" for name in steps.COMPONENTS}
+    etcd = "registry.k8s.io/etcd:3.7.0-0" if version.startswith("1.37") else "registry.k8s.io/etcd:3.6.8-0"
+    nodes = tuple(
+        {**node, "status": {**node["status"], "nodeInfo": {"kubeletVersion": f"v{version}"}}} for node in facts.nodes
+    )
+    return replace(
+        facts,
+        manifests={**images, "etcd": etcd},
+        api_release=version,
+        proxy_image=f"registry.k8s.io/kube-proxy:v{version}",
+        configured={"kind": "ClusterConfiguration", "kubernetesVersion": f"v{version}"},
+        nodes=nodes,
+        **more,
+    )
+
+
+def cluster(workers: int = 2, version: str = OLD) -> tuple[Environment, dict[str, NodeFacts]]:
+    """An environment of that release, and the facts of its nodes."""
+    env = environment(workers, kubernetes=version)
+    names = tuple(node.name for node in env.nodes)
+    return env, {
+        "cp1": at(version, control_plane(env, members=names)),
+        **{name: member(env, name) for name in names[1:]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "to", "there", "wanted"),
+    [
+        ("1.36.4", "1.37.2", "1.36.4", "1.37.2"),
+        ("1.36.4", "v1.37.2", "1.36.4", "1.37.2"),
+        ("1.36.4", "1.37", "1.36.4", "1.37.1"),
+        ("1.36.4", "1.37", "1.37.9", "1.37.9"),
+        ("1.37.2", "", "1.36.4", "1.37.2"),
+        ("1.37", "", "1.36.4", "1.37.1"),
+        ("1.36", "", "1.36.1", "1.36.4"),
+    ],
+)
+def test_to_which_release(file: str, to: str, there: str, wanted: str) -> None:
+    facts = NodeFacts(packages={"kubeadm": f"{there}-1.1"})
+    assert upgrades.target(environment(kubernetes=file), to, {"cp1": facts, "w1": UsageError("x", "y")}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("file", "to"),
+    [("1.36", "1.5"), ("1.5", ""), ("1.5", "1.36"), ("1.36", "1.99"), ("1.36", "new"), ("1.36", "1.36;x")],
+)
+def test_what_is_no_release_to_go_to(file: str, to: str) -> None:
+    with pytest.raises(UsageError):
+        upgrades.target(environment(kubernetes=file), to, {})
+
+
+@pytest.mark.parametrize(
+    ("now", "version", "remedy"),
+    [
+        ("1.36.4", "1.36.5", ""),
+        ("1.36.4", "1.37.1", ""),
+        ("1.35.9", "1.37.1", "--to 1.36`"),
+        ("1.37.1", "1.36.9", "--to 1.37.1`"),
+        ("1.36.4", "1.36.1", "--to 1.36.4`"),
+    ],
+)
+def test_one_minor_release_at_a_time_and_never_back(now: str, version: str, remedy: str) -> None:
+    env, facts = cluster(1)
+    facts["cp1"] = at(now, facts["cp1"])
+    found = list(upgrades.hindrances(env, version, facts))
+    assert bool(found) == bool(remedy) and all(remedy in one.remedy for one in found), found
+
+
+def test_all_that_stands_against_it_is_named_at_once() -> None:
+    env, facts = cluster(3)
+    nodes = [dict(node) for node in facts["cp1"].nodes]
+    nodes[1] = {**nodes[1], "status": {**nodes[1]["status"], "conditions": [{"type": "Ready", "status": "False"}]}}
+    seen: dict[str, object] = {
+        **facts,
+        "cp1": replace(facts["cp1"], nodes=tuple(nodes[:3])),
+        "w2": UsageError("w2: no route", "look"),
+    }
+    found = {one.node: one.seen for one in upgrades.hindrances(env, NEW, seen)}
+    assert found == {"w1": "it is not Ready", "w2": "no route", "w3": "it is not in the cluster"}
+    begun = {**seen, "w1": replace(facts["w1"], packages={**facts["w1"].packages, "kubeadm": f"{NEW}-1.1"})}
+    assert "w1" not in {one.node for one in upgrades.hindrances(env, NEW, begun)}, (
+        "an earlier run's: it goes on with it"
+    )
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from([1, 2, 3, 7, 40, 200]),
+    st.one_of(st.integers(1, 300).map(str), st.integers(1, 100).map("{}%".format)),
+)
+def test_every_worker_is_in_one_batch_of_that_size_and_the_control_plane_goes_before(workers: int, text: str) -> None:
+    env, facts = _cached(workers)
+    size = upgrades.batch_size(text, workers)
+    made = upgrades.waves(env, facts, Choices(), only=env.nodes, batch=size, control_plane_only=False)
+    assert [wave.phases for wave in made[:2]] == [(AHEAD,), upgrades.CONTROL] and made[0].nodes == env.nodes
+    batches = [wave.nodes for wave in made[2:]]
+    assert [node for nodes in batches for node in nodes] == list(env.workers)
+    assert all(len(nodes) == size for nodes in batches[:-1]) and 1 <= len(batches[-1]) <= size <= max(workers, size)
+
+
+_made: dict[int, tuple[Environment, dict[str, NodeFacts]]] = {}
+
+
+def _cached(workers: int) -> tuple[Environment, dict[str, NodeFacts]]:
+    if workers not in _made:
+        env, facts = cluster(workers)
+        _made[workers] = with_release(env, NEW), facts
+    return _made[workers]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "101%", "%", "x", "1.5"])
+def test_what_is_no_batch(text: str) -> None:
+    with pytest.raises(UsageError):
+        upgrades.batch_size(text, 5)
+
+
+def test_what_is_new_is_left_alone() -> None:
+    """A worker that is done is in no wave; with all done there is none; a control plane that is not goes first whatever --limit says."""
+    env, facts = cluster(2)
+    env = with_release(env, NEW)
+    wanted = {"only": env.select(["w2"]), "batch": 1, "control_plane_only": False}
+    made = upgrades.waves(env, facts, Choices(), **wanted)
+    assert [[node.name for node in wave.nodes] for wave in made] == [["cp1", "w2"], ["cp1"], ["w2"]]
+    after = _all_new(2)
+    assert upgrades.waves(env, after, Choices(), **wanted) == []
+    assert upgrades.line_to_change(environment(kubernetes=OLD), NEW) == f"KUBERNETES={NEW}"
+    assert upgrades.line_to_change(environment(kubernetes="1.36"), NEW) == "KUBERNETES=1.37"
+    assert upgrades.line_to_change(environment(kubernetes="1.37"), NEW) == ""
+
+
+def _all_new(workers: int) -> dict[str, NodeFacts]:
+    return cluster(workers, NEW)[1]
+
+
+def test_a_cordon_of_ours_is_taken_away_only_after_the_proof() -> None:
+    """A run that was killed between the kubelet's start and its proof."""
+    env = environment(1, kubernetes=NEW)
+    facts = _all_new(1)
+    (control, worker) = facts["cp1"].nodes
+    name = worker["metadata"]["name"]
+    ours = {
+        **worker,
+        "metadata": {**worker["metadata"], "annotations": {"kubefab.dev/cordoned": "test"}},
+        "spec": {"unschedulable": True},
+    }
+    for node, expected in (
+        (ours, ["…kubelet.ready", "…kubelet.flannel", "…kubelet.pods", "…kubelet.uncordon"]),
+        ({**ours, "metadata": worker["metadata"]}, []),
+    ):
+        central = replace(facts["cp1"], nodes=(control, node))
+        assert name and ids(run(KUBELET, facts["w1"], env, control=central)) == expected
+
+
+@pytest.mark.parametrize(
+    ("etcd", "kubeadm", "says", "asked", "patched"),
+    [
+        ("3.6.8-0", NEW, "3.7.0-0", "", True),
+        ("3.6.11-0", NEW, "3.7.0-0", "", False),
+        ("3.6.8-0", NEW, "3.6.8-0", "", False),
+        ("3.7.0-0", NEW, "3.7.0-0", "", False),
+        ("3.6.8-0", NEW, "3.7.0-0", "3.6.16-0", False),
+        ("3.6.8-0", OLD, "3.6.8-0", "", True),
+    ],
+    ids=[
+        "before 3.6.11",
+        "3.6.11",
+        "no 3.7 follows",
+        "3.7",
+        "the configuration names another",
+        "an older kubeadm does not know",
+    ],
+)
+def test_etcds_patch_before_3_7(etcd: str, kubeadm: str, says: str, asked: str, patched: bool) -> None:
+    env = environment(1, kubernetes=NEW)
+    facts = cluster(1)[1]["cp1"]
+    local = {"etcd": {"local": {"imageTag": asked}}} if asked else {}
+    facts = replace(
+        facts,
+        manifests={**facts.manifests, "etcd": f"registry.k8s.io/etcd:{etcd}"},
+        packages={**facts.packages, "kubeadm": f"{kubeadm}-1.1"},
+        kubeadm_images=(f"registry.k8s.io/etcd:{says}",),
+        configured={**facts.configured, **local},
+    )
+    assert ("etcd.patch" in ids(run(ETCD, facts, env))) is patched
+
+
+def test_the_way_back_is_said_as_it_is() -> None:
+    env, facts = environment(1, kubernetes=NEW), cluster(1)[1]["cp1"]
+    minor = [
+        one
+        for one in run(PLANE, facts, env)
+        if isinstance(one, Step | Wait) and one.id in ("plane.applied", "plane.ended")
+    ]
+    assert all("an older one does not open its data" in one.hint for one in minor)
+    patch = [
+        one
+        for one in run(PLANE, facts, environment(1, kubernetes="1.36.9"))
+        if isinstance(one, Step) and one.id == "plane.ended"
+    ]
+    assert "etcd's data are of the same release" in patch[0].hint and not any(isinstance(one, Stop) for one in patch)
+
+
+SEEN = 'etcd_server_version{{server_version="{}"}} 1\n{{"health":"{}","reason":""}}'
+
+
+@pytest.mark.parametrize(
+    ("seen", "good"),
+    [
+        (SEEN.format("3.6.16", "true"), True),
+        (SEEN.format("3.6.16", "false"), False),
+        (SEEN.format("3.6.8", "true"), False),
+        ("", False),
+    ],
+)
+def test_an_etcd_that_3_7_may_follow(seen: str, good: bool) -> None:
+    assert (steps._etcd_safe(seen) is None) is good
+
+
+@pytest.mark.parametrize(
+    ("rows", "good"),
+    [
+        ("kube-proxy-x 1/1 Running 0 5s\nkube-flannel-y 1/1 Running 1 (5s ago) 3d", True),
+        ("kube-proxy-x 1/1 Running 0 5s\nkube-flannel-y 0/1 CrashLoopBackOff 1 3d", False),
+        ("kube-proxy-x 1/1 Running 0 5s\nkube-flannel-y 0/1 Running 1 3d", False),
+        ("", False),
+        ("The connection to the server was refused", False),
+    ],
+)
+def test_the_nodes_own_pods_run(rows: str, good: bool) -> None:
+    assert (steps._pods_run(rows) is None) is good
