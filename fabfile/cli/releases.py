@@ -41,4 +41,4 @@ def releases(*, to: str = "", options: Options) -> None:
             print_json(report.data())
         else:
             viewing.show(session.console, report, every=options.verbose)
-    exit_unless(report.answered)
+    exit_unless(not report.stops)

@@ -1,7 +1,8 @@
 """The kubelet's command line: which flags this release knows, and which of a machine's own would change what kubeadm sets up.
 
-Sources: `kubelet --help` of 1.35, 1.36 and 1.37, which have the same flags; kubeadm's drop-in, in which KUBELET_EXTRA_ARGS come last and
-win (kubernetes.io "Configuring each kubelet in your cluster using kubeadm"); kubernetes 86760, 115824, kubeadm 1927.
+Sources: `kubelet --help` of 1.35 and 1.36, which have the same flags, and what later releases dropped (changes.py); kubeadm's drop-in, in
+which KUBELET_EXTRA_ARGS come last and win (kubernetes.io "Configuring each kubelet in your cluster using kubeadm"); kubernetes 86760,
+115824, kubeadm 1927.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from ..inventory import Node
 from ..inventory.settings import Settings
 from ..nodes.facts import KUBELET_ENV, KUBELET_FLAGS_FILE, KubeletLine, NodeFacts
+from .changes import CHANGES, numbers
 
 _FLAGS = """
 address allowed-unsafe-sysctls anonymous-auth application-metrics-count-limit authentication-token-webhook authentication-token-webhook-cache-ttl
@@ -39,6 +41,14 @@ tls-cipher-suites tls-min-version tls-private-key-file topology-manager-policy t
 vmodule volume-plugin-dir volume-stats-agg-period
 """
 FLAGS = frozenset(_FLAGS.split())
+
+
+def known_flags(minor: str) -> frozenset[str]:
+    """The flags that the kubelet of a minor release has ("1.37"); of one without a table, as those of the one before."""
+    gone = (change.kubelet_flags for release, change in CHANGES.items() if numbers(release) <= numbers(minor))
+    return FLAGS.difference(*gone)
+
+
 # What the kubelet said last, if kubeadm has configured it and it does not answer: its own reason why it does not start.
 SAYS = (
     '[ ! -e /var/lib/kubelet/config.yaml ] || [ "$(curl -s --max-time 3 http://127.0.0.1:10248/healthz)" = ok ] || '
@@ -92,10 +102,10 @@ def unsuited(
         for line in lines
         if (program := _OTHER.match(line.text))
     ]
-    wanted = _wanted(node, facts, settings)
+    wanted, known = _wanted(node, facts, settings), known_flags(minor)
     for flag in flags(lines):
         where = f"{flag.file}:{flag.line} gives the kubelet {flag}"
-        if flag.name not in FLAGS:
+        if flag.name not in known:
             found.append((flag.file, f"{where}, which Kubernetes {minor} does not know"))
         elif (
             flag.name in wanted

@@ -32,7 +32,8 @@ from ..nodes.upgrading import TIMEOUT, Answers, Manifest, images_script, parse_a
 from ..nodes.workload import Workload
 from ..nodes.workload import ask as ask_workload
 from ..phases.examined import Check, Fleet
-from ..phases.upgradable import checks, stops, wanted
+from ..phases.supplies import wanted
+from ..phases.upgradable import checks, stops
 from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
 from ..recipes.kubeadm import Recipe
 from ..recipes.packages import family
@@ -162,11 +163,6 @@ class Report:
     def stops(self) -> list[Check]:
         return stops(self.checks)
 
-    @property
-    def answered(self) -> bool:
-        """Whether every node was examined, and the API answered."""
-        return not any(check.id in ("nodes.unseen", "nodes.api", "nodes.unread") for check in self.stops)
-
     def newest(self, minor: str) -> tuple[str, str]:
         """The newest patch release of a minor one that every node's repository offers whole, and why that is not known."""
         offers = [answers.packages[minor] for _, _, answers in self.fleet.seen if minor in answers.packages]
@@ -288,4 +284,4 @@ def _closing(console: Console, report: Report) -> None:
         node.name for node in fleet.environment.nodes if node.name not in {one.name for one, _, _ in fleet.seen}
     ]:
         what.append(f"{spans(unseen)} not examined")
-    console.print(verdict(report.answered, f"{fleet.environment.name}: {'; '.join(what)}"), soft_wrap=True)
+    console.print(verdict(not report.stops, f"{fleet.environment.name}: {'; '.join(what)}"), soft_wrap=True)

@@ -46,7 +46,7 @@ STORY = (
     ("inv cluster.renew --all --plan", 0, ""),
     ("inv cluster.renew --add-san api.example.org", 0, ""),
     ("inv cluster.renew --add-san a/b", 2, "failure"),
-    ("inv cluster.releases --fault cp1:webhook-dead", 0, ""),
+    ("inv cluster.releases --fault cp1:webhook-dead", 1, ""),
     ("inv cluster.releases --to x", 2, "failure"),
     ("inv cluster.remove --node w2 --plan", 0, ""),
     ("inv cluster.remove --node w2", 0, ""),

@@ -36,5 +36,5 @@ def test_what_may_follow_and_what_is_in_the_way(tmp_path: Path) -> None:
     assert all(check["remedy"] for check in data["checks"] if check["state"] == "stop")
 
     assert "dropped.gates" not in releases("--fault", "cp1:gate-gone", "--to", "1.36")
-    assert "is more than one minor release" in releases("--to", "1.38")
-    assert "is older: kubeadm would try it" in releases("--to", "1.36.3")
+    assert "is more than one minor release" in releases("--to", "1.38", code=1)
+    assert "is older: kubeadm would try it" in releases("--to", "1.36.3", code=1)

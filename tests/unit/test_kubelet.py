@@ -76,6 +76,15 @@ def test_prep_names_file_line_and_flag_before_the_kubelet_fails_by_it(lines: lis
         assert f"`mv {lines[0][0]} {lines[0][0]}.aside && systemctl daemon-reload`" in made[0].remedy
 
 
+@pytest.mark.parametrize(("release", "said"), [("1.36.4", ""), ("1.37.1", "which Kubernetes 1.37 does not know")])
+def test_a_flag_that_one_release_has_and_the_next_has_not(release: str, said: str) -> None:
+    """cAdvisor's flags, which the kubelet of 1.37 no longer has (kubernetes 139870)."""
+    env = environment(kubernetes=release)
+    facts = with_lines((DEBIAN, "KUBELET_EXTRA_ARGS=--machine-id-file=/etc/machine-id"), base=prepared(env))
+    stops = [one for one in bare(phases.PREP)(context(env, facts)) if isinstance(one, Stop)]
+    assert [said in one.reason for one in stops] == [True] * bool(said)
+
+
 def test_a_member_is_asked_only_while_its_kubelet_does_not_run() -> None:
     """An update left kubeadm's file with a flag that the new kubelet lacks (kubeadm 1927); moving it away would lose its other flags."""
     old = (KUBELET_FLAGS_FILE, 'KUBELET_KUBEADM_ARGS="--node-ip=10.2.0.11 --pod-infra-container-image=pause:3.9"')

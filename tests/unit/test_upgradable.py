@@ -13,6 +13,7 @@ from fabfile.backups.latest import Latest
 from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.inventory.beside import Addon
+from fabfile.manifests import NAMES, manifest
 from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, KubeletLine, NodeFacts
 from fabfile.nodes.upgrading import (
     FOLDERS,
@@ -29,9 +30,11 @@ from fabfile.nodes.upgrading import (
 )
 from fabfile.nodes.workload import Budget, Place, Pod, Workload
 from fabfile.phases.examined import Check, Fleet
-from fabfile.phases.upgradable import checks, stops, wanted
+from fabfile.phases.supplies import wanted
+from fabfile.phases.upgradable import checks, stops
 from fabfile.recipes import changes
-from making import OTHER_UID, UID, api_node, control_plane, environment, identity, member
+from fabfile.text import yamls
+from making import OTHER_UID, UID, api_node, context, control_plane, environment, identity, member
 
 NOW = 1_900_000_000.0
 OLD, NEW = "1.36.4", "1.37.2"
@@ -277,7 +280,7 @@ PASSES: list[tuple[str, Change]] = [
     ("a webhook for other things", hook((), rules=CONFIGMAPS)),
     ("a webhook on two nodes", hook(("w1", "w2"))),
     ("a webhook that leaves its own pods out", hook(("w1",), selector=SPARED)),
-    ("a DaemonSet that fits nowhere else", whole(workload=Workload((replace(BIG, fixed=True),), places=PLACES))),
+    ("a DaemonSet that fits nowhere else", whole(workload=Workload((replace(BIG, fixed=True, milli=2500),), places=PLACES))),
     ("pods that have ended", runs(replace(BIG, ended=True, milli=9000))),
     ("a budget of a node that is not drained", both(runs(budgets=(NEVER,), refused=REFUSED), both(api(node("cp1"), node("w1", NEW), node("w2")), static(NEW, *ALL_STATIC), said(release=NEW)))),
     ("a pod that the operator gave up", both(runs(Pod("default", "lone", "w2")), whole(choices=Choices(force_pods=frozenset({"default/lone"}))))),
@@ -383,3 +386,10 @@ def test_the_tables_agree_with_each_other() -> None:
     assert list(changes.between("1.36.4", "1.38.0")) == ["1.37", "1.38"]
     assert list(changes.between("1.36.4", "1.36.9")) == []
     assert changes.next_minor("1.36.4") == "1.37"
+
+
+def test_none_of_our_own_manifests_is_of_an_api_that_goes() -> None:
+    env = environment()
+    ctx = context(env, control_plane(env))
+    used = {document["apiVersion"] for name in NAMES for document in yamls.documents(manifest(name, ctx).text)}
+    assert used and not used & {api for change in changes.CHANGES.values() for api in change.dropped}

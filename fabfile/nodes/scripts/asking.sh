@@ -10,8 +10,8 @@ ask() { # name, url, more arguments: one line, what curl saw
 }
 login() { # name, url: the private registry, with credentials on standard input
   local name=$1 url=$2 challenge realm code token
-  printf '%s' "$registry_ca" >"$d/ca"
-  local ca=(); [ -s "$d/ca" ] && ca=(--cacert "$d/ca")
+  printf '%s' "$registry_ca" >"$d/ca.$name" # one each: several run at the same time
+  local ca=(); [ -s "$d/ca.$name" ] && ca=(--cacert "$d/ca.$name")
   # without these, a registry hides OCI images behind 404
   local accept="Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
   accept="$accept, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
