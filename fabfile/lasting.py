@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from .context import Context
 from .inventory import Environment
-from .nodes.facts import NodeFacts
+from .nodes.facts import KUBELET_FLAGS_FILE, NodeFacts
+from .recipes.kubelet import flags
 from .steps import Action, Stop
 from .text import forms
 
@@ -111,9 +112,23 @@ def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
 
 
 def refusal(ctx: Context) -> Stop | None:
-    """The Stop of a phase if a lasting setting differs; else None."""
+    """The Stop of a phase if a lasting setting differs, or the address that this worker joined with; else None."""
     found = changes(ctx.environment, ctx.control)
-    return Stop(STOP, sentence(found), remedy(ctx.environment, found)) if found else None
+    return Stop(STOP, sentence(found), remedy(ctx.environment, found)) if found else _moved(ctx)
+
+
+def _moved(ctx: Context) -> Stop | None:
+    """A worker's address is in its kubelet's flags, which kubeadm writes at the join alone."""
+    if ctx.node.control_plane or "joined" not in ctx.facts.undo:
+        return None
+    joined = [one.value for one in flags(ctx.facts.kubelet) if (one.file, one.name) == (KUBELET_FLAGS_FILE, "node-ip")]
+    if not joined or not joined[-1] or not forms.is_address(joined[-1]) or joined[-1] == ctx.node.address:
+        return None
+    return Stop(
+        "cluster.address",
+        f"this node joined with the address {joined[-1]} (its kubelet's --node-ip), and hosts.env says {ctx.node.address}",
+        f"set private={joined[-1]} in its line again; or, if the machine has another address now, let it join again: {ctx.renew()}",
+    )
 
 
 def kept(run: Callable[[Context], Iterator[Action]]) -> Callable[[Context], Iterator[Action]]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from shlex import quote
 from typing import Any
 
@@ -28,11 +29,12 @@ from ..nodes.facts import (
 from ..recipes.flannel import Expected
 from ..recipes.kubeadm import merged
 from ..recipes.kubelet import SAYS, flags
-from ..steps import Action, File, Remedy, Step, Target, Wait, command
+from ..steps import Action, File, Remedy, Step, Stop, Target, Wait, command
 from ..text.cleaning import listed
 from ..text.forms import text
 from ..text.masking import mask, masked_tail
 from ..text.yamls import dumped
+from .drain import cordoned_by, drained, uncordoned
 
 SETTING = {KUBELET: "KUBELET_CONFIG", PROXY: "KUBE_PROXY_CONFIG"}
 DUE = {
@@ -43,6 +45,14 @@ BEFORE = f"{STATE}/kubelet-before.yaml"
 REFUSED = "refused"
 TURN = "kubelets"
 RESOLVER: Path = ("resolvConf",)
+# What the kubelet keeps of CPUs and memory that it gave to pods: with other values for these it does not start, or counts wrongly. The node is
+# drained, and its files of that go (kubernetes.io "Control CPU Management Policies on the Node", changing the policy).
+_COUNTED = frozenset(
+    {"cpuManagerPolicy", "cpuManagerPolicyOptions", "memoryManagerPolicy", "reservedMemory", "reservedSystemCPUs"}
+)
+_SHARES = frozenset({"kubeReserved", "systemReserved"})  # likewise, under a policy that gives whole CPUs or memory away
+_POLICIES = ("cpuManagerPolicy", "memoryManagerPolicy")
+_STATES = "/var/lib/kubelet/cpu_manager_state /var/lib/kubelet/memory_manager_state"
 
 
 def wanted(ctx: Context, component: str) -> Mapping[str, Any]:
@@ -166,23 +176,49 @@ def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
     if not differs and DUE[KUBELET] not in facts.undo:
         return
     due, what = f"{STATE}/{DUE[KUBELET]}", _words(differs, facts.kubelet_config)
+    counted = _counted(ctx, differs)
+    name = ctx.facts.hostname
+    ways = f"Or empty it yourself (`kubectl drain {name} --ignore-daemonsets --delete-emptydir-data` on the control plane), then run this again"
+    away = list(drained(ctx, phase, hint=ways)) if counted else []
+    undo = next((action.undo for action in away if not isinstance(action, Stop) and action.undo), None)
+    runs_on = "its pods went elsewhere" if counted else "its pods run on"
+    yield from (replace(action, turn=TURN) for action in away if not isinstance(action, Stop))
     yield Step(
         f"{phase}.kubelet-restart",
-        f"the kubelet takes KUBELET_CONFIG{f': {what}' * bool(what)}; its pods run on",
+        f"the kubelet takes KUBELET_CONFIG{f': {what}' * bool(what)}; {runs_on}",
         (
             f"[ -e {due} ] || cp -p {KUBELET_CONFIG} {BEFORE}",
             f"touch {due}",
             "kubeadm upgrade node phase kubelet-config >/dev/null",
             *flag,
             "systemctl stop kubelet",
+            *((f"rm -f {_STATES}",) if counted else ()),
             f"date -u +%FT%T.%6NZ >{due}",
             "systemctl start kubelet",
         ),
         turn=TURN,
+        undo=undo,
         evidence=(SAYS,),
     )
-    yield _alive(ctx, phase)
+    yield replace(_alive(ctx, phase, counted=counted), undo=undo)
+    if counted:
+        yield from (
+            replace(action, turn=TURN) for action in uncordoned(ctx, phase, after=True) if not isinstance(action, Stop)
+        )
     yield Step(f"{phase}.kubelet-taken", "noted", (f"rm -f {due} {BEFORE}",), files=note(ctx, KUBELET), turn=TURN)
+
+
+def _counted(ctx: Context, differs: Mapping[Path, Any]) -> bool:
+    """Whether the node must be empty for these changes; or a run died while it was emptied for them, which our cordon shows."""
+    facts, said = ctx.facts, wanted(ctx, KUBELET)
+    given = any(
+        str(config.get(name, "None")) not in ("None", "none")
+        for config in (facts.kubelet_config, said)
+        for name in _POLICIES
+    )
+    names = {path[0] for path in differs}
+    began = DUE[KUBELET] in facts.undo and cordoned_by(ctx, facts.hostname)
+    return bool(names & _COUNTED or (given and names & _SHARES)) or began
 
 
 def _flag(ctx: Context) -> tuple[str, ...]:
@@ -196,7 +232,7 @@ def _flag(ctx: Context) -> tuple[str, ...]:
     return tuple(f"sed -i -E '$s|\"$| --{one['name']}={one['value']}\"|' {KUBELET_FLAGS_FILE}" for one in given)
 
 
-def _alive(ctx: Context, phase: str) -> Wait:
+def _alive(ctx: Context, phase: str, *, counted: bool = False) -> Wait:
     """The kubelet that was started speaks with the API: it renewed its lease since, and its Node is Ready; and flannel.1 is there."""
     name, due = quote(ctx.facts.hostname), f"{STATE}/{DUE[KUBELET]}"
     asks = f"kubectl --kubeconfig={KUBELET_CONF} --request-timeout=5s"
@@ -205,6 +241,7 @@ def _alive(ctx: Context, phase: str) -> Wait:
     back = (
         f"[ ! -e {BEFORE} ] || cp -p {BEFORE} {KUBELET_CONFIG}",
         f"echo {REFUSED} >{due}",
+        *((f"rm -f {_STATES}",) if counted else ()),
         "systemctl restart kubelet",
     )
     return Wait(
@@ -212,10 +249,10 @@ def _alive(ctx: Context, phase: str) -> Wait:
         "the kubelet is back with it",
         probe=f'echo "since $(cat {due})"; echo "lease $({asks} -n kube-node-lease get lease {name} {renewed} 2>/dev/null)"; '
         f'echo "ready $({asks} get node {name} {status} 2>/dev/null)"; ip -j addr',
-        until=_spoke(ctx),
+        until=spoke(ctx),
         deadline=20,
         interval=1,
-        remedies=(Remedy("the kubelet's configuration of before is put back", back, after=120),),
+        remedies=(Remedy("the kubelet's configuration of before is put back", back, after=60),),
         hint=f"what the kubelet says of KUBELET_CONFIG is above, and in `journalctl -u kubelet -n 50` on {ctx.node.name}. Correct it in hosts.env "
         "and run this again; no other node was restarted",
         # what it said when it ended: of the file of before, with which it runs by now, it says nothing
@@ -229,7 +266,8 @@ def _alive(ctx: Context, phase: str) -> Wait:
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-def _spoke(ctx: Context) -> Any:
+def spoke(ctx: Context) -> Callable[[str], str | None]:
+    """`until` of the wait for a kubelet: its lease is newer than its restart, by the node's one clock; Ready; flannel.1."""
     expected = Expected(("flannel.1",), ctx.settings.pod_cidr)
 
     def until(output: str) -> str | None:

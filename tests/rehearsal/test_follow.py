@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from test_reset import shop
+
 from fabfile import phases
 from fabfile.nodes.facts import API_CERTIFICATE, STATE
 from fabfile.run.pipelines import Run
@@ -95,7 +97,7 @@ def test_what_the_file_says_reaches_every_kubelet_and_kube_proxy_and_goes_again(
 
 
 def test_a_configuration_that_the_kubelet_refuses_stops_at_the_first_node_and_is_put_back(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     bed.edit(config({"maxPods": -1}))
     refused = bed.bootstrap()
     assert set(refused.failed) == {"cp1"} and refused.blocked == {"w1", "w2"}
@@ -120,7 +122,7 @@ def test_a_run_that_died_between_file_and_proof_is_gone_on_with(bed: Bed) -> Non
 
 
 def test_a_name_that_the_apis_certificate_lacks_is_added_also_by_a_run_that_goes_on(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
 
     def unnamed(simulation: Simulation, run: Run) -> None:
         certificates.issue(simulation.hosts["cp1"], "apiserver", time.time() - 60, ["kubernetes", "10.9.9.9"])
@@ -139,3 +141,52 @@ def test_a_name_that_the_apis_certificate_lacks_is_added_also_by_a_run_that_goes
         "master.named",
     ]
     assert done(bed).result.steps == 0
+
+
+POLICY = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}
+FILES = ("/var/lib/kubelet/cpu_manager_state", "/var/lib/kubelet/memory_manager_state")
+
+
+def counting(simulation: Simulation, run: Run) -> None:
+    """The kubelets have given CPUs to pods."""
+    for host in simulation.hosts.values():
+        for path in FILES:
+            host.write(path, "{}")
+
+
+def test_a_policy_that_counts_cpus_empties_each_node_first_and_the_node_takes_pods_again(bed: Bed) -> None:
+    bed.healthy()
+    bed.edit(config(POLICY))
+    taken = bed.run(hook=counting)
+    assert set(taken.states.values()) == {"done"}, taken.recorder.lines
+    for node, phase in (("cp1", "master"), ("w1", "join"), ("w2", "join")):
+        mine = [name.partition(".")[2] for at, name in taken.simulation.ran if name.startswith(f"{phase}.")]
+        order = ["cordon", "drain", "volumes", "kubelet-restart", "kubelet-alive", "uncordon", "kubelet-taken"]
+        assert [name for name in dict.fromkeys(mine) if name in order] == order, node
+    assert not any(host.exists(path) for host in taken.simulation.hosts.values() for path in FILES)
+    assert not any(node.get("spec", {}).get("unschedulable") for node in bed.facts()["cp1"].nodes)
+    assert done(bed).result.steps == 0
+
+
+def test_pods_that_stay_keep_the_kubelet_as_it_is(bed: Bed) -> None:
+    bed.healthy()
+    name = shop(bed, minimum=1)
+    bed.edit(config(POLICY))
+    stays = bed.run(hook=counting)
+    error = stays.failed[name]
+    assert "PodDisruptionBudget web-pdb allows no disruption" in error.message
+    assert f" drain {bed.facts()[name].hostname} --ignore-daemonsets --delete-emptydir-data" in error.remedy
+    assert not [step for node, step in stays.simulation.ran if node == name and "kubelet-restart" in step]
+    facts = bed.facts()
+    assert not any(node.get("spec", {}).get("unschedulable") for node in facts["cp1"].nodes), "uncordoned again"
+    assert facts[name].kubelet_config.get("cpuManagerPolicy") is None
+    # as the remedy says: a person empties it, and the cordon stays that person's
+    line = f"export KUBECONFIG=/etc/kubernetes/admin.conf; kubectl drain {facts[name].hostname} --ignore-daemonsets --delete-emptydir-data"
+    assert bed.typed_on("cp1", f"{line} --disable-eviction").returncode == 0
+    # its pod is on the other worker now, which may have been taken before, or not
+    again = bed.run(hook=lambda simulation, run: simulation.cluster.objects.pop("PodDisruptionBudget/shop/web-pdb"))
+    assert set(again.states.values()) == {"done"}, again.recorder.lines
+    facts = bed.facts()
+    assert facts[name].kubelet_config.get("cpuManagerPolicy") == "static"
+    held = [one["metadata"]["name"] for one in facts["cp1"].nodes if one.get("spec", {}).get("unschedulable")]
+    assert held == [facts[name].hostname]

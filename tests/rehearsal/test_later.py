@@ -79,8 +79,7 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Environme
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         bed = Bed(folder)
-        made = bed.bootstrap()
-        assert set(made.states.values()) == {"done"}
+        bed.healthy()
         # RETENTION first: the line that edit() replaces
         edited = {"RETENTION": FOLLOWED["RETENTION"], **FOLLOWED, "RETENTION_SHORTEN": "yes"}
         bed.edit("\n".join(f"REHEARSAL_{key}='{value}'" for key, value in edited.items()))
@@ -150,3 +149,25 @@ def test_any_other_setting_changes_nothing_on_a_node_that_is_in(
     environment, facts = living
     found = actions(with_(environment, key, KEYS[key].metadata["parse"](OTHERS[key])), facts)
     assert not [action.id for node in found.values() for action in node]
+
+
+def test_what_a_node_and_a_cluster_were_made_with_is_refused_where_no_setting_names_it_alone(
+    living: tuple[Environment, Mapping[str, NodeFacts]],
+) -> None:
+    environment, facts = living
+    driver = with_(environment, "KUBELET_CONFIG", {"maxPods": 50, "cgroupDriver": "cgroupfs"})
+    # the kubelets' own domain may be another one; kubeadm's copy says what the cluster answers for
+    domain = with_(with_(environment, "KUBELET_CONFIG", {"clusterDomain": "cluster.local"}), "DNS_DOMAIN", "corp.local")
+    for changed, words in (
+        (driver, ("cgroupDriver systemd", "cgroupfs")),
+        (domain, ("DNS_DOMAIN cluster.local", "corp.local")),
+    ):
+        for found in actions(changed, facts).values():
+            assert isinstance(found[0], Stop) and all(word in found[0].reason for word in words)
+    first, *others = environment.workers
+    moved = replace(environment, workers=(replace(first, address="10.2.0.222"), *others))
+    found_of = actions(moved, facts)
+    stop = found_of.pop(first.name)[0]
+    assert isinstance(stop, Stop) and first.address in stop.reason and "10.2.0.222" in stop.reason
+    assert f"private={first.address}" in stop.remedy
+    assert not any(found_of.values()), "no other node has to do with it"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fabfile.identity import after
 from fabfile.inventory.components import KUBELET, PROXY, at, fields, leaves, same, unknown, without
 from fabfile.nodes.facts import Component
-from fabfile.phases.follow import changed, configmap, note
+from fabfile.phases.follow import changed, configmap, note, spoke
 from fabfile.recipes.kubeadm import merged
 from fabfile.steps import Step
 from making import ALL_STAMPED, context, control_plane, environment
@@ -141,3 +141,27 @@ def test_fields_are_changed_in_their_places() -> None:
     assert list(changed(config, {("a",): 7})) == list(config)
     assert without(config, ("b", "x")) == config
     assert fields(PROXY)["conntrack"].pointers >= {"maxPerCore", "min"}
+
+
+SINCE, LATER, LINK = "2026-11-29T09:00:00.000001Z", "2026-11-29T09:00:00.000002Z", '[{"ifname": "flannel.1", "addr_info": [{"local": "10.44.1.0", "prefixlen": 32}]}]'  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("since", "lease", "ready", "links", "seen"),
+    [
+        (SINCE, LATER, "True", LINK, None),
+        (SINCE, SINCE, "True", LINK, "it has not spoken with the API since it was restarted"),
+        (LATER, SINCE, "True", LINK, "it has not spoken with the API since it was restarted"),
+        ("", LATER, "True", LINK, "it has not spoken with the API since it was restarted"),
+        (SINCE, "9", "True", LINK, "it has not spoken with the API since it was restarted"),
+        (SINCE, LATER, "False", LINK, "the node is not Ready"),
+        (SINCE, LATER, "", LINK, "the node is not Ready"),
+        (SINCE, LATER, "True", "[]", "no flannel.1"),
+        ("refused", LATER, "True", LINK, "it did not come up with this configuration, and the one of before was put back"),
+    ],
+)  # fmt: skip
+def test_a_kubelet_is_back_when_it_renewed_its_lease_since(
+    since: str, lease: str, ready: str, links: str, seen: str | None
+) -> None:
+    until = spoke(context(environment(), control_plane(environment())))
+    assert until(f"since {since}\nlease {lease}\nready {ready}\n{links}\n") == seen

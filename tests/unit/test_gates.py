@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.run.gates import Blocked, Gates
+from fabfile.run.gates import Blocked, Gates, Turns
 
 
 def never() -> bool:
@@ -72,3 +72,40 @@ def test_the_first_outcome_of_a_gate_is_final(words: list[str]) -> None:
     else:
         with pytest.raises(Blocked, match=words[0]):
             gates.wait("g", never)
+
+
+def test_a_turn_is_one_nodes_until_it_ends_and_the_next_one_begins_no_earlier() -> None:
+    turns, order = Turns(), list[str]()
+    assert turns.take("kubelets", "w1", never) == 0.0
+    assert turns.take("kubelets", "w1", never) == 0.0, "it has it already"
+    assert not turns.free("kubelets") and turns.free("others")
+
+    def second() -> None:
+        assert turns.take("kubelets", "w2", never) == 7.5
+        order.append("w2")
+
+    thread = Thread(target=second)
+    thread.start()
+    order.append("w1")
+    turns.end("w1", "kubelets", 5.0)  # its next action has the same turn
+    assert not turns.free("kubelets")
+    turns.end("w1", "", 7.5)
+    thread.join(5)
+    assert order == ["w1", "w2"]
+
+
+def test_a_node_at_which_it_failed_keeps_the_others_from_it_and_from_nothing_else() -> None:
+    turns = Turns()
+    turns.take("kubelets", "w1", never)
+    turns.take("reboots", "w2", never)
+    turns.end("w3", "", 1.0, "w3, at which it failed")
+    turns.end("w1", "", 2.0, "w1, at which it failed")
+    with pytest.raises(Blocked, match="w1, at which it failed"):
+        turns.take("kubelets", "w2", never)
+    turns.end("w2", "", 3.0)
+    assert turns.take("reboots", "w1", never) == 3.0
+    stopped = Event()
+    turns.take("drains", "w1", never)
+    stopped.set()
+    with pytest.raises(Blocked, match="stopped"):
+        turns.take("drains", "w2", stopped.is_set)
