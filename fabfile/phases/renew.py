@@ -28,13 +28,14 @@ from ..nodes.facts import (
     NodeFacts,
 )
 from ..recipes.flannel import ready_wait
+from ..recipes.kubeadm import BACKDATE
 from ..steps import Action, File, Remedy, Step, Stop, Wait
 from ..text.durations import DAY, roughly
 from ..text.masking import masked_tail
 from ..text.yamls import dumped
 from .certificates import ended, lacking
 from .join import DONE, minted
-from .suitable import BACKDATE, SET_CLOCK, clocks
+from .suitable import SET_CLOCK, clocks
 
 CONFIG, BOOTSTRAP_CONF = "/run/kubefab-renew.yaml", "/etc/kubernetes/bootstrap-kubelet.conf"
 BEFORE = f"{STATE}/certificates-before"  # what was there before the last renewal, with its keys

@@ -16,6 +16,7 @@ from ..context import Context
 from ..inventory import Environment
 from ..nodes.facts import FLANNEL_FILE, KUBELET_FLAGS_FILE, Link, link_with
 from ..nodes.filters import dropping, forwarded, to_kubelet
+from ..recipes.kubeadm import BACKDATE
 from ..recipes.kubelet import unsuited
 from ..recipes.packages import Apt, family
 from ..recipes.proxies import found
@@ -26,7 +27,6 @@ from ..text.durations import roughly
 
 CNI_FOLDER = "/etc/cni/net.d"
 GIB = 1 << 20  # KiB
-BACKDATE = 300.0  # seconds that kubeadm, and the cluster's signer, set a certificate's beginning back
 SET_CLOCK = "set the clock that is wrong: `timedatectl set-ntp true` on that machine, or `chronyc makestep` where chrony runs; then run this again"
 
 

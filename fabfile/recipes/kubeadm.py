@@ -24,12 +24,14 @@ from ..inventory import Environment, Node, images
 from ..inventory.labels import RESERVED
 from ..inventory.places import certificates
 from ..inventory.settings import Settings
-from ..nodes.facts import NodeFacts
+from ..nodes.facts import API_CERTIFICATE, NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, HEAD
 from ..steps import File, Wait
 from ..text.masking import Token, masked_tail
 from ..text.yamls import dumped
 
+BACKDATE = 300.0  # seconds that kubeadm, and the cluster's signer, set a certificate's beginning back
+VALIDITY = 8760 * 3600  # seconds that kubeadm's certificates are valid, where nothing else is asked for
 SOCKET = "unix:///run/containerd/containerd.sock"
 CERTS = "/etc/containerd/certs.d"
 _UPSTREAM = "registry.k8s.io"
@@ -297,6 +299,8 @@ class Recipe:
     def certificate_config(self, facts: NodeFacts, names: Iterable[str] = (), folder: str = "") -> str:
         """The file for kubeadm's commands about certificates: as the cluster keeps it, or, where that was not read, from the inventory.
 
+        Where it was not read, a validity that the cluster made shorter is that of the API's certificate.
+
         They need it (`--config`): without one kubeadm asks an API that may not answer, or takes the default route's address
         (kubeadm 3313).  `names` are more names for the API's certificate, `folder` is where it is made.
         """
@@ -307,7 +311,7 @@ class Recipe:
             "nodeRegistration": {"name": facts.hostname, "criSocket": SOCKET},
         }
         installed = facts.packages.get("kubeadm", "").partition("-")[0] or self.version
-        cluster = dict(facts.configured) or self._cluster() | {"kubernetesVersion": f"v{installed}"}
+        cluster = dict(facts.configured) or self._cluster() | {"kubernetesVersion": f"v{installed}", **_validity(facts)}
         api = dict(cluster.get("apiServer") or {})
         api["certSANs"] = sorted({*(str(one) for one in api.get("certSANs") or ()), *names})
         more = {"certificatesDir": folder} if folder else {}
@@ -435,6 +439,13 @@ def _upstream(name: str) -> str:
 def answers_ok(seen: str) -> str | None:
     """None for the `ok` with which the API says that it is ready or healthy; otherwise the last line of what came instead."""
     return None if seen.strip() == "ok" else masked_tail((seen.strip().splitlines() or ["nothing"])[-1])
+
+
+def _validity(facts: NodeFacts) -> dict[str, str]:
+    """How long certificates are valid where that is shorter than kubeadm's default, by the API's own; never longer."""
+    found = facts.certificates.get(API_CERTIFICATE)
+    lasted = int(found.ends - found.begins - BACKDATE) if found and found.authority and found.begins else 0
+    return {"certificateValidityPeriod": f"{lasted}s"} if 0 < lasted < VALIDITY - BACKDATE else {}
 
 
 def api_wait(id: str, *, deadline: float, hint: str, more: str) -> Wait:

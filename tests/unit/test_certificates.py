@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -191,3 +192,26 @@ def test_an_alias_of_ssh_is_no_name_that_kubectl_dials() -> None:
     assert unnamed(recipe_for(aliased), control) is None
     named = replace(ENV, control_planes=(replace(ENV.control_plane, host="API.example.com"),))
     assert "not for API.example.com" in (unnamed(recipe_for(named), control) or ("",))[0]
+
+
+@pytest.mark.parametrize(
+    ("lasted", "authority", "wanted"),
+    [
+        (600, "/etc/kubernetes/pki/ca.crt", "600s"),
+        (90 * 86400, "/etc/kubernetes/pki/ca.crt", "7776000s"),
+        (8760 * 3600, "/etc/kubernetes/pki/ca.crt", None),
+        (20 * 8760 * 3600, "/etc/kubernetes/pki/ca.crt", None),
+        (-300, "/etc/kubernetes/pki/ca.crt", None),
+        (600, "", None),
+    ],
+)
+def test_where_kubeadms_configuration_cannot_be_read_a_shorter_validity_is_the_old_certificates(
+    lasted: float, authority: str, wanted: str | None
+) -> None:
+    """Never longer than kubeadm's own, and never by a certificate that is not the cluster's. kubeadm sets the beginning back five minutes."""
+    env = environment(workers=0)
+    old = Certificate(1e9 + lasted, begins=1e9 - 300, authority=authority)
+    dead = replace(control_plane(env), api_ready=False, certificates={API_CERTIFICATE: old}, configured={})
+    for facts, validity in ((dead, wanted), (replace(dead, configured={"networking": {}}), None)):
+        _, cluster = yaml.safe_load_all(recipe_for(env).certificate_config(facts))
+        assert cluster.get("certificateValidityPeriod") == validity
