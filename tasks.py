@@ -20,6 +20,7 @@ from fabfile.cli.manifests import manifests
 from fabfile.cli.manual import manual
 from fabfile.cli.phases import TASKS
 from fabfile.cli.plan import plan
+from fabfile.cli.reboot import reboot
 from fabfile.cli.releases import releases
 from fabfile.cli.remove import remove
 from fabfile.cli.renew import renew
@@ -40,7 +41,7 @@ from rehearsal.entry import ns as rehearsal
 
 cluster = Collection(
     "cluster", bootstrap, cluster_reset, plan, status, run, doctor, verify, history, report, evidence, digests, backup, backups, restore, renew,
-    upgrade, releases, remove, list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion,
+    upgrade, releases, remove, reboot, list_, check, security_group, sizing, info, manifests, manual, kubeconfig, shell, logs, completion,
     version,
 )  # fmt: skip
 ns = Collection(*TASKS, cluster, lab=lab, rehearsal=rehearsal)

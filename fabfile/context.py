@@ -66,7 +66,8 @@ class Choices:
     environment had; `force_drain` names nodes whose pods may be deleted in spite of their
     budgets; `force_pods` names pods ("shop/web-0") that may be deleted though nothing makes them again or a budget keeps them; with
     `delete_emptydir` what pods have in emptyDir volumes may be lost; `gone` names Nodes (by their names in the API) whose machines will
-    not come back. `restoring` is the backup that is restored; `metrics`: a backup takes InfluxDB's too.
+    not come back; `reboots` has the boot that each Node is to leave, by its name in the API. `restoring` is the backup that is restored;
+    `metrics`: a backup takes InfluxDB's too.
     """
 
     keep_images: bool = False
@@ -79,6 +80,7 @@ class Choices:
     force_pods: frozenset[str] = frozenset()
     delete_emptydir: bool = False
     gone: frozenset[str] = frozenset()
+    reboots: Mapping[str, str] = field(default_factory=dict)
     restoring: Restoring | None = None
     metrics: bool = False
     renewal: Renewal = Renewal()

@@ -312,6 +312,8 @@ class Host:
             return f"{self.machine_id}\n"
         if path == f"/proc/{ETCD_PID}/root/usr/local/bin/etcdctl" and "etcd" in self.processes:
             return f"the program etcdctl {ETCD}\n"  # kubeadm's image has it, and lacks etcdutl
+        if path == "/proc/1/stat":
+            return f"1 (systemd) S{' 0' * 18} 21 0\n"
         if path == "/proc/sys/kernel/random/boot_id":
             return f"{self.boot_id}\n"
         return None

@@ -119,6 +119,7 @@ def _host(machine: Machine, values: Values) -> str:
             f"machine_id={machine.settling.shown(host, 'duplicate-machine-id').machine_id}",
             f"product_uuid={host.product_uuid}",
             f"boot_id={host.boot_id}",
+            "init=21",
             f"now={now}",
             f"memory_kib={host.memory_kib}",
             f"cgroup={host.cgroup}",

@@ -60,6 +60,24 @@ def members(environment: Environment, seen: Mapping[str, Any], nodes: Sequence[N
     return found
 
 
+def surveyed(session: Session, nodes: Sequence[Node]) -> tuple[dict[str, Any], NodeFacts]:
+    """What a survey of the control planes and of these nodes brought, and the facts of the one whose API answers. Raises KubefabError."""
+    from ..context import answering
+
+    environment = session.environment
+    seen = session.observer().survey(dict.fromkeys((*environment.control_planes, *nodes)))
+    control = answering(environment, seen)
+    if control is None:
+        error = seen[environment.control_plane.name]
+        raise error if isinstance(error, KubefabError) else KubefabError("no control plane was observed")
+    if not control.initialised:
+        raise KubefabError(
+            f"the API on {environment.control_plane.name} does not answer; nothing was touched",
+            f"`inv cluster.doctor {environment.option}` says why. Without it no node can be drained",
+        )
+    return seen, control
+
+
 def asked(session: Session, seen: Mapping[str, Any], names: Sequence[str]) -> Workload:
     """What runs in the cluster, and what its API would not evict from the nodes of those names. Raises KubefabError."""
     from ..context import answering_node

@@ -37,6 +37,7 @@ def remove(
     gone: bool = False,
     foreign: str = "",
     purge: bool = False,
+    keep_images: bool = False,
     plan: bool = False,
     options: Options,
 ) -> None:
@@ -55,6 +56,7 @@ def remove(
     choices = Choices(
         whole_cluster=False,
         purge=purge,
+        keep_images=keep_images,
         force_pods=draining.forced(force_pods),
         delete_emptydir=delete_emptydir_data,
     )
@@ -94,24 +96,6 @@ def _workers(environment: Environment, words: Sequence[str]) -> list[Node]:
     return list(dict.fromkeys(nodes))
 
 
-def _seen(session: Session, nodes: Sequence[Node]) -> tuple[dict[str, Any], NodeFacts]:
-    """What a survey of the control planes and of these nodes brought, and the facts of the one whose API answers. Raises KubefabError."""
-    from ..context import answering
-
-    environment = session.environment
-    seen = session.observer().survey(dict.fromkeys((*environment.control_planes, *nodes)))
-    control = answering(environment, seen)
-    if control is None:
-        error = seen[environment.control_plane.name]
-        raise error if isinstance(error, KubefabError) else KubefabError("no control plane was observed")
-    if not control.initialised:
-        raise KubefabError(
-            f"the API on {environment.control_plane.name} does not answer; nothing was touched",
-            f"`inv cluster.doctor {environment.option}` says why. Without it no node can be drained",
-        )
-    return seen, control
-
-
 def _take_off(
     session: Session, nodes: list[Node], choices: Choices, options: Options, *, asking: bool, plan: bool
 ) -> int:
@@ -123,7 +107,7 @@ def _take_off(
     from .reset import refuse_stops
 
     environment = session.environment
-    seen, control = _seen(session, nodes)
+    seen, control = draining.surveyed(session, nodes)
     away = [one for one in nodes if one.name not in draining.facts_of(seen)]
     if away:
         raise _away(environment, away, seen)
@@ -132,13 +116,16 @@ def _take_off(
     drains = {name: node for name, node in called.items() if ends_in_order(control, facts[node], name)}
     found = draining.asked(session, seen, list(drains))
     rows = hindrances(found, drains, choices)
+    crowded = _crowded(found, called, choices)
     if plan:
         _show(session, nodes, facts, choices, rows, called, options)
+        if crowded and not options.json:
+            session.console.print(crowded.message, soft_wrap=True)
         return 0
     if not options.json and not options.quiet:
         draining.show(session.console, rows, called)
     refuse_stops(environment, nodes, facts, choices)
-    if why := draining.refusal(rows, called) or _crowded(found, called, choices):
+    if why := draining.refusal(rows, called) or crowded:
         raise why
     if asking:
         confirm(environment, nodes)
@@ -235,7 +222,7 @@ def _forget(
     environment = session.environment
     nodes = [one for word in words for one in environment.nodes if one.name == word]
     _workers(environment, [one.name for one in nodes])
-    seen, control = _seen(session, nodes)
+    seen, control = draining.surveyed(session, nodes)
     for one in nodes:
         said = seen[one.name]
         if not _silent(said):

@@ -334,6 +334,9 @@ class NodeFacts:
     machine_id: str = ""  # "4c1f0e0a5d6b4e0c9a1b2c3d4e5f6a7b"
     product_uuid: str = ""  # "ec2a1b2c-3d4e-5f6a-7b8c-9d0e1f2a3b4c"
     boot_id: str = ""  # "8d2f6f3e-6f0b-4a57-9a55-0c5b3f0e7a11": another after each boot
+    init: int = (
+        0  # 21: when its first process began, in ticks since its kernel's boot; another after each boot of a container
+    )
     now: float = 0.0  # 1763985600.25: its clock, in seconds since 1970
     ahead: tuple[float, float] = (
         0.0,
@@ -443,6 +446,11 @@ class NodeFacts:
     def initialised(self) -> bool:
         """The API answers; admin.conf alone proves nothing, because kubeadm writes it early."""
         return self.api_ready
+
+    @property
+    def booted(self) -> str:
+        """This boot, unlike every other one of the machine; a container's boot_id is its host's."""
+        return f"{self.boot_id}.{self.init}"
 
     @property
     def joined(self) -> bool:

@@ -151,6 +151,7 @@ def parse_facts(output: str) -> NodeFacts:
         machine_id=forms.word(host.get("machine_id", ""), "machine-id", f"{forms.MACHINE_ID}|", "32 hex digits"),
         product_uuid=forms.word(host.get("product_uuid", ""), "product_uuid", forms.UUID, "a UUID", 64),
         boot_id=forms.word(host.get("boot_id", ""), "boot_id", forms.UUID, "a UUID", 64),
+        init=_number(host, "init"),
         now=forms.seconds(host.get("now") or "0", "clock"),
         cgroup=forms.text(host.get("cgroup", ""), 40),
         systemd=host.get("systemd") == "yes",

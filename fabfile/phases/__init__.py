@@ -16,6 +16,7 @@ from .master import master
 from .metrics import metrics
 from .network import network
 from .phase import Phase
+from .reboot import noted, reboot
 from .restore import restore
 
 __all__ = ["BACKUP", "BOOTSTRAP", "EVERY", "RESTORE", "Phase", "for_release", "managed_files"]
@@ -62,6 +63,9 @@ NAMES = Phase(
     observe_before=True, needs_api=True, certificates=True,
 )  # fmt: skip
 # for `inv cluster.remove --gone`
+# for `inv cluster.reboot`: what is to be rebooted, then each node by itself
+REBOOTS = Phase("reboots", "notes of reboots", attended("reboots", noted), _CONTROL, needs_api=True)
+REBOOT = Phase("reboot", "reboot", attended("reboot", reboot), _ALL)
 GONE = Phase("gone", "nodes that are gone", attended("gone", gone), _CONTROL, needs_api=True)
 
 # likewise for `inv cluster.upgrade`, which runs them in waves (views/upgrades.py): all nodes, the control plane, workers in batches

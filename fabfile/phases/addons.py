@@ -37,15 +37,15 @@ def addons(ctx: Context) -> Iterator[Action]:
         )
     control = ctx.control or ctx.facts
     if ctx.facts.hostname not in control.reporting or not applied(manifest("monitoring", ctx), control):
-        yield _metrics(ctx.facts.hostname, ctx.settings, control.retention)
+        yield metrics_wait("addons.metrics", ctx.facts.hostname, ctx.settings, control.retention)
     if ctx.node.control_plane and ctx.facts.initialised:
         yield from own(ctx)
 
 
-def _metrics(hostname: Hostname, settings: Settings, seen: Retention) -> Wait:
+def metrics_wait(id: str, hostname: Hostname, settings: Settings, seen: Retention) -> Wait:
     """Telegraf on this node reaches its kubelet, then InfluxDB on another: the pod network, proved by what it is for."""
     return Wait(
-        "addons.metrics",
+        id,
         "this node's metrics arrive in InfluxDB",
         probe=f"{INFLUX} '{METRICS_QUERY}' 2>&1",
         until=lambda seen: None if f"node_name={hostname}," in seen else "none in the last minute",

@@ -63,7 +63,10 @@ def remarks(environment: Environment, observed: Mapping[str, NodeFacts | Kubefab
                 node.name, "cordoned, not by kubefab: it takes no new pods, and no command of ours changes that"
             )
         if facts.reboot_needed and facts.in_cluster and environment.settings.release.configured:
-            yield Remark(node.name, "a reboot is required, by what was installed since the last one")
+            again = f"`inv cluster.reboot --node {node.name} {option}`"
+            yield Remark(
+                node.name, f"a reboot is required, by what was installed since the last one: {again} drains it first"
+            )
         if (
             control
             and control.initialised

@@ -51,10 +51,10 @@ def ifconfig_text(host: Host, *, down: bool = False) -> str:
 
 @program("systemd-run")
 def systemd_run(machine: Machine, call: Call) -> int:
-    """The 1.5 recipe's delayed reboot, after which the machine is back in 45 virtual seconds, and the unit in which kubeadm upgrades."""
+    """A delayed reboot, after which the machine is back in 45 virtual seconds, and the unit in which kubeadm upgrades."""
     if call.argv[-5:-1] == ["upgrade", "apply", "--yes", "--config"]:
         return upgrades.in_unit(machine, call)
-    if call.argv[2:] != ["systemctl", "reboot"]:
+    if [word for word in call.argv[1:] if not word.startswith("--")] != ["systemctl", "reboot"]:
         raise unmodelled(call)
     call.out("Running timer as unit run-r1.timer.\nWill run service as unit run-r1.service.\n")
     machine.host.reboot()

@@ -24,7 +24,7 @@ from fabfile.nodes.workload import (
     selects,
     size,
 )  # fmt: skip
-from fabfile.phases.drain import CORDONED, drained, hindrances, our_cordon, uncordoned
+from fabfile.phases.drain import CORDONED, drained, hindrances, homeless, our_cordon, uncordoned
 from fabfile.steps import Step, Wait
 from fabfile.text.forms import FormError
 from making import api_node, context, control_plane, environment, ids, member
@@ -77,6 +77,32 @@ def test_a_budgets_row_has_its_budget_how_many_may_go_and_whose_the_pod_is() -> 
     (row,) = hindrances(workload(WEB, budgets=(NEVER,), refused={("shop", "web-1"): HELD}), {"w1"}, Choices())
     assert (row.node, row.budget, row.allowed, row.whose) == ("w1", "shop/web", 0, "ReplicaSet web-5d9c")
     assert row.seen == "pod shop/web-1 stays: PodDisruptionBudget web allows no disruption"
+
+
+ROOM = (Place("w1", True, 2000, 4 << 30), Place("w2", True, 1000, 1 << 30), Place("cp1", False, 9000, 9 << 30))
+
+
+@pytest.mark.parametrize(
+    ("pods", "left"),
+    [
+        ((replace(WEB, milli=500),), []),
+        ((replace(WEB, milli=1500),), ["web-1"]),
+        ((replace(WEB, memory=2 << 30),), ["web-1"]),
+        ((replace(WEB, milli=600), replace(WEB, name="web-2", milli=600)), ["web-2"]),  # one of two has room
+        ((replace(WEB, milli=600), replace(WEB, name="db", node="w2", milli=600)), ["web-1"]),  # what is there takes room
+        ((replace(BARE, milli=9000), replace(WEB, fixed=True, milli=9000), replace(WEB, ended=True, milli=9000)), []),
+    ],
+)  # fmt: skip
+def test_what_has_room_on_no_other_node(pods: tuple[Pod, ...], left: list[str]) -> None:
+    found = Workload(pods, places=ROOM)
+    assert [pod.name for pod in homeless(found, {"w1"}, Choices())] == left
+    assert homeless(found, {"w1"}, Choices(force_pods=frozenset(pod.title for pod in pods))) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 1 << 30)), max_size=6))
+def test_on_the_last_open_node_every_pod_that_moves_is_without_room(asked: list[tuple[int, int]]) -> None:
+    pods = tuple(replace(WEB, name=f"p{n}", milli=cpu, memory=memory) for n, (cpu, memory) in enumerate(asked))
+    assert len(homeless(Workload(pods, places=ROOM[:1]), {"w1"}, Choices())) == len(pods)
 
 
 # --- whose a cordon is

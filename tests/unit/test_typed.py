@@ -67,7 +67,7 @@ def refused(*argv: str) -> UsageError:
         ("inv cluster.plan --help-me", "cluster.plan has no option --help-me", "did you mean --help? "),
         ("inv cluster.status -x", "cluster.status has no option -x", "`inv --help cluster.status` lists its own"),
         ("inv cluster.plan -v", "cluster.plan has no option -v", "prep, install, registry, init and "),
-        ("inv cluster.status --purge", "cluster.status has no option --purge", "reset, cluster.reset have it; "),
+        ("inv cluster.status --purge", "cluster.status has no option --purge", "reset, cluster.reset, cluster.remove have it; "),
         ("inv --evn aws cluster.plan", "inv has no option --evn", "did you mean --env? "),
         ("fab --env aws -H w1 prep", "fab itself has no option --env", "write --env after the task that takes it"),
         ("fab -H w1 -H w2 prep", "-H is given twice", "name several nodes with commas, like -H w1,w2"),

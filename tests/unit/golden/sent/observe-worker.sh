@@ -59,11 +59,15 @@ echo '@@ os'; cat /etc/os-release
 echo '@@ host'
 echo "hostname=$(hostname)"; echo "kernel=$(uname -r)"; echo "arch=$(uname -m)"; echo "cpus=$(nproc)"
 echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"; echo "product_uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
-echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "now=$(date +%s.%N)"
+echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "init=$(cut -d' ' -f22 /proc/1/stat 2>/dev/null)"; echo "now=$(date +%s.%N)"
 echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
 echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
 echo "metrics_disk=$(mountpoint -q "$state/influxdb" 2>/dev/null && echo yes)"
-echo "reboot=$(test -e /var/run/reboot-required && echo yes)"
+# a kernel that was installed later than the one that runs, where no package says what it wants
+newest=''; if has rpm; then
+  newest=$(rpm -q --qf '%{INSTALLTIME} %{VERSION}-%{RELEASE}.%{ARCH}\n' kernel-core 2>/dev/null | grep -E '^[0-9]+ ' | sort -n | tail -n 1 | cut -d' ' -f2)
+fi
+echo "reboot=$(if [ -e /var/run/reboot-required ] || [ "${newest:-$(uname -r)}" != "$(uname -r)" ]; then echo yes; fi)"
 echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
 echo '@@ swap'; tail -n +2 /proc/swaps
 echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
