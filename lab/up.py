@@ -65,13 +65,19 @@ def prepare_build(wanted: Sequence[Kubernetes], say: Say) -> None:
     gobuild.go_version()
     if os.geteuid() != 0:
         raise MissingError("building node images needs root (debootstrap, chroot)", "sudo -E inv lab.build")
-    first = NEXT_GIB if (cache_dir() / "items").is_dir() else FIRST_GIB
-    host.check_space([cache_dir(), *gobuild.cache_folders()], first + NEXT_GIB * (len(wanted) - 1))
+    host.check_space([cache_dir(), *gobuild.cache_folders()], space(wanted))
     install(host.missing_to_build(), say)
     for release in wanted:
         gobuild.check_registry("k8s.io/kubernetes", f"v{release.version}")
     with TemporaryDirectory() as scratch:
         webview.check_pip(Path(scratch))
+
+
+def space(wanted: Sequence[Kubernetes]) -> int:
+    """How many GiB a build of these releases may take, after what the cache has of them."""
+    built = cache_dir() / "items"
+    new = sum(not any(built.glob(f"kubernetes-{release.version}-*")) for release in wanted)
+    return (NEXT_GIB if built.is_dir() else FIRST_GIB) + NEXT_GIB * max(0, new - 1)
 
 
 def prepare_engine(say: Say) -> Engine:

@@ -30,9 +30,9 @@ def test_a_service_is_asked_through_every_node_and_an_outage_is_seen(healthy: La
     with lab.asked() as probe:
         lab.eventually("many questions", lambda: probe.count >= 50)
     assert probe.failures == 0 and len(probe.answered_by) == 2, str(probe)
-    assert all(seen.failures == 0 and len(seen.answered_by) == 2 for seen in probe.through.values()), str(probe)
-    assert set(probe.through) == set(lab.names)
-    assert 0 < probe.longest_gap < 2, str(probe)
+    assert {name: len(seen.answered_by) for name, seen in probe.through.items()} == dict.fromkeys(lab.names, 2), str(
+        probe
+    )
     with lab.asked() as probe:
         lab.kubectl("-n asked scale deployment web --replicas 0")
         lab.eventually("nothing answers any more", lambda: probe.failures > 5)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import engine, entry, firewall, host, hostsenv, mounts, nodes, paths, settings, up
+from lab import engine, entry, firewall, host, hostsenv, mounts, nodes, paths, settings, up, versions
 from lab.errors import LabError
 from lab.host import Host
 from lab.settings import Settings
@@ -256,6 +256,19 @@ def test_another_engine_counts_only_in_the_same_network_namespace(tmp_path: Path
 def test_a_docker_client_without_a_daemon_is_not_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda program: "/usr/bin/docker" if program == "docker" else None)
     assert host.missing_to_run() == ["docker.io", "iptables", "iproute2"]
+
+
+def test_a_build_needs_disk_for_each_release_that_is_not_there() -> None:
+    def needs(text: str) -> int:
+        return up.space(versions.releases(text))
+
+    assert (needs(""), needs("1.36.1,1.36,1.37")) == (up.FIRST_GIB, up.FIRST_GIB + 2 * up.NEXT_GIB)
+    (paths.cache_dir() / "items/kubernetes-1.36.1-0123").mkdir(parents=True)
+    assert (needs("1.36.1"), needs("1.36.1,1.36"), needs("1.36.1,1.36,1.37")) == (
+        up.NEXT_GIB,
+        up.NEXT_GIB,
+        2 * up.NEXT_GIB,
+    )
 
 
 def test_a_build_is_refused_where_the_disk_is_too_small(tmp_path: Path) -> None:
