@@ -42,7 +42,7 @@ VALUES = {
     "ctx.environment.option": "--env rehearsal", "self.settings.release.option": "", "self.environment.settings.release.option": "", "ctx.settings.release.option": "",
     "environment.name": "rehearsal", "ctx.environment.name": "rehearsal", "self.node.name": "w1", "ctx.node.name": "w1",
     "claim.uid": "5cd67f52-8a90-4e05-9f0c-1a3ab1c3e0e5", "phase.name": "join", "shlex.quote(core.remainder)": "uptime", "nodes": "all", "where": "--on w1", "again": "--env rehearsal",
-    "version": "1.37.1", "newest": "1.37.1", "now": "1.37.1", "following": "1.37", "plane": "1.37.1",
+    "version": "1.37.1", "to": "1.37", "newest": "1.37.1", "now": "1.37.1", "following": "1.37", "plane": "1.37.1",
     "there": "1.36", "row.types": "inv cluster.bootstrap", "phase": "join", "name": "w1", "control.name": "cp1", "options": "--env rehearsal",
     "option": "--env rehearsal", "chart.environment.option": "--env rehearsal", "names": "w1", "one.name": "w1", "node.name": "w1",
 }  # fmt: skip

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ..context import Choices
     from ..inventory import Environment
     from ..nodes.facts import NodeFacts
+    from ..nodes.workload import Workload
     from ..phases.drain import Hindrance as Drained
+    from ..phases.examined import Check, Fleet
     from ..run.result import RunResult
     from ..views.upgrades import Hindrance, Wave
     from .session import Session
@@ -51,6 +53,7 @@ def upgrade(
     from ..context import Choices
     from ..inventory import with_release
     from ..nodes.facts import NodeFacts
+    from ..phases.upgradable import stops
     from ..views import upgrades
     from . import draining
     from .session import opened
@@ -79,16 +82,22 @@ def upgrade(
             if name == file.control_plane.name or (not control_plane_only and name in {node.name for node in only})
         }
         against = list(upgrades.hindrances(environment, version, concerned))
+        examined = (
+            None if against or upgrades.begun(facts, version) else _examined(session, concerned, version, choices)
+        )
+        if examined:
+            against = [upgrades.Hindrance("", one.seen, one.remedy) for one in stops(examined[1])]
         waves = (
             upgrades.waves(environment, facts, choices, only=only, batch=size, control_plane_only=control_plane_only)
             if central and not against
             else []
         )
         saves = _saves(environment, central, waves, no_backup)
-        called, rows = _drains(session, seen, waves, choices)
+        called, rows = _drains(session, seen, waves, choices, examined[0].workload if examined else None)
         if plan:
             drains = draining.as_data(rows, called)
-            _show(session, version, before, seen, waves, against, drains, saves, choices, options)
+            notes = [one.seen for one in examined[1] if one.state == "note"] if examined else []
+            _show(session, version, before, seen, waves, against, notes, drains, saves, choices, options)
             if not options.json:
                 draining.show(session.console, rows, called)
             stopped = against or any(row.stops for row in rows)
@@ -119,10 +128,29 @@ def upgrade(
     exit_with(exit_code)
 
 
+def _examined(session: Session, seen: Mapping[str, Any], version: str, choices: Choices) -> tuple[Fleet, list[Check]]:
+    """What is to be known before an upgrade begins, of the nodes that are concerned: asked all at once, and nothing is changed."""
+    from ..inventory import with_nodes
+    from ..phases.upgradable import checks
+    from ..recipes.changes import minor_of
+    from ..views import releases
+
+    environment = session.environment
+    concerned = with_nodes(environment, [node for node in environment.nodes if node.name in seen])
+    answers = releases.ask(session.group, concerned, seen, [minor_of(version)])
+    asked = releases.fleet(concerned, seen, answers, version, time.time(), choices)
+    found = releases.complete(session.group, asked)
+    return found, checks(found)
+
+
 def _drains(
-    session: Session, seen: Mapping[str, Any], waves: Sequence[Wave], choices: Choices
+    session: Session,
+    seen: Mapping[str, Any],
+    waves: Sequence[Wave],
+    choices: Choices,
+    workload: Workload | KubefabError | None,
 ) -> tuple[dict[str, str], list[Drained]]:
-    """What the drains of all workers will meet, asked of the API before anything is changed; the workers' names by those in the API."""
+    """What the drains of all workers will meet, and the workers' names by those in the API; `workload` is what it says, where it was asked."""
     from ..phases.drain import hindrances
     from . import draining
 
@@ -130,7 +158,9 @@ def _drains(
     called = draining.members(session.environment, seen, workers)
     if not called:
         return {}, []
-    return called, hindrances(draining.asked(session, seen, list(called)), called, choices)
+    if workload is None or isinstance(workload, KubefabError):
+        workload = draining.asked(session, seen, list(called))
+    return called, hindrances(workload, called, choices)
 
 
 def _saves(environment: Environment, central: NodeFacts | None, waves: Sequence[Wave], without: bool) -> bool:
@@ -185,7 +215,7 @@ def _backup(session: Session) -> RunResult | None:
 
 def _refused(environment: Environment, version: str, against: Sequence[Hindrance]) -> KubefabError:
     """One error with all that stands against the upgrade."""
-    lines = "".join(f"\n  {one.node}: {one.seen}\n    → {one.remedy}" for one in against)
+    lines = "".join(f"\n  {one}\n    → {one.remedy}" for one in against)
     return KubefabError(
         f"{environment.name} is not ready for {version}; nothing was touched:{lines}",
         f"when that is put right, the same command again; `inv cluster.upgrade {environment.option} --to {version} --plan` only looks",
@@ -199,6 +229,7 @@ def _show(
     seen: Mapping[str, Any],
     waves: Sequence[Wave],
     against: Sequence[Hindrance],
+    notes: Sequence[str],
     drains: Sequence[Mapping[str, Any]],
     saves: bool,
     choices: Choices,
@@ -225,6 +256,7 @@ def _show(
                 "to": version,
                 "states": states,
                 "against": [{"node": one.node, "seen": one.seen, "remedy": one.remedy} for one in against],
+                "notes": list(notes),
                 "drains": list(drains),
                 "backup": saves,
                 "waves": [{"title": wave.title, "nodes": [node.name for node in wave.nodes]} for wave in waves],
@@ -235,8 +267,10 @@ def _show(
         return
     _print_states(session, states)
     for one in against:
-        session.console.print(Text.assemble(("✗ ", "bold red"), f"{one.node}: {one.seen}"), soft_wrap=True)
+        session.console.print(Text.assemble(("✗ ", "bold red"), str(one)), soft_wrap=True)
         session.console.print(f"    → {one.remedy}", soft_wrap=True)
+    for note in notes:
+        session.console.print(f"! {note}", soft_wrap=True)
     if not waves and not against:
         session.console.print(f"nothing to do: {environment.name} has Kubernetes {version}")
     if saves:

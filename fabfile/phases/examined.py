@@ -108,5 +108,5 @@ class Fleet:
         return running if numbers(running) else facts.release("kubelet")
 
     def command(self, to: str) -> str:
-        """What is said of the upgrade to a release that would come first."""
-        return f"the upgrade to {to}"
+        """The command of the upgrade to a release that would come first."""
+        return f"`inv cluster.upgrade {self.environment.option} --to {to}`"

@@ -14,6 +14,7 @@ from ..nodes.facts import NodeFacts
 from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
 from ..recipes.kubeadm import RELEASES, numbers, recipe_for
+from ..recipes.packages import PINNED
 from ..text.cleaning import spans
 from .plan import Planned, plan
 
@@ -74,11 +75,19 @@ def present(facts: NodeFacts) -> str:
 
 @dataclass(frozen=True)
 class Hindrance:
-    """What must be put right before anything is touched."""
+    """What must be put right before anything is touched. `node` is empty where `seen` names the nodes itself."""
 
     node: str
     seen: str
     remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.seen}" if self.node else self.seen
+
+
+def begun(facts: Mapping[str, NodeFacts], version: str) -> bool:
+    """Whether a node has a package of that release: what was begun is ended, and what was examined before it began is not asked again."""
+    return any(one.release(name) == version for one in facts.values() for name in PINNED)
 
 
 def hindrances(environment: Environment, version: str, seen: Mapping[str, object]) -> Iterator[Hindrance]:
@@ -195,6 +204,8 @@ def waves(
     contexts = contexts_of(environment, facts, choices)
     due = [node for node in environment.nodes if node.name in contexts and left(contexts[node.name])]
     workers = [node for node in due if not node.control_plane and node in only and not control_plane_only]
+    version = recipe_for(environment).version  # what was begun is ended first: it is cordoned
+    workers.sort(key=lambda node: facts[node.name].release("kubeadm") != version)
     central = [node for node in due if node == control]
     every = (*central, *workers)
     if not every:

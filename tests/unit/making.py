@@ -18,6 +18,7 @@ from fabfile.phases import Phase
 from fabfile.phases.prep import MODULES, SYSCTL
 from fabfile.phases.registry import PROOF
 from fabfile.phases.suitable import needs
+from fabfile.phases.upgrade import COMPONENTS
 from fabfile.recipes.kubeadm import Recipe, digest, recipe_for
 from fabfile.recipes.packages import WANTED, family
 from fabfile.steps import Action, File, Step, Stop, Wait
@@ -185,6 +186,23 @@ def control_plane(
         for m in wanted
     )
     return replace(facts, **{"objects": objects, **changes})
+
+
+def of_release(version: str, facts: NodeFacts) -> NodeFacts:
+    """A control plane whose every part has that release, and whose API says that of all kubelets."""
+    images = {name: f"registry.k8s.io/{name}:v{version}" for name in COMPONENTS}
+    etcd = "registry.k8s.io/etcd:3.7.0-0" if version.startswith("1.37") else "registry.k8s.io/etcd:3.6.8-0"
+    nodes = tuple(
+        {**node, "status": {**node["status"], "nodeInfo": {"kubeletVersion": f"v{version}"}}} for node in facts.nodes
+    )
+    return replace(
+        facts,
+        manifests={**images, "etcd": etcd},
+        api_release=version,
+        proxy_image=f"registry.k8s.io/kube-proxy:v{version}",
+        configured={"kind": "ClusterConfiguration", "kubernetesVersion": f"v{version}"},
+        nodes=nodes,
+    )
 
 
 ALL_STAMPED = ("flannel", "monitoring", "headlamp")

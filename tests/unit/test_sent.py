@@ -13,20 +13,20 @@ import pytest
 
 from fabfile.backups.contents import METRICS_FILE, SNAPSHOT, Record, Restoring
 from fabfile.context import Choices
-from fabfile.inventory import Environment
+from fabfile.inventory import Environment, with_release
 from fabfile.nodes import script
 from fabfile.nodes.asking import login_values
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.observe import observe_script
 from fabfile.nodes.upgrading import images_script
-from fabfile.phases import BACKUP, BOOTSTRAP, METRICS, RESET, RESTORE, managed_files
+from fabfile.phases import BACKUP, BOOTSTRAP, ETCD, KUBELET, METRICS, PLANE, RESET, RESTORE, TOOLS, managed_files
 from fabfile.steps import Fetch, Step, Stop, Wait
 from fabfile.views import calendar as expiry
-from fabfile.views import evidence, forgotten, logs, releases
+from fabfile.views import evidence, forgotten, logs, releases, upgrades
 from fabfile.views.doctor import between_nodes, clocks, questions
 from fabfile.views.plan import Planned, plan
 from fabfile.views.verify import proof
-from making import CA, UID, control_plane, environment, fresh, links, member
+from making import CA, UID, control_plane, environment, fresh, links, member, of_release
 
 SYSTEMS = {
     "ubuntu": {
@@ -137,6 +137,20 @@ def test_a_backup_and_its_restore(golden: Callable[[str, str], None], env: Envir
     both = Choices(metrics=True, restoring=want)
     measuring = {"cp1": replace(up, objects=(influx,))}
     golden("sent/metrics.sh", rendered(plan(env, [BACKUP, METRICS], [env.control_plane], measuring, both)))
+
+
+@pytest.mark.parametrize("system", ["debian", "rocky"])
+def test_an_upgrade(golden: Callable[[str, str], None], env: Environment, system: str) -> None:
+    """To a release before which etcd gets a patch of its own; a worker is drained for it."""
+    control = of_release("1.36.4", control_plane(env, members=("cp1", "w1")))
+    seen = {"cp1": on(system, control), "w1": on(system, member(env))}
+    to = with_release(env, "1.37.1")
+    wanted = upgrades.waves(to, seen, Choices(), only=to.nodes, batch=1, control_plane_only=False)
+    own = [wave for wave in wanted if wave.phases != upgrades.CONTROL]
+    own[1:1] = [
+        replace(wave, phases=(TOOLS, ETCD, PLANE, KUBELET)) for wave in wanted if wave.phases == upgrades.CONTROL
+    ]
+    golden(f"sent/upgrade-{system}.sh", rendered(upgrades.planned(to, own, seen, Choices())))
 
 
 def reading(env: Environment) -> dict[str, str]:

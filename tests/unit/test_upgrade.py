@@ -17,7 +17,7 @@ from fabfile.phases import AHEAD, ETCD, KUBELET, PLANE, Phase
 from fabfile.phases import upgrade as steps
 from fabfile.steps import Action, Step, Stop, Wait
 from fabfile.views import upgrades
-from making import bare, context, control_plane, environment, ids, member
+from making import bare, context, control_plane, environment, ids, member, of_release
 
 OLD, NEW = "1.36.4", "1.37.1"
 
@@ -26,30 +26,12 @@ def run(phase: Phase, facts: NodeFacts, env: Environment, **more: Any) -> list[A
     return list(bare(phase)(context(env, facts, **more)))
 
 
-def at(version: str, facts: NodeFacts, **more: object) -> NodeFacts:
-    """A control plane whose every part has that release."""
-    images = {name: f"registry.k8s.io/{name}:v{version}" for name in steps.COMPONENTS}
-    etcd = "registry.k8s.io/etcd:3.7.0-0" if version.startswith("1.37") else "registry.k8s.io/etcd:3.6.8-0"
-    nodes = tuple(
-        {**node, "status": {**node["status"], "nodeInfo": {"kubeletVersion": f"v{version}"}}} for node in facts.nodes
-    )
-    return replace(
-        facts,
-        manifests={**images, "etcd": etcd},
-        api_release=version,
-        proxy_image=f"registry.k8s.io/kube-proxy:v{version}",
-        configured={"kind": "ClusterConfiguration", "kubernetesVersion": f"v{version}"},
-        nodes=nodes,
-        **more,
-    )
-
-
 def cluster(workers: int = 2, version: str = OLD) -> tuple[Environment, dict[str, NodeFacts]]:
     """An environment of that release, and the facts of its nodes."""
     env = environment(workers, kubernetes=version)
     names = tuple(node.name for node in env.nodes)
     return env, {
-        "cp1": at(version, control_plane(env, members=names)),
+        "cp1": of_release(version, control_plane(env, members=names)),
         **{name: member(env, name) for name in names[1:]},
     }
 
@@ -92,7 +74,7 @@ def test_what_is_no_release_to_go_to(file: str, to: str) -> None:
 )
 def test_one_minor_release_at_a_time_and_never_back(now: str, version: str, remedy: str) -> None:
     env, facts = cluster(1)
-    facts["cp1"] = at(now, facts["cp1"])
+    facts["cp1"] = of_release(now, facts["cp1"])
     found = list(upgrades.hindrances(env, version, facts))
     assert bool(found) == bool(remedy) and all(remedy in one.remedy for one in found), found
 
@@ -152,6 +134,11 @@ def test_what_is_new_is_left_alone() -> None:
     wanted = {"only": env.select(["w2"]), "batch": 1, "control_plane_only": False}
     made = upgrades.waves(env, facts, Choices(), **wanted)
     assert [[node.name for node in wave.nodes] for wave in made] == [["cp1", "w2"], ["cp1"], ["w2"]]
+    half = replace(facts["w2"], packages={**facts["w2"].packages, "kubeadm": f"{NEW}-1.1"})
+    made = upgrades.waves(env, {**facts, "w2": half}, Choices(), **{**wanted, "only": env.nodes})
+    assert [wave.nodes[0].name for wave in made[2:]] == ["w2", "w1"], (
+        "what was begun is ended before another is cordoned"
+    )
     after = _all_new(2)
     assert upgrades.waves(env, after, Choices(), **wanted) == []
     assert upgrades.line_to_change(environment(kubernetes=OLD), NEW) == f"KUBERNETES={NEW}"
