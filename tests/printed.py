@@ -119,7 +119,9 @@ def wrong(line: str) -> str:
             unparsed, command = [*unparsed, command], ""
         if command:
             return "-- COMMAND, and no task that runs it"
-        found = Parser(contexts=_contexts(words[0])).parse_argv(unparsed)
+        found = Parser(contexts=[c for c in _contexts(words[0]) if {c.name, *c.aliases} & {*unparsed}]).parse_argv(
+            unparsed
+        )
         if not found and not any(
             core[0].args[name].value for name in ("list", "help", "version", "dry", "print-completion-script")
         ):
@@ -142,7 +144,7 @@ def _aws() -> Environment:
     return load("aws", variables={})
 
 
-@cache  # the parser copies what it changes
+@cache  # the parser copies what it changes: all that it is given
 def _contexts(program: str) -> Any:
     return PROGRAMS[program][1].to_contexts()
 

@@ -82,14 +82,19 @@ SOURCES = [
 ]
 
 
-def calls(path: Path) -> list[ast.Call]:
-    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_no_other_console_and_no_markup(path: Path) -> None:
+def test_a_file_prints_by_the_screen(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    no_other_console_and_no_markup(path, calls)
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert not any("[/]" in text for text in texts)
+    plain_print_is_not_used_for_a_nodes_words(path, calls)
+
+
+def no_other_console_and_no_markup(path: Path, calls: list[ast.Call]) -> None:
     """Only Screen cleans what it prints, so no code may print by another console."""
-    for call in calls(path):
+    for call in calls:
         name = (
             call.func.attr
             if isinstance(call.func, ast.Attribute)
@@ -103,12 +108,6 @@ def test_no_other_console_and_no_markup(path: Path) -> None:
                 "progress.py",
             ), ast.unparse(call)
             assert not any(keyword.arg == "markup" for keyword in call.keywords), ast.unparse(call)
-    texts = [
-        node.value
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-    assert not any("[/]" in text for text in texts)
 
 
 # `print` bypasses the console: it may print JSON, whose text is ASCII, and text that comes only from hosts.env and the command line.
@@ -131,9 +130,8 @@ FROM_NODES = {
 }
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_plain_print_is_not_used_for_a_nodes_words(path: Path) -> None:
-    for call in calls(path):
+def plain_print_is_not_used_for_a_nodes_words(path: Path, calls: list[ast.Call]) -> None:
+    for call in calls:
         if isinstance(call.func, ast.Name) and call.func.id == "print" and call.args and path.parent.name != "lab":
             said = ast.unparse(call.args[0])
             named = {
