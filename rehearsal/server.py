@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 import paramiko
@@ -247,10 +248,8 @@ class Farm:
 
 def _listen(port: int, *, only: bool = False) -> socket.socket:
     """A listening socket on `port`, else (unless `only`) on a free port of PORTS, chosen at random."""
-    tries = [port] if port else []
-    if not only:
-        tries += random.SystemRandom().sample(PORTS, 200)
-    for candidate in tries:
+    others = (random.SystemRandom().choice(PORTS) for _ in range(0 if only else 200))
+    for candidate in chain([port] if port else [], others):
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -271,6 +271,8 @@ def test_every_fault_has_a_case() -> None:
         "duplicate-hostname",
         "certificates-ended",  # this and the next are in test_renew.py
         "etcd-stays-down",
+        "gate-gone",  # this and the next are in test_releases.py
+        "webhook-dead",
         "release-missing",  # this and the next are in test_upgrade.py
         "upgrade-fails",
         "hash-unseen",
