@@ -19,6 +19,7 @@ NODES = ("--on", "-o", "--limit", "-l", "--hosts", "-H", "--force-drain", "--for
 FAULT = "--fault"
 FILES = (*HOSTS_FILE, "--out", "--file", "--html")  # the shell itself completes paths
 TAKE_A_NODE = ("cluster.shell", "cluster.logs")
+UPGRADES = {"cluster.upgrade", "cluster.releases"}
 GROUPS = ("all", "master", "workers", "slaves")
 
 Names = Callable[[], Iterable[str]]
@@ -61,6 +62,8 @@ def values(words: Sequence[str], faults: Names = tuple) -> list[str]:
         return [f"{begin}{others}{comma}{name}" for name in _nodes(before) if name.startswith(last)]
     if option in TAKE_A_NODE:
         return [name for name in _nodes(before) if name not in GROUPS and name.startswith(word)]
+    if option == "--to" and not UPGRADES & {*before}:  # a backup's is a folder
+        return []
     if option in _CHOICES:
         return [f"{begin}{name}" for name in _CHOICES[option]() if name.startswith(word)]
     return _faults(before, word, begin, faults)
@@ -103,6 +106,7 @@ _CHOICES: dict[str, Names] = {
     "--phase": _every_phase,
     "--kubernetes": _releases,
     "--recipe": _releases,
+    "--to": lambda: [name for name in _releases() if name != "1.5"],
     "--unit": lambda: ("kubelet", "containerd", "docker", "ssh"),
 }
 

@@ -87,25 +87,26 @@ def _identity(fleet: Fleet) -> Iterator[Check]:
 
 
 def _ready(fleet: Fleet) -> Iterator[Check]:
-    listed_nodes = {node["metadata"]["name"]: node for node in fleet.control.nodes}
-    out = [name for name in listed_nodes if not fleet.control.node_ready(name)]
-    lacking = [node.name for node, facts, _ in fleet.seen if facts.hostname not in listed_nodes]
-    strange = sorted(set(listed_nodes) - {facts.hostname for _, facts, _ in fleet.seen})
+    """Whether the nodes that are concerned are in the cluster and Ready; what another one lacks is worth knowing."""
+    members = {node["metadata"]["name"]: node for node in fleet.control.nodes}
+    own = {facts.hostname for _, facts, _ in fleet.seen}
+    away = sorted(name for name in members if not fleet.control.node_ready(name))
+    out, others = [name for name in away if name in own], [name for name in away if name not in own]
+    lacking = [node.name for node, facts, _ in fleet.seen if facts.hostname not in members]
     if out:
-        seen = f"{spans(sorted(out))} {_is(out)} not Ready: an upgrade drains nodes, and needs the others"
+        seen = f"{spans(out)} {_is(out)} not Ready: an upgrade drains nodes, and needs the others"
         remedy = f"`inv cluster.doctor {fleet.environment.option}` says why"
         yield Check("nodes.ready", "stop", seen, remedy)
     if lacking:
         seen = f"the API lists no node for {spans(lacking)}"
         yield Check("nodes.ready", "stop", seen, f"`inv cluster.bootstrap {fleet.environment.option}` joins it")
-    if strange and not any(isinstance(one, KubefabError) for one in fleet.facts.values()):
-        seen = f"the cluster has {spans(strange)}, which hosts.env does not name: its kubelet would stay as it is"
-        yield Check("nodes.strange", "note", seen, "add it to hosts.env, or remove it from the cluster")
-    cordoned = [name for name, node in listed_nodes.items() if node.get("spec", {}).get("unschedulable")]
+    if others:
+        yield Check("nodes.others", "note", f"{spans(others)} {_is(others)} not Ready, and takes no pods")
+    cordoned = sorted(name for name, node in members.items() if node.get("spec", {}).get("unschedulable"))
     if cordoned:
-        yield Check("nodes.cordoned", "note", f"{spans(sorted(cordoned))} {_is(cordoned)} cordoned, and will stay so")
+        yield Check("nodes.cordoned", "note", f"{spans(cordoned)} {_is(cordoned)} cordoned, and takes no pods")
     if not out and not lacking:
-        yield Check("nodes.ready", "ok", f"{len(listed_nodes)} node{'s' * (len(listed_nodes) != 1)} Ready")
+        yield Check("nodes.ready", "ok", f"{len(own)} node{'s' * (len(own) != 1)} Ready")
 
 
 def _is(names: Sequence[str]) -> str:

@@ -555,7 +555,7 @@ class Dnf:
         url = f"{recipe.settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/"
         lines = ["[kubefab-kubernetes]", "name=Kubernetes", f"baseurl={url}", "enabled=1", "gpgcheck=1"]
         lines += proxies.dnf(recipe.environment, recipe.settings.packages_url).splitlines()
-        dnf = 'dnf -q --setopt=reposdir="$a/repos" --setopt=cachedir="$a/cache" --setopt=timeout=15 --setopt=retries=1'
+        dnf = 'dnf -q --setopt=reposdir="$a/repos" --setopt=cachedir="$a/cache" --setopt=logdir="$a" --setopt=timeout=15 --setopt=retries=1'
         return (
             'export TMPDIR="$a"',
             *_fetch_key(

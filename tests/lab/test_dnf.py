@@ -24,9 +24,11 @@ from fabfile.inventory import Environment
 from fabfile.nodes import script
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.observe import observe_script, parse_facts
+from fabfile.nodes.upgrading import Offer, parse_answers
 from fabfile.recipes.kubeadm import Recipe, recipe_for
 from fabfile.recipes.packages import WANTED, Dnf, family
 from fabfile.steps import Step
+from fabfile.views import releases
 
 TOOLS = ("dnf", "rpm", "rpmbuild", "rpmsign", "createrepo_c", "gpg", "unshare")
 MISSING = [tool for tool in TOOLS if not shutil.which(tool)]
@@ -259,6 +261,27 @@ def test_another_patch_is_installed_on_request(machine: Machine) -> None:
         code, output = machine.installation()
         assert code == 0, output
         assert machine.observe().packages["kubelet"].startswith(f"{patch}-")
+
+
+def test_what_a_repository_offers_is_asked_beside_the_machines_own_files(machine: Machine) -> None:
+    """Before an upgrade, also for a release whose repository no file there names; a wrong key and a missing release are said."""
+    assert machine.installation()[0] == 0
+    files = "find /etc/yum.repos.d /etc/pki/rpm-gpg /var/cache/dnf /var/lib/dnf /var/lib/rpm /var/log -type f | sort | xargs sha256sum; rpm -q gpg-pubkey"
+    before = machine.sh(files)
+    worker = replace(machine.environment.control_plane, name="w1", control_plane=False)
+
+    def offered() -> Offer:
+        code, output = machine.run(releases.question(machine.environment, worker, machine.observe(), ["1.36", "1.37"]))
+        assert code == 0, output
+        answers = parse_answers(output)
+        assert "cannot fetch" in answers.packages["1.37"].fault
+        return answers.packages["1.36"]
+
+    assert offered().whole == VERSIONS
+    wrong = replace(machine.environment.settings, packages_key_fingerprint=("0" * 40,))
+    machine.environment = replace(machine.environment, settings=wrong)
+    assert "has not the fingerprint" in offered().fault
+    assert machine.sh(files) == before
 
 
 def test_a_key_with_another_fingerprint_is_refused_before_anything_is_installed(machine: Machine) -> None:

@@ -158,6 +158,8 @@ def test_every_script_is_read_by_its_shell_and_another_name_gets_the_nearest() -
         ("inv cluster.bootstrap --from j", ["join"]),
         ("inv cluster.plan --phase re", ["registry", "reset"]),
         ("inv cluster.bootstrap --kubernetes 1.3", ["1.35", "1.36", "1.37"]),
+        ("inv cluster.releases --to 1.", ["1.35", "1.36", "1.37"]),
+        ("inv cluster.backup --to 1.", []),
         ("inv cluster.shell", ["boss", "w1"]),
         ("inv cluster.logs w", ["w1"]),
         ("inv cluster.logs --env alpha cp1 --unit k", ["kubelet"]),

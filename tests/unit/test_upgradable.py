@@ -298,7 +298,7 @@ NOTES: list[tuple[str, Change, str]] = [
     ("the same upgrade under way", static(NEW, "kube-apiserver"), "versions.half"),
     ("an upgrade of the control plane alone", behind("1.36.3"), "versions.half"),
     ("a cordon of somebody's", api(node("cp1"), node("w1", unschedulable=True), node("w2")), "nodes.cordoned"),
-    ("a node that hosts.env lacks", api(*map(node, ("cp1", "w1", "w2", "w9"))), "nodes.strange"),
+    ("a node of another that is away", api(*map(node, ("cp1", "w1", "w2")), node("w9", ready=False)), "nodes.others"),
     ("a webhook on one node that spares itself", hook(("w1",), selector=SPARED), "webhooks.alone"),
     ("a budget that has to wait", runs(budgets=(replace(NEVER, expected=3),), refused=REFUSED), "drain.budget"),
     ("pods that fit nowhere, of the only worker", both(runs(BIG), whole(workload=Workload((BIG,), places=(PLACES[0], PLACES[1], replace(PLACES[2], open=False))))), "room.left"),

@@ -25,7 +25,7 @@ install -m 0644 "$home/trusted" "$a/key"
 rm -rf "$home"
 mkdir -p "$a/repos"
 printf "%s\n" '[kubefab-kubernetes]' name=Kubernetes baseurl=https://pkgs.k8s.io/core:/stable:/v1.37/rpm/ enabled=1 gpgcheck=1 "gpgkey=file://$a/key" >"$a/repos/kubernetes.repo"
-dnf -q --setopt=reposdir="$a/repos" --setopt=cachedir="$a/cache" --setopt=timeout=15 --setopt=retries=1 repoquery --showduplicates --qf '%{name} %{version}-%{release}
+dnf -q --setopt=reposdir="$a/repos" --setopt=cachedir="$a/cache" --setopt=logdir="$a" --setopt=timeout=15 --setopt=retries=1 repoquery --showduplicates --qf '%{name} %{version}-%{release}
 ' kubelet kubeadm kubectl
 }
 has() { command -v "$1" >/dev/null 2>&1; }
