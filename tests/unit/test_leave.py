@@ -11,7 +11,7 @@ import pytest
 from fabfile.context import Choices
 from fabfile.nodes.facts import NodeFacts, Unit
 from fabfile.phases.drain import undrained
-from fabfile.phases.leave import leave
+from fabfile.phases.leave import gone, leave
 from fabfile.steps import Step, Wait
 from making import api_node, context, control_plane, environment, ids, links, member, text_of
 
@@ -63,6 +63,16 @@ def test_another_machines_node_object_of_the_same_name_stays() -> None:
     clone = context(ENV, facts, node="w2", control=listed(), choices=ONE)
     assert list(leave(clone)) == []
     assert ids(leave(context(ENV, member(ENV), control=listed(), choices=ONE)))[-1] == "reset.node"
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"), [("Unknown", ["gone.node"]), ("False", ["gone.node"]), ("True", ["!gone.ready"])]
+)
+def test_only_the_node_of_a_machine_that_is_not_ready_is_deleted_as_gone(status: str, wanted: list[str]) -> None:
+    chosen = Choices(gone=frozenset({"w1", "w9"}))
+    actions = list(gone(context(ENV, listed(status), node="cp1", choices=chosen)))
+    assert ids(actions) == wanted, "and none that the cluster does not have"
+    assert all("kubectl delete node w1 " in text_of([action]) for action in actions if isinstance(action, Step))
 
 
 def test_force_applies_only_to_the_named_node() -> None:

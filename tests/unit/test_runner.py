@@ -609,6 +609,67 @@ def test_a_stop_ends_waiting_for_a_turn(world: Callable[..., World]) -> None:
     assert w.steps_on("cp1") == ["reset.node"]
 
 
+# --- what a run ended in the middle of
+
+
+UNDO = Step("x.uncordon", "it takes pods again", ("uncordon",), on="control-plane")
+MIDDLE = (
+    Step("x.cordon", "cordon", ("cordon",), on="control-plane", undo=UNDO),
+    Wait("x.drain", "drained", "drain", lambda seen: None if seen == "drained" else "pods stay", 10, 1, on="control-plane", undo=UNDO),
+    Step("x.delete", "delete", ("delete",), on="control-plane"),
+    Wait("x.end", "end", "end", lambda seen: None, 10, 1, on="control-plane"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("at", "how", "undone"),
+    [
+        ("x.cordon", "fails", True),  # it may have been done all the same
+        ("x.drain", "gives up", True),
+        ("x.drain", "stop", True),  # Ctrl-C
+        ("x.drain", "crash", True),  # a fault of kubefab's own
+        ("x.drain", "lost lock", False),  # another run may work on it by now
+        ("x.delete", "fails", False),  # what cannot be taken back has begun
+        ("", "", False),
+    ],
+)
+def test_what_a_run_ends_in_the_middle_of_is_taken_back(
+    world: Callable[..., World], at: str, how: str, undone: bool
+) -> None:
+    w, lost = world(workers=1), Event()
+    w.probes["cp1", "x.drain"] = lambda: "no" if how in ("gives up", "lost lock") else "drained"
+
+    def held() -> None:
+        if lost.is_set():
+            raise KubefabError("the lock is another run's", "look")
+
+    def now() -> Any:
+        if how == "fails":
+            return 1, b"##kubefab 1 1\nno"
+        if how == "stop":
+            w.last.stop()
+        if how == "crash":
+            raise ValueError("a bug")
+        if how == "lost lock":
+            lost.set()
+        return None
+
+    if how not in ("", "gives up"):
+        w.hooks["cp1", at] = now
+    result = w.run(phase("x", *MIDDLE, roles="workers"), on="w1", held=held)
+    assert ("x.uncordon" in w.steps_on("cp1")) == undone, w.steps_on("cp1")
+    assert (result.nodes["w1"].state == "done") == (at == "")
+    assert any("taken back: it takes pods again" in note for note in w.reporter.notes) == undone
+
+
+def test_what_cannot_be_taken_back_is_said(world: Callable[..., World]) -> None:
+    w = world(workers=1)
+    w.probes["cp1", "x.drain"] = lambda: "no"
+    w.hooks["cp1", "x.uncordon"] = lambda: (1, b"##kubefab 1 1\nthe API is away")
+    w.run(phase("x", *MIDDLE, roles="workers"), on="w1")
+    assert any("not taken back" in note and "the same command goes on" in note for note in w.reporter.notes)
+
+
 # --- identities
 
 
