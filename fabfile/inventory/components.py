@@ -160,6 +160,8 @@ def _same(wanted: Any, found: Any) -> bool:
         return len(wanted) == len(found) and all(map(_same, wanted, found))
     if isinstance(wanted, bool) or isinstance(found, bool):
         return wanted is found
+    if wanted is None or found is None:  # inside a list's object: a zero is left out
+        return not wanted and not found
     return bool(_canonical(wanted) == _canonical(found))
 
 

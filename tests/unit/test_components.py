@@ -27,6 +27,7 @@ SAME = [
     (KUBELET, "featureGates", {}, None),
     (KUBELET, "evictionHard.memory.available", "1024Mi", "1Gi"),
     (KUBELET, "reservedMemory", [{"numaNode": 0, "limits": {"memory": "1024Mi"}}], [{"numaNode": 0, "limits": {"memory": "1Gi"}}]),
+    (KUBELET, "registerWithTaints", [{"key": "a", "value": "", "effect": "NoExecute"}], [{"key": "a", "effect": "NoExecute"}]),
     (PROXY, "mode", "", ""),
     (PROXY, "conntrack.udpTimeout", "120s", "2m0s"),
 ]  # fmt: skip
@@ -40,6 +41,7 @@ OTHER = [
     (KUBELET, "authentication.webhook.enabled", False, None),
     (KUBELET, "maxPods", 1, True),
     (KUBELET, "syncFrequency", "1m", "1s"),
+    (KUBELET, "registerWithTaints", [{"key": "a", "value": "b"}], [{"key": "a"}]),
     (PROXY, "conntrack.maxPerCore", 0, None),
 ]
 
