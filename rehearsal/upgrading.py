@@ -147,7 +147,8 @@ def _kubelets(machine: Machine, script: str) -> str:
 
 @_section("proxy", api=True)
 def _proxy(machine: Machine, script: str) -> str:
-    return f"registry.k8s.io/kube-proxy:v{machine.cluster.version}"
+    found = machine.cluster.objects["DaemonSet/kube-system/kube-proxy"]
+    return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 @_section("namespaces", api=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ..errors import KubefabError
 from ..identity import Kind, judge
 from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE
-from ..nodes.upgrading import Webhook
+from ..nodes.upgrading import Component, Webhook
 from ..nodes.workload import selects
 from ..recipes.changes import ETCD_BEFORE, etcd_of, minor_of, next_minor, numbers
 from ..text.cleaning import listed, spans
@@ -159,7 +159,11 @@ def _half(fleet: Fleet) -> Iterator[Check]:
     control: dict[str, list[str]] = {}
     kubelets: dict[str, list[str]] = {}
     halves: dict[str, list[str]] = {}
-    said = {"the API": fleet.said.release, "kubeadm-config": str(fleet.said.cluster.get("kubernetesVersion", ""))}
+    said = {
+        "the API": fleet.said.release,
+        "kubeadm-config": str(fleet.said.cluster.get("kubernetesVersion", "")),
+        "kube-proxy": Component((fleet.said.proxy,)).version,
+    }
     for node, facts, answers in fleet.seen:
         said |= {
             f"{name} on {node.name}": answers.static[name].version for name in COMPONENTS if name in answers.static

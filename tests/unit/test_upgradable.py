@@ -72,6 +72,7 @@ def answers(*, control: bool = False, **changed: Any) -> Answers:
         "etcd": Etcd("3.6.11", True, "", (Member("cp1", False),), 20 << 20, 2 << 30),
         "release": OLD,
         "cluster": {"kind": "ClusterConfiguration", "kubernetesVersion": f"v{OLD}"},
+        "proxy": f"registry.k8s.io/kube-proxy:v{OLD}",
         "kubelets": {"kind": "KubeletConfiguration", "cgroupDriver": "systemd"},
         "namespaces": {"default": {}, "policy": {"kubernetes.io/metadata.name": "policy"}},
     }
@@ -218,6 +219,7 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("a kubelet that falls too far behind", api(node("cp1"), node("w1", "1.33.9"), node("w2")), "versions.skew", "kubelet of w1 would be"),
     ("another upgrade under way", static("1.36.5", "kube-apiserver"), "versions.half", "an upgrade to 1.36.5 is under way"),
     ("another upgrade, of the kubelets", both(static("1.36.5", *ALL_STATIC), said(release="1.36.5")), "versions.half", "1.36.5"),
+    ("an upgrade that lacks its add-ons", both(static("1.36.5", *ALL_STATIC), said(release="1.36.5", cluster={"kind": "ClusterConfiguration", "kubernetesVersion": "v1.36.5"})), "versions.half", "kube-proxy is 1.36.4"),
     ("an upgrade of the workers under way", both(behind("1.36.3", "w2"), whole(target="1.37.2")), "versions.half", "the kubelet of w2 is 1.36.3"),
     ("a new package beside an old kubelet", facts("w1", packages={"kubelet": "1.36.5-1.1"}), "versions.half", "an upgrade to 1.36.5"),
     ("kubelets that fall too far behind", behind("1.33.9"), "versions.skew", "kubelet of w1, w2 would be"),
