@@ -169,7 +169,9 @@ LOOK = _script(
     "restore.look",
     "echo \"hostname $(hostname)\"; if [ -e /etc/kubernetes/kubelet.conf ]; then echo 'member yes'; fi",
     "awk '$2 ~ \"^/var/lib/kubelet/pods/\" {print $3, $2}' /proc/mounts",
-    f"echo '@@ pods'; if command -v crictl >/dev/null; then timeout 20 crictl --runtime-endpoint {SOCKET} pods --state Ready -o json 2>/dev/null; fi",
+    # a machine that is in no cluster runs nothing of it, and its runtime may not answer
+    "echo '@@ pods'; if [ -e /etc/kubernetes/kubelet.conf ]; then "
+    f"timeout 20 crictl --runtime-endpoint {SOCKET} pods --state Ready -o json 2>/dev/null; fi",
 )
 _PODS = forms.record(
     {

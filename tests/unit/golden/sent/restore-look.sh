@@ -20,7 +20,7 @@ K=2
 awk '$2 ~ "^/var/lib/kubelet/pods/" {print $3, $2}' /proc/mounts
 #--8<-- command 3
 K=3
-echo '@@ pods'; if command -v crictl >/dev/null; then timeout 20 crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods --state Ready -o json 2>/dev/null; fi
+echo '@@ pods'; if [ -e /etc/kubernetes/kubelet.conf ]; then timeout 20 crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods --state Ready -o json 2>/dev/null; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
