@@ -16,7 +16,7 @@ def taints(lab: Lab) -> list[str]:
 
 
 def test_one_machine_is_a_cluster_and_a_worker_that_comes_later_gets_the_new_pods(lab: Lab, tmp_path: Path) -> None:
-    lab.reset()
+    lab.reset("--keep-images")
     folder = tmp_path / "kubefab" / "lab"
     folder.mkdir(parents=True, mode=0o700)
     lines = (lab.environment.state / "hosts.env").read_text().splitlines()
