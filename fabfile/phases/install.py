@@ -11,7 +11,8 @@ from ..nodes.containerd import lost, named
 from ..nodes.facts import STATE, NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, give_back
 from ..recipes import proxies
-from ..recipes.kubeadm import digest, merged, numbers, recipe_for
+from ..recipes.changes import numbers
+from ..recipes.kubeadm import digest, merged, recipe_for
 from ..recipes.packages import PINNED, Apt, Family, family
 from ..steps import Action, File, Step, Stop
 from ..text.cleaning import listed

@@ -17,8 +17,9 @@ from shlex import quote
 from ..context import Context
 from ..inventory import images
 from ..nodes.facts import ETCD_MANIFEST, STATE, NodeFacts
+from ..recipes.changes import numbers
 from ..recipes.flannel import Expected, interface_wait
-from ..recipes.kubeadm import api_wait, numbers
+from ..recipes.kubeadm import api_wait
 from ..recipes.packages import UPGRADED, family
 from ..steps import Action, File, Remedy, Step, Stop, Wait
 from ..text import forms

@@ -104,7 +104,10 @@ SUPPORT: Mapping[str, str] = {
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """ "1.36.4" as (1, 36, 4), to compare; empty for what is no version. A build's suffix ("-1.1", "+k3s1") does not count."""
+    """A release or an image's tag as numbers that can be compared: (1, 36, 4) of "1.36.4" and "v1.36.4", (3, 6, 8) of "3.6.8-0".
+
+    Empty for what is no version; a build's suffix ("-1.1", "+k3s1") does not count.
+    """
     words = version.removeprefix("v").replace("+", "-").split("-")[0].split(".")
     return tuple(int(word) for word in words) if all(word.isdigit() and len(word) < 7 for word in words) else ()
 

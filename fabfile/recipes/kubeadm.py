@@ -409,11 +409,6 @@ def recipe_for(environment: Environment) -> Recipe:
     return recipe
 
 
-def numbers(release: str) -> tuple[int, ...]:
-    """A release or an image's tag as numbers that can be compared: (1, 36, 4) of `1.36.4` and `v1.36.4`, (3, 6, 8) of `3.6.8-0`."""
-    return tuple(int(word) for word in re.findall("[0-9]+", release.partition("-")[0]))
-
-
 def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     """`base` with the values of `extra`, which win; objects are merged key by key."""
     result = dict(base)

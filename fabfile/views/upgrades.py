@@ -13,7 +13,8 @@ from ..inventory.settings import KEYS
 from ..nodes.facts import NodeFacts
 from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
-from ..recipes.kubeadm import RELEASES, numbers, recipe_for
+from ..recipes.changes import numbers
+from ..recipes.kubeadm import RELEASES, recipe_for
 from ..recipes.packages import PINNED
 from ..text.cleaning import spans
 from .plan import Planned, plan

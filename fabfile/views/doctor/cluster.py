@@ -17,7 +17,7 @@ from ...nodes.keeping import CONTAINERD_CONFIG
 from ...phases import guard
 from ...phases.certificates import renewal, unnamed
 from ...phases.reset import residue
-from ...recipes.kubeadm import numbers
+from ...recipes.changes import numbers
 from ...recipes.packages import PINNED
 from ...text.masking import mask, masked_tail
 from ..saved import overdue
