@@ -8,6 +8,7 @@ of 1.35, 1.36 and 1.37; kubeadm app/componentconfigs.
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -52,8 +53,12 @@ windowsRunAsService winkernel(enableDSR forwardHealthCheckVip networkName rootHn
 """
 _META = ("apiVersion", "kind")
 KUBELET, PROXY = "kubelet", "kube-proxy"
+KINDS = {KUBELET: "KubeletConfiguration", PROXY: "KubeProxyConfiguration"}
 # what kubeadm itself decides on each node, whatever the configuration says (componentconfigs/kubelet.go, instance-config.yaml)
-DECIDED = {KUBELET: ("rotateCertificates", "containerRuntimeEndpoint"), PROXY: ()}
+DECIDED: dict[str, dict[str, Any]] = {
+    KUBELET: {"rotateCertificates": True, "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock"},
+    PROXY: {},
+}
 
 
 class Fields(dict[str, "Fields"]):
@@ -84,21 +89,21 @@ def fields(component: str) -> Fields:
 
 def unknown(component: str, config: Mapping[str, Any]) -> str:
     """What is wrong with the names in a configuration: the first that the component does not have, or that kubeadm decides; or empty."""
-    for name in DECIDED[component]:
-        if name in config:
-            return f"{name} is kubeadm's to set, and it takes no other value"
-    return _unknown(fields(component), {k: v for k, v in config.items() if k not in _META}, "")
+    for name, value in DECIDED[component].items():
+        if name in config and config[name] != value:
+            return f"{name} is always {json.dumps(value)} on a node of kubeadm, whatever the {KINDS[component]} says"
+    return _unknown(KINDS[component], fields(component), {k: v for k, v in config.items() if k not in _META})
 
 
-def _unknown(known: Fields, config: Mapping[str, Any], above: str) -> str:
+def _unknown(kind: str, known: Fields, config: Mapping[str, Any], above: str = "") -> str:
     for name, value in config.items():
         if name not in known:
             close = nearest(name, known)
-            return f"{above}{name} is no field of it" + f": {above}{close}?" * bool(close)
+            return f"{above}{name} is no field of the {kind}" + f". Did you mean {above}{close}?" * bool(close)
         if known[name]:
             if value is not None and not isinstance(value, dict):
                 return f"{above}{name} has fields of its own: {', '.join(known[name])}"
-            if found := _unknown(known[name], value or {}, f"{above}{name}."):
+            if found := _unknown(kind, known[name], value or {}, f"{above}{name}."):
                 return found
     return ""
 

@@ -66,14 +66,14 @@ def test_a_value_with_another_meaning_is_not(component: str, name: str, wanted: 
 @pytest.mark.parametrize(
     ("component", "config", "says"),
     [
-        (KUBELET, {"maxPod": 50}, "maxPod is no field of it: maxPods?"),
-        (KUBELET, {"authentication": {"anonymus": {"enabled": True}}}, "authentication.anonymus is no field of it: authentication.anonymous?"),
-        (KUBELET, {"mode": "ipvs"}, "mode is no field of it"),
+        (KUBELET, {"maxPod": 50}, "maxPod is no field of the KubeletConfiguration. Did you mean maxPods?"),
+        (KUBELET, {"authentication": {"anonymus": {"enabled": True}}}, "authentication.anonymus is no field of the KubeletConfiguration. Did you mean authentication.anonymous?"),
+        (KUBELET, {"mode": "ipvs"}, "mode is no field of the KubeletConfiguration"),
         (KUBELET, {"authentication": True}, "authentication has fields of its own: "),
-        (KUBELET, {"rotateCertificates": False}, "rotateCertificates is kubeadm's to set"),
-        (PROXY, {"ipvs": {"strictArp": True}}, "ipvs.strictArp is no field of it: ipvs.strictARP?"),
+        (KUBELET, {"rotateCertificates": False}, "rotateCertificates is always true on a node of kubeadm"),
+        (PROXY, {"ipvs": {"strictArp": True}}, "ipvs.strictArp is no field of the KubeProxyConfiguration. Did you mean ipvs.strictARP?"),
         (PROXY, {"ipvs": {"strictARP": True}, "mode": "ipvs", "kind": "KubeProxyConfiguration"}, ""),
-        (KUBELET, {"featureGates": {"AnyName": True}, "evictionHard": {"memory.available": "100Mi"}, "logging": None}, ""),
+        (KUBELET, {"featureGates": {"AnyName": True}, "evictionHard": {"memory.available": "100Mi"}, "logging": None, "rotateCertificates": True}, ""),
     ],
 )  # fmt: skip
 def test_a_field_that_the_component_does_not_have_is_named(component: str, config: dict[str, Any], says: str) -> None:
