@@ -66,7 +66,7 @@ def private(outcome: Outcome, words: list[str]) -> None:
 
 
 @hypothesis_settings(
-    max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(clusters())
 def test_any_faults_on_any_cluster(cluster: tuple[int, dict[str, str]]) -> None:
@@ -101,7 +101,7 @@ def test_any_faults_on_any_cluster(cluster: tuple[int, dict[str, str]]) -> None:
 
 
 @hypothesis_settings(
-    max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(clusters(), st.integers(1, 60))
 def test_reset_after_any_interrupted_run_ends_clean(cluster: tuple[int, dict[str, str]], stop_after: int) -> None:
@@ -136,7 +136,7 @@ def stopped_run(bed: Bed, after: int, *faults: str, workers: int) -> Outcome:
 
 
 @hypothesis_settings(
-    max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=3))
 def test_repeated_interruptions_still_end_in_a_healthy_cluster(stops: list[int]) -> None:
