@@ -81,7 +81,7 @@ def hindrances(found: Workload, nodes: Collection[str], choices: Choices) -> lis
         forced = pod.title in choices.force_pods
         budgets = [budget for budget in found.budgets if budget.covers(pod)]
         refused = found.refused.get((pod.namespace, pod.name))
-        whose = pod.owner or "nobody's"
+        whose = pod.owner
         if not pod.owner:
             seen = f"pod {pod.title} has no controller: nothing makes it again"
             rows.append(Hindrance(pod.node, pod.title, "bare", seen, agreed=forced))
@@ -345,7 +345,7 @@ def undrained(output: str, agreed: Collection[str] = ()) -> str | None:
             staying += [f"pod {pod} stays: it {has}" for pod in others]
     if not staying:
         return (output.strip().splitlines() or ["no answer"])[-1][-160:]
-    return listed(staying, 3, "; ")
+    return listed(list(dict.fromkeys(staying)), 3, "; ")
 
 
 def _budget_of(namespace: str, pod: str, output: str) -> str:

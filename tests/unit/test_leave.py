@@ -92,6 +92,15 @@ There are pending pods in node "w2" when an error occurred: error when evicting 
 pod/web-5d9c-abcde
 error: unable to drain node "w2" due to error: error when evicting pods/"web-5d9c-abcde" -n "default": global timeout reached: 8s, continuing command...
 """
+# of kubectl 1.36.3; it says the reasons twice
+CONSENT = """\
+error: unable to drain node "w2" due to error: [cannot delete Pods that declare no controller (use --force to override): shop/bare, \
+cannot delete Pods with local storage (use --delete-emptydir-data to override): shop/cache], continuing command...
+There are pending nodes to be drained:
+ w2
+cannot delete Pods that declare no controller (use --force to override): shop/bare
+cannot delete Pods with local storage (use --delete-emptydir-data to override): shop/cache
+"""
 SLOW = 'evicting pod default/db-0\nerror when waiting for pod "db-0" in namespace "default" to terminate: global timeout reached: 8s\n'
 
 
@@ -114,6 +123,7 @@ def rows(labels: dict[str, str], *budgets: tuple[str, dict[str, Any]]) -> str:
         (BLOCKED + rows({"tier": "a"}, ("default/out", {"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["a"]}]})), "a PodDisruption"),
         (BLOCKED + rows({}, ("default/no", {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]})), "Budget no allows"),
         (BLOCKED + "budget default x {broken\nbudget default y [1]\npod default web-5d9c-abcde {\n", "a PodDisruptionBudget allows no disruption"),
+        (CONSENT, "pod shop/bare stays: it has no controller; pod shop/cache stays: it has data in emptyDir"),
         (SLOW, "pod default/db-0 has not ended yet"),
         ("The connection to the server 10.2.0.1:6443 was refused\n", "The connection to the server"),
         ("", "no answer"),
