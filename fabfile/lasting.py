@@ -125,7 +125,7 @@ def _moved(ctx: Context) -> Stop | None:
     if not joined or not joined[-1] or not forms.is_address(joined[-1]) or joined[-1] == ctx.node.address:
         return None
     return Stop(
-        "cluster.address",
+        STOP,
         f"this node joined with the address {joined[-1]} (its kubelet's --node-ip), and hosts.env says {ctx.node.address}",
         f"set private={joined[-1]} in its line again; or, if the machine has another address now, let it join again: {ctx.renew()}",
     )

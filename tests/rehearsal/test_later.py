@@ -168,6 +168,6 @@ def test_what_a_node_and_a_cluster_were_made_with_is_refused_where_no_setting_na
     moved = replace(environment, workers=(replace(first, address="10.2.0.222"), *others))
     found_of = actions(moved, facts)
     stop = found_of.pop(first.name)[0]
-    assert isinstance(stop, Stop) and first.address in stop.reason and "10.2.0.222" in stop.reason
+    assert isinstance(stop, Stop) and stop.id == STOP and first.address in stop.reason and "10.2.0.222" in stop.reason
     assert f"private={first.address}" in stop.remedy
     assert not any(found_of.values()), "no other node has to do with it"
