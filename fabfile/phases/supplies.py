@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from ..inventory import Environment, Node, with_release
 from ..nodes.upgrading import TMP, Answers
-from ..recipes.changes import IMAGES, minor_of, numbers
+from ..recipes.changes import ETCD_BEFORE, ETCD_STEPS, IMAGES, etcd_of, minor_of, numbers
 from ..recipes.kubeadm import RELEASES, Recipe
 from ..text.cleaning import listed, spans
 from .examined import COMPONENTS, Check, Fleet
@@ -102,6 +102,16 @@ def wanted(environment: Environment, node: Node, target: str) -> tuple[str, ...]
     names += [f"registry.k8s.io/{name}" for name in IMAGES[minor]]
     recipe = Recipe(with_release(environment, target))
     return recipe.kubeadm_images(control_plane=node.control_plane, known=names)
+
+
+def rolled(fleet: Fleet, node: Node, answers: Answers) -> tuple[str, ...]:
+    """The images of etcd of which one must be rolled in on a control plane before the target's etcd, newest first; none where none is needed."""
+    version = numbers(answers.etcd.version)
+    if not node.control_plane or not version:
+        return ()
+    lines = [line for minor in fleet.entered if (line := minor_of(etcd_of(minor))) in ETCD_BEFORE]
+    needed = [line for line in lines if version < numbers(ETCD_BEFORE[line])]
+    return tuple(f"registry.k8s.io/etcd:{tag}" for line in needed for tag in ETCD_STEPS[line])
 
 
 def images(fleet: Fleet) -> Iterator[Check]:

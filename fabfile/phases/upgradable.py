@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..errors import KubefabError
 from ..identity import Kind, judge
-from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE
-from ..nodes.upgrading import Component, Webhook
+from ..inventory import Node
+from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE, NodeFacts
+from ..nodes.upgrading import Answers, Component, Webhook
 from ..nodes.workload import selects
 from ..recipes.changes import ETCD_BEFORE, etcd_of, minor_of, next_minor, numbers
 from ..text.cleaning import listed, spans
@@ -226,7 +227,7 @@ def _backup(fleet: Fleet) -> Iterator[Check]:
 
 
 def _etcd(fleet: Fleet) -> Iterator[Check]:
-    for node, _, answers in fleet.seen:
+    for node, facts, answers in fleet.seen:
         if not node.control_plane:
             continue
         etcd, name = answers.etcd, node.name
@@ -259,34 +260,44 @@ def _etcd(fleet: Fleet) -> Iterator[Check]:
         if not sick:
             voters = f", {etcd.voters} voting member{'s' * (etcd.voters != 1)}" * bool(etcd.members)
             yield Check("etcd.health", "ok", f"etcd {etcd.version} on {name} is healthy, without alarms{voters}")
-        yield from _etcd_patch(fleet, name, etcd.version)
+        yield from _etcd_patch(fleet, node, facts, answers)
 
 
 _ALARM = "kubernetes.io and etcd.io, Space quota: compact, defragment, then disarm the alarm; CORRUPT needs a restore"
 
 
-def _etcd_patch(fleet: Fleet, name: str, version: str) -> Iterator[Check]:
-    """Before the line of the target's etcd, every member must be at a certain patch release."""
+def _etcd_patch(fleet: Fleet, node: Node, facts: NodeFacts, answers: Answers) -> Iterator[Check]:
+    """Before the line of the target's etcd, every member must be at a certain patch release, which a registry must have."""
+    version, name = answers.etcd.version, node.name
     for minor in fleet.entered:
         line = minor_of(etcd_of(minor))
         least = ETCD_BEFORE.get(line, "")
         if not least:
             continue
+        need = f"before etcd {line} it must be {least} or later"
         if not numbers(version):
-            yield Check(
-                "etcd.patch",
-                "stop",
-                f"the release of etcd on {name} is not known; before etcd {line} it must be {least} or later",
-                "`crictl ps --name etcd` there shows its image",
-            )
-        elif numbers(version) < numbers(least):
-            yield Check(
-                "etcd.patch",
-                "note",
-                f"etcd on {name} is {version}, and before {line} it must be {least} or later: it is rolled first, as a step of its own",
-            )
-        else:
+            seen = f"the release of etcd on {name} is not known; {need}"
+            yield Check("etcd.patch", "stop", seen, "`crictl ps --name etcd` there shows its image")
+        elif numbers(version) >= numbers(least):
             yield Check("etcd.patch", "ok", f"etcd {version} on {name} may go to {line}")
+        else:
+            yield _rolling(fleet, node, facts, answers, f"etcd on {name} is {version}, and {need}")
+
+
+def _rolling(fleet: Fleet, node: Node, facts: NodeFacts, answers: Answers, seen: str) -> Check:
+    """Whether there is an etcd to roll in first: the newest that the registry has, or that is on the node."""
+    said = fleet.images.get(node.name, {})
+    tried = supplies.rolled(fleet, node, answers)
+    there = next((one for one in tried if one in facts.images or (one in said and said[one].code == 200)), "")
+    if there:
+        return Check(
+            "etcd.patch", "note", f"{seen}: {there.rpartition(':')[2]} is rolled in first, as a step of its own"
+        )
+    if tried and all(one in said and said[one].code == 404 for one in tried):
+        first, last = tried[-1].rpartition(":")[2], tried[0].rpartition(":")[2]
+        remedy = f"put one of registry.k8s.io/etcd:{first} to {last} into the registry from which the nodes pull"
+        return Check("etcd.patch", "stop", f"{seen}; the registry has none of those", remedy)
+    return Check("etcd.patch", "note", f"{seen}: it is rolled first, as a step of its own")
 
 
 def _certificates(fleet: Fleet) -> Iterator[Check]:

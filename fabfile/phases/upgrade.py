@@ -17,7 +17,7 @@ from shlex import quote
 from ..context import Context
 from ..inventory import images
 from ..nodes.facts import ETCD_MANIFEST, STATE, NodeFacts
-from ..recipes.changes import numbers
+from ..recipes.changes import ETCD_BEFORE, ETCD_STEPS, numbers
 from ..recipes.flannel import Expected, interface_wait
 from ..recipes.kubeadm import api_wait
 from ..recipes.packages import UPGRADED, family
@@ -34,8 +34,8 @@ CONFIG, UNIT = "/run/kubefab-upgrade.yaml", "kubefab-upgrade"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 OLD_ETCD = f"{STATE}/etcd-before.yaml"  # the manifest before etcd's own patch step
 _MANIFESTS, _TMP = "/etc/kubernetes/manifests", "/etc/kubernetes/tmp"
-_SAFE = (3, 6, 11)  # etcd's first release of 3.6 that 3.7 may follow
-_PATCHES = tuple(f"3.6.{patch}-0" for patch in range(24, 10, -1))  # newest first; the registry says which it has
+_SAFE = numbers(ETCD_BEFORE["3.7"])  # etcd's first release of 3.6 that 3.7 may follow
+_PATCHES = ETCD_STEPS["3.7"]
 _HAS_37 = 37  # the first minor of Kubernetes whose kubeadm brings etcd 3.7, for a plan: a run asks kubeadm
 
 

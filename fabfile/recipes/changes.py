@@ -87,6 +87,8 @@ CHANGES: Mapping[str, Change] = {
 }
 # The least release that every member of etcd must have before the first one is of the line that is the key.
 ETCD_BEFORE: Mapping[str, str] = {"3.7": "3.6.11"}
+# What may be rolled in before, newest first: the registry says which of them it has.
+ETCD_STEPS: Mapping[str, tuple[str, ...]] = {"3.7": tuple(f"3.6.{patch}-0" for patch in range(24, 10, -1))}
 # The least major release of containerd with which the kubelet works: an older one does not tell it the cgroup driver (KEP-4033).
 CONTAINERD: Mapping[str, int] = {"1.38": 2}
 

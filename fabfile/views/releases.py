@@ -32,7 +32,7 @@ from ..nodes.upgrading import TIMEOUT, Answers, Manifest, images_script, parse_a
 from ..nodes.workload import Workload
 from ..nodes.workload import ask as ask_workload
 from ..phases.examined import Check, Fleet
-from ..phases.supplies import wanted
+from ..phases.supplies import rolled, wanted
 from ..phases.upgradable import checks, stops
 from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
 from ..recipes.kubeadm import Recipe
@@ -112,15 +112,20 @@ def complete(group: NodeGroup, found: Fleet) -> Fleet:
         return found
     with ThreadPoolExecutor(1) as pool:  # at the same time as the images
         running = pool.submit(_workload, group, found)
-        images = group.each([node for node, _, _ in found.seen], partial(_images, group, found))
+        names = {
+            node.name: (*wanted(found.environment, node, found.target), *rolled(found, node, answers))
+            for node, _, answers in found.seen
+        }
+        images = group.each([node for node, _, _ in found.seen], partial(_images, group, found.environment, names))
     answered = {name: one for name, one in images.items() if not isinstance(one, KubefabError)}
     return replace(found, images=answered, workload=running.result())
 
 
-def _images(group: NodeGroup, found: Fleet, node: Node) -> dict[str, Manifest]:
-    settings = found.environment.settings
-    urls = {image: manifest_url(settings, image) for image in wanted(found.environment, node, found.target)}
-    urls = {image: url for image, url in urls.items() if url}
+def _images(
+    group: NodeGroup, environment: Environment, names: Mapping[str, Sequence[str]], node: Node
+) -> dict[str, Manifest]:
+    settings = environment.settings
+    urls = {image: url for image in names[node.name] if (url := manifest_url(settings, image))}
     if not urls:
         return {}
     _, output = group.of(node).root(images_script(urls, login_values(settings)), TIMEOUT)

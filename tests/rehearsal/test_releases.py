@@ -23,7 +23,7 @@ def test_what_may_follow_and_what_is_in_the_way(tmp_path: Path) -> None:
     sound = releases("-v")
     assert "\ncp1   1.36.4   1.36.4   2.3.4       3.6.6\n" in sound
     assert "1.37  newest that the nodes can have: 1.37.1; supported until 2027-10-28" in sound
-    assert "· etcd.patch  etcd on cp1 is 3.6.6, and before 3.7 it must be 3.6.11 or later" in sound
+    assert "· etcd.patch  etcd on cp1 is 3.6.6, and before etcd 3.7 it must be 3.6.11 or later" in sound
     assert "✗" not in sound and "nothing is in the way of 1.37.1" in sound
 
     faults = ("cp1:gate-gone", "cp1:webhook-dead", "w1:packages-down", "w2:host-down")

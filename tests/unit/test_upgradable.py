@@ -151,6 +151,11 @@ def image(name: str, one: str, code: int, error: str = "") -> Change:
     )
 
 
+def etcds(code: int) -> Change:
+    """What the registry says of each etcd that could be rolled in."""
+    return both(*(image("cp1", f"registry.k8s.io/etcd:{tag}", code) for tag in changes.ETCD_STEPS["3.7"]))
+
+
 def etcd(**changed: Any) -> Change:
     return said(etcd=Etcd(**{**answers(control=True).etcd.__dict__, **changed}))
 
@@ -230,6 +235,7 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("a learner", etcd(members=(Member("cp1", False), Member("cp2", True))), "etcd.members", "cp2"),
     ("a member that never started", etcd(members=(Member("cp1", False), Member("", False))), "etcd.members", "never started"),
     ("etcd's release not known", etcd(version=""), "etcd.patch", "not known"),
+    ("no etcd to roll in first", both(etcd(version="3.6.8"), etcds(404)), "etcd.patch", "the registry has none of those"),
     ("no room for the copy of etcd's data", both(said(data=3 * GIB, free={TMP: 3 * GIB}, mounts={TMP: "/etc"})), "space.disk", TMP),
     ("no room for images", said("w2", free=dict.fromkeys(FOLDERS, 700 << 10)), "space.disk", "/ of w2"),
     ("free space not known", said("w2", free={}), "space.disk", "not known"),
@@ -296,6 +302,8 @@ NOTES: list[tuple[str, Change, str]] = [
     ("etcd that is rolled first", etcd(version="3.6.8"), "etcd.patch"),
     ("a mirror that wants a login", image("w1", PROXY, 401), "images.there"),
     ("images that were not asked for", whole(images={}), "images.there"),
+    ("an etcd to roll in first", both(etcd(version="3.6.8"), etcds(404), image("cp1", "registry.k8s.io/etcd:3.6.16-0", 200)), "etcd.patch"),
+    ("an etcd of which the mirror says nothing", both(etcd(version="3.6.8"), etcds(401)), "etcd.patch"),
     ("a full database", etcd(size=2 << 30), "etcd.quota"),
     ("the same upgrade under way", static(NEW, "kube-apiserver"), "versions.half"),
     ("an upgrade of the control plane alone", behind("1.36.3"), "versions.half"),
@@ -395,3 +403,11 @@ def test_none_of_our_own_manifests_is_of_an_api_that_goes() -> None:
     ctx = context(env, control_plane(env))
     used = {document["apiVersion"] for name in NAMES for document in yamls.documents(manifest(name, ctx).text)}
     assert used and not used & {api for change in changes.CHANGES.values() for api in change.dropped}
+
+
+def test_of_several_etcds_the_newest_is_named() -> None:
+    fleet = both(etcd(version="3.6.8"), etcds(404))(sound())
+    for tag in ("3.6.12-0", "3.6.16-0"):
+        fleet = image("cp1", f"registry.k8s.io/etcd:{tag}", 200)(fleet)
+    assert "3.6.16-0 is rolled in first" in of(checks(fleet), "etcd.patch")[0].seen
+    assert of(checks(whole(target="1.36.5")(fleet)), "etcd.patch") == []
