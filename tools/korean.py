@@ -82,8 +82,8 @@ WORDS = {
         "flannel.1과 cni0를 기다리는 시간(초). 지나면 kubelet을 재시작합니다(매뉴얼의 1분)",
     "seconds more for them after the last remedy, before the run gives the node up":
         "마지막 조치 뒤에 더 기다리는 시간(초). 지나면 그 노드를 포기합니다",
-    "seconds for a node's pods to leave it before a reset stops and names the ones that stay":
-        "노드의 파드가 나가기를 기다리는 시간(초). 지나면 reset이 멈추고 남은 파드를 알려 줍니다",
+    "seconds for a node's pods to leave it, and for its volumes, before a drain stops and names the ones that stay":
+        "노드의 파드가 나가고 볼륨이 분리되기를 기다리는 시간(초). 지나면 비우기(drain)를 멈추고 남은 것을 알려 줍니다",
     "seconds for InfluxDB to answer, and for a node's metrics in it, before their pods are recreated; twice that before giving up":
         "InfluxDB의 응답과 노드의 메트릭을 기다리는 시간(초). 지나면 그 파드를 다시 만들고, 두 배를 더 기다린 뒤 포기합니다",
     "age recipient (public key, age1…) that backups are encrypted to; its private key belongs on another machine":

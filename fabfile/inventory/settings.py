@@ -469,7 +469,7 @@ class Settings:
     drain_timeout: float = _setting(
         120.0,
         _seconds,
-        "seconds for a node's pods to leave it before a reset stops and names the ones that stay",
+        "seconds for a node's pods to leave it, and for its volumes, before a drain stops and names the ones that stay",
         later=EACH,
     )
 

@@ -70,7 +70,7 @@ def rebooted(lab: Lab, name: str) -> None:
     before = life(name)
     process = lab.start(*words)
     lab.until_step(process, "reboot.back")
-    lab.eventually(f"{name} goes down", lambda: machines.containers(machines._engine())[name].state == "exited")
+    lab.eventually(f"{name} goes down", lambda: machines.containers(machines._engine())[name].state == "exited", 200)
     process.kill()
     lab.end(process)
     machines.start(name)
