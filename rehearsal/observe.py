@@ -186,7 +186,7 @@ def _resolver(machine: Machine, values: Values) -> str:
 @_section("proxies")
 def _proxies(machine: Machine, values: Values) -> str:
     forms = values["proxy_files"].split()
-    found = [name for form in forms for name in sorted(machine.host.files) if fnmatch.fnmatchcase(name, form)]
+    found = [name for form in forms for name in sorted(fnmatch.filter(machine.host.files, form))]
     lines = [f"{name}:{line}" for name in found for line in (machine.host.read(name) or "").splitlines()]
     shown = [line for line in lines if re.search(r":.*(https?|all|no)_proxy", line, re.I)]
     return _lines([re.sub(r'://[^/@" ]*@', "://", line) for line in shown])

@@ -157,8 +157,7 @@ def test_a_name_is_added_with_those_that_are_there_and_noted_in_the_cluster(made
         assert facts.configured["networking"]["podSubnet"] == "10.44.0.0/16", "the rest of it is as it was"
 
 
-def test_an_etcd_that_does_not_come_back_stops_there_and_nothing_else_is_restarted(tmp_path: Path) -> None:
-    bed = Bed(tmp_path)
+def test_an_etcd_that_does_not_come_back_stops_there_and_nothing_else_is_restarted(bed: Bed) -> None:
     bed.healthy(workers=1)
     choices = Choices(renewal=Renewal(days=4000, since=time.time() + 60))
     outcome = bed.run([RENEW], "cp1:etcd-stays-down", on=["cp1"], choices=choices)
