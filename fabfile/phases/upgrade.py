@@ -308,7 +308,7 @@ def plane(ctx: Context) -> Iterator[Action]:
         (
             f"if systemctl is-failed -q {UNIT}; then {_SAYS} | tail -n 12; "
             # done but not seen: kubeadm put the manifests back, and does it again from there
-            f"if {_SAYS} | grep -q 'static Pod hash'; then kubeadm upgrade apply --yes --config {CONFIG}; else exit 1; fi; fi",
+            f"if {_SAYS} | grep 'static Pod hash' >/dev/null; then kubeadm upgrade apply --yes --config {CONFIG}; else exit 1; fi; fi",
             f"systemctl reset-failed {UNIT} 2>/dev/null || true",
             f"rm -f {CONFIG}",
         ),
@@ -321,7 +321,7 @@ _SAYS = f"journalctl -u {UNIT} -o cat -n 60 --no-pager 2>&1"
 _UNSEEN = (
     f"if journalctl -u {UNIT} -o cat -n 1 --no-pager 2>/dev/null | grep -q 'This can take up to'; then all=yes; "
     f"""for f in {_MANIFESTS}/*.yaml; do i=$(sed -n 's|^ *image: *||p' "$f" | head -n 1); """
-    'crictl ps -o json | grep -qF "\\"$i\\"" || all=no; done; if [ $all = yes ]; then systemctl restart kubelet; fi; fi'
+    'crictl ps -o json | grep -F "\\"$i\\"" >/dev/null || all=no; done; if [ $all = yes ]; then systemctl restart kubelet; fi; fi'
 )
 
 

@@ -741,7 +741,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-if journalctl -u kubefab-upgrade -o cat -n 1 --no-pager 2>/dev/null | grep -q 'This can take up to'; then all=yes; for f in /etc/kubernetes/manifests/*.yaml; do i=$(sed -n 's|^ *image: *||p' "$f" | head -n 1); crictl ps -o json | grep -qF "\"$i\"" || all=no; done; if [ $all = yes ]; then systemctl restart kubelet; fi; fi
+if journalctl -u kubefab-upgrade -o cat -n 1 --no-pager 2>/dev/null | grep -q 'This can take up to'; then all=yes; for f in /etc/kubernetes/manifests/*.yaml; do i=$(sed -n 's|^ *image: *||p' "$f" | head -n 1); crictl ps -o json | grep -F "\"$i\"" >/dev/null || all=no; done; if [ $all = yes ]; then systemctl restart kubelet; fi; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -773,7 +773,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-if journalctl -u kubefab-upgrade -o cat -n 1 --no-pager 2>/dev/null | grep -q 'This can take up to'; then all=yes; for f in /etc/kubernetes/manifests/*.yaml; do i=$(sed -n 's|^ *image: *||p' "$f" | head -n 1); crictl ps -o json | grep -qF "\"$i\"" || all=no; done; if [ $all = yes ]; then systemctl restart kubelet; fi; fi
+if journalctl -u kubefab-upgrade -o cat -n 1 --no-pager 2>/dev/null | grep -q 'This can take up to'; then all=yes; for f in /etc/kubernetes/manifests/*.yaml; do i=$(sed -n 's|^ *image: *||p' "$f" | head -n 1); crictl ps -o json | grep -F "\"$i\"" >/dev/null || all=no; done; if [ $all = yes ]; then systemctl restart kubelet; fi; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -833,7 +833,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-if systemctl is-failed -q kubefab-upgrade; then journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | tail -n 12; if journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | grep -q 'static Pod hash'; then kubeadm upgrade apply --yes --config /run/kubefab-upgrade.yaml; else exit 1; fi; fi
+if systemctl is-failed -q kubefab-upgrade; then journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | tail -n 12; if journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | grep 'static Pod hash' >/dev/null; then kubeadm upgrade apply --yes --config /run/kubefab-upgrade.yaml; else exit 1; fi; fi
 #--8<-- command 2
 K=2
 systemctl reset-failed kubefab-upgrade 2>/dev/null || true
