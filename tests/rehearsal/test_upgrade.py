@@ -163,6 +163,7 @@ def test_the_plan_and_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("--to 1.35", 1, "does not go back"),
         ("--to 1.5", 2, "1.5 has no upgrade"),
         ("--to 1.36.3 --batch 0", 2, "neither a number"),
+        ("--to 1.37 --fault cp1:gate-gone", 1, "is not ready for 1.37.1; nothing was touched"),
         ("--to 1.36.3 --plan", 3, "worker w3 (batch 3 of 3)"),
         ("--to 1.36.3 --batch 2 --control-plane-only", 0, "on 1 node"),
         ("--to 1.36.3 --batch 2 --limit w1,w3", 0, "on 2 nodes"),
