@@ -129,7 +129,7 @@ class Run:
         if self._taking_back and whole:
             self._keep(Record())
         end = max((self.events.now(node.name) for node in nodes), default=started)
-        return RunResult(results, end - started)
+        return RunResult(results, max(end - started, 0.0))  # a rehearsal has a clock for each node
 
     # --- gates
 
