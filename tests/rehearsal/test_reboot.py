@@ -31,7 +31,7 @@ def healed(bed: Bed) -> None:
 
 
 def test_all_are_rebooted_one_after_the_other_and_a_killed_run_is_gone_on_with(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     before = boots(bed)
     # of an earlier run that was killed: w1 is done, w2 has left its boot and is cordoned, cp1 was not reached
     changed(bed, _killed)
@@ -77,7 +77,7 @@ STOPS = (
 @pytest.mark.parametrize("step", STOPS)
 def test_ctrl_c_in_any_step(bed: Bed, step: str) -> None:
     """Before the reboot our cordon is taken away again; after it the node stays cordoned until the same command has proved it."""
-    bed.bootstrap()
+    bed.healthy()
     before = bed.facts()["w1"].booted
     choices = Choices(reboots={"w1": before})
     assert bed.run([REBOOTS], on=["master"], choices=choices).states == {"cp1": "done"}
@@ -111,7 +111,7 @@ def stopping(step: str) -> Callable[[Simulation, Run], None]:
 
 
 def test_what_is_refused_is_refused_for_all_before_any_cordon(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     name = shop(bed, minimum=1)
     before = boots(bed)
     refused = bed.typed("inv cluster.reboot --all")
@@ -123,7 +123,7 @@ def test_what_is_refused_is_refused_for_all_before_any_cordon(bed: Bed) -> None:
 
 
 def test_another_persons_cordon_stays(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
 
     def cordon(simulation: Simulation) -> None:
         simulation.cluster.members["w1"].cordoned = True

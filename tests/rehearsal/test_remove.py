@@ -46,7 +46,7 @@ def cordoned(bed: Bed, name: str) -> tuple[bool, str]:
 
 
 def test_what_is_refused_is_refused_before_any_cordon_and_each_printed_way_works(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     name = shop(bed, minimum=1)
     bare(bed, name, scratch=True)
     other = "w1" if name == "w2" else "w2"
@@ -111,7 +111,7 @@ def test_nothing_is_touched(bed: Bed, line: str, code: int, said: str) -> None:
 
 
 def test_a_machine_that_is_gone(bed: Bed) -> None:
-    bed.bootstrap()
+    bed.healthy()
     there = bed.typed("inv cluster.remove --node w2 --gone")
     assert there.returncode == 1 and "something answers at its address" in there.stderr
     away = bed.typed("inv cluster.remove --node w2 --fault w2:host-down")
