@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -223,25 +224,28 @@ def test_a_power_cut_at_any_command_loses_nothing_and_the_next_run_goes_on(
     uid, joins = known(bed)
     reader, want = wanted(bed)
     choices = Choices(restoring=replace(want, discard_live=True))
-    real, seen, where = model.dispatch, 0, ""
+    real = model.dispatch
     cuts: list[str] = []
     current: list[Simulation] = []
+    seen: Counter[str] = Counter()  # commands of each step in this run
+    following: defaultdict[str, int] = defaultdict(lambda: 1)  # the command of each step that is cut next
 
     def cutting(machine: Machine, call: Call) -> int:
-        nonlocal seen, where, at
         name = current[0].ran[-1][1] if machine.host.name == "cp1" and current else ""
         if name.startswith("restore."):
-            seen += 1
-            if seen == at or name not in cuts:
-                where, at = name, seen
-                cuts.append(where)
+            seen[name] += 1
+            if seen[name] == following[name]:
+                # each command where etcd's data are in hand, and some of each other step
+                following[name] += 1 if name == "restore.etcd" else 6
+                cuts.append(name)
                 raise Halted
         return real(machine, call)
 
     monkeypatch.setattr(model, "dispatch", cutting)
-    at, ends = 1, False
+    ends = False
     while not ends:
-        seen, mark = 0, at
+        seen.clear()
+        mark = len(cuts)
         with rehearsal.running(bed.environment) as simulation:
             host = simulation.hosts["cp1"]
             host.halted = False
@@ -254,10 +258,11 @@ def test_a_power_cut_at_any_command_loses_nothing_and_the_next_run_goes_on(
             hook=lambda simulation, run: current.__setitem__(slice(None), [simulation]),
         )
         host = outcome.simulation.hosts["cp1"]
-        assert [path for path in host.files if path.endswith(f"/precious{mark}")], f"lost at {at}"
-        assert MANIFEST not in host.files or f"{DATA}/snap/db" in host.files, f"an empty etcd would start at {at}"
-        ends = outcome.states == {"cp1": "done"} and seen < at
-        at += 1 if where == "restore.etcd" else 6  # each command where etcd's data are in hand, and some of each other
+        assert [path for path in host.files if path.endswith(f"/precious{mark}")], f"lost after {cuts[-1]}"
+        assert MANIFEST not in host.files or f"{DATA}/snap/db" in host.files, (
+            f"an empty etcd would start after {cuts[-1]}"
+        )
+        ends = outcome.states == {"cp1": "done"} and len(cuts) == mark
     steps = {"stop", "send", "etcd", "files", "ready", "start", "api", "node", "done"}
     assert cuts.count("restore.etcd") > 7 and {f"restore.{step}" for step in steps} <= set(cuts), cuts
     current.clear()
