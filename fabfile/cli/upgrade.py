@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..views.upgrades import Hindrance, Wave
     from .session import Session
 
-FRESH = 3600.0  # seconds: a backup that is younger is not taken again
-
 
 @command(
     "env", "workers", *ATTENDING,
@@ -33,6 +31,7 @@ FRESH = 3600.0  # seconds: a backup that is younger is not taken again
         "limit": "of the workers only these: names, addresses; several with commas",
         "control-plane-only": "leave all workers as they are",
         **HELP,
+        "accept": "checks that stand against it and are accepted as they are, each by the name that its refusal shows; several with commas",
         "no-backup": "take none before the control plane is changed: it has no way back then",
         "plan": "only show what would be done; exit 3 when something is to do",
     },
@@ -45,6 +44,7 @@ def upgrade(
     control_plane_only: bool = False,
     force_pods: str = "",
     delete_emptydir_data: bool = False,
+    accept: str = "",
     no_backup: bool = False,
     plan: bool = False,
     options: Options,
@@ -62,6 +62,7 @@ def upgrade(
         described(options), to, {}
     )  # what is no release of ours is refused before anything is connected to
     choices = Choices(force_pods=draining.forced(force_pods), delete_emptydir=delete_emptydir_data)
+    accepted = _accepted(accept)
     with opened(options) as session:
         file = session.environment
         only = file.select([name for name in limit.split(",") if name] if limit else ["all"])
@@ -86,7 +87,7 @@ def upgrade(
             None if against or upgrades.begun(facts, version) else _examined(session, concerned, version, choices)
         )
         if examined:
-            against = [upgrades.Hindrance("", one.seen, one.remedy) for one in stops(examined[1])]
+            against = [upgrades.Hindrance("", one.seen, one.remedy) for one in stops(examined[1], accepted)]
         waves = (
             upgrades.waves(environment, facts, choices, only=only, batch=size, control_plane_only=control_plane_only)
             if central and not against
@@ -126,6 +127,19 @@ def upgrade(
         _end(session, file, version, before, after, results, choices, options)
         exit_code = next((result.exit_code for result in results if result.exit_code), 0)
     exit_with(exit_code)
+
+
+def _accepted(text: str) -> frozenset[str]:
+    """The names of --accept. Raises UsageError for one that is no check, or none that may be accepted."""
+    from ..phases.upgradable import JUDGED
+
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if wrong := sorted(names - JUDGED):
+        raise UsageError(
+            f"--accept {wrong[0]}: no check that can be accepted; nothing was touched",
+            f"only these can be: {', '.join(sorted(JUDGED))}",
+        )
+    return names
 
 
 def _examined(session: Session, seen: Mapping[str, Any], version: str, choices: Choices) -> tuple[Fleet, list[Check]]:
@@ -170,6 +184,7 @@ def _saves(environment: Environment, central: NodeFacts | None, waves: Sequence[
     """
     from ..backups.latest import recall_backup
     from ..phases import PLANE
+    from ..phases.upgradable import FRESH
     from ..phases.upgrade import COMPONENTS
     from ..recipes.kubeadm import recipe_for
 

@@ -19,7 +19,7 @@ from .examined import Check, Fleet
 _EXTRA = {"kube-apiserver": "apiServer", "kube-controller-manager": "controllerManager", "kube-scheduler": "scheduler"}
 
 
-def untold(fleet: Fleet) -> Iterator[Check]:
+def unlisted(fleet: Fleet) -> Iterator[Check]:
     for minor in unknown(fleet.entered):
         yield Check("versions.unknown", "note", f"{minor}: kubefab knows no list of what it drops; read its CHANGELOG")
 

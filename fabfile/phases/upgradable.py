@@ -9,7 +9,8 @@ kubeadm's util/image and staticpods.go (the copy of etcd's data); kubernetes.io 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ..errors import KubefabError
 from ..identity import Kind, judge
@@ -25,6 +26,8 @@ from .certificates import renewal
 from .drain import hindrances
 from .examined import COMPONENTS, Check, Fleet
 
+# Stops that are a judgement: an operator may know that nothing important asks, waits or starts meanwhile. The others are never accepted.
+JUDGED = frozenset({"apis.requested", "room.left", "webhooks.lock"})
 FRESH = HOUR  # a backup that is older is taken again
 OLDEST = 3  # minor releases that a kubelet may be behind its API server
 
@@ -34,12 +37,19 @@ def checks(fleet: Fleet) -> list[Check]:
     blind = [*_seen(fleet), *_unread(fleet)]
     if not fleet.control.initialised or not fleet.release:
         return [*blind, *_identity(fleet), _silent(fleet)]
-    return [*blind, *(check for one in _ALL for check in one(fleet))]
+    return [*blind, *(_judged(check) for one in _ALL for check in one(fleet))]
 
 
-def stops(found: Iterable[Check]) -> list[Check]:
-    """Those for which nothing is begun."""
-    return [check for check in found if check.state == "stop"]
+def stops(found: Iterable[Check], accepted: Collection[str] = ()) -> list[Check]:
+    """Those for which nothing is begun, but for checks that the operator accepts by their ids (of JUDGED)."""
+    return [check for check in found if check.state == "stop" and check.id not in accepted]
+
+
+def _judged(check: Check) -> Check:
+    """A stop that an operator may accept, with how."""
+    if check.state != "stop" or check.id not in JUDGED:
+        return check
+    return replace(check, remedy=f"{check.remedy}. To upgrade all the same: --accept {check.id}")
 
 
 # --- the nodes
@@ -440,5 +450,5 @@ def _matters(hook: Webhook) -> str:
 
 _ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
     _identity, _skew, _half, _ready, _backup, _etcd, supplies.space, supplies.packages, supplies.images,
-    dropped.untold, dropped.settings, dropped.apis, dropped.containerd, dropped.cgroup, _certificates, _unasked, _drains, _room, _webhooks,
+    dropped.unlisted, dropped.settings, dropped.apis, dropped.containerd, dropped.cgroup, _certificates, _unasked, _drains, _room, _webhooks,
 )  # fmt: skip

@@ -31,7 +31,7 @@ from fabfile.nodes.upgrading import (
 from fabfile.nodes.workload import Budget, Place, Pod, Workload
 from fabfile.phases.examined import Check, Fleet
 from fabfile.phases.supplies import wanted
-from fabfile.phases.upgradable import checks, stops
+from fabfile.phases.upgradable import JUDGED, checks, stops
 from fabfile.recipes import changes
 from fabfile.text import yamls
 from making import OTHER_UID, UID, api_node, context, control_plane, environment, identity, member
@@ -328,6 +328,8 @@ def test_what_stops(change: Change, id: str, words: str) -> None:
     assert found
     assert any(words in check.seen for check in found), found
     assert all(check.remedy for check in found)
+    assert all((f"--accept {id}" in check.remedy) == (id in JUDGED) for check in found), found
+    assert bool(of(stops(checks(change(sound())), JUDGED), id)) == (id not in JUDGED), "only a judgement is accepted"
 
 
 @pytest.mark.parametrize("change", [row[1] for row in PASSES], ids=[row[0] for row in PASSES])
