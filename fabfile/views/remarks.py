@@ -97,8 +97,7 @@ def _strange(
         ready = control.node_ready(name)
         addresses = (control.node_object(name) or {}).get("status", {}).get("addresses", ())
         internal = next((str(one["address"]) for one in addresses if one["type"] == "InternalIP"), "")
-        address = internal if forms.is_address(internal) else "ADDRESS"
-        line = f"{prefix(environment.name)}_WORKER_{_free(environment)}='{address} name={name}'"
+        line = f"{prefix(environment.name)}_WORKER_{_free(environment)}='{_where(environment, internal)} name={name}'"
         off = f"`inv cluster.remove --node {name} {option}`"
         gone = f"`inv cluster.remove --node {name} --gone {option}`"
         kept = f"with a line there ({line}), `inv cluster.bootstrap {option}` keeps it and {off} takes it off"
@@ -107,6 +106,17 @@ def _strange(
         else:
             text = f"in the cluster, not Ready, and not in hosts.env: if its machine will not come back, {gone}; if it will, {kept}"
         yield Remark(name, text, listed=False, ready=ready)
+
+
+def _where(environment: Environment, internal: str) -> str:
+    """Where a line finds a machine of that internal address; ADDRESS where SSH dials another one than peers do, which only a person knows."""
+    if not forms.is_address(internal):
+        return "ADDRESS"
+    return (
+        f"ADDRESS private={internal}"
+        if any(node.behind_nat for node in environment.workers or environment.nodes)
+        else internal
+    )
 
 
 def _free(environment: Environment) -> int:
