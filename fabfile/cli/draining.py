@@ -157,8 +157,6 @@ def show_plan(
     session: Session, planned: Sequence[Planned], rows: Sequence[Hindrance], called: Mapping[str, str], options: Options
 ) -> None:
     """Print what would be done, and before it what stands against it."""
-    from rich.text import Text
-
     from ..views import plan as planning
     from .common import print_json
 
@@ -169,9 +167,4 @@ def show_plan(
         print_json({**document, "hindrances": as_data(rows, called)})
         return
     show(session.console, rows, called)
-    for one in planned:
-        session.console.print(Text.assemble("\n", (one.node, "bold"), f" {one.phase}"), soft_wrap=True)
-        for line in planning.as_text(one, environment, commands=options.verbose):
-            session.console.print(f"  {line}", soft_wrap=True)
-    if not planned:
-        session.console.print("nothing to do")
+    planning.show(session.console, planned, environment, commands=options.verbose)

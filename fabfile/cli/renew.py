@@ -103,8 +103,6 @@ def _concerned(session: Session, facts: Mapping[str, NodeFacts], choices: Choice
 def _show(
     session: Session, facts: Mapping[str, NodeFacts], nodes: list[Node], choices: Choices, options: Options
 ) -> None:
-    from rich.text import Text
-
     from ..phases import NAMES, RENEW
     from ..views import plan as planning
 
@@ -114,12 +112,7 @@ def _show(
         rows = [planning.as_data(one, environment) for one in planned]
         print_json({"environment": environment.name, "observed": True, "plan": rows, "unseen": []})
         return
-    for one in planned:
-        session.console.print(Text.assemble("\n", (one.node, "bold"), f" {one.phase}"), soft_wrap=True)
-        for line in planning.as_text(one, environment, commands=options.verbose):
-            session.console.print(f"  {line}", soft_wrap=True)
-    if not planned:
-        session.console.print("nothing to do")
+    planning.show(session.console, planned, environment, commands=options.verbose)
     _say(session, facts[environment.control_plane.name], choices.renewal)
 
 

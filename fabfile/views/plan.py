@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..context import Choices, Context, answering
 from ..identity import Record, after, recall
@@ -19,6 +19,9 @@ from ..text.advice import complete
 from ..text.forms import Hostname
 from ..text.masking import Token, mask
 from .folding import Fold, folded, own_words
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,18 @@ def as_text(
             for remedy in action.remedies:
                 yield f"    after {remedy.after:g} s: {remedy.title}"
                 yield from (f"      # {shown(line)}" for line in remedy.commands)
+
+
+def show(console: Console, planned: Sequence[Planned], environment: Environment, *, commands: bool) -> None:
+    """Print what each phase would do on each node, or that nothing is to do."""
+    from rich.text import Text
+
+    for one in planned:
+        console.print(Text.assemble("\n", (one.node, "bold"), f" {one.phase}"), soft_wrap=True)
+        for line in as_text(one, environment, commands=commands):
+            console.print(f"  {line}", soft_wrap=True)
+    if not planned:
+        console.print("nothing to do")
 
 
 def as_data(

@@ -112,11 +112,9 @@ def _where(environment: Environment, internal: str) -> str:
     """Where a line finds a machine of that internal address; ADDRESS where SSH dials another one than peers do, which only a person knows."""
     if not forms.is_address(internal):
         return "ADDRESS"
-    return (
-        f"ADDRESS private={internal}"
-        if any(node.behind_nat for node in environment.workers or environment.nodes)
-        else internal
-    )
+    # simulated nodes are found by any address
+    apart = any(node.behind_nat for node in environment.workers or environment.nodes)
+    return f"ADDRESS private={internal}" if apart and not environment.settings.simulated else internal
 
 
 def _free(environment: Environment) -> int:
