@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from ..inventory import Environment
     from ..nodes.facts import NodeFacts
     from ..nodes.workload import Workload
-    from ..phases.drain import Hindrance as Drained
+    from ..phases.drain import Hindrance
     from ..phases.examined import Check, Fleet
     from ..run.result import RunResult
-    from ..views.upgrades import Hindrance, Wave
+    from ..views.upgrades import Wave
     from .session import Session
 
 
@@ -87,7 +87,7 @@ def upgrade(
             None if against or upgrades.begun(facts, version) else _examined(session, concerned, version, choices)
         )
         if examined:
-            against = [upgrades.Hindrance("", one.seen, one.remedy) for one in stops(examined[1], accepted)]
+            against = stops(examined[1], accepted)
         waves = (
             upgrades.waves(environment, facts, choices, only=only, batch=size, control_plane_only=control_plane_only)
             if central and not against
@@ -163,7 +163,7 @@ def _drains(
     waves: Sequence[Wave],
     choices: Choices,
     workload: Workload | KubefabError | None,
-) -> tuple[dict[str, str], list[Drained]]:
+) -> tuple[dict[str, str], list[Hindrance]]:
     """What the drains of all workers will meet, and the workers' names by those in the API; `workload` is what it says, where it was asked."""
     from ..phases.drain import hindrances
     from . import draining
@@ -228,9 +228,9 @@ def _backup(session: Session) -> RunResult | None:
     return None
 
 
-def _refused(environment: Environment, version: str, against: Sequence[Hindrance]) -> KubefabError:
+def _refused(environment: Environment, version: str, against: Sequence[Check]) -> KubefabError:
     """One error with all that stands against the upgrade."""
-    lines = "".join(f"\n  {one}\n    → {one.remedy}" for one in against)
+    lines = "".join(f"\n  {one.seen}\n    → {one.remedy}" for one in against)
     return KubefabError(
         f"{environment.name} is not ready for {version}; nothing was touched:{lines}",
         f"when that is put right, the same command again; `inv cluster.upgrade {environment.option} --to {version} --plan` only looks",
@@ -243,7 +243,7 @@ def _show(
     before: str,
     seen: Mapping[str, Any],
     waves: Sequence[Wave],
-    against: Sequence[Hindrance],
+    against: Sequence[Check],
     notes: Sequence[str],
     drains: Sequence[Mapping[str, Any]],
     saves: bool,
@@ -270,7 +270,7 @@ def _show(
                 "from": before,
                 "to": version,
                 "states": states,
-                "against": [{"node": one.node, "seen": one.seen, "remedy": one.remedy} for one in against],
+                "against": [{"id": one.id, "seen": one.seen, "remedy": one.remedy} for one in against],
                 "notes": list(notes),
                 "drains": list(drains),
                 "backup": saves,
@@ -282,7 +282,7 @@ def _show(
         return
     _print_states(session, states)
     for one in against:
-        session.console.print(Text.assemble(("✗ ", "bold red"), str(one)), soft_wrap=True)
+        session.console.print(Text.assemble(("✗ ", "bold red"), one.seen), soft_wrap=True)
         session.console.print(f"    → {one.remedy}", soft_wrap=True)
     for note in notes:
         session.console.print(f"! {note}", soft_wrap=True)

@@ -13,6 +13,7 @@ from ..inventory.settings import KEYS
 from ..nodes.facts import NodeFacts
 from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
+from ..phases.examined import Check
 from ..recipes.changes import numbers
 from ..recipes.kubeadm import RELEASES, recipe_for
 from ..recipes.packages import PINNED
@@ -74,46 +75,35 @@ def present(facts: NodeFacts) -> str:
 # --- what stands against it
 
 
-@dataclass(frozen=True)
-class Hindrance:
-    """What must be put right before anything is touched. `node` is empty where `seen` names the nodes itself."""
-
-    node: str
-    seen: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.node}: {self.seen}" if self.node else self.seen
-
-
 def begun(facts: Mapping[str, NodeFacts], version: str) -> bool:
     """Whether a node has a package of that release: what was begun is ended, and what was examined before it began is not asked again."""
     return any(one.release(name) == version for one in facts.values() for name in PINNED)
 
 
-def hindrances(environment: Environment, version: str, seen: Mapping[str, object]) -> Iterator[Hindrance]:
+def hindrances(environment: Environment, version: str, seen: Mapping[str, object]) -> Iterator[Check]:
     """What stands against an upgrade to that release, all at once. `seen` has facts or an error by the node's name."""
     option, control = environment.option, environment.control_plane
     for name, found in seen.items():
         if isinstance(found, KubefabError):
-            yield Hindrance(name, found.message.removeprefix(f"{name}: "), found.remedy)
+            yield _against("nodes.unseen", name, found.message.removeprefix(f"{name}: "), found.remedy)
     central = seen.get(control.name)
     if not isinstance(central, NodeFacts):
         return
     begun = central.release("kubeadm") == version
     if not central.in_cluster:
-        yield Hindrance(
+        yield _against(
+            "nodes.api",
             control.name,
             "there is no cluster yet",
             f"`inv cluster.bootstrap {option} --kubernetes {version}` makes one",
         )
         return
     if not central.api_ready and not begun:
-        yield Hindrance(control.name, "the API does not answer", f"`inv cluster.doctor {option}` says why")
+        yield _against("nodes.api", control.name, "the API does not answer", f"`inv cluster.doctor {option}` says why")
         return
     now = present(central)
     if now and (skew := _skew(now, version, option)):
-        yield Hindrance(control.name, *skew)
+        yield _against("versions.skew", control.name, *skew)
         return
     if not central.api_ready:
         return
@@ -121,6 +111,10 @@ def hindrances(environment: Environment, version: str, seen: Mapping[str, object
         facts = seen.get(node.name)
         if isinstance(facts, NodeFacts):
             yield from _of_node(environment, node, facts, central, version)
+
+
+def _against(id: str, node: str, seen: str, remedy: str) -> Check:
+    return Check(id, "stop", f"{node}: {seen}", remedy)
 
 
 def _skew(now: str, version: str, option: str) -> tuple[str, str] | None:
@@ -142,10 +136,11 @@ def _skew(now: str, version: str, option: str) -> tuple[str, str] | None:
 
 def _of_node(
     environment: Environment, node: Node, facts: NodeFacts, central: NodeFacts, version: str
-) -> Iterator[Hindrance]:
+) -> Iterator[Check]:
     listed, old = central.node_object(facts.hostname) is not None, central.kubelet_release(facts.hostname)
     if not listed:
-        yield Hindrance(
+        yield _against(
+            "nodes.ready",
             node.name,
             "it is not in the cluster",
             f"`inv cluster.bootstrap {environment.option} --limit {node.name}`, with the release that is there, brings it in",
@@ -153,13 +148,15 @@ def _of_node(
         return
     plane = present(central)
     if old and plane and numbers(old)[:2] < numbers(plane)[:2] < numbers(version)[:2]:
-        yield Hindrance(
+        yield _against(
+            "versions.half",
             node.name,
             f"its kubelet is still {old}, the control plane {plane}: an upgrade that did not end",
             f"`inv cluster.upgrade {environment.option} --to {plane}` first",
         )
     if not central.node_ready(facts.hostname) and facts.release("kubeadm") != version:
-        yield Hindrance(
+        yield _against(
+            "nodes.ready",
             node.name,
             "it is not Ready",
             f"`inv cluster.doctor {environment.option}` says why; to leave it out: --limit with the others",
