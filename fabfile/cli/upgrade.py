@@ -83,6 +83,8 @@ def upgrade(
             if name == file.control_plane.name or (not control_plane_only and name in {node.name for node in only})
         }
         against = list(upgrades.hindrances(environment, version, concerned))
+        if not control_plane_only:
+            against += upgrades.left_out(environment, facts, only)
         examined = (
             None if against or upgrades.begun(facts, version) else _examined(session, concerned, version, choices)
         )

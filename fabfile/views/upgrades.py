@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from ..context import Choices, Context, answering
 from ..errors import KubefabError, UsageError
-from ..identity import recall
+from ..identity import own_nodes, recall
 from ..inventory import Environment, Node, with_release
 from ..inventory.settings import KEYS
 from ..nodes.facts import NodeFacts
 from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
+from ..phases.drain import our_cordon
 from ..phases.examined import Check
 from ..recipes.changes import numbers
 from ..recipes.kubeadm import RELEASES, recipe_for
@@ -111,6 +112,18 @@ def hindrances(environment: Environment, version: str, seen: Mapping[str, object
         facts = seen.get(node.name)
         if isinstance(facts, NodeFacts):
             yield from _of_node(environment, node, facts, central, version)
+
+
+def left_out(environment: Environment, facts: Mapping[str, NodeFacts], only: Sequence[Node]) -> Iterator[Check]:
+    """Workers that an earlier run of ours left cordoned, and that are not among those asked for: no further one is cordoned before they are done."""
+    control = answering(environment, facts)
+    for node in environment.workers if control else ():
+        if node in only or node.name not in facts:
+            continue
+        names = own_nodes(control, node, facts[node.name]) if control else []
+        if any(our_cordon((control.node_object(name) if control else None) or {}, environment.name) for name in names):
+            seen = "cordoned by a run of ours that did not end, and --limit leaves it out: no further node is drained before it is back"
+            yield _against("nodes.cordoned", node.name, seen, f"--limit with {node.name} as well, or no --limit")
 
 
 def _against(id: str, node: str, seen: str, remedy: str) -> Check:

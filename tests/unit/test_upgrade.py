@@ -15,6 +15,7 @@ from fabfile.inventory import Environment, with_release
 from fabfile.nodes.facts import NodeFacts
 from fabfile.phases import AHEAD, ETCD, KUBELET, PLANE, Phase
 from fabfile.phases import upgrade as steps
+from fabfile.phases.drain import CORDONED
 from fabfile.steps import Action, Step, Stop, Wait
 from fabfile.views import upgrades
 from making import bare, context, control_plane, environment, ids, member, of_release
@@ -93,6 +94,25 @@ def test_all_that_stands_against_it_is_named_at_once() -> None:
     begun = {**seen, "w1": replace(facts["w1"], packages={**facts["w1"].packages, "kubeadm": f"{NEW}-1.1"})}
     left = {one.seen for one in upgrades.hindrances(env, NEW, begun)}
     assert left == found - {"w1: it is not Ready"}, "an earlier run's: it goes on with it"
+
+
+@pytest.mark.parametrize(
+    ("mark", "asked", "refused"),
+    [("test", "w2", True), ("test", "w1,w2", False), ("other", "w2", False), ("", "w2", False)],
+)
+def test_no_further_node_is_drained_while_one_that_is_left_out_has_our_cordon(
+    mark: str, asked: str, refused: bool
+) -> None:
+    """Whose cordon it is, its annotation says: another person's is no business of ours."""
+    env, facts = cluster(2)
+    nodes = [dict(node) for node in facts["cp1"].nodes]
+    nodes[1] = {
+        **nodes[1], "spec": {"unschedulable": True}, "metadata": {"name": "w1", "annotations": {CORDONED: mark} if mark else {}},
+    }  # fmt: skip
+    facts["cp1"] = replace(facts["cp1"], nodes=tuple(nodes))
+    found = list(upgrades.left_out(env, facts, env.select(asked.split(","))))
+    assert [one.state for one in found] == ["stop"] * refused
+    assert all("--limit with w1" in one.remedy for one in found)
 
 
 @settings(max_examples=30)
