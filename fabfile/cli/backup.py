@@ -40,7 +40,6 @@ def backup(
     from dataclasses import asdict
 
     from ..backups import names
-    from ..backups.archive import recipient
     from ..run.result import RunResult
     from ..text.screen import verdict
     from ..views import results
@@ -51,13 +50,8 @@ def backup(
         raise UsageError(
             "backups are for Kubernetes 1.35 and later", "1.5 keeps its etcd in /var/lib/etcd: save that folder"
         )
-    to_whom = "" if plain else environment.settings.backup_recipient
-    if to_whom:
-        try:
-            recipient(to_whom)
-        except ValueError as error:
-            raise UsageError(f"BACKUP_RECIPIENT: {error}", KEYGEN) from None
-    elif not plain:
+    to_whom = "" if plain else recipient_of(environment)
+    if not to_whom and not plain:
         raise UsageError(
             "a backup holds every password of the cluster, and there is no BACKUP_RECIPIENT to encrypt it to; nothing was touched",
             f"{KEYGEN}. Or --plain for a file in clear",
@@ -92,6 +86,19 @@ def backup(
             session.console.print(
                 f"deleted, as {keep} are kept: {', '.join(one.path.name for one in gone)}", soft_wrap=True
             )
+
+
+def recipient_of(environment: Environment) -> str:
+    """BACKUP_RECIPIENT; empty without one. Raises UsageError for one that nothing can be encrypted to."""
+    from ..backups.archive import recipient
+
+    to_whom = environment.settings.backup_recipient
+    try:
+        if to_whom:
+            recipient(to_whom)
+    except ValueError as error:
+        raise UsageError(f"BACKUP_RECIPIENT: {error}", KEYGEN) from None
+    return to_whom
 
 
 def take(

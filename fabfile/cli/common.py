@@ -277,6 +277,11 @@ class _Task(Task[Any]):
         return arguments
 
 
+def several(text: str) -> tuple[str, ...]:
+    """The words of an option that takes several with commas, each once, in their order."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
 def release(kubernetes: str, recipe: str) -> str:
     """The release that `--kubernetes` or `--recipe` names; empty for the environment's own. Raises UsageError for none."""
     from ..inventory.settings import KEYS

@@ -1,4 +1,4 @@
-"""What stands against a drain, found before anything is changed: asked, shown, refused or agreed to. phases/drain.py judges it."""
+"""What is in the way of a drain, found before anything is changed: asked, shown, refused or agreed to. phases/drain.py judges it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError, UsageError
+from .common import print_json, several
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,7 @@ def forced(text: str) -> frozenset[str]:
     """The pods of --force-pods. Raises UsageError."""
     from ..text.forms import Name
 
-    named = frozenset(word.strip() for word in text.split(",") if word.strip())
+    named = frozenset(several(text))
     for word in sorted(named):
         namespace, slash, name = word.partition("/")
         if not (slash and Name.fits(namespace) and Name.fits(name)):
@@ -146,19 +147,11 @@ def losses(rows: Sequence[Hindrance], called: Mapping[str, str]) -> list[str]:
     return [f"{called.get(row.node, row.node)}: {row.seen}" for row in rows if row.kind in ("bare", "scratch")]
 
 
-def facts_of(seen: Mapping[str, Any]) -> dict[str, NodeFacts]:
-    """The facts in what a survey brought, without its errors."""
-    from ..nodes.facts import NodeFacts
-
-    return {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
-
-
 def show_plan(
     session: Session, planned: Sequence[Planned], rows: Sequence[Hindrance], called: Mapping[str, str], options: Options
 ) -> None:
-    """Print what would be done, and before it what stands against it."""
+    """Print what would be done, and before it what is in its way."""
     from ..views import plan as planning
-    from .common import print_json
 
     environment = session.environment
     if options.json:

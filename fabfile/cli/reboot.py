@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError, UsageError
 from . import draining
-from .common import ATTENDING, Options, command, described, exit_with, one_node, print_json
+from .common import ATTENDING, Options, command, described, exit_with, one_node, print_json, several
 
 if TYPE_CHECKING:
     from ..inventory import Environment, Node
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         **draining.HELP,
         "node": "the nodes to reboot, each by its name; several with commas",
         "all": "every node, workers first",
-        "plan": "only show what stands against it, and what would be done",
+        "plan": "only show what is in its way, and what would be done",
     },
 )  # fmt: skip
 def reboot(
@@ -43,7 +43,7 @@ def reboot(
         raise UsageError(
             "nodes are rebooted of Kubernetes 1.35 and later; nothing was touched", "drain it and reboot it by hand"
         )
-    words = tuple(dict.fromkeys(word.strip() for word in node.split(",") if word.strip()))
+    words = several(node)
     if bool(words) == all:
         raise UsageError("one of --node and --all; nothing was touched", "`inv cluster.reboot --node w2`, or --all")
     choices = Choices(whole_cluster=False, force_pods=draining.forced(force_pods), delete_emptydir=delete_emptydir_data)
@@ -63,6 +63,7 @@ def _chosen(environment: Environment, words: Sequence[str]) -> list[Node]:
 def _reboot(session: Session, nodes: list[Node], choices: Any, options: Options, *, all: bool, plan: bool) -> int:
     from dataclasses import replace
 
+    from ..nodes.facts import facts_of
     from ..phases import REBOOT, REBOOTS
     from ..phases.drain import hindrances
     from ..views import plan as planning
@@ -70,7 +71,7 @@ def _reboot(session: Session, nodes: list[Node], choices: Any, options: Options,
 
     environment = session.environment
     seen, control = draining.surveyed(session, nodes)
-    facts = draining.facts_of(seen)
+    facts = facts_of(seen)
     away = [one for one in nodes if one.name not in facts]
     if away:
         what = "\n".join(seen[one.name].message for one in away)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError, Unreachable, UsageError
 from . import draining
-from .common import ATTENDING, Options, command, described, exit_with, one_node, print_json
+from .common import ATTENDING, Options, command, described, exit_with, one_node, print_json, several
 
 if TYPE_CHECKING:
     from ..context import Choices
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         **draining.HELP,
         "node": "the workers to remove, each by its name; several with commas",
         "gone": "for a machine that will not come back: it must not answer, and its node must not be Ready",
-        "plan": "only show what stands against it, and what would be done",
+        "plan": "only show what is in its way, and what would be done",
     },
 )  # fmt: skip
 def remove(
@@ -50,7 +50,7 @@ def remove(
     environment = described(options)
     if not environment.settings.release.configured:
         raise UsageError("nodes are removed from Kubernetes 1.35 and later; nothing was touched", "`fab -H w2 reset`")
-    words = tuple(dict.fromkeys(word.strip() for word in node.split(",") if word.strip()))
+    words = several(node)
     if not words:
         raise UsageError("no node named; nothing was touched", "`inv cluster.remove --node w2`")
     choices = Choices(
@@ -99,6 +99,7 @@ def _workers(environment: Environment, words: Sequence[str]) -> list[Node]:
 def _take_off(
     session: Session, nodes: list[Node], choices: Choices, options: Options, *, asking: bool, plan: bool
 ) -> int:
+    from ..nodes.facts import facts_of
     from ..phases import RESET
     from ..phases.drain import hindrances
     from ..phases.leave import ends_in_order
@@ -108,10 +109,10 @@ def _take_off(
 
     environment = session.environment
     seen, control = draining.surveyed(session, nodes)
-    away = [one for one in nodes if one.name not in draining.facts_of(seen)]
+    facts = facts_of(seen)
+    away = [one for one in nodes if one.name not in facts]
     if away:
         raise _away(environment, away, seen)
-    facts = draining.facts_of(seen)
     called = draining.members(environment, seen, nodes)
     drains = {name: node for name, node in called.items() if ends_in_order(control, facts[node], name)}
     found = draining.asked(session, seen, list(drains))
@@ -214,6 +215,7 @@ def _lines(environment: Environment, nodes: Sequence[Node]) -> list[str]:
 def _forget(
     session: Session, words: Sequence[str], choices: Choices, options: Options, *, asking: bool, plan: bool
 ) -> int:
+    from ..nodes.facts import facts_of
     from ..phases import GONE
     from ..views import plan as planning
     from ..views import results
@@ -241,7 +243,7 @@ def _forget(
     for volume in attached if not options.json else ():
         session.console.print(f"{volume.node}: volume {volume.volume or volume.name} is attached to it", soft_wrap=True)
     if plan:
-        planned = list(planning.plan(environment, [GONE], environment.control_planes, draining.facts_of(seen), chosen))
+        planned = list(planning.plan(environment, [GONE], environment.control_planes, facts_of(seen), chosen))
         draining.show_plan(session, planned, (), called, options)
         return 0
     if asking:

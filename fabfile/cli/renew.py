@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError, UsageError
-from .common import ATTENDING, Options, command, described, exit_with, print_json
+from .common import ATTENDING, Options, command, described, exit_with, print_json, several
 
 if TYPE_CHECKING:
     from ..context import Choices, Renewal
@@ -32,7 +32,7 @@ _NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]
 def renew(*, days: int = 90, all: bool = False, add_san: str = "", plan: bool = False, options: Options) -> None:
     """Renew certificates, one component at a time."""
     from ..context import Choices, Renewal
-    from ..nodes.facts import NodeFacts
+    from ..nodes.facts import facts_of
     from ..phases import NAMES, RENEW
     from ..text.screen import verdict
     from ..views import results
@@ -52,7 +52,7 @@ def renew(*, days: int = 90, all: bool = False, add_san: str = "", plan: bool = 
         central = seen[environment.control_plane.name]
         if isinstance(central, KubefabError):
             raise central
-        facts = {name: one for name, one in seen.items() if isinstance(one, NodeFacts)}
+        facts = facts_of(seen)
         nodes = _concerned(session, facts, choices)
         if plan:
             _show(session, facts, nodes, choices, options)
@@ -78,7 +78,7 @@ def names_of(text: str) -> tuple[str, ...]:
     """The names and addresses of --add-san. Raises UsageError."""
     from ..text import forms
 
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    words = several(text)
     for word in words:
         if not forms.is_address(word) and not (len(word) <= 253 and _NAME.fullmatch(word)):
             raise UsageError(

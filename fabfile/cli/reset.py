@@ -111,9 +111,10 @@ def _agreed(session: Session, nodes: Sequence[Node], choices: Choices, *, shown:
     from dataclasses import replace
 
     from ..context import answering, fab
+    from ..nodes.facts import facts_of
     from ..phases.drain import hindrances
     from ..phases.leave import ends_in_order, meant
-    from .draining import ROOM, asked, facts_of, losses, members, refusal
+    from .draining import ROOM, asked, losses, members, refusal
 
     environment = session.environment
     seen = session.observer().survey(dict.fromkeys((*environment.control_planes, *nodes)))
@@ -148,7 +149,7 @@ def show_losses(session: Session, nodes: Sequence[Node], choices: Choices, *, sh
     from concurrent.futures import ThreadPoolExecutor
 
     from ..legacy.phases import containers
-    from ..nodes.facts import NodeFacts
+    from ..nodes.facts import facts_of
     from ..views import contents
 
     environment = session.environment
@@ -156,7 +157,7 @@ def show_losses(session: Session, nodes: Sequence[Node], choices: Choices, *, sh
     with ThreadPoolExecutor(1) as pool:  # at the same time as the survey
         asked = pool.submit(contents.ask, environment, session.group) if whole else None
         seen = session.observer().survey(environment.nodes if whole else nodes)
-    observed = {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}
+    observed = facts_of(seen)
     losses: list[str] = []
     if asked:
         hostnames = (facts.hostname for facts in observed.values())

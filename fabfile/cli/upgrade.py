@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_CHANGES, KubefabError, UsageError
-from .common import ATTENDING, Options, command, described, exit_with, print_json
+from .common import ATTENDING, Options, command, described, exit_with, print_json, several
 from .draining import HELP
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         "limit": "of the workers only these: names, addresses; several with commas",
         "control-plane-only": "leave all workers as they are",
         **HELP,
-        "accept": "checks that stand against it and are accepted as they are, each by the name that its refusal shows; several with commas",
+        "accept": "checks that are in its way and are accepted as they are, each by the name that its refusal shows; several with commas",
         "no-backup": "take none before the control plane is changed: it has no way back then",
         "plan": "only show what would be done; exit 3 when something is to do",
     },
@@ -52,7 +52,7 @@ def upgrade(
     """Upgrade Kubernetes: the control plane, then the workers in batches, each drained."""
     from ..context import Choices
     from ..inventory import with_release
-    from ..nodes.facts import NodeFacts
+    from ..nodes.facts import facts_of
     from ..phases.upgradable import stops
     from ..views import upgrades
     from . import draining
@@ -74,7 +74,7 @@ def upgrade(
             version = begun
             environment = session.environment = with_release(file, version)
             seen = session.observer(certificates=True).survey(file.nodes)
-        facts = {name: one for name, one in seen.items() if isinstance(one, NodeFacts)}
+        facts = facts_of(seen)
         central = facts.get(environment.control_plane.name)
         before = upgrades.lowest(facts, environment.control_plane.name)
         concerned = {
@@ -135,7 +135,7 @@ def _accepted(text: str) -> frozenset[str]:
     """The names of --accept. Raises UsageError for one that is no check, or none that may be accepted."""
     from ..phases.upgradable import JUDGED
 
-    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    names = frozenset(several(text))
     if wrong := sorted(names - JUDGED):
         raise UsageError(
             f"--accept {wrong[0]}: no check that can be accepted; nothing was touched",
@@ -202,15 +202,10 @@ def _saves(environment: Environment, central: NodeFacts | None, waves: Sequence[
 
 def _recipient(environment: Environment) -> str:
     """To whom the backup is encrypted. Raises UsageError without one: a file in clear is not written on the way."""
-    from ..backups.archive import recipient
+    from .backup import recipient_of
 
-    whom = environment.settings.backup_recipient
-    try:
-        if whom:
-            recipient(whom)
-            return whom
-    except ValueError as error:
-        raise UsageError(f"BACKUP_RECIPIENT: {error}", "`inv cluster.backup` says how to make one") from None
+    if whom := recipient_of(environment):
+        return whom
     raise UsageError(
         "no backup of this cluster is younger than an hour, and there is no BACKUP_RECIPIENT to encrypt a new one to; nothing was touched",
         f"set BACKUP_RECIPIENT in hosts.env; or `inv cluster.backup {environment.option} --plain`, then this again; or --no-backup",
@@ -231,7 +226,7 @@ def _backup(session: Session) -> RunResult | None:
 
 
 def _refused(environment: Environment, version: str, against: Sequence[Check]) -> KubefabError:
-    """One error with all that stands against the upgrade."""
+    """One error with all that is in the way of the upgrade."""
     lines = "".join(f"\n  {one.seen}\n    → {one.remedy}" for one in against)
     return KubefabError(
         f"{environment.name} is not ready for {version}; nothing was touched:{lines}",
@@ -252,16 +247,16 @@ def _show(
     choices: Choices,
     options: Options,
 ) -> None:
-    """Print the plan: how far each node is, what stands against it, the waves and their steps."""
+    """Print the plan: how far each node is, what is in its way, the waves and their steps."""
     from rich.text import Text
 
-    from ..nodes.facts import NodeFacts
+    from ..nodes.facts import facts_of
     from ..text.cleaning import spans
     from ..views import plan as planning
     from ..views import results, upgrades
 
     environment = session.environment
-    facts = {name: one for name, one in seen.items() if isinstance(one, NodeFacts)}
+    facts = facts_of(seen)
     unseen = {name: one for name, one in seen.items() if isinstance(one, KubefabError)}
     planned = list(upgrades.planned(environment, waves, facts, choices))
     states = upgrades.states(environment, seen, choices)

@@ -520,3 +520,8 @@ def networks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(forms.network(word)) for word in text.split(",") if word)
     except FormError:
         return ()
+
+
+def facts_of(seen: Mapping[str, object]) -> dict[str, NodeFacts]:
+    """The facts in what a survey brought, by the node's name, without its errors."""
+    return {name: facts for name, facts in seen.items() if isinstance(facts, NodeFacts)}

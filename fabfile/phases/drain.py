@@ -1,6 +1,6 @@
 """The one drain: a node's pods go elsewhere in order, before the node leaves, reboots or is upgraded.
 
-What stands against it is found before anything is changed (`hindrances`), on all nodes that a command is about to drain. Then the node is
+What is in its way is found before anything is changed (`hindrances`), on all nodes that a command is about to drain. Then the node is
 cordoned, by a patch that also writes our annotation: a cordon without it is another person's, and is never taken away. Its pods are evicted
 within DRAIN_TIMEOUT, and their volumes detached. What fails meanwhile undoes our cordon (`Step.undo`).
 

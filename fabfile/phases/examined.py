@@ -18,7 +18,6 @@ from ..nodes.upgrading import Answers, Manifest
 from ..nodes.workload import Workload
 from ..recipes.changes import between, numbers
 
-COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 State = Literal["ok", "stop", "note"]
 
 

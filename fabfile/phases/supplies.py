@@ -12,7 +12,8 @@ from ..nodes.upgrading import TMP, Answers
 from ..recipes.changes import ETCD_BEFORE, ETCD_STEPS, IMAGES, etcd_of, minor_of, numbers
 from ..recipes.kubeadm import RELEASES, Recipe
 from ..text.cleaning import listed, spans
-from .examined import COMPONENTS, Check, Fleet
+from .examined import Check, Fleet
+from .upgrade import COMPONENTS
 
 MIB = 1 << 10  # KiB
 # KiB that the packages and images of a release take: measured with 1.36 and 1.37 (four images of 30 to 100 MB unpacked, and etcd's).

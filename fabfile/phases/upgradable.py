@@ -24,7 +24,8 @@ from ..text.durations import DAY, HOUR, ago
 from . import dropped, supplies
 from .certificates import renewal
 from .drain import hindrances
-from .examined import COMPONENTS, Check, Fleet
+from .examined import Check, Fleet
+from .upgrade import COMPONENTS
 
 # Stops that are a judgement: an operator may know that nothing important asks, waits or starts meanwhile. The others are never accepted.
 JUDGED = frozenset({"apis.requested", "room.left", "webhooks.lock"})

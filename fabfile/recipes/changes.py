@@ -21,7 +21,7 @@ class Change:
 
     `gates` are feature gates that its programs do not know: a component that is given one does not start. `locked` are those that have
     one value from now on: with the other one it does not start either. `kubeadm_gates` are the same of ClusterConfiguration.
-    `kubelet_flags` and `etcd_flags` are command-line flags (a flag of etcd that ends with `*` stands for all that begin so).
+    `kubelet_flags` and `etcd_flags` are command-line flags (a flag of etcd that ends with `*` is every flag that begins so).
     `apis` are API versions whose objects must be gone before, as no other version takes them over; `dropped` are all that are no longer
     served, which is looked for in requests and in manifests.
     """

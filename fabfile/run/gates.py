@@ -78,9 +78,7 @@ class Turns:
     def __init__(self) -> None:
         self._changed = Condition()
         self._held: dict[str, str] = {}  # by the name of the turn: the node that has it
-        self._ended: dict[
-            str, tuple[float, str]
-        ] = {}  # the clock reading at its last end, and why nobody has it any more
+        self._ended: dict[str, tuple[float, str]] = {}  # the clock reading at its last end, and why it is free for good
 
     def take(self, name: str, node: str, stopping: Callable[[], bool]) -> float:
         """Wait for the turn, unless the node has it; returns the clock reading at which it was free. Raises Blocked if it failed elsewhere."""

@@ -1,4 +1,4 @@
-"""The upgrade as a whole: to which release, what stands against it, in which waves, and how far each node is. No node is touched here."""
+"""The upgrade as a whole: to which release, what is in its way, in which waves, and how far each node is. No node is touched here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import KubefabError, UsageError
 from ..identity import own_nodes, recall
 from ..inventory import Environment, Node, with_release
 from ..inventory.settings import KEYS
-from ..nodes.facts import NodeFacts
+from ..nodes.facts import NodeFacts, facts_of
 from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
 from ..phases.drain import our_cordon
@@ -73,7 +73,7 @@ def present(facts: NodeFacts) -> str:
     return min(found, key=numbers, default=facts.release("kubelet"))
 
 
-# --- what stands against it
+# --- what is in its way
 
 
 def begun(facts: Mapping[str, NodeFacts], version: str) -> bool:
@@ -82,7 +82,7 @@ def begun(facts: Mapping[str, NodeFacts], version: str) -> bool:
 
 
 def hindrances(environment: Environment, version: str, seen: Mapping[str, object]) -> Iterator[Check]:
-    """What stands against an upgrade to that release, all at once. `seen` has facts or an error by the node's name."""
+    """What is in the way of an upgrade to that release, all at once. `seen` has facts or an error by the node's name."""
     option, control = environment.option, environment.control_plane
     for name, found in seen.items():
         if isinstance(found, KubefabError):
@@ -270,7 +270,7 @@ def planned(
 
 def states(environment: Environment, seen: Mapping[str, object], choices: Choices) -> dict[str, str]:
     """How far each node is, for people: "1.37.2", or what of it has which release, or why it was not seen."""
-    facts = {name: one for name, one in seen.items() if isinstance(one, NodeFacts)}
+    facts = facts_of(seen)
     contexts = contexts_of(environment, facts, choices)
     return {
         node.name: steps.state(contexts[node.name])

@@ -1,4 +1,4 @@
-"""Nodes leave and reboot on real machines: what stands against a drain is found before any cordon; nothing of ours stays behind.
+"""Nodes leave and reboot on real machines: what is in the way of a drain is found before any cordon; nothing of ours stays behind.
 
 One story on one cluster, as each bootstrap costs most of a minute. What is looked at comes from kubectl and from the containers.
 """

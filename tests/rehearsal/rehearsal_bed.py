@@ -216,7 +216,7 @@ class Bed:
 
 @cache
 def _cluster(hosts: str, workers: int, systems: tuple[tuple[str, str], ...]) -> TemporaryDirectory[str]:
-    """The state of a rehearsal with a healthy cluster; nobody writes to it."""
+    """The state of a rehearsal with a healthy cluster, which no test writes to."""
     kept = TemporaryDirectory()
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, forgetting():
         patch.setenv("XDG_STATE_HOME", str(Path(folder, "state")))

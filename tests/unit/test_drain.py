@@ -1,4 +1,4 @@
-"""The one drain: what stands against it is named before anything is changed; a cordon is ours by its annotation alone."""
+"""The one drain: what is in its way is named before anything is changed; a cordon is ours by its annotation alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The upgrade's decisions, from facts alone: to which release, what stands against it, waves, and what is left on a node."""
+"""The upgrade's decisions, from facts alone: to which release, what is in its way, waves, and what is left on a node."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_one_minor_release_at_a_time_and_never_back(now: str, version: str, reme
     assert bool(found) == bool(remedy) and all(remedy in one.remedy for one in found), found
 
 
-def test_all_that_stands_against_it_is_named_at_once() -> None:
+def test_all_that_is_in_its_way_is_named_at_once() -> None:
     env, facts = cluster(3)
     nodes = [dict(node) for node in facts["cp1"].nodes]
     nodes[1] = {**nodes[1], "status": {**nodes[1]["status"], "conditions": [{"type": "Ready", "status": "False"}]}}
