@@ -92,11 +92,6 @@ def _manifests(machine: Machine, script: str) -> str:
     return _lines([f"{component} image {image}" for component, image in _static(machine).items()])
 
 
-@_section("config")
-def _config(machine: Machine, script: str) -> str:
-    return f"{machine.host.read('/var/lib/kubelet/config.yaml') or ''}\n"
-
-
 @_section("etcd")
 def _etcd(machine: Machine, script: str) -> str:
     if not assigned(script, "control_plane") or "etcd" not in machine.host.processes:

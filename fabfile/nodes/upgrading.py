@@ -35,10 +35,9 @@ _OBJECT_COLUMNS = "N:.metadata.namespace,O:.metadata.name"
 
 
 class Component(NamedTuple):
-    """A static pod of a control plane as its manifest has it: the images, and the flags of its command line."""
+    """A static pod of a control plane as its manifest has it."""
 
     images: tuple[str, ...] = ()  # ("registry.k8s.io/kube-apiserver:v1.36.4",)
-    flags: tuple[str, ...] = ()  # ("--feature-gates=SidecarContainers=true",)
 
     @property
     def version(self) -> str:
@@ -122,7 +121,6 @@ class Answers:
     mounts: Mapping[str, str] = field(default_factory=dict)  # where each is mounted
     data: int = 0  # KiB of /var/lib/etcd
     static: Mapping[str, Component] = field(default_factory=dict)  # {"kube-apiserver": …}
-    config: Mapping[str, Any] = field(default_factory=dict)  # the kubelet's own configuration
     etcd: Etcd = Etcd()
     packages: Mapping[str, Offer] = field(default_factory=dict)  # {"1.37": …}
     # what the API says; `release` is empty where it did not answer
@@ -190,7 +188,6 @@ def parse_answers(output: str) -> Answers:
         mounts={words[0]: words[2] for words in disks if forms.has(words[2], forms.PATH)},
         data=forms.number(data[0], "size of /var/lib/etcd") if data else 0,
         static=_static(said.lines("static")),
-        config=_yaml(said.whole("config"), "KubeletConfiguration"),
         etcd=_etcd(said.lines("etcd")),
         packages=_packages(said.lines("packages")),
         release=_server(said.whole("release")),
@@ -218,7 +215,6 @@ def _image(text: str) -> str:
 
 def _static(lines: Iterable[str]) -> dict[str, Component]:
     images: dict[str, list[str]] = {}
-    flags: dict[str, list[str]] = {}
     for line in lines:
         name, _, rest = line.partition(" ")
         kind, _, value = rest.partition(" ")
@@ -226,9 +222,7 @@ def _static(lines: Iterable[str]) -> dict[str, Component]:
             continue
         if kind == "image" and (image := _image(value.strip("\"'"))):
             images.setdefault(name, []).append(image)
-        elif kind == "flag":
-            flags.setdefault(name, []).append(forms.text(value.strip().strip("\"'"), 2000))
-    return {name: Component(tuple(images.get(name, ())), tuple(flags.get(name, ()))) for name in {**images, **flags}}
+    return {name: Component(tuple(found)) for name, found in images.items()}
 
 
 def _yaml(text: str, kind: str) -> dict[str, Any]:

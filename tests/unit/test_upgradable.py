@@ -65,10 +65,10 @@ def answers(*, control: bool = False, **changed: Any) -> Answers:
     own = {
         "data": 80 << 10,
         "static": {
-            name: Component((f"registry.k8s.io/{name}:v{OLD}",), ())
+            name: Component((f"registry.k8s.io/{name}:v{OLD}",))
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
         }
-        | {"etcd": Component(("registry.k8s.io/etcd:3.6.11-0",), ())},
+        | {"etcd": Component(("registry.k8s.io/etcd:3.6.11-0",))},
         "etcd": Etcd("3.6.11", True, "", (Member("cp1", False),), 20 << 20, 2 << 30),
         "release": OLD,
         "cluster": {"kind": "ClusterConfiguration", "kubernetesVersion": f"v{OLD}"},
@@ -279,7 +279,6 @@ PASSES: list[tuple[str, Change]] = [
     ("kubelets three minor releases behind", behind("1.34.9")),
     ("a gate that 1.37 still has", cluster(apiServer={"extraArgs": [{"name": "feature-gates", "value": "NodeDeclaredFeatures=true"}]})),
     ("a gate of 1.37's within 1.36", both(whole(target="1.36.5"), cluster(apiServer={"extraArgs": GATE}))),
-    ("a gate in a manifest only, which kubeadm writes again", said(static={**answers(control=True).static, "kube-apiserver": Component((f"registry.k8s.io/kube-apiserver:v{OLD}",), ("--feature-gates=SidecarContainers=true",))})),
     ("requests of what goes later", said(requested=(Requested("admissionregistration.k8s.io/v1beta1 x", "1.40"), Requested("v1 componentstatuses", "")))),
     ("cgroup v1 with consent", both(facts("w1", cgroup="tmpfs"), said(kubelets={"kind": "KubeletConfiguration", "failCgroupV1": False}))),
     ("a registry that lacks what the node has", both(image("w1", PROXY, 0), facts("w1", images=frozenset({PROXY})))),

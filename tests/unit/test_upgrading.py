@@ -60,9 +60,8 @@ SECTIONS = {
     "versions": "kubelet=v1.36.4\nkubeadm=v1.36.4\ncontainerd=v2.3.4\n",
     "disk": "/etc/kubernetes/tmp 4096 /\n/var/lib/containerd 8192 /data\n/var/lib/other 1 /\n",
     "data": "81920\n",
-    "static": "etcd image registry.k8s.io/etcd:3.6.8-0\netcd flag --data-dir=/var/lib/etcd\n"
-    "kube-apiserver image registry.k8s.io/kube-apiserver:v1.36.4\nkube-apiserver flag --feature-gates=A=true\n",
-    "config": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfeatureGates:\n  A: true\n",
+    "static": "etcd image registry.k8s.io/etcd:3.6.8-0\n"
+    "kube-apiserver image registry.k8s.io/kube-apiserver:v1.36.4\n",
     "etcd": 'version 3.6.8\nhealth {"health":"false","reason":"ALARM NOSPACE"}\n'
     'members {"header":{"member_id":"1"},"members":[{"ID":"1","name":"cp1"},{"ID":"2","name":"","isLearner":true}]}\n'
     "metric etcd_mvcc_db_total_size_in_bytes 2.0971520e+07\nmetric etcd_server_quota_backend_bytes 2.147483648e+09\n",
@@ -95,14 +94,11 @@ def test_a_whole_answer() -> None:
     assert found.free == {"/etc/kubernetes/tmp": 4096, "/var/lib/containerd": 8192}
     assert found.mounts["/var/lib/containerd"] == "/data"
     assert found.data == 81920
-    assert found.static["kube-apiserver"] == Component(
-        ("registry.k8s.io/kube-apiserver:v1.36.4",), ("--feature-gates=A=true",)
-    )
+    assert found.static["kube-apiserver"] == Component(("registry.k8s.io/kube-apiserver:v1.36.4",))
     assert {name: one.version for name, one in found.static.items()} == {"etcd": "3.6.8", "kube-apiserver": "1.36.4"}
     members = (Member("cp1", False), Member("", True))
     assert found.etcd == Etcd("3.6.8", False, "ALARM NOSPACE", members, 20971520, 2147483648)
     assert found.etcd.voters == 1
-    assert found.config["featureGates"] == {"A": True}
     assert found.packages["1.37"].patches() == ("1.37.2", "1.37.10")
     assert found.packages["1.37"].whole == ("1.37.2",)
     assert found.packages["1.36"].fault == "E: Failed to fetch https://pkgs.example/InRelease"
@@ -159,8 +155,8 @@ def test_what_decides_has_its_form_or_is_refused(name: str, text: str) -> None:
         ("versions", "kubelet=$(reboot)", "versions", {"kubelet": ""}),
         ("packages", "1.37 kubelet $(x)\n1.37 evil 1.2.3-1\n$(y) kubelet 1.2.3-1", "packages", {}),
         ("proxy", "a b", "proxy", ""),
-        ("config", "{", "config", {}),
-        ("config", "kind: Other", "config", {}),
+        ("kubelets", "{", "kubelets", {}),
+        ("kubelets", "kind: Other", "kubelets", {}),
         ("cluster", "- 1", "cluster", {}),
         ("deprecated", "x 1\ny", "requested", ()),
         ("objects", "a;b c d e", "objects", {}),

@@ -51,9 +51,8 @@ echo '@@ disk'; for f in $folders; do p=$f; while [ ! -e "$p" ]; do p=$(dirname 
 echo '@@ data'; if [ -d /var/lib/etcd ]; then du -sk /var/lib/etcd 2>/dev/null | awk '{print $1}'; fi
 echo '@@ static'
 for f in /etc/kubernetes/manifests/*.yaml; do
-  [ -f "$f" ] && head -c 65536 "$f" | sed -nE 's/^ +- (--[^ ]+=?.*)$/flag \1/p; s/^ +(- )?image: *"?([^" ]+)"?.*/image \2/p' | sed "s|^|$(basename "$f" .yaml) |"
+  [ -f "$f" ] && head -c 65536 "$f" | sed -nE 's/^ +(- )?image: *"?([^" ]+)"?.*/image \2/p' | sed "s|^|$(basename "$f" .yaml) |"
 done
-echo '@@ config'; head -c 65536 /var/lib/kubelet/config.yaml 2>/dev/null; echo
 echo '@@ etcd'
 if [ -n "$control_plane" ] && has curl; then
   p=$(pgrep -o -f "$etcd_process") && echo "version $("/proc/$p/exe" --version 2>/dev/null | sed -n 's/^etcd Version: //p')"
