@@ -89,6 +89,10 @@ def test_after_every_certificate_has_ended_one_command_renews_them_while_pods_an
         done = lab.bootstrap(expect=1)
         assert "certificate ended on" in done.output and "`inv cluster.renew --env lab`" in done.output, str(done)
         for step in _STEPS:
+            if step == "renew.etcd.restart":
+                # The killed run may have written etcd's certificates, and an etcd that only starts after that needs no restart.
+                older = 'until [ -n "$(crictl ps -q --name etcd)" ]; do sleep 1; done; sleep 1'
+                lab.sh("cp1", f"timeout 120 sh -c '{older}' && touch {PKI}/etcd/*.crt")
             lab.kill_when(step, argv=("inv", "cluster.renew", "--env", "lab"))
         done = lab.run("inv", "cluster.renew", "--env", "lab")
         assert "each one that a port shows is the new one" in done.output, str(done)
