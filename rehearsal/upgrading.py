@@ -64,17 +64,10 @@ def _lines(items: list[str]) -> str:
     return "".join(f"{item}\n" for item in items)
 
 
-def _static(machine: Machine) -> dict[str, str]:
-    """The image of each component of the control plane that runs here."""
-    pods = machine.host.pods
-    return {pod.labels["component"]: pod.images[0] for pod in pods if pod.labels.get("tier") == "control-plane"}
-
-
-@_section("versions")
-def _versions(machine: Machine, script: str) -> str:
-    packages = machine.host.packages
-    names = {"kubelet": "kubelet", "kubeadm": "kubeadm", "containerd": "containerd.io"}
-    return _lines([f"{name}=v{packages[p].partition('-')[0]}" for name, p in names.items() if p in packages])
+@_section("containerd")
+def _containerd(machine: Machine, script: str) -> str:
+    installed = machine.host.packages.get("containerd.io", "")
+    return f"v{installed.partition('-')[0]}\n" if installed else ""
 
 
 @_section("disk")
@@ -87,16 +80,11 @@ def _data(machine: Machine, script: str) -> str:
     return f"{80 << 10}\n" if machine.host.children("/var/lib/etcd") else ""
 
 
-@_section("static")
-def _manifests(machine: Machine, script: str) -> str:
-    return _lines([f"{component} image {image}" for component, image in _static(machine).items()])
-
-
 @_section("etcd")
 def _etcd(machine: Machine, script: str) -> str:
     if not assigned(script, "control_plane") or "etcd" not in machine.host.processes:
         return ""
-    image = _static(machine).get("etcd", "")
+    image = next((pod.images[0] for pod in machine.host.pods if pod.labels.get("component") == "etcd"), "")
     members = [{"ID": "1", "name": machine.hostname, "peerURLs": []}]
     return _lines(
         [
@@ -122,28 +110,6 @@ def _packages(machine: Machine, script: str) -> str:
         patches = {f"{minor}.{n}" for n in range(numbers(newest)[2] + 1)} | ({own} if minor_of(own) == minor else set())
         lines += [f"{minor} {name} {one}-1.1" for one in sorted(patches) for name in ("kubelet", "kubeadm", "kubectl")]
     return _lines(lines)
-
-
-@_section("release", api=True)
-def _release(machine: Machine, script: str) -> str:
-    return json.dumps({"gitVersion": f"v{_static(machine)['kube-apiserver'].rpartition(':v')[2]}"})
-
-
-@_section("cluster", api=True)
-def _cluster(machine: Machine, script: str) -> str:
-    return machine.cluster.configuration
-
-
-@_section("kubelets", api=True)
-def _kubelets(machine: Machine, script: str) -> str:
-    gates = "featureGates:\n  SidecarContainers: true\n" if machine.fault("gate-gone") is not None else ""
-    return f"{machine.host.read('/var/lib/kubelet/config.yaml') or ''}\n{gates}"
-
-
-@_section("proxy", api=True)
-def _proxy(machine: Machine, script: str) -> str:
-    found = machine.cluster.objects["DaemonSet/kube-system/kube-proxy"]
-    return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 @_section("namespaces", api=True)

@@ -29,7 +29,7 @@ def releases(*, to: str = "", options: Options) -> None:
     with opened(options) as session:
         environment = session.environment
         with session.console.status("observing") as live:
-            observed = session.observer().survey(environment.nodes)
+            observed = session.observer(certificates=True).survey(environment.nodes)
             release = viewing.running(environment, observed)
             minors = [minor for minor in dict.fromkeys((minor_of(release), next_minor(release), minor_of(to))) if minor]
             if not options.json and session.console.is_terminal:

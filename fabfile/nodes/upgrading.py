@@ -1,8 +1,7 @@
-"""What is asked of a node before an upgrade, beside the common facts, and what it answers: one script a node, which only reads.
+"""What is asked of a node before an upgrade, and nowhere else: one script a node, which only reads. The rest is in the facts (observe.py).
 
 In: what to ask for.  Out: typed `Answers`; a word without its form raises FormError, and only that node's answer is lost.
-Sources: etcd's documentation of /health and of its gRPC gateway; kubernetes.io "Deprecated API Migration Guide" (the metric); kubeadm's
-names of ConfigMaps.
+Sources: etcd's documentation of /health and of its gRPC gateway; kubernetes.io "Deprecated API Migration Guide" (the metric).
 """
 
 from __future__ import annotations
@@ -12,39 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import yaml
-
 from ..text import forms
-from ..text.yamls import documents
 from . import asking, script
 from .facts import PKI
-from .observe import parse_configured
 
 TIMEOUT = 180.0  # seconds: package lists of several releases are fetched at the same time
 TMP = "/etc/kubernetes/tmp"  # where kubeadm copies etcd's data before it changes the manifest
 FOLDERS = (TMP, "/var/lib/containerd", "/var/cache/apt/archives", "/var/lib/etcd", "/usr")
-PROGRAMS = ("kubelet", "kubeadm", "containerd")
 PACKAGES = ("kubelet", "kubeadm", "kubectl")
 LIMIT = 6_000_000  # bytes of one answer of the API: the endpoints of a thousand services
 _QUESTIONS = {
-    "release": "release", "metrics": "metrics", "cluster": "ConfigMap kubeadm-config", "kubelets": "ConfigMap kubelet-config",
-    "proxy": "DaemonSet kube-proxy", "hooks": "webhooks", "namespaces": "namespaces", "endpoints": "endpoints",
+    "metrics": "metrics", "hooks": "webhooks", "namespaces": "namespaces", "endpoints": "endpoints",
     "served": "API versions", "resources": "API versions", "kept": "objects of API versions that go",
 }  # fmt: skip
 _OBJECT_COLUMNS = "N:.metadata.namespace,O:.metadata.name"
-
-
-class Component(NamedTuple):
-    """A static pod of a control plane as its manifest has it."""
-
-    images: tuple[str, ...] = ()  # ("registry.k8s.io/kube-apiserver:v1.36.4",)
-
-    @property
-    def version(self) -> str:
-        """The release in its image's tag, like "1.36.4", of etcd "3.6.8"; empty for an image without one."""
-        tag = self.images[0].partition("@")[0].rpartition("/")[2].partition(":")[2] if self.images else ""
-        found = re.match(r"v?([0-9]+\.[0-9]+\.[0-9]+)", tag)
-        return found[1] if found else ""
 
 
 class Member(NamedTuple):
@@ -116,19 +96,14 @@ class Offer(NamedTuple):
 class Answers:
     """What a node answered; what only a control plane knows is empty on a worker."""
 
-    versions: Mapping[str, str] = field(default_factory=dict)  # {"kubelet": "1.36.4"}: as the programs say
+    containerd: str = ""  # "2.3.4": as the program says, which need not come from a package
     free: Mapping[str, int] = field(default_factory=dict)  # KiB, by folder of FOLDERS
     mounts: Mapping[str, str] = field(default_factory=dict)  # where each is mounted
     data: int = 0  # KiB of /var/lib/etcd
-    static: Mapping[str, Component] = field(default_factory=dict)  # {"kube-apiserver": …}
     etcd: Etcd = Etcd()
     packages: Mapping[str, Offer] = field(default_factory=dict)  # {"1.37": …}
-    # what the API says; `release` is empty where it did not answer
-    release: str = ""  # "1.36.4": of the API server that answers
+    # what the API says
     requested: tuple[Requested, ...] = ()
-    cluster: Mapping[str, Any] = field(default_factory=dict)  # ClusterConfiguration
-    kubelets: Mapping[str, Any] = field(default_factory=dict)  # KubeletConfiguration of ConfigMap kubelet-config
-    proxy: str = ""  # "registry.k8s.io/kube-proxy:v1.36.4"
     webhooks: tuple[Webhook, ...] = ()
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # their labels
     endpoints: Mapping[str, tuple[str, ...]] = field(
@@ -183,18 +158,13 @@ def parse_answers(output: str) -> Answers:
     disks = [words for words in said.words("disk", 3) if words[0] in FOLDERS]
     data = said.lines("data")
     return Answers(
-        versions={name: _plain_version(value) for name, value in said.pairs("versions").items() if name in PROGRAMS},
+        containerd=_plain_version(said.whole("containerd")),
         free={words[0]: forms.number(words[1], "free space") for words in disks},
         mounts={words[0]: words[2] for words in disks if forms.has(words[2], forms.PATH)},
         data=forms.number(data[0], "size of /var/lib/etcd") if data else 0,
-        static=_static(said.lines("static")),
         etcd=_etcd(said.lines("etcd")),
         packages=_packages(said.lines("packages")),
-        release=_server(said.whole("release")),
         requested=tuple(_requested(said.lines("deprecated"))),
-        cluster=parse_configured(said.whole("cluster")),
-        kubelets=_yaml(said.whole("kubelets"), "KubeletConfiguration"),
-        proxy=_image(said.whole("proxy").strip()),
         webhooks=_webhooks(said.whole("webhooks")),
         namespaces=_namespaces(said.whole("namespaces")),
         endpoints=_endpoints(said.whole("endpoints")),
@@ -207,31 +177,6 @@ def _plain_version(text: str) -> str:
     """ "v1.36.4" or "v2.3.4" as numbers only; empty for what is no version (a build of a distribution's own)."""
     found = re.match(_RELEASE, text.strip().removeprefix("v"))
     return found[0] if found else ""
-
-
-def _image(text: str) -> str:
-    return text if forms.has(text, rf"{forms.IMAGE}(@{forms.DIGEST})?", 400) else ""
-
-
-def _static(lines: Iterable[str]) -> dict[str, Component]:
-    images: dict[str, list[str]] = {}
-    for line in lines:
-        name, _, rest = line.partition(" ")
-        kind, _, value = rest.partition(" ")
-        if not forms.has(name, forms.PLAIN, 100):
-            continue
-        if kind == "image" and (image := _image(value.strip("\"'"))):
-            images.setdefault(name, []).append(image)
-    return {name: Component(tuple(found)) for name, found in images.items()}
-
-
-def _yaml(text: str, kind: str) -> dict[str, Any]:
-    """A configuration file of that kind; empty where it cannot be read."""
-    try:
-        found = list(documents(text))
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return {}
-    return found[0] if len(found) == 1 and isinstance(found[0], dict) and found[0].get("kind") == kind else {}
 
 
 _HEALTH = forms.record({"health!": forms.string, "reason": forms.string})
@@ -306,15 +251,6 @@ def parse_images(output: str, names: Sequence[str]) -> dict[str, Manifest]:
         if forms.has(number, "[0-9]{1,3}") and forms.has(code, "[0-9]{3}") and int(number) < len(names):
             found[names[int(number)]] = Manifest(int(code), forms.text(" ".join(error), 120))
     return found
-
-
-_SERVER = forms.record({"gitVersion!": forms.string})
-
-
-def _server(text: str) -> str:
-    if not text.strip():
-        return ""
-    return _plain_version(_SERVER(forms.data(text, "the API's version"), "the API's version")["gitVersion"])
 
 
 _METRIC = re.compile(r'(\w{1,40})="((?:[^"\\]|\\.){0,253})"')

@@ -61,10 +61,10 @@ def _extra(cluster: Mapping[str, Any], section: str) -> list[tuple[str, str]]:
 def _gates(fleet: Fleet) -> Iterator[_Gates]:
     """The feature gates that the new release will be given: what kubeadm renders manifests from, and what kubelets read."""
     for name, section in _EXTRA.items():
-        for flag, value in _extra(fleet.said.cluster, section):
+        for flag, value in _extra(fleet.control.configured, section):
             if flag == "feature-gates":
                 yield _Gates(f"{section}.extraArgs of ConfigMap kubeadm-config ({name})", _listed_gates(value))
-    yield _Gates("featureGates of ConfigMap kubelet-config", _mapped(fleet.said.kubelets.get("featureGates")))
+    yield _Gates("featureGates of ConfigMap kubelet-config", _mapped(fleet.kubelets.get("featureGates")))
     settings = fleet.environment.settings
     yield _Gates("KUBELET_CONFIG in hosts.env", _mapped(settings.kubelet_config.get("featureGates")))
     yield _Gates("KUBE_PROXY_CONFIG in hosts.env", _mapped(settings.kube_proxy_config.get("featureGates")))
@@ -98,7 +98,7 @@ def settings(fleet: Fleet) -> Iterator[Check]:
                     wrong = True
                     seen = f"{place.where} has {listed(names, 4)}, which {minor} {why}: what reads it would not start"
                     yield Check("dropped.gates", "stop", seen, _taken_out(fleet, place.where, names))
-    own = set(_mapped(fleet.said.cluster.get("featureGates")))
+    own = set(_mapped(fleet.control.configured.get("featureGates")))
     for minor, change in changes:
         if names := sorted(own & change.kubeadm_gates):
             wrong = True
@@ -115,21 +115,12 @@ def settings(fleet: Fleet) -> Iterator[Check]:
                         seen,
                         f"take it out of {one.file} there, then `systemctl restart kubelet`",
                     )
-        for name, _ in _extra(fleet.said.cluster, "etcd.local"):
+        for name, _ in _extra(fleet.control.configured, "etcd.local"):
             if any(name == flag or (flag.endswith("*") and name.startswith(flag[:-1])) for flag in change.etcd_flags):
                 wrong = True
                 seen = f"etcd.local.extraArgs of ConfigMap kubeadm-config has {name}, which etcd {etcd_of(minor)} does not know: it would not start"
                 yield Check("dropped.flags", "stop", seen, _taken_out(fleet, "ConfigMap kubeadm-config", [name]))
-    if not fleet.said.cluster or not fleet.said.kubelets:
-        wrong = True
-        lost = "kubeadm-config" if not fleet.said.cluster else "kubelet-config"
-        yield Check(
-            "dropped.unread",
-            "stop",
-            f"ConfigMap {lost} in kube-system cannot be read: kubeadm upgrades from it",
-            f"`kubectl -n kube-system get configmap {lost} -o yaml` on {fleet.node.name}",
-        )
-    if not wrong:
+    if not wrong and fleet.control.configured and fleet.kubelets:
         yield Check("dropped.gates", "ok", f"no feature gate and no flag is set that {fleet.entered[-1]} does not know")
 
 
@@ -185,7 +176,7 @@ def containerd(fleet: Fleet) -> Iterator[Check]:
     old = [
         f"{node.name}: {version}"
         for node, _, answers in fleet.seen
-        if numbers(version := answers.versions.get("containerd", "")) < (least,)
+        if numbers(version := answers.containerd) < (least,)
     ]
     if old:
         seen = f"containerd is older than {least}.0 ({listed(old, 5)}): a kubelet of {fleet.entered[-1]} does not start pods with it"
@@ -196,7 +187,7 @@ def containerd(fleet: Fleet) -> Iterator[Check]:
 
 def cgroup(fleet: Fleet) -> Iterator[Check]:
     old = [node.name for node, facts, _ in fleet.seen if facts.cgroup and facts.cgroup != "cgroup2fs"]
-    if old and numbers(fleet.target)[:2] >= (1, 35) and fleet.said.kubelets.get("failCgroupV1") is not False:
+    if old and numbers(fleet.target)[:2] >= (1, 35) and fleet.kubelets.get("failCgroupV1") is not False:
         seen = f"{spans(old)} {'has' if len(old) == 1 else 'have'} cgroup v1, with which a kubelet of 1.35 and later does not start"
         yield Check(
             "cgroup.version",

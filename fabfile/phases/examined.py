@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from ..backups.latest import Latest
 from ..context import Choices, answering_node
@@ -13,10 +13,12 @@ from ..errors import KubefabError
 from ..identity import Record
 from ..inventory import Environment, Node
 from ..inventory.beside import Addon
+from ..inventory.components import KUBELET
 from ..nodes.facts import NodeFacts
 from ..nodes.upgrading import Answers, Manifest
 from ..nodes.workload import Workload
-from ..recipes.changes import between, numbers
+from ..recipes.changes import between
+from .upgrade import plane_releases
 
 State = Literal["ok", "stop", "note"]
 
@@ -81,8 +83,13 @@ class Fleet:
     @property
     def release(self) -> str:
         """The release of the API server, "" where it is not known."""
-        static = self.said.static.get("kube-apiserver")
-        return self.said.release or (static.version if static else "")
+        return self.control.api_release or plane_releases(self.control)["kube-apiserver"]
+
+    @property
+    def kubelets(self) -> Mapping[str, Any]:
+        """What ConfigMap kubelet-config says, from which kubeadm makes every kubelet's file; empty where it was not read."""
+        found = self.control.components.get(KUBELET)
+        return found.config if found else {}
 
     @property
     def entered(self) -> list[str]:
@@ -102,9 +109,7 @@ class Fleet:
 
     def kubelet(self, facts: NodeFacts) -> str:
         """The release of a node's kubelet as it runs, or as it is installed where the API does not say."""
-        info = (self.control.node_object(facts.hostname) or {}).get("status", {}).get("nodeInfo", {})
-        running = str(info.get("kubeletVersion", "")).removeprefix("v")
-        return running if numbers(running) else facts.release("kubelet")
+        return self.control.kubelet_release(facts.hostname) or facts.release("kubelet")
 
     def command(self, to: str) -> str:
         """The command of the upgrade to a release that would come first."""

@@ -16,7 +16,7 @@ from ..errors import KubefabError
 from ..identity import Kind, judge
 from ..inventory import Node
 from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE, NodeFacts
-from ..nodes.upgrading import Answers, Component, Webhook
+from ..nodes.upgrading import Answers, Webhook
 from ..nodes.workload import selects
 from ..recipes.changes import ETCD_BEFORE, etcd_of, minor_of, next_minor, numbers
 from ..text.cleaning import listed, spans
@@ -25,7 +25,7 @@ from . import dropped, supplies
 from .certificates import renewal
 from .drain import hindrances
 from .examined import Check, Fleet
-from .upgrade import COMPONENTS
+from .upgrade import plane_releases
 
 # Stops that are a judgement: an operator may know that nothing important asks, waits or starts meanwhile. The others are never accepted.
 JUDGED = frozenset({"apis.requested", "room.left", "webhooks.lock"})
@@ -71,9 +71,20 @@ def _seen(fleet: Fleet) -> Iterator[Check]:
 
 
 def _unread(fleet: Fleet) -> Iterator[Check]:
-    if fleet.said.unread:
-        seen = f"the API did not answer for {listed(fleet.said.unread, 6)}, or with more than is read: what is there is not known"
+    """What the API did not say, of the questions and of what was observed: from those ConfigMaps kubeadm upgrades."""
+    observed = {
+        "ConfigMap kubeadm-config": fleet.control.configured,
+        "ConfigMap kubelet-config": fleet.kubelets,
+        "DaemonSet kube-proxy": fleet.control.proxy_image,
+    }
+    lost = [*fleet.said.unread, *(name for name, found in observed.items() if not found and fleet.control.initialised)]
+    if lost:
+        seen = f"the API did not answer for {listed(lost, 6)}, or with what is not read or too long: what is there is not known"
         remedy = f"run this again; `inv cluster.doctor {fleet.environment.option}` if the API is slow"
+        if shown := [name for name in lost if name in observed]:
+            remedy += (
+                f"; `kubectl -n kube-system get {shown[0].lower()} -o yaml` on {fleet.node.name} shows what is there"
+            )
         yield Check("nodes.unread", "stop", seen, remedy)
 
 
@@ -162,6 +173,9 @@ def _skew(fleet: Fleet) -> Iterator[Check]:
         yield Check("versions.skew", "ok", f"from {fleet.release} to {fleet.target}")
 
 
+_SHARED = {"kube-proxy": "kube-proxy", "configuration": "kubeadm-config"}  # what all control planes have in common
+
+
 def _half(fleet: Fleet) -> Iterator[Check]:
     """Releases that differ are an upgrade under way: it may go on, and nothing else may begin.
 
@@ -171,24 +185,19 @@ def _half(fleet: Fleet) -> Iterator[Check]:
     control: dict[str, list[str]] = {}
     kubelets: dict[str, list[str]] = {}
     halves: dict[str, list[str]] = {}
-    said = {
-        "the API": fleet.said.release,
-        "kubeadm-config": str(fleet.said.cluster.get("kubernetesVersion", "")),
-        "kube-proxy": Component((fleet.said.proxy,)).version,
-    }
-    for node, facts, answers in fleet.seen:
-        said |= {
-            f"{name} on {node.name}": answers.static[name].version for name in COMPONENTS if name in answers.static
-        }
+    said = {"the API": fleet.control.api_release}
+    for node, facts, _ in fleet.seen:
         running, installed = fleet.kubelet(facts), facts.release("kubelet")
-        if not node.control_plane:
+        if node.control_plane:
+            said |= {_SHARED.get(name, f"{name} on {node.name}"): one for name, one in plane_releases(facts).items()}
+        else:
             kubelets.setdefault(running, []).append(f"the kubelet of {node.name}")
         if numbers(installed) and installed != running:
             halves.setdefault(installed, []).append(f"the package of {node.name}")
             halves.setdefault(running, []).append(f"the kubelet of {node.name}")
     for where, version in said.items():
-        if numbers(version):
-            control.setdefault(version.removeprefix("v"), []).append(where)
+        if version:
+            control.setdefault(version, []).append(where)
     for part in (control, kubelets):
         if len(part) > 1:
             for version, places in part.items():

@@ -34,6 +34,7 @@ from ..nodes.workload import ask as ask_workload
 from ..phases.examined import Check, Fleet
 from ..phases.supplies import rolled, wanted
 from ..phases.upgradable import checks, stops
+from ..phases.upgrade import tag
 from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
 from ..recipes.kubeadm import Recipe
 from ..recipes.packages import family
@@ -183,13 +184,12 @@ class Report:
         seen = {node.name: (facts, answers) for node, facts, answers in self.fleet.seen}
         for node in self.fleet.environment.nodes:
             facts, answers = seen.get(node.name, (NodeFacts(), Answers()))
-            static = answers.static.get("etcd")
             yield {
                 "node": node.name,
                 "kubelet": self.fleet.kubelet(facts) if node.name in seen else "",
                 "kubeadm": facts.release("kubeadm"),
-                "containerd": answers.versions.get("containerd", "") or facts.release("containerd.io"),
-                "etcd": answers.etcd.version or (static.version if static else ""),
+                "containerd": answers.containerd or facts.release("containerd.io"),
+                "etcd": answers.etcd.version or tag(facts.manifests.get("etcd", "")).partition("-")[0],
             }
 
     def data(self) -> dict[str, Any]:

@@ -14,13 +14,12 @@ from fabfile.context import Choices
 from fabfile.errors import KubefabError
 from fabfile.inventory.beside import Addon
 from fabfile.manifests import NAMES, manifest
-from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, KubeletLine, NodeFacts
+from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, Component, KubeletLine, NodeFacts
 from fabfile.nodes.upgrading import (
     FOLDERS,
     PACKAGES,
     TMP,
     Answers,
-    Component,
     Etcd,
     Manifest,
     Member,
@@ -32,9 +31,10 @@ from fabfile.nodes.workload import Budget, Place, Pod, Workload
 from fabfile.phases.examined import Check, Fleet
 from fabfile.phases.supplies import wanted
 from fabfile.phases.upgradable import JUDGED, checks, stops
+from fabfile.phases.upgrade import COMPONENTS
 from fabfile.recipes import changes
 from fabfile.text import yamls
-from making import OTHER_UID, UID, api_node, context, control_plane, environment, identity, member
+from making import OTHER_UID, UID, api_node, context, control_plane, environment, identity, member, of_release
 
 NOW = 1_900_000_000.0
 OLD, NEW = "1.36.4", "1.37.2"
@@ -57,23 +57,14 @@ def offer(*versions: str) -> Offer:
 def answers(*, control: bool = False, **changed: Any) -> Answers:
     """A healthy node's."""
     common: dict[str, Any] = {
-        "versions": {"kubelet": OLD, "kubeadm": OLD, "containerd": "2.3.4"},
+        "containerd": "2.3.4",
         "free": dict.fromkeys(FOLDERS, 20 * GIB),
         "mounts": dict.fromkeys(FOLDERS, "/"),
         "packages": {"1.37": offer("1.37.0", NEW), "1.36": offer(OLD, "1.36.5")},
     }
     own = {
         "data": 80 << 10,
-        "static": {
-            name: Component((f"registry.k8s.io/{name}:v{OLD}",))
-            for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-        }
-        | {"etcd": Component(("registry.k8s.io/etcd:3.6.11-0",))},
         "etcd": Etcd("3.6.11", True, "", (Member("cp1", False),), 20 << 20, 2 << 30),
-        "release": OLD,
-        "cluster": {"kind": "ClusterConfiguration", "kubernetesVersion": f"v{OLD}"},
-        "proxy": f"registry.k8s.io/kube-proxy:v{OLD}",
-        "kubelets": {"kind": "KubeletConfiguration", "cgroupDriver": "systemd"},
         "namespaces": {"default": {}, "policy": {"kubernetes.io/metadata.name": "policy"}},
     }
     return Answers(**{**common, **(own if control else {}), **changed})
@@ -92,10 +83,12 @@ PLACES = (Place("cp1", False, 2000, 4 << 30), Place("w1", True, 2000, 4 << 30), 
 def sound(target: str = NEW) -> Fleet:
     """A cluster of three, of which everything is known, and that may go to the next minor release."""
     env = environment()
-    control = control_plane(
-        env, members=("cp1", "w1", "w2"), nodes=tuple(map(node, ("cp1", "w1", "w2"))), now=NOW,
+    control = replace(
+        of_release(OLD, control_plane(env, members=("cp1", "w1", "w2"), now=NOW)),
+        nodes=tuple(map(node, ("cp1", "w1", "w2"))),
         certificates={API_CERTIFICATE: Certificate(NOW + 90 * 86400)},
-    )  # fmt: skip
+        components={"kubelet": Component({"cgroupDriver": "systemd"}, "7")},
+    )
     facts = {"cp1": control, "w1": member(env, "w1", now=NOW), "w2": member(env, "w2", now=NOW)}
     said = {"cp1": answers(control=True), "w1": answers(), "w2": answers()}
     latest = Latest("/backups/b.age", NOW - 600, UID)
@@ -164,14 +157,19 @@ def api(*nodes: Mapping[str, Any]) -> Change:
     return facts(nodes=nodes)
 
 
-def cluster(**sections: Any) -> Change:
-    return said(cluster={"kind": "ClusterConfiguration", "kubernetesVersion": f"v{OLD}", **sections})
+def cluster(release: str = OLD, **sections: Any) -> Change:
+    return facts(configured={"kind": "ClusterConfiguration", "kubernetesVersion": f"v{release}", **sections})
 
 
-def static(release: str, *names: str) -> Change:
-    """The named static pods run another release."""
-    made = {**answers(control=True).static, **{n: Component((f"registry.k8s.io/{n}:v{release}",)) for n in names}}
-    return said(static=made)
+def kubelets(**config: Any) -> Change:
+    """What ConfigMap kubelet-config says."""
+    return facts(components={"kubelet": Component(config, "7")})
+
+
+def static(release: str, *names: str, served: str = OLD) -> Change:
+    """The named static pods have another release; `served` is the API server's that answers."""
+    images = {name: f"registry.k8s.io/{name}:v{release if name in names else OLD}" for name in COMPONENTS}
+    return facts(manifests=images, api_release=served)
 
 
 def behind(release: str, *names: str) -> Change:
@@ -182,7 +180,6 @@ def behind(release: str, *names: str) -> Change:
     return both(api(*nodes), *(facts(name, packages=packages) for name in old))
 
 
-ALL_STATIC = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 POD_RULES = ((frozenset({""}), frozenset({"pods"}), frozenset({"CREATE"})),)
 
 
@@ -223,8 +220,8 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("a kubelet that is newer than the target", api(node("cp1"), node("w1", "1.38.0"), node("w2")), "versions.skew", "kubelet of w1 is newer"),
     ("a kubelet that falls too far behind", api(node("cp1"), node("w1", "1.33.9"), node("w2")), "versions.skew", "kubelet of w1 would be"),
     ("another upgrade under way", static("1.36.5", "kube-apiserver"), "versions.half", "an upgrade to 1.36.5 is under way"),
-    ("another upgrade, of the kubelets", both(static("1.36.5", *ALL_STATIC), said(release="1.36.5")), "versions.half", "1.36.5"),
-    ("an upgrade that lacks its add-ons", both(static("1.36.5", *ALL_STATIC), said(release="1.36.5", cluster={"kind": "ClusterConfiguration", "kubernetesVersion": "v1.36.5"})), "versions.half", "kube-proxy is 1.36.4"),
+    ("another upgrade, of the kubelets", static("1.36.5", *COMPONENTS, served="1.36.5"), "versions.half", "1.36.5"),
+    ("an upgrade that lacks its add-ons", both(static("1.36.5", *COMPONENTS, served="1.36.5"), cluster("1.36.5")), "versions.half", "kube-proxy is 1.36.4"),
     ("an upgrade of the workers under way", both(behind("1.36.3", "w2"), whole(target="1.37.2")), "versions.half", "the kubelet of w2 is 1.36.3"),
     ("a new package beside an old kubelet", facts("w1", packages={"kubelet": "1.36.5-1.1"}), "versions.half", "an upgrade to 1.36.5"),
     ("kubelets that fall too far behind", behind("1.33.9"), "versions.skew", "kubelet of w1, w2 would be"),
@@ -249,13 +246,15 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("a login that the registry refuses", both(image("w1", PROXY, 401), lambda f: replace(f, environment=environment(registry="r.example", registry_user="u", registry_password="secret"))), "images.there", "HTTP 401"),
     ("a gate for the API server", cluster(apiServer={"extraArgs": GATE}), "dropped.gates", "SidecarContainers"),
     ("a gate for the scheduler, as v1beta3 wrote it", cluster(scheduler={"extraArgs": {"feature-gates": "GangScheduling=true"}}), "dropped.gates", "GangScheduling"),
-    ("a gate for every kubelet", said(kubelets={"kind": "KubeletConfiguration", "featureGates": {"SidecarContainers": False}}), "dropped.gates", "kubelet-config"),
+    ("a gate for every kubelet", kubelets(featureGates={"SidecarContainers": False}), "dropped.gates", "kubelet-config"),
     ("a gate for one kubelet", kubelet_line("KUBELET_EXTRA_ARGS=--feature-gates=SidecarContainers=true"), "dropped.gates", f"{ENV_FILE}:1 on w1"),
     ("a gate that is locked now", cluster(apiServer={"extraArgs": [{"name": "feature-gates", "value": "NodeDeclaredFeatures=false"}]}), "dropped.gates", "NodeDeclaredFeatures=false"),
     ("kubeadm's own gate", cluster(featureGates={"NodeLocalCRISocket": True}), "dropped.gates", "NodeLocalCRISocket"),
     ("a flag of cAdvisor", kubelet_line('KUBELET_KUBEADM_ARGS="--machine-id-file=/etc/machine-id"', FLAGS), "dropped.flags", "--machine-id-file"),
     ("a flag of etcd", cluster(etcd={"local": {"extraArgs": [{"name": "experimental-corrupt-check-time", "value": "4h"}]}}), "dropped.flags", "experimental-corrupt-check-time"),
-    ("kubeadm-config that cannot be read", said(cluster={}), "dropped.unread", "kubeadm-config"),
+    ("kubeadm-config that cannot be read", facts(configured={}), "nodes.unread", "ConfigMap kubeadm-config"),
+    ("kubelet-config that cannot be read", facts(components={}), "nodes.unread", "ConfigMap kubelet-config"),
+    ("kube-proxy that the API did not say", facts(proxy_image=""), "nodes.unread", "DaemonSet kube-proxy"),
     ("objects that nothing takes over", said(objects={"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}), "apis.objects", "default/a"),
     ("requests of what is removed", said(requested=(Requested("networking.k8s.io/v1beta1 ipaddresses", "1.37"),)), "apis.requested", "ipaddresses"),
     ("a manifest of what is removed", whole(addons=(Addon("10-x", "addons/10-x.yaml", ({"apiVersion": "networking.k8s.io/v1beta1", "kind": "IPAddress"},)),)), "apis.manifests", "addons/10-x.yaml"),
@@ -280,7 +279,7 @@ PASSES: list[tuple[str, Change]] = [
     ("a gate that 1.37 still has", cluster(apiServer={"extraArgs": [{"name": "feature-gates", "value": "NodeDeclaredFeatures=true"}]})),
     ("a gate of 1.37's within 1.36", both(whole(target="1.36.5"), cluster(apiServer={"extraArgs": GATE}))),
     ("requests of what goes later", said(requested=(Requested("admissionregistration.k8s.io/v1beta1 x", "1.40"), Requested("v1 componentstatuses", "")))),
-    ("cgroup v1 with consent", both(facts("w1", cgroup="tmpfs"), said(kubelets={"kind": "KubeletConfiguration", "failCgroupV1": False}))),
+    ("cgroup v1 with consent", both(facts("w1", cgroup="tmpfs"), kubelets(failCgroupV1=False))),
     ("a registry that lacks what the node has", both(image("w1", PROXY, 0), facts("w1", images=frozenset({PROXY})))),
     ("a webhook that is asked in vain", hook((), fails=False)),
     ("a webhook at a URL", hook((), service="")),
@@ -289,7 +288,7 @@ PASSES: list[tuple[str, Change]] = [
     ("a webhook that leaves its own pods out", hook(("w1",), selector=SPARED)),
     ("a DaemonSet that fits nowhere else", whole(workload=Workload((replace(BIG, fixed=True, milli=2500),), places=PLACES))),
     ("pods that have ended", runs(replace(BIG, ended=True, milli=9000))),
-    ("a budget of a node that is not drained", both(runs(budgets=(NEVER,), refused=REFUSED), both(api(node("cp1"), node("w1", NEW), node("w2")), static(NEW, *ALL_STATIC), said(release=NEW)))),
+    ("a budget of a node that is not drained", both(runs(budgets=(NEVER,), refused=REFUSED), both(api(node("cp1"), node("w1", NEW), node("w2")), static(NEW, *COMPONENTS, served=NEW)))),
     ("a pod that the operator gave up", both(runs(Pod("default", "lone", "w2")), whole(choices=Choices(force_pods=frozenset({"default/lone"}))))),
     ("the file of the other family of systems", kubelet_line("KUBELET_EXTRA_ARGS=--machine-id-file=/x", "/etc/sysconfig/kubelet")),
 ]  # fmt: skip
@@ -349,7 +348,7 @@ def test_all_reasons_are_said_at_once() -> None:
 
 
 def test_without_an_api_there_is_one_answer() -> None:
-    found = stops(checks(both(facts(api_ready=False), said(release="", static={}))(sound())))
+    found = stops(checks(facts(api_ready=False, api_release="", manifests={})(sound())))
     assert [check.id for check in found] == ["nodes.api"]
 
 
@@ -368,24 +367,24 @@ def test_a_lock_file_of_the_release_before_is_named(tmp_path: Path) -> None:
 
 def test_an_upgrade_under_way_may_go_on_from_any_mixture() -> None:
     """Every state in which an upgrade to the target may have been interrupted: no check of releases stops it."""
-    for done in range(len(ALL_STATIC) + 1):
+    for done in range(len(COMPONENTS) + 1):
         for kubelets in range(4):
             names = ("cp1", "w1", "w2")
             nodes = [node(name, NEW if n < kubelets else OLD) for n, name in enumerate(names)]
-            fleet = both(static(NEW, *ALL_STATIC[:done]), said(release=NEW if done else OLD), api(*nodes))(sound())
+            fleet = both(static(NEW, *COMPONENTS[:done], served=NEW if done else OLD), api(*nodes))(sound())
             assert [c for c in stops(checks(fleet)) if c.id.startswith("versions")] == [], (done, kubelets)
 
 
 def test_what_is_not_known_of_a_release_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet = both(static("1.37.2", *ALL_STATIC), said(release=NEW), whole(target="1.38.0"))(sound())
+    fleet = both(static(NEW, *COMPONENTS, served=NEW), whole(target="1.38.0"))(sound())
     assert "kubefab knows no list of what it drops" in of(checks(fleet), "versions.unknown")[0].seen
     assert of(checks(sound()), "versions.unknown") == []
 
 
 def test_containerd_is_measured_for_the_release_that_asks_for_it() -> None:
-    fleet = both(said(release="1.37.2"), whole(target="1.38.0"), said("w1", versions={"containerd": "1.7.27"}))(sound())
+    fleet = both(facts(api_release=NEW), whole(target="1.38.0"), said("w1", containerd="1.7.27"))(sound())
     assert "w1: 1.7.27" in of(stops(checks(fleet)), "containerd.version")[0].seen
-    assert of(checks(said("w1", versions={"containerd": "1.7.27"})(sound())), "containerd.version") == []
+    assert of(checks(said("w1", containerd="1.7.27")(sound())), "containerd.version") == []
 
 
 def test_the_tables_agree_with_each_other() -> None:

@@ -15,7 +15,6 @@ from fabfile.nodes import script
 from fabfile.nodes.upgrading import (
     FOLDERS,
     Answers,
-    Component,
     Etcd,
     Manifest,
     Member,
@@ -57,24 +56,18 @@ HOOKS = {
     ]
 }  # fmt: skip
 SECTIONS = {
-    "versions": "kubelet=v1.36.4\nkubeadm=v1.36.4\ncontainerd=v2.3.4\n",
+    "containerd": "v2.3.4\n",
     "disk": "/etc/kubernetes/tmp 4096 /\n/var/lib/containerd 8192 /data\n/var/lib/other 1 /\n",
     "data": "81920\n",
-    "static": "etcd image registry.k8s.io/etcd:3.6.8-0\n"
-    "kube-apiserver image registry.k8s.io/kube-apiserver:v1.36.4\n",
     "etcd": 'version 3.6.8\nhealth {"health":"false","reason":"ALARM NOSPACE"}\n'
     'members {"header":{"member_id":"1"},"members":[{"ID":"1","name":"cp1"},{"ID":"2","name":"","isLearner":true}]}\n'
     "metric etcd_mvcc_db_total_size_in_bytes 2.0971520e+07\nmetric etcd_server_quota_backend_bytes 2.147483648e+09\n",
     "packages": "1.37 kubelet 1.37.10-1.1\n1.37 kubelet 1.37.2-1.1\n1.37 kubeadm 1.37.2-1.1\n1.37 kubectl 1.37.2-1.1\n"
     "1.36 ! E: Failed to fetch https://pkgs.example/InRelease\n",
-    "release": json.dumps({"major": "1", "minor": "36", "gitVersion": "v1.36.4"}),
     "deprecated": 'apiserver_requested_deprecated_apis{group="networking.k8s.io",removed_release="1.37",resource="ipaddresses",'
     'subresource="",version="v1beta1"} 1\n'
     'apiserver_requested_deprecated_apis{group="",removed_release="",resource="componentstatuses",subresource="",version="v1"} 1\n'
     'apiserver_requested_deprecated_apis{group="x",removed_release="1.37",resource="y",subresource="",version="v1"} 0\n',
-    "cluster": "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.4\n",
-    "kubelets": "kind: KubeletConfiguration\ncgroupDriver: systemd\n",
-    "proxy": "registry.k8s.io/kube-proxy:v1.36.4",
     "webhooks": json.dumps(HOOKS),
     "namespaces": json.dumps({"items": [{"metadata": {"name": "policy", "labels": {"a": "b"}}}, {"metadata": {"name": "x"}}]}),
     "endpoints": json.dumps(SLICES),
@@ -90,19 +83,16 @@ def answer(**changed: str) -> str:
 
 def test_a_whole_answer() -> None:
     found = parse_answers(answer())
-    assert found.versions == {"kubelet": "1.36.4", "kubeadm": "1.36.4", "containerd": "2.3.4"}
+    assert found.containerd == "2.3.4"
     assert found.free == {"/etc/kubernetes/tmp": 4096, "/var/lib/containerd": 8192}
     assert found.mounts["/var/lib/containerd"] == "/data"
     assert found.data == 81920
-    assert found.static["kube-apiserver"] == Component(("registry.k8s.io/kube-apiserver:v1.36.4",))
-    assert {name: one.version for name, one in found.static.items()} == {"etcd": "3.6.8", "kube-apiserver": "1.36.4"}
     members = (Member("cp1", False), Member("", True))
     assert found.etcd == Etcd("3.6.8", False, "ALARM NOSPACE", members, 20971520, 2147483648)
     assert found.etcd.voters == 1
     assert found.packages["1.37"].patches() == ("1.37.2", "1.37.10")
     assert found.packages["1.37"].whole == ("1.37.2",)
     assert found.packages["1.36"].fault == "E: Failed to fetch https://pkgs.example/InRelease"
-    assert found.release == "1.36.4"
     assert found.requested == (
         Requested("networking.k8s.io/v1beta1 ipaddresses", "1.37"),
         Requested("v1 componentstatuses", ""),
@@ -123,9 +113,9 @@ def test_a_whole_answer() -> None:
 
 
 def test_a_worker_says_nothing_of_the_cluster() -> None:
-    control = ("data", "static", "etcd", "release", "deprecated", "cluster", "kubelets", "proxy", "webhooks", "namespaces", "endpoints", "objects")  # fmt: skip
+    control = ("data", "etcd", "deprecated", "webhooks", "namespaces", "endpoints", "objects")  # fmt: skip
     found = parse_answers(answer(**dict.fromkeys(control, "")))
-    assert (found.release, found.etcd, found.webhooks, found.unread) == ("", Etcd(), (), ())
+    assert (found.requested, found.etcd, found.webhooks, found.unread) == ((), Etcd(), (), ())
 
 
 def test_what_the_api_did_not_answer_is_named() -> None:
@@ -139,7 +129,6 @@ def test_what_the_api_did_not_answer_is_named() -> None:
         ("data", "-1"),
         ("etcd", "health nonsense"),
         ("etcd", 'health {"health": true}'),
-        ("release", "{}"),
         ("webhooks", '{"items": [{"metadata": {"name": "$(x)"}}]}'),
         ("endpoints", '{"items": 1}'),
     ],
@@ -152,15 +141,10 @@ def test_what_decides_has_its_form_or_is_refused(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "field", "left"),
     [
-        ("versions", "kubelet=$(reboot)", "versions", {"kubelet": ""}),
+        ("containerd", "$(reboot)", "containerd", ""),
         ("packages", "1.37 kubelet $(x)\n1.37 evil 1.2.3-1\n$(y) kubelet 1.2.3-1", "packages", {}),
-        ("proxy", "a b", "proxy", ""),
-        ("kubelets", "{", "kubelets", {}),
-        ("kubelets", "kind: Other", "kubelets", {}),
-        ("cluster", "- 1", "cluster", {}),
         ("deprecated", "x 1\ny", "requested", ()),
         ("objects", "a;b c d e", "objects", {}),
-        ("static", "../x image a:1\netcd image $(x)", "static", {}),
     ],
 )
 def test_a_word_of_a_list_without_its_form_is_left_out(name: str, text: str, field: str, left: object) -> None:
@@ -208,7 +192,6 @@ def test_the_script_says_what_a_repository_offers_and_why_it_could_not(tmp_path:
 
 KUBECTL = """#!/bin/bash
 case "$*" in
-*/version*) echo '{"gitVersion": "v1.36.4"}';;
 */metrics*) echo 'apiserver_requested_deprecated_apis{group="g.io",removed_release="1.37",resource="r",version="v1"} 1'; echo other 1;;
 *api-versions*) echo scheduling.k8s.io/v1alpha2;;
 */apis/scheduling*) echo '{"resources":[{"name":"podgroups","x":1},{"name":"podgroups/status"}]}';;
@@ -236,7 +219,6 @@ def test_the_script_asks_the_api_and_says_what_it_did_not_learn(tmp_path: Path) 
     done = subprocess.run(["bash", str(path)], capture_output=True, text=True, check=True)
     found = parse_answers(done.stdout)
     assert set(found.unread) == {"endpoints", "namespaces"}
-    assert found.release == "1.36.4"
     assert found.requested == (Requested("g.io/v1 r", "1.37"),)
     assert found.objects == {"scheduling.k8s.io/v1alpha2 podgroups": ("default/a",)}
     assert [hook.name for hook in found.webhooks] == ["n"]

@@ -49,11 +49,7 @@ question() { # name, kubectl's arguments: its answer; what did not come, or is l
   if [ "${PIPESTATUS[0]}" != 0 ] || [ "$(stat -c %s "$d/$s")" -ge "$limit" ]; then echo "$s" >>"$d/unread"; : >"$d/$s"; fi
 }
 if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubectl; then
-  question release get --raw=/version &
   { question metrics get --raw=/metrics; grep '^apiserver_requested_deprecated_apis{' "$d/metrics" | head -n 200 >"$d/deprecated"; } &
-  question cluster -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' &
-  question kubelets -n kube-system get configmap kubelet-config -o jsonpath='{.data.kubelet}' &
-  question proxy -n kube-system get daemonset kube-proxy -o jsonpath='{.spec.template.spec.containers[0].image}' &
   { question hooks get validatingwebhookconfigurations,mutatingwebhookconfigurations -o json
     sed 's/"caBundle": *"[^"]*"/"caBundle": ""/' "$d/hooks" >"$d/webhooks"; } &
   question namespaces get namespaces -o json &
@@ -68,17 +64,10 @@ if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubectl; then
       done
     done >"$d/objects"; } &
 fi
-echo '@@ versions'
-if has kubelet; then echo "kubelet=$(timeout 10 kubelet --version 2>/dev/null | awk '{print $2}')"; fi
-if has kubeadm; then echo "kubeadm=$(timeout 10 kubeadm version -o short 2>/dev/null)"; fi
-if has containerd; then echo "containerd=$(timeout 10 containerd --version 2>/dev/null | awk '{print $3}')"; fi
+echo '@@ containerd'; if has containerd; then timeout 10 containerd --version 2>/dev/null | awk '{print $3}'; fi
 echo '@@ disk'; for f in $folders; do p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done
   echo "$f $(df -Pk "$p" 2>/dev/null | awk 'NR == 2 {print $4, $6}')"; done
 echo '@@ data'; if [ -d /var/lib/etcd ]; then du -sk /var/lib/etcd 2>/dev/null | awk '{print $1}'; fi
-echo '@@ static'
-for f in /etc/kubernetes/manifests/*.yaml; do
-  [ -f "$f" ] && head -c 65536 "$f" | sed -nE 's/^ +(- )?image: *"?([^" ]+)"?.*/image \2/p' | sed "s|^|$(basename "$f" .yaml) |"
-done
 echo '@@ etcd'
 if [ -n "$control_plane" ] && has curl; then
   p=$(pgrep -o -f "$etcd_process") && echo "version $("/proc/$p/exe" --version 2>/dev/null | sed -n 's/^etcd Version: //p')"
@@ -96,7 +85,7 @@ for m in $minors; do
   else echo "$m ! $(grep -v '^ *$' "$d/offered.$n" | tail -n 3 | tr '\n' ' ')"; fi
   n=$((n + 1))
 done
-for s in release deprecated cluster kubelets proxy webhooks namespaces endpoints objects unread; do
+for s in deprecated webhooks namespaces endpoints objects unread; do
   echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo
 done
 echo '@@ end'
