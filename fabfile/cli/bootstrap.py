@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import CHANGING, Options, command, described, exit_with, print_json
+from .common import CHANGING, Options, command, described, exit_with, limited, print_json
 
 
 @command(
@@ -45,7 +45,7 @@ def bootstrap(
     phases = phases_from(BOOTSTRAP, from_)
     choices = Choices(agreed=agreed(described(options), yes), adopt=adopt)
     with opened(options) as session:
-        nodes = chosen_nodes(session.environment, limit, only_failed)
+        nodes = chosen_nodes(session.environment, limited(session.environment, limit), only_failed)
         if not nodes:
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
             if options.json:

@@ -146,7 +146,7 @@ def _options(context: Context, given: Mapping[str, Any]) -> Options:
     """The shared options, read. Raises UsageError."""
     if given.get("verbose") and given.get("quiet"):
         raise UsageError("--verbose and --quiet; nothing was touched", "give one of them")
-    named = tuple(name for name in given.get("on", "").split(",") if name)
+    named = several("--on", given.get("on", ""))
     return Options(
         env=given.get("env", ""),
         hosts_file=given.get("hosts_file", ""),
@@ -277,9 +277,22 @@ class _Task(Task[Any]):
         return arguments
 
 
-def several(text: str) -> tuple[str, ...]:
-    """The words of an option that takes several with commas, each once, in their order."""
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+def several(option: str, text: str) -> tuple[str, ...]:
+    """The words of an option that takes several with commas, each once, in their order; none if it was not given.
+
+    Raises UsageError for an option that was given and has no word: it must not mean all.
+    """
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if text and not words:
+        raise UsageError(
+            f"{option} {text} names nothing; nothing was touched", f"name them after {option}, or leave it out"
+        )
+    return words
+
+
+def limited(environment: Environment, limit: str) -> tuple[Node, ...]:
+    """The nodes that --limit means, in inventory order; all without it. Raises UsageError for unknown names, or none."""
+    return environment.select(several("--limit", limit) or ["all"])
 
 
 def release(kubernetes: str, recipe: str) -> str:

@@ -30,7 +30,7 @@ def forced(text: str) -> frozenset[str]:
     """The pods of --force-pods. Raises UsageError."""
     from ..text.forms import Name
 
-    named = frozenset(several(text))
+    named = frozenset(several("--force-pods", text))
     for word in sorted(named):
         namespace, slash, name = word.partition("/")
         if not (slash and Name.fits(namespace) and Name.fits(name)):

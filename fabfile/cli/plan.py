@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import EXIT_CHANGES, KubefabError, UsageError
-from .common import Options, command, described, exit_unless, exit_with, print_json
+from .common import Options, command, described, exit_unless, exit_with, limited, print_json
 
 if TYPE_CHECKING:
     from ..inventory import Environment
@@ -63,7 +63,7 @@ def plan(
 
         with opened(options) as session:
             environment = session.environment
-            nodes = environment.select([limit or "all"])
+            nodes = limited(environment, limit)
             # what is to do on a node depends on the control plane
             seen = session.observer().survey(tuple(dict.fromkeys((*environment.control_planes, *nodes))))
             facts = {name: f for name, f in seen.items() if isinstance(f, NodeFacts)}
@@ -81,7 +81,7 @@ def plan(
         environment = described(options)
         warn(environment)
         environment = with_simulated_nodes(environment)
-        nodes = environment.select([limit or "all"])
+        nodes = limited(environment, limit)
         planned, unseen, facts = list(planning.plan(environment, chosen, nodes)), {}, {}
     if REGISTRY in chosen:
         warn_of_unlisted(environment)

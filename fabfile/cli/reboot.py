@@ -43,7 +43,7 @@ def reboot(
         raise UsageError(
             "nodes are rebooted of Kubernetes 1.35 and later; nothing was touched", "drain it and reboot it by hand"
         )
-    words = several(node)
+    words = several("--node", node)
     if bool(words) == all:
         raise UsageError("one of --node and --all; nothing was touched", "`inv cluster.reboot --node w2`, or --all")
     choices = Choices(whole_cluster=False, force_pods=draining.forced(force_pods), delete_emptydir=delete_emptydir_data)

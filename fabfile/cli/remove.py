@@ -50,7 +50,7 @@ def remove(
     environment = described(options)
     if not environment.settings.release.configured:
         raise UsageError("nodes are removed from Kubernetes 1.35 and later; nothing was touched", "`fab -H w2 reset`")
-    words = several(node)
+    words = several("--node", node)
     if not words:
         raise UsageError("no node named; nothing was touched", "`inv cluster.remove --node w2`")
     choices = Choices(

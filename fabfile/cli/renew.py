@@ -78,7 +78,7 @@ def names_of(text: str) -> tuple[str, ...]:
     """The names and addresses of --add-san. Raises UsageError."""
     from ..text import forms
 
-    words = several(text)
+    words = several("--add-san", text)
     for word in words:
         if not forms.is_address(word) and not (len(word) <= 253 and _NAME.fullmatch(word)):
             raise UsageError(

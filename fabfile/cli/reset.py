@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import KubefabError, UsageError
-from .common import CHANGING, Options, command, described, exit_with, print_json, targets
+from .common import CHANGING, Options, command, described, exit_with, print_json, several, targets
 
 if TYPE_CHECKING:
     from ..context import Choices
@@ -189,7 +189,7 @@ def named(option: str, text: str, nodes: Sequence[Node]) -> frozenset[str]:
     """The nodes that an option names. Raises UsageError for a word that is not the name of one of `nodes`, also for a group."""
     from ..text.nearest import did_you_mean
 
-    wanted = frozenset(name for name in text.split(",") if name)
+    wanted = frozenset(several(option, text))
     if stray := sorted(wanted - {node.name for node in nodes}):
         names = [node.name for node in nodes]
         raise UsageError(

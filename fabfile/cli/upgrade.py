@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_CHANGES, KubefabError, UsageError
-from .common import ATTENDING, Options, command, described, exit_with, print_json, several
+from .common import ATTENDING, Options, command, described, exit_with, limited, print_json, several
 from .draining import HELP
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def upgrade(
     accepted = _accepted(accept)
     with opened(options) as session:
         file = session.environment
-        only = file.select([name for name in limit.split(",") if name] if limit else ["all"])
+        only = limited(file, limit)
         size = upgrades.batch_size(batch, len(file.workers))
         session.console.print(f"looking at {len(file.nodes)} nodes", style="dim")
         environment = session.environment = with_release(file, version)
@@ -135,7 +135,7 @@ def _accepted(text: str) -> frozenset[str]:
     """The names of --accept. Raises UsageError for one that is no check, or none that may be accepted."""
     from ..phases.upgradable import JUDGED
 
-    names = frozenset(several(text))
+    names = frozenset(several("--accept", text))
     if wrong := sorted(names - JUDGED):
         raise UsageError(
             f"--accept {wrong[0]}: no check that can be accepted; nothing was touched",

@@ -404,7 +404,8 @@ def recipe_for(environment: Environment) -> Recipe:
     if recipe.minor not in RELEASES and environment.settings.release.configured:
         known = ", ".join(RELEASES)
         raise UsageError(
-            f"no recipe for Kubernetes {environment.settings.kubernetes}", f"set KUBERNETES to one of {known}, or 1.5"
+            f"no recipe for Kubernetes {environment.settings.kubernetes}",
+            f"choose one of {known}; or 1.5, the manual's, for new machines",
         )
     return recipe
 

@@ -62,12 +62,8 @@ def unfinished(runs: Iterable[Past]) -> set[str]:
     return {node for node, at in due.items() if at < len(order)}
 
 
-def chosen_nodes(environment: Environment, limit: str = "", only_failed: bool = False) -> tuple[Node, ...]:
-    """The nodes to work on, in inventory order; none if no node failed. Raises UsageError for unknown names, or if there was no run."""
-    names = [name for name in limit.split(",") if name]
-    if limit and not names:
-        raise UsageError(f"--limit {limit} names no node", "--limit w1,w2")
-    nodes = environment.select(names) if limit else environment.nodes
+def chosen_nodes(environment: Environment, nodes: tuple[Node, ...], only_failed: bool = False) -> tuple[Node, ...]:
+    """Those of `nodes` to work on, in their order; none if no node failed. Raises UsageError if there was no run."""
     if not only_failed:
         return nodes
     paths = journals(environment.state / "journal")

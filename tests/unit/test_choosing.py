@@ -110,7 +110,7 @@ def test_only_failed_reads_the_journals_since_the_last_complete_bootstrap(
 ) -> None:
     monkeypatch.setattr("fabfile.inventory.model.state_folder", lambda name, origin: tmp_path)
     with pytest.raises(UsageError, match="no earlier run"):
-        chosen_nodes(ENV, only_failed=True)
+        chosen_nodes(ENV, ENV.nodes, only_failed=True)
     about = {"nodes": ["cp1", "w1", "w2"], "phases": WHOLE}
     _write(tmp_path, 0, "inv cluster.bootstrap", _node("cp1", "failed"), **about)
     _write(
@@ -122,12 +122,11 @@ def test_only_failed_reads_the_journals_since_the_last_complete_bootstrap(
         _node("w2", "done"),
         **about,
     )
-    assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"]
-    assert chosen_nodes(ENV, "w2", only_failed=True) == ()
-    assert chosen_nodes(ENV) == ENV.nodes
-    assert [n.name for n in chosen_nodes(ENV, "workers")] == ["w1", "w2"]
+    assert [n.name for n in chosen_nodes(ENV, ENV.nodes, only_failed=True)] == ["w1"]
+    assert chosen_nodes(ENV, ENV.select(["w2"]), only_failed=True) == ()
+    assert chosen_nodes(ENV, ENV.workers) == ENV.workers
     _write(tmp_path, 2, "fab -H w1 reset", _node("w1", "done"), nodes=["w1"], phases=["reset"])
-    assert [n.name for n in chosen_nodes(ENV, only_failed=True)] == ["w1"], (
+    assert [n.name for n in chosen_nodes(ENV, ENV.nodes, only_failed=True)] == ["w1"], (
         "it was reset as the hint said, and must be set up again"
     )
 

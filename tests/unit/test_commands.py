@@ -102,7 +102,10 @@ USAGE = [
     (("inv", "cluster.bootstrap", "--env", "aws", "--workers", "9"), "--workers is for simulated nodes"),
     (("inv", "cluster.bootstrap", "--workers", "x"), "--workers x: not a number"),
     (("inv", "cluster.history", "--count", "-3"), "--count -3: not a number"),
-    (("inv", "cluster.bootstrap", "--limit", ","), "--limit , names no node"),
+    (("inv", "cluster.bootstrap", "--limit", ","), "--limit , names nothing"),
+    (("inv", "cluster.doctor", "--on", " ,"), "--on  , names nothing"),
+    (("inv", "cluster.upgrade", "--env", "aws", "--plan", "--accept", ","), "--accept , names nothing"),
+    (("inv", "cluster.remove", "--env", "aws", "--node", ","), "--node , names nothing"),
     (("inv", "cluster.bootstrap", "--kubernetes", "1.20"), "no recipe for Kubernetes 1.20"),
     (("inv", "cluster.reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
     (("inv", "cluster.reset", "--env", "aws", "--yes", "datacenter"), "the environment chosen is aws (by --env)"),
@@ -127,6 +130,11 @@ def test_a_wrong_command_line_exits_2_before_any_connection(argv: tuple[str, ...
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_several_names_with_commas_and_blanks_are_those_nodes() -> None:
+    done = run("inv", "cluster.plan", "--phase", "prep", "--limit", "w2, w1")
+    assert done.returncode == 0 and "w1, w2 prep" in done.stdout and "cp1" not in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("options", [("--check",), ("--observe",)])
