@@ -47,12 +47,16 @@ def seconds(value: float) -> str:
 
 
 class Progress:
-    """Reporter for a terminal or a pipe; a context manager around a run."""
+    """Reporter for a terminal or a pipe; a context manager around a run.
+
+    `width` is that of the column of names in characters, at least: runs of one command that concern different nodes have one column.
+    """
 
     def __init__(
         self,
         nodes: list[str],
         *,
+        width: int = 1,
         console: Console | None = None,
         simulated: bool = False,
         verbose: bool = False,
@@ -61,7 +65,7 @@ class Progress:
         self.console = console or Screen()
         self._nodes = nodes
         self._crowd = len(nodes) > CROWD
-        self._width = max(map(len, nodes), default=4)
+        self._width = max((width, *map(len, nodes)))
         self._unit = " simulated" if simulated else ""
         self._lock = Lock()
         self._current: dict[str, tuple[str, str, float]] = {}

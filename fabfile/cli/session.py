@@ -97,6 +97,7 @@ class Session:
         with self.held(nodes, phases) as journal:
             progress = Progress(
                 [n.name for n in nodes],
+                width=max(len(n.name) for n in environment.nodes),
                 console=self.console,
                 simulated=self.simulation is not None,
                 verbose=self.verbose,

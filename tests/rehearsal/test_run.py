@@ -74,6 +74,6 @@ def test_verbose_shows_what_a_phases_commands_print_and_quiet_its_last_line(home
         "✓ "
     )
     said = phase("-v").stdout.splitlines()
-    assert "w1  │ kubelet set on hold." in said and said[-1].startswith("✓ ")
+    assert "w1   │ kubelet set on hold." in said and said[-1].startswith("✓ ")
     done = phase("-q", "--fault", "w1:host-down")
     assert done.returncode == 1 and done.stdout.startswith("\n✗ w1"), "only errors"
