@@ -152,6 +152,26 @@ def test_a_night_of_faults_and_the_same_command_again(tmp_path: Path, monkeypatc
     assert plan["waves"] == [] and plan["plan"] == [] and set(plan["states"].values()) == {TO}
 
 
+def test_a_node_that_fails_ends_the_run_with_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others of its batch are ended, no further batch begins, each node is named; the same command then takes the failed one first."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    bed = Bed(tmp_path, "REHEARSAL_KUBERNETES=1.36.3\n")
+    bed.healthy(6)
+    line = "inv cluster.upgrade --to 1.37 --no-backup --batch 34%"
+    done = bed.typed(f"{line} --fault w3:kubelet-breaks")
+    text = done.stdout + done.stderr
+    assert done.returncode == 1 and "— workers w3, w4 (batch 2 of 3)" in text and "batch 3 of 3" not in text, text
+    states = text.partition("how far each node is:\n")[2].splitlines()
+    assert states == [
+        f"cp1, w1, w2, w4: {TO}",
+        f"w3: the kubelet that runs 1.36.3, kubeadm, kubelet {TO}",
+        "w5, w6: 1.36.3",
+    ]
+    done = bed.typed(line)
+    assert done.returncode == 0 and "— workers w3, w5 (batch 1 of 2)" in done.stdout, done.stdout + done.stderr
+    assert f"cp1, w1–w6: {TO}" in done.stdout.splitlines()
+
+
 def test_the_plan_and_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain backup that is young enough is enough; a budget that never allows is refused before anything is changed."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
