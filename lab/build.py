@@ -242,9 +242,11 @@ def build(
     say: Say,
     root: Path | None = None,
     stand_in: bool = False,
+    with_specs: bool = False,
 ) -> Built:
     """Build what is missing from the cache for these releases and say where it is; safe to interrupt and repeat.
 
+    `with_specs` also builds what `specs` does, so that the estimate has it from the beginning.
     `prepare` is called only when something is missing: a full cache needs no Go, no root and no registry.
     """
     arch, root = _ready(root)
@@ -258,7 +260,7 @@ def build(
             path.write_text(json.dumps(asdict(images.tags_of(release))))
     assert key is not None
     tags = {release: images.Tags(**json.loads(path.read_text())) for release, path in known.items()}
-    cache, items = Cache(root, say), plan(tags, arch, key, stand_in)
+    cache, items = Cache(root, say), plan(tags, arch, key, stand_in) + (_specs(wanted) if with_specs else [])
     if not prepared and cache.missing(items):
         prepare()
     folders = cache.build(items)
@@ -274,12 +276,15 @@ def build(
 def specs(wanted: Sequence[Kubernetes], prepare: Callable[[], None], say: Say) -> list[Path]:
     """The program with kubeadm's own end-to-end specs of each release; built, after `prepare`, if it is missing from the cache."""
     _, root = _ready(None)
-    items = [_go_item(recipes.kubeadm_specs(release), 60) for release in wanted]
-    cache = Cache(root, say)
+    cache, items = Cache(root, say), _specs(wanted)
     if cache.missing(items):
         prepare()
     folders = cache.build(items)
     return [folders[item.name] / recipes.SPECS for item in items]
+
+
+def _specs(wanted: Iterable[Kubernetes]) -> list[Item]:
+    return [_go_item(recipes.kubeadm_specs(release), 60) for release in wanted]
 
 
 def _ready(root: Path | None) -> tuple[str, Path]:

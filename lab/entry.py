@@ -153,9 +153,7 @@ def build(_c: Context, kubernetes: str = "", specs: bool = False, proof: bool = 
     with _changing("inv lab.build") as say:
         from . import up as lab
 
-        lab.build(kubernetes, say)
-        if specs:
-            lab.specs(kubernetes, say)
+        lab.build(kubernetes, say, specs)
     if json:
         print_json({"complete": True, "proved": False})
     else:

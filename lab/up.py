@@ -93,11 +93,11 @@ def prepare_engine(say: Say) -> Engine:
     return started
 
 
-def build(kubernetes: str, say: Say) -> Built:
-    """Fill the cache for these Kubernetes releases (commas between them)."""
+def build(kubernetes: str, say: Say, with_specs: bool = False) -> Built:
+    """Fill the cache for these Kubernetes releases (commas between them); `with_specs`, also with kubeadm's own end-to-end specs."""
     wanted = versions.releases(kubernetes)
     host.check_platform()
-    return builder.build(wanted, lambda: prepare_build(wanted, say), say)
+    return builder.build(wanted, lambda: prepare_build(wanted, say), say, with_specs=with_specs)
 
 
 def specs(kubernetes: str, say: Say) -> list[Path]:
