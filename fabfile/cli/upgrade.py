@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_CHANGES, KubefabError, UsageError
@@ -13,8 +12,7 @@ from .draining import HELP
 
 if TYPE_CHECKING:
     from ..context import Choices
-    from ..inventory import Environment
-    from ..nodes.facts import NodeFacts
+    from ..inventory import Environment, Node
     from ..nodes.workload import Workload
     from ..phases.drain import Hindrance
     from ..phases.examined import Check, Fleet
@@ -53,7 +51,7 @@ def upgrade(
     from ..context import Choices
     from ..inventory import with_release
     from ..nodes.facts import facts_of
-    from ..phases.upgradable import stops
+    from ..phases.upgradable import checks, stops
     from ..views import upgrades
     from . import draining
     from .session import opened
@@ -75,31 +73,23 @@ def upgrade(
             environment = session.environment = with_release(file, version)
             seen = session.observer(certificates=True).survey(file.nodes)
         facts = facts_of(seen)
-        central = facts.get(environment.control_plane.name)
         before = upgrades.lowest(facts, environment.control_plane.name)
-        concerned = {
-            name: one
-            for name, one in seen.items()
-            if name == file.control_plane.name or (not control_plane_only and name in {node.name for node in only})
-        }
-        against = list(upgrades.hindrances(environment, version, concerned))
-        if not control_plane_only:
-            against += upgrades.left_out(environment, facts, only)
-        examined = (
-            None if against or upgrades.begun(facts, version) else _examined(session, concerned, version, choices)
-        )
-        if examined:
-            against = stops(examined[1], accepted)
+        workers = () if control_plane_only else environment.workers
+        fleet = _examined(session, seen, version, choices, workers, only)
+        found = checks(fleet)
+        against = stops(found, accepted)
         waves = (
-            upgrades.waves(environment, facts, choices, only=only, batch=size, control_plane_only=control_plane_only)
-            if central and not against
-            else []
+            []
+            if against
+            else upgrades.waves(
+                environment, facts, choices, only=only, batch=size, control_plane_only=control_plane_only
+            )
         )
-        saves = _saves(environment, central, waves, no_backup)
-        called, rows = _drains(session, seen, waves, choices, examined[0].workload if examined else None)
+        saves = not no_backup and _saves(fleet, waves)
+        called, rows = _drains(session, seen, waves, choices, fleet.workload if fleet.answers else None)
         if plan:
             drains = draining.as_data(rows, called)
-            notes = [one.seen for one in examined[1] if one.state == "note"] if examined else []
+            notes = [one.seen for one in found if one.state == "note"]
             _show(session, version, before, seen, waves, against, notes, drains, saves, choices, options)
             if not options.json:
                 draining.show(session.console, rows, called)
@@ -144,19 +134,36 @@ def _accepted(text: str) -> frozenset[str]:
     return names
 
 
-def _examined(session: Session, seen: Mapping[str, Any], version: str, choices: Choices) -> tuple[Fleet, list[Check]]:
-    """What is to be known before an upgrade begins, of the nodes that are concerned: asked all at once, and nothing is changed."""
+def _examined(
+    session: Session,
+    seen: Mapping[str, Any],
+    version: str,
+    choices: Choices,
+    workers: Sequence[Node],
+    only: Sequence[Node],
+) -> Fleet:
+    """All that the checks decide from: what was observed and, of an upgrade that begins, what the nodes answer. Nothing is changed.
+
+    `workers` may be upgraded, those of them in `only` are.
+    """
+    from dataclasses import replace
+
     from ..inventory import with_nodes
-    from ..phases.upgradable import checks
+    from ..nodes.facts import facts_of
     from ..recipes.changes import minor_of
-    from ..views import releases
+    from ..views import releases, upgrades
 
     environment = session.environment
-    concerned = with_nodes(environment, [node for node in environment.nodes if node.name in seen])
+    concerned = with_nodes(environment, (*environment.control_planes, *(node for node in workers if node in only)))
+    found = replace(
+        releases.fleet(concerned, seen, {}, version, time.time(), choices),
+        left=[node for node in workers if node not in only],
+        resumed=upgrades.begun(facts_of(seen), version),
+    )
+    if found.resumed or not found.control.initialised:
+        return found
     answers = releases.ask(session.group, concerned, seen, [minor_of(version)])
-    asked = releases.fleet(concerned, seen, answers, version, time.time(), choices)
-    found = releases.complete(session.group, asked)
-    return found, checks(found)
+    return releases.complete(session.group, replace(found, answers=answers))
 
 
 def _drains(
@@ -179,25 +186,17 @@ def _drains(
     return called, hindrances(workload, called, choices)
 
 
-def _saves(environment: Environment, central: NodeFacts | None, waves: Sequence[Wave], without: bool) -> bool:
+def _saves(fleet: Fleet, waves: Sequence[Wave]) -> bool:
     """Whether a backup is to be taken: before the control plane is changed, unless one of this cluster is younger than an hour.
 
     Of a control plane that is partly new none is taken: it would be no way back.
     """
-    from ..backups.latest import recall_backup
     from ..phases import PLANE
-    from ..phases.upgradable import FRESH
-    from ..phases.upgrade import COMPONENTS
-    from ..recipes.kubeadm import recipe_for
+    from ..phases.upgrade import COMPONENTS, plane_releases
 
-    if without or central is None or not any(PLANE in wave.phases for wave in waves):
-        return False
-    version = recipe_for(environment).version
-    if any(central.manifests.get(name, "").endswith(f":v{version}") for name in COMPONENTS):
-        return False
-    latest = recall_backup(environment)
-    fresh = latest.uid == (central.identity.uid or central.uid) and time.time() - latest.made < FRESH
-    return not (fresh and Path(latest.path).exists())
+    releases = plane_releases(fleet.control)
+    partly = any(releases[name] == fleet.target for name in COMPONENTS)
+    return not partly and not fleet.saved and any(PLANE in wave.phases for wave in waves)
 
 
 def _recipient(environment: Environment) -> str:

@@ -18,9 +18,11 @@ from ..nodes.facts import NodeFacts
 from ..nodes.upgrading import Answers, Manifest
 from ..nodes.workload import Workload
 from ..recipes.changes import between
+from ..text.durations import HOUR
 from .upgrade import plane_releases
 
 State = Literal["ok", "stop", "note"]
+FRESH = HOUR  # a backup that is older is taken again
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,11 @@ class Check:
 class Fleet:
     """All that the checks decide from. `target` is a whole release ("1.37.2"); `now` is seconds since 1970.
 
+    `environment` has the nodes that are concerned; `left` are workers that --limit leaves out, and whose facts are there as well.
     `facts` and `answers` are by the node's name, with the error of a node that could not be asked. `images` has, by the node's
     name, what its registries said of the target's images. `workload` is what runs, and what the API
-    would not evict from the nodes in `draining`; `choices` are the operator's consents to a drain.
+    would not evict from the nodes in `draining`; `choices` are the operator's consents to a drain. `resumed`: the upgrade was begun
+    before, and nothing is asked but what was observed.
     """
 
     environment: Environment
@@ -53,6 +57,8 @@ class Fleet:
     images: Mapping[str, Mapping[str, Manifest]] = field(default_factory=dict)
     workload: Workload | KubefabError = field(default_factory=Workload)
     choices: Choices = field(default_factory=Choices)
+    resumed: bool = False
+    left: Sequence[Node] = ()
 
     @cached_property
     def node(self) -> Node:
@@ -71,14 +77,21 @@ class Fleet:
         return found if isinstance(found, Answers) else Answers()
 
     @cached_property
+    def observed(self) -> tuple[tuple[Node, NodeFacts], ...]:
+        """The nodes that were observed."""
+        found = ((node, self.facts.get(node.name)) for node in self.environment.nodes)
+        return tuple((node, facts) for node, facts in found if isinstance(facts, NodeFacts))
+
+    @cached_property
     def seen(self) -> tuple[tuple[Node, NodeFacts, Answers], ...]:
-        """The nodes that were observed and have answered."""
-        return tuple(
-            (node, facts, answers)
-            for node in self.environment.nodes
-            if isinstance(facts := self.facts.get(node.name), NodeFacts)
-            and isinstance(answers := self.answers.get(node.name), Answers)
-        )
+        """Those of them that have answered."""
+        found = ((node, facts, self.answers.get(node.name)) for node, facts in self.observed)
+        return tuple((node, facts, answers) for node, facts, answers in found if isinstance(answers, Answers))
+
+    @property
+    def saved(self) -> bool:
+        """Whether a backup of this cluster is young enough for an upgrade to begin with it."""
+        return self.latest.of(self.control) and not self.latest.gone and 0 <= self.now - self.latest.made < FRESH
 
     @property
     def release(self) -> str:
@@ -101,7 +114,7 @@ class Fleet:
         """The nodes that would be drained, by their names in the API: the workers whose kubelet has another release."""
         return [
             facts.hostname
-            for node, facts, _ in self.seen
+            for node, facts in self.observed
             if not node.control_plane
             and self.control.node_object(facts.hostname)
             and self.kubelet(facts) != self.target

@@ -2,7 +2,7 @@
 
 In: every node's facts (nodes/facts.py) and answers (nodes/upgrading.py).  Out: `Check`s, each with what was seen.  A `stop` is a reason
 not to begin; a `note` is what the upgrade does about it, or what it costs; `ok` says what was looked at.  What was not answered is a
-stop: unknown is not fit.
+stop: unknown is not fit.  An upgrade that goes on (`Fleet.resumed`) is held up by less: the checks of _RESUMED, from facts alone.
 Sources: kubernetes.io "Version Skew Policy" and kubeadm's phases/upgrade/policy.go; recipes/changes.py for what a release drops;
 kubeadm's util/image and staticpods.go (the copy of etcd's data); kubernetes.io "Admission Webhook Good Practices".
 """
@@ -13,32 +13,36 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 
 from ..errors import KubefabError
-from ..identity import Kind, judge
+from ..identity import Kind, judge, own_nodes
 from ..inventory import Node
 from ..nodes.facts import CERTIFICATES, KUBELET_CERTIFICATE, NodeFacts
 from ..nodes.upgrading import Answers, Webhook
 from ..nodes.workload import selects
 from ..recipes.changes import ETCD_BEFORE, etcd_of, minor_of, next_minor, numbers
 from ..text.cleaning import listed, spans
-from ..text.durations import DAY, HOUR, ago
+from ..text.durations import DAY, ago
 from . import dropped, supplies
 from .certificates import renewal
-from .drain import hindrances
+from .drain import hindrances, our_cordon
 from .examined import Check, Fleet
 from .upgrade import plane_releases
 
 # Stops that are a judgement: an operator may know that nothing important asks, waits or starts meanwhile. The others are never accepted.
 JUDGED = frozenset({"apis.requested", "room.left", "webhooks.lock"})
-FRESH = HOUR  # a backup that is older is taken again
 OLDEST = 3  # minor releases that a kubelet may be behind its API server
 
 
 def checks(fleet: Fleet) -> list[Check]:
     """Everything that is to be known, in the order in which a person would ask; a check that has nothing to look at says nothing."""
-    blind = [*_seen(fleet), *_unread(fleet)]
+    blind = [*_seen(fleet), *(() if fleet.resumed else _unread(fleet))]
+    if not isinstance(fleet.facts.get(fleet.node.name), NodeFacts):
+        return blind
     if not fleet.control.initialised or not fleet.release:
+        if fleet.resumed and fleet.control.release("kubeadm") == fleet.target:  # that API is what it brings back
+            return [*blind, *_skew(fleet), *_half(fleet)]
         return [*blind, *_identity(fleet), _silent(fleet)]
-    return [*blind, *(_judged(check) for one in _ALL for check in one(fleet))]
+    asked = (one for one in _ALL if one in _RESUMED or not fleet.resumed)
+    return [*blind, *(_judged(check) for one in asked for check in one(fleet))]
 
 
 def stops(found: Iterable[Check], accepted: Collection[str] = ()) -> list[Check]:
@@ -57,10 +61,11 @@ def _judged(check: Check) -> Check:
 
 
 def _seen(fleet: Fleet) -> Iterator[Check]:
+    asked = fleet.control.initialised and not fleet.resumed
     for node in fleet.environment.nodes:
-        facts, answers = fleet.facts.get(node.name), fleet.answers.get(node.name)
-        error = facts if isinstance(facts, KubefabError) else answers if isinstance(answers, KubefabError) else None
-        if error is not None or facts is None or answers is None:
+        found = [fleet.facts.get(node.name), *([fleet.answers.get(node.name)] if asked else [])]
+        error = next((one for one in found if isinstance(one, KubefabError)), None)
+        if error is not None or None in found:
             why = error.message.removeprefix(f"{node.name}: ") if error else "it was not asked"
             yield Check(
                 "nodes.unseen",
@@ -89,13 +94,17 @@ def _unread(fleet: Fleet) -> Iterator[Check]:
 
 
 def _silent(fleet: Fleet) -> Check:
-    seen = f"the API on {fleet.node.name} does not answer: there is nothing to upgrade, or it is down"
-    return Check("nodes.api", "stop", seen, f"`inv cluster.status {fleet.environment.option}` says which")
+    option = fleet.environment.option
+    if not fleet.control.in_cluster:
+        seen = f"there is no cluster on {fleet.node.name} yet"
+        return Check("nodes.api", "stop", seen, f"`inv cluster.bootstrap {option}` makes one")
+    seen = f"the API on {fleet.node.name} does not answer"
+    return Check("nodes.api", "stop", seen, f"`inv cluster.doctor {option}` says why")
 
 
 def _identity(fleet: Fleet) -> Iterator[Check]:
     wrong = False
-    for node, facts, _ in fleet.seen:
+    for node, facts in fleet.observed:
         control = None if node.control_plane else fleet.control
         verdict = judge(fleet.environment, node, facts, control, fleet.record)
         if verdict.kind != Kind.OURS:
@@ -110,19 +119,28 @@ def _identity(fleet: Fleet) -> Iterator[Check]:
 
 
 def _ready(fleet: Fleet) -> Iterator[Check]:
-    """Whether the nodes that are concerned are in the cluster and Ready; what another one lacks is worth knowing."""
+    """Whether the nodes that are concerned are in the cluster and Ready; what another one lacks is worth knowing.
+
+    An upgrade that goes on is not held up by the node in which it ended: that one has the new kubeadm.
+    """
     members = {node["metadata"]["name"]: node for node in fleet.control.nodes}
-    own = {facts.hostname for _, facts, _ in fleet.seen}
+    own = {facts.hostname for _, facts in fleet.observed}
+    within = {
+        facts.hostname for _, facts in fleet.observed if fleet.resumed and facts.release("kubeadm") == fleet.target
+    }
     away = sorted(name for name in members if not fleet.control.node_ready(name))
-    out, others = [name for name in away if name in own], [name for name in away if name not in own]
-    lacking = [node.name for node, facts, _ in fleet.seen if facts.hostname not in members]
+    out, others = [name for name in away if name in own - within], [name for name in away if name not in own]
+    lacking = [node for node, facts in fleet.observed if facts.hostname not in members]
     if out:
         seen = f"{spans(out)} {_is(out)} not Ready: an upgrade drains nodes, and needs the others"
-        remedy = f"`inv cluster.doctor {fleet.environment.option}` says why"
+        remedy = (
+            f"`inv cluster.doctor {fleet.environment.option}` says why; to leave a worker out: --limit with the others"
+        )
         yield Check("nodes.ready", "stop", seen, remedy)
-    if lacking:
-        seen = f"the API lists no node for {spans(lacking)}"
-        yield Check("nodes.ready", "stop", seen, f"`inv cluster.bootstrap {fleet.environment.option}` joins it")
+    for node in lacking:
+        brings = f"`inv cluster.bootstrap {fleet.environment.option} --limit {node.name}`"
+        seen = f"{node.name} is not in the cluster: the API lists no node for {node.name}"
+        yield Check("nodes.ready", "stop", seen, f"{brings}, with the release that is there, brings it in")
     if others:
         yield Check("nodes.others", "note", f"{spans(others)} {_is(others)} not Ready, and takes no pods")
     cordoned = sorted(name for name, node in members.items() if node.get("spec", {}).get("unschedulable"))
@@ -130,6 +148,19 @@ def _ready(fleet: Fleet) -> Iterator[Check]:
         yield Check("nodes.cordoned", "note", f"{spans(cordoned)} {_is(cordoned)} cordoned, and takes no pods")
     if not out and not lacking:
         yield Check("nodes.ready", "ok", f"{len(own)} node{'s' * (len(own) != 1)} Ready")
+
+
+def _left(fleet: Fleet) -> Iterator[Check]:
+    """Workers that an earlier run of ours left cordoned, and that --limit leaves out: no further one is cordoned before they are done."""
+    for node in fleet.left:
+        facts = fleet.facts.get(node.name)
+        names = own_nodes(fleet.control, node, facts) if isinstance(facts, NodeFacts) else ()
+        if any(our_cordon(fleet.control.node_object(name) or {}, fleet.environment.name) for name in names):
+            seen = (
+                f"{node.name} was cordoned by a run of ours that did not end, and --limit leaves it out: "
+                "no further node is drained before it is back"
+            )
+            yield Check("nodes.cordoned", "stop", seen, f"--limit with {node.name} as well, or no --limit")
 
 
 def _is(names: Sequence[str]) -> str:
@@ -141,27 +172,35 @@ def _is(names: Sequence[str]) -> str:
 
 def _skew(fleet: Fleet) -> Iterator[Check]:
     now, target = numbers(fleet.release), numbers(fleet.target)
-    if len(target) != 3 or len(now) != 3:
+    if len(target) != 3:
         yield Check("versions.skew", "stop", f"{fleet.target} is no release of Kubernetes", "name one like 1.37.2")
+        return
+    if len(now) != 3:
         return
     if target < now:
         seen = (
-            f"the cluster runs {fleet.release}, and {fleet.target} is older: kubeadm would try it, "
+            f"the cluster runs {fleet.release}, and Kubernetes does not go back to {fleet.target}: kubeadm would try it, "
             "but etcd's data and the stored objects are the newer release's already"
         )
-        remedy = f"the way back is a backup of before: `inv cluster.backups {fleet.environment.option}` lists them"
+        remedy = (
+            f"{fleet.command(fleet.release)} ends what was begun; "
+            f"the way back is a backup of before: `inv cluster.backups {fleet.environment.option}` lists them"
+        )
         yield Check("versions.skew", "stop", seen, remedy)
         return
     if target[0] != now[0] or target[1] > now[1] + 1:
         seen = f"from {fleet.release} to {fleet.target} is more than one minor release: kubeadm does one at a time"
         yield Check("versions.skew", "stop", seen, f"first {fleet.command(next_minor(fleet.release))}")
         return
-    kubelets = {node.name: fleet.kubelet(facts) for node, facts, _ in fleet.seen}
+    kubelets = {
+        str(one["metadata"]["name"]): fleet.control.kubelet_release(str(one["metadata"]["name"]))
+        for one in fleet.control.nodes
+    }
     newer = [name for name, version in kubelets.items() if numbers(version) > target]
     older = [
         name
         for name, version in kubelets.items()
-        if len(numbers(version)) > 1 and numbers(version)[1] < target[1] - OLDEST
+        if fleet.entered and len(numbers(version)) > 1 and numbers(version)[1] < target[1] - OLDEST
     ]
     if newer:
         seen = f"the kubelet of {spans(newer)} is newer than {fleet.target}: a kubelet may never be newer than the API"
@@ -180,13 +219,13 @@ def _half(fleet: Fleet) -> Iterator[Check]:
     """Releases that differ are an upgrade under way: it may go on, and nothing else may begin.
 
     That is so in the control plane, between workers, and where a node has a new package and its old kubelet. Workers that are all behind
-    by the same are an upgrade of the control plane alone.
+    by the same are an upgrade of the control plane alone: a minor release is theirs too before the control plane takes another.
     """
     control: dict[str, list[str]] = {}
     kubelets: dict[str, list[str]] = {}
     halves: dict[str, list[str]] = {}
     said = {"the API": fleet.control.api_release}
-    for node, facts, _ in fleet.seen:
+    for node, facts in fleet.observed:
         running, installed = fleet.kubelet(facts), facts.release("kubelet")
         if node.control_plane:
             said |= {_SHARED.get(name, f"{name} on {node.name}"): one for name, one in plane_releases(facts).items()}
@@ -206,7 +245,13 @@ def _half(fleet: Fleet) -> Iterator[Check]:
     if not halves:
         if behind:
             seen = f"only the control plane was upgraded before: {_places(behind)}"
-            yield Check("versions.half", "note", seen)
+            late = fleet.entered and any(numbers(version)[:2] < numbers(fleet.release)[:2] for version in behind)
+            remedy = (
+                f"{fleet.command(fleet.release)} first; --control-plane-only leaves the workers as they are"
+                if late
+                else ""
+            )
+            yield Check("versions.half", "stop" if late else "note", seen, remedy)
         else:
             yield Check("versions.half", "ok", "nothing is upgraded by half")
         return
@@ -229,17 +274,13 @@ def _places(found: Mapping[str, Sequence[str]]) -> str:
 
 
 def _backup(fleet: Fleet) -> Iterator[Check]:
-    uid = fleet.control.identity.uid or fleet.control.uid
-    mine = bool(fleet.latest.path) and (not uid or fleet.latest.uid == uid)
     age = fleet.now - fleet.latest.made
-    if mine and 0 <= age < FRESH:
+    if fleet.saved:
         yield Check("backup.age", "ok", f"the last backup is {ago(age)} old: {fleet.latest.path}")
     else:
-        last = (
-            f"the last backup is {ago(age)} old"
-            if mine and age >= 0
-            else "no backup of this cluster was taken from here"
-        )
+        mine = fleet.latest.of(fleet.control) and age >= 0
+        gone = ", and is not there any more" * fleet.latest.gone
+        last = f"the last backup is {ago(age)} old{gone}" if mine else "no backup of this cluster was taken from here"
         yield Check("backup.age", "note", f"{last}: the upgrade takes one first")
 
 
@@ -459,6 +500,9 @@ def _matters(hook: Webhook) -> str:
 
 
 _ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
-    _identity, _skew, _half, _ready, _backup, _etcd, supplies.space, supplies.packages, supplies.images,
+    _identity, _skew, _half, _ready, _left, _backup, _etcd, supplies.space, supplies.packages, supplies.images,
     dropped.unlisted, dropped.settings, dropped.apis, dropped.containerd, dropped.cgroup, _certificates, _unasked, _drains, _room, _webhooks,
 )  # fmt: skip
+_RESUMED = frozenset(
+    {_skew, _half, _ready, _left}
+)  # the others were looked at before it began, and must not keep it half done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from ..backups.latest import Latest, recall_backup
 from ..context import answering
@@ -24,9 +23,8 @@ def saved(environment: Environment, observed: Mapping[str, NodeFacts | KubefabEr
 
 def overdue(latest: Latest, control: NodeFacts, now: float) -> tuple[str, bool | None]:
     """What is to be said of the last backup of the cluster that this control plane has, and whether it is too old; None: there is none."""
-    uid = control.identity.uid or control.uid
-    if not latest.path or (uid and latest.uid != uid):
+    if not latest.of(control):
         return "no backup of this cluster was taken from here", None
     age = max(0.0, now - latest.made)
-    gone = "" if Path(latest.path).exists() else ", and is not there any more"
-    return f"last backup: {ago(age)} ago, {latest.path}{gone}", age > OLD or bool(gone)
+    gone = ", and is not there any more" * latest.gone
+    return f"last backup: {ago(age)} ago, {latest.path}{gone}", age > OLD or latest.gone

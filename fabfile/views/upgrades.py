@@ -6,15 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..context import Choices, Context, answering
-from ..errors import KubefabError, UsageError
-from ..identity import own_nodes, recall
+from ..errors import UsageError
+from ..identity import recall
 from ..inventory import Environment, Node, with_release
 from ..inventory.settings import KEYS
 from ..nodes.facts import NodeFacts, facts_of
 from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
-from ..phases.drain import our_cordon
-from ..phases.examined import Check
 from ..recipes.changes import numbers
 from ..recipes.kubeadm import RELEASES, recipe_for
 from ..recipes.packages import PINNED
@@ -73,107 +71,9 @@ def present(facts: NodeFacts) -> str:
     return min(found, key=numbers, default=facts.release("kubelet"))
 
 
-# --- what is in its way
-
-
 def begun(facts: Mapping[str, NodeFacts], version: str) -> bool:
     """Whether a node has a package of that release: what was begun is ended, and what was examined before it began is not asked again."""
     return any(one.release(name) == version for one in facts.values() for name in PINNED)
-
-
-def hindrances(environment: Environment, version: str, seen: Mapping[str, object]) -> Iterator[Check]:
-    """What is in the way of an upgrade to that release, all at once. `seen` has facts or an error by the node's name."""
-    option, control = environment.option, environment.control_plane
-    for name, found in seen.items():
-        if isinstance(found, KubefabError):
-            yield _against("nodes.unseen", name, found.message.removeprefix(f"{name}: "), found.remedy)
-    central = seen.get(control.name)
-    if not isinstance(central, NodeFacts):
-        return
-    begun = central.release("kubeadm") == version
-    if not central.in_cluster:
-        yield _against(
-            "nodes.api",
-            control.name,
-            "there is no cluster yet",
-            f"`inv cluster.bootstrap {option} --kubernetes {version}` makes one",
-        )
-        return
-    if not central.api_ready and not begun:
-        yield _against("nodes.api", control.name, "the API does not answer", f"`inv cluster.doctor {option}` says why")
-        return
-    now = present(central)
-    if now and (skew := _skew(now, version, option)):
-        yield _against("versions.skew", control.name, *skew)
-        return
-    if not central.api_ready:
-        return
-    for node in environment.nodes:
-        facts = seen.get(node.name)
-        if isinstance(facts, NodeFacts):
-            yield from _of_node(environment, node, facts, central, version)
-
-
-def left_out(environment: Environment, facts: Mapping[str, NodeFacts], only: Sequence[Node]) -> Iterator[Check]:
-    """Workers that an earlier run of ours left cordoned, and that are not among those asked for: no further one is cordoned before they are done."""
-    control = answering(environment, facts)
-    for node in environment.workers if control else ():
-        if node in only or node.name not in facts:
-            continue
-        names = own_nodes(control, node, facts[node.name]) if control else []
-        if any(our_cordon((control.node_object(name) if control else None) or {}, environment.name) for name in names):
-            seen = "cordoned by a run of ours that did not end, and --limit leaves it out: no further node is drained before it is back"
-            yield _against("nodes.cordoned", node.name, seen, f"--limit with {node.name} as well, or no --limit")
-
-
-def _against(id: str, node: str, seen: str, remedy: str) -> Check:
-    return Check(id, "stop", f"{node}: {seen}", remedy)
-
-
-def _skew(now: str, version: str, option: str) -> tuple[str, str] | None:
-    """Why the cluster does not go from one release to the other in one upgrade."""
-    here, there = numbers(now), numbers(version)
-    if there < here:
-        return (
-            f"the control plane runs {now}, and Kubernetes does not go back to {version}",
-            f"`inv cluster.upgrade {option} --to {now}` ends what was begun",
-        )
-    if here[:2] == there[:2] or (here[0], here[1] + 1) == there[:2]:
-        return None
-    following = f"{here[0]}.{here[1] + 1}"
-    return (
-        f"the control plane runs {now}: it goes one minor release at a time, and {version} is further",
-        f"`inv cluster.upgrade {option} --to {following}` first",
-    )
-
-
-def _of_node(
-    environment: Environment, node: Node, facts: NodeFacts, central: NodeFacts, version: str
-) -> Iterator[Check]:
-    listed, old = central.node_object(facts.hostname) is not None, central.kubelet_release(facts.hostname)
-    if not listed:
-        yield _against(
-            "nodes.ready",
-            node.name,
-            "it is not in the cluster",
-            f"`inv cluster.bootstrap {environment.option} --limit {node.name}`, with the release that is there, brings it in",
-        )
-        return
-    plane = present(central)
-    if old and plane and numbers(old)[:2] < numbers(plane)[:2] < numbers(version)[:2]:
-        yield _against(
-            "versions.half",
-            node.name,
-            f"its kubelet is still {old}, the control plane {plane}: an upgrade that did not end",
-            f"`inv cluster.upgrade {environment.option} --to {plane}` first",
-        )
-    if not central.node_ready(facts.hostname) and facts.release("kubeadm") != version:
-        yield _against(
-            "nodes.ready",
-            node.name,
-            "it is not Ready",
-            f"`inv cluster.doctor {environment.option}` says why; to leave it out: --limit with the others",
-        )
 
 
 # --- in which waves

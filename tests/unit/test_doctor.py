@@ -710,7 +710,7 @@ def test_a_printed_command_names_the_release_where_it_has_to(kubernetes: str) ->
 
 
 @pytest.mark.parametrize(("latest", "severity"), [
-    (Latest(), NOTE), (Latest("/gone", NOW, OTHER_UID), NOTE), (Latest("/gone", NOW, UID), WARNING), (Latest(__file__, NOW - 8 * 86400, UID), WARNING),
+    (Latest(), NOTE), (Latest("/gone", NOW, OTHER_UID), NOTE), (Latest("/gone", NOW, UID, gone=True), WARNING), (Latest(__file__, NOW - 8 * 86400, UID), WARNING),
     (Latest(__file__, NOW - 6 * 86400, UID), None), (Latest(__file__, NOW + 60, UID), None), (None, None),
 ])  # fmt: skip
 def test_an_old_backup_is_a_warning_and_none_a_note(latest: Latest | None, severity: str | None) -> None:

@@ -28,12 +28,14 @@ from fabfile.nodes.upgrading import (
     Webhook,
 )
 from fabfile.nodes.workload import Budget, Place, Pod, Workload
+from fabfile.phases.drain import CORDONED
 from fabfile.phases.examined import Check, Fleet
 from fabfile.phases.supplies import wanted
 from fabfile.phases.upgradable import JUDGED, checks, stops
 from fabfile.phases.upgrade import COMPONENTS
 from fabfile.recipes import changes
 from fabfile.text import yamls
+from fabfile.text.forms import Hostname
 from making import OTHER_UID, UID, api_node, context, control_plane, environment, identity, member, of_release
 
 NOW = 1_900_000_000.0
@@ -213,8 +215,8 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("a node that does not answer", lambda f: replace(f, facts={**f.facts, "w2": KubefabError("w2: no route", "x")}), "nodes.unseen", "w2 was not examined: no route"),
     ("a node whose answer is malformed", lambda f: replace(f, answers={**f.answers, "w2": KubefabError("has not the form")}), "nodes.unseen", "w2"),
     ("another cluster's machine", facts("w1", identity=identity(environment(), "w1", uid=OTHER_UID)), "nodes.identity", "w1 is"),
-    ("a downgrade", whole(target="1.36.3"), "versions.skew", "older"),
-    ("a downgrade by a minor release", whole(target="1.35.9"), "versions.skew", "older"),
+    ("a downgrade", whole(target="1.36.3"), "versions.skew", "does not go back to 1.36.3"),
+    ("a downgrade by a minor release", whole(target="1.35.9"), "versions.skew", "does not go back to 1.35.9"),
     ("two minor releases", whole(target="1.38.0"), "versions.skew", "one at a time"),
     ("no release", whole(target="1.37"), "versions.skew", "no release"),
     ("a kubelet that is newer than the target", api(node("cp1"), node("w1", "1.38.0"), node("w2")), "versions.skew", "kubelet of w1 is newer"),
@@ -224,6 +226,7 @@ STOPS: list[tuple[str, Change, str, str]] = [
     ("an upgrade that lacks its add-ons", both(static("1.36.5", *COMPONENTS, served="1.36.5"), cluster("1.36.5")), "versions.half", "kube-proxy is 1.36.4"),
     ("an upgrade of the workers under way", both(behind("1.36.3", "w2"), whole(target="1.37.2")), "versions.half", "the kubelet of w2 is 1.36.3"),
     ("a new package beside an old kubelet", facts("w1", packages={"kubelet": "1.36.5-1.1"}), "versions.half", "an upgrade to 1.36.5"),
+    ("workers that are a minor release behind as it is", behind("1.35.9"), "versions.half", "only the control plane was upgraded before"),
     ("kubelets that fall too far behind", behind("1.33.9"), "versions.skew", "kubelet of w1, w2 would be"),
     ("a node that is not Ready", api(node("cp1"), node("w1", ready=False), node("w2")), "nodes.ready", "w1 is not Ready"),
     ("a machine that the API does not list", api(node("cp1"), node("w1")), "nodes.ready", "no node for w2"),
@@ -275,7 +278,7 @@ STOPS: list[tuple[str, Change, str, str]] = [
 # What looks like the above, and is none.
 PASSES: list[tuple[str, Change]] = [
     ("a patch release", whole(target="1.36.5")),
-    ("kubelets three minor releases behind", behind("1.34.9")),
+    ("kubelets three minor releases behind, within one of the control plane's", both(behind("1.33.9"), whole(target="1.36.5"))),
     ("a gate that 1.37 still has", cluster(apiServer={"extraArgs": [{"name": "feature-gates", "value": "NodeDeclaredFeatures=true"}]})),
     ("a gate of 1.37's within 1.36", both(whole(target="1.36.5"), cluster(apiServer={"extraArgs": GATE}))),
     ("requests of what goes later", said(requested=(Requested("admissionregistration.k8s.io/v1beta1 x", "1.40"), Requested("v1 componentstatuses", "")))),
@@ -296,6 +299,7 @@ NOTES: list[tuple[str, Change, str]] = [
     ("an old backup", whole(latest=Latest("/b", NOW - 7200, UID)), "backup.age"),
     ("another cluster's backup", whole(latest=Latest("/b", NOW - 60, OTHER_UID)), "backup.age"),
     ("no backup", whole(latest=Latest()), "backup.age"),
+    ("a backup whose file is gone", whole(latest=Latest("/b", NOW - 60, UID, gone=True)), "backup.age"),
     ("a backup from the future", whole(latest=Latest("/b", NOW + 60, UID)), "backup.age"),
     ("etcd that is rolled first", etcd(version="3.6.8"), "etcd.patch"),
     ("a mirror that wants a login", image("w1", PROXY, 401), "images.there"),
@@ -342,12 +346,74 @@ def test_what_is_noted(change: Change, id: str) -> None:
     assert stops(found) == []
 
 
+@pytest.mark.parametrize("change", [row[1] for row in STOPS], ids=[row[0] for row in STOPS])
+def test_an_upgrade_that_goes_on_is_held_up_by_what_was_observed_alone(change: Change) -> None:
+    """Nothing is asked of it, and of the checks that it has each says what it says of one that begins."""
+    fleet = change(sound())
+    going_on = stops(checks(replace(fleet, resumed=True, answers={})))
+    begins = stops(checks(replace(fleet, answers=sound().answers)))
+    assert going_on == [check for check in begins if check.id in GOING_ON]
+
+
+GOING_ON = {"nodes.unseen", "versions.skew", "versions.half", "nodes.ready"}
+
+
+def test_an_upgrade_that_goes_on_takes_the_node_in_which_it_ended() -> None:
+    """Not Ready, and with the new kubeadm; another that is not Ready still stops it. Its own API may be down: it brings that back."""
+    ended = {"packages": {"kubeadm": f"{NEW}-1.1", "kubelet": f"{OLD}-1.1"}}
+    away = api(node("cp1"), *(node(name, ready=False) for name in ("w1", "w2")))
+    fleet = replace(both(away, facts("w1", **ended))(sound()), resumed=True)
+    assert [check.seen.split(":")[0] for check in stops(checks(fleet))] == ["w2 is not Ready"]
+    down = both(facts(api_ready=False, api_release="", nodes=()), whole(resumed=True))
+    assert [check.id for check in stops(checks(down(sound())))] == ["nodes.api"]
+    assert stops(checks(both(facts(**ended), down)(sound()))) == []
+    back = both(facts(**ended), down, static("1.38.0", *COMPONENTS, served=""))
+    assert [check.id for check in stops(checks(back(sound())))] == ["versions.skew", "versions.half"]
+
+
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [("1.36.5", ""), ("1.37.1", ""), ("1.38.1", "--to 1.37`"), ("1.36.1", "--to 1.36.4`"), ("1.35.9", "--to 1.36.4`")],
+)
+def test_one_minor_release_at_a_time_and_never_back(target: str, remedy: str) -> None:
+    found = of(stops(checks(whole(target=target)(sound()))), "versions.skew")
+    assert bool(found) == bool(remedy) and all(remedy in one.remedy for one in found), found
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize(
+    ("mark", "left", "refused"), [("test", "w1", True), ("test", "", False), ("other", "w1", False), ("", "w1", False)]
+)
+def test_no_further_node_is_drained_while_one_that_is_left_out_has_our_cordon(
+    mark: str, left: str, refused: bool, resumed: bool
+) -> None:
+    """Whose cordon it is, its annotation says: another person's is no business of ours."""
+    closed = node("w1", unschedulable=True)
+    closed = {**closed, "metadata": {**closed["metadata"], "annotations": {CORDONED: mark} if mark else {}}}
+    fleet = api(node("cp1"), closed, node("w2"))(sound())
+    fleet = replace(fleet, resumed=resumed, left=[one for one in fleet.environment.workers if one.name == left])
+    found = stops(checks(fleet))
+    assert [(one.id, "--limit with w1" in one.remedy) for one in found] == [("nodes.cordoned", True)] * refused
+
+
+def test_a_backup_is_that_of_a_cluster_only_where_its_uid_is_known() -> None:
+    control = replace(control_plane(environment()), uid="", identity=replace(identity(environment(), "cp1"), uid=""))
+    assert not any(Latest("/b", NOW, uid).of(control) for uid in ("", UID))
+    assert Latest("/b", NOW, UID).of(replace(control, uid=UID)) and not Latest("", NOW, UID).of(
+        replace(control, uid=UID)
+    )
+
+
 def test_all_reasons_are_said_at_once() -> None:
     change = both(etcd(healthy=False, reason="ALARM NOSPACE"), hook(()), cluster(apiServer={"extraArgs": GATE}))
     assert {check.id for check in stops(checks(change(sound())))} == {"etcd.health", "webhooks.lock", "dropped.gates"}
 
 
 def test_without_an_api_there_is_one_answer() -> None:
+    none = whole(facts={one.name: NodeFacts(hostname=Hostname(one.name)) for one in environment().nodes}, answers={})
+    assert [one.seen for one in checks(none(sound())) if one.id == "nodes.api"] == ["there is no cluster on cp1 yet"]
+    unseen = lambda fleet: replace(fleet, facts={**fleet.facts, "cp1": KubefabError("cp1: no route", "x")})  # noqa: E731
+    assert [check.seen for check in checks(unseen(sound()))] == ["cp1 was not examined: no route"]
     found = stops(checks(facts(api_ready=False, api_release="", manifests={})(sound())))
     assert [check.id for check in found] == ["nodes.api"]
 
@@ -373,6 +439,10 @@ def test_an_upgrade_under_way_may_go_on_from_any_mixture() -> None:
             nodes = [node(name, NEW if n < kubelets else OLD) for n, name in enumerate(names)]
             fleet = both(static(NEW, *COMPONENTS[:done], served=NEW if done else OLD), api(*nodes))(sound())
             assert [c for c in stops(checks(fleet)) if c.id.startswith("versions")] == [], (done, kubelets)
+            for packages in range(kubelets, 4):  # of that many nodes the packages are new
+                new = dict.fromkeys(("kubeadm", "kubelet"), f"{NEW}-1.1")
+                begun = both(*(facts(name, packages=new) for name in names[:packages]), whole(resumed=True, answers={}))
+                assert stops(checks(begun(fleet))) == [], (done, kubelets, packages)
 
 
 def test_what_is_not_known_of_a_release_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from fabfile.inventory import Environment, with_release
 from fabfile.nodes.facts import NodeFacts
 from fabfile.phases import AHEAD, ETCD, KUBELET, PLANE, Phase
 from fabfile.phases import upgrade as steps
-from fabfile.phases.drain import CORDONED
 from fabfile.steps import Action, Step, Stop, Wait
 from fabfile.views import upgrades
 from making import bare, context, control_plane, environment, ids, member, of_release
@@ -61,58 +60,6 @@ def test_to_which_release(file: str, to: str, there: str, wanted: str) -> None:
 def test_what_is_no_release_to_go_to(file: str, to: str) -> None:
     with pytest.raises(UsageError):
         upgrades.target(environment(kubernetes=file), to, {})
-
-
-@pytest.mark.parametrize(
-    ("now", "version", "remedy"),
-    [
-        ("1.36.4", "1.36.5", ""),
-        ("1.36.4", "1.37.1", ""),
-        ("1.35.9", "1.37.1", "--to 1.36`"),
-        ("1.37.1", "1.36.9", "--to 1.37.1`"),
-        ("1.36.4", "1.36.1", "--to 1.36.4`"),
-    ],
-)
-def test_one_minor_release_at_a_time_and_never_back(now: str, version: str, remedy: str) -> None:
-    env, facts = cluster(1)
-    facts["cp1"] = of_release(now, facts["cp1"])
-    found = list(upgrades.hindrances(env, version, facts))
-    assert bool(found) == bool(remedy) and all(remedy in one.remedy for one in found), found
-
-
-def test_all_that_is_in_its_way_is_named_at_once() -> None:
-    env, facts = cluster(3)
-    nodes = [dict(node) for node in facts["cp1"].nodes]
-    nodes[1] = {**nodes[1], "status": {**nodes[1]["status"], "conditions": [{"type": "Ready", "status": "False"}]}}
-    seen: dict[str, object] = {
-        **facts,
-        "cp1": replace(facts["cp1"], nodes=tuple(nodes[:3])),
-        "w2": UsageError("w2: no route", "look"),
-    }
-    found = {one.seen for one in upgrades.hindrances(env, NEW, seen)}
-    assert found == {"w1: it is not Ready", "w2: no route", "w3: it is not in the cluster"}
-    begun = {**seen, "w1": replace(facts["w1"], packages={**facts["w1"].packages, "kubeadm": f"{NEW}-1.1"})}
-    left = {one.seen for one in upgrades.hindrances(env, NEW, begun)}
-    assert left == found - {"w1: it is not Ready"}, "an earlier run's: it goes on with it"
-
-
-@pytest.mark.parametrize(
-    ("mark", "asked", "refused"),
-    [("test", "w2", True), ("test", "w1,w2", False), ("other", "w2", False), ("", "w2", False)],
-)
-def test_no_further_node_is_drained_while_one_that_is_left_out_has_our_cordon(
-    mark: str, asked: str, refused: bool
-) -> None:
-    """Whose cordon it is, its annotation says: another person's is no business of ours."""
-    env, facts = cluster(2)
-    nodes = [dict(node) for node in facts["cp1"].nodes]
-    nodes[1] = {
-        **nodes[1], "spec": {"unschedulable": True}, "metadata": {"name": "w1", "annotations": {CORDONED: mark} if mark else {}},
-    }  # fmt: skip
-    facts["cp1"] = replace(facts["cp1"], nodes=tuple(nodes))
-    found = list(upgrades.left_out(env, facts, env.select(asked.split(","))))
-    assert [one.state for one in found] == ["stop"] * refused
-    assert all("--limit with w1" in one.remedy for one in found)
 
 
 @settings(max_examples=30)
