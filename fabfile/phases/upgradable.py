@@ -33,7 +33,10 @@ OLDEST = 3  # minor releases that a kubelet may be behind its API server
 
 
 def checks(fleet: Fleet) -> list[Check]:
-    """Everything that is to be known, in the order in which a person would ask; a check that has nothing to look at says nothing."""
+    """Everything that is to be known, in the order in which a person would ask; a check that has nothing to look at says nothing.
+
+    Without a target only how the nodes are.
+    """
     blind = [*_seen(fleet), *(() if fleet.resumed else _unread(fleet))]
     if not isinstance(fleet.facts.get(fleet.node.name), NodeFacts):
         return blind
@@ -41,6 +44,8 @@ def checks(fleet: Fleet) -> list[Check]:
         if fleet.resumed and fleet.control.release("kubeadm") == fleet.target:  # that API is what it brings back
             return [*blind, *_skew(fleet), *_half(fleet)]
         return [*blind, *_identity(fleet), _silent(fleet)]
+    if not fleet.target:
+        return [*blind, *_identity(fleet), *_ready(fleet)]
     asked = (one for one in _ALL if one in _RESUMED or not fleet.resumed)
     return [*blind, *(_judged(check) for one in asked for check in one(fleet))]
 

@@ -215,9 +215,15 @@ class Report:
 
 
 def examined(first: Fleet, to: str) -> Fleet:
-    """The same for an upgrade to a release ("1.37.2"), or to the newest of a minor one ("1.37") that the nodes can have; "": the next minor one."""
-    minor = minor_of(to) if to else next_minor(first.release)
-    target = to if len(numbers(to)) == 3 else Report(first).newest(minor)[0] or (f"{minor}.0" if minor else "")
+    """The same for an upgrade to a release ("1.37.2"), or to the newest of a minor one ("1.37") that the nodes can have; "": the next minor one.
+
+    A next one whose repository no node has, while each has that of the present one, is not published yet: it is examined only if it is asked for.
+    """
+    minor, report = minor_of(to) if to else next_minor(first.release), Report(first)
+    offers = [answers.packages[minor] for _, _, answers in first.seen if minor in answers.packages]
+    if not to and report.newest(minor_of(first.release))[0] and all(one.fault for one in offers):
+        return replace(first, target="")
+    target = to if len(numbers(to)) == 3 else report.newest(minor)[0] or (f"{minor}.0" if minor else "")
     return replace(first, target=target)
 
 
@@ -249,7 +255,10 @@ def show(console: Console, report: Report, *, every: bool = False) -> None:
     for one in dict.fromkeys(filter(None, (minor, next_minor(fleet.release), minor_of(fleet.target)))):
         newest, fault = report.newest(one)
         offered = f"newest that the nodes can have: {newest}" if newest else f"not to be had: {mask(fault)}"
-        _wrapped(console, Text.assemble((one, "bold"), f"  {offered}; {supported(one, now)}"), 0)
+        says = f"{offered}; {supported(one, now)}"
+        if not fleet.target and one != minor:
+            says = f"not published yet, or not in this package repository: {mask(fault)}"
+        _wrapped(console, Text.assemble((one, "bold"), f"  {says}"), 0)
     console.print()
     if fleet.target:
         _wrapped(console, Text(f"before an upgrade to {fleet.target}:"), 0)
@@ -282,6 +291,8 @@ def _closing(console: Console, report: Report) -> None:
     what = [f"runs {fleet.release}" if fleet.release else "its release is not known"]
     if newest and numbers(newest) > numbers(fleet.release):
         what.append(f"{newest} is there")
+    elif newest and not fleet.target:
+        what.append("nothing later is there for its nodes")
     if fleet.target:
         blocked = f"{count} thing{'s' * (count != 1)} in the way of {fleet.target}"
         what.append(blocked if count else f"nothing is in the way of {fleet.target}")

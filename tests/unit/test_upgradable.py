@@ -36,6 +36,7 @@ from fabfile.phases.upgrade import COMPONENTS
 from fabfile.recipes import changes
 from fabfile.text import yamls
 from fabfile.text.forms import Hostname
+from fabfile.views.releases import examined
 from making import OTHER_UID, UID, api_node, context, control_plane, environment, identity, member, of_release
 
 NOW = 1_900_000_000.0
@@ -402,6 +403,28 @@ def test_a_backup_is_that_of_a_cluster_only_where_its_uid_is_known() -> None:
     assert Latest("/b", NOW, UID).of(replace(control, uid=UID)) and not Latest("", NOW, UID).of(
         replace(control, uid=UID)
     )
+
+
+@pytest.mark.parametrize(
+    ("faults", "asked", "target"),
+    [
+        ({}, "", NEW),
+        ({"1.37": "404"}, "", ""),  # not published yet
+        ({"1.37": "404"}, "1.37", "1.37.0"),
+        ({"1.37": "down", "1.36": "down"}, "", "1.37.0"),  # the repository is not there at all: that is in the way
+    ],
+)
+def test_a_release_that_is_not_published_is_examined_only_if_asked_for(
+    faults: Mapping[str, str], asked: str, target: str
+) -> None:
+    packages = {"1.37": offer(NEW), "1.36": offer(OLD), **{minor: Offer({}, fault) for minor, fault in faults.items()}}
+    first = both(*(said(name, packages=packages) for name in ("cp1", "w1", "w2")))(sound(""))
+    found = examined(first, asked)
+    assert found.target == target
+    assert bool(stops(checks(found))) == bool(faults and target)
+    if not target:
+        hidden = replace(found, facts={**found.facts, "w1": KubefabError("no answer")})
+        assert of(checks(hidden), "nodes.unseen"), "how the nodes are is looked at in any case"
 
 
 def test_all_reasons_are_said_at_once() -> None:
