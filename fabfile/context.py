@@ -67,7 +67,7 @@ class Choices:
     budgets; `force_pods` names pods ("shop/web-0") that may be deleted though nothing makes them again or a budget keeps them; with
     `delete_emptydir` what pods have in emptyDir volumes may be lost; `gone` names Nodes (by their names in the API) whose machines will
     not come back; `reboots` has the boot that each Node is to leave, by its name in the API. `restoring` is the backup that is restored;
-    `metrics`: a backup takes InfluxDB's too.
+    `metrics`: a backup takes InfluxDB's too. `upgrading`: another release of Kubernetes than the cluster's is what is wanted.
     """
 
     keep_images: bool = False
@@ -83,6 +83,7 @@ class Choices:
     reboots: Mapping[str, str] = field(default_factory=dict)
     restoring: Restoring | None = None
     metrics: bool = False
+    upgrading: bool = False
     renewal: Renewal = Renewal()
 
 

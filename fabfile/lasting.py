@@ -1,22 +1,34 @@
-"""Settings that cannot change during a cluster's life: compares the cluster's values with the inventory's.
+"""Settings whose change is refused on a living cluster: compares the cluster's values with the inventory's, before any phase begins.
 
-kubeadm reads them once, at init. With another value, flannel, the join and the add-ons would break a working cluster.
-Sources: kubernetes.io "kubeadm Configuration (v1beta4)"; flannel docs/kubernetes.md (Network must hold every node's podCIDR).
+Some it keeps for its life: kubeadm reads them once, at init, and with another value, flannel, the join and the add-ons would break a
+working cluster. Others another command changes (a release is an upgrade), or the operator's word (a shorter RETENTION deletes metrics).
+What the control plane shows refuses every node, so that none is changed while another is refused.
+Sources: kubernetes.io "kubeadm Configuration (v1beta4)", releases/version-skew-policy (a kubelet may not be newer than its API server);
+flannel docs/kubernetes.md (Network must hold every node's podCIDR); kubernetes/website 14870 (without `kubeadm upgrade` the control
+plane's pods, kube-proxy and CoreDNS stay old).
 """
 
 from __future__ import annotations
 
-import functools
 import ipaddress
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from .context import Context
+from .context import Context, fab
 from .inventory import Environment
+from .nodes.containerd import lost, named
 from .nodes.facts import KUBELET_FLAGS_FILE, NodeFacts
+from .nodes.influx import Retention
+from .nodes.keeping import CONTAINERD_CONFIG
+from .recipes.changes import numbers
+from .recipes.kubeadm import Recipe, merged
 from .recipes.kubelet import flags
-from .steps import Action, Stop
+from .recipes.packages import PINNED
+from .steps import Stop
 from .text import forms
+from .text.cleaning import listed
+from .text.durations import hours
 
 STOP = "cluster.settings"
 ADDRESS = "the control plane's private address"
@@ -112,9 +124,127 @@ def remedy(environment: Environment, found: tuple[Change, ...]) -> str:
 
 
 def refusal(ctx: Context) -> Stop | None:
-    """The Stop of a phase if a lasting setting differs, or the address that this worker joined with; else None."""
-    found = changes(ctx.environment, ctx.control)
-    return Stop(STOP, sentence(found), remedy(ctx.environment, found)) if found else _moved(ctx)
+    """The Stop of every phase while a setting differs whose change is refused: the cluster's own, or one that this node shows; else None."""
+    return of_cluster(ctx) or _moved(ctx) or _of_machine(ctx, "this node", ctx.facts, ctx.recipe)
+
+
+def of_cluster(ctx: Context) -> Stop | None:
+    """What the control plane shows, for every node the same; None where it was not observed, or no cluster lives there."""
+    control, environment = ctx.control, ctx.environment
+    if ctx.node.control_plane and control is None:
+        control = ctx.facts
+    found = changes(environment, control)
+    if found:
+        return Stop(STOP, sentence(found), remedy(environment, found))
+    if control is None:
+        return None
+    who = "this node" if ctx.node.control_plane else environment.control_plane.name
+    recipe = Recipe(environment).running(control.release("kubelet")) if control.in_cluster else ctx.recipe
+    return _of_machine(ctx, who, control, recipe) or _shorter(environment, control)
+
+
+def _of_machine(ctx: Context, who: str, facts: NodeFacts, recipe: Recipe) -> Stop | None:
+    """What one member of the cluster shows: its release, and where containerd has its data. `who` is it, in the sentence."""
+    if not facts.in_cluster:
+        return None
+    return (None if ctx.choices.upgrading else _release(ctx.environment, who, facts, recipe)) or (
+        data_left(STOP, who, facts, recipe)
+        if facts.kept.get(CONTAINERD_CONFIG) == "ours" and ctx.settings.release.configured
+        else None
+    )
+
+
+def _release(environment: Environment, who: str, facts: NodeFacts, recipe: Recipe) -> Stop | None:
+    """Another release than a member's: packages of it under a running cluster are only a part of an upgrade."""
+    settings = environment.settings
+    found = {name: release for name in PINNED if (release := facts.release(name))}
+    there = found.get("kubelet", "")
+    made = replace(settings, kubernetes=there).release if there else settings.release
+    if made != settings.release:
+        return Stop(
+            STOP,
+            f"{who} runs Kubernetes {there} in a cluster, the inventory says {settings.kubernetes}: no upgrade leads from one to the other",
+            f"set KUBERNETES={there}, or say `--kubernetes {there}`. Another release needs a new cluster: "
+            f"`inv cluster.reset {environment.option} --kubernetes {there}` loses everything in this one",
+        )
+    if not made.configured:
+        return None
+    wanted = recipe.version
+    if all(release == wanted for release in found.values()):
+        return None
+    minor = facts.minor or recipe.minor
+    newest = max(found.values(), key=numbers)
+    option = environment.option
+    or_minor = f", or {minor} for the patch that the cluster has" * (minor == recipe.minor)
+    keep = f"KUBERNETES={there or wanted}{or_minor}, or say `--kubernetes {there or wanted}`"
+    seen = f"{who} runs Kubernetes {there or wanted} in a cluster, the inventory says {wanted}"
+    if len(set(found.values())) > 1:
+        return Stop(
+            STOP,
+            f"{listed([f'{name} {release}' for name, release in sorted(found.items())], 4)} are on {who}: an upgrade that did not end",
+            f"`inv cluster.upgrade {option} --to {newest}` goes on with it, from what it sees on each node",
+        )
+    if numbers(there) > numbers(wanted):
+        return Stop(
+            STOP,
+            f"{seen}: Kubernetes does not go back to an earlier release",
+            f"set {keep}. If nodes of this cluster are still older, `inv cluster.upgrade {option} --to {there}` ends that upgrade",
+        )
+    return Stop(
+        STOP,
+        f"{seen}: that is an upgrade, and nothing of it is done here",
+        f"to upgrade: `inv cluster.upgrade {option}`, node by node, the control plane first (with --plan it only shows that); to stay: {keep}",
+    )
+
+
+# Where containerd keeps images and containers by default (containerd docs/ops.md).
+_PLACES = {"root": "/var/lib/containerd", "state": "/run/containerd"}
+
+
+def data_left(id: str, who: str, facts: NodeFacts, recipe: Recipe) -> Stop | None:
+    """containerd's configuration on a machine has what ours lacks: data on another disk, which ours would leave there, or a GPU's runtime.
+
+    What a configuration of ours had before is the inventory's to change, except where its data are.
+    """
+    ours = recipe.containerd_settings()
+    theirs = dict(facts.containerd)
+    if facts.kept.get(CONTAINERD_CONFIG) == "ours":
+        theirs = {key: value for key, value in theirs.items() if key in _PLACES}
+    for key, place in _PLACES.items():
+        if key in theirs and theirs[key].rstrip("/") == str(ours.get(key, place)).rstrip("/"):
+            del theirs[key]
+    gone = lost(theirs, ours)
+    if not gone:
+        return None
+    wanted = json.dumps(merged(recipe.settings.containerd_config, gone)).replace("'", "\\u0027")
+    return Stop(
+        id,
+        f"{CONTAINERD_CONFIG} on {who} has {listed(named(gone), 8)}, and kubefab's configuration has not",
+        f"to keep that on all nodes: CONTAINERD_CONFIG='{wanted}' in hosts.env; or, if nothing on this machine needs it, "
+        f"`mv {CONTAINERD_CONFIG} {CONTAINERD_CONFIG}.aside`, and the data with it; then run this again",
+    )
+
+
+def _shorter(environment: Environment, control: NodeFacts) -> Stop | None:
+    """A RETENTION that would delete metrics which the database keeps now: not without the operator's word."""
+    kept, settings = control.retention, environment.settings
+    wanted = settings.retention
+    if not settings.release.configured or not kept.duration or settings.retention_shorten:
+        return None
+    if not 0 < hours(wanted) < (kept.hours or float("inf")):
+        return None
+    longer = f"keeps metrics for {kept.duration}" if kept.hours else "keeps metrics for ever"
+    meant = f"KUBEFAB_RETENTION_SHORTEN=yes {fab(environment, environment.control_plane, 'addons')}"
+    return Stop(
+        STOP,
+        f"InfluxDB {longer}; RETENTION={wanted} would delete all that are older than that",
+        f"if that is meant, once `{meant}`; to keep them, RETENTION={_words(kept)} in hosts.env",
+    )
+
+
+def _words(kept: Retention) -> str:
+    """How long it keeps metrics, as the setting has it: "30d" for 720h0m0s."""
+    return f"{kept.hours / 24:.0f}d" if kept.hours % 24 == 0 else f"{kept.hours:.0f}h"
 
 
 def _moved(ctx: Context) -> Stop | None:
@@ -129,17 +259,3 @@ def _moved(ctx: Context) -> Stop | None:
         f"this node joined with the address {joined[-1]} (its kubelet's --node-ip), and hosts.env says {ctx.node.address}",
         f"set private={joined[-1]} in its line again; or, if the machine has another address now, let it join again: {ctx.renew()}",
     )
-
-
-def kept(run: Callable[[Context], Iterator[Action]]) -> Callable[[Context], Iterator[Action]]:
-    """The phase, but it stops before its first action if a lasting setting differs."""
-
-    @functools.wraps(run)
-    def guarded(ctx: Context) -> Iterator[Action]:
-        refused = refusal(ctx)
-        if refused:
-            yield refused
-            return
-        yield from run(ctx)
-
-    return guarded

@@ -50,7 +50,9 @@ def upgrade(
     """Upgrade Kubernetes: the control plane, then the workers in batches, each drained."""
     from ..context import Choices
     from ..inventory import with_release
+    from ..lasting import of_cluster
     from ..nodes.facts import facts_of
+    from ..phases.examined import Check
     from ..phases.upgradable import checks, stops
     from ..views import upgrades
     from . import draining
@@ -59,7 +61,7 @@ def upgrade(
     version = upgrades.target(
         described(options), to, {}
     )  # what is no release of ours is refused before anything is connected to
-    choices = Choices(force_pods=draining.forced(force_pods), delete_emptydir=delete_emptydir_data)
+    choices = Choices(force_pods=draining.forced(force_pods), delete_emptydir=delete_emptydir_data, upgrading=True)
     accepted = _accepted(accept)
     with opened(options) as session:
         file = session.environment
@@ -78,6 +80,9 @@ def upgrade(
         fleet = _examined(session, seen, version, choices, workers, only)
         found = checks(fleet)
         against = stops(found, accepted)
+        context = upgrades.contexts_of(environment, facts, choices).get(environment.control_plane.name)
+        if context and (refused := of_cluster(context)):  # flannel and the add-ons would stop for it half way
+            against.append(Check("settings.refused", "stop", refused.reason, refused.remedy))
         waves = (
             []
             if against

@@ -106,9 +106,6 @@ def _apply(ctx: Context) -> Iterator[Action]:
     if not facts.initialised:
         yield Stop("addons.control-plane", "the API does not answer here", f"first `{ctx.init()}`")
         return
-    if stop := _shorter(ctx):
-        yield stop
-        return
     monitoring = manifest("monitoring", ctx)
     dashboard = manifest(settings.dashboard, ctx) if settings.dashboard != "none" else None
     stored = METRICS.rsplit("/", 1)[1] in facts.undo
@@ -145,24 +142,6 @@ _FREE_VOLUME = (
     f"if [ \"$(kubectl get persistentvolume {VOLUME} --ignore-not-found -o jsonpath='{{.status.phase}}')\" = Released ]; "
     f"then kubectl delete persistentvolume {VOLUME}; fi"
 )
-
-
-def _shorter(ctx: Context) -> Stop | None:
-    """A RETENTION that would delete metrics which the database keeps now: not without the operator's word."""
-    kept, wanted = ctx.facts.retention, ctx.settings.retention
-    if not kept.duration or ctx.settings.retention_shorten or not 0 < hours(wanted) < (kept.hours or float("inf")):
-        return None
-    longer = f"keeps metrics for {kept.duration}" if kept.hours else "keeps metrics for ever"
-    return Stop(
-        "addons.retention",
-        f"InfluxDB {longer}; RETENTION={wanted} would delete all that are older than that",
-        f"if that is meant, once `KUBEFAB_RETENTION_SHORTEN=yes {ctx.fab('addons')}`; to keep them, RETENTION={_words(kept)} in hosts.env",
-    )
-
-
-def _words(kept: Retention) -> str:
-    """How long it keeps metrics, as the setting has it: "30d" for 720h0m0s."""
-    return f"{kept.hours / 24:.0f}d" if kept.hours % 24 == 0 else f"{kept.hours:.0f}h"
 
 
 def _change(ctx: Context) -> str:

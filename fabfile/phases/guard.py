@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from ..context import Context
 from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
-from ..lasting import kept, refusal
+from ..lasting import refusal
 from ..nodes.facts import NodeFacts
 from ..steps import Action, Step, Stop, Wait
 from .hooks import hooked
@@ -42,7 +42,7 @@ def building(
 ) -> Generator:
     """Wrap a phase that builds: it is refused on a machine that is neither free nor ours, and where ours is broken.
 
-    The phase also stops where a setting differs that a cluster keeps for its life (lasting.py). A phase that `relies` on the
+    The phase also stops where a setting differs whose change is refused (lasting.py). A phase that `relies` on the
     control plane stops on a worker where the control plane's machine is refused; until then the worker is prepared, as beside one
     that is down. `joins` says of a worker's facts whether the phase makes it a member, whose identity file names the cluster.
     The operator's hooks are inside: a machine that is refused gets none.
@@ -59,12 +59,16 @@ def building(
             return
         control = None if ctx.node.control_plane else control_verdict(ctx)
         relied = control is None or control.workable
+        # a cluster that was made for another address or port is ours: what it was made with counts here too
+        if (relied or (control and control.code == "address")) and (stop := refusal(ctx)):
+            yield stop
+            return
         if control and relies and not relied:
             name = ctx.environment.control_plane.name
             seen = f"nothing is changed here, because of the control plane {name}: {control.seen}"
             yield Stop(f"{phase}.control", seen, control.remedy or f"see {name}")
             return
-        actions = list((kept(run) if relied else run)(ctx))
+        actions = list(run(ctx))
         changes = any(isinstance(action, Step) or (isinstance(action, Wait) and action.changes) for action in actions)
         yield from _claimed(ctx, phase, verdict, joins=joins(ctx.facts), needed=changes)
         yield from actions

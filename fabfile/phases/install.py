@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 from ..context import Context
 from ..inventory import Environment
-from ..nodes.containerd import lost, named
+from ..lasting import data_left
 from ..nodes.facts import STATE, NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, give_back
 from ..recipes import proxies
-from ..recipes.changes import numbers
-from ..recipes.kubeadm import digest, merged, recipe_for
-from ..recipes.packages import PINNED, Apt, Family, family
+from ..recipes.kubeadm import digest, recipe_for
+from ..recipes.packages import Apt, Family, family
 from ..steps import Action, File, Step, Stop
-from ..text.cleaning import listed
 
 
 def files(environment: Environment) -> Iterable[str]:
@@ -34,7 +31,7 @@ def install(ctx: Context) -> Iterator[Action]:
     packages = family(facts)
     if packages is None:
         return
-    refused = _release(ctx) or _docker(ctx) or _in_the_way(ctx) or _settings(ctx)
+    refused = _docker(ctx) or _in_the_way(ctx) or _settings(ctx)
     if refused:
         yield refused
         return
@@ -88,42 +85,6 @@ def _proxy(ctx: Context, packages: Family) -> Iterator[Action]:
         )
 
 
-def _release(ctx: Context) -> Stop | None:
-    """Stop before packages of another release go under a running cluster: that is an upgrade, of which packages are only a part.
-
-    kubernetes.io/releases/version-skew-policy (a kubelet may not be newer than its API server); kubernetes/website 14870 (without
-    `kubeadm upgrade` the control plane's pods, kube-proxy and CoreDNS stay old).
-    """
-    facts, wanted = ctx.facts, ctx.recipe.version
-    found = {name: release for name in PINNED if (release := facts.release(name))}
-    other = {name: release for name, release in found.items() if release != wanted}
-    if not other or not facts.in_cluster:
-        return None
-    there, minor = found.get("kubelet", wanted), facts.minor or ctx.recipe.minor
-    newest = max(found.values(), key=numbers)
-    option = ctx.environment.option
-    or_minor = f", or {minor} for the patch that the cluster has" * (minor == ctx.recipe.minor)
-    keep = f"KUBERNETES={there}{or_minor}, or say `--kubernetes {there}`"
-    seen = f"this node runs Kubernetes {there} in a cluster, the inventory says {wanted}"
-    if len(set(found.values())) > 1:
-        return Stop(
-            "install.release",
-            f"{listed([f'{name} {release}' for name, release in sorted(found.items())], 4)} are on this node: an upgrade that did not end",
-            f"`inv cluster.upgrade {option} --to {newest}` goes on with it, from what it sees on each node",
-        )
-    if numbers(there) > numbers(wanted):
-        return Stop(
-            "install.release",
-            f"{seen}: Kubernetes does not go back to an earlier release",
-            f"set {keep}. If nodes of this cluster are still older, `inv cluster.upgrade {option} --to {there}` ends that upgrade",
-        )
-    return Stop(
-        "install.release",
-        f"{seen}: that is an upgrade, and nothing of it is done here",
-        f"to upgrade: `inv cluster.upgrade {option}`, node by node, the control plane first (with --plan it only shows that); to stay: {keep}",
-    )
-
-
 def _docker(ctx: Context) -> Stop | None:
     """containerd.io conflicts with the distribution's containerd: apt would take docker.io away with it, and stop its containers."""
     packages = ctx.facts.packages
@@ -151,40 +112,16 @@ def _in_the_way(ctx: Context) -> Stop | None:
     )
 
 
-# Where containerd keeps images and containers by default (containerd docs/ops.md).
-_PLACES = {"root": "/var/lib/containerd", "state": "/run/containerd"}
-
-
 def _settings(ctx: Context) -> Stop | None:
-    """Its own configuration has what ours lacks: containerd's data on another disk, which ours would leave there, or a GPU's runtime.
-
-    What a configuration of ours had before is the inventory's to change, except where its data are.
-    """
-    facts = ctx.facts
-    if facts.containerd.get("unread"):
+    """Its own configuration has what ours lacks, or cannot be read."""
+    if ctx.facts.containerd.get("unread"):
         return Stop(
             "install.containerd-unread",
             f"{CONTAINERD_CONFIG} on this node is not TOML, or has more of its own than can be shown here: it may keep containerd's data "
             "on another disk",
             "put it right, or move it away, then run this again",
         )
-    ours = ctx.recipe.containerd_settings()
-    theirs = dict(facts.containerd)
-    if facts.kept.get(CONTAINERD_CONFIG) == "ours":
-        theirs = {key: value for key, value in theirs.items() if key in _PLACES}
-    for key, place in _PLACES.items():
-        if key in theirs and theirs[key].rstrip("/") == str(ours.get(key, place)).rstrip("/"):
-            del theirs[key]
-    gone = lost(theirs, ours)
-    if not gone:
-        return None
-    wanted = json.dumps(merged(ctx.settings.containerd_config, gone)).replace("'", "\\u0027")
-    return Stop(
-        "install.containerd-settings",
-        f"{CONTAINERD_CONFIG} on this node has {listed(named(gone), 8)}, and kubefab's configuration has not",
-        f"to keep that on all nodes: CONTAINERD_CONFIG='{wanted}' in hosts.env; or, if nothing on this machine needs it, "
-        f"`mv {CONTAINERD_CONFIG} {CONTAINERD_CONFIG}.aside`, and the data with it; then run this again",
-    )
+    return data_left("install.containerd-settings", "this node", ctx.facts, ctx.recipe)
 
 
 def _kept(ctx: Context) -> str:

@@ -16,7 +16,7 @@ from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 
 from ..context import Choices, Context, init
 from ..errors import Interrupted, KubefabError, Refused, StepFailed, Unreachable
-from ..identity import Kind, Record, evidence, judge, recall, remember
+from ..identity import Kind, Record, judge, recall, remember
 from ..inventory import Environment, Node
 from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
@@ -285,6 +285,8 @@ class Run:
         said = result.error.message.splitlines()[0] if result.error else ""
         self._applier.rest(node, why=f"{node.name}, at which it failed ({said})" if said else "")
         if node.control_plane:
+            if result.facts is None:
+                self._unseen.add(node.name)
             self.gates.open(gate.SEEN, now)
             why = f"{node.name} ({result.phase or 'connecting'} {result.state})"
             for name in (gate.MASTER, gate.NETWORK, gate.ADDONS):
@@ -309,7 +311,7 @@ class Run:
             self._note(node, facts, duplicate_of)
         else:
             self._pass(gate.SEEN, node, "")
-            self._see_control(facts)
+            self._see_control()
         unproved: list[Phase] = []
         changed = False
         for phase in phases:
@@ -423,12 +425,11 @@ class Run:
         control = self.observer.control
         return control is not None and control.node_object(facts.hostname) is None
 
-    def _see_control(self, facts: NodeFacts) -> None:
-        """Observe the control plane before a worker that shows a cluster is judged; an unreachable one says nothing."""
+    def _see_control(self) -> None:
+        """Observe the control plane before a worker is judged: what its cluster was made with counts there too. An unreachable one says nothing."""
         control = self.environment.control_plane
         with self._control_asked:
-            shows = evidence(facts) or facts.identity.uid
-            if self.observer.first is None and shows and control.name not in self._unseen:
+            if self.observer.first is None and control.name not in self._unseen:
                 try:
                     self.observer.observe(control)
                 except KubefabError:

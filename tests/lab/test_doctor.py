@@ -402,7 +402,7 @@ ROUNDS = (
     Round(
         "release", finds=(
             Find("KF-VER-SKEW", WARNING, ALL, ("the inventory says 1.37", "set KUBERNETES=1.36")),
-            Find("KF-STOP-INSTALL-RELEASE", ERROR, ALL, ("this node runs Kubernetes 1.36", "in a cluster, the inventory says 1.37")),
+            Find("KF-SET-LASTING", ERROR, ("cp1",), ("this node runs Kubernetes 1.36", "in a cluster, the inventory says 1.37")),
         ), more=("--no-network",), variables={"KUBEFAB_LAB_KUBERNETES": "1.37"},
     ),
     Round(

@@ -178,6 +178,12 @@ def test_the_plan_and_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     bed = Bed(tmp_path, "REHEARSAL_KUBERNETES=1.36.1\n")
     assert bed.typed("inv cluster.bootstrap --workers 3").returncode == 0
     assert bed.typed("inv cluster.backup --plain").returncode == 0
+    bed.edit("REHEARSAL_RETENTION=3d\nREHEARSAL_KUBERNETES=1.36.1")
+    refused = bed.typed("inv cluster.upgrade --to 1.36.3 --plan")
+    assert refused.returncode == 1 and "RETENTION=3d would delete all" in refused.stdout, (
+        "not only once the control plane is new"
+    )
+    bed.edit("REHEARSAL_KUBERNETES=1.36.1")
     for line, code, said in (
         ("--to 1.38", 2, "no recipe for Kubernetes 1.38"),
         ("--to 1.35", 1, "does not go back"),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from fabfile import phases
 from fabfile.context import Choices
 from fabfile.inventory import Environment
+from fabfile.lasting import STOP, refusal
 from fabfile.nodes.facts import LINKS, STATE, TRACES, FileDigest, Link, Mount, NodeFacts, Space, Unit
 from fabfile.nodes.influx import Retention, parse_retention
 from fabfile.nodes.observe import parse_sysctl
@@ -56,6 +57,12 @@ MASTER = installed(ENV, "cp1")
 
 def steps(phase: phases.Phase, facts: NodeFacts, env: Environment = ENV, **more: Any) -> list[Action]:
     return list(bare(phase)(context(env, facts, **more)))
+
+
+def lasting(phase: phases.Phase, facts: NodeFacts, env: Environment = ENV, **more: Any) -> list[Action]:
+    """The same, with what stops every phase of a living cluster."""
+    stop = refusal(context(env, facts, **more))
+    return [stop] if stop else steps(phase, facts, env, **more)
 
 
 def only(actions: Sequence[Action]) -> Any:
@@ -320,8 +327,8 @@ RUNNING = [
 
 @pytest.mark.parametrize("make", [row[1] for row in RUNNING], ids=[row[0] for row in RUNNING])
 def test_a_living_cluster_does_not_get_another_minor_version(make: Callable[[Environment], NodeFacts]) -> None:
-    stop = only(steps(phases.INSTALL, make(environment(kubernetes="1.37"))))
-    assert stop.id == "install.release"
+    stop = only(lasting(phases.INSTALL, make(environment(kubernetes="1.37"))))
+    assert stop.id == STOP
     assert "runs Kubernetes 1.37.1 in a cluster, the inventory says 1.36.4" in stop.reason
     assert "--kubernetes 1.37.1" in stop.remedy and "does not go back" in stop.reason
 
@@ -330,13 +337,13 @@ def test_a_living_cluster_does_not_get_another_minor_version(make: Callable[[Env
 @pytest.mark.parametrize("patch", ["1.36.1", "1.36.9"])
 def test_another_patch_is_an_upgrade_and_is_not_done_half(make: Callable[[Environment], NodeFacts], patch: str) -> None:
     facts = make(environment(kubernetes=patch))
-    stop = only(steps(phases.INSTALL, facts))
-    assert stop.id == "install.release" and "`inv cluster.upgrade --env test" in stop.remedy
+    stop = only(lasting(phases.INSTALL, facts))
+    assert stop.id == STOP and "`inv cluster.upgrade --env test" in stop.remedy
     assert (f"--to {patch}" in stop.remedy) is (patch == "1.36.9"), "a later one may be on part of the nodes only"
     assert f"KUBERNETES={patch}, or 1.36 for the patch that the cluster has" in stop.remedy
     for kept in (patch, "1.36"):
         env = environment(kubernetes=kept)
-        made = ids(steps(phases.INSTALL, facts, env))
+        made = ids(lasting(phases.INSTALL, facts, env))
         assert set(made) <= {"install.containerd", "install.kubelet"}, (
             "what the message says works, and no package moves"
         )
@@ -347,7 +354,7 @@ def test_a_kubeadm_that_went_before_is_not_put_back() -> None:
     begun = member(ENV)
     begun = replace(begun, packages={**begun.packages, "kubeadm": "1.36.9-1.1"})
     for env in (ENV, environment(kubernetes="1.36")):
-        stop = only(steps(phases.INSTALL, begun, env))
+        stop = only(lasting(phases.INSTALL, begun, env))
         assert (
             "kubeadm 1.36.9, kubectl 1.36.4, kubelet 1.36.4 are on this node: an upgrade that did not end"
             in stop.reason
@@ -1015,10 +1022,10 @@ def test_metrics_are_deleted_only_with_the_operators_consent(wanted: str, said: 
     env = environment(workers=1, dashboard="none", retention=wanted, retention_shorten="yes" if said else "no")
     base = control_plane(env, stamped=("monitoring",))
     for kept in KEPT:
-        found = steps(phases.ADDONS, replace(base, retention=parse_retention(having_kept(kept) if kept else "")), env)
+        found = lasting(phases.ADDONS, replace(base, retention=parse_retention(having_kept(kept) if kept else "")), env)
         alters = any("ALTER RETENTION" in str(vars(action)) for action in found)
         if ASKED[wanted] < KEPT[kept] and not said:
-            assert ids(found)[0] == "!addons.retention" and not alters
+            assert ids(found)[0] == f"!{STOP}" and not alters
             assert isinstance(found[0], Stop) and "KUBEFAB_RETENTION_SHORTEN=yes fab -H cp1 addons" in found[0].remedy
         else:
             assert not any(isinstance(action, Stop) for action in found)

@@ -150,7 +150,7 @@ def test_an_upgrade(golden: Callable[[str, str], None], env: Environment, system
     own[1:1] = [
         replace(wave, phases=(TOOLS, ETCD, PLANE, KUBELET)) for wave in wanted if wave.phases == upgrades.CONTROL
     ]
-    golden(f"sent/upgrade-{system}.sh", rendered(upgrades.planned(to, own, seen, Choices())))
+    golden(f"sent/upgrade-{system}.sh", rendered(upgrades.planned(to, own, seen, Choices(upgrading=True))))
 
 
 def reading(env: Environment) -> dict[str, str]:

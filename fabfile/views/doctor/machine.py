@@ -50,7 +50,7 @@ NEEDS_API = {"network.control-plane", "addons.control-plane"}  # true before eve
 def refusals(chart: Chart, patient: Patient) -> Iterator[Finding]:
     """What would make a phase refuse this node. The phases themselves are asked, so that doctor and phases always agree."""
     context = chart.context(patient)
-    if not patient.node.control_plane and lasting.changes(chart.environment, chart.control):
+    if not patient.node.control_plane and lasting.of_cluster(context):
         return  # the control plane's finding covers all nodes
     settings = chart.environment.settings
     if settings.release.token_in_inventory and not settings.token:
