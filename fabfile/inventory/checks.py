@@ -9,6 +9,7 @@ from itertools import combinations
 
 from ..text.forms import is_address
 from . import quoting
+from .components import too_new
 from .find import own
 from .layers import NODE_KEY, Problem, Value, source
 from .model import Environment, Node
@@ -191,6 +192,13 @@ def _registry_login(inventory: _Inventory) -> Iterator[Problem]:
         yield Problem(inventory.where("REGISTRY_PASSWORD"), what, "add REGISTRY_USER=…, or take the password out")
 
 
+def _fields_of_the_release(inventory: _Inventory) -> Iterator[Problem]:
+    minor = ".".join(inventory.settings.kubernetes.split(".")[:2])
+    for key in ("KUBELET_CONFIG", "KUBE_PROXY_CONFIG"):
+        if wrong := too_new(getattr(inventory.settings, key.lower()), minor):
+            yield Problem(inventory.where(key), f"{key}: {wrong}", "take it out until the cluster is upgraded")
+
+
 def _certificates_are_used(inventory: _Inventory) -> Iterator[Problem]:
     """A CA beside plain HTTP is a contradiction: containerd would try HTTPS with it, and fall back."""
     settings = inventory.settings
@@ -211,6 +219,7 @@ _CHECKS: tuple[Callable[[_Inventory], Iterator[Problem]], ...] = (
     _unprotected_packages,
     _registry_login,
     _certificates_are_used,
+    _fields_of_the_release,
     _nodes_are_ipv4,
     _networks_are_ipv4,
     _one_node_port,

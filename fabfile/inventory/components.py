@@ -2,7 +2,7 @@
 
 kubeadm reads both into its own types and writes them again: it drops a field that it does not know, a zero in a field that has no pointer,
 and it spells durations and quantities its own way (`60s` is `1m0s`). Sources: k8s.io/kubelet config/v1beta1, k8s.io/kube-proxy config/v1alpha1
-of 1.35, 1.36 and 1.37; kubeadm app/componentconfigs.
+of RELEASES (`make releases` holds the tables against them); kubeadm app/componentconfigs.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ logging(flushFrequency format options(json(infoBufferSize splitStream) text(info
 mode nftables(masqueradeAll masqueradeBit* minSyncPeriod syncPeriod) nodePortAddresses oomScoreAdj* portRange showHiddenMetricsForVersion
 windowsRunAsService winkernel(enableDSR forwardHealthCheckVip networkName rootHnsEndpointName sourceVip)
 """
+RELEASES = ("1.35", "1.36", "1.37")  # whose fields these are
+# the fields that came after the first of them
+SINCE = {"memoryReservationPolicy": "1.36", "tlsCurvePreferences": "1.36", "defaultPodSysctls": "1.37"}
+
 _META = ("apiVersion", "kind")
 KUBELET, PROXY = "kubelet", "kube-proxy"
 KINDS = {KUBELET: "KubeletConfiguration", PROXY: "KubeProxyConfiguration"}
@@ -93,6 +97,16 @@ def unknown(component: str, config: Mapping[str, Any]) -> str:
         if name in config and config[name] != value:
             return f"{name} is always {json.dumps(value)} on a node of kubeadm, whatever the {KINDS[component]} says"
     return _unknown(KINDS[component], fields(component), {k: v for k, v in config.items() if k not in _META})
+
+
+def too_new(config: Mapping[str, Any], minor: str) -> str:
+    """What is wrong with a configuration for that minor release ("1.36"): the first field that came later; or empty.
+
+    kubeadm drops it in silence, and the component would never be seen to have it.
+    """
+    place = RELEASES.index(minor) if minor in RELEASES else len(RELEASES)
+    late = next((name for name in config if name in SINCE and RELEASES.index(SINCE[name]) > place), "")
+    return f"{late} is a field of Kubernetes {SINCE[late]} and later, and this is {minor}" if late else ""
 
 
 def _unknown(kind: str, known: Fields, config: Mapping[str, Any], above: str = "") -> str:

@@ -9,9 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.identity import after
-from fabfile.inventory.components import KUBELET, PROXY, at, fields, leaves, same, unknown, without
+from fabfile.inventory import components
+from fabfile.inventory.components import (
+    KUBELET,
+    PROXY,
+    RELEASES,
+    at,
+    fields,
+    leaves,
+    same,
+    too_new,
+    unknown,
+    without,
+)
 from fabfile.nodes.facts import Component
 from fabfile.phases.follow import changed, configmap, note, spoke
+from fabfile.recipes import kubeadm
 from fabfile.recipes.kubeadm import merged
 from fabfile.steps import Step
 from making import ALL_STAMPED, context, control_plane, environment
@@ -79,6 +92,16 @@ def test_a_value_with_another_meaning_is_not(component: str, name: str, wanted: 
 def test_a_field_that_the_component_does_not_have_is_named(component: str, config: dict[str, Any], says: str) -> None:
     found = unknown(component, config)
     assert found.startswith(says) and bool(found) is bool(says)
+
+
+def test_a_field_is_taken_from_the_release_on_that_has_it() -> None:
+    """kubeadm of an earlier one drops it in silence, and each run would restart the kubelet for it again."""
+    assert tuple(kubeadm.RELEASES) == RELEASES, "the fields of each release that kubefab knows are in the tables"
+    for name, since in components.SINCE.items():
+        assert name in fields(KUBELET)
+        for minor in (*RELEASES, "1.99"):
+            late = too_new({"maxPods": 50, name: {}}, minor)
+            assert late.startswith(name) if minor in RELEASES[: RELEASES.index(since)] else not late, (name, minor)
 
 
 # --- any change of the file

@@ -203,6 +203,10 @@ BAD_LINES = [
     ("A_RETENTION=forever", "is not an InfluxDB duration"),
     ("A_KUBELET_CONFIG=[1]", "must be a JSON object"),
     ("A_KUBELET_CONFIG={", "is not JSON"),
+    (
+        """A_KUBELET_CONFIG='{"defaultPodSysctls": {"net.core.somaxconn": "1024"}}'""",
+        "KUBELET_CONFIG: defaultPodSysctls is a field of Kubernetes 1.37 and later, and this is 1.36",
+    ),
     ("this is no assignment", "is not KEY=value"),
     ("A_FORKS", "A_FORKS has no value"),
     ("KUBEFAB_ENV=a", "KUBEFAB_ENV is a variable of the process, not a line of a file"),
