@@ -61,13 +61,19 @@ def members(environment: Environment, seen: Mapping[str, Any], nodes: Sequence[N
     return found
 
 
-def surveyed(session: Session, nodes: Sequence[Node]) -> tuple[dict[str, Any], NodeFacts]:
-    """What a survey of the control planes and of these nodes brought, and the facts of the one whose API answers. Raises KubefabError."""
+def looked(session: Session, nodes: Sequence[Node]) -> tuple[dict[str, Any], NodeFacts | None]:
+    """What a survey of the control planes and of these nodes brought, and the facts of the control plane; None: none was observed."""
     from ..context import answering
 
     environment = session.environment
     seen = session.observer().survey(dict.fromkeys((*environment.control_planes, *nodes)))
-    control = answering(environment, seen)
+    return seen, answering(environment, seen)
+
+
+def surveyed(session: Session, nodes: Sequence[Node]) -> tuple[dict[str, Any], NodeFacts]:
+    """The same, of a control plane whose API answers. Raises KubefabError."""
+    environment = session.environment
+    seen, control = looked(session, nodes)
     if control is None:
         error = seen[environment.control_plane.name]
         raise error if isinstance(error, KubefabError) else KubefabError("no control plane was observed")

@@ -110,15 +110,15 @@ def _agreed(session: Session, nodes: Sequence[Node], choices: Choices, *, shown:
     """
     from dataclasses import replace
 
-    from ..context import answering, fab
+    from ..context import fab
     from ..nodes.facts import facts_of
     from ..phases.drain import hindrances
     from ..phases.leave import ends_in_order, meant
-    from .draining import ROOM, asked, losses, members, refusal
+    from .draining import ROOM, asked, looked, losses, members, refusal
 
     environment = session.environment
-    seen = session.observer().survey(dict.fromkeys((*environment.control_planes, *nodes)))
-    control, facts = answering(environment, seen), facts_of(seen)
+    seen, control = looked(session, nodes)
+    facts = facts_of(seen)
     called = {
         name: node
         for name, node in members(environment, seen, nodes).items()
