@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fabfile.cli import restore
 from fabfile.errors import StepFailed
 from fabfile.nodes import script
 from fabfile.text.forms import FormError
@@ -476,3 +477,11 @@ def test_a_slow_or_endless_answer_is_cut_off(first: str, monkeypatch: pytest.Mon
         ended.set()
         thread.join()
     assert (why, text) == (proof.SILENT, "")
+
+
+@pytest.mark.parametrize(("answers", "good"), [([True], True), ([False, True], True), ([False, False], False)], ids=str)
+def test_after_a_restore_a_proof_that_fails_is_made_once_more(answers: list[bool], good: bool) -> None:
+    """A kube-proxy that did not reach the API for a while knows no new service for up to a minute after it is back."""
+    looked, said = iter(answers), list[str]()
+    assert restore.proved(lambda: {"verified": next(looked)}, said.append) == {"verified": good}
+    assert list(looked) == [] and said == [restore.AGAIN] * (len(answers) - 1)
