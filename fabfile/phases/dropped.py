@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..nodes.facts import KUBELET_ENV, NodeFacts
-from ..recipes.changes import CHANGES, CONTAINERD, etcd_of, numbers, unknown
+from ..recipes.changes import CHANGES, CONTAINERD, Change, between, etcd_of, numbers, unknown
 from ..recipes.kubelet import Flag, flags
 from ..recipes.packages import Apt, family
 from ..text.cleaning import listed, spans
@@ -59,7 +59,7 @@ def _extra(cluster: Mapping[str, Any], section: str) -> list[tuple[str, str]]:
 
 
 def _gates(fleet: Fleet) -> Iterator[_Gates]:
-    """The feature gates that the new release will be given: what kubeadm renders manifests from, and what kubelets read."""
+    """The feature gates that the new release will be given, of the cluster as a whole: what kubeadm renders manifests and configurations from."""
     for name, section in _EXTRA.items():
         for flag, value in _extra(fleet.control.configured, section):
             if flag == "feature-gates":
@@ -68,10 +68,6 @@ def _gates(fleet: Fleet) -> Iterator[_Gates]:
     settings = fleet.environment.settings
     yield _Gates("KUBELET_CONFIG in hosts.env", _mapped(settings.kubelet_config.get("featureGates")))
     yield _Gates("KUBE_PROXY_CONFIG in hosts.env", _mapped(settings.kube_proxy_config.get("featureGates")))
-    for node, facts, _ in fleet.seen:
-        for one in _kubelet_flags(facts):
-            if one.name == "feature-gates" and one.value:
-                yield _Gates(f"{one.file}:{one.line} on {node.name}", _listed_gates(one.value))
 
 
 def _kubelet_flags(facts: NodeFacts) -> Iterator[Flag]:
@@ -79,49 +75,66 @@ def _kubelet_flags(facts: NodeFacts) -> Iterator[Flag]:
     return flags(line for line in facts.kubelet if line.file != unread)
 
 
+def _changes(old: str, new: str) -> list[tuple[str, Change]]:
+    return [(minor, CHANGES[minor]) for minor in between(old, new) if minor in CHANGES]
+
+
+def _wrong(fleet: Fleet, place: _Gates, minor: str, change: Change) -> Iterator[Check]:
+    """The gates of one place that a release does not know, or no longer lets be changed."""
+    gone = sorted(set(place.values) & change.gates)
+    locked = sorted(
+        f"{name}={str(value).lower()}"
+        for name, value in place.values.items()
+        if change.locked.get(name, value) != value
+    )
+    for names, why in ((gone, "does not know"), (locked, "no longer allows")):
+        if names:
+            seen = f"{place.where} has {listed(names, 4)}, which {minor} {why}: what reads it would not start"
+            yield Check("dropped.gates", "stop", seen, _taken_out(fleet, place.where, names))
+
+
+def kubelets(fleet: Fleet) -> Iterator[Check]:
+    """Flags and gates of its own with which a node's kubelet does not start, in each release from its present one on.
+
+    That of a worker may be older than the control plane's, which was upgraded before without it.
+    """
+    for node, facts in fleet.observed:
+        for minor, change in _changes(fleet.kubelet(facts), fleet.target):
+            for one in _kubelet_flags(facts):
+                where = f"{one.file}:{one.line} on {node.name}"
+                if one.name == "feature-gates" and one.value:
+                    yield from _wrong(fleet, _Gates(where, _listed_gates(one.value)), minor, change)
+                if one.name in change.kubelet_flags:
+                    seen = f"{where} gives the kubelet {one}, which {minor} does not know: it would not start"
+                    remedy = f"take it out of {one.file} there, then `systemctl restart kubelet`"
+                    yield Check("dropped.flags", "stop", seen, remedy)
+
+
 def settings(fleet: Fleet) -> Iterator[Check]:
-    """Feature gates and flags with which a component of the new release does not start."""
-    changes = [(minor, CHANGES[minor]) for minor in fleet.entered if minor in CHANGES]
+    """Feature gates and flags of the whole cluster with which a component of the new release does not start."""
+    changes = _changes(fleet.release, fleet.target)
     if not changes:
         return
-    wrong = False
-    for place in _gates(fleet):
-        for minor, change in changes:
-            gone = sorted(set(place.values) & change.gates)
-            locked = sorted(
-                f"{name}={str(value).lower()}"
-                for name, value in place.values.items()
-                if change.locked.get(name, value) != value
-            )
-            for names, why in ((gone, "does not know"), (locked, "no longer allows")):
-                if names:
-                    wrong = True
-                    seen = f"{place.where} has {listed(names, 4)}, which {minor} {why}: what reads it would not start"
-                    yield Check("dropped.gates", "stop", seen, _taken_out(fleet, place.where, names))
+    found = [one for place in _gates(fleet) for minor, change in changes for one in _wrong(fleet, place, minor, change)]
+    yield from found
+    wrong = bool(found)
     own = set(_mapped(fleet.control.configured.get("featureGates")))
     for minor, change in changes:
         if names := sorted(own & change.kubeadm_gates):
             wrong = True
             seen = f"featureGates of ConfigMap kubeadm-config has {listed(names, 4)}, which kubeadm of {minor} does not know"
             yield Check("dropped.gates", "stop", seen, _taken_out(fleet, "ConfigMap kubeadm-config", names))
-        for node, facts, _ in fleet.seen:
-            for one in _kubelet_flags(facts):
-                if one.name in change.kubelet_flags:
-                    wrong = True
-                    seen = f"{one.file}:{one.line} on {node.name} gives the kubelet {one}, which {minor} does not know: it would not start"
-                    yield Check(
-                        "dropped.flags",
-                        "stop",
-                        seen,
-                        f"take it out of {one.file} there, then `systemctl restart kubelet`",
-                    )
         for name, _ in _extra(fleet.control.configured, "etcd.local"):
             if any(name == flag or (flag.endswith("*") and name.startswith(flag[:-1])) for flag in change.etcd_flags):
                 wrong = True
                 seen = f"etcd.local.extraArgs of ConfigMap kubeadm-config has {name}, which etcd {etcd_of(minor)} does not know: it would not start"
                 yield Check("dropped.flags", "stop", seen, _taken_out(fleet, "ConfigMap kubeadm-config", [name]))
     if not wrong and fleet.control.configured and fleet.kubelets:
-        yield Check("dropped.gates", "ok", f"no feature gate and no flag is set that {fleet.entered[-1]} does not know")
+        yield Check(
+            "dropped.gates",
+            "ok",
+            f"no feature gate and no flag of the cluster's configuration is unknown to {fleet.entered[-1]}",
+        )
 
 
 def _taken_out(fleet: Fleet, where: str, names: Sequence[str]) -> str:

@@ -506,8 +506,8 @@ def _matters(hook: Webhook) -> str:
 
 _ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
     _identity, _skew, _half, _ready, _left, _backup, _etcd, supplies.space, supplies.packages, supplies.images,
-    dropped.unlisted, dropped.settings, dropped.apis, dropped.containerd, dropped.cgroup, _certificates, _unasked, _drains, _room, _webhooks,
+    dropped.unlisted, dropped.settings, dropped.kubelets, dropped.apis, dropped.containerd, dropped.cgroup,
+    _certificates, _unasked, _drains, _room, _webhooks,
 )  # fmt: skip
-_RESUMED = frozenset(
-    {_skew, _half, _ready, _left}
-)  # the others were looked at before it began, and must not keep it half done
+# the others were looked at before it began, and must not keep it half done
+_RESUMED = frozenset({_skew, _half, _ready, _left, dropped.kubelets})

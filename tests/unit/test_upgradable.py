@@ -353,7 +353,11 @@ def test_an_upgrade_that_goes_on_is_held_up_by_what_was_observed_alone(change: C
     fleet = change(sound())
     going_on = stops(checks(replace(fleet, resumed=True, answers={})))
     begins = stops(checks(replace(fleet, answers=sound().answers)))
-    assert going_on == [check for check in begins if check.id in GOING_ON]
+    assert going_on == [
+        check
+        for check in begins
+        if check.id in GOING_ON or (check.id.startswith("dropped.") and " on w1 " in check.seen)
+    ]
 
 
 GOING_ON = {"nodes.unseen", "versions.skew", "versions.half", "nodes.ready"}
@@ -370,6 +374,18 @@ def test_an_upgrade_that_goes_on_takes_the_node_in_which_it_ended() -> None:
     assert stops(checks(both(facts(**ended), down)(sound()))) == []
     back = both(facts(**ended), down, static("1.38.0", *COMPONENTS, served=""))
     assert [check.id for check in stops(checks(back(sound())))] == ["versions.skew", "versions.half"]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_kubelet_left_behind_is_held_against_each_release_that_it_enters(resumed: bool) -> None:
+    """The control plane went ahead without it, and what 1.37 drops was looked at for that one alone."""
+    ahead = replace(of_release(NEW, control_plane(environment())), nodes=(node("cp1", NEW), node("w1"), node("w2")))
+    gone = both(whole(facts={**sound().facts, "cp1": ahead}), kubelet_line("KUBELET_EXTRA_ARGS=--machine-id-file=/x"))
+    components = facts(components=sound().control.components, now=NOW)
+    found = stops(checks(replace(both(gone, components)(sound()), resumed=resumed)))
+    assert [(check.id, f"{ENV_FILE}:1 on w1" in check.seen) for check in found] == [("dropped.flags", True)]
+    done = both(gone, components, api(node("cp1", NEW), node("w1", NEW), node("w2", NEW)))
+    assert stops(checks(replace(done(sound()), resumed=resumed))) == [], "a kubelet that runs with it knows it"
 
 
 @pytest.mark.parametrize(
