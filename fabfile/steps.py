@@ -71,6 +71,7 @@ class Step(_Masked):
     `needs` names a gate that must be open first (run/gates.py).  `mints` says that it makes the run's join token,
     which is then deleted at the end of the run.  `evidence` are read-only lines whose output explains a failure.
     `fetches` says that it gets something from outside: it alone has a proxy's variables.
+    `says` is a sentence that a person must read, which the run prints when the step is done.
     `undo` takes it back: it is carried out if the node's run ends, for whatever reason, in this action or before the next one that is
     carried out without an `undo` has begun.
     Actions of one `turn` that follow each other are one node's turn: no other node begins them meanwhile, nor after one at which they failed.
@@ -88,6 +89,7 @@ class Step(_Masked):
     mints: bool = False
     evidence: tuple[str, ...] = ()
     fetches: bool = False
+    says: str = ""
     undo: Step | None = None
     turn: str = ""
 

@@ -16,7 +16,7 @@ from shlex import quote
 from typing import Any
 
 from ..context import Context
-from ..inventory.components import KUBELET, PROXY, Path, at, is_set, leaves, same, without
+from ..inventory.components import DECIDED, KUBELET, PROXY, Path, at, is_set, leaves, same, without
 from ..nodes.facts import (
     COMPONENT_MAPS,
     COMPONENT_PATCHES,
@@ -79,6 +79,62 @@ def _filled(ctx: Context, component: str) -> dict[str, Any]:
         "clientConnection": {"kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf"},
         "clusterCIDR": str(ctx.settings.pod_cidr),
     }
+
+
+# What kubeadm's defaulting writes into the ConfigMap beside _filled (componentconfigs/kubelet.go, Default), and what differs by cluster.
+_DEFAULTED: dict[Path, Any] = {
+    ("authentication", "anonymous", "enabled"): False,
+    ("authentication", "webhook", "enabled"): True,
+    ("authentication", "x509", "clientCAFile"): "/etc/kubernetes/pki/ca.crt",
+    ("authorization", "mode"): "Webhook",
+    ("healthzBindAddress",): "127.0.0.1",
+    ("healthzPort",): 10248,
+    ("staticPodPath",): "/etc/kubernetes/manifests",
+}
+_OF_CLUSTER = frozenset({"clusterDNS", "clusterDomain", "resolvConf"})
+
+
+def unexplained(ctx: Context, component: str, control: NodeFacts) -> dict[Path, Any]:
+    """Fields of the cluster's ConfigMap that neither hosts.env nor kubeadm has put there, as far as is known.
+
+    Without a note of what hosts.env said before, an earlier hosts.env may have, or a person: that cannot be known.
+    """
+    held = control.components.get(component)
+    ours = [path for path, _ in leaves(wanted(ctx, component))]
+    filled = {**dict(leaves(_filled(ctx, component))), **dict(leaves(DECIDED[component]))}
+    filled |= _DEFAULTED if component == KUBELET else {}
+    return {
+        path: value
+        for path, value in leaves(held.config if held else {})
+        if is_set(component, path, value)
+        and value not in ("0s", "0")
+        and path[0] not in _OF_CLUSTER
+        and not (path in filled and same(component, path, filled[path], value))
+        and not any(one[: len(path)] == path or path[: len(one)] == one for one in ours)
+    }
+
+
+def _unknown(ctx: Context, component: str, control: NodeFacts) -> str:
+    """What the first note in a cluster says of the fields that nothing explains; empty where there are none, or it was noted before."""
+    strange = unexplained(ctx, component, control) if component not in control.followed else {}
+    if not strange:
+        return ""
+    what = listed([f"{'.'.join(path)} {_shown(value)}" for path, value in strange.items()], 6)
+    them = "it" if len(strange) == 1 else "them"
+    return (
+        f"{COMPONENT_MAPS[component][0]} in the cluster has {what}, and hosts.env does not name {them}. Whether an earlier {SETTING[component]} "
+        f"or a person put {them} there cannot be known, so it stays. To take one off: name it in {SETTING[component]}, "
+        f"`inv cluster.bootstrap {ctx.environment.option}`, then take it out and run that again"
+    )
+
+
+def _renoted(ctx: Context, component: str, phase: str) -> Iterator[Action]:
+    """Note what hosts.env says where all of it is taken and not noted so: of clusters of an earlier kubefab, or a value that is written otherwise."""
+    noted, said = ctx.facts.followed.get(component), wanted(ctx, component)
+    says = _unknown(ctx, component, ctx.facts) if ctx.node.control_plane else ""
+    if says or dict(noted or {}) != dict(said):
+        title = f"{SETTING[component]} noted{f': {says}' * bool(says)}"
+        yield Step(f"{phase}.{component}-noted", title, (), files=(_noted(component, said),), says=says)
 
 
 def _gone(ctx: Context, component: str, facts: NodeFacts | None = None) -> list[Path]:
@@ -155,6 +211,7 @@ def configmap(ctx: Context, component: str, phase: str) -> Iterator[Action]:
             f"rm -f {path}",
         ),
         files=(_noted(component, claim), File(path, json.dumps(patch) + "\n", mode="0600")),
+        says=_unknown(ctx, component, control) if control else "",
         on=on,
         once=bool(on),
         hint=f"a conflict: somebody changed it at this moment. Run this again; `kubectl -n kube-system get configmap {name} -o yaml` shows it",
@@ -174,6 +231,7 @@ def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
     if flag:
         differs.setdefault(RESOLVER, said.get("resolvConf"))
     if not differs and DUE[KUBELET] not in facts.undo:
+        yield from _renoted(ctx, KUBELET, phase)
         return
     due, what = f"{STATE}/{DUE[KUBELET]}", _words(differs, facts.kubelet_config)
     counted = _counted(ctx, differs)
@@ -205,7 +263,10 @@ def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
         yield from (
             replace(action, turn=TURN) for action in uncordoned(ctx, phase, after=True) if not isinstance(action, Stop)
         )
-    yield Step(f"{phase}.kubelet-taken", "noted", (f"rm -f {due} {BEFORE}",), files=note(ctx, KUBELET), turn=TURN)
+    # where the ConfigMap changes too, that step says it
+    says = _unknown(ctx, KUBELET, facts) if ctx.node.control_plane and not any(configmap(ctx, KUBELET, phase)) else ""
+    taken = (f"rm -f {due} {BEFORE}",)
+    yield Step(f"{phase}.kubelet-taken", "noted", taken, files=note(ctx, KUBELET), says=says, turn=TURN)
 
 
 def _counted(ctx: Context, differs: Mapping[Path, Any]) -> bool:
@@ -290,6 +351,7 @@ def proxy(ctx: Context, phase: str) -> Iterator[Action]:
     mapped = list(configmap(ctx, PROXY, phase))
     yield from mapped
     if not mapped and DUE[PROXY] not in facts.undo and not _gone(ctx, PROXY):
+        yield from _renoted(ctx, PROXY, phase)
         return
     due = f"{STATE}/{DUE[PROXY]}"
     numbers = ".metadata.generation .status.observedGeneration .status.desiredNumberScheduled .status.updatedNumberScheduled .status.numberAvailable"

@@ -155,6 +155,8 @@ class Applier:
             )
             raise
         self._events.log("end", node=node.name, step=action.id, seconds=self._events.since(node.name, started))
+        if isinstance(action, Step) and action.says:
+            self._reporter.note(f"{node.name}: {action.says}")
         return changes
 
     @contextmanager

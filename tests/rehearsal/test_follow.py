@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -66,7 +67,13 @@ def test_what_the_file_says_reaches_every_kubelet_and_kube_proxy_and_goes_again(
     bed.bootstrap()
     assert kubelets(bed, "maxPods") == [60, 60, 60]
     as_before = bed.run(hook=as_an_earlier_release)
-    assert as_before.result.steps == 0, "nothing of it is different"
+    notes = [("cp1", "master.kube-proxy-noted"), *((node, "x.kubelet-noted") for node in NODES)]
+    assert sorted((node, re.sub("^.*?[.]kubelet", "x.kubelet", name)) for node, name in ran(as_before)) == sorted(
+        notes
+    ), "nothing of it is different; from now on it is noted"
+    (said,) = [line for line in as_before.recorder.lines if "cannot be known" in line and line.startswith("cp1: ")]
+    assert "kube-proxy in the cluster has bindAddress" in said and "10.9.9.9" in said and "maxPods" not in said
+    assert done(bed).result.steps == 0, "it is said once"
 
     bed.edit(config({"maxPods": 50, "featureGates": {"X": True}, "syncFrequency": "90s"}, {"mode": "nftables"}))
     facts = bed.facts()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.identity import after
-from fabfile.inventory import components
+from fabfile.inventory import Environment, components
 from fabfile.inventory.components import (
     KUBELET,
     PROXY,
@@ -22,12 +24,12 @@ from fabfile.inventory.components import (
     unknown,
     without,
 )
-from fabfile.nodes.facts import Component
-from fabfile.phases.follow import changed, configmap, note, spoke
+from fabfile.nodes.facts import STATE, Component, NodeFacts
+from fabfile.phases.follow import changed, configmap, kubelet, note, spoke, unexplained
 from fabfile.recipes import kubeadm
 from fabfile.recipes.kubeadm import merged
 from fabfile.steps import Step
-from making import ALL_STAMPED, context, control_plane, environment
+from making import ALL_STAMPED, context, control_plane, environment, member
 
 SAME = [
     (KUBELET, "syncFrequency", "60s", "1m0s"),
@@ -144,6 +146,81 @@ def test_the_map_gets_what_the_file_says_and_loses_what_it_said_and_nothing_else
     assert all(at(then, path) == at(held, path) for path in others)
     assert list(configmap(context(env, after(facts, actions)), KUBELET, "master")) == []
     assert all(isinstance(action, Step) and '"resourceVersion": "7"' in action.files[-1].content for action in actions)
+
+
+# kubeadm 1.36's own, as `kubectl -n kube-system get configmap kubelet-config` has it
+OF_KUBEADM: dict[str, Any] = {
+    "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+    "authentication": {"anonymous": {"enabled": False}, "webhook": {"cacheTTL": "0s", "enabled": True}, "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"}},
+    "authorization": {"mode": "Webhook", "webhook": {"cacheAuthorizedTTL": "0s", "cacheUnauthorizedTTL": "0s"}},
+    "cgroupDriver": "systemd", "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local", "containerRuntimeEndpoint": "",
+    "cpuManagerReconcilePeriod": "0s", "crashLoopBackOff": {}, "evictionPressureTransitionPeriod": "0s", "fileCheckFrequency": "0s",
+    "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "httpCheckFrequency": "0s", "imageMaximumGCAge": "0s", "imageMinimumGCAge": "0s",
+    "logging": {"flushFrequency": 0, "options": {"json": {"infoBufferSize": "0"}, "text": {"infoBufferSize": "0"}}, "verbosity": 0},
+    "memorySwap": {}, "nodeStatusReportFrequency": "0s", "nodeStatusUpdateFrequency": "0s", "rotateCertificates": True, "runtimeRequestTimeout": "0s",
+    "shutdownGracePeriod": "0s", "shutdownGracePeriodCriticalPods": "0s", "staticPodPath": "/etc/kubernetes/manifests",
+    "streamingConnectionIdleTimeout": "0s", "syncFrequency": "0s", "volumeStatsAggPeriod": "0s",
+}  # fmt: skip
+PROXYS: dict[str, Any] = {
+    "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "bindAddress": "0.0.0.0", "bindAddressHardFail": False,
+    "clientConnection": {"acceptContentTypes": "", "burst": 0, "contentType": "", "kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf", "qps": 0},
+    "clusterCIDR": "10.44.0.0/16", "configSyncPeriod": "0s", "conntrack": {"maxPerCore": None, "min": None, "tcpCloseWaitTimeout": None},
+    "detectLocal": {"bridgeInterface": "", "interfaceNamePrefix": ""}, "detectLocalMode": "", "enableProfiling": False, "healthzBindAddress": "",
+    "iptables": {"localhostNodePorts": None, "masqueradeAll": False, "masqueradeBit": None, "minSyncPeriod": "0s", "syncPeriod": "0s"},
+    "ipvs": {"excludeCIDRs": None, "strictARP": False, "tcpTimeout": "0s"}, "mode": "", "nodePortAddresses": None, "oomScoreAdj": None, "portRange": "",
+}  # fmt: skip
+
+
+@given(CONFIGS, CONFIGS)
+def test_without_a_note_what_neither_hosts_env_nor_kubeadm_put_there_is_said_once_and_stays(
+    earlier: dict[str, Any], now: dict[str, Any]
+) -> None:
+    env = environment()
+    object.__setattr__(env.settings, "kubelet_config", now)
+    held = merged(merged(OF_KUBEADM, earlier), now)
+    maps = {KUBELET: Component(held, "7"), PROXY: Component(PROXYS, "8")}
+    facts = control_plane(env, stamped=ALL_STAMPED, components=maps, kubelet_config=held)
+
+    strange = [path for path, value in leaves(earlier) if not same(KUBELET, path, value, at(OF_KUBEADM, path))]
+    here = {path for path, _ in leaves(now)}
+    lost = {path for path in strange if not any(one[: len(path)] == path or path[: len(one)] == one for one in here)}
+    assert set(unexplained(context(env, facts), KUBELET, facts)) == lost
+    found = followed(env, facts)
+    said = [one.says for one in found if one.says]
+    assert len(said) == bool(lost) and all("cannot be known" in one for one in said)
+    noted = taken(facts, found)
+    assert (KUBELET in noted.followed) == bool(lost or now)
+    assert not [one for one in followed(env, noted) if one.says], "said once"
+    assert all(at(noted.components[KUBELET].config, path) == at(held, path) for path in lost), "it stays"
+    # as it says: named once, then taken out
+    object.__setattr__(env.settings, "kubelet_config", merged(earlier, now))
+    noted = taken(noted, followed(env, noted))
+    object.__setattr__(env.settings, "kubelet_config", now)
+    noted = taken(noted, followed(env, noted))
+    assert not unexplained(context(env, noted), KUBELET, noted)
+
+
+def followed(env: Environment, facts: NodeFacts) -> list[Step]:
+    """The steps that bring KUBELET_CONFIG to the ConfigMap and to the control plane's own kubelet."""
+    ctx = context(env, facts)
+    return [one for one in (*configmap(ctx, KUBELET, "master"), *kubelet(ctx, "master")) if isinstance(one, Step)]
+
+
+def taken(facts: NodeFacts, steps: list[Step]) -> NodeFacts:
+    """The facts after them: the last note that was written, the ConfigMap, and the kubelet's file, which has the same."""
+    notes = [file.content for one in steps for file in one.files if file.path == f"{STATE}/followed-kubelet"]
+    now = after(facts, steps)
+    note = {KUBELET: json.loads(notes[-1])} if notes else facts.followed
+    return replace(now, followed=note, kubelet_config=now.components[KUBELET].config)
+
+
+def test_kubeadms_own_configuration_has_nothing_unexplained() -> None:
+    env = environment()
+    maps = {KUBELET: Component(OF_KUBEADM, "7"), PROXY: Component(PROXYS, "8")}
+    facts = control_plane(env, components=maps, kubelet_config=OF_KUBEADM)
+    assert all(unexplained(context(env, facts), one, facts) == {} for one in (KUBELET, PROXY))
+    assert followed(env, facts) == []
+    assert list(kubelet(context(env, member(env, kubelet_config=OF_KUBEADM), control=facts), "join")) == []
 
 
 def test_what_cannot_be_read_decides_nothing() -> None:
