@@ -235,7 +235,10 @@ def etcd(ctx: Context) -> Iterator[Action]:
         until=_etcd_safe,
         deadline=240,
         interval=1,
-        remedies=(Remedy("restart the kubelet", ("systemctl restart kubelet",), after=90),),
+        remedies=(
+            *(Remedy(_LET_GO, (_HELD_UP,), after=after) for after in (10, 15, 30)),
+            Remedy("restart the kubelet", ("systemctl restart kubelet",), after=90),
+        ),
         hint=f"the data are still of 3.6: `cp -p {OLD_ETCD} {ETCD_MANIFEST}` on {ctx.node.name} puts the earlier image back",
         evidence=(
             "crictl ps -a --name etcd 2>&1 | tail -n 4",
@@ -245,6 +248,16 @@ def etcd(ctx: Context) -> Iterator[Action]:
     yield api_wait(
         "etcd.api", deadline=240, hint="`crictl ps -a` on the control plane", more="crictl ps -a 2>&1 | tail -n 4"
     )
+
+
+# An API without etcd answers only after a minute, and the kubelet asks it for volume claims and for the pod's old mirror before it starts etcd
+# again: two minutes or more. One that is gone refuses at once (kubernetes pkg/kubelet/volumemanager/populator, pkg/kubelet/kubelet.go SyncPod).
+_LET_GO = "end the API's container, if etcd does not run: the kubelet waits for its answers before it starts etcd"
+_OF = "--label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.container.name="
+_HELD_UP = (
+    f'if [ -e {ETCD_MANIFEST} ] && [ -z "$(crictl ps -q {_OF}etcd)" ]; then ids=$(crictl ps -q {_OF}kube-apiserver); '
+    '[ -z "$ids" ] || crictl stop --timeout 1 $ids >/dev/null || true; fi'
+)
 
 
 def _next_etcd(ctx: Context) -> tuple[int, ...]:
@@ -294,9 +307,12 @@ def plane(ctx: Context) -> Iterator[Action]:
         deadline=1200,
         interval=1,
         # kubeadm waits for the API to show the new static pod, and the kubelet may report it late (kubernetes/kubeadm 3297): one that starts does
-        remedies=tuple(
-            Remedy("restart the kubelet, if kubeadm waits for a pod that runs", (_UNSEEN,), after=after)
-            for after in (100, 150)
+        remedies=(
+            *(Remedy(_LET_GO, (_HELD_UP,), after=after) for after in (20, 30)),
+            *(
+                Remedy("restart the kubelet, if kubeadm waits for a pod that runs", (_UNSEEN,), after=after)
+                for after in (50, 150)
+            ),
         ),
         hint=back,
         evidence=(_SAYS, "crictl ps -a 2>&1 | tail -n 12"),
