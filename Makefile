@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:
 	@echo 'make demo      bring up, show and reset a cluster of simulated nodes (seconds, no privileges)'
 	@echo 'make test      every check and every test without real nodes (two or three minutes, no privileges)'
-	@echo 'make test-lab  the tests on real nodes (root, Docker; about 50 minutes, 15 more the first time)'
+	@echo 'make test-lab  the tests on real nodes (root, Docker; about 50 minutes, 25 more the first time)'
 	@echo 'make faults    many kills of kubefab, power cuts and dropped connections on real nodes (half an hour)'
 	@echo 'make releases  the whole story with each known release on real nodes (ten minutes more a release the first time)'
 	@echo 'make lab       a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
@@ -61,7 +61,7 @@ test-lab:
 # The dnf family's tests need no lab, and the lab waits much of its time.
 nodes: export PYTHONDONTWRITEBYTECODE =
 nodes: $(VENV)/.dev
-	$(BIN)/inv lab.build --specs
+	$(BIN)/inv lab.build --specs --kubernetes 1.36,1.37
 	$(BIN)/python -m pytest tests/lab --ignore tests/lab/test_dnf.py
 
 dnf: $(VENV)/.dev

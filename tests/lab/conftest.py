@@ -12,7 +12,7 @@ import pytest
 from fabfile.inventory import state_folder
 from lab_bed import BIN, OFF, PROJECT, Lab, inv
 
-ASKED_FOR = {"test_releases.py": "KUBEFAB_RELEASES", "test_upgrade.py": "KUBEFAB_UPGRADE"}
+ASKED_FOR = {"test_releases.py": "KUBEFAB_RELEASES"}
 collect_ignore = [name for name, variable in ASKED_FOR.items() if not os.environ.get(variable)]
 ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
 
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_debians_etcd_on_a_worker_survives_its_reset", "test_a_stale_cni0_on_a_node_outside_the_cluster", "test_a_running_k3s_is_not_changed",
         "test_no_secret_was_shown_anywhere", "test_no_secret_is_in_a_file_that_others_can_read",
         "test_doctor.py", "test_foreign_etcd_data_on_a_new_control_plane_stop_each_run",
-        "test_what_would_get_in_the_way_stops_prep_and_the_printed_command_helps", "test_dnf.py", "test_releases.py",
+        "test_what_would_get_in_the_way_stops_prep_and_the_printed_command_helps", "test_dnf.py", "test_releases.py", "test_upgrade.py",
     ]  # fmt: skip
     places = {name: place for place, name in enumerate(order)}  # a file or a test; "" is for all others
 

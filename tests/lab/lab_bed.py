@@ -350,8 +350,8 @@ class Lab:
         return self.end(process)
 
     def until_step(self, process: subprocess.Popen[str], step: str, *, node: str = "", event: str = "start") -> None:
-        """Return when the journal of that run says that `step` began; an AssertionError says that the run ended before."""
-        end = time.monotonic() + 300
+        """Return when the journal of that run says that `step` began; an AssertionError says that the run ended before, or hangs: it is killed."""
+        end = time.monotonic() + 900
 
         def begun() -> bool:
             return any(
@@ -364,7 +364,9 @@ class Lab:
             if process.poll() is not None:
                 done = self.end(process)
                 raise AssertionError(f"{step} was not reached\n{done}")
-            assert time.monotonic() < end, f"{step} was not reached in time"
+            if time.monotonic() > end:
+                process.kill()
+                raise AssertionError(f"{step} was not reached in time\n{self.end(process)}")
             time.sleep(0.05)
 
 

@@ -1,71 +1,50 @@
-"""To the next minor release on real nodes, while a service is asked from outside: killed in the control plane's phase, a worker without power.
-
-`KUBEFAB_UPGRADE=1.36.3,1.37.2 pytest tests/lab/test_upgrade.py`: a lab that serves both is brought up, and taken down again.
-"""
+"""To the next minor release on real nodes, while a service is asked from outside: killed in each phase, and a worker's power cut."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
-
 import pytest
+from upgrade_bed import cordoned, proved, serving, shown
 
 from lab import nodes as machines
-from lab_bed import RECONNECT, Lab, inv
+from lab.versions import DEFAULT_KUBERNETES, KNOWN_PATCHES
+from lab_bed import RECONNECT, Lab
 
-RELEASES = os.environ.get("KUBEFAB_UPGRADE", "")
-OLD, _, NEW = RELEASES.partition(",")
+OLD = DEFAULT_KUBERNETES
+NEW = dict(zip(KNOWN_PATCHES, list(KNOWN_PATCHES.values())[1:], strict=False))[OLD.rpartition(".")[0]]
 UPGRADE = ("inv", "cluster.upgrade", "--env", "lab", "--to", NEW, "--no-backup")
+# SIGKILL when a node is at that step, one after another. What a node was told goes on there meanwhile; the next run goes on from what it sees.
+KILLS = (("cp1", "plane.applied"), ("cp1", "kubelet.packages"), ("w1", "kubelet.drain"), ("w1", "kubelet.restart"))
+
+BEGUN = "journalctl -u kubefab-upgrade -o cat --no-pager | grep -c '^Started kubefab-upgrade'"
 
 
-@pytest.fixture
-def released(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab that serves both releases; one that is up is taken down first."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    try:
-        with capture.global_and_fixture_disabled():
-            inv("lab.down")
-            inv("lab.up", "--workers", "2", "--kubernetes", RELEASES)
-        yield Lab(tmp_path_factory.mktemp("lab"))
-    finally:
-        with capture.global_and_fixture_disabled():
-            inv("lab.down")
-
-
-def test_to_the_next_minor_release_with_a_kill_and_a_power_cut(released: Lab) -> None:
-    lab = released
-    lab.bootstrap()
-    assert lab.run("inv", "cluster.upgrade", "--env", "lab", "--to", NEW, "--plan", expect=3)
-    with lab.asked() as probe:
-        lab.kill_when("plane.applied", argv=UPGRADE)
-        unit = lab.sh("cp1", "systemctl is-active kubefab-upgrade", check=False)
-        assert unit == "active", "kubeadm goes on without us"
-        stopped = lab.bootstrap(expect=1)
-        assert f"`inv cluster.upgrade --env lab --to {NEW}`" in stopped.output, str(stopped)
-        process = lab.start(*UPGRADE, **RECONNECT)
-        lab.until_step(process, "kubelet.packages", node="w1")
-        machines.kill("w1")
-        done = lab.end(process)
-        machines.start("w1")
-        assert done.code == 1 and "w1" in done.output and "how far each node is" in done.output, str(done)
-        cordoned = json.loads(lab.kubectl("get nodes -o json"))["items"]
-        names = {host: name for name, host in lab.hosts.items()}
-        assert [names[one["metadata"]["name"]] for one in cordoned if one["spec"].get("unschedulable")] == ["w1"]
-        done = lab.run(*UPGRADE)
-        assert "how far each node is" not in done.output and f"set KUBERNETES={NEW}" in done.output, str(done)
-    print(probe)
-    assert probe.longest_gap <= 2, str(probe)
-    assert len(probe.answered_by) > 2, "the pods have moved"
-    versions = lab.kubectl("get nodes -o jsonpath='{.items[*].status.nodeInfo.kubeletVersion}'")
-    assert set(versions.split()) == {f"v{NEW}"} and f'"v{NEW}"' in lab.kubectl("get --raw /version")
-    assert not lab.kubectl("get nodes -o jsonpath='{.items[*].spec.unschedulable}'")
-    hosts = lab.environment.state / "hosts.env"
-    hosts.write_text(hosts.read_text().replace(f"LAB_KUBERNETES={OLD}", f"LAB_KUBERNETES={NEW}"))
-    assert lab.ready() == dict.fromkeys(lab.names, True)
-    lab.run("inv", "cluster.plan", "--check", "--env", "lab")
-    lab.run("inv", "cluster.upgrade", "--env", "lab", "--plan")
-    lab.run("inv", "cluster.verify", "--env", "lab")
-    lab.run("inv", "cluster.doctor", "--env", "lab")
-    lab.assert_pod_network()
-    lab.kubeadm_specs()
+def test_to_the_next_minor_release_with_kills_and_a_power_cut(lab: Lab, request: pytest.FixtureRequest) -> None:
+    with serving(lab, f"{OLD},{NEW}", request.config):
+        lab.bootstrap()
+        lab.run("inv", "cluster.upgrade", "--env", "lab", "--to", NEW, "--plan", expect=3)
+        begun = lab.sh("cp1", BEGUN, check=False)
+        with lab.asked() as probe:
+            for node, step in KILLS:
+                lab.kill_when(step, node=node, argv=UPGRADE)
+                if step == "kubelet.drain":
+                    assert cordoned(lab) == [node]
+            process = lab.start(*UPGRADE, **RECONNECT)
+            lab.until_step(process, "kubelet.packages", node="w2")
+            machines.kill("w2")
+            done = lab.end(process)
+            machines.start("w2")
+            assert done.code == 1 and "w2" in done.output and "how far each node is" in done.output, str(done)
+            assert cordoned(lab) == ["w2"]
+            stopped = lab.bootstrap(expect=1)
+            assert f"`inv cluster.upgrade --env lab --to {NEW}`" in stopped.output, str(stopped)
+            done = lab.run(*UPGRADE, timeout=1800)
+            assert "how far each node is" not in done.output and f"set KUBERNETES={NEW}" in done.output, str(done)
+        shown(probe, request.config)
+        # A question fails when three nodes, one after another, refuse it or are silent for a second: no pod is there. Without a failure the
+        # longest gap is such seconds and how busy this machine is: it is printed, and no reason to fail.
+        assert not probe.failures and probe.count > 100, str(probe)
+        assert len(probe.answered_by) > 2, "the pods have moved"
+        assert lab.sh("cp1", BEGUN, check=False) == f"{int(begun) + 1}", (
+            "kubeadm goes on without us, and the next run waits for it"
+        )
+        proved(lab, NEW)

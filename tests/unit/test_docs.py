@@ -18,7 +18,7 @@ from fabfile.inventory.beside import HOOK
 from fabfile.inventory.settings import KEYS
 from fabfile.phases.hooks import VARIABLES
 from fabfile.recipes.kubeadm import RELEASES
-from lab.versions import KNOWN_PATCHES
+from lab.versions import DEFAULT_KUBERNETES, KNOWN_PATCHES
 from printed import wrong
 from tools import docs
 
@@ -205,6 +205,11 @@ def test_a_release_is_on_the_page_and_known_to_the_lab_and_make() -> None:
     assert list(KNOWN_PATCHES) == list(RELEASES)
     asked = re.search(r"KUBEFAB_RELEASES='([\d. ]+)'", text_of("Makefile"))
     assert asked and asked[1].split() == list(RELEASES)
+    built = re.search(r"lab\.build --specs --kubernetes ([\d.,]+)", text_of("Makefile"))
+    first = list(RELEASES).index(DEFAULT_KUBERNETES.rpartition(".")[0])
+    assert built and built[1].split(",") == list(RELEASES)[first : first + 2], (
+        "tests/lab upgrades from the one to the other"
+    )
 
 
 VALUE = "\0"
