@@ -133,7 +133,7 @@ def get(kind: str, columns: str, *more: str) -> str:
 def ask(control: Connection, nodes: Collection[str]) -> Workload:
     """What runs in the cluster of this control plane, and which pods of the named nodes the API would not let go now.
 
-    Raises KubefabError where it does not answer, FormError (a ValueError) for an answer that has not its form.
+    Raises KubefabError where it does not answer, or with what has not the form that it must have.
     """
     names = [forms.Name(node) for node in nodes]
     lines = tuple(
@@ -148,7 +148,11 @@ def ask(control: Connection, nodes: Collection[str]) -> Workload:
     found = _answer(control, (*lines, "echo '@@ end'"), TIMEOUT)
     with ThreadPoolExecutor(TRIALS) as pool:
         trials = list(pool.map(lambda name: _answer(control, (trial(name), "echo '@@ end'"), TIMEOUT), names))
-    return parse(found, [said.get("trial", "") for said in trials])
+    try:
+        return parse(found, [said.get("trial", "") for said in trials])
+    except forms.FormError as error:
+        what = f"{control.node.name}: what its API says of pods has not the form that it must have: {error}"
+        raise KubefabError(what, "nothing was touched; look there at what says so") from None
 
 
 def trial(name: str) -> str:

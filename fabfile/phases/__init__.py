@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..inventory import Environment, Role
 from ..legacy import phases as legacy
-from . import backup, install, prep, registry, renew, reset, upgrade
+from . import backup, follow, install, prep, registry, renew, reset, upgrade
 from .addons import addons
 from .guard import attended, building, taking_back
 from .join import join
@@ -32,7 +32,7 @@ REGISTRY = Phase(
 )
 MASTER = Phase(
     "master", "control plane", building("master", master), _CONTROL, (PREP, INSTALL),
-    opens={"control-plane": "master"}, observe_before=True, observe_after=True, needs_images=True,
+    opens={"control-plane": "master"}, observe_before=True, observe_after=True, needs_images=True, empties=follow.empties,
 )  # fmt: skip
 NETWORK = Phase(
     "network", "network", building("network", network), _CONTROL,
@@ -41,6 +41,7 @@ NETWORK = Phase(
 JOIN = Phase(
     "join", "join", building("join", join, relies=True, joins=lambda facts: True), _WORKER, (PREP, INSTALL),
     waits_for={"worker": "master"}, opens={"worker": "members"}, observe_before=True, needs_api=True, needs_images=True, admits=True,
+    empties=follow.empties,
 )  # fmt: skip
 ADDONS = Phase(
     "addons", "add-ons", building("addons", addons, relies=True, joins=lambda facts: bool(facts.identity.environment)), _ALL,
@@ -87,11 +88,14 @@ _LEGACY = (
     replace(PREP, run=building("prep", legacy.prep), files=legacy.no_files),
     replace(INSTALL, run=building("install", legacy.install), files=legacy.install_files),
     replace(REGISTRY, run=building("registry", legacy.registry), files=legacy.registry_files),
-    replace(MASTER, run=building("master", legacy.master)),
+    replace(MASTER, run=building("master", legacy.master), empties=None),
     replace(NETWORK, run=building("network", legacy.network)),
     # N2 looks at every pod: workers come after it
     replace(
-        JOIN, run=building("join", legacy.join, relies=True, joins=lambda facts: True), waits_for={"worker": "network"}
+        JOIN,
+        run=building("join", legacy.join, relies=True, joins=lambda facts: True),
+        waits_for={"worker": "network"},
+        empties=None,
     ),
     replace(ADDONS, run=building("addons", legacy.addons, relies=True), roles=_CONTROL, waits_for={}),
     replace(RESET, run=taking_back(legacy.reset), residue=legacy.residue),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from shlex import quote
 from typing import Any
 
 from ..context import Context
+from ..errors import Refused
 from ..inventory.components import DECIDED, KUBELET, PROXY, Path, at, is_set, leaves, same, without
 from ..nodes.facts import (
     COMPONENT_MAPS,
@@ -34,7 +35,7 @@ from ..text.cleaning import listed
 from ..text.forms import text
 from ..text.masking import mask, masked_tail
 from ..text.yamls import dumped
-from .drain import cordoned_by, drained, uncordoned
+from .drain import Hindrance, cordoned_by, drained, uncordoned
 
 SETTING = {KUBELET: "KUBELET_CONFIG", PROXY: "KUBE_PROXY_CONFIG"}
 DUE = {
@@ -218,25 +219,55 @@ def configmap(ctx: Context, component: str, phase: str) -> Iterator[Action]:
     )
 
 
-def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
-    """KUBELET_CONFIG in this member's kubelet, which takes its turn after those of other nodes. The ConfigMap has it by then."""
+def _differing(ctx: Context) -> dict[Path, Any]:
+    """The fields of this node's kubelet that are not as hosts.env says; None: the field goes."""
     facts, said = ctx.facts, wanted(ctx, KUBELET)
-    if not facts.kubelet_config:  # it cannot be read: nothing is decided from it
-        return
     differs = {
         path: value for path, value in leaves(said) if not same(KUBELET, path, value, at(facts.kubelet_config, path))
     }
     differs |= dict.fromkeys(_gone(ctx, KUBELET))
-    flag = _flag(ctx)
-    if flag:
+    if _flag(ctx):
         differs.setdefault(RESOLVER, said.get("resolvConf"))
+    return differs
+
+
+def empties(ctx: Context) -> bool:
+    """Whether this node is drained for KUBELET_CONFIG, as its kubelet counts CPUs or memory that it gave away."""
+    facts = ctx.facts
+    differs = _differing(ctx) if facts.kubelet_config else {}
+    return facts.in_cluster and bool(differs or DUE[KUBELET] in facts.undo) and _counted(ctx, differs)
+
+
+def stays(rows: Iterable[Hindrance], called: Mapping[str, str]) -> Refused | None:
+    """Why KUBELET_CONFIG cannot empty these nodes; None where nothing stops it. `called` has a node's name here by its name in the API."""
+    found = [row for row in rows if row.stops]
+    if not found:
+        return None
+    what = "\n".join(dict.fromkeys(f"{called.get(row.node, row.node)}: {row.seen}" for row in found))
+    names = listed(list(dict.fromkeys(f"`{_emptied(row.node)}`" for row in found)), 3)
+    return Refused(
+        f"KUBELET_CONFIG empties each node before its kubelet takes it, and pods are in the way:\n{what}",
+        f"no node was cordoned; make room for these pods on another node, or change the budget; or empty the node yourself ({names} on "
+        "the control plane); then run this again",
+    )
+
+
+def _emptied(name: str) -> str:
+    return command("kubectl", "drain", name, "--ignore-daemonsets", "--delete-emptydir-data")
+
+
+def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
+    """KUBELET_CONFIG in this member's kubelet, which takes its turn after those of other nodes. The ConfigMap has it by then."""
+    facts = ctx.facts
+    if not facts.kubelet_config:  # it cannot be read: nothing is decided from it
+        return
+    differs, flag = _differing(ctx), _flag(ctx)
     if not differs and DUE[KUBELET] not in facts.undo:
         yield from _renoted(ctx, KUBELET, phase)
         return
     due, what = f"{STATE}/{DUE[KUBELET]}", _words(differs, facts.kubelet_config)
     counted = _counted(ctx, differs)
-    name = ctx.facts.hostname
-    ways = f"Or empty it yourself (`kubectl drain {name} --ignore-daemonsets --delete-emptydir-data` on the control plane), then run this again"
+    ways = f"Or empty it yourself (`{_emptied(facts.hostname)}` on the control plane), then run this again"
     away = list(drained(ctx, phase, hint=ways)) if counted else []
     undo = next((action.undo for action in away if not isinstance(action, Stop) and action.undo), None)
     runs_on = "its pods went elsewhere" if counted else "its pods run on"

@@ -28,6 +28,7 @@ class Phase:
     - `needs_images`: a plan takes the pinned images for pulled when it comes to this phase.
     - `admits`: it makes a node a member of the cluster.
     - `takes_back`: it undoes the others; `residue` then names what it left, which must be nothing.
+    - `empties`: whether it drains this node, which stays in the cluster; all of a run's are looked at before the first one begins.
     - `certificates`: it decides from the certificates that a control plane's ports show; the observing script asks for them.
     - `files`: paths whose digests it compares; the observing script reports them.
     """
@@ -45,6 +46,7 @@ class Phase:
     needs_images: bool = False
     admits: bool = False
     takes_back: bool = False
+    empties: Callable[[Context], bool] | None = None
     certificates: bool = False
     residue: Callable[[NodeFacts], list[str]] | None = None
     files: Callable[[Environment], Iterable[str]] = _no_files

@@ -26,6 +26,7 @@ from ..steps import Gate, Step, Stop
 from . import gates as gate
 from .apply import Applier, Archive
 from .events import Events
+from .foresight import foreseen
 from .gates import Blocked, Gates
 from .halt import Halt
 from .journal import Journal
@@ -78,6 +79,10 @@ class Run:
         self._slots = BoundedSemaphore(environment.settings.forks)
         self._guard = Lock()
         self._claimed = Condition()
+        self._nodes: tuple[Node, ...] = ()
+        self._chosen: list[Phase] = []
+        self._foreseeing = Lock()
+        self._foreseen: list[KubefabError | None] = []  # once it was asked: why the nodes cannot all be drained
         self._pending: set[str] = set()  # nodes whose pipeline has begun and that are not observed yet
         self._identities: dict[str, dict[str, str]] = {}
         self._unique: set[str] = set()  # nodes that share neither hostname nor machine-id with an earlier one
@@ -103,6 +108,7 @@ class Run:
         steps that are under way.
         """
         nodes, phases = tuple(nodes), for_release(self.environment, phases)
+        self._nodes, self._chosen = nodes, phases
         # where all control planes go, the cluster goes: no node has to be drained
         if set(self.environment.control_planes) <= set(nodes):
             self.choices = replace(self.choices, whole_cluster=True)
@@ -312,6 +318,7 @@ class Run:
         else:
             self._pass(gate.SEEN, node, "")
             self._see_control()
+        self._foresee(node, facts, duplicate_of)
         unproved: list[Phase] = []
         changed = False
         for phase in phases:
@@ -349,6 +356,22 @@ class Run:
         if self._taking_back and node.control_plane:
             self._keep(self.record.now(""))
         result.facts = facts
+
+    def _foresee(self, node: Node, facts: NodeFacts, duplicate_of: str) -> None:
+        """Before a node that is to be drained is changed: what the drains of all nodes of this run meet. Raises KubefabError where one cannot end."""
+
+        def empties(node: Node, facts: NodeFacts, duplicate_of: str = "") -> bool:
+            ctx = self._context(node, facts, duplicate_of)
+            return any(one.empties and node.role in one.roles and one.empties(ctx) for one in self._chosen)
+
+        if not empties(node, facts, duplicate_of):
+            return
+        with self._foreseeing:
+            if not self._foreseen:
+                self.reporter.doing(node.name, "", "asking which pods the drains will meet")
+                self._foreseen.append(foreseen(self.observer, self._nodes, empties, self.choices))
+        if error := self._foreseen[0]:
+            raise error
 
     def _in_order(self, ctx: Context, phase: Phase, chosen: Sequence[Phase]) -> None:
         """Raise Refused where this phase would change a node on which phases that it follows, and that this run leaves out, are not done."""

@@ -141,9 +141,6 @@ def _workload(group: NodeGroup, found: Fleet) -> Workload | KubefabError:
         return ask_workload(group.of(found.node), found.draining)
     except KubefabError as error:
         return error
-    except forms.FormError as error:
-        why = f"what the API says of pods has not the form that it must have: {error}"
-        return KubefabError(why, "look on the control plane at what says so")
 
 
 def running(environment: Environment, observed: Mapping[str, NodeFacts | KubefabError]) -> str:

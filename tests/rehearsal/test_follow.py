@@ -180,8 +180,13 @@ def test_pods_that_stay_keep_the_kubelet_as_it_is(bed: Bed) -> None:
     name = shop(bed, minimum=1)
     bed.edit(config(POLICY))
     stays = bed.run(hook=counting)
+    assert set(stays.states.values()) == {"failed"}
+    assert {script for _, script in stays.simulation.ran} == {"observe", "workload"}, "nothing is touched on any node"
     error = stays.failed[name]
-    assert "PodDisruptionBudget web-pdb allows no disruption" in error.message
+    assert (
+        f"{name}: pod shop/web-" in error.message
+        and "PodDisruptionBudget web-pdb allows no disruption" in error.message
+    )
     assert f" drain {bed.facts()[name].hostname} --ignore-daemonsets --delete-emptydir-data" in error.remedy
     assert not [step for node, step in stays.simulation.ran if node == name and "kubelet-restart" in step]
     facts = bed.facts()
