@@ -1,7 +1,8 @@
 """Runs our commands for tests, as a person types them in the `.venv` that `make` makes (tools/programs.py): each in its own process, but without half a second of imports for each.
 
-One process (this file, started before the first command) has imported everything and forks for each command.  Tests of
-how the interpreter starts, of its locale or of the installed scripts use `started`.
+One process (this file, started before the first command) has imported everything and forks for each command; what a command
+still had to import or to compile itself, the process has for the next one.  Tests of how the interpreter starts, of its
+locale or of the installed scripts use `started`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import gc
 import importlib
 import json
 import os
+import pickle
 import pkgutil
+import re
 import select
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -105,6 +109,7 @@ def serve() -> Callable[[], object]:
     """Fork for each request; returns only in the child, with the function to call."""
     sys.path.insert(0, str(PROJECT))
     import fabfile
+    import lab.entry  # noqa: F401  # tasks.py imports it
     import rehearsal
     from fabfile.manifests import _templates
     from tools import programs
@@ -117,13 +122,21 @@ def serve() -> Callable[[], object]:
     for name in _templates.list_templates(extensions=["j2"]):
         _templates.get_template(name)  # compiled once for all commands
     sys.path.remove(str(PROJECT))
+    re._MAXCACHE = 1 << 14  # type: ignore[attr-defined]
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
+        learnt, learning = os.pipe()
         child = os.fork()
         if child:
+            os.close(learning)
+            with open(learnt, "rb") as answer:
+                more = answer.read()
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            _learn(more)
             continue
+        os.close(learnt)
+        atexit.register(_report, learning, set(sys.modules), set(_compiled))
         for number, path in enumerate((os.devnull, request["out"], request["err"])):
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             os.dup2(file, number)
@@ -138,6 +151,39 @@ def serve() -> Callable[[], object]:
         sys.argv = [str(BIN / request["argv"][0]), *request["argv"][1:]]
         return partial(programs.run, programs.PROGRAMS[request["argv"][0]])
     sys.exit()
+
+
+# Python's own memory of patterns, by type, text and flags
+_compiled: dict[tuple[type, str | bytes, int], re.Pattern[Any]] = re._cache  # type: ignore[attr-defined]
+_seen: set[tuple[type, str | bytes, int]] = set()
+
+
+def _report(learning: int, modules: set[str], patterns: set[tuple[type, str | bytes, int]]) -> None:
+    """In the child, at its end: the names of the modules and the patterns that it had to load besides what the server had."""
+    with open(learning, "wb") as stream:
+        fresh = [
+            name for name in set(sys.modules) - modules if _is_installed(getattr(sys.modules[name], "__file__", None))
+        ]
+        pickle.dump((fresh, set(_compiled) - patterns), stream)
+
+
+def _is_installed(file: str | None) -> bool:
+    """Whether a module is Python's or a package's: what a command found beside its project it has to import itself."""
+    return file is not None and file.startswith(tuple(sysconfig.get_paths().values()))
+
+
+def _learn(report: bytes) -> None:
+    """Load what a child had to load: modules, and patterns that come again (those with a secret or a port do not)."""
+    if not report:  # the child was killed
+        return
+    modules, patterns = pickle.loads(report)
+    for name in modules:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    for _, pattern, flags in _seen & patterns:
+        re.compile(pattern, flags)
+    _seen.update(patterns)
+    gc.freeze()
 
 
 def end(code: int) -> None:
