@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
@@ -43,6 +43,7 @@ class World:
     environment: Environment
     hosts: dict[str, Host]
     cluster: Cluster
+    _seen: dict[str, NodeFacts] = field(default_factory=dict)
 
     @cached_property
     def _frozen(self) -> bytes:
@@ -54,6 +55,12 @@ class World:
         return Machine(hosts[name], cluster, settling, self.environment.settings, 0, lambda: 10_000.0)
 
     def facts(self, name: str) -> NodeFacts:
+        """What a look at this machine shows: always the same, as each use has its own copy."""
+        if name not in self._seen:
+            self._seen[name] = self._look(name)
+        return self._seen[name]
+
+    def _look(self, name: str) -> NodeFacts:
         files = managed_files(self.environment)
         text = observe_script(control_plane=name == "cp1", files=files, settle=True)
         code, output = shell.run(self.machine(name), text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -72,20 +74,25 @@ def test_killed_after_any_command_the_next_run_ends_with_every_certificate_renew
     whole(model, choices.renewal.since)
     assert [model.carry_out(RENEW, node, choices) for node in (control, worker)] == [[], []], "nothing is left to do"
     assert len(commands[0]) > 25 and bool(commands[1]) == ended
-    for most in kills(commands[0]):
-        model = fresh(made, ended=ended)
-        model.carry_out(RENEW, control, choices, most)
+
+    def control_killed(model: Model) -> None:
         for node in (control, worker)[: 1 + ended]:
             model.carry_out(RENEW, node, choices)
         whole(model, choices.renewal.since)
-    for most in kills(commands[1]):
-        model = fresh(made, ended=ended)
-        model.carry_out(RENEW, control, choices)
-        model.carry_out(RENEW, worker, choices, most)
+        cuts["cp1"] += 1
+
+    def worker_killed(model: Model) -> None:
         model.carry_out(RENEW, worker, choices)
         whole(model, choices.renewal.since)
         assert not model.hosts["w1"].exists("/etc/kubernetes/bootstrap-kubelet.conf")
         assert len(model.cluster.members) == 2, "the Node stays"
+        cuts["w1"] += 1
+
+    cuts = Counter[str]()
+    model = fresh(made, ended=ended)
+    model.carry_out(RENEW, control, choices, control_killed)
+    model.carry_out(RENEW, worker, choices, worker_killed)
+    assert cuts == {name: len(kills(done)) for name, done in zip(("cp1", "w1"), commands, strict=True) if done}
 
 
 def test_what_cannot_be_renewed_stops_before_anything_is_changed(made: Outcome) -> None:
@@ -143,18 +150,24 @@ def test_only_what_ends_within_the_days_is_renewed_and_a_key_without_its_certifi
 def test_a_name_is_added_with_those_that_are_there_and_noted_in_the_cluster(made: Outcome) -> None:
     control = made.simulation.environment.control_plane
     choices = Choices(renewal=Renewal(since=time.time(), names=("api.example.org", "192.0.2.77")))
-    for most in (float("inf"), *range(1, 12)):
-        model = fresh(made, ended=False)
-        before = model.facts(control).certificates[API_CERTIFICATE].names
-        model.carry_out(NAMES, control, choices, most)
+    at = f"127.0.0.1:{made.simulation.environment.settings.api_port}"
+    before = fresh(made, ended=False).facts(control).certificates[API_CERTIFICATE].names
+    cuts = count()
+
+    def goes_on(model: Model) -> None:
+        number = next(cuts)
         model.carry_out(RENEW, control, choices)
         model.carry_out(NAMES, control, choices)
         assert model.carry_out(NAMES, control, choices) == []
         facts = model.facts(control)
-        at = f"127.0.0.1:{made.simulation.environment.settings.api_port}"
-        assert {*before, *choices.renewal.names} <= set(facts.served[at].names), most
+        assert {*before, *choices.renewal.names} <= set(facts.served[at].names), number
         assert {*choices.renewal.names} <= set(facts.configured["apiServer"]["certSANs"])
         assert facts.configured["networking"]["podSubnet"] == "10.44.0.0/16", "the rest of it is as it was"
+
+    model = fresh(made, ended=False)
+    commands = model.carry_out(NAMES, control, choices, goes_on)
+    assert next(cuts) == len(kills(commands)) > 0
+    goes_on(model)
 
 
 def test_an_etcd_that_does_not_come_back_stops_there_and_nothing_else_is_restarted(bed: Bed) -> None:
