@@ -13,7 +13,7 @@ from io import StringIO
 
 from fabfile.nodes.facts import STATE, SWAP_UNITS
 from fabfile.nodes.firewall import COUNT
-from fabfile.nodes.keeping import CONTAINERD_CONFIG, NOTE, OBSERVE
+from fabfile.nodes.keeping import CONTAINERD_CONFIG, INDEX, KEPT, NOTE
 
 from . import certificates
 from .bash import Shell, Streams, Unmodelled
@@ -74,7 +74,23 @@ def _ask(machine: Machine, values: Values, how: str, arguments: str) -> str:
     ):
         return "\n"
     rooted = f" || kubectl --kubeconfig=/etc/kubernetes/super-admin.conf {arguments}" * (how == "rooted")
-    return _run(machine, f"kubectl {arguments}{rooted}", values) + "\n"
+    text = _run(machine, f"kubectl {arguments}{rooted}", values)
+    # where the API answers admin.conf, the script asks it and InfluxDB directly
+    return (_direct(text) if machine.api_up and machine.cluster.admins else text) + "\n"
+
+
+def _direct(text: str) -> str:
+    """What kubectl printed as the API has it, in lists of one kind each, and what `influx` printed as InfluxDB's port has it."""
+    if text.startswith("name,duration,"):
+        return re.sub(r"^(?!name,tags|kubernetes_node)(?=.)", ",,", text, flags=re.M).replace(
+            ",,name,", "name,tags,name,", 1
+        )
+    if not text.startswith("{"):
+        return text
+    found: dict[str, list[object]] = {}
+    for item in json.loads(text)["items"]:
+        found.setdefault(f"{item.pop('kind', 'Node')}List", []).append(item)
+    return "".join(f"{json.dumps({'kind': kind, 'items': items})}\n" for kind, items in found.items())
 
 
 def _section(name: str) -> Callable[[Section], Section]:
@@ -195,18 +211,9 @@ def _proxies(machine: Machine, values: Values) -> str:
 @_section("packages")
 def _packages(machine: Machine, values: Values) -> str:
     host = machine.host
-    return _lines(
-        [
-            f"{name} {host.packages[name]} {'hi' if name in host.held else 'ii'}"
-            for name in values["packages"].split()
-            if name in host.packages
-        ]
-    )
-
-
-@_section("held")
-def _held(machine: Machine, values: Values) -> str:
-    return _lines(machine.host.held)
+    names = [name for name in values["packages"].split() if name in host.packages or name in host.held]
+    states = {name: f"{'h' if name in host.held else 'i'}{'i' if name in host.packages else 'n'}" for name in names}
+    return _lines([f"{name} {host.packages.get(name, '')} {states[name]}" for name in names])
 
 
 @_section("units")
@@ -307,7 +314,7 @@ def _processes(machine: Machine, values: Values) -> str:
 def _rules(machine: Machine, values: Values) -> str:
     host = machine.host
     tables = [f"table {name}" for name in host.nft_tables if re.search(r" (kube-proxy|flannel-ipv[46])$", f" {name}")]
-    return _lines([_run(machine, COUNT).strip(), *tables])
+    return _lines([_run(machine, f"(iptables-save; ip6tables-save) 2>/dev/null | {COUNT}").strip(), *tables])
 
 
 @_section("filters")
@@ -435,7 +442,16 @@ def _made(machine: Machine, values: Values) -> str:
 
 @_section("kept")
 def _kept(machine: Machine, values: Values) -> str:
-    return _run(machine, OBSERVE)
+    host, found = machine.host, []
+    for path in (host.read(INDEX) or "").split():
+        ours, now = host.read(f"{KEPT}/ours{path}"), host.read(path)
+        if ours is None:
+            continue
+        digest = hashlib.sha256((now or "").encode()).hexdigest()
+        before = [text for kind in ("was", "stock") if (text := host.read(f"{KEPT}/{kind}{path}")) is not None]
+        state = "gone" if now is None else "ours" if digest in ours.split() else "back" if now in before else "changed"
+        found.append(f"{state} {path}")
+    return _lines(found)
 
 
 @_section("before")

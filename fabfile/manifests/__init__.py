@@ -14,6 +14,7 @@ import jinja2
 from ..context import Context
 from ..nodes.applied import STAMP
 from ..nodes.facts import METRICS, STATE, NodeFacts
+from ..nodes.influx import ADMIN, SECRET
 from ..recipes.kubeadm import digest
 from ..steps import File, Step
 from ..text import yamls
@@ -21,11 +22,6 @@ from ..text import yamls
 LOGIN = "kubefab.dev/login"  # an annotation of an InfluxDB that asks for its login
 FOLDER = f"{STATE}/manifests"  # on the control plane: what was applied
 VOLUME = "kubefab-influxdb"  # the PersistentVolume of that folder
-# in namespace monitoring: a password by user, the admin's and telegraf's, who may only write
-SECRET, ADMIN = (
-    "influxdb-login",
-    "kubefab",
-)
 MANAGED = "app.kubernetes.io/managed-by"
 LABELS = {MANAGED: "kubefab"}
 # The workload of each manifest that carries its stamp for the facts to find.

@@ -47,9 +47,12 @@ SWAP_SERVICES = (
     "zram-swap.service",
 )
 # Swap units that the next boot starts: of generators (fstab, GPT, zram) and enabled ones, less what is masked; and such services.
+GENERATED_SWAP = (
+    'for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; '
+    'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done'
+)
 SWAP_UNITS = (
-    '{ for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; '
-    'u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done; '
+    f"{{ {GENERATED_SWAP}; "
     f'for u in {" ".join(SWAP_SERVICES)}; do if systemctl is-enabled -q "$u" 2>/dev/null; then echo "$u"; fi; done; }} | sort -u'
 )
 STATE = keeping.STATE

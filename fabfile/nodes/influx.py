@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ..text.durations import hours
 
+# In namespace monitoring: a Secret with a password by user, the admin's and telegraf's, who may only write; and that admin.
+SECRET, ADMIN = "influxdb-login", "kubefab"
 # One question for both.
 METRICS_QUERY = (
     "SHOW RETENTION POLICIES; "
@@ -35,9 +37,9 @@ class Retention:
 def parse_retention(answer: str) -> Retention:
     """The answer (csv) to SHOW RETENTION POLICIES; its columns are name, duration, shards' duration, replicas, whether it is the default.
 
-    A row with a malformed duration is left out.
+    InfluxDB's port says before them the series' name and tags, which are empty here. A row with a malformed duration is left out.
     """
-    rows = (line.strip().split(",") for line in answer.splitlines())
+    rows = (line.strip().removeprefix(",,").split(",") for line in answer.splitlines())
     policy = next((cells for cells in rows if len(cells) >= 5 and cells[0] == "default"), None)
     if policy is None or not re.fullmatch(f"({_PART}){{1,8}}|INF|0", policy[1]):
         return Retention(bool(answer.strip()))

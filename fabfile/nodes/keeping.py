@@ -125,17 +125,17 @@ def _give_back(select: str) -> tuple[str, ...]:
     )
 
 
-# For the observing script: each file that we wrote, and how it is now.
-OBSERVE = (
-    f'if [ -e {INDEX} ]; then while read -r p; do k={KEPT}; [ -e "$k/ours$p" ] || continue; '
-    's=changed; if [ ! -e "$p" ]; then s=gone; elif grep -qxF "$(sha256sum "$p" | cut -d\' \' -f1)" "$k/ours$p"; then s=ours; '
-    'elif cmp -s "$k/was$p" "$p" || cmp -s "$k/stock$p" "$p"; then s=back; fi; '
-    f'echo "$s $p"; done <{INDEX}; fi'
+# For the observing script: the files that we wrote, as `kept`; and, with their digests in `digest`, how each is now.
+LISTED = f'if [ -e {INDEX} ]; then while read -r f; do [ -e "{KEPT}/ours$f" ] && kept+=("$f"); done <{INDEX}; fi'
+NOW = (
+    f'k={KEPT}; for f in "${{kept[@]}}"; do s=changed; if [ ! -e "$f" ]; then s=gone; else mapfile -t lines <"$k/ours$f"; '
+    'if [[ " ${lines[*]} " == *" ${digest[$f]:-none} "* ]]; then s=ours; '
+    'elif cmp -s "$k/was$f" "$f" || cmp -s "$k/stock$f" "$f"; then s=back; fi; fi; echo "$s $f"; done'
 )
 
 
 def parse_kept(lines: Iterable[str]) -> dict[str, KeptState]:
-    """`ours`, `back`, `changed` or `gone` by path, from what OBSERVE printed; what has not that form is left out."""
+    """`ours`, `back`, `changed` or `gone` by path, from what NOW printed; what has not that form is left out."""
     found: dict[str, KeptState] = {}
     for line in lines:
         state, _, path = line.partition(" ")

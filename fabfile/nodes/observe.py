@@ -29,6 +29,7 @@ from .facts import (
     COMPONENT_MAPS,
     FLANNEL_FILE,
     FOLLOWED,
+    GENERATED_SWAP,
     IDENTITY,
     KUBELET_ENV,
     KUBELET_FLAGS_FILE,
@@ -38,7 +39,7 @@ from .facts import (
     PACKAGES,
     PROXY_FILES,
     STATE,
-    SWAP_UNITS,
+    SWAP_SERVICES,
     SYSCTL_KEYS,
     SYSCTLS,
     TRACES,
@@ -60,8 +61,8 @@ from .facts import (
     networks,
 )  # fmt: skip
 from .firewall import COUNT
-from .influx import METRICS_QUERY, nodes_reporting, parse_retention
-from .keeping import CONTAINERD_CONFIG, NOTE, OBSERVE, parse_kept
+from .influx import ADMIN, METRICS_QUERY, SECRET, nodes_reporting, parse_retention
+from .keeping import CONTAINERD_CONFIG, LISTED, NOTE, NOW, parse_kept
 from .sources import parse_keyrings, parse_sources
 
 
@@ -106,6 +107,8 @@ def observe_script(
         "other_paths": " ".join(OTHER_PATHS),
         "metrics_query": METRICS_QUERY,
         "addon_columns": applied.COLUMNS,
+        "influx_admin": ADMIN,
+        "questions": "\n".join(f"{section} {path}" for section, path in questions(ready, configured)),
         "folders": " ".join(one for one in folders if forms.has(one, forms.PATH)),
         "certificates": " ".join(CERTIFICATES),
         "served": " ".join(served),
@@ -116,12 +119,31 @@ def observe_script(
         "release": release or digests,
         "docker": "yes" if docker else "",
         "system_objects": " ".join(("namespace/kube-system", *(CONFIG_MAPS if configured else ()))),
+        "swap_services": " ".join(SWAP_SERVICES),
         "followed": " ".join(FOLLOWED),
         "kubelet_files": " ".join((*KUBELET_ENV, KUBELET_FLAGS_FILE)),
         "repositories": "\n".join(sorted({*filter(None, repositories), *OLD_REPOSITORIES})),
     }
-    program = script.program(__file__, "observe.sh", swap_units=SWAP_UNITS, count_rules=COUNT, kept=OBSERVE)
-    return script.reading("observe", program, values)
+    lines = {"generated_swap": GENERATED_SWAP, "count_rules": COUNT, "kept": LISTED, "kept_now": NOW}
+    return script.reading("observe", script.program(__file__, "observe.sh", **lines), values)
+
+
+def questions(ready: str, configured: bool) -> list[tuple[str, str]]:
+    """What a control plane's API is asked over one connection: (section of the answer, path). The same as the script asks of kubectl.
+
+    Objects that may be missing are asked for as lists, which are then empty: every answer that counts is a whole one (200). Those about
+    InfluxDB's pod and login stay on the node.
+    """
+    named = [("namespaces", "kube-system")] if not configured else [("namespaces", "kube-system"), *_CONFIG_MAPS]
+    ours = "labelSelector=app.kubernetes.io/managed-by%3Dkubefab"
+    return [
+        ("readyz", ready),
+        ("nodes", "/api/v1/nodes"),
+        *(("system", f"/api/v1/{kind}?fieldSelector=metadata.name%3D{name}") for kind, name in named),
+        *(("objects", f"/apis/apps/v1/{kind}?{ours}") for kind in ("daemonsets", "deployments")),
+        ("influxpod", "/api/v1/namespaces/monitoring/pods?labelSelector=app%3Dmonitoring-influxdb"),
+        ("influxlogin", f"/api/v1/namespaces/monitoring/secrets?fieldSelector=metadata.name%3D{SECRET}"),
+    ]
 
 
 def parse_facts(output: str) -> NodeFacts:
@@ -174,7 +196,11 @@ def parse_facts(output: str) -> NodeFacts:
             for name, version, state in (words[:3] for words in said.words("packages", 3))
             if name in PACKAGES and state.startswith(("ii", "hi"))
         },
-        held=frozenset(line for line in said.lines("held") if line in PACKAGES),
+        # on hold, installed or not: `hi`, `hn`; the list is of an earlier release's answer
+        held=frozenset(
+            [w[0] for w in said.words("packages", 2) if w[0] in PACKAGES and re.fullmatch("h[a-z]{1,2}", w[-1])]
+            + [line for line in said.lines("held", "") if line in PACKAGES]
+        ),
         units={
             words[0]: Unit("active" in words[1:2], "enabled" in words)
             for words in said.words("units")
@@ -196,7 +222,7 @@ def parse_facts(output: str) -> NodeFacts:
             if line.endswith((".conf", ".conflist", ".json")) and line != FLANNEL_FILE
         ),
         mounts=tuple(Mount(*(forms.text(word) for word in words[:3])) for words in said.words("mounts", 2)),
-        processes=tuple(forms.text(words[1], 40) for words in said.words("processes", 2)),
+        processes=tuple(sorted({forms.text(words[1], 40) for words in said.words("processes", 2)})),
         firewall_rules=forms.number(counts[0], "count of firewall rules") if counts else 0,
         nft_tables=tuple(forms.text(line.removeprefix("table "), 60) for line in rules if line.startswith("table ")),
         filters=filters.parse(said.lines("filters", "")),
@@ -381,12 +407,19 @@ def parse_certificates(text: str, known: Sequence[str] = ()) -> dict[str, Certif
     pems = {head.split(" ")[0]: (head.split(" ")[1:], pem) for head, pem in parts}
     authorities = tuple((path, pems[path][1]) for path in AUTHORITIES if path in pems)
     found = {}
-    for name, (times, pem) in pems.items():
+    for name, (times, text) in pems.items():
+        pem = _in_kubeconfig(text)
         named = name in known if known else forms.has(name, r"[0-9.]{7,15}:[0-9]{1,5}")
         if named and (read := certificate(pem, authorities)):
             written, key = [float(one) if forms.has(one, "[0-9]{1,11}") else 0.0 for one in (*times, "", "")[:2]]
             found[name] = replace(read, written=written, key=key)
     return found
+
+
+def _in_kubeconfig(text: str) -> str:
+    """The PEM text of a kubeconfig's line, which has it in base64; any other text as it is."""
+    key, _, value = text.strip().partition(": ")
+    return _decoded(value) if key == "client-certificate-data" else text
 
 
 @functools.lru_cache(maxsize=256)
@@ -443,7 +476,9 @@ def parse_running(text: str, hostname: str) -> dict[str, float]:
     return began
 
 
-CONFIG_MAPS = ("configmap/kubeadm-config", *(f"configmap/{name}" for name, _ in COMPONENT_MAPS.values()))
+_NAMES = ("kubeadm-config", *(name for name, _ in COMPONENT_MAPS.values()))
+CONFIG_MAPS = tuple(f"configmap/{name}" for name in _NAMES)
+_CONFIG_MAPS = [("namespaces/kube-system/configmaps", name) for name in _NAMES]
 _MAP = forms.record(
     {
         "kind!": forms.string,
@@ -455,9 +490,7 @@ _MAP = forms.record(
 
 def _system(text: str, uid: str) -> dict[str, Any]:
     """kube-system's uid and what kubeadm keeps there, by fields of NodeFacts. `uid` is what an answer of an earlier release had instead."""
-    found = forms.data(text, "kube-system") if text.strip() else {}
-    listed = found.get("items", [found] if found else []) if isinstance(found, dict) else found
-    items = [_MAP(item, "kube-system") for item in forms.many(_any)(listed, "kube-system")]
+    items = [_MAP(item, "kube-system") for item in forms.kinds(text, "kube-system")]
     spaces = [item["metadata"].get("uid", "") for item in items if item["kind"] == "Namespace"]
     maps = {item["metadata"]["name"]: item for item in items if item["kind"] == "ConfigMap"}
 
@@ -481,10 +514,6 @@ def patched(component: str, patch: str) -> Component:
 
 
 _VERSION = re.compile(r"[0-9]{1,20}")
-
-
-def _any(value: object, field: str) -> object:
-    return value
 
 
 @functools.lru_cache(maxsize=64)  # all nodes of a cluster have the same

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import UsageError
 from ..inventory import Environment, bracketed
-from ..manifests import ADMIN, SECRET
+from ..nodes.influx import ADMIN, SECRET
 from ..text.masking import MASKED
 
 READING_TOKEN = "1h"

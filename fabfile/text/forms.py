@@ -208,6 +208,21 @@ def data(value: str, field: str) -> Any:
     return found
 
 
+def documents(value: str, field: str) -> list[Any]:
+    """JSON texts one after the other, each as `data` has it. Raises FormError."""
+    read, found = json.JSONDecoder(parse_constant=_no_constant).raw_decode, []
+    rest = value.strip()
+    try:
+        while rest:
+            one, end = read(rest)
+            found.append(one)
+            rest = rest[end:].lstrip()
+    except (ValueError, RecursionError):
+        raise FormError(field, value, "JSON") from None
+    _bounded(found, field)
+    return found
+
+
 def _bounded(found: object, field: str) -> None:
     below: list[tuple[object, int]] = [(found, 0)]
     while below:
@@ -348,8 +363,23 @@ WORKLOAD = record(
 
 
 def items(value: str, one: Check, field: str) -> tuple[Any, ...]:
-    """The checked objects in the output of `kubectl get … -o json`; empty for empty output. Raises FormError."""
-    if not value.strip():
-        return ()
-    found: list[Any] = record({"items!": many(one)})(data(value, field), field)["items"]
-    return tuple(found)
+    """The checked objects in the output of `kubectl get … -o json`, or in lists of the API's, one after the other; empty for empty output.
+
+    Raises FormError.
+    """
+    read = record({"items!": many(one)})
+    return tuple(item for document in documents(value, field) for item in read(document, field)["items"])
+
+
+def kinds(value: str, field: str) -> list[Any]:
+    """The objects in such an output, unchecked, or the only one. The API's lists say of which kind their items are. Raises FormError."""
+    found: list[Any] = []
+    for document in documents(value, field):
+        listed = document.get("items") if isinstance(document, dict) else document
+        if listed is None:
+            found.append(document)
+            continue
+        kind = str(document.get("kind", "")).removesuffix("List") if isinstance(document, dict) else ""
+        for item in many(lambda item, _: item)(listed, field):
+            found.append({"kind": kind, **item} if kind and isinstance(item, dict) else item)
+    return found

@@ -17,6 +17,17 @@ proxy_files='/etc/environment /etc/sudoers /etc/sudoers.d/* /etc/systemd/system.
 other_paths='/var/lib/rancher/k3s /var/lib/rancher/rke2 /var/snap/microk8s /var/lib/k0s /var/lib/docker/swarm/docker-state.json'
 metrics_query='SHOW RETENTION POLICIES; SELECT last("cpu_usage_nanocores") FROM "kubernetes_node" WHERE time > now() - 1m GROUP BY "node_name"'
 addon_columns='C0:.metadata.labels.kubefab\.dev/addon,C1:.metadata.annotations.kubefab\.dev/digest,C2:.apiVersion,C3:.kind,C4:.metadata.namespace,C5:.metadata.name,C6:.metadata.generation,C7:.status.observedGeneration,C8:.spec.replicas,C9:.status.updatedReplicas,C10:.status.availableReplicas,C11:.status.desiredNumberScheduled,C12:.status.numberAvailable'
+influx_admin=kubefab
+questions='readyz /readyz
+nodes /api/v1/nodes
+system /api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system
+system /api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Dkubeadm-config
+system /api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Dkubelet-config
+system /api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Dkube-proxy
+objects /apis/apps/v1/daemonsets?labelSelector=app.kubernetes.io/managed-by%3Dkubefab
+objects /apis/apps/v1/deployments?labelSelector=app.kubernetes.io/managed-by%3Dkubefab
+influxpod /api/v1/namespaces/monitoring/pods?labelSelector=app%3Dmonitoring-influxdb
+influxlogin /api/v1/namespaces/monitoring/secrets?fieldSelector=metadata.name%3Dinfluxdb-login'
 folders=''
 certificates='/etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/etcd/ca.crt /etc/kubernetes/pki/front-proxy-ca.crt /etc/kubernetes/pki/apiserver.crt /etc/kubernetes/pki/apiserver-kubelet-client.crt /etc/kubernetes/pki/apiserver-etcd-client.crt /etc/kubernetes/pki/front-proxy-client.crt /etc/kubernetes/pki/etcd/server.crt /etc/kubernetes/pki/etcd/peer.crt /etc/kubernetes/pki/etcd/healthcheck-client.crt /etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf /etc/kubernetes/controller-manager.conf /etc/kubernetes/scheduler.conf /etc/kubernetes/kubelet.conf /var/lib/kubelet/pki/kubelet-client-current.pem'
 served=''
@@ -27,6 +38,7 @@ digests=''
 release=''
 docker=''
 system_objects='namespace/kube-system configmap/kubeadm-config configmap/kubelet-config configmap/kube-proxy'
+swap_services='zramswap.service zram-config.service dphys-swapfile.service swapspace.service zram-swap.service'
 followed='followed-kubelet followed-kube-proxy'
 kubelet_files='/etc/default/kubelet /etc/sysconfig/kubelet /var/lib/kubelet/kubeadm-flags.env'
 repositories='apt.kubernetes.io
@@ -40,39 +52,130 @@ has() { command -v "$1" >/dev/null 2>&1; }
 kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
 # an etcd that began empty lacks the binding that admin.conf lives by
 rooted() { kube "$@" || kube --kubeconfig=/etc/kubernetes/super-admin.conf "$@"; }
+# By bash itself, as each program that is started costs a millisecond or more: at most so many bytes of a text file; the first line
+# of one; and whether a command succeeds.
+front() { local a=() x=''; [ -f "$2" ] && mapfile -t -n 4000 a <"$2" && printf -v x '%s\n' "${a[@]}" && printf '%s' "${x:0:$1}"; } 2>/dev/null
+first() { word=''; [ -r "$1" ] && read -r word <"$1"; } 2>/dev/null
+whether() { if "$@" >/dev/null 2>&1; then y=yes; else y=''; fi; }
 if [ -n "$settle" ]; then (umask 077; exec 9>>/run/kubefab.lock; flock -w "$settle" 9) || exit 75
   # scripts with secrets in them that a broken link left behind, as an earlier release did
   find /tmp -maxdepth 1 -regextype posix-extended -regex '/tmp/\.kubefab-[0-9a-f]{16}' -type f -user "${SUDO_USER:-root}" -mmin +60 -delete 2>/dev/null
 fi
-d=$(mktemp -d) && trap 'rm -rf -- "$d"' EXIT
+umask 077
+d=$(mktemp -d /run/kubefab-look.XXXXXXXX 2>/dev/null || mktemp -d) && trap 'rm -rf -- "$d"' EXIT
+# All questions over one connection, with what kubeadm writes into admin.conf: curl reads it from pipes, so no file has it. Fails, and
+# has asked nothing that counts, where that file says more than kubeadm writes, or where one answer is not a whole one: kubectl is asked then.
+api() {
+  local key value ca='' cert='' secret='' server='' n=0 name path wanted=()
+  has curl || return
+  while read -r key value _; do
+    case $key in
+    certificate-authority-data:) ca=$value; n=$((n + 1)) ;;
+    client-certificate-data:) cert=$value; n=$((n + 1)) ;;
+    client-key-data:) secret=$value; n=$((n + 1)) ;;
+    server:) server=$value; n=$((n + 1)) ;;
+    '' | - | apiVersion: | kind: | preferences: | clusters: | contexts: | users: | current-context: | cluster: | context: | user: | name:) ;;
+    *) return 1 ;;
+    esac
+  done <"$KUBECONFIG"
+  case $n$server in 4https://*) ;; *) return 1 ;; esac
+  while read -r name path; do wanted+=(-o "$d/$name.${#wanted[@]}" "$server$path"); done <<<"$questions"
+  # with its own name, or the API would answer curl in a form for people
+  codes=$(timeout 8 curl -sg -A kubefab --noproxy '*' --max-time 5 -w '%{http_code} ' --cacert <(printf %s "$ca" | base64 -d) \
+    --cert <(printf %s "$cert" | base64 -d) --key <(printf %s "$secret" | base64 -d) "${wanted[@]}" 2>/dev/null) &&
+    [ -z "${codes//200 /}" ] && return
+  rm -f -- "$d"/*.[0-9]*
+  return 1
+}
+# InfluxDB's pod is on this node, and is asked at its own port over the bridge of pods, so that its login goes nowhere else.
+metrics() {
+  local answers=("$d"/influxpod.* "$d"/influxlogin.*) pods login answer ip password=''
+  mapfile pods <"${answers[0]}" && mapfile login <"${answers[1]}" || return
+  [[ ${pods[*]} =~ \"podIP\":\ *\"([0-9a-f.:]+)\" ]] || return
+  ip=${BASH_REMATCH[1]}
+  [[ ${pods[*]} == *'"podIP":'*'"podIP":'* ]] && return 1 # of several, kubectl knows which
+  case $ip in *:*) ip="[$ip]" ;; esac
+  [[ ${login[*]} =~ \"$influx_admin\":\ *\"([A-Za-z0-9+/=]+)\" ]] && password=$(printf %s "${BASH_REMATCH[1]}" | base64 -d)
+  answer=$(printf 'user = "%s:%s"\n' "$influx_admin" "$password" | timeout 6 curl -sgfG -K - --noproxy '*' --interface cni0 --max-time 5 \
+    -H 'Accept: application/csv' --data-urlencode db=k8s --data-urlencode "q=$metrics_query" "http://$ip:8086/query" 2>/dev/null) || return
+  [[ $answer == *,default,* ]] && echo "$answer" # else `influx` says what is wrong
+}
+ask() {
+  if api; then
+    metrics >"$d/influx" && return
+    { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
+  else
+    { kube get --raw="$ready" >"$d/readyz"; } &
+    { kube get nodes -o json >"$d/nodes"; } &
+    { rooted -n kube-system get $system_objects --ignore-not-found -o json >"$d/system"; } &
+    { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
+    { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
+  fi
+  wait
+}
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
-  { kube get --raw="$ready" >"$d/readyz"; } &
-  { kube get nodes -o json >"$d/nodes"; } &
-  { rooted -n kube-system get $system_objects --ignore-not-found -o json >"$d/system"; } &
-  { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
-  { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
+  ask &
   if [ -d "$state/addons" ]; then
     { kube get -f "$state/addons" --ignore-not-found --no-headers -o custom-columns="$addon_columns" >"$d/addons"; } &
   fi
 fi
-echo '@@ os'; cat /etc/os-release
+# What takes longest, side by side; `wait` is before it is printed.
+if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages >"$d/packages" 2>/dev/null &
+elif has rpm; then { rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$' >"$d/packages"; } & fi
+if has systemctl; then
+  systemctl list-unit-files --no-legend --no-pager ${units// /.service }.service $swap_services >"$d/unitfiles" 2>/dev/null &
+  systemctl list-units --plain --no-legend --no-pager --all ${units// /.service }.service $other_units >"$d/active" 2>/dev/null &
+fi
+# whether apt can read its lists at all; beside an empty state, or it would first read all that it knows of packages
+if has apt-cache; then
+  timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>"$d/apt" >/dev/null &
+fi
+# sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
+if [ -S /run/containerd/containerd.sock ] && has ctr; then
+  timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' >"$d/pods" 2>/dev/null &
+  if [ -n "$digests" ]; then { timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}' >"$d/images"; } &
+  else timeout 10 ctr -n k8s.io images ls -q >"$d/images" 2>/dev/null & fi
+fi
+firewall() { # the rules of the cluster, counted, and the filters of others
+  if has iptables-save; then
+    iptables-save >"$d/v4"; ip6tables-save >"$d/v6"
+    awk -v count=1 '{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0; gsub(/"([^"\\]|\\.)*"/, "Q", text); n = split(text, word, " "); if (word[1] ~ /^:/) chain[NR] = substr(word[1], 2); if (word[1] == "-A") { chain[NR] = word[2]; if (word[n - 1] == "-j" || word[n - 1] == "-g") target[NR] = word[n]; named[NR] = ($0 ~ /--comment "(dnat |snat )?name: \\"cbr0\\" id: \\"/) && (chain[NR] ~ /^CNI-/ || target[NR] ~ /^CNI-/); if (named[NR] && chain[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, chain[NR]] = 1; if (named[NR] && target[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, target[NR]] = 1 } } function ours(name, t) { return name ~ /^(KUBE-|FLANNEL-)/ || ((t, name) in own) } END { for (i = 1; i <= NR; i++) { if (named[i] || ours(chain[i], within[i]) || ours(target[i], within[i])) found++; else if (!count) print line[i] } if (count) print found + 0 }' "$d/v4" "$d/v6" >"$d/rules"
+    awk '/^\*/ {t = $1} t == "*filter" && /^(:|-A )/ && !/^(:|-A )KUBE-/ {print "iptables", $0}' "$d/v4" | head -n $filter_lines >"$d/filters"
+  fi
+  if has nft; then
+    nft list chains >"$d/chains"
+    awk '$1 == "table" && $3 ~ /^(kube-proxy|flannel-ipv[46])$/ {print "table", $2, $3}' "$d/chains" >>"$d/rules"
+    # not kube-proxy's and flannel's own tables, nor what iptables has shown
+    awk '$1 == "table" {f = $2; t = $3} $1 == "chain" {c = $2}
+        $1 == "type" && $2 == "filter" && ($4 == "forward" || $4 == "input") && f ~ /^(ip|inet)$/ && t !~ /^(kube-proxy|flannel-ipv[46])$/ &&
+          !(t == "filter" && c ~ /^(INPUT|FORWARD)$/) {print f, t}' "$d/chains" | sort -u | head -n 10 >"$d/tables"
+    while read -r f t; do timeout 5 nft -j list table "$f" "$t" | head -c 60000 | tr -d '\n'; echo; done <"$d/tables" >>"$d/filters"
+  fi
+}
+firewall 2>/dev/null &
+echo '@@ os'; front 16384 /etc/os-release
 echo '@@ host'
-echo "hostname=$(hostname)"; echo "kernel=$(uname -r)"; echo "arch=$(uname -m)"; echo "cpus=$(nproc)"
-echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"; echo "product_uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
-echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"; echo "init=$(cut -d' ' -f22 /proc/1/stat 2>/dev/null)"; echo "now=$(date +%s.%N)"
-echo "memory_kib=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
-echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; echo "systemd=$(test -d /run/systemd/system && echo yes)"
-echo "metrics_disk=$(mountpoint -q "$state/influxdb" 2>/dev/null && echo yes)"
+first /proc/sys/kernel/hostname; echo "hostname=$word"
+uname=$(uname -rm); kernel=${uname% *}; echo "kernel=$kernel"; echo "arch=${uname##* }"; echo "cpus=$(nproc)"
+first /etc/machine-id; echo "machine_id=$word"; first /sys/class/dmi/id/product_uuid; echo "product_uuid=$word"
+first /proc/sys/kernel/random/boot_id; echo "boot_id=$word"
+read -ra stat </proc/1/stat; echo "init=${stat[21]}"; echo "now=${EPOCHREALTIME:-$(date +%s.%N)}"
+while read -r key word _; do [ "$key" = MemTotal: ] && break; done </proc/meminfo; echo "memory_kib=$word"
+echo "cgroup=$(stat -fc %T /sys/fs/cgroup)"; whether test -d /run/systemd/system; echo "systemd=$y"
+y=''; if [ -d "$state/influxdb" ]; then whether mountpoint -q "$state/influxdb"; fi; echo "metrics_disk=$y"
 # a kernel that was installed later than the one that runs, where no package says what it wants
 newest=''; if has rpm; then
   newest=$(rpm -q --qf '%{INSTALLTIME} %{VERSION}-%{RELEASE}.%{ARCH}\n' kernel-core 2>/dev/null | grep -E '^[0-9]+ ' | sort -n | tail -n 1 | cut -d' ' -f2)
 fi
-echo "reboot=$(if [ -e /var/run/reboot-required ] || [ "${newest:-$(uname -r)}" != "$(uname -r)" ]; then echo yes; fi)"
-echo "bridge_netfilter=$(test -d /proc/sys/net/bridge && echo yes)"; echo "overlay=$(grep -qw overlay /proc/filesystems && echo yes)"
-echo '@@ swap'; tail -n +2 /proc/swaps
-echo '@@ fstab'; grep -E '^[^#]\S*\s+\S+\s+swap(\s|$)' /etc/fstab 2>/dev/null
-echo '@@ swapunits'; { for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done; for u in zramswap.service zram-config.service dphys-swapfile.service swapspace.service zram-swap.service; do if systemctl is-enabled -q "$u" 2>/dev/null; then echo "$u"; fi; done; } | sort -u
-echo '@@ sysctl'; for k in $sysctls; do echo "$k=$(sysctl -n $k 2>/dev/null)"; done
+y=''; if [ -e /var/run/reboot-required ] || [ "${newest:-$kernel}" != "$kernel" ]; then y=yes; fi; echo "reboot=$y"
+whether test -d /proc/sys/net/bridge; echo "bridge_netfilter=$y"
+y=''; while read -r kind word; do [ "${word:-$kind}" = overlay ] && y=yes; done </proc/filesystems; echo "overlay=$y"
+echo '@@ swap'; mapfile -t -s 1 lines </proc/swaps; printf '%s\n' "${lines[@]}"
+echo '@@ fstab'
+if [ -f /etc/fstab ]; then
+  while IFS= read -r line; do [[ $line =~ ^[^#][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap([[:space:]]|$) ]] && echo "$line"; done </etc/fstab
+fi
+echo '@@ sysctl'; for k in $sysctls; do first "/proc/sys/${k//.//}"; echo "$k=$word"; done
 echo '@@ sysctlfiles'; seen=' '; read_at_boot=()
 for f in /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
   n=${f##*/}; { [ -e "$f" ] || [ -L "$f" ]; } || continue
@@ -91,68 +194,69 @@ echo '@@ disks' # what a member fills is the doctor's to measure
   p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; df -Pk "$p" 2>/dev/null | awk -v f="$f" 'NR == 2 {print f, $6, $4}'
 done
 echo '@@ links'; ip -j addr 2>/dev/null || ip addr 2>/dev/null || ifconfig -a 2>/dev/null
-echo '@@ resolver'; cat /etc/resolv.conf 2>/dev/null
-echo '@@ proxies'; for f in $proxy_files; do [ -f "$f" ] && grep -HiE '(https?|all|no)_proxy' "$f" 2>/dev/null; done |
-  sed -E 's#://[^/@" ]*@#://#g' | head -c 8192; echo
-echo '@@ packages'
-if has dpkg-query; then dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $packages 2>/dev/null
-elif has rpm; then rpm -q --qf '%{NAME} %{VERSION}-%{RELEASE} ii\n' $packages 2>/dev/null | grep ' ii$'; fi
-echo '@@ held'; if has apt-mark; then apt-mark showhold 2>/dev/null; fi
-echo '@@ units'; if has systemctl; then for u in $units; do echo "$u $(systemctl is-active $u 2>/dev/null) $(systemctl is-enabled $u 2>/dev/null)"; done; fi
-echo '@@ sources'
+echo '@@ resolver'; front 65536 /etc/resolv.conf
+echo '@@ proxies'; there=(); for f in $proxy_files; do [ -f "$f" ] && there+=("$f"); done
+if [ -n "${there[*]}" ] && found=$(grep -HiE '(https?|all|no)_proxy' "${there[@]}" 2>/dev/null); then
+  sed -E 's#://[^/@" ]*@#://#g' <<<"$found" | head -c 8192; echo
+fi
+echo '@@ sources'; there=(); : >"$d/sources"
 for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources /etc/yum.repos.d/*.repo; do
-  if [ -f "$f" ] && [ "${f##*/kubefab-*}" ] && grep -qF "$repositories" "$f"; then head -c 65536 "$f" | awk -v f="$f" '{print f "\t" NR "\t" $0}'; fi
-done >"$d/sources"; head -c 262144 "$d/sources"; echo
-echo '@@ keyrings'
-grep -oE '/[A-Za-z0-9._/+-]+\.(gpg|asc|pgp)' "$d/sources" | sort -u | head -n 20 | while read -r f; do
-  if [ -f "$f" ]; then echo "$(head -c 262144 "$f" | base64 -w0) $f"; fi; done
-# whether apt can read its lists at all; beside an empty state, or it would first read all that it knows of packages
-echo '@@ apt'
-if has apt-cache; then
-  timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>&1 >/dev/null | grep '^E: ' | head -n 9
-fi
-echo '@@ kubelet'
-for f in $kubelet_files /etc/systemd/system/kubelet.service /etc/systemd/system/kubelet.service.d/*.conf /run/systemd/system/kubelet.service.d/*.conf; do
-  if [ -f "$f" ]; then head -c 16384 "$f" | awk -v f="$f" '/--|ExecStart|KUBELET_EXTRA_ARGS/ {print f "\t" NR "\t" $0}'; fi
+  if [ -f "$f" ] && [ "${f##*/kubefab-*}" ]; then there+=("$f"); fi
 done
-echo '@@ kubeletconfig'; head -c 65536 /var/lib/kubelet/config.yaml 2>/dev/null; echo
-echo '@@ followed'; for f in $followed; do [ -f "$state/$f" ] && echo "$f $(head -c 16384 "$state/$f" | tr -d '\n')"; done
-echo '@@ files'; for f in $files; do test -f "$f" && echo "$(sha256sum "$f" | cut -d' ' -f1) $(stat -c %a "$f") $f"; done
+if [ -n "${there[*]}" ] && found=$(grep -lF "$repositories" "${there[@]}" 2>/dev/null); then
+  while read -r f; do head -c 65536 "$f" | awk -v f="$f" '{print f "\t" NR "\t" $0}'; done <<<"$found" >"$d/sources"
+  head -c 262144 "$d/sources"; echo
+fi
+echo '@@ keyrings'
+if [ -s "$d/sources" ]; then
+  grep -oE '/[A-Za-z0-9._/+-]+\.(gpg|asc|pgp)' "$d/sources" | sort -u | head -n 20 | while read -r f; do
+    if [ -f "$f" ]; then echo "$(head -c 262144 "$f" | base64 -w0) $f"; fi; done
+fi
+echo '@@ kubelet'; there=()
+for f in $kubelet_files /etc/systemd/system/kubelet.service /etc/systemd/system/kubelet.service.d/*.conf /run/systemd/system/kubelet.service.d/*.conf; do
+  [ -f "$f" ] && there+=("$f")
+done
+if [ -n "${there[*]}" ]; then # of each so many bytes
+  awk 'FNR == 1 {n = 0} {n += length($0) + 1} n <= 16384 && /--|ExecStart|KUBELET_EXTRA_ARGS/ {print FILENAME "\t" FNR "\t" $0}' "${there[@]}"
+fi
+echo '@@ kubeletconfig'; front 65536 /var/lib/kubelet/config.yaml; echo
+echo '@@ followed'; for f in $followed; do [ -f "$state/$f" ] && mapfile -t lines <"$state/$f" && printf -v word '%s' "${lines[@]}" && echo "$f ${word:0:16384}"; done
+# the digests and modes of all files that are asked for below, by one process each
+declare -A digest=() mode=() written=()
+there=(); for f in $files; do [ -f "$f" ] && there+=("$f"); done
+kept=(); if [ -e /var/lib/kubefab/kept/index ]; then while read -r f; do [ -e "/var/lib/kubefab/kept/ours$f" ] && kept+=("$f"); done </var/lib/kubefab/kept/index; fi
+if [ -n "${there[*]}${kept[*]}" ]; then
+  while read -r word f; do digest[$f]=$word; done < <(sha256sum -- "${there[@]}" "${kept[@]}" 2>/dev/null)
+fi
+if [ -n "${there[*]}" ]; then while read -r word f; do mode[$f]=$word; done < <(stat -c '%a %n' -- "${there[@]}" 2>/dev/null); fi
+echo '@@ files'; for f in "${there[@]}"; do echo "${digest[$f]} ${mode[$f]} $f"; done
 echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
-echo '@@ cni'; ls -1 /etc/cni/net.d 2>/dev/null | head -n 20
+echo '@@ cni'; n=0; for f in /etc/cni/net.d/*; do [ -e "$f" ] && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
 echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
-echo '@@ processes'; ps -eo comm= | grep -xE 'kube-apiserver|kube-controller|kube-scheduler|etcd|kubelet|kube-proxy|flanneld|kubeadm' | sort | uniq -c
-echo '@@ rules'
-if has iptables-save; then (iptables-save; ip6tables-save) 2>/dev/null | awk -v count=1 '{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0; gsub(/"([^"\\]|\\.)*"/, "Q", text); n = split(text, word, " "); if (word[1] ~ /^:/) chain[NR] = substr(word[1], 2); if (word[1] == "-A") { chain[NR] = word[2]; if (word[n - 1] == "-j" || word[n - 1] == "-g") target[NR] = word[n]; named[NR] = ($0 ~ /--comment "(dnat |snat )?name: \\"cbr0\\" id: \\"/) && (chain[NR] ~ /^CNI-/ || target[NR] ~ /^CNI-/); if (named[NR] && chain[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, chain[NR]] = 1; if (named[NR] && target[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, target[NR]] = 1 } } function ours(name, t) { return name ~ /^(KUBE-|FLANNEL-)/ || ((t, name) in own) } END { for (i = 1; i <= NR; i++) { if (named[i] || ours(chain[i], within[i]) || ours(target[i], within[i])) found++; else if (!count) print line[i] } if (count) print found + 0 }'; fi
-if has nft; then nft list tables 2>/dev/null | grep -E ' (kube-proxy|flannel-ipv[46])$'; fi
-echo '@@ filters'
-if has iptables-save; then
-  # the one table only where that makes none
-  case $(iptables-save -V 2>/dev/null) in *nf_tables*) t='-t filter' ;; *) t='' ;; esac
-  iptables-save $t 2>/dev/null | awk '/^\*/ {t = $1} t == "*filter" && /^(:|-A )/ && !/^(:|-A )KUBE-/ {print "iptables", $0}' | head -n $filter_lines
-fi
-if has nft; then
-  # not kube-proxy's and flannel's own tables, nor what iptables has shown
-  nft list chains 2>/dev/null | awk '$1 == "table" {f = $2; t = $3} $1 == "chain" {c = $2}
-      $1 == "type" && $2 == "filter" && ($4 == "forward" || $4 == "input") && f ~ /^(ip|inet)$/ && t !~ /^(kube-proxy|flannel-ipv[46])$/ &&
-        !(t == "filter" && c ~ /^(INPUT|FORWARD)$/) {print f, t}' |
-    sort -u | head -n 10 | while read -r f t; do timeout 5 nft -j list table "$f" "$t" 2>/dev/null | head -c 60000 | tr -d '\n'; echo; done
-fi
-# sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
-echo '@@ pods'; if [ -S /run/containerd/containerd.sock ] && has ctr; then timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' 2>/dev/null; fi
-echo '@@ images'
-if [ -S /run/containerd/containerd.sock ] && has ctr; then
-  if [ -n "$digests" ]; then timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}'
-  else timeout 10 ctr -n k8s.io images ls -q 2>/dev/null | grep -v sha256; fi
-fi
+echo '@@ processes'
+for f in /proc/[0-9]*/stat; do
+  first "$f"; case ${word##*) } in '' | Z* | X*) continue ;; esac # one that has ended
+  word=${word#*(}; word=${word%)*}
+  case $word in kube-apiserver | kube-controller | kube-scheduler | etcd | kubelet | kube-proxy | flanneld | kubeadm) echo "1 $word" ;; esac
+done
 echo '@@ kubeadm'; if [ -n "$release" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$release" 2>/dev/null; fi
-echo '@@ ca'; head -c 16384 /etc/kubernetes/pki/ca.crt 2>/dev/null || head -c 16384 /etc/kubernetes/pki/ca.pem 2>/dev/null; echo
-echo '@@ certificates'
-for f in $certificates; do # without the keys that some of them hold
-  [ -e "$f" ] || continue
-  echo "file $f $(stat -c %Y "$f") $(stat -c %Y "${f%.crt}.key" 2>/dev/null)"
-  if [ "${f%.conf}" = "$f" ]; then sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' "$f"
-  else sed -n 's/^ *client-certificate-data: *//p' "$f" | head -n 1 | base64 -d 2>/dev/null; fi | head -c 16384; echo
+echo '@@ ca'; front 16384 /etc/kubernetes/pki/ca.crt || front 16384 /etc/kubernetes/pki/ca.pem; echo
+echo '@@ certificates'; there=(); keys=()
+for f in $certificates; do
+  [ -e "$f" ] && there+=("$f") && [ -e "${f%.crt}.key" ] && keys+=("${f%.crt}.key")
+done
+if [ -n "${there[*]}" ]; then while read -r word f; do written[$f]=$word; done < <(stat -c '%Y %n' -- "${there[@]}" "${keys[@]}" 2>/dev/null); fi
+for f in "${there[@]}"; do # without the keys that some of them hold; of a kubeconfig as it has it, in base64
+  echo "file $f ${written[$f]} ${written[${f%.crt}.key]}"; on=''
+  mapfile -t -n 400 lines <"$f"
+  for line in "${lines[@]}"; do
+    case $line in
+    "-----BEGIN CERTIFICATE-----"*) on=yes; echo "$line" ;;
+    "-----END CERTIFICATE-----"*) [ -n "$on" ] && echo "$line"; on='' ;;
+    *"client-certificate-data: "*) [ "${f%.conf}" != "$f" ] && echo "${line:0:16384}" && break ;;
+    *) [ -n "$on" ] && echo "${line:0:100}" ;;
+    esac
+  done
 done
 echo '@@ served'
 for a in $served; do # a port shows its certificate before it asks for the client's
@@ -174,31 +278,49 @@ if [ -n "$served" ] && [ -e /etc/kubernetes/admin.conf ]; then
 fi
 echo '@@ kubeconfigs'
 for f in admin kubelet bootstrap-kubelet; do
-  sed -nE "s/^    (certificate-authority-data|server|cluster): /$f \\1 /p" /etc/kubernetes/$f.conf 2>/dev/null | head -c 16384; echo
+  [ -f "/etc/kubernetes/$f.conf" ] && mapfile -t -n 400 lines <"/etc/kubernetes/$f.conf" && for line in "${lines[@]}"; do
+    [[ $line =~ ^'    '(certificate-authority-data|server|cluster):' '(.*) ]] && echo "$f ${BASH_REMATCH[1]} ${BASH_REMATCH[2]:0:16384}"
+  done
 done
-echo '@@ identity'; head -c 4096 "$identity" 2>/dev/null; echo
-echo '@@ etcd'; ls -1A /var/lib/etcd 2>/dev/null | head -n 20; echo "db=$(stat -c %s /var/lib/etcd/member/snap/db 2>/dev/null)"
-echo '@@ others'
-if has systemctl; then
-  systemctl list-units --plain --no-legend --no-pager --state=active,activating,reloading $other_units 2>/dev/null | awk '{print "unit", $1}'
-fi
-for f in $other_paths; do test -e "$f" && echo "path $f"; done
+echo '@@ identity'; front 4096 "$identity"; echo
+echo '@@ etcd'; n=0; for f in /var/lib/etcd/* /var/lib/etcd/.[!.]*; do [ -e "$f" ] && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
+f=/var/lib/etcd/member/snap/db; if [ -e "$f" ]; then echo "db=$(stat -c %s "$f")"; fi
 echo '@@ made'
 if [ -n "$control_plane" ]; then
   m=/etc/kubernetes/manifests
-  cat $m/kube-apiserver.yaml $m/kube-apiserver.json $m/kube-controller-manager.yaml $m/kube-controller-manager.json 2>/dev/null | head -c 100000 |
-    grep -oE -- '--(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)=[^" ]+'
-  sed -n 's/^clusterDomain: */--cluster-domain=/p' /var/lib/kubelet/config.yaml 2>/dev/null
+  grep -ohE -- '--(advertise-address|secure-port|service-cluster-ip-range|cluster-cidr)=[^" ]+' \
+    $m/kube-apiserver.yaml $m/kube-apiserver.json $m/kube-controller-manager.yaml $m/kube-controller-manager.json 2>/dev/null | head -n 100
+  if [ -f /var/lib/kubelet/config.yaml ]; then
+    mapfile -t -n 4000 lines </var/lib/kubelet/config.yaml
+    for line in "${lines[@]}"; do [[ $line =~ ^clusterDomain:\ *(.*) ]] && echo "--cluster-domain=${BASH_REMATCH[1]}"; done
+  fi
 fi
 echo '@@ docker'; if [ -n "$docker" ] && has docker; then timeout 10 docker ps --format '{{.Names}}' 2>/dev/null || echo '?'; fi
-echo '@@ undo'; ls -1 "$state" 2>/dev/null
-echo '@@ kept'; if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do k=/var/lib/kubefab/kept; [ -e "$k/ours$p" ] || continue; s=changed; if [ ! -e "$p" ]; then s=gone; elif grep -qxF "$(sha256sum "$p" | cut -d' ' -f1)" "$k/ours$p"; then s=ours; elif cmp -s "$k/was$p" "$p" || cmp -s "$k/stock$p" "$p"; then s=back; fi; echo "$s $p"; done </var/lib/kubefab/kept/index; fi
-echo '@@ before'; if [ -e "$note" ]; then echo noted; cat "$note"; fi
+echo '@@ undo'; for f in "$state"/*; do [ -e "$f" ] && echo "${f##*/}"; done
+echo '@@ kept'; k=/var/lib/kubefab/kept; for f in "${kept[@]}"; do s=changed; if [ ! -e "$f" ]; then s=gone; else mapfile -t lines <"$k/ours$f"; if [[ " ${lines[*]} " == *" ${digest[$f]:-none} "* ]]; then s=ours; elif cmp -s "$k/was$f" "$f" || cmp -s "$k/stock$f" "$f"; then s=back; fi; fi; echo "$s $f"; done
+echo '@@ before'; if [ -e "$note" ]; then echo noted; front 65536 "$note"; fi
 # without the logins of registries
-echo '@@ containerd'; head -c 65536 "$containerd" 2>/dev/null | grep -viE '^[[:space:]]*"?(auth|username|password|identitytoken)"?[[:space:]]*='; echo
-echo '@@ confd'; for f in "$confd"/*.toml; do test -e "$f" && echo "${f##*/}"; done | head -n 20
+echo '@@ containerd'; if [ -f "$containerd" ]; then grep -m 4000 -viE '^[[:space:]]*"?(auth|username|password|identitytoken)"?[[:space:]]*=' "$containerd" 2>/dev/null | head -c 65536; echo; fi
+echo '@@ confd'; n=0; for f in "$confd"/*.toml; do [ -e "$f" ] && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
 wait
-for s in readyz nodes system objects influx addons; do echo "@@ $s"; cat "$d/$s" 2>/dev/null; echo; done
+declare -A state_of=() enabled=()
+if [ -s "$d/unitfiles" ]; then while read -r f word _; do [ -n "$f" ] && enabled[$f]=$word; done <"$d/unitfiles"; fi
+if [ -s "$d/active" ]; then while read -r f _ word _; do [ -n "$f" ] && state_of[$f]=$word; done <"$d/active"; fi
+echo '@@ units'; if has systemctl; then for u in $units; do echo "$u ${state_of[$u.service]:-inactive} ${enabled[$u.service]}"; done; fi
+echo '@@ swapunits'; for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done
+for f in $swap_services; do # what `is-enabled` takes for enabled
+  case ${enabled[$f]} in enabled | enabled-runtime | alias | static | indirect | generated | transient) echo "$f" ;; esac
+done
+echo '@@ others'
+for f in "${!state_of[@]}"; do
+  case " $units " in *" ${f%.service} "*) continue ;; esac
+  case ${state_of[$f]} in active | activating | reloading) echo "unit $f" ;; esac
+done
+for f in $other_paths; do test -e "$f" && echo "path $f"; done
+for s in packages rules filters pods images readyz nodes system objects influx addons; do echo "@@ $s"
+  for f in "$d/$s" "$d/$s".[0-9]*; do [ -s "$f" ] && cat "$f" && echo; done
+done
+echo '@@ apt'; if [ -s "$d/apt" ]; then grep '^E: ' "$d/apt" | head -n 9; fi
 echo '@@ end'
 }
 main
