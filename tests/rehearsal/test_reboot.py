@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from test_remove import cordoned
+from test_remove import cordoned, cut_at_every_command
 from test_reset import changed, shop
 
+from fabfile.cli.reboot import _leaves
 from fabfile.context import Choices
 from fabfile.phases import REBOOT, REBOOTS
 from fabfile.phases.drain import CORDONED
 from fabfile.phases.reboot import PENDING
 from fabfile.run.pipelines import Run
 from rehearsal.simulation import Simulation
-from rehearsal_bed import Bed
+from rehearsal_bed import Bed, Outcome
 
 
 def boots(bed: Bed) -> dict[str, str]:
@@ -134,3 +135,38 @@ def test_another_persons_cordon_stays(bed: Bed) -> None:
     assert bed.typed("inv cluster.reboot --node w1").returncode == 0
     assert boots(bed)["w1"] != before["w1"] and cordoned(bed, "w1") == (True, "")
     assert "cordoned, not by kubefab" in bed.typed("inv cluster.status").stdout
+
+
+def test_cut_at_every_command_the_same_reboot_goes_on_and_leaves_others_cordons(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.healthy()
+    shop(bed, minimum=0)
+
+    def cordon(simulation: Simulation) -> None:
+        simulation.cluster.members["w2"].cordoned = True
+        simulation.cluster.touch()
+
+    changed(bed, cordon)
+    before = boots(bed)
+    assert bed.run([REBOOTS], on=["master"], choices=Choices(reboots={"w1": before["w1"]})).states == {"cp1": "done"}
+    left = [False]
+
+    def choices() -> Choices:
+        """As the command makes them from what is seen."""
+        facts = bed.facts()
+        boot = _leaves(bed.environment, facts["cp1"], facts["w1"], "w1")
+        left[0] = boot != facts["w1"].booted
+        return Choices(whole_cluster=False, reboots={"w1": boot})
+
+    def look(step: str, outcome: Outcome) -> None:
+        assert cordoned(bed, "w2") == (True, ""), step
+        assert not (left[0] and "reboot.reboot" in {name for _, name in outcome.simulation.ran}), f"twice, after {step}"
+
+    cuts = cut_at_every_command(bed, monkeypatch, [REBOOT], "w1", choices, look)
+    steps = ("cordon", "drain", "volumes", "reboot", "kubelet", "flannel", "ready", "uncordon")
+    assert {f"reboot.{step}" for step in steps} <= cuts, cuts
+    after = boots(bed)
+    assert after["w1"] != before["w1"] and after["w2"] == before["w2"]
+    changed(bed, lambda simulation: setattr(simulation.cluster.members["w2"], "cordoned", False))
+    healed(bed)

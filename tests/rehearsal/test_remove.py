@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from test_reset import changed, shop
 
 import rehearsal
+import rehearsal.shell as model
 from fabfile import inventory
+from fabfile.context import Choices
+from fabfile.phases import RESET, Phase
 from fabfile.phases.drain import CORDONED
 from fabfile.phases.reset import residue
 from printed import own
+from rehearsal.bash import Call
 from rehearsal.host import Pod
+from rehearsal.machine import Halted, Machine
 from rehearsal.simulation import Simulation
-from rehearsal_bed import Bed
+from rehearsal_bed import Bed, Outcome
 
 WORKERS = "".join(f"REHEARSAL_WORKER_{n}=127.0.0.{n + 1}\n" for n in (1, 2))
 
@@ -164,3 +171,76 @@ def test_a_node_that_hosts_env_lacks_is_shown_with_the_way_out(bed: Bed) -> None
     listing(bed, lines, 2)
     assert bed.typed(gone).returncode == 0
     assert "not in hosts.env" not in bed.typed("inv cluster.status").stdout
+
+
+def cut_at_every_command(
+    bed: Bed,
+    patch: pytest.MonkeyPatch,
+    chosen: Sequence[Phase],
+    on: str,
+    choices: Callable[[], Choices],
+    look: Callable[[str, Outcome], None],
+) -> set[str]:
+    """Run these phases on that node until they end: each run is cut by a loss of power at a command, on the machine that carries it out.
+
+    Of a step's commands the first, second, fourth, eighth and so on are cut, each in a run of its own. `look` looks after each run, which
+    was cut in the step that it is given ("" after the last one). Returns the steps that were cut.
+    """
+    real, cuts, current = model.dispatch, [""], list[Simulation]()
+    seen: Counter[str] = Counter()
+    following: defaultdict[str, int] = defaultdict(lambda: 1)
+
+    def cutting(machine: Machine, call: Call) -> int:
+        node, name = current[-1].ran[-1] if current else ("", "")
+        if name.partition(".")[0] in {phase.name for phase in chosen} and machine.host.name == node:
+            seen[name] += 1
+            if seen[name] == following[name]:
+                following[name] *= 2
+                cuts.append(name)
+                raise Halted
+        return real(machine, call)
+
+    steps = set[str]()
+    while cuts:
+        seen.clear()
+        cuts.clear()
+        with patch.context() as patched:
+            patched.setattr(model, "dispatch", cutting)
+            outcome = bed.run(
+                chosen, on=[on], choices=choices(), hook=lambda simulation, run: current.append(simulation)
+            )
+            current.clear()
+        assert (outcome.states == {on: "done"}) is (not cuts), (cuts, outcome.recorder.lines)
+        with rehearsal.running(bed.environment) as simulation:
+            for host in simulation.hosts.values():
+                if host.halted:
+                    host.halted = False
+                    host.reboot()
+        look(cuts[0] if cuts else "", outcome)
+        steps |= set(cuts)
+    return steps
+
+
+def test_cut_at_every_command_the_same_removal_goes_on_and_touches_no_other_node(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.healthy()
+    shop(bed, minimum=0)
+
+    def cordon(simulation: Simulation) -> None:
+        simulation.cluster.members["w1"].cordoned = True
+        simulation.cluster.touch()
+
+    changed(bed, cordon)
+    with rehearsal.running(bed.environment) as simulation:
+        files = dict(simulation.hosts["w1"].files)
+
+    def look(step: str, outcome: Outcome) -> None:
+        assert outcome.simulation.hosts["w1"].files == files and cordoned(bed, "w1") == (True, ""), step
+
+    cuts = cut_at_every_command(bed, monkeypatch, [RESET], "w2", lambda: Choices(whole_cluster=False), look)
+    steps = ("cordon", "drain", "volumes", "node", "kubeadm", "mounts", "network", "files", "images", "undo")
+    assert cuts == {f"reset.{step}" for step in steps}
+    facts = bed.facts()
+    assert residue(facts["w2"]) == [] and facts["cp1"].node_object("w2") is None
+    assert bed.typed("inv cluster.remove --node w2").returncode == 0, "as it is typed, where nothing is left to do"
