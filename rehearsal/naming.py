@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 from fabfile.errors import UsageError
@@ -18,7 +17,7 @@ MOST = 250  # workers: flannel gives each node a /24 of a /16
 
 def with_its_nodes(environment: Environment) -> Environment:
     """The environment with the nodes that its next simulation has, as it is remembered; nothing is started or written."""
-    meta = json.loads(latest(environment.state / STATE_FILE).get("meta", "{}"))
+    meta = latest(environment.state / STATE_FILE).get("meta", {})
     described = {node.name: node for node in environment.nodes}
     made = (
         Node(name, LOOPBACK, address_of(number), number == 0, USER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -105,7 +104,6 @@ class Simulation:
         write_whole(self._key_file, private_text(key_seed))
         self.hosts: dict[str, Host] = {}
         self.cluster = Cluster.load(self._store.values["cluster"]) if "cluster" in self._store.values else Cluster()
-        self._saved_files: dict[str, dict[str, tuple[str, str]]] = {}
         self._ports: dict[str, list[object]] = dict(self._store.values.get("ports", {}))
         for key, value in self._store.values.items():
             if key.startswith("host/"):
@@ -249,16 +247,11 @@ class Simulation:
             self._saved_generation = self.cluster.generation
         self._store.put(values)
 
-    def _saved(self, host: Host) -> dict[str, object]:
-        """What is to be written of a machine. Its files are most of it, and few commands change one: they are written only then."""
+    def _saved(self, host: Host) -> dict[str, dict[str, Any]]:
+        """What is kept of a machine."""
         values = host.dump()
         files = values.pop("files")
-        found: dict[str, object] = {f"host/{host.name}": values}
-        contents = {path: (file.text, file.mode) for path, file in host.files.items()}
-        if contents != self._saved_files.get(host.name):
-            self._saved_files[host.name] = contents
-            found[f"files/{host.name}"] = files
-        return found
+        return {f"host/{host.name}": values, f"files/{host.name}": files}
 
     def close(self) -> None:
         """Stop the servers and save the nodes with what happened to their pods meanwhile."""
@@ -292,8 +285,8 @@ def _run_on(cores: set[int]) -> None:
 def remembered(environment: Environment) -> list[dict[str, Any]]:
     """The nodes in the state file: name, address, system, pods, virtual seconds. Reads without taking the lock."""
     hosts = [
-        Host.load(json.loads(text) | {"files": {}})
-        for key, text in latest(environment.state / STATE_FILE).items()
+        Host.load(values | {"files": {}})
+        for key, values in latest(environment.state / STATE_FILE).items()
         if key.startswith("host/")
     ]
     return [

@@ -1,8 +1,8 @@
-"""What a rehearsal remembers between commands: a dictionary on disk that a kill at any moment cannot damage.
+"""What a rehearsal remembers between commands: a dictionary of records on disk that a kill at any moment cannot damage.
 
-Each change is one line, appended in one write: keys and their values as JSON, separated by tabs.  Opening the file drops
-an incomplete last line, parses only the last value of each key, and compacts the file (writes a new one beside it, then
-renames it).  Only one process may have it open: the kernel holds the lock and releases it when the process ends.
+Each change is one line, appended in one write: keys and the fields of their records that changed as JSON, separated by tabs.  Opening the
+file drops an incomplete last line and compacts the file (writes a new one beside it, then renames it).  Only one process may have it
+open: the kernel holds the lock and releases it when the process ends.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pickle
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fabfile.errors import KubefabError
+
+_T = TypeVar("_T")
 
 
 def locked(path: Path) -> int:
@@ -36,17 +38,24 @@ def locked(path: Path) -> int:
     return lock
 
 
-def latest(path: Path) -> dict[str, str]:
-    """The last value of each key in the file, as JSON; empty without the file."""
-    found: dict[str, str] = {}
+_GONE = ""  # in a line: the names of the fields that a record no longer has
+
+
+def latest(path: Path) -> dict[str, dict[str, Any]]:
+    """The records in the file by their keys; empty without the file."""
+    found: dict[str, dict[str, Any]] = {}
     for line in path.read_text().split("\n")[:-1] if path.exists() else ():
         words = line.split("\t")
-        found.update(zip(words[::2], words[1::2], strict=True))
+        for key, text in zip(words[::2], words[1::2], strict=True):
+            record = found.setdefault(key, {})
+            record.update(json.loads(text))
+            for name in record.pop(_GONE, ()):
+                del record[name]
     return found
 
 
-def _line(texts: Mapping[str, str]) -> str:
-    return "\t".join(chain.from_iterable(texts.items())) + "\n"
+def _line(records: Mapping[str, Mapping[str, Any]]) -> str:
+    return "\t".join(f"{key}\t{json.dumps(record)}" for key, record in records.items()) + "\n"
 
 
 class Store:
@@ -55,8 +64,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = locked(path)
-        self._written = latest(path)
-        self.values: dict[str, Any] = {key: json.loads(text) for key, text in self._written.items()}
+        self.values: dict[str, dict[str, Any]] = latest(path)
+        self._written = _copied(self.values)
         self._compact()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -66,15 +75,27 @@ class Store:
             stream.write(_line(self._written) if self._written else "")
         fresh.replace(self.path)
 
-    def put(self, values: dict[str, Any]) -> None:
-        """Write the values that differ from what was written last."""
-        texts = {key: json.dumps(value) for key, value in values.items()}
-        changed = {key: text for key, text in texts.items() if self._written.get(key) != text}
-        if not changed:
-            return
-        os.write(self._file, _line(changed).encode())
-        self._written.update(changed)
+    def put(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the fields that differ from what was written last."""
+        changes: dict[str, dict[str, Any]] = {}
+        for key, record in records.items():
+            written = self._written.setdefault(key, {})
+            changed = {name: value for name, value in record.items() if name not in written or written[name] != value}
+            gone = written.keys() - record.keys()
+            if changed or gone or not written:
+                written.update(_copied(changed))
+                for name in gone:
+                    del written[name]
+                changes[key] = changed | ({_GONE: sorted(gone)} if gone else {})
+        if changes:
+            os.write(self._file, _line(changes).encode())
 
     def close(self) -> None:
         os.close(self._file)
         os.close(self._lock)
+
+
+def _copied(value: _T) -> _T:
+    """A copy that shares nothing with the machines' own lists."""
+    copy: _T = pickle.loads(pickle.dumps(value))
+    return copy

@@ -8,11 +8,12 @@ from typing import Any
 
 from fabfile.inventory import components
 from fabfile.nodes.facts import COMPONENT_MAPS
-from fabfile.text.yamls import documents, dumped
+from fabfile.text.yamls import dumped
 
 from .. import certificates
 from ..bash import Call
 from ..cluster import RESERVED, Member, Token, builtin
+from ..documents import documents
 from ..host import Host, Link
 from ..machine import Halted, Machine
 from ..values import split_options

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fabfile.text.yamls import documents
-
 from ..bash import Call
 from ..cluster import Influx, Member, asks_for_login, key_of
+from ..documents import documents
 from ..host import Host, Pod
 from ..machine import Machine
 from ..values import split_options

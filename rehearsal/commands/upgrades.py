@@ -6,11 +6,10 @@ import re
 import time
 from io import StringIO
 
-from fabfile.text.yamls import documents
-
 from .. import certificates
 from ..bash import Call, Shell, Streams
 from ..cluster import builtin
+from ..documents import documents
 from ..machine import Halted, Machine
 from . import unmodelled
 from .pki import COMPONENTS, follow_manifests, image_of, manifest_image

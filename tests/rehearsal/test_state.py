@@ -72,18 +72,35 @@ def test_a_simulation_uses_one_core_and_restores_the_others(bed: Bed) -> None:
 def test_an_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "state.jsonl"
     store = Store(path)
-    store.put({"a": 1})
-    store.put({"a": 2, "b": [1]})
+    store.put({"a": {"x": 1, "y": [1]}})
+    store.put({"a": {"x": 1, "y": [1]}, "b": {"z": {}}})
+    store.put({"a": {"y": [2]}})
     store.close()
+    assert path.read_text().splitlines()[1:] == ['b\t{"z": {}}', 'a\t{"y": [2], "": ["x"]}'], (
+        "what changed, and no more"
+    )
     with path.open("a") as stream:
-        stream.write("a\t3\tb\t[2")
+        stream.write('a\t{"y": [3]}\tb\t{"z"')
     again = Store(path)
-    assert again.values == {"a": 2, "b": [1]}
-    again.put({"c": 1})
+    assert again.values == {"a": {"y": [2]}, "b": {"z": {}}}
+    again.put({"c": {}})
     again.close()
     last = Store(path)
-    assert last.values == {"a": 2, "b": [1], "c": 1}
+    assert last.values == {"a": {"y": [2]}, "b": {"z": {}}, "c": {}}
     last.close()
+
+
+def test_a_change_within_a_value_is_written(tmp_path: Path) -> None:
+    """The machines' own lists are given each time."""
+    store = Store(tmp_path / "state.jsonl")
+    value = {"pods": [{"name": "a"}], "at": (1, 2)}
+    for _ in range(2):
+        store.put({"host/a": value})
+        value["pods"][0]["name"] += "b"
+    store.close()
+    again = Store(tmp_path / "state.jsonl")
+    assert again.values == {"host/a": {"pods": [{"name": "ab"}], "at": [1, 2]}}
+    again.close()
 
 
 def test_down_deletes_everything(bed: Bed) -> None:
