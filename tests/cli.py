@@ -57,16 +57,17 @@ def started(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
     )
 
 
-def run(*argv: str, folder: Path = PROJECT, **more: str) -> Done:
-    """Run `inv …` or `fab …` in `folder`, with its own variables and empty standard input."""
+def run(*argv: str, folder: Path = PROJECT, out: Path | None = None, **more: str) -> Done:
+    """Run `inv …` or `fab …` in `folder`, with its own variables and empty standard input; `out` is a file for its standard output."""
     variables = _variables(more)
     assert not any(name.startswith("PYTHON") for name in more) and variables["LC_ALL"] == LOCALE["LC_ALL"], (
         "for `started`"
     )
     with TemporaryDirectory() as place:
-        out, err = Path(place, "out"), Path(place, "err")
-        code = _ask({"argv": argv, "folder": str(folder), "variables": variables, "out": str(out), "err": str(err)})
-        return subprocess.CompletedProcess(argv, code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+        shown, err = out or Path(place, "out"), Path(place, "err")
+        code = _ask({"argv": argv, "folder": str(folder), "variables": variables, "out": str(shown), "err": str(err)})
+        text = "" if out else shown.read_text(encoding="utf-8")
+        return subprocess.CompletedProcess(argv, code, text, err.read_text(encoding="utf-8"))
 
 
 def _ask(request: dict[str, Any]) -> int:

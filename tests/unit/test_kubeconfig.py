@@ -459,25 +459,28 @@ def test_the_lock_is_held_while_the_file_is_read_and_written(path: Path, monkeyp
 def test_four_processes_at_once_lose_no_entry(path: Path) -> None:
     path.parent.mkdir()
     path.write_text(COMMENTED)
+    # one interpreter, which has imported everything, becomes four
     program = (
-        "import sys; from pathlib import Path; from making import environment; from fabfile.views import kubeconfig\n"
-        "name, path, admin = sys.argv[1:]\n"
-        "sys.stdin.read(1)\n"
-        "for _ in range(5): kubeconfig.merge(Path(path), environment(name=name), admin)"
+        "import os, sys; from pathlib import Path; from making import environment; from fabfile.views import kubeconfig\n"
+        "path, *given = sys.argv[1:]\n"
+        "begin, ready = os.pipe()\n"
+        "def merge(name, admin):\n"
+        "    os.close(ready); os.read(begin, 1)\n"
+        "    for _ in range(5): kubeconfig.merge(Path(path), environment(name=name), admin)\n"
+        "children = []\n"
+        "for name, admin in zip(given[::2], given[1::2]):\n"
+        "    children.append(os.fork())\n"
+        "    if not children[-1]: sys.exit(merge(name, admin))\n"
+        "os.close(ready)\n"
+        "assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4"
     )
     names = ["a", "b", "c", "d"]
+    given = [word for name in names for word in (name, conf(ca=pem("CERTIFICATE", name)))]
     places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(PROJECT)])}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, name, str(path), conf(ca=pem("CERTIFICATE", name))],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=places,
-        )
-        for name in names
-    ]
-    errors = [process.communicate(b"x")[1].decode() for process in started]
-    assert errors == [""] * 4
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path), *given], capture_output=True, text=True, env=places, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
     config = read(path)
     assert {c["name"] for c in config["contexts"]} == {"home", *names}
     assert {c["name"] for c in config["clusters"]} == {"home", "work", *names}

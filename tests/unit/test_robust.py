@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cli import BIN, LOCALE, PROJECT
+from cli import BIN, LOCALE, PROJECT, Done, run
 from fabfile.cli import home as home_of
 from fabfile.cli.progress import Progress
 from fabfile.cli.session import _lock
@@ -172,18 +172,27 @@ def test_a_log_on_a_full_disk_ends_no_node(monkeypatch: pytest.MonkeyPatch) -> N
     progress.note("a note")
 
 
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("cluster.list", 1), ("cluster.list --json", 1), ("cluster.plan --env aws --json", 1), ("cluster.manifests --env aws", 1), ("cluster.plan --env moon --json", 2),
-    ],
-)  # fmt: skip
-def test_a_full_standard_output_is_named_beside_it(line: str, code: int, home: Path) -> None:
-    with open("/dev/full", "w", encoding="utf-8") as full:
-        done = subprocess.run(
-            [BIN / "inv", *line.split()], cwd=PROJECT, env={"PATH": os.environ["PATH"], "HOME": str(home), **LOCALE},
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-        )  # fmt: skip
+def named(done: Done, code: int) -> None:
     assert done.returncode == code, done.stderr
     assert ("standard output: No space left on device" if code == 1 else "no environment 'moon'") in done.stderr
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("cluster.list", 1), ("cluster.list --json", 1), ("cluster.manifests --env aws", 1), ("cluster.plan --env moon --json", 2),
+    ],
+)  # fmt: skip
+def test_a_full_standard_output_is_named_beside_it(line: str, code: int, home: Path) -> None:
+    named(run("inv", *line.split(), out=Path("/dev/full"), HOME=str(home)), code)
+
+
+def test_an_interpreter_that_ends_names_a_full_standard_output_too(home: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [BIN / "inv", "cluster.plan", "--env", "aws", "--json"], cwd=PROJECT,
+            env={"PATH": os.environ["PATH"], "HOME": str(home), **LOCALE},
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    named(done, 1)
