@@ -94,7 +94,8 @@ def upgrade(
         called, rows = _drains(session, seen, waves, choices, fleet.workload if fleet.answers else None)
         if plan:
             drains = draining.as_data(rows, called)
-            notes = [one.seen for one in found if one.state == "note"]
+            # whether a backup is taken is said below, by the waves and --no-backup
+            notes = [one.seen for one in found if one.state == "note" and one.id != "backup.age"]
             _show(session, version, before, seen, waves, against, notes, drains, saves, choices, options)
             if not options.json:
                 draining.show(session.console, rows, called)

@@ -155,6 +155,9 @@ def test_a_node_that_fails_ends_the_run_with_its_batch(tmp_path: Path, monkeypat
     bed = Bed(tmp_path, "REHEARSAL_KUBERNETES=1.36.3\n")
     bed.healthy(6)
     line = "inv cluster.upgrade --to 1.37 --no-backup --batch 34%"
+    planned = bed.typed(f"{line} --plan")
+    assert planned.returncode == 3 and "— workers w3, w4 (batch 2 of 3)" in planned.stdout, planned.stdout
+    assert "backup" not in planned.stdout, "none is taken, so none is announced"
     done = bed.typed(f"{line} --fault w3:kubelet-breaks")
     text = done.stdout + done.stderr
     assert done.returncode == 1 and "— workers w3, w4 (batch 2 of 3)" in text and "batch 3 of 3" not in text, text
