@@ -23,6 +23,7 @@ from fabfile.phases import EVERY
 from fabfile.recipes.kubeadm import recipe_for
 from lab.errors import LabError
 from lab.versions import releases
+from reading import tree
 
 SPAN = re.compile(r"`([^`\n]+)`")
 STAGING = "staging"  # the pages' own example of an inventory
@@ -75,11 +76,11 @@ def in_source() -> tuple[Printed, ...]:
 
 
 def _in_file(path: Path) -> Iterator[Printed]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    file = tree(path)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    notes = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and node.body
+    notes = {id(node.body[0].value) for node in ast.walk(file) if isinstance(node, documented) and node.body
              and isinstance(node.body[0], ast.Expr)}  # fmt: skip
-    for node, text in _texts(tree):
+    for node, text in _texts(file):
         if id(node) not in notes:
             where = f"{path.relative_to(PROJECT)}:{node.lineno}"
             whole = [text] if re.match(r"(inv|fab) (\w+\.|-)", text) else []

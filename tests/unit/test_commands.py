@@ -18,6 +18,7 @@ import fabfile
 import tasks
 from cli import BIN, PROJECT, run, started
 from fabfile.errors import KubefabError
+from reading import tree
 
 INV = set(tasks.ns.task_names) | {alias for names in tasks.ns.task_names.values() for alias in names}
 FAB = set(fabfile.ns.task_names) | {alias for names in fabfile.ns.task_names.values() for alias in names}
@@ -244,7 +245,7 @@ _FAB_NAMES = re.compile(r"\bfab -H \S+ ([a-z][a-z-]*)")
 
 def _strings(path: Path) -> Iterator[str]:
     """Every string of a module; the parts of an f-string are joined."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.JoinedStr):
             yield "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)  # type: ignore[misc]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -259,18 +260,19 @@ def _named(texts: Iterator[str]) -> set[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("path", _SOURCES, ids=lambda p: str(p.relative_to(PROJECT)))
-def test_every_command_that_a_message_names_exists(path: Path) -> None:
-    for program, name in _named(_strings(path)):
-        assert name in (INV if program == "inv" else FAB), f"{path.name} speaks of `{program} {name}`"
+def test_every_command_that_a_message_names_exists() -> None:
+    for path in _SOURCES:
+        for program, name in _named(_strings(path)):
+            assert name in (INV if program == "inv" else FAB), f"{path} speaks of `{program} {name}`"
 
 
-@pytest.mark.parametrize("path", _SOURCES, ids=lambda p: str(p.relative_to(PROJECT)))
-def test_a_printed_command_names_the_environment_by_its_option(path: Path) -> None:
+def test_a_printed_command_names_the_environment_by_its_option() -> None:
     """`Environment.option` adds the file if an option named it; `--env {environment.name}` would be another file's environment."""
     not_yet = ("--env {prefix('').lower()}", "--env {right.lower()}")  # an environment that the file does not have yet
-    written = re.findall(r"--env \{[^}]*\}", path.read_text())
-    assert [text for text in written if text not in ("--env {self.name}", "--env {yes}", *not_yet)] == []
+    for path in _SOURCES:
+        written = re.findall(r"--env \{[^}]*\}", path.read_text(encoding="utf-8"))
+        wrong = [text for text in written if text not in ("--env {self.name}", "--env {yes}", *not_yet)]
+        assert wrong == [], path
 
 
 # --- the question before a reset

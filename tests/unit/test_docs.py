@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from copy import copy
 from functools import cache
@@ -20,6 +21,7 @@ from fabfile.phases.hooks import VARIABLES
 from fabfile.recipes.kubeadm import RELEASES
 from lab.versions import DEFAULT_KUBERNETES, KNOWN_PATCHES
 from printed import wrong
+from reading import tree
 from tools import docs
 
 PAGES = docs.files()
@@ -219,8 +221,30 @@ AROUND = "'\"`():;,.→"
 @cache  # not when the module is read: each process of pytest reads every module
 def _printed() -> tuple[list[str], ...]:
     """Each text in the product as words, with VALUE in place of an inserted value."""
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in sorted((PROJECT / "fabfile").rglob("*.py")))
-    return tuple(words for tree in trees for node in ast.walk(tree) if (words := _words(node)))
+    files = sorted((PROJECT / "fabfile").rglob("*.py"))
+    return tuple(words for path in files for node in ast.walk(tree(path)) if (words := _words(node)))
+
+
+@cache
+def _with(word: str) -> frozenset[int]:
+    """The texts, by their number in `_printed`, that have this word as their own."""
+    return _index().get(word.strip(AROUND), frozenset())
+
+
+@cache
+def _index() -> dict[str, frozenset[int]]:
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for number, text in enumerate(_printed()):
+        for word in text:
+            if VALUE not in word:
+                found[word.strip(AROUND)].add(number)
+    return {word: frozenset(numbers) for word, numbers in found.items()}
+
+
+def is_printed(words: list[str]) -> bool:
+    """Whether a text of ours says this. Read are those only that have half of the words, which `_says` demands, as their own."""
+    numbers = Counter(number for word in words for number in _with(word))
+    return any(_says(_printed()[number], words) for number, own in numbers.items() if own * 2 >= len(words))
 
 
 def _words(node: ast.AST) -> list[str]:
@@ -257,15 +281,19 @@ MESSAGES = [
 
 
 def test_every_explained_message_is_printed_by_some_line() -> None:
-    missing = [
-        (span, " ".join(words)) for span, words in MESSAGES if not any(_says(text, words) for text in _printed())
-    ]
+    missing = [(span, " ".join(words)) for span, words in MESSAGES if not is_printed(words)]
     assert len(MESSAGES) > 20 and missing == []
 
 
 @pytest.mark.parametrize("text", ["belongs to another clutser", "host key has changed", "no room for flannel.1"])
 def test_a_message_that_no_line_prints_is_found(text: str) -> None:
-    assert not any(_says(source, text.split()) for source in _printed())
+    assert not is_printed(text.split())
+
+
+def test_no_text_is_left_out_that_says_it() -> None:
+    """The search by words finds what a search through all texts finds."""
+    for _, words in MESSAGES[::9]:
+        assert is_printed(words) == any(_says(text, words) for text in _printed())
 
 
 # --- generated parts

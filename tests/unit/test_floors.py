@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.inventory import PROJECT
+from reading import tree
 
 PRODUCT = PROJECT / "fabfile"
 # From the ground up. A module may import from its own floor and from the floors before it in this list.
@@ -24,7 +25,7 @@ OUTSIDE = {
 def imported(path: Path) -> Iterator[tuple[str, ...]]:
     """Each name that a file imports, as the parts of its dotted path: ("fabfile", "text", "masking", "mask")."""
     here = path.relative_to(PROJECT).parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom):
             before = here[: len(here) - node.level + 1] if node.level else ()
             for alias in node.names:
@@ -41,14 +42,14 @@ def floor(path: Path) -> str:
     return path.relative_to(PRODUCT).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PRODUCT)))
-def test_imports_go_down_only(path: Path) -> None:
-    mine = FLOORS.index(floor(path))
-    for module in imported(path):
-        if module[0] == "fabfile":
-            assert FLOORS.index(module[1]) <= mine, f"{floor(path)} imports {'.'.join(module[1:])}, which is above it"
-        assert module[0] not in ("tasks", "lab", "tools", "tests"), module
-        assert module[0] not in OUTSIDE or str(path.relative_to(PRODUCT)) in OUTSIDE[module[0]]
+def test_imports_go_down_only() -> None:
+    for path in sources():
+        mine = FLOORS.index(floor(path))
+        for module in imported(path):
+            if module[0] == "fabfile":
+                assert FLOORS.index(module[1]) <= mine, f"{path}: imports {'.'.join(module[1:])}, which is above it"
+            assert module[0] not in ("tasks", "lab", "tools", "tests"), (path, module)
+            assert module[0] not in OUTSIDE or str(path.relative_to(PRODUCT)) in OUTSIDE[module[0]], (path, module)
 
 
 def test_every_floor_is_in_the_list_and_in_the_map() -> None:
@@ -86,11 +87,11 @@ def _is_name(node: ast.expr) -> bool:
     return whose in ("phase", "p", "release", "chapter")
 
 
-def asked_for_a_name(text: str) -> list[str]:
+def asked_for_a_name(file: ast.Module) -> list[str]:
     """Each comparison of a phase's or a release's name with a word, and each look for such a word in names."""
     found = []
     phases = {"prep", "install", "registry", "master", "network", "join", "addons", "reset", "legacy", "kubeadm"}
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(file):
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             words = {w.value for side in sides for w in ast.walk(side) if isinstance(w, ast.Constant)}
@@ -105,12 +106,12 @@ def asked_for_a_name(text: str) -> list[str]:
     'phase.name == "join"', 'phase.name in ("network", "addons")', '"join" in names', 'settings.release.name != "legacy"', '"reset" == p.name',
 ])  # fmt: skip
 def test_a_question_for_a_name_is_found(line: str) -> None:
-    assert asked_for_a_name(f"if {line}: pass")
+    assert asked_for_a_name(ast.parse(f"if {line}: pass"))
 
 
 def test_no_interpreter_asks_a_phase_or_a_release_for_its_name() -> None:
     """What differs is a field of Phase or a trait of Release, so that a new one touches its own file and its list."""
-    asked = {str(p.relative_to(PRODUCT)): asked_for_a_name(p.read_text()) for p in sources() if floor(p) not in ASKED}
+    asked = {str(p.relative_to(PRODUCT)): asked_for_a_name(tree(p)) for p in sources() if floor(p) not in ASKED}
     assert {name: lines for name, lines in asked.items() if lines} == {}
 
 

@@ -17,6 +17,7 @@ from fabfile.cli.progress import Progress, print_error, print_table
 from fabfile.errors import KubefabError, StepFailed
 from fabfile.text.cleaning import listed
 from fabfile.text.screen import Screen, verdict
+from reading import tree
 
 PROJECT = Path(__file__).parents[2]
 EVIL = "w1\x1b]52;c;cm0=\x07\x1b]0;mine\x07\x1b[2J\x9b2J\u202e\x08\x7f\ud800 [/bin/httpd] [red]x[/] :warning: ✓ cluster done"
@@ -82,14 +83,14 @@ SOURCES = [
 ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_a_file_prints_by_the_screen(path: Path) -> None:
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    no_other_console_and_no_markup(path, calls)
-    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    assert not any("[/]" in text for text in texts)
-    plain_print_is_not_used_for_a_nodes_words(path, calls)
+def test_every_file_prints_by_the_screen() -> None:
+    for path in SOURCES:
+        nodes = list(ast.walk(tree(path)))
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        no_other_console_and_no_markup(path, calls)
+        texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        assert not any("[/]" in text for text in texts), path
+        plain_print_is_not_used_for_a_nodes_words(path, calls)
 
 
 def no_other_console_and_no_markup(path: Path, calls: list[ast.Call]) -> None:
