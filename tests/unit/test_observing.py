@@ -236,6 +236,28 @@ def test_what_influxdbs_port_does_not_say_its_own_client_is_asked(machine: Machi
     assert facts.api_ready
 
 
+@pytest.mark.parametrize(
+    "password", ['a"b', 'x"\noutput = "/etc/cron.d/x', "x\nurl = file:///etc/shadow", "a\\", "비밀"]
+)
+def test_a_login_that_curl_would_read_as_options_is_left_to_influxdbs_own_client(
+    machine: Machine, password: str
+) -> None:
+    """Those who may write that Secret are not root on the node."""
+    machine.admin_conf()
+    machine.answers("secrets", listed("Secret", {"data": {"kubefab": encoded(password)}}))
+    facts = machine.observe()
+    assert machine.said("login") == ""
+    assert facts.retention == Retention(True, "0s", default=True)
+
+
+def test_a_link_to_a_volume_that_is_not_mounted_is_found(machine: Machine) -> None:
+    for folder, name in (("var/lib/etcd", "member"), ("var/lib/etcd", "..data"), ("etc/cni/net.d", "05-other.conf")):
+        (machine.root / folder).mkdir(parents=True, exist_ok=True)
+        (machine.root / folder / name).symlink_to("/nowhere")
+    facts = machine.observe(control_plane=False)
+    assert set(facts.etcd) == {"member", "..data"} and "05-other.conf" in facts.cni_files
+
+
 def test_units_by_two_questions(machine: Machine) -> None:
     facts = machine.observe(control_plane=False)
     assert facts.units == {"containerd": Unit(False, False), "kubelet": Unit(True, True), "docker": Unit(False, False)}

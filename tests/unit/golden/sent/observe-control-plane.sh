@@ -52,6 +52,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
 # an etcd that began empty lacks the binding that admin.conf lives by
 rooted() { kube "$@" || kube --kubeconfig=/etc/kubernetes/super-admin.conf "$@"; }
+is() { [ -e "$1" ] || [ -L "$1" ]; } # also a link to what is not there: a volume that is not mounted
 # By bash itself, as each program that is started costs a millisecond or more: at most so many bytes of a text file; the first line
 # of one; and whether a command succeeds.
 front() { local a=() x=''; [ -f "$2" ] && mapfile -t -n 4000 a <"$2" && printf -v x '%s\n' "${a[@]}" && printf '%s' "${x:0:$1}"; } 2>/dev/null
@@ -96,6 +97,7 @@ metrics() {
   [[ ${pods[*]} == *'"podIP":'*'"podIP":'* ]] && return 1 # of several, kubectl knows which
   case $ip in *:*) ip="[$ip]" ;; esac
   [[ ${login[*]} =~ \"$influx_admin\":\ *\"([A-Za-z0-9+/=]+)\" ]] && password=$(printf %s "${BASH_REMATCH[1]}" | base64 -d)
+  case $password in *[!A-Za-z0-9_.~+/=@%,-]*) return 1 ;; esac # curl would read quotes and line ends as options of its own
   answer=$(printf 'user = "%s:%s"\n' "$influx_admin" "$password" | timeout 6 curl -sgfG -K - --noproxy '*' --interface cni0 --max-time 5 \
     -H 'Accept: application/csv' --data-urlencode db=k8s --data-urlencode "q=$metrics_query" "http://$ip:8086/query" 2>/dev/null) || return
   [[ $answer == *,default,* ]] && echo "$answer" # else `influx` says what is wrong
@@ -231,7 +233,7 @@ fi
 if [ -n "${there[*]}" ]; then while read -r word f; do mode[$f]=$word; done < <(stat -c '%a %n' -- "${there[@]}" 2>/dev/null); fi
 echo '@@ files'; for f in "${there[@]}"; do echo "${digest[$f]} ${mode[$f]} $f"; done
 echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
-echo '@@ cni'; n=0; for f in /etc/cni/net.d/*; do [ -e "$f" ] && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
+echo '@@ cni'; n=0; for f in /etc/cni/net.d/*; do is "$f" && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
 echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
 echo '@@ processes'
 for f in /proc/[0-9]*/stat; do
@@ -283,7 +285,7 @@ for f in admin kubelet bootstrap-kubelet; do
   done
 done
 echo '@@ identity'; front 4096 "$identity"; echo
-echo '@@ etcd'; n=0; for f in /var/lib/etcd/* /var/lib/etcd/.[!.]*; do [ -e "$f" ] && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
+echo '@@ etcd'; n=0; for f in /var/lib/etcd/* /var/lib/etcd/.[!.]* /var/lib/etcd/..?*; do is "$f" && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
 f=/var/lib/etcd/member/snap/db; if [ -e "$f" ]; then echo "db=$(stat -c %s "$f")"; fi
 echo '@@ made'
 if [ -n "$control_plane" ]; then
