@@ -106,14 +106,12 @@ def _end(server: subprocess.Popen[str]) -> None:
     server.wait()
 
 
-def serve() -> Callable[[], object]:
-    """Fork for each request; returns only in the child, with the function to call."""
-    sys.path.insert(0, str(PROJECT))
+def imported() -> None:
+    """Import all that a command may import, so that a fork has it."""
     import fabfile
     import lab.entry  # noqa: F401  # tasks.py imports it
     import rehearsal
     from fabfile.manifests import _templates
-    from tools import programs
 
     for package in (fabfile, rehearsal):  # what a command imports when it runs, too
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -122,9 +120,17 @@ def serve() -> Callable[[], object]:
 
     for name in _templates.list_templates(extensions=["j2"]):
         _templates.get_template(name)  # compiled once for all commands
-    sys.path.remove(str(PROJECT))
     re._MAXCACHE = 1 << 14  # type: ignore[attr-defined]
     gc.freeze()
+
+
+def serve() -> Callable[[], object]:
+    """Fork for each request; returns only in the child, with the function to call."""
+    sys.path.insert(0, str(PROJECT))
+    from tools import programs
+
+    imported()
+    sys.path.remove(str(PROJECT))
     for line in sys.stdin:
         request = json.loads(line)
         learnt, learning = os.pipe()

@@ -14,7 +14,7 @@ class Scenario:
     """`fault` is the rehearsal's switch; `make` and `fix` are root shell lines on the real w2 (or words that the lab test knows); `$w1` is w1's host name.
 
     `phase` is where w2 stops, "" if it does not stop; the output must contain `says`.  `purge`: w2 has no packages yet.
-    `reset`: the remedy is a reset of w2, which is named as foreign.
+    `reset`: the remedy is a reset of w2, which is named as foreign.  `meanwhile`: the fault is fixed while the run waits for that.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Scenario:
     says: str
     purge: bool = False
     reset: bool = False
+    meanwhile: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -35,8 +36,9 @@ _ACCEPT = "nft delete table inet fault"
 # dpkg uses a POSIX lock, which flock(1) cannot take; every Debian has perl.
 _LOCK = (
     'perl -MFcntl -e \'open F, ">>/var/lib/dpkg/lock-frontend"; $l = pack("ssx4qqi", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die; '
-    "sleep 9' >/dev/null 2>&1 &"
+    "sleep 600' >/dev/null 2>&1 & echo $! >/run/holder"
 )
+_UNLOCK = "kill $(cat /run/holder); rm /run/holder"
 
 SCENARIOS = (
     Scenario(
@@ -84,7 +86,7 @@ SCENARIOS = (
         "cannot fetch",
         purge=True,
     ),
-    Scenario("package lock held", "w2:apt-locked=9", _LOCK, "true", "", "held by", purge=True),
+    Scenario("package lock held", "w2:apt-locked=9", _LOCK, _UNLOCK, "", "held by", purge=True, meanwhile=True),
     Scenario(
         "flannel cannot start", "w2:flannel-missing", "touch /run/flannel", "rm -f /run/flannel", "join", "no flannel.1"
     ),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 EACH = 0.2  # seconds from one question to the next
 PATIENCE = 1.0  # seconds for one answer
+# Seconds. A node that forgot the way to the pods, or pods that were stopped, are away until the control plane is back, and that is minutes
+# in the tests that ask; this much a starved machine does not reach.
+OUTAGE = 30.0
 NAMESPACE = "asked"
 # Two replicas on two nodes; at least one is always there. A pod that ends answers until no node sends it anything any more, and its file
 # lies in the image's file system: an emptyDir would be data to lose.
@@ -107,6 +110,12 @@ class Probe(Seen):
     """
 
     through: dict[str, Seen] = field(default_factory=dict)
+
+    def assert_never_away(self, names: Iterable[str]) -> None:
+        """Assert that the service answered through each of these nodes alone, all the time."""
+        for name in names:
+            seen = self.through[name]
+            assert seen.count > 50 and seen.longest_gap < OUTAGE, f"{name}: {seen}"
 
     def __str__(self) -> str:
         parts = [f"balanced: {super().__str__()}", *(f"through {name}: {seen}" for name, seen in self.through.items())]

@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = [
         "test_story.py", "test_scenarios.py",
         "test_a_reset_killed_at_random_instants_ends_clean", "test_a_power_cut_in_each_phase_ends_healthy",
-        "test_a_power_cut_in_a_reset_ends_clean", "test_the_manuals_chapters_one_by_one",
+        "test_a_power_cut_in_a_reset_ends_clean", "test_single_node.py",
+        "test_the_manuals_chapters_one_by_one",
         "test_faults.py", "test_digests.py", "", "test_identity.py",
         "test_debians_etcd_on_a_worker_survives_its_reset", "test_a_stale_cni0_on_a_node_outside_the_cluster", "test_a_running_k3s_is_not_changed",
         "test_no_secret_was_shown_anywhere", "test_no_secret_is_in_a_file_that_others_can_read",
@@ -94,18 +95,17 @@ def unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     lab: Lab = request.getfixturevalue("lab")
-    lab.was_off, lab.off = lab.off, False
+    lab.was_off, lab.off, lab.settled = lab.off, False, False
     failed = request.session.testsfailed
     yield
-    looked = request.node.get_closest_marker("looks") and request.session.testsfailed == failed
-    lab.unchanged = bool(looked) and (lab.unchanged or "healthy" in request.fixturenames)
+    looked = request.node.get_closest_marker("looks") and (lab.unchanged or "healthy" in request.fixturenames)
+    lab.unchanged = bool(looked or lab.settled) and request.session.testsfailed == failed
 
 
 @pytest.fixture
 def healthy(lab: Lab) -> Lab:
     """A healthy cluster to start from, whatever an earlier test left."""
-    if not lab.unchanged:
-        lab.bootstrap()
+    lab.make_healthy()
     return lab
 
 
@@ -113,6 +113,6 @@ def healthy(lab: Lab) -> Lab:
 def without_w2(lab: Lab) -> Lab:
     """A healthy cluster that w2 was taken off; there is nothing of a cluster on w2."""
     if not lab.was_off:
-        lab.bootstrap()
+        lab.make_healthy()
         lab.run(*OFF)
     return lab

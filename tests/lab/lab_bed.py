@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -18,15 +19,16 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import asking
 import specs
 from asking import Probe
+from spawning import Running, Spawner
 
 from fabfile import inventory
 from fabfile.inventory import Environment, Node
@@ -47,6 +49,7 @@ OFF = ("fab", "-H", "w2", "reset", "--env", "lab", "--yes", "lab", "--keep-image
 FLANNEL = {"KUBEFAB_LAB_FLANNEL_GRACE": "5"}
 METRICS = {"KUBEFAB_LAB_METRICS_GRACE": "20"}  # more than Telegraf takes to collect and send
 RECONNECT = {"KUBEFAB_LAB_RECONNECT_TIMEOUT": "5", "KUBEFAB_LAB_CONNECT_TIMEOUT": "5"}
+GRACES = {*FLANNEL, *METRICS, *RECONNECT, "KUBEFAB_LAB_FLANNEL_TIMEOUT"}  # none of them changes what a cluster is
 
 
 @dataclass
@@ -66,6 +69,7 @@ class Lab:
     """The lab's nodes and the commands run on them."""
 
     folder: Path
+    spawners: list[Spawner] = field(default_factory=list)  # one, when the first command was begun
     outputs: list[str] = field(default_factory=list)
     command_lines: set[str] = field(default_factory=set)
     unchanged: bool = False  # the cluster is as a healthy test left it
@@ -73,6 +77,8 @@ class Lab:
         False  # the test before ended with w2 off the cluster, and nothing of one on it; a test that ends so says so
     )
     was_off: bool = False
+    watched: bool = False  # command lines are collected: our own, too
+    settled: bool = False  # the last that was done to the nodes is a bootstrap, and it succeeded
 
     @property
     def environment(self) -> Environment:
@@ -117,18 +123,23 @@ class Lab:
     def variables(self, more: dict[str, str]) -> dict[str, str]:
         return {**os.environ, "COLUMNS": "100", "KUBECONFIG": str(self.kubeconfig), **more}
 
-    def start(self, *argv: str, folder: Path = PROJECT, **variables: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [str(BIN / argv[0]), *argv[1:]], cwd=folder, env=self.variables(variables), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            # a shell's background job ignores Ctrl-C, and its children inherit that; tests must be able to send Ctrl-C
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
+    def start(self, *argv: str, folder: Path = PROJECT, **variables: str) -> Running:
+        return self._begin(argv, folder, variables)
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 600) -> Done:
-        output, _ = process.communicate(timeout=timeout)
+    def _begin(
+        self, argv: Sequence[str], folder: Path, variables: dict[str, str], steps: Sequence[str] = (), stops: int = -1
+    ) -> Running:
+        self.settled = False
+        if not self.spawners:
+            self.spawners.append(Spawner())
+        installed = self.watched and not steps
+        return self.spawners[0].start(argv, folder, self.variables(variables), steps, stops, installed=installed)
+
+    def end(self, process: Running, timeout: float = 600) -> Done:
+        output, _ = process.communicate(timeout)
+        assert process.returncode is not None
         self.outputs.append(output)
-        return Done(tuple(process.args)[0:], process.returncode, output)  # type: ignore[arg-type]
+        return Done(process.args, process.returncode, output)
 
     def run(self, *argv: str, expect: int = 0, folder: Path = PROJECT, timeout: float = 600, **variables: str) -> Done:
         """Run one command to its end; its exit code must be `expect`."""
@@ -137,7 +148,22 @@ class Lab:
         return done
 
     def bootstrap(self, expect: int = 0, **variables: str) -> Done:
-        return self.run(*BOOTSTRAP, expect=expect, **variables)
+        done = self.run(*BOOTSTRAP, expect=expect, **variables)
+        self.settled = expect == 0 and set(variables) <= GRACES
+        return done
+
+    def make_healthy(self) -> None:
+        """Bootstrap, unless the test before ended with one, or has only looked."""
+        if not self.unchanged:
+            self.bootstrap()
+        self.unchanged, self.settled = True, False
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """What is done in the block changes nothing on the nodes."""
+        settled = self.settled
+        yield
+        self.settled = settled
 
     def reset(self, *more: str) -> Done:
         return self.run("inv", "cluster.reset", "--env", "lab", "--yes", "lab", *more)
@@ -150,6 +176,7 @@ class Lab:
 
     def sh(self, node: str, script: str, check: bool = True) -> str:
         """Run a shell line as root in a node, without kubefab and SSH; `$w2` in it is w2's host name."""
+        self.settled = False
         done = machines.exec(node, ["bash", "-c", as_root(script)])
         assert done.returncode == 0 or not check, f"{node}: {script}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -157,7 +184,7 @@ class Lab:
     def kubectl(self, line: str, check: bool = True) -> str:
         return self.sh(self.control_plane.name, f"kubectl {line}", check)
 
-    def eventually(self, what: str, look: Callable[[], Any], seconds: float = 90) -> Any:
+    def eventually(self, what: str, look: Callable[[], Any], seconds: float = 240) -> Any:
         """Call `look` until its result is true; returns the result. Fails after `seconds`."""
         end = time.monotonic() + seconds
         while not (seen := look()):
@@ -166,7 +193,8 @@ class Lab:
         return seen
 
     def ready(self) -> dict[str, bool]:
-        items = json.loads(self.kubectl("get nodes -o json"))["items"]
+        with self.looking():
+            items = json.loads(self.kubectl("get nodes -o json"))["items"]
         names = {host: name for name, host in self.hosts.items()}
         return {
             names.get(n["metadata"]["name"], n["metadata"]["name"]): any(
@@ -176,7 +204,8 @@ class Lab:
         }
 
     def addresses(self, node: str) -> dict[str, list[str]]:
-        links = json.loads(self.sh(node, "ip -j addr"))
+        with self.looking():
+            links = json.loads(self.sh(node, "ip -j addr"))
         return {
             link["ifname"]: [a["local"] for a in link["addr_info"] if a["family"] == "inet"]
             for link in links
@@ -195,11 +224,11 @@ class Lab:
         """GET from this machine, which is outside the cluster; `login` is `user:password`."""
         given = f'user = "{login}"\n' if login else ""
         done = subprocess.run(
-            ["curl", "-sS", "--max-time", "10", "-K", "-", url],
+            ["curl", "-sS", "--max-time", "30", "-K", "-", url],
             input=given,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert done.returncode == 0, f"{url}: {done.stderr}"
@@ -208,9 +237,9 @@ class Lab:
     @property
     def influxdb_login(self) -> str:
         """`user:password`, as the card shows it on request."""
-        shown = json.loads(self.run("inv", "cluster.info", "--env", "lab", "--reveal", "--json").output)["Login"][
-            "value"
-        ]
+        with self.looking():
+            info = self.run("inv", "cluster.info", "--env", "lab", "--reveal", "--json").output
+        shown = json.loads(info)["Login"]["value"]
         user, password = re.fullmatch(r"user (\w+), password ([0-9a-f]{64})", shown).groups()  # type: ignore[union-attr]
         return f"{user}:{password}"
 
@@ -239,7 +268,7 @@ class Lab:
         manifest = asking.MANIFEST.replace("@image@", self.environment.settings.probe_image)
         self.sh(name, f"kubectl apply -f - <<'END'\n{manifest}END")
         try:
-            self.kubectl(f"-n {asking.NAMESPACE} rollout status deployment web --timeout=90s")
+            self.kubectl(f"-n {asking.NAMESPACE} rollout status deployment web --timeout=180s")
             port = int(self.kubectl(f"-n {asking.NAMESPACE} get service web -o jsonpath='{{.spec.ports[0].nodePort}}'"))
             addresses = {node.name: node.host for node in self.environment.nodes}
             for address in addresses.values():
@@ -247,7 +276,10 @@ class Lab:
             with asking.asking(addresses, port) as probe:
                 yield probe
         finally:
-            self.kubectl(f"delete namespace {asking.NAMESPACE} --timeout=90s", check=False)
+            gone = f"kubectl -n {asking.NAMESPACE} delete"
+            soon = "--ignore-not-found --grace-period=1 --wait=false"  # who asks has ended: no pod need be patient any more
+            lines = f"{gone} deployment --all {soon}; {gone} pod --all {soon}; kubectl delete namespace {asking.NAMESPACE} --timeout=180s"
+            self.sh(name, lines, check=False)
 
     @contextmanager
     def living_token(self) -> Iterator[None]:
@@ -322,52 +354,132 @@ class Lab:
 
         thread = threading.Thread(target=sample, daemon=True)
         thread.start()
+        self.watched = True
         try:
             yield
         finally:
+            self.watched = False
             stop.set()
             thread.join()
 
     # --- interrupting a run
 
+    def stopping(self, *steps: str, argv: Sequence[str] = BOOTSTRAP, **variables: str) -> Stopping:
+        """Start a command that stops by itself in the middle of each of these steps (`step`, or `step@node`)."""
+        reading, writing = os.pipe()
+        process = self._begin(argv, PROJECT, variables, steps, writing)
+        os.close(writing)
+        return Stopping(self, process, os.fdopen(reading, "rb", buffering=0))
+
     def kill_when(
         self,
         step: str,
-        what: Callable[[subprocess.Popen[str]], None] | None = None,
+        what: Callable[[Running], None] | None = None,
         *,
         node: str = "",
-        event: str = "start",
         argv: Sequence[str] = BOOTSTRAP,
         **variables: str,
     ) -> Done:
-        """Start a command; when its journal says that `step` began, kill it (or do `what` instead)."""
-        process = self.start(*argv, **variables)
-        self.until_step(process, step, node=node, event=event)
-        if what:
-            what(process)
-        else:
-            process.send_signal(signal.SIGKILL)
-        return self.end(process)
+        """Start a command; in the middle of `step`, kill it (or do `what` while it is stopped there, and let it go on)."""
+        run = self.stopping(f"{step}@{node}" if node else step, argv=argv, **variables)
+        run.until(step)
+        if not what:
+            return run.kill()
+        what(run.process)
+        return run.go_on()
 
-    def until_step(self, process: subprocess.Popen[str], step: str, *, node: str = "", event: str = "start") -> None:
-        """Return when the journal of that run says that `step` began; an AssertionError says that the run ended before, or hangs: it is killed."""
+    def killed_through(
+        self,
+        steps: Sequence[str],
+        *,
+        argv: Sequence[str] = BOOTSTRAP,
+        proofs: Mapping[str, Callable[[], object]] | None = None,
+        cut: Mapping[str, Callable[[], None]] | None = None,
+        **variables: str,
+    ) -> Done:
+        """Kill one run after the other, each in the first of these steps that it comes to, until one comes to none of them: its outcome.
+
+        That one must succeed. What a killed run had begun goes on on the node, and may make a later step unnecessary: for a step that no run
+        came to, `proofs` must have what proves that. `cut` has what is done while a run is stopped in a step, before it is killed.
+        """
+        left = list(steps)
+        while True:
+            run = self.stopping(*left, argv=argv, **variables) if left else None
+            step = run.stopped() if run else ""
+            if not run or not step:
+                break
+            (cut or {}).get(step, lambda: None)()
+            run.kill()
+            left = [one for one in left if one not in (step, *run.more())]
+        done = run.go_on() if run else self.run(*argv, **variables)
+        assert done.code == 0, str(done)
+        for step in left:
+            proof = (proofs or {}).get(step)
+            assert proof and proof(), f"{step} was not reached, and what proves that it was not needed?\n{done}"
+            print(f"{step} was not needed any more in any of {len(steps) - len(left) + 1} runs")
+        return done
+
+    def until_step(self, process: Running, step: str, *, node: str = "", event: str = "start") -> None:
+        """Return when the journal of that run says that `step` began; see `until_event`."""
+
+        def fits(e: dict[str, Any]) -> bool:
+            return e["event"] == event and e.get("step") == step and node in ("", e.get("node"))
+
+        self.until_event(process, step, fits)
+
+    def until_event(self, process: Running, what: str, fits: Callable[[dict[str, Any]], bool]) -> None:
+        """Return when the journal of that run has an event that fits; an AssertionError says that the run ended before, or hangs: it is killed.
+
+        The run has gone on meanwhile: for what cannot end without the test. To be in the middle of a step there is `stopping`.
+        """
         end = time.monotonic() + 900
-
-        def begun() -> bool:
-            return any(
-                e["event"] == event and e.get("step") == step and node in ("", e.get("node"))
-                for path in self.journals.glob(f"*-{process.pid}.jsonl")
-                for e in events(path)
-            )
-
-        while not begun():
+        while not any(fits(e) for path in self.journals.glob(f"*-{process.pid}.jsonl") for e in events(path)):
             if process.poll() is not None:
                 done = self.end(process)
-                raise AssertionError(f"{step} was not reached\n{done}")
+                raise AssertionError(f"{what} was not reached\n{done}")
             if time.monotonic() > end:
                 process.kill()
-                raise AssertionError(f"{step} was not reached in time\n{self.end(process)}")
+                raise AssertionError(f"{what} was not reached in time\n{self.end(process)}")
             time.sleep(0.05)
+
+
+@dataclass
+class Stopping:
+    """A command that stops by itself in the middle of steps."""
+
+    lab: Lab
+    process: Running
+    said: IO[bytes]
+
+    def stopped(self, seconds: float = 900) -> str:
+        """The step in the middle of which it is stopped now, as it was named; "" when it has ended. Fails after `seconds`."""
+        ready, _, _ = select.select([self.said], [], [], seconds)
+        if not ready:
+            raise AssertionError(f"in none of its steps within {seconds:.0f} s\n{self.kill()}")
+        step = self.said.readline().decode().strip()
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        self.lab.eventually("it is stopped", lambda: not step or stat.read_text().rpartition(")")[2].split()[0] == "T")
+        return step
+
+    def until(self, step: str) -> None:
+        """Assert that the next step that it is stopped in is this one."""
+        at = self.stopped()
+        if at.partition("@")[0] != step:
+            done = self.kill() if at else self.go_on()
+            raise AssertionError(f"{step} was not reached\n{done}")
+
+    def go_on(self) -> Done:
+        """Let it go on, to its end."""
+        self.process.send_signal(signal.SIGCONT)
+        return self.lab.end(self.process)
+
+    def kill(self) -> Done:
+        self.process.kill()
+        return self.lab.end(self.process)
+
+    def more(self) -> list[str]:
+        """The other steps that it was in the middle of, in other threads, when it was killed."""
+        return [line.decode().strip() for line in self.said]
 
 
 def answers(address: str, port: int) -> bool:

@@ -19,7 +19,10 @@ from lab import nodes as machines
 from lab_bed import Lab
 
 # Containers of workers with their starts, and the kubelet's own: none of it changes while the control plane is away.
-_LIFE = "crictl ps -q --name 'kube-(proxy|flannel)' | sort; systemctl show -p MainPID kubelet; sha256sum /etc/kubernetes/kubelet.conf"
+_LIFE = (
+    "crictl ps -q --name 'kube-(proxy|flannel)' | sort; crictl pods -q --state ready --label io.kubernetes.pod.namespace=asked; "
+    "systemctl show -p MainPID kubelet; sha256sum /etc/kubernetes/kubelet.conf"
+)
 _REVIEW = json.dumps({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"})
 # Where a restore is killed: where etcd's data are taken away, come, are made, where files come, where all is in place, where it starts.
 _STEPS = (
@@ -125,11 +128,13 @@ def test_a_stranger_restores_it_by_the_guide_in_it(healthy: Lab, tmp_path: Path)
     chapter = lines.index("export KUBECONFIG=/etc/kubernetes/admin.conf")  # the metrics, when the API answers
     lab.sh("cp1", "set -e; cd /root/way-back\n" + "\n".join(lines[:chapter]))
     lab.eventually("the API answers", lambda: lab.kubectl("get --raw=/readyz", check=False) == "ok", 120)
+    ping = ["curl", "-fsS", "--max-time", "5", f"http://{lab.control_plane.host}:30315/ping"]
+    lab.eventually("InfluxDB answers", lambda: subprocess.run(ping, capture_output=True, check=False).returncode == 0)
     lab.influxdb("DROP SERIES FROM cpu")
     lab.sh("cp1", "set -e; cd /root/way-back\n" + "\n".join(lines[chapter:]))
     assert lab.influxdb(_MEASURED)["series"][0]["values"][0][1] >= count, "the metrics of the backup are there again"
-    assert_back(lab, before)
     lab.sh("cp1", "rm -rf /root/way-back /var/lib/etcd.before-restore /var/lib/kubefab/influxdb/.restore")
+    assert_back(lab, before)
 
 
 def saved(lab: Lab, folder: Path, *more: str) -> tuple[Path, tuple[str, ...]]:
@@ -155,9 +160,7 @@ def test_a_cluster_comes_back_from_its_backup(healthy: Lab, tmp_path: Path) -> N
         _, again = saved(lab, tmp_path, "--metrics")
         assert "--discard-live" in lab.run(*again, expect=1).output
         lose(lab, before)
-        for step in _STEPS:
-            cut_off(lab, step, again)
-        output = lab.run(*again).output
+        output = lab.killed_through(_STEPS, argv=again, cut={_POWER: lambda: power_cut(lab)}).output
         said = json.loads(output[output.index("\n{\n") :])  # behind what is for people
         assert said["verified"] and said["checks"] and not said["unknown"]["error"] and not said["unknown"]["nodes"], (
             said
@@ -174,26 +177,14 @@ def test_a_cluster_comes_back_from_its_backup(healthy: Lab, tmp_path: Path) -> N
         known.write_text("".join(line for number, line in enumerate(lines, 1) if number not in numbers))
         lab.run(*again, "--metrics")
         assert_back(lab, before)
-    for node in lab.environment.workers:
-        seen = probe.through[node.name]
-        assert seen.count > 100 and seen.longest_gap < 5, f"{node.name}: {seen}"
     print(probe)
+    probe.assert_never_away(node.name for node in lab.environment.workers)
     lab.kubectl("delete configmap before")
 
 
-def cut_off(lab: Lab, step: str, argv: tuple[str, ...]) -> None:
-    """Kill the restore at the beginning of a step; at one of them cp1 loses its power before."""
-
-    def cut(process: subprocess.Popen[str]) -> None:
-        if step == _POWER:
-            machines.kill("cp1")
-        process.kill()
-
-    try:
-        lab.kill_when(step, cut, argv=argv)
-    finally:
-        if step == _POWER:
-            machines.start("cp1")
-            assert not lab.sh("cp1", "ls /etc/kubernetes/manifests/etcd.yaml 2>/dev/null", check=False), (
-                "etcd would start with what is there"
-            )
+def power_cut(lab: Lab) -> None:
+    """cp1 loses its power, and comes back."""
+    machines.kill("cp1")
+    machines.start("cp1")
+    manifest = lab.sh("cp1", "ls /etc/kubernetes/manifests/etcd.yaml 2>/dev/null", check=False)
+    assert not manifest, "etcd would start with what is there"

@@ -50,7 +50,7 @@ def pushed_again(repository: str, tag: str, other: str) -> Iterator[None]:
 def lock(lab: Lab) -> Path:
     """The lock file of a healthy cluster."""
     path = lab.folder / "images.lock"
-    lab.bootstrap()
+    lab.make_healthy()
     done = lab.run("inv", "cluster.digests", "--env", "lab", "--file", str(path))
     assert f"{path}: " in done.output
     return path

@@ -199,7 +199,7 @@ kubectl create deployment held --image={image} --replicas=0 -- sleep 600
 kubectl patch deployment held -p '{{"spec": {{"template": {{"spec": {{"nodeName": "{node}", "terminationGracePeriodSeconds": 0}}}}}}}}'
 kubectl scale deployment held --replicas=1
 kubectl create poddisruptionbudget held-pdb --selector=app=held --min-available=1
-kubectl rollout status deployment held --timeout=90s
+kubectl rollout status deployment held --timeout=180s
 """
 
 

@@ -27,7 +27,7 @@ NO = (
 
 @pytest.fixture(scope="module")
 def planted(lab: Lab) -> Lab:
-    lab.bootstrap()
+    lab.make_healthy()
     lab.kubectl(
         f"-n kube-system create secret generic planted --from-literal=word={WORD} --dry-run=client -o yaml | kubectl apply -f -"
     )

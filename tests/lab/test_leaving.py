@@ -20,8 +20,8 @@ kubectl -n shop scale deployment held --replicas=1
 kubectl -n shop create poddisruptionbudget held-pdb --selector=app=held --min-available=1
 kubectl -n shop run bare --image={image} --overrides='{{"spec": {{"nodeName": "{node}", "terminationGracePeriodSeconds": 0,
   "volumes": [{{"name": "cache", "emptyDir": {{}}}}]}}}}' -- sleep 600
-kubectl -n shop rollout status deployment held --timeout=90s
-kubectl -n shop wait --for=condition=Ready pod/bare --timeout=90s
+kubectl -n shop rollout status deployment held --timeout=180s
+kubectl -n shop wait --for=condition=Ready pod/bare --timeout=180s
 """
 
 
@@ -53,14 +53,14 @@ def test_a_node_is_removed_and_another_one_rebooted(healthy: Lab) -> None:
         )
         begun = [event["step"] for event in lab.steps() if event["event"] == "start"]
         assert "reset.cordon" not in begun, begun
-        lab.kubectl("-n shop delete deployment/held pdb/held-pdb --timeout=60s")
+        lab.kubectl("-n shop delete deployment/held pdb/held-pdb --timeout=180s")
 
         done = lab.run(*REMOVE, "w2", "--force-pods", "shop/bare", "--delete-emptydir-data")
         assert "w2" not in lab.ready() and "LAB_WORKER_2 in" in done.output, str(done)
         assert lab.kubectl("-n shop get pods --ignore-not-found -o name") == ""
         assert lab.sh("w2", "ls /etc/kubernetes/*.conf /var/lib/kubefab 2>/dev/null", check=False) == ""
     finally:
-        lab.kubectl("delete namespace shop --ignore-not-found --timeout=90s")
+        lab.kubectl("delete namespace shop --ignore-not-found --timeout=180s")
     rebooted(lab, "w1")
 
 
@@ -70,7 +70,7 @@ def rebooted(lab: Lab, name: str) -> None:
     before = life(name)
     process = lab.start(*words)
     lab.until_step(process, "reboot.back")
-    lab.eventually(f"{name} goes down", lambda: machines.containers(machines._engine())[name].state == "exited", 200)
+    lab.eventually(f"{name} goes down", lambda: machines.containers(machines._engine())[name].state == "exited", 240)
     process.kill()
     lab.end(process)
     machines.start(name)

@@ -136,13 +136,13 @@ def test_an_address_that_the_api_is_not_certified_for_and_one_that_is_gone(healt
 def test_a_hardened_sshd_is_worked_with_or_named(healthy: Lab) -> None:
     """As Lynis asks for: two sessions a link, of which the run lock holds one. With one there is none left for a command."""
     lab, file = healthy, "/etc/ssh/sshd_config.d/10-hardened.conf"
-    lab.sh("cp1", f"printf 'MaxSessions 2\\nAllowTcpForwarding no\\n' >{file}; systemctl reload ssh")
+    lab.sh("cp1", f"printf 'MaxSessions 2\\nAllowTcpForwarding no\\n' >{file}; systemctl restart ssh")
     try:
         assert "nothing to do" in lab.bootstrap().output
         lab.run("inv", "cluster.verify", "--env", "lab")
-        lab.sh("cp1", f"sed -i s/2/1/ {file}; systemctl reload ssh")
+        lab.sh("cp1", f"sed -i s/2/1/ {file}; systemctl restart ssh")
         done = lab.bootstrap(expect=1)
         assert "MaxSessions of its sshd is 1" in done.output, str(done)
     finally:
-        lab.sh("cp1", f"rm {file}; systemctl reload ssh")
+        lab.sh("cp1", f"rm {file}; systemctl restart ssh")
     assert "nothing to do" in lab.bootstrap().output

@@ -106,7 +106,7 @@ def proxy(gateway: str, target: str) -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.looks
 def test_a_node_pulls_from_plain_http_behind_a_path_and_through_a_proxy_and_back(lab: Lab, tmp_path: Path) -> None:
-    lab.bootstrap()
+    lab.make_healthy()
     gateway = lab.sh("w2", "ip -4 route | awk '$1 ~ \"/\" && /eth0/ {print $1; exit}'").rsplit(".", 1)[0] + ".1"
     running = lab.sh("w2", "crictl ps -q | sort")
 

@@ -89,7 +89,7 @@ def test_pods_reach_pods_of_every_other_node_and_names_are_resolved(healthy: Lab
             healthy.kubectl(
                 f"run {pod} --image={image} --restart=Never --overrides='{overrides}' --command -- sleep 600"
             )
-        healthy.kubectl("wait --for=condition=Ready --timeout=90s " + " ".join(f"pod/{pod}" for pod in pods.values()))
+        healthy.kubectl("wait --for=condition=Ready --timeout=180s " + " ".join(f"pod/{pod}" for pod in pods.values()))
         items = json.loads(healthy.kubectl("get pods -o json"))["items"]
         address = {p["spec"]["nodeName"]: p["status"]["podIP"] for p in items if p["metadata"]["name"] in pods.values()}
         for pod in pods.values():
@@ -169,7 +169,7 @@ def test_a_lost_cni_file_or_folder_comes_back(healthy: Lab) -> None:
     file = "/etc/cni/net.d/10-flannel.conflist"
     healthy.sh(
         "w1",
-        f"systemctl stop kubelet; rm {file}; for i in $(seq 150); do [ -s {file} ] && break; sleep 0.1; done; ls {file}",
+        f"systemctl stop kubelet; rm {file}; for i in $(seq 1200); do [ -s {file} ] && break; sleep 0.1; done; ls {file}",
     )
     healthy.sh("w1", "systemctl start kubelet; rm -rf /etc/cni/net.d")
     healthy.eventually("w1 is not Ready", lambda: not healthy.ready()["w1"])
@@ -213,14 +213,24 @@ def test_an_influxdb_that_refuses_is_recreated_and_its_policy_set_again(healthy:
     healthy.kubectl(f"-n monitoring exec deploy/monitoring-influxdb -- influx -execute {other}")
     done = healthy.bootstrap(**METRICS)
     assert "recreate the influxdb and telegraf pods (A5)" in done.output
-    assert healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name") != pod
-    assert healthy.kubectl(oldest) == first, "the metrics outlive the pod"
-    test_the_retention_policy_is_the_manuals(healthy)
+    with healthy.looking():
+        assert healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o name") != pod
+        assert healthy.kubectl(oldest) == first, "the metrics outlive the pod"
+        test_the_retention_policy_is_the_manuals(healthy)
+
+
+def measured(lab: Lab) -> set[str]:
+    """The host names of the nodes that InfluxDB has metrics of."""
+    asked = "SHOW TAG VALUES FROM kubernetes_node WITH KEY = node_name"
+    said = lab.kubectl(
+        f"-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute '{asked}'"
+    )
+    return {line.rpartition(",")[2] for line in said.splitlines()[1:]}
 
 
 def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
     """Every node is Ready, but the pods of one node do not reach the others."""
-    healthy.kubectl("-n monitoring rollout status deploy/monitoring-influxdb --timeout=60s")
+    healthy.kubectl("-n monitoring rollout status deploy/monitoring-influxdb --timeout=180s")
     pods = json.loads(healthy.kubectl("-n monitoring get pods -l app=monitoring-influxdb -o json"))["items"]
     influx = next(p["spec"]["nodeName"] for p in pods if "deletionTimestamp" not in p["metadata"])
     victim = next(
@@ -230,7 +240,9 @@ def test_a_closed_udp_port_is_named(healthy: Lab) -> None:
         healthy.kubectl(
             "-n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -execute 'DROP MEASUREMENT kubernetes_node'"
         )
-        done = healthy.bootstrap(expect=1, **METRICS)
+        others = {host for name, host in healthy.hosts.items() if name != victim}
+        healthy.eventually("metrics of the others come", lambda: measured(healthy) == others)
+        done = healthy.bootstrap(expect=1, **dict.fromkeys(METRICS, "8"))  # those that come are there already
         assert healthy.ready()[victim], "its kubelet is fine"
         assert f"✗ {victim} · addons.metrics" in done.output
         assert "UDP 8472" in done.output
@@ -278,7 +290,7 @@ def test_reset_allows_a_pods_own_mounts_and_stops_at_a_mounted_volume(healthy: L
     healthy.kubectl("create configmap ini --from-literal=a.ini=x")
     for pod in pods:
         healthy.sh(healthy.control_plane.name, f"kubectl apply -f - <<'END'\n{json.dumps(pod)}\nEND")
-    healthy.kubectl("wait --for=condition=Ready --timeout=60s pod/own pod/data")
+    healthy.kubectl("wait --for=condition=Ready --timeout=180s pod/own pod/data")
     refused = healthy.run("inv", "cluster.reset", "--env", "lab", "--yes", "lab", expect=1)
     assert re.search(r"w1: a volume is mounted .*volume-subpaths/data/c/\d", refused.output)
     assert "no node was touched;" in refused.output
@@ -323,24 +335,16 @@ CUTS = [
     "prep.sysctl", "install.packages", "install.containerd", "registry.canary", "registry.images",
     "master.init", "join.join", "network.flannel", "network.pods", "join.ready", "addons.monitoring", "addons.retention",
 ]  # fmt: skip
+# Waits for what a killed run had begun, and which may be so before the next run looks: then every node is Ready.
+MAY_BE_DONE = ("network.pods", "join.ready")
 
 
 def test_a_bootstrap_killed_in_every_phase_finishes_in_the_end(lab: Lab) -> None:
-    """SIGKILL at the beginning of each of these steps, one after another on the same nodes; then a run without a kill."""
+    """SIGKILL in the middle of each of these steps, one after another on the same nodes; then a run without a kill."""
     lab.reset("--purge")
-    reached = []
-    for step in CUTS:
-        try:
-            lab.kill_when(step)
-            reached.append(step)
-        except AssertionError as error:
-            # a step of an earlier run continued after its operator was killed, and did this step's work
-            assert f"{step} was not reached\n" in str(error)
-            assert "\nexit 0" in str(error), str(error)
-    lab.bootstrap()
+    lab.killed_through(CUTS, proofs=dict.fromkeys(MAY_BE_DONE, lambda: all(lab.ready().values())))
     assert lab.ready() == dict.fromkeys(lab.names, True)
     lab.assert_pod_network()
-    assert {"install.packages", "master.init", "join.join"} <= set(reached)
     assert "nothing to do" in lab.bootstrap().output
 
 
