@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote
 
 from ..text.masking import SHORTEST, Secret
@@ -76,11 +77,14 @@ def _range(entry: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=8)
 def own_entries(
-    nodes: Iterable[str], ranges: Iterable[object], domain: str, hosts: Iterable[str], more: Iterable[str] = ()
+    nodes: tuple[str, ...], ranges: tuple[object, ...], domain: str, hosts: tuple[str, ...], more: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
     """NO_PROXY for a cluster: this machine, `nodes` (addresses; without those in a range), `ranges`, services' names, `hosts` that are surely
-    of a private network (without ports), and `more` as it is written."""
+    of a private network (without ports), and `more` as it is written.
+
+    Kept, as each of many nodes asks for the same."""
     wide = tuple(str(one) for one in ranges)
     cluster = ("localhost", "127.0.0.1", "::1", *wide, ".svc", f".{domain}")
     single = (node for node in nodes if not bypassed(node, wide))

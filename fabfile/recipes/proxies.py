@@ -27,8 +27,8 @@ def no_proxy(environment: Environment) -> tuple[str, ...]:
     """Every host that this environment's nodes reach without the proxy."""
     settings = environment.settings
     ranges = (settings.pod_cidr, settings.service_cidr, *((settings.node_cidr,) if settings.node_cidr else ()))
-    nodes = (node.address for node in environment.nodes)
-    return own_entries(nodes, ranges, settings.dns_domain, _hosts(environment), settings.no_proxy)
+    nodes = tuple(node.address for node in environment.nodes)
+    return own_entries(nodes, ranges, settings.dns_domain, tuple(_hosts(environment)), tuple(settings.no_proxy))
 
 
 def registries(environment: Environment) -> list[str]:
@@ -112,6 +112,8 @@ class Found:
 
 def found(environment: Environment, facts: NodeFacts) -> Iterator[Found]:
     """The proxies on a node whose NO_PROXY lacks what their reader asks for: the private registry, or the API."""
+    if not facts.proxies:
+        return
     wanted = no_proxy(environment)
     private = [host for host in registries(environment) if bypassed(host, wanted)]
     for reader, places in _READERS.items():

@@ -133,7 +133,7 @@ def alike(planned: Iterable[Planned], environment: Environment, before: Before |
     nodes = environment.nodes
 
     def texts(one: Planned) -> tuple[str, ...]:
-        contents = (file.content for _, file in written([one], environment))
+        contents = (file.content for step in one.actions if isinstance(step, Step) for file in step.files)
         return one.phase, *as_text(one, environment, commands=True, reveal=True, before=before), *contents
 
     return folded(((one.node, one) for one in planned), texts, own_words(nodes))
