@@ -47,7 +47,9 @@ def own_words(nodes: Iterable[Node]) -> dict[str, tuple[str, ...]]:
 
 def anonymous(text: str, words: Iterable[str]) -> str:
     """The text with a mark in place of each of these words, whole words only."""
-    there = {word for word in words if word and word in text}  # most texts name no node: an expression for each would be compiled in vain
+    there = {
+        word for word in words if word and word in text
+    }  # most texts name no node: an expression for each would be compiled in vain
     alternatives = "|".join(re.escape(word) for word in sorted(there, key=len, reverse=True))
     return re.sub(rf"(?<![\w.-])(?:{alternatives})(?![\w-]|\.\w)", _HERE, text) if alternatives else text
 

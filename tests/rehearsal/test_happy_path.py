@@ -135,7 +135,7 @@ def test_a_private_registry_is_proved_before_kubeadm(tmp_path: Path, monkeypatch
 
 
 def test_more_workers_than_threads_that_work_at_once(bed: Bed) -> None:
-    """200 of them, measured, are in benchmarks/ratios.py."""
+    """200 of them, measured, are in benchmarks/parts.py."""
     bed.edit("REHEARSAL_FORKS=3")
     outcome = bed.bootstrap(workers=12)
     assert set(outcome.states.values()) == {"done"}

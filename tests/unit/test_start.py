@@ -1,4 +1,4 @@
-"""The start of our commands: what each imports, in a real process. benchmarks/ratios.py measures the time."""
+"""The start of our commands: what each imports, in a real process. `python -m benchmarks --only start` measures the time."""
 
 from __future__ import annotations
 
