@@ -46,6 +46,14 @@ def parse_retention(answer: str) -> Retention:
     return Retention(True, policy[1], policy[-1] == "true")
 
 
+def reported(answer: str) -> dict[str, float]:
+    """When each node measured its newest metrics in the answer (csv) to METRICS_QUERY: seconds since 1970, by the node's own clock."""
+    found: dict[str, float] = {}
+    for node, when in re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),([0-9]{1,19}),", answer, flags=re.M):
+        found[node] = max(found.get(node, 0.0), int(when) / 1e9)
+    return found
+
+
 def nodes_reporting(answer: str) -> frozenset[str]:
     """The nodes whose metrics are in the answer (csv) to METRICS_QUERY."""
     return frozenset(re.findall(r"^kubernetes_node,node_name=([a-z0-9.-]{1,253}),", answer, flags=re.M))

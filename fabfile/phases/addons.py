@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from shlex import quote
 
 from ..context import Context
@@ -10,7 +10,7 @@ from ..inventory.settings import Settings
 from ..manifests import LOGIN, VOLUME, applied, login, manifest, present
 from ..manifests.own import own
 from ..nodes.facts import METRICS, STATE
-from ..nodes.influx import METRICS_QUERY, Retention, parse_retention
+from ..nodes.influx import METRICS_QUERY, Retention, parse_retention, reported
 from ..recipes.flannel import Expected, interface_wait
 from ..recipes.kubeadm import DASHBOARDS
 from ..steps import Action, Needs, Remedy, Step, Stop, Wait
@@ -42,13 +42,18 @@ def addons(ctx: Context) -> Iterator[Action]:
         yield from own(ctx)
 
 
-def metrics_wait(id: str, hostname: Hostname, settings: Settings, seen: Retention) -> Wait:
-    """Telegraf on this node reaches its kubelet, then InfluxDB on another: the pod network, proved by what it is for."""
+def metrics_wait(
+    id: str, hostname: Hostname, settings: Settings, seen: Retention, since: Callable[[], float] = lambda: 0.0
+) -> Wait:
+    """Telegraf on this node reaches its kubelet, then InfluxDB on another: the pod network, proved by what it is for.
+
+    Only metrics count that were measured after `since`, in seconds since 1970 by the node's clock.
+    """
     return Wait(
         id,
         "this node's metrics arrive in InfluxDB",
         probe=f"{INFLUX} '{METRICS_QUERY}' 2>&1",
-        until=lambda seen: None if f"node_name={hostname}," in seen else "none in the last minute",
+        until=lambda seen: _arrived(seen, hostname, since()),
         deadline=2 * settings.metrics_grace,
         interval=1,
         on="control-plane",
@@ -64,6 +69,13 @@ def metrics_wait(id: str, hostname: Hostname, settings: Settings, seen: Retentio
             f"--field-selector spec.nodeName={quote(hostname)} -o name | head -n 1) --tail 6 2>&1",
         ),
     )
+
+
+def _arrived(answer: str, hostname: str, since: float) -> str | None:
+    newest = reported(answer).get(hostname)
+    if newest is None:
+        return "none in the last minute"
+    return None if newest > since else "none that was measured since this node's collector was started"
 
 
 def _fresh_pods(settings: Settings, seen: Retention) -> Remedy:

@@ -123,13 +123,27 @@ def _works(ctx: Context) -> Iterator[Action]:
     )
     yield ready_wait("reboot.ready", settings=settings, hostname=facts.hostname)
     if facts.hostname in control.reporting:
+        # what the first wait sees on the node, for the second, which asks InfluxDB: metrics of before the boot are there for a minute
+        began: list[float] = []
         yield Wait(
             "reboot.pods",
             "our pod runs on it again",
-            probe="crictl ps -q --name telegraf",
-            until=lambda seen: None if seen.strip() else "not yet",
+            probe="crictl ps --name telegraf -o json",
+            until=lambda seen: _began(seen, began),
             deadline=180,
             interval=1,
             hint="`crictl ps -a --name telegraf` on this node shows why it does not",
         )
-        yield metrics_wait("reboot.metrics", facts.hostname, settings, control.retention)
+        yield metrics_wait(
+            "reboot.metrics", facts.hostname, settings, control.retention, lambda: max(began, default=0.0)
+        )
+
+
+def _began(seen: str, began: list[float]) -> str | None:
+    """None once a container of ours runs; `began` then has when it was made, in seconds since 1970 by the node's clock."""
+    try:
+        found = forms.data(seen, "containers").get("containers") or []
+        began[:] = [int(one["createdAt"]) / 1e9 for one in found if one["state"] == "CONTAINER_RUNNING"]
+    except (forms.FormError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return "an answer that cannot be read"
+    return None if began else "not yet"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -1180,7 +1181,8 @@ def _statement(machine: Machine, call: Call, influx: Influx, statement: str) -> 
         if not influx.database:
             return call.fail("ERR: database not found: k8s")
         rows = [
-            f"kubernetes_node,node_name={name},1763985600000000000,41234567\n" for name in sorted(reporting(machine))
+            f"kubernetes_node,node_name={name},{int(time.time() * 1e9)},41234567\n"
+            for name in sorted(reporting(machine))
         ]
         call.out("".join(["name,tags,time,last\n", *rows]) if rows else "")
         return 0

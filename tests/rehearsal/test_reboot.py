@@ -155,9 +155,10 @@ def test_cut_at_every_command_the_same_reboot_goes_on_and_leaves_others_cordons(
     def choices() -> Choices:
         """As the command makes them from what is seen."""
         facts = bed.facts()
-        boot = _leaves(bed.environment, facts["cp1"], facts["w1"], "w1")
-        left[0] = boot != facts["w1"].booted
-        return Choices(whole_cluster=False, reboots={"w1": boot})
+        node = facts["cp1"].node_object("w1") or {}
+        noted = node["metadata"].get("annotations", {}).get(PENDING) == before["w1"]
+        left[0] = noted and bool(node["spec"].get("unschedulable")) and facts["w1"].booted != before["w1"]
+        return Choices(whole_cluster=False, reboots={"w1": _leaves(bed.environment, facts["cp1"], facts["w1"], "w1")})
 
     def look(step: str, outcome: Outcome) -> None:
         assert cordoned(bed, "w2") == (True, ""), step

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabfile.context import Choices
 from fabfile.phases.drain import CORDONED
@@ -99,6 +102,24 @@ def test_only_another_boot_is_back(seen: str, back: bool) -> None:
     actions = reboot(context(ENV, facts, control=control, choices=Choices(reboots={"w1": facts.booted})))
     wait = next(action for action in actions if action.id == "reboot.back")
     assert isinstance(wait, Wait) and wait.reboots and (wait.until(seen) is None) == back
+
+
+@given(st.integers(1, 10**9), st.integers(-3, 3), st.booleans())
+def test_metrics_of_before_the_boot_prove_nothing(start: int, later: int, two: bool) -> None:
+    facts = control_plane(ENV, boot_id=ONE, init=7)
+    actions = list(reboot(context(ENV, facts, node="cp1", choices=Choices(reboots={"cp1": facts.booted}))))
+    pods, metrics = (next(one for one in actions if one.id == f"reboot.{name}") for name in ("pods", "metrics"))
+    assert isinstance(pods, Wait) and isinstance(metrics, Wait)
+
+    def runs(*seconds: int, state: str = "CONTAINER_RUNNING") -> str:
+        return json.dumps({"containers": [{"state": state, "createdAt": str(one * 10**9)} for one in seconds]})
+
+    for text in ("", "[]", "no", '{"containers": null}', runs(start, state="CONTAINER_EXITED"), '{"containers": [{}]}'):
+        assert pods.until(text), text
+    assert pods.until(runs(start, *([start - 9] if two else []))) is None
+    said = f"name,tags,time,last\nkubernetes_node,node_name=cp1,{(start + later) * 10**9},5\nkubernetes_node,node_name=w1,{(start + 99) * 10**9},5\n"
+    assert (metrics.until(said) is None) == (later > 0)
+    assert metrics.until(said.replace("=cp1", "=other")) == "none in the last minute"
 
 
 def test_notes_are_written_once() -> None:
