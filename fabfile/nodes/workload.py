@@ -120,6 +120,12 @@ BUDGETS = _rows(
     *_META, ".spec.selector", ".status.disruptionsAllowed", ".status.expectedPods", ".status.desiredHealthy"
 )
 ATTACHMENTS = _rows(".metadata.name", ".spec.nodeName", ".spec.source.persistentVolumeName")
+# by whom a node's volumes are held: its pods with their claims (an ephemeral volume's has its pod's name before its own), and whose each volume is
+HOLDERS = _rows(
+    *_META, ".status.phase", ".metadata.ownerReferences", ".metadata.annotations.kubernetes\\.io/config\\.mirror",
+    ".spec.volumes[*].persistentVolumeClaim.claimName", ".spec.volumes[?(@.ephemeral)].name",
+)  # fmt: skip
+CLAIMED = _rows(".metadata.name", ".spec.claimRef.namespace", ".spec.claimRef.name")
 PLACES = _rows(
     ".metadata.name", ".spec.unschedulable", ".status.allocatable", ".spec.taints", ".status.conditions[?(@.type==\"Ready\")].status"
 )  # fmt: skip
@@ -128,6 +134,37 @@ PLACES = _rows(
 def get(kind: str, columns: str, *more: str) -> str:
     """The shell line that lists all objects of a kind, one a row."""
     return command("timeout", "20", "kubectl", "--request-timeout=15s", "get", kind, "-A", *more, "-o", columns)
+
+
+def attached(node: str) -> str:
+    """The shell line that lists the volumes that are attached to a node, and where there are any in the cluster, by whom; for `still_attached`."""
+    pods = get("pods", HOLDERS, "--field-selector", f"spec.nodeName={node}")
+    whose = f"echo '@@ pods' && {pods} 2>&1 && echo '@@ volumes' && {get('persistentvolumes', CLAIMED)} 2>&1"
+    rows = f"rows=$({get('volumeattachments', ATTACHMENTS)} 2>&1)"
+    return f'{rows} || {{ echo "$rows"; false; }} && echo "$rows" && if [ -n "$rows" ]; then {whose}; fi && echo \'@@ end\''
+
+
+def still_attached(output: str, node: str) -> list[str] | None:
+    """The volumes that a drain must see go: those attached to a node, less those that a pod which stays there (`Pod.fixed`) uses.
+
+    Such a pod's volume stays as long as the pod. It is known by its PersistentVolume's claim, which the pod names: what is not known so
+    is waited for. None where the list is not whole. Raises FormError.
+    """
+    try:
+        sections = script.sections(f"@@ attachments\n{output}").found
+    except forms.FormError:
+        raise
+    except ValueError:
+        return None
+    held: set[tuple[str, str]] = set()
+    for namespace, name, phase, owners, mirror, claims, ephemeral in _table(sections, "pods", 7):
+        kinds = [one["kind"] for one in _json(owners, _OWNERS, []) if one.get("controller")]
+        if (mirror or "DaemonSet" in kinds) and phase not in ("Succeeded", "Failed"):
+            held |= {(namespace, claim) for claim in claims.split()}
+            held |= {(namespace, f"{name}-{volume}") for volume in ephemeral.split()}
+    stays = {row[0] for row in _table(sections, "volumes", 3) if (row[1], row[2]) in held}
+    rows = [row for row in _table(sections, "attachments", 3) if row[1] == node and not (row[2] and row[2] in stays)]
+    return [forms.text(row[2] or row[0], 80) for row in rows]
 
 
 def ask(control: Connection, nodes: Collection[str]) -> Workload:

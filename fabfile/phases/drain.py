@@ -20,7 +20,7 @@ from typing import Any, Literal
 from ..context import Choices, Context
 from ..identity import own_nodes
 from ..nodes.facts import NodeFacts
-from ..nodes.workload import ATTACHMENTS, Budget, Pod, Workload, get, selects
+from ..nodes.workload import Budget, Pod, Workload, attached, selects, still_attached
 from ..steps import Action, Step, Wait, command
 from ..text import forms
 from ..text.cleaning import listed
@@ -162,8 +162,8 @@ def drained(ctx: Context, prefix: str, *, hint: str = CONSENT) -> Iterator[Actio
         yield _evicted(ctx, prefix, name, undo, hint)
         yield Wait(
             f"{prefix}.volumes",
-            f"no volume is attached to node {name}",
-            probe=f"{get('volumeattachments', ATTACHMENTS)} 2>&1 && echo listed",
+            f"no volume is attached to node {name}, but of pods that stay",
+            probe=attached(name),
             until=_detached(name),
             deadline=ctx.settings.drain_timeout,
             interval=1,
@@ -308,12 +308,10 @@ def _deleted(node: str, namespace: str, which: str) -> str:
 
 def _detached(node: str) -> Callable[[str], str | None]:
     def until(output: str) -> str | None:
-        lines = output.splitlines()
-        if lines[-1:] != ["listed"]:
+        left = still_attached(output, node)
+        if left is None:
             return forms.text(output) or "no answer"
-        rows = (line.split("\t") for line in lines)
-        left = [row[2] or row[0] for row in rows if len(row) == 3 and row[1] == node]
-        return listed([f"volume {forms.text(one, 80)} is still attached" for one in left], 3, "; ") or None
+        return listed([f"volume {one} is still attached" for one in left], 3, "; ") or None
 
     return until
 

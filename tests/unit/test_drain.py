@@ -174,12 +174,50 @@ def test_only_named_pods_are_deleted(named: set[str], scratch: bool) -> None:
     assert ("--delete-emptydir-data" in wait.probe) == scratch
 
 
+DAEMON = '[{"kind":"DaemonSet","name":"ds","controller":true}]'
+SET = '[{"kind":"StatefulSet","name":"db","controller":true}]'
+
+
+def listing(attachments: str, pods: str = "", volumes: str = "", end: str = "@@ end\n") -> str:
+    whose = f"@@ pods\n{pods}@@ volumes\n{volumes}" if attachments else ""
+    return f"{attachments}{whose}{end}"
+
+
+HELD_BY = [
+    # the pods of the node, the claim of pv-1, and whether it is waited for
+    ("nobody's", "", "shop\tdata", True),
+    ("a DaemonSet's", f"shop\tds-1\tRunning\t{DAEMON}\t\tdata other\t\n", "shop\tdata", False),
+    ("a static pod's", "shop\tstatic\tRunning\t\t0f1e\tdata\t\n", "shop\tdata", False),
+    ("a DaemonSet's own (ephemeral)", f"shop\tds-1\tRunning\t{DAEMON}\t\t\tcache\n", "shop\tds-1-cache", False),
+    ("one that moves", f"shop\tdb-0\tRunning\t{SET}\t\tdata\t\n", "shop\tdata", True),
+    ("both: it stays with the DaemonSet's", f"shop\tdb-0\tRunning\t{SET}\t\tdata\t\nshop\tds-1\tRunning\t{DAEMON}\t\tdata\t\n", "shop\tdata", False),
+    ("a DaemonSet's that ended", f"shop\tds-1\tFailed\t{DAEMON}\t\tdata\t\n", "shop\tdata", True),
+    ("a DaemonSet that is no controller", f'shop\tx\tRunning\t{DAEMON.replace("true", "false")}\t\tdata\t\n', "shop\tdata", True),
+    ("the same claim's name elsewhere", f"other\tds-1\tRunning\t{DAEMON}\t\tdata\t\n", "shop\tdata", True),
+    ("a volume without a claim", f"shop\tds-1\tRunning\t{DAEMON}\t\t\t\n", "\t", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pods", "claim", "waited"), [row[1:] for row in HELD_BY], ids=[row[0] for row in HELD_BY])
+def test_a_volume_is_not_waited_for_only_where_a_pod_that_stays_is_proved_to_use_it(
+    pods: str, claim: str, waited: bool
+) -> None:
+    (*_, wait) = drained(ctx(), "x")
+    assert isinstance(wait, Wait)
+    said = listing("csi-1\tw1\tpv-1\n", pods, f"pv-1\t{claim}\npv-2\tshop\tother\n")
+    assert wait.until(said) == ("volume pv-1 is still attached" if waited else None)
+    inline = said.replace("csi-1\tw1\tpv-1", "csi-1\tw1\t")
+    assert wait.until(inline) == "volume csi-1 is still attached", "which volume it is, is not known"
+
+
 def test_volumes_of_this_node_are_waited_for() -> None:
     (*_, wait) = drained(ctx(), "x")
     assert isinstance(wait, Wait)
-    assert wait.until("csi-1\tw2\tpv-1\nlisted\n") is None and wait.until("listed\n") is None
-    assert wait.until("csi-1\tw1\tpv-1\nlisted\n") == "volume pv-1 is still attached"
-    assert wait.until("csi-1\tw2\tpv-1\n") and wait.until("") == "no answer", "a list that was cut short proves nothing"
+    assert wait.until(listing("csi-1\tw2\tpv-1\n")) is None and wait.until(listing("")) is None
+    assert wait.until("\n@@ end\n") is None, "echo of an empty list"
+    cut = listing("csi-1\tw2\tpv-1\n", end="")
+    assert wait.until(cut) and wait.until("") == "no answer", "a list that was cut short proves nothing"
+    assert wait.until("error: the server is away\n") == "error: the server is away"
 
 
 # --- what the API says

@@ -1464,7 +1464,7 @@ return $rc
 }
 main
 
-#### w1 · kubelet.volumes · until: no volume is attached to node w1
+#### w1 · kubelet.volumes · until: no volume is attached to node w1, but of pods that stay
 # kubefab: kubelet.volumes
 main() {
 rm -f -- "$0"
@@ -1481,7 +1481,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-timeout 20 kubectl --request-timeout=15s get volumeattachments -A -o 'jsonpath={range .items[*]}{.metadata.name}{"\t"}{.spec.nodeName}{"\t"}{.spec.source.persistentVolumeName}{"\n"}{end}' 2>&1 && echo listed || true
+rows=$(timeout 20 kubectl --request-timeout=15s get volumeattachments -A -o 'jsonpath={range .items[*]}{.metadata.name}{"\t"}{.spec.nodeName}{"\t"}{.spec.source.persistentVolumeName}{"\n"}{end}' 2>&1) || { echo "$rows"; false; } && echo "$rows" && if [ -n "$rows" ]; then echo '@@ pods' && timeout 20 kubectl --request-timeout=15s get pods -A --field-selector spec.nodeName=w1 -o 'jsonpath={range .items[*]}{.metadata.namespace}{"\t"}{.metadata.name}{"\t"}{.status.phase}{"\t"}{.metadata.ownerReferences}{"\t"}{.metadata.annotations.kubernetes\.io/config\.mirror}{"\t"}{.spec.volumes[*].persistentVolumeClaim.claimName}{"\t"}{.spec.volumes[?(@.ephemeral)].name}{"\n"}{end}' 2>&1 && echo '@@ volumes' && timeout 20 kubectl --request-timeout=15s get persistentvolumes -A -o 'jsonpath={range .items[*]}{.metadata.name}{"\t"}{.spec.claimRef.namespace}{"\t"}{.spec.claimRef.name}{"\n"}{end}' 2>&1; fi && echo '@@ end' || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
