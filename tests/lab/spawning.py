@@ -151,7 +151,8 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
     for one in (nothing, descriptors[0]):
         os.close(one)
     sys.stdin, sys.stdout, sys.stderr = (
-        open(number, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        # as an interpreter has them in a pipe: standard error line by line, so that it comes before a document that is written at the end
+        open(number, mode, 1 if number == 2 else -1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         for number, mode in enumerate("rww")
     )
     signal.signal(signal.SIGINT, signal.default_int_handler)

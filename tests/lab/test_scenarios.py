@@ -80,18 +80,20 @@ def test_on_real_nodes(without_w2: Lab, scenario: Scenario) -> None:
     if scenario.purge:
         lab.run(*OFF, "--purge")
     carry_out(lab, scenario.make)
+    fixed = False
     try:
         process = lab.start(*BOOTSTRAP, **PATIENCE)
         if scenario.meanwhile:
             lab.until_event(process, scenario.says, lambda event: scenario.says in str(event.get("seen")))
             carry_out(lab, scenario.fix)
+            fixed = True
         done = lab.end(process)
         assert done.code == (1 if scenario.phase else 0), str(done)
         ended = {e["node"]: e["phase"] for e in lab.steps() if e["event"] == "node" and e["state"] != "done"}
         assert ended == ({"w2": scenario.phase} if scenario.phase else {}), str(done)
         assert scenario.says in done.output + "".join(map(str, lab.steps())), str(done)
     finally:
-        if not scenario.meanwhile:
+        if not fixed:
             carry_out(lab, scenario.fix)
     if scenario.reset:
         lab.run(*OFF, "--foreign", "w2")
