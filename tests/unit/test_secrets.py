@@ -6,7 +6,7 @@ import base64
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from forgetting import forgetting
@@ -34,10 +34,11 @@ def holders(password: str, token: str) -> Iterator[object]:
     """Every object that contains a secret, or is made from one that does."""
     modern = environment(1, registry="r.example:5000", registry_user="me", registry_password=password)
     legacy = environment(1, kubernetes="1.5", token=token)
-    for env in (modern, legacy):
+    old = replace(fresh("cp1"), packages={"docker.io": "1", "kubeadm": "1.5"}, api_ready=True)
+    for env, up in ((modern, control_plane(modern)), (legacy, old)):
         yield from (env.settings, env, vars(env.settings), asdict(env.settings), copy.deepcopy(env))
         for facts in (fresh("cp1"), fresh("w1"), installed(modern, "cp1"), installed(modern, "w1")):
-            ctx = context(env, facts, control=control_plane(modern), token=token, choices=Choices(agreed=True))
+            ctx = context(env, facts, control=up, token=token, choices=Choices(agreed=True))
             yield ctx
             for phase in for_release(env, list(EVERY.values())):
                 if ctx.node.role in phase.roles:
