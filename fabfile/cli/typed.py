@@ -15,6 +15,7 @@ from typing import Any
 
 from invoke import Exit
 from invoke.exceptions import ParseError
+from invoke.parser.parser import Lexicon
 
 from ..errors import UsageError
 from .common import with_errors_printed
@@ -26,8 +27,23 @@ def understand(module: str) -> None:
     """Add these steps to the program of that module, `fabric.main` or `invoke.main`, where that program is running."""
     program = getattr(sys.modules.get(module), "program", None)
     if program is not None and not isinstance(program.parse_tasks, partial):
+        program._make_parser = partial(_parser, program._make_parser)
         program.parse_tasks = partial(_parse_tasks, program, program.parse_tasks)
         program.parse_cleanup = partial(_explained, program, program.parse_cleanup)
+
+
+class _Contexts(Lexicon):
+    """The tasks' contexts, which Invoke's parser copies one and all, a third of the time in which it starts, and then again the one that it needs."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Contexts:
+        return self
+
+
+def _parser(make: Callable[[], Any]) -> Any:
+    """Program._make_parser, whose parser copies only the context of a task that is named."""
+    parser = make()
+    parser.contexts.__class__ = _Contexts
+    return parser
 
 
 def _parse_tasks(program: Any, parse: Callable[[], None]) -> None:

@@ -10,12 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import quoting
 from .find import BUILT_IN, ENVIRONMENT, NAME, ROLE, HostsFile, own, shown
 from .model import state_folder
 from .settings import KEYS
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
 
 NODE_KEY = re.compile(rf"^(?:(?P<env>{ENVIRONMENT})_)?(?P<role>{ROLE})$", re.A)
 
@@ -84,25 +90,22 @@ def read_layers(
 
 def _read(path: Path, problems: list[Problem]) -> dict[str, Value]:
     """The keys of one file, none if it is not there."""
-    from dotenv.parser import parse_stream  # here: it costs more than the rest of the inventory's imports
-
     label = shown(path)
     found: dict[str, Value] = {}
     if not path.exists():
         return found
-    with path.open(encoding="utf-8") as stream:
-        try:
-            bindings = list(parse_stream(stream))
-        except UnicodeDecodeError as error:
-            problems.append(Problem(label, f"is not UTF-8 text ({error.reason})", "save it as UTF-8"))
-            return found
-    for binding in bindings:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        problems.append(Problem(label, f"is not UTF-8 text ({error.reason})", "save it as UTF-8"))
+        return found
+    for binding in _bindings(text):
         skipped = len(binding.original.string) - len(binding.original.string.lstrip())
         line = binding.original.line + binding.original.string[:skipped].count("\n")
         where = f"{label}:{line}"
         if binding.error:
-            text = binding.original.string.strip().splitlines()[0]
-            key = text.split("=", 1)[0].strip()
+            line_of_it = binding.original.string.strip().splitlines()[0]
+            key = line_of_it.split("=", 1)[0].strip()
             said = re.fullmatch(r"(\w+)\s*:\s*(\S.*)", key)
             remedy = f"write {said[1]}=…" if said else "quote the value, or close the quotes"
             problems.append(Problem(where, f"{key[:40]!r} is not KEY=value", remedy))
@@ -124,6 +127,14 @@ def _read(path: Path, problems: list[Problem]) -> dict[str, Value]:
                 problems.append(Problem(where, what, f"close the quotes of {binding.key}"))
             found[binding.key] = Value(binding.value, where, path.parent, path, raw)
     return found
+
+
+@lru_cache(16)
+def _bindings(text: str) -> tuple[Binding, ...]:
+    """A file's lines as python-dotenv reads them."""
+    from dotenv.parser import parse_stream  # here: it costs more than the rest of the inventory's imports
+
+    return tuple(parse_stream(StringIO(text)))
 
 
 def environments(values: Mapping[str, Value]) -> list[str]:

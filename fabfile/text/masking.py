@@ -70,18 +70,20 @@ class Masker:
     """A set of secrets and the text filter for them; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._secrets: set[str] = set()
+        self._added: set[str] = set()
+        self._secrets: set[str] = set()  # in all their forms
         self._known: re.Pattern[str] | None = None
         self._lock = Lock()
 
     def add(self, secret: str) -> str:
         """Register a secret in all the forms that it may be printed in; returns it, so that it can be used in place."""
-        if len(secret) >= SHORTEST:
+        if len(secret) >= SHORTEST and secret not in self._added:
             forms = {form for form in _forms(secret) if len(form) >= SHORTEST}
             with self._lock:
                 if not forms <= self._secrets:
                     self._secrets |= forms
                     self._known = None
+                self._added.add(secret)
         return secret
 
     def mask(self, text: str) -> str:
