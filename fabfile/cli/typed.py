@@ -27,7 +27,7 @@ def understand(module: str) -> None:
     """Add these steps to the program of that module, `fabric.main` or `invoke.main`, where that program is running."""
     program = getattr(sys.modules.get(module), "program", None)
     if program is not None and not isinstance(program.parse_tasks, partial):
-        program._make_parser = partial(_parser, program._make_parser)
+        program._make_parser = partial(parser_of, program._make_parser)
         program.parse_tasks = partial(_parse_tasks, program, program.parse_tasks)
         program.parse_cleanup = partial(_explained, program, program.parse_cleanup)
 
@@ -39,10 +39,10 @@ class _Contexts(Lexicon):
         return self
 
 
-def _parser(make: Callable[[], Any]) -> Any:
+def parser_of(make: Callable[[], Any]) -> Any:
     """Program._make_parser, whose parser copies only the context of a task that is named."""
     parser = make()
-    parser.contexts.__class__ = _Contexts
+    object.__setattr__(parser.contexts, "__class__", _Contexts)  # a Lexicon makes keys of its attributes
     return parser
 
 

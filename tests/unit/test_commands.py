@@ -108,6 +108,7 @@ USAGE = [
     (("inv", "cluster.upgrade", "--env", "aws", "--plan", "--accept", ","), "--accept , names nothing"),
     (("inv", "cluster.remove", "--env", "aws", "--node", ","), "--node , names nothing"),
     (("inv", "cluster.bootstrap", "--kubernetes", "1.20"), "no recipe for Kubernetes 1.20"),
+    (("inv", "cluster.status", "--purge"), "reset, cluster.reset, cluster.remove have it; "),
     (("inv", "cluster.reset", "--env", "aws"), "needs a confirmation; nothing was touched"),
     (("inv", "cluster.reset", "--env", "aws", "--yes", "datacenter"), "the environment chosen is aws (by --env)"),
     (("inv", "cluster.reset", "--yes", "aws"), "the environment chosen is rehearsal (the default)"),

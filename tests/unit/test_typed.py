@@ -29,26 +29,36 @@ COLLECTIONS = {"inv": copy.deepcopy(tasks.ns), "fab": copy.deepcopy(fabfile.ns)}
 INV, FAB = (sorted(COLLECTIONS[name].task_names) for name in ("inv", "fab"))
 
 
-def parsed(*argv: str) -> Program:
-    """The program after it has read this command line with our steps, without running a task."""
+def program_of(*argv: str) -> Program:
+    """The program when it has read its own options, with our parser of tasks."""
     program = make_program() if argv[0] == "fab" else Program(version="x")
     program.create_config()
     program.parse_core(list(argv))
-    program.collection = COLLECTIONS[argv[0]]
+    program.collection = program.scoped_collection = COLLECTIONS[argv[0]]
+    program._make_parser = partial(typed.parser_of, program._make_parser)
+    return program
+
+
+def parsed(*argv: str) -> Program:
+    """The program after it has read this command line with our steps, without running a task."""
+    program = program_of(*argv)
     typed._parse_tasks(program, program.parse_tasks)
     return program
 
 
 def refused(*argv: str) -> UsageError:
     """What is said of a command line that Invoke refuses."""
-    program = make_program() if argv[0] == "fab" else Program(version="x")
-    program.create_config()
-    program.parse_core(list(argv))
-    program.collection = program.scoped_collection = COLLECTIONS[argv[0]]
+    program = program_of(*argv)
     with pytest.raises(ParseError) as caught:
         program.parse_tasks()
         program.parse_cleanup()
     return typed._mistake(program, caught.value)
+
+
+def test_a_task_that_is_named_twice_has_options_of_its_own_each_time() -> None:
+    program = parsed("inv", "prep", "--on", "w1", "prep", "--on", "w2", "--verbose")
+    assert [(task.args.on.value, task.args.verbose.value) for task in program.tasks] == [("w1", False), ("w2", True)]
+    assert program.parser.contexts["prep"].args.on.value == "", "and the next one begins with none"
 
 
 @pytest.mark.parametrize(
