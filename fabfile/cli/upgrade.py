@@ -156,6 +156,7 @@ def _examined(
 
     from ..inventory import with_nodes
     from ..nodes.facts import facts_of
+    from ..phases.upgradable import impossible
     from ..recipes.changes import minor_of
     from ..views import releases, upgrades
 
@@ -166,7 +167,7 @@ def _examined(
         left=[node for node in workers if node not in only],
         resumed=upgrades.begun(facts_of(seen), version),
     )
-    if found.resumed or not found.control.initialised:
+    if found.resumed or not found.control.initialised or impossible(found):
         return found
     answers = releases.ask(session.group, concerned, seen, [minor_of(version)])
     return releases.complete(session.group, replace(found, answers=answers))

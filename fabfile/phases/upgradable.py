@@ -46,7 +46,7 @@ def checks(fleet: Fleet) -> list[Check]:
         return [*blind, *_identity(fleet), _silent(fleet)]
     if not fleet.target:
         return [*blind, *_identity(fleet), *_ready(fleet)]
-    asked = (one for one in _ALL if one in _RESUMED or not fleet.resumed)
+    asked = [one for one in _ALL if one in _RESUMED or not (fleet.resumed or impossible(fleet))]
     return [*blind, *(_judged(check) for one in asked for check in one(fleet))]
 
 
@@ -66,7 +66,7 @@ def _judged(check: Check) -> Check:
 
 
 def _seen(fleet: Fleet) -> Iterator[Check]:
-    asked = fleet.control.initialised and not fleet.resumed
+    asked = fleet.control.initialised and not fleet.resumed and (fleet.answers or not impossible(fleet))
     for node in fleet.environment.nodes:
         found = [fleet.facts.get(node.name), *([fleet.answers.get(node.name)] if asked else [])]
         error = next((one for one in found if isinstance(one, KubefabError)), None)
@@ -187,9 +187,10 @@ def _skew(fleet: Fleet) -> Iterator[Check]:
             f"the cluster runs {fleet.release}, and Kubernetes does not go back to {fleet.target}: kubeadm would try it, "
             "but etcd's data and the stored objects are the newer release's already"
         )
+        releases = {*plane_releases(fleet.control).values(), *(fleet.kubelet(facts) for _, facts in fleet.observed)}
+        ends = f"{fleet.command(fleet.release)} ends what was begun; " if releases - {"", fleet.release} else ""
         remedy = (
-            f"{fleet.command(fleet.release)} ends what was begun; "
-            f"the way back is a backup of before: `inv cluster.backups {fleet.environment.option}` lists them"
+            f"{ends}the way back is a backup of before: `inv cluster.backups {fleet.environment.option}` lists them"
         )
         yield Check("versions.skew", "stop", seen, remedy)
         return
@@ -215,6 +216,11 @@ def _skew(fleet: Fleet) -> Iterator[Check]:
         yield Check("versions.skew", "stop", seen, f"first {fleet.command(minor_of(fleet.release))}, for every node")
     if not newer and not older:
         yield Check("versions.skew", "ok", f"from {fleet.release} to {fleet.target}")
+
+
+def impossible(fleet: Fleet) -> bool:
+    """Whether this cluster does not go to the target at all: what that release needs and drops is no matter then."""
+    return bool(fleet.target and stops(_skew(fleet)))
 
 
 _SHARED = {"kube-proxy": "kube-proxy", "configuration": "kubeadm-config"}  # what all control planes have in common
