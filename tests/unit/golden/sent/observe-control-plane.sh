@@ -50,7 +50,7 @@ unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy
 cd /
 has() { command -v "$1" >/dev/null 2>&1; }
 kube() { timeout 10 kubectl --request-timeout=5s "$@" 2>/dev/null; }
-# an etcd that began empty lacks the binding that admin.conf lives by
+# an etcd that began empty, or an init that ended early, lacks the binding that admin.conf lives by
 rooted() { kube "$@" || kube --kubeconfig=/etc/kubernetes/super-admin.conf "$@"; }
 is() { [ -e "$1" ] || [ -L "$1" ]; } # also a link to what is not there: a volume that is not mounted
 # By bash itself, as each program that is started costs a millisecond or more: at most so many bytes of a text file; the first line
@@ -108,7 +108,7 @@ ask() {
     { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
   else
     { kube get --raw="$ready" >"$d/readyz"; } &
-    { kube get nodes -o json >"$d/nodes"; } &
+    { rooted get nodes -o json >"$d/nodes"; } &
     { rooted -n kube-system get $system_objects --ignore-not-found -o json >"$d/system"; } &
     { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
     { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
