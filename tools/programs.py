@@ -6,15 +6,26 @@ the words as addresses and accept any host key.  `--version` shows kubefab's too
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
-from invoke.exceptions import ParseError
-from invoke.parser import Parser
+# A fifth of the time until a command begins to work goes into looking for garbage among what is loaded, and into unittest.mock with
+# asyncio and ssl, which Invoke loads for the test double of its Context: no command uses that.
+gc.set_threshold(50_000, *gc.get_threshold()[1:])
+if "unittest.mock" not in sys.modules:
+    sys.modules["unittest.mock"] = ModuleType("unittest.mock")
+    vars(sys.modules["unittest.mock"])["__getattr__"] = lambda name: object
+    importlib.import_module("invoke.context")
+    del sys.modules["unittest.mock"]
+
+from invoke.exceptions import ParseError  # noqa: E402
+from invoke.parser import Parser  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROGRAMS = {"fab": "fabric.main", "inv": "invoke.main", "invoke": "invoke.main"}

@@ -29,22 +29,26 @@ def bootstrap(
     adopt: str = "",
 ) -> None:
     """Bring the cluster up, or on from where it stopped."""
-    from ..context import Choices
-    from ..phases import BOOTSTRAP
-    from ..phases.certificates import unnamed
-    from ..recipes.kubeadm import recipe_for
-    from ..run.result import RunResult
-    from ..text.screen import verdict
-    from ..views import results
-    from ..views.history import chosen_nodes, phases_from
     from .confirm import agreed
-    from .info import print_card
-    from .kubeconfig import merge_into
     from .session import opened
 
-    phases = phases_from(BOOTSTRAP, from_)
-    choices = Choices(agreed=agreed(described(options), yes), adopt=adopt)
-    with opened(options) as session:
+    environment = described(options)
+    agrees = agreed(environment, yes)
+    # what else is typed can still be refused
+    with opened(options, environment, ahead=not (limit or only_failed or from_)) as session:
+        from ..context import Choices
+        from ..phases import BOOTSTRAP
+        from ..phases.certificates import unnamed
+        from ..recipes.kubeadm import recipe_for
+        from ..run.result import RunResult
+        from ..text.screen import verdict
+        from ..views import results
+        from ..views.history import chosen_nodes, phases_from
+        from .info import print_card
+        from .kubeconfig import merge_into
+
+        phases = phases_from(BOOTSTRAP, from_)
+        choices = Choices(agreed=agrees, adopt=adopt)
         nodes = chosen_nodes(session.environment, limited(session.environment, limit), only_failed)
         if not nodes:
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))

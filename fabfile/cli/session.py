@@ -1,4 +1,7 @@
-"""Opens an environment for a command and closes it again: connections or simulated nodes, the journal, the locks, Ctrl-C."""
+"""Opens an environment for a command and closes it again: connections or simulated nodes, the journal, the locks, Ctrl-C.
+
+What takes long to load (phases, rich) is imported in functions: while a command loads it, its connections are already being opened.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,33 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Console
-
-from ..context import Choices
 from ..errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from ..inventory import Environment, Node, private_folder
 from ..nodes.group import NodeGroup, connected, operator
-from ..phases import REGISTRY, Phase
 from ..recipes.kubeadm import recipe_for
-from ..run.apply import Archive
-from ..run.events import Events, real_clock
-from ..run.journal import Journal
-from ..run.observer import Observer
-from ..run.pipelines import Run
-from ..run.result import RunResult
-from ..run.retry import Clock
 from ..text.masking import Secret, mask
-from ..text.screen import Screen, verdict
 from .common import Options, described
-from .notices import warn, warn_of_unlisted
-from .progress import Progress, print_failures, seconds
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..context import Choices
+    from ..phases import Phase
+    from ..run.apply import Archive
+    from ..run.journal import Journal
+    from ..run.observer import Observer
+    from ..run.pipelines import Run
+    from ..run.result import RunResult
+    from ..run.retry import Clock
+    from .progress import Progress
 
 FILES = 16384  # open files: enough for thousands of nodes
 _UNWRITABLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM})
+TURN = (
+    0.001  # seconds that a thread may work while others wait; Python's own 5 ms are longer than a node's answer takes
+)
 TOKEN_PATIENCE = 5.0  # seconds to delete the join token when the process must end
 
 
@@ -71,10 +76,15 @@ class Session:
 
     def clock(self, name: str) -> Clock:
         """The clock by which waits for the node of that name are timed."""
+        from ..run.events import real_clock
+
         return self.simulation.clock(name) if self.simulation else real_clock(name)
 
     def observer(self, digests: str | None = None, *, certificates: bool = False) -> Observer:
         """What observes the nodes for this command; it changes nothing. `digests` and `certificates` are Observer's."""
+        from ..run.events import Events
+        from ..run.observer import Observer
+
         events = Events(clock=self.clock)
         return Observer(self.environment, self.group, events=events, digests=digests, certificates=certificates)
 
@@ -91,6 +101,11 @@ class Session:
 
         `without_done` is print_failures', `archive` Run's. Raises KubefabError when another run holds one of the locks.
         """
+        from ..phases import REGISTRY
+        from ..run.pipelines import Run
+        from .notices import warn_of_unlisted
+        from .progress import Progress, print_failures
+
         environment = self.environment
         if REGISTRY in phases:
             warn_of_unlisted(environment)
@@ -147,6 +162,9 @@ class Session:
 
     def summary(self, result: RunResult, phases: Sequence[Phase]) -> None:
         """Print the one closing line of a run that went well."""
+        from ..text.screen import verdict
+        from .progress import seconds
+
         count = len(result.nodes)
         nodes = f"{count} node{'s' * (count != 1)}"
         taken = f"{seconds(result.seconds)}{' simulated' if self.simulation else ''}"
@@ -188,13 +206,15 @@ def _many_files() -> None:
 
 
 @contextmanager
-def opened(options: Options) -> Iterator[Session]:
-    """Open the environment that `options` name. Raises UsageError before anything is connected to."""
+def opened(options: Options, environment: Environment | None = None, *, ahead: bool = False) -> Iterator[Session]:
+    """Open the environment that `options` name, or that is given. Raises UsageError before anything is connected to.
+
+    With `ahead` the connections to its nodes begin to be opened at once: for a command that needs all of them, and has nothing left to refuse.
+    """
     _many_files()
-    environment = described(options)
+    sys.setswitchinterval(TURN)
+    environment = environment or described(options)
     recipe_for(environment)  # reject an unknown release before a journal is created
-    console = Screen(stderr=options.json)  # standard output is for the one document
-    warn(environment)
     password = _sudo_password() if options.ask_sudo_pass else None
     if options.faults and not environment.settings.simulated:
         raise UsageError(
@@ -207,6 +227,13 @@ def opened(options: Options) -> Iterator[Session]:
             environment = simulation.environment
         on_new_key = partial(_first_use, environment)
         with connected(environment, sudo_password=password, on_new_key=on_new_key, warn=_beside) as group:
+            if ahead:
+                group.ahead(environment.nodes)
+            from ..text.screen import Screen
+            from .notices import warn
+
+            console = Screen(stderr=options.json)  # standard output is for the one document
+            warn(environment)
             yield Session(
                 environment, group, simulation, console, command_line(), verbose=options.verbose, quiet=options.quiet
             )
@@ -251,6 +278,8 @@ def _journal(
     environment: Environment, command: str, nodes: Sequence[Node], phases: Sequence[Phase]
 ) -> Iterator[Journal]:
     """A journal of this run, closed at its end."""
+    from ..run.journal import Journal
+
     names, chapters = [n.name for n in nodes], [p.name for p in phases]
     journal = Journal(environment.state / "journal", command, nodes=names, phases=chapters, warn=_beside)
     try:

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 @command("env", "kubernetes", "recipe", "json", "ask_sudo_pass")
 def status(*, options: Options) -> None:
     """How each node is, phase by phase."""
-    from ..views import calendar
-    from ..views.doctor import at_a_glance, show_findings
-    from ..views.remarks import cordons, remarks
-    from ..views.saved import saved
-    from ..views.status import status as rows_of
     from .session import opened
 
-    with opened(options) as session:
+    with opened(options, ahead=True) as session:
+        from ..views import calendar
+        from ..views.doctor import at_a_glance, show_findings
+        from ..views.remarks import cordons, remarks
+        from ..views.saved import saved
+        from ..views.status import status as rows_of
+
         environment = session.environment
         observed = session.observer().survey(environment.nodes)
         rows, found = rows_of(environment, observed), at_a_glance(environment, observed)

@@ -6,18 +6,21 @@ By the stamp a later run sees, without a diff, that exactly this text was applie
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from ..context import Context
+from ..inventory import Environment
 from ..nodes.applied import STAMP
 from ..nodes.facts import METRICS, STATE, NodeFacts
 from ..nodes.influx import ADMIN, SECRET
 from ..recipes.kubeadm import digest
 from ..steps import File, Step
 from ..text import yamls
+
+if TYPE_CHECKING:
+    import jinja2
 
 LOGIN = "kubefab.dev/login"  # an annotation of an InfluxDB that asks for its login
 FOLDER = f"{STATE}/manifests"  # on the control plane: what was applied
@@ -32,12 +35,25 @@ _WORKLOADS = {
     "kube-web-view": "kube-web-view",
 }
 NAMES = tuple(_WORKLOADS)
-_templates = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    undefined=jinja2.StrictUndefined,
-    keep_trailing_newline=True,
-    autoescape=False,  # YAML, not HTML
-)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # YAML, not HTML
+    )
+
+
+def load(environment: Environment) -> None:
+    """Load the templates of an environment, for a caller that has to wait anyway: the first manifest needs as long as an observation."""
+    for name in ("flannel", "monitoring", environment.settings.dashboard):
+        if name in _WORKLOADS:
+            _templates().get_template(f"{name}.yaml.j2")
 
 
 @dataclass(frozen=True)
@@ -114,17 +130,21 @@ def login() -> str:
 
 def manifest(name: str, ctx: Context) -> Manifest:
     """Render one template for an environment."""
-    text = _templates.get_template(f"{name}.yaml.j2").render(
-        settings=ctx.settings,
-        recipe=ctx.recipe,
-        environment=ctx.environment,
-        alone=not ctx.environment.workers,
-        # our pods that belong on every node must run on those that a line of hosts.env keeps others away from
-        taints=sorted({replace(taint, value="") for node in ctx.environment.nodes for taint in node.taints}),
-        metrics=METRICS,
-        volume=VOLUME,
-        secret=SECRET,
-        admin=ADMIN,
+    text = (
+        _templates()
+        .get_template(f"{name}.yaml.j2")
+        .render(
+            settings=ctx.settings,
+            recipe=ctx.recipe,
+            environment=ctx.environment,
+            alone=not ctx.environment.workers,
+            # our pods that belong on every node must run on those that a line of hosts.env keeps others away from
+            taints=sorted({replace(taint, value="") for node in ctx.environment.nodes for taint in node.taints}),
+            metrics=METRICS,
+            volume=VOLUME,
+            secret=SECRET,
+            admin=ADMIN,
+        )
     )
     return _stamped(name, text)
 

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -189,6 +189,8 @@ class Connection(fabric.Connection):
         name = self.host if self.port == 22 else f"[{self.host}]:{self.port}"
         first = [kind for kind in self._ours.known.algorithms(name) if kind in security.key_types]
         security.key_types = [*first, *(kind for kind in security.key_types if kind not in first)]
+        # before the others those that need no MAC of their own, which paramiko reckons in Python
+        security.ciphers = sorted(security.ciphers, key=lambda name: "gcm" not in name)
         return transport
 
     def open(self) -> None:
@@ -292,6 +294,14 @@ class Connection(fabric.Connection):
         super().close()
         self._end_proxy()
 
+    def leave(self) -> None:
+        """Close the link for good, at once: the thread that reads it would look only ten times a second whether it is to end."""
+        transport = self._ours.transport
+        if transport and isinstance(transport.sock, socket.socket):
+            with suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
+        self.close()
+
     def _socket(self) -> socket.socket:
         sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -359,12 +369,14 @@ class Connection(fabric.Connection):
         lock.want(owner)
         try:
             lock.acquire()
-            if lock.channel:  # beside it the run's commands need one more session
-                self.open_channel().close()
+            if lock.channel:  # beside it the run's commands need one more session: the first of them has this one
+                self._ours.spare.append(self.open_channel())
             Thread(target=lock.beat, args=(ended, partial(self._close_with, ended)), daemon=True).start()
             yield
         finally:
             ended.set()
+            with suppress(IndexError, EOFError, OSError, paramiko.SSHException):
+                self._ours.spare.pop().close()
             lock.drop()
 
     def ensure_held(self) -> None:
@@ -397,8 +409,14 @@ class Connection(fabric.Connection):
         end, pause = time.monotonic() + NO_SESSION, 0.05
         while True:
             held = int(ours.lock.channel is not None and not ours.lock.channel.closed)
+            if opened and ours.spare:
+                with suppress(IndexError):  # another thread was faster
+                    channel: paramiko.Channel = ours.spare.pop()
+                    if not channel.closed:
+                        opened(held)
+                        return channel
             try:
-                channel: paramiko.Channel = self.transport.open_session(timeout=ours.timeout)
+                channel = self.transport.open_session(timeout=ours.timeout)
                 if opened:
                     opened(held)
                 return channel
@@ -437,8 +455,8 @@ class Connection(fabric.Connection):
         ours, transport = self._ours, self.transport
         channel.settimeout(ours.timeout)
         channel.set_combine_stderr(True)
-        channel.exec_command(_ENTER)
         fresh = ours.entered is not transport
+        _run(channel, _ENTER, wait=fresh)
         if fresh:  # once a link: nothing is sent before it is certain that sh reads it, and not another shell that a start file runs
             said = _until(channel, min(end, time.monotonic() + max(LOGIN, ours.timeout)), _SHELL)
             if _SHELL not in said:
@@ -491,7 +509,7 @@ class Connection(fabric.Connection):
                 output = bytearray()
                 channel.set_combine_stderr(True)
                 if login:
-                    channel.exec_command(command)
+                    _run(channel, command, wait=True)
                 else:
                     entered = self._begin(channel, command, end)
                 channel.settimeout(timeout)
@@ -564,6 +582,24 @@ _RECEIVE = (
 )
 
 
+def _run(channel: paramiko.Channel, command: str, *, wait: bool) -> None:
+    """Run a command in a session. Without `wait` what follows is sent at once, and a refusal shows by the session's end, which comes without output.
+
+    Raises what paramiko raises.
+    """
+    if wait:
+        channel.exec_command(command)
+        return
+    request = paramiko.Message()
+    request.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
+    request.add_int(channel.remote_chanid)
+    request.add_string("exec")
+    request.add_boolean(True)  # the answer is passed over by paramiko, as no thread waits for it
+    request.add_string(command)
+    transport: Any = channel.get_transport()
+    transport._send_user_message(request)
+
+
 def _until(channel: paramiko.Channel, end: float, mark: bytes, refusal: bytes = b"") -> bytearray:
     """What comes until the mark, the refusal (sudo that asks once more: a second try may lock the user out), the channel's end, or time is up."""
     output = bytearray()
@@ -611,6 +647,7 @@ class _Ours:
         self.proxy: subprocess.Popen[bytes] | None = None
         self.lock: RunLock
         self.sessions = Sessions(SESSIONS)
+        self.spare: list[paramiko.Channel] = []  # an open session for the next command
         self.transport: _Transport | None = None  # the last one, also where it did not come to a link
         self.entered: Any = None  # the transport over which a login shell has run our line
 

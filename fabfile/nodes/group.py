@@ -6,7 +6,8 @@ import getpass
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import TypeVar
 
 import fabric
@@ -78,6 +79,21 @@ class NodeGroup(fabric.Group):
             self._jumps[node.jump] = Connection(between, environment, known, hops=self._jumps)
         return self._jumps[node.jump]
 
+    def ahead(self, nodes: Iterable[Node]) -> None:
+        """Begin to connect to these nodes, each in a thread of its own, and return at once. Where that fails, who uses the connection is told.
+
+        More than FORKS of them are left until they are used.
+        """
+        nodes = list(nodes)
+        if len(nodes) <= self._forks:
+            for node in nodes:
+                Thread(target=self._begin, args=(self.of(node),), daemon=True, name=f"ahead-{node.name}").start()
+
+    @staticmethod
+    def _begin(connection: Connection) -> None:
+        with suppress(Exception):  # whoever uses it is given the reason
+            connection.open()
+
     def of(self, node: Node) -> Connection:
         """A node's connection."""
         return self._by_name[node.name]
@@ -92,8 +108,10 @@ class NodeGroup(fabric.Group):
 
     def close(self) -> None:
         """Close every link, targets before bastions."""
-        for connection in (*self, *self._jumps.values()):
-            connection.close()
+        for connection in self._by_name.values():
+            connection.leave()
+        for jump in self._jumps.values():
+            jump.close()
 
 
 @contextmanager

@@ -162,10 +162,11 @@ def _key(data: bytes) -> paramiko.PKey:
 
 
 def _with_certificate(data: bytes, path: Path, more: Sequence[str]) -> list[paramiko.PKey]:
-    for file in (f"{path}-cert.pub", *more):
+    # to read the key once more takes longer than all else here
+    for file in filter(Path.exists, map(Path, (f"{path}-cert.pub", *more))):
         with suppress(OSError, ValueError, paramiko.SSHException):
             certified = _key.__wrapped__(data)
-            certified.load_certificate(file)
+            certified.load_certificate(str(file))
             return [certified, _key(data)]
     return [_key(data)]
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 
+from .. import manifests
 from ..context import Choices, Context, init
 from ..errors import Interrupted, KubefabError, Refused, StepFailed, Unreachable
 from ..identity import Kind, Record, judge, recall, remember
@@ -127,6 +128,7 @@ class Run:
         ]
         for thread in threads:
             thread.start()
+        manifests.load(self.environment)  # while the nodes are looked at
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, retry_if_result
-from tenacity.wait import wait_exponential_jitter, wait_fixed
+if TYPE_CHECKING:  # tenacity brings asyncio with it: a run that waits for nothing need not load it
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -58,6 +58,8 @@ def poll(
 
     Returns whether it was, and the last thing seen.  Exceptions of the probe pass through.
     """
+    from tenacity import RetryError, Retrying, retry_if_result, wait_fixed
+
     policy = Retrying(
         retry=retry_if_result(lambda seen: not satisfied(seen)),
         wait=wait_fixed(interval),
@@ -84,6 +86,8 @@ def attempt(
 
     `before_sleep` gets the exception and the seconds until the next try.
     """
+
+    from tenacity import Retrying, retry_if_exception_type, wait_exponential_jitter
 
     def before(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

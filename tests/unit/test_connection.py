@@ -493,6 +493,63 @@ def test_scripts_are_never_on_a_command_line(bench: Bench) -> None:
     assert not any("s3cr3t" in command for command in commands)
 
 
+# --- what a far node costs: each of these is waited for, a round trip each
+
+
+def test_the_round_trips_of_a_link_its_lock_and_two_scripts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside them there are those of TCP, the key exchange and the service (4), the login shell's answer, `held`, and each script's output."""
+    waited: list[str] = []
+
+    def counted(kind: type, name: str) -> None:
+        real = getattr(kind, name)
+
+        def call(self: object, *args: object, **options: object) -> object:
+            waited.append(name)
+            return real(self, *args, **options)
+
+        monkeypatch.setattr(kind, name, call)
+
+    counted(paramiko.Transport, "auth_publickey")
+    counted(paramiko.Transport, "open_session")
+    counted(paramiko.Channel, "_wait_for_event")
+    _, node = bench.serve("cp1")
+    with bench.connect(node) as connection, connection.hold("me"):
+        for _ in range(2):
+            assert outcome(connection, "test.step", SCRIPT, 10).code == 0
+    login, lock, first, second = (
+        "auth_publickey",
+        ["open_session", "_wait_for_event"],
+        ["open_session"],
+        ["open_session"],
+    )
+    assert waited == [login, *lock, *first, *second], (
+        "the lock's check for another session is the first script's session"
+    )
+
+
+def test_nodes_are_connected_to_ahead_each_once(bench: Bench) -> None:
+    served = [bench.serve(name) for name in ("cp1", "w1", "w2")]
+    nodes = [node for _, node in served]
+    bench.farm.refuse("w2")
+    group = NodeGroup(bench.environment(nodes[0]), nodes, bench.known)
+    group.ahead(nodes)
+    with pytest.raises(Unreachable):
+        group.of(nodes[2]).root(SCRIPT, 10)
+    for node in nodes[:2]:
+        assert outcome(group.of(node), "test.step", SCRIPT, 10).code == 0
+    assert [len(endpoint.links) for endpoint, _ in served] == [1, 1, 0]
+    group.close()
+
+
+def test_more_nodes_than_forks_are_not_connected_to_ahead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [bench.serve(name)[1] for name in ("cp1", "w1")]
+    environment = replace(bench.environment(nodes[0]), settings=replace(bench.settings, forks=1))
+    begun: list[Connection] = []
+    monkeypatch.setattr(NodeGroup, "_begin", staticmethod(begun.append))
+    NodeGroup(environment, nodes, bench.known).ahead(nodes)
+    assert begun == []
+
+
 @pytest.mark.parametrize("password", ["", "open sesame"])
 def test_only_one_run_holds_the_run_lock(bench: Bench, password: str) -> None:
     seen: list[str] = []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from cli import started
+from fabfile.inventory import PROJECT
 
 OURS = {"fabfile", "lab", "rehearsal", "tools"}
 LIGHT = re.compile(r"fabfile|fabfile\.errors|fabfile\.cli(\.\w+)?|(lab|rehearsal)(\.entry)?|lab\.errors")
@@ -69,3 +71,11 @@ def test_bytecode_is_kept_unless_the_operator_forbids_it(tmp_path: Path) -> None
     started("inv", "-l", PYTHONPYCACHEPREFIX=str(tmp_path / "kept"))
     kept, forbidden = ({path.name for path in (tmp_path / name).rglob("*.pyc")} for name in ("kept", "forbidden"))
     assert any(name.startswith("common.") for name in kept) and not forbidden
+
+
+def test_a_run_loads_nothing_that_it_may_not_need() -> None:
+    """Invoke's test double, and tenacity before something is waited for, bring asyncio and ssl: a fifth of all that is loaded."""
+    names = "tools.programs, tasks, fabfile.cli.session, fabfile.run.pipelines, fabfile.cli.progress"
+    code = f"import {names}, sys; print(*{{'asyncio', 'ssl', 'tenacity', 'unittest', 'jinja2'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
