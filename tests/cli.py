@@ -118,8 +118,8 @@ def imported() -> None:
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
 
-    for name in _templates.list_templates(extensions=["j2"]):
-        _templates.get_template(name)  # compiled once for all commands
+    for name in _templates().list_templates(extensions=["j2"]):
+        _templates().get_template(name)  # compiled once for all commands
     re._MAXCACHE = 1 << 14  # type: ignore[attr-defined]
     gc.freeze()
 
