@@ -54,6 +54,12 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of what takes seconds (default 5)")
     parser.add_argument("--bare", type=int, default=2, help="turns from bare nodes (default 2)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=12,
+        help="time for all: a further turn from bare nodes is left out if it would not fit (default 12)",
+    )
     parser.add_argument("--busy", action="store_true", help="also on a busy machine")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     chosen = parser.parse_args()
@@ -67,7 +73,9 @@ def main() -> int:
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
-    wanted = Wanted(1 if chosen.quick else chosen.rounds, 1 if chosen.quick else chosen.bare, say)
+    wanted = Wanted(
+        1 if chosen.quick else chosen.rounds, 1 if chosen.quick else chosen.bare, say, until=began + 60 * chosen.minutes
+    )
     wanted.versions["Python"] = f"Python {sys.version.split()[0]}"
     wanted.versions["kubefab"] = f"kubefab {machine.version([BIN / 'inv', 'cluster.version'])}"
     try:
