@@ -128,6 +128,19 @@ def refusal(ctx: Context) -> Stop | None:
     return of_cluster(ctx) or _moved(ctx) or _of_machine(ctx, "this node", ctx.facts, ctx.recipe)
 
 
+def of_recipe(ctx: Context) -> Stop | None:
+    """The same for a cluster of ours that the manual's own release made, and today's is asked for, or the reverse: asked before whose it is.
+
+    By the other release's names (admin.conf's cluster is `kubernetes` there) a cluster of ours would look foreign.
+    """
+    name = ctx.environment.control_plane.name
+    for who, facts in (("this node", ctx.facts), (name, ctx.control)):
+        ours = facts is not None and facts.identity.environment == ctx.environment.name
+        if facts and ours and (stop := another_recipe(ctx.environment, who, facts)):
+            return stop
+    return None
+
+
 def of_cluster(ctx: Context) -> Stop | None:
     """What the control plane shows, for every node the same; None where it was not observed, or no cluster lives there."""
     control, environment = ctx.control, ctx.environment
@@ -154,19 +167,25 @@ def _of_machine(ctx: Context, who: str, facts: NodeFacts, recipe: Recipe) -> Sto
     )
 
 
+def another_recipe(environment: Environment, who: str, facts: NodeFacts) -> Stop | None:
+    """A member of a cluster of the manual's own release, judged by today's, or the reverse: nothing of that judgement would be true."""
+    there, settings = facts.release("kubelet"), environment.settings
+    if not there or not facts.in_cluster or replace(settings, kubernetes=there).release == settings.release:
+        return None
+    return Stop(
+        STOP,
+        f"{who} runs Kubernetes {there} in a cluster, the inventory says {settings.kubernetes}: no upgrade leads from one to the other",
+        f"set KUBERNETES={there}, or say `--kubernetes {there}`. Another release needs a new cluster: "
+        f"`inv cluster.reset {environment.option} --kubernetes {there}` loses everything in this one",
+    )
+
+
 def _release(environment: Environment, who: str, facts: NodeFacts, recipe: Recipe) -> Stop | None:
     """Another release than a member's: packages of it under a running cluster are only a part of an upgrade."""
-    settings = environment.settings
+    if stop := another_recipe(environment, who, facts):
+        return stop
     found = {name: release for name in PINNED if (release := facts.release(name))}
-    there = found.get("kubelet", "")
-    made = replace(settings, kubernetes=there).release if there else settings.release
-    if made != settings.release:
-        return Stop(
-            STOP,
-            f"{who} runs Kubernetes {there} in a cluster, the inventory says {settings.kubernetes}: no upgrade leads from one to the other",
-            f"set KUBERNETES={there}, or say `--kubernetes {there}`. Another release needs a new cluster: "
-            f"`inv cluster.reset {environment.option} --kubernetes {there}` loses everything in this one",
-        )
+    there, made = found.get("kubelet", ""), environment.settings.release
     if not made.configured:
         return None
     wanted = recipe.version

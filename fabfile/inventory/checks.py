@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from ..text.cleaning import listed
 from ..text.forms import is_address
 from . import quoting
 from .components import too_new
@@ -256,12 +257,6 @@ def readable_secrets(name: str, values: Mapping[str, Value]) -> Iterator[str]:
             return
 
 
-def without_addons(environment: Environment) -> Iterator[str]:
-    """The operator's own manifests are for today's releases."""
-    if environment.addons and not environment.settings.release.configured:
-        yield f"addons/ is not applied: it is for today's releases, not for {environment.settings.kubernetes}"
-
-
 def in_clear(environment: Environment) -> Iterator[str]:
     """A login that anyone on the way can read."""
     settings = environment.settings
@@ -269,10 +264,18 @@ def in_clear(environment: Environment) -> Iterator[str]:
         yield f"REGISTRY http://{settings.registry} is plain HTTP: everybody on the way to it can read REGISTRY_PASSWORD"
 
 
-def without_proxy(environment: Environment) -> Iterator[str]:
-    """The manual's recipe sets no proxy; its commands are word for word."""
-    if environment.settings.proxy and not environment.settings.release.configured:
-        yield f"PROXY is not set on the nodes: it is for today's releases, not for {environment.settings.kubernetes}"
+def left_out(environment: Environment) -> Iterator[str]:
+    """What hosts.env and the files beside it say for today's releases alone, and the manual's own leaves out: its commands are word for word."""
+    settings = environment.settings
+    if settings.release.configured:
+        return
+    why = f"for today's releases, not for {settings.kubernetes}"
+    if environment.addons:
+        yield f"addons/ is not applied: it is {why}"
+    if named := [node.name for node in environment.nodes if node.labels or node.taints]:
+        yield f"labels= and taints= of {listed(named, 6)} are not set: they are {why}"
+    if settings.proxy:
+        yield f"PROXY is not set on the nodes: it is {why}"
 
 
 def doubtful(name: str, values: Mapping[str, Value]) -> Iterator[str]:

@@ -72,8 +72,7 @@ def load(
         *checks.doubtful(name, values),
         *beside.unused(hosts.path.parent, known),
         *beside.unused_hooks(hosts.path.parent, name, known, simulated=environment.settings.simulated),
-        *checks.without_addons(environment),
-        *checks.without_proxy(environment),
+        *checks.left_out(environment),
     )
     return replace(environment, remarks=remarks, origin=origin, hosts_file=hosts.path if hosts_file else None)
 

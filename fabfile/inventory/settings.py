@@ -79,7 +79,9 @@ def _mirrors(value: str) -> tuple[str, ...]:
 
 
 def _authorities(value: str) -> dict[str, str]:
-    found = dict(word.partition("=")[::2] for word in _words(value))
+    # a path may have blanks: one ends it only where the next registry begins
+    words = re.sub(rf"\s+(?={AUTHORITY}=)", ",", value).split(",")
+    found = dict(word.strip().partition("=")[::2] for word in words if word.strip())
     for name, file in found.items():
         if not re.fullmatch(AUTHORITY, name) or not file:
             raise ValueError(f"{f'{name}={file}' if file else name!r} is not like ghcr.io=certificates/mirror.pem")

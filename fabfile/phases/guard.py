@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from ..context import Context
 from ..identity import Kind, Record, Verdict, claim, claimed, evidence, judge
-from ..lasting import refusal
+from ..lasting import of_recipe, refusal
 from ..nodes.facts import NodeFacts
 from ..steps import Action, Step, Stop, Wait
 from .hooks import hooked
@@ -52,6 +52,9 @@ def building(
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
+        if stop := of_recipe(ctx):
+            yield stop
+            return
         verdict = whose(ctx)
         if not verdict.workable:
             moved = refusal(ctx) if verdict.code == "address" else None  # lasting.py says more about that case

@@ -8,6 +8,7 @@ sysctl.d(5) (which file wins); kubernetes 86760, 115824 (flags); kubeadm's const
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from shlex import quote
@@ -38,6 +39,7 @@ def refusal(ctx: Context, sysctl_file: str) -> Stop | None:
 def _checks(ctx: Context, sysctl_file: str) -> Iterator[Stop | None]:
     yield room(ctx)
     yield _address(ctx)
+    yield _overlapping(ctx)
     yield clocks(ctx, "prep")
     yield filtered(ctx)
     yield proxied(ctx)
@@ -79,6 +81,38 @@ def _address(ctx: Context) -> Stop | None:
         f"no interface has the address {node.address}; this machine has {', '.join(usable) or 'none'}",
         f"write its line in hosts.env with the right one: `{node.host} private={usable[0] if usable else 'ADDRESS'}`",
     )
+
+
+_OURS = re.compile(r"lo|cni0|flannel\.\d+|kube-ipvs0|veth.*")
+
+
+_FREE = ("10.244.0.0/16", "10.44.0.0/16", "172.28.0.0/16", "192.168.0.0/16")  # for pods, in the order of what is usual
+
+
+def _overlapping(ctx: Context) -> Stop | None:
+    """An interface whose network is POD_CIDR, or a part of it: docker0 has 172.17.0.0/16. What is sent to pods there would go to it.
+
+    A wider network loses only its hosts with these addresses, as the kernel takes the narrower route: the doctor's KF-NET-ROUTE says so.
+    """
+    pods = ctx.settings.pod_cidr
+    others = [link for link in ctx.facts.links.values() if not _OURS.fullmatch(link.name)]
+    networks = {address: ipaddress.ip_interface(address).network for link in others for address in link.addresses}
+    for link in others:
+        for address in link.addresses:
+            found = networks[address]
+            if found.version == pods.version and found.subnet_of(pods):  # type: ignore[arg-type]
+                free = [
+                    one
+                    for one in _FREE
+                    if not any(ipaddress.ip_network(one).overlaps(net) for net in networks.values())
+                ]
+                return Stop(
+                    "prep.overlap",
+                    f"{link.name} on this machine has {address}, and POD_CIDR is {pods}: what is sent to pods with such addresses would go there",
+                    f"write a range into hosts.env that no machine of yours has{f', like POD_CIDR={free[0]}' * bool(free)}; or, if nothing here "
+                    f"needs that interface, take it off (`ip link delete {quote(link.name)}`) with what makes it; then run this again",
+                )
+    return None
 
 
 def _usable(links: Mapping[str, Link], ctx: Context) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from shutil import copy
 from typing import Any, get_args
 
 import pytest
@@ -34,9 +33,9 @@ FOLLOWED = {
     "REGISTRY": "registry.example:5000",
     "REGISTRY_USER": "bot",
     "REGISTRY_PASSWORD": "s3cr3t-word",
-    "REGISTRY_CA": CA.name,
+    "REGISTRY_CA": str(CA),
     "REGISTRY_MIRRORS": "registry.k8s.io,ghcr.io=mirror.example/ghcr",
-    "REGISTRY_MIRROR_CA": f"ghcr.io={CA.name}",
+    "REGISTRY_MIRROR_CA": f"ghcr.io={CA}",
     "FLANNEL_IMAGE": "ghcr.io/flannel-io/flannel:v0.28.8",
     "FLANNEL_CNI_IMAGE": "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel2",
     "DASHBOARD": "kube-web-view",
@@ -81,7 +80,6 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Environme
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         bed = Bed(folder)
         bed.healthy()
-        copy(CA, bed.file.parent)  # a list has no paths with blanks, which this folder's may have
         # RETENTION first: the line that edit() replaces
         edited = {"RETENTION": FOLLOWED["RETENTION"], **FOLLOWED, "RETENTION_SHORTEN": "yes"}
         bed.edit("\n".join(f"REHEARSAL_{key}='{value}'" for key, value in edited.items()))

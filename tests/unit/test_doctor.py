@@ -30,7 +30,7 @@ from fabfile.views.doctor import ERROR, NOTE, WARNING, Finding, Report, between_
 from fabfile.views.doctor.chart import Chart, Patient
 from fabfile.views.doctor.clocks import Reading, skews
 from fabfile.views.doctor.cluster import cluster
-from fabfile.views.doctor.examine import _patient
+from fabfile.views.doctor.examine import Doctor, _patient
 from fabfile.views.doctor.examine import member as as_member
 from fabfile.views.doctor.finding import merged
 from fabfile.views.doctor.fleet import fleet
@@ -106,6 +106,19 @@ def with_probe(all_of_them: tuple[Patient, ...], name: str, **changes: Any) -> t
 def test_no_finding_on_healthy_machines(make: Any) -> None:
     found = [f for those in judged(make()).values() for f in those]
     assert found == []
+
+
+@pytest.mark.parametrize(("says", "made"), [("1.36", "1.5.1"), ("1.5", "1.36.4")])
+def test_a_cluster_of_the_other_recipe_is_not_judged_by_this_one(says: str, made: str) -> None:
+    env = environment(kubernetes=says, token="abcdef.0123456789abcdef")
+    packages = {"kubelet": f"{made}-00", "kubeadm": f"{made}-00"}
+    all_of_them = with_facts(running(), "cp1", packages=packages)
+    nobody: Any = None  # no node is asked
+    doctor = Doctor(env, nobody, asked=dict.fromkeys((node.name for node in env.nodes), ASKED))
+    (found,) = doctor._checks(Chart(env, all_of_them, now=NOW))
+    assert found.code == "KF-SET-LASTING" and made in found.evidence and f"--kubernetes {made}" in found.remedy
+    same = environment(kubernetes="1.36.4")
+    assert len(list(doctor._checks(Chart(same, with_facts(running(same), "cp1", swaps=("/dev/sdb1",)), now=NOW)))) > 0
 
 
 DOCKER_APT = "https://download.docker.com/linux/debian"

@@ -1032,6 +1032,31 @@ def test_metrics_are_deleted_only_with_the_operators_consent(wanted: str, said: 
             assert alters == (kept != "" and KEPT[kept] != ASKED[wanted]), "what was not observed is not changed"
 
 
+OVER: list[tuple[str, str, str, str]] = [
+    ("docker0", "172.17.0.1/16", "172.17.0.0/16", "10.244.0.0/16"),
+    ("docker0", "172.17.0.1/16", "172.16.0.0/12", "10.244.0.0/16"),
+    ("docker0", "172.17.0.1/16", "172.17.4.0/24", ""),  # it is wider: the narrower route wins
+    ("br-1f0c", "10.44.3.1/24", "10.44.0.0/16", "10.244.0.0/16"),
+    ("vpn", "10.244.9.1/24", "10.244.0.0/16", "10.44.0.0/16"),
+    ("cni0", "10.44.3.1/24", "10.44.0.0/16", ""),
+    ("flannel.1", "10.44.3.0/32", "10.44.0.0/16", ""),
+    ("eth1", "fd00::1/64", "10.44.0.0/16", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "address", "pods", "free"), OVER)
+def test_pods_do_not_get_the_addresses_of_another_interface(name: str, address: str, pods: str, free: str) -> None:
+    env = environment(pod_cidr=pods)
+    facts = fresh(links={**fresh().links, name: Link(name, (address,), 1500)})
+    stops = [one for one in steps(phases.PREP, facts, env) if isinstance(one, Stop)]
+    assert [one.id for one in stops] == ["prep.overlap"] * bool(free)
+    assert all(
+        f"{name} on this machine has {address}" in one.reason and f"POD_CIDR={free}" in one.remedy for one in stops
+    )
+    living = member(env, links={**member(env).links, name: Link(name, (address,), 1500)})
+    assert not any(isinstance(one, Stop) for one in steps(phases.PREP, living, env)), "a member has its addresses"
+
+
 # --- reset (X1, X2)
 
 USED = member(ENV)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from fabfile.cli.common import Options, described
 from fabfile.inventory import Environment, load
 from fabfile.inventory.proxy import bypassed, entries, proxy
 from fabfile.inventory.settings import KEYS
@@ -308,6 +309,23 @@ def test_the_manuals_recipe_says_that_it_sets_no_proxy(tmp_path: Path) -> None:
         (tmp_path / "hosts.env").write_text(f"A_CONTROL_PLANE=10.0.0.1\nA_KUBERNETES={release}\nA_PROXY=http://p:1\n")
         remarks = load("a", variables={"KUBEFAB_HOSTS": str(tmp_path / "hosts.env")}).remarks
         assert any("PROXY is not set on the nodes" in remark for remark in remarks) is said
+
+
+def test_a_release_of_the_command_line_says_what_it_leaves_out(tmp_path: Path) -> None:
+    """As one that hosts.env names is refused with labels=: here it is said in a line, once."""
+    (tmp_path / "addons").mkdir()
+    (tmp_path / "addons" / "10-x.yaml").write_text("{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}")
+    file = tmp_path / "hosts.env"
+    file.write_text(
+        "A_CONTROL_PLANE=10.0.0.1\nA_WORKER_1='10.0.0.2 labels=disk=ssd'\nA_WORKER_2='10.0.0.3 taints=a=b:NoSchedule'\nA_PROXY=http://p:1\n"
+    )
+    for release, said in (("", 0), ("1.37", 0), ("1.5", 3)):
+        remarks = described(Options(env="a", hosts_file=str(file), kubernetes=release)).remarks
+        found = [one for one in remarks if "for today's releases, not for 1.5" in one]
+        assert len(found) == said and len(set(remarks)) == len(remarks)
+        assert not said or any(
+            "labels= and taints= of w1 and w2 are not set" in one or "of w1, w2 are not set" in one for one in found
+        ), found
 
 
 # --- proxies that are not ours

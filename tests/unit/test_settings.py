@@ -54,6 +54,11 @@ GOOD: list[tuple[str, str, Any]] = [
     ),
     ("REGISTRY", "", None),
     ("REGISTRY_MIRROR_CA", "ghcr.io=a.pem, docker.io=b/c.crt", {"ghcr.io": "a.pem", "docker.io": "b/c.crt"}),
+    (
+        "REGISTRY_MIRROR_CA",
+        "ghcr.io=/my own/a b.pem quay.io:5000=~/c d.crt,x.example=e.pem",
+        {"ghcr.io": "/my own/a b.pem", "quay.io:5000": "~/c d.crt", "x.example": "e.pem"},
+    ),
     ("SSH_JUMP", "ops@203.0.113.9:2222", "ops@203.0.113.9:2222"),
     ("SSH_JUMP", "bastion", "bastion"),
     ("ETCD_URL", "http://172.30.44.2/etcd", "http://172.30.44.2/etcd"),

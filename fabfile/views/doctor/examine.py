@@ -18,6 +18,7 @@ from typing import Any
 from ...backups.latest import recall_backup
 from ...errors import KubefabError
 from ...inventory import Environment, Node
+from ...lasting import another_recipe
 from ...nodes.connection import Connection
 from ...nodes.facts import NodeFacts, link_with
 from ...nodes.group import NodeGroup
@@ -98,6 +99,11 @@ class Doctor:
         return Report(self.environment, tuple(merged(found, order)), results, time.monotonic() - started, tuple(order))
 
     def _checks(self, chart: Chart) -> Iterator[Finding]:
+        central = self.environment.control_plane.name
+        if chart.control and (stop := another_recipe(self.environment, central, chart.control)):
+            # every other check would judge by the wrong release
+            yield Finding("KF-SET-LASTING", ERROR, (central,), stop.reason, stop.remedy)
+            return
         yield from fleet(chart)
         for patient in chart.patients:
             name = (patient.name,)

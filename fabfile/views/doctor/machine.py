@@ -28,6 +28,7 @@ GIB = 1 << 20  # KiB
 _CODES = {
     "prep.system": "KF-OS-UNSUPPORTED",
     "prep.disk": "KF-DISK-FREE",
+    "prep.overlap": "KF-NET-ROUTE",
     "prep.proxy": "KF-NET-PROXY",
     "prep.filter": "KF-NET-FILTER",
     "prep.boot": "KF-KRN-BOOT",
