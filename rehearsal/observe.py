@@ -88,7 +88,8 @@ def _direct(text: str) -> str:
     if not text.startswith("{"):
         return text
     found: dict[str, list[object]] = {}
-    for item in json.loads(text)["items"]:
+    answer = json.loads(text)
+    for item in answer.get("items", [answer]):  # of 1.5 one object alone is asked for
         found.setdefault(f"{item.pop('kind', 'Node')}List", []).append(item)
     return "".join(f"{json.dumps({'kind': kind, 'items': items})}\n" for kind, items in found.items())
 
