@@ -334,7 +334,10 @@ class Host:
         return own + self.mounts
 
     def uid(self, pod: Pod) -> str:
+        """A pod's uid; a static pod's is a sum of its manifest, without dashes."""
         text = hashlib.sha256(f"{self.machine_id}/{pod.namespace}/{pod.name}".encode()).hexdigest()
+        if pod.labels.get("tier") == "control-plane":
+            return text[:32]
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
 
     # --- what runs

@@ -16,10 +16,10 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory import images
-from ..nodes.facts import ETCD_MANIFEST, STATE, NodeFacts
+from ..nodes.facts import ETCD_MANIFEST, PKI, STATE, NodeFacts
 from ..recipes.changes import ETCD_BEFORE, ETCD_STEPS, numbers
 from ..recipes.flannel import Expected, interface_wait
-from ..recipes.kubeadm import api_wait
+from ..recipes.kubeadm import answers_ok, api_wait
 from ..recipes.packages import UPGRADED, family
 from ..steps import Action, File, Remedy, Step, Stop, Wait
 from ..text import forms
@@ -425,6 +425,8 @@ def _proved(ctx: Context, phase: str) -> Iterator[Action]:
         hint=f"`journalctl -u kubelet -n 50` on {ctx.node.name}: a flag or a feature gate that {version} does not know ends it at once{stays}",
         evidence=(f"kubectl describe node {name} 2>&1 | sed -n '/Conditions/,/Addresses/p'",),
     )
+    if ctx.node.control_plane:
+        yield _settled(ctx, phase)
     yield interface_wait(
         f"{phase}.flannel",
         Expected(("flannel.1",), ctx.settings.pod_cidr),
@@ -447,6 +449,37 @@ def _proved(ctx: Context, phase: str) -> Iterator[Action]:
         hint=f"`kubectl describe pods -A --field-selector spec.nodeName={ctx.facts.hostname}` on the control plane{stays}",
         evidence=(f"kubectl get pods -A -o wide --field-selector spec.nodeName={name} 2>&1",),
     )
+
+
+def _settled(ctx: Context, phase: str) -> Wait:
+    """The static pods are those of the kubelet that runs: another minor release gives them other uids, and starts all anew, etcd and the API too.
+
+    It reports Ready before that, through the API that is about to go. A kubelet that cannot be asked (another port) is not waited for.
+    """
+    login = f"--cert {PKI}/apiserver-kubelet-client.crt --key {PKI}/apiserver-kubelet-client.key"
+    # a static pod's uid is an MD5 sum, without dashes
+    uids = """grep -oE '"uid": *"[0-9a-f]{32}"' | grep -oE '[0-9a-f]{32}' | sort -u"""
+    return Wait(
+        f"{phase}.static",
+        "the control plane's pods are the new kubelet's, and the API answers",
+        probe=f"if p=$(curl -sk --max-time 5 {login} https://127.0.0.1:10250/pods); then echo asked; "
+        f"echo \"$p\" | {uids} | sed 's/^/wants /' || true; fi; "
+        f"crictl pods --namespace kube-system --state ready -o json | {uids} | sed 's/^/runs /' || true; "
+        "kubectl --request-timeout=5s get --raw=/readyz 2>&1",
+        until=_is_settled,
+        deadline=240,
+        interval=1,
+        hint="`crictl ps -a` on the control plane shows which of its containers does not run; run this again",
+        evidence=("crictl ps -a 2>&1 | tail -n 12",),
+    )
+
+
+def _is_settled(seen: str) -> str | None:
+    lines = seen.splitlines()
+    wants, runs = ({line.split()[1] for line in lines if line.startswith(word)} for word in ("wants ", "runs "))
+    if "asked" in lines and (not wants or wants != runs):
+        return "the kubelet starts the control plane's pods"
+    return answers_ok("\n".join(line for line in lines if line != "asked" and not line.startswith(("wants ", "runs "))))
 
 
 def _reported(seen: str) -> str:

@@ -212,3 +212,23 @@ def test_an_etcd_that_3_7_may_follow(seen: str, good: bool) -> None:
 )
 def test_the_nodes_own_pods_run(rows: str, good: bool) -> None:
     assert (steps._pods_run(rows) is None) is good
+
+
+BEFORE, SINCE = "0b" * 16, "1c" * 16
+
+
+@pytest.mark.parametrize(
+    "seen, good",
+    [
+        (f"asked\nwants {SINCE}\nruns {SINCE}\nok", True),
+        (f"asked\nwants {SINCE}\nruns {SINCE}\nUnable to connect to the server", False),
+        (f"asked\nwants {SINCE}\nruns {BEFORE}\nok", False),  # the API that answers is about to go
+        (f"asked\nwants {SINCE}\nruns {SINCE}\nruns {BEFORE}\nok", False),
+        (f"asked\nruns {BEFORE}\nok", False),  # the kubelet asks the API who may see its pods
+        (f"runs {BEFORE}\nok", True),  # its port is another
+        ("", False),
+        ("asked\nok", False),
+    ],
+)
+def test_the_control_planes_pods_are_the_new_kubelets(seen: str, good: bool) -> None:
+    assert (steps._is_settled(seen) is None) == good

@@ -1275,6 +1275,34 @@ return $rc
 }
 main
 
+#### cp1 · kubelet.static · until: the control plane's pods are the new kubelet's, and the API answers
+# kubefab: kubelet.static
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+if p=$(curl -sk --max-time 5 --cert /etc/kubernetes/pki/apiserver-kubelet-client.crt --key /etc/kubernetes/pki/apiserver-kubelet-client.key https://127.0.0.1:10250/pods); then echo asked; echo "$p" | grep -oE '"uid": *"[0-9a-f]{32}"' | grep -oE '[0-9a-f]{32}' | sort -u | sed 's/^/wants /' || true; fi; crictl pods --namespace kube-system --state ready -o json | grep -oE '"uid": *"[0-9a-f]{32}"' | grep -oE '[0-9a-f]{32}' | sort -u | sed 's/^/runs /' || true; kubectl --request-timeout=5s get --raw=/readyz 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
 #### cp1 · kubelet.flannel · until: flannel.1 in 10.44.0.0/16
 # kubefab: kubelet.flannel
 main() {
