@@ -225,6 +225,7 @@ def opened(options: Options, environment: Environment | None = None, *, ahead: b
     with _simulated(environment, options) as simulation:
         if simulation is not None:
             environment = simulation.environment
+        environment.select(options.on)  # a wrong name is said before thousands of connections are prepared
         on_new_key = partial(_first_use, environment)
         with connected(environment, sudo_password=password, on_new_key=on_new_key, warn=_beside) as group:
             if ahead:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fabfile.cli.session import FILES, Session, _interruptible, _lock, _many_files
-from fabfile.errors import KubefabError, StepFailed, Unreachable
+from fabfile.cli.common import Options
+from fabfile.cli.session import FILES, Session, _interruptible, _lock, _many_files, opened
+from fabfile.errors import KubefabError, StepFailed, Unreachable, UsageError
 from fabfile.inventory import private_folder
 from fabfile.nodes.group import NodeGroup, operator
 from fabfile.nodes.hostkeys import KnownHosts
@@ -205,3 +206,10 @@ def test_an_open_state_folder_is_made_private(home: Path) -> None:
     env.state.parent.chmod(0o755)
     private_folder(env.state / "journal")
     assert {path.stat().st_mode & 0o777 for path in (env.state.parent, env.state, env.state / "journal")} == {0o700}
+
+
+def test_a_wrong_name_is_said_before_connections_are_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 5,000 nodes that takes ten seconds."""
+    monkeypatch.setattr("fabfile.cli.session.connected", lambda *_, **__: pytest.fail("connections are prepared"))
+    with pytest.raises(UsageError, match="no node or group 'typo'"), opened(Options("aws", on=("typo",))):
+        pytest.fail("it was opened")
