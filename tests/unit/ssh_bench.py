@@ -36,7 +36,8 @@ class Bench:
         self.known = KnownHosts(
             folder / "known_hosts", lambda host, fingerprint: self.new_keys.append((host, fingerprint))
         )
-        self.settings = Settings(simulated=True, connect_timeout=5.0)
+        # no test waits for its end: a machine that is busy with others may need seconds to shake hands
+        self.settings = Settings(simulated=True, connect_timeout=30.0)
 
     def serve(
         self, name: str = "w1", run: Callable[[str], tuple[int, bytes]] | None = None, **sudo: Any
