@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 
 import pytest
+from forgetting import forgetting
 
 from fabfile.text import advice
 from fabfile.views.signatures import likely
@@ -182,3 +183,11 @@ def test_no_page_and_no_text_advises_the_reset_of_a_control_plane_alone() -> Non
     pages = [(docs.PROJECT / page).read_text(encoding="utf-8") for page in docs.files()]
     assert not [line for text in pages for line in SPAN.findall(text) if re.match(r"fab -H (cp\d|master) reset", line)]
     assert set(PROGRAMS) == {"inv", "fab"}
+
+
+def test_what_one_test_asked_for_no_other_reads() -> None:
+    before = advice.complete("`inv cluster.status`")
+    with forgetting():
+        advice.asked("--env other", "--kubernetes 1.5")
+        assert advice.complete("`inv cluster.status`") != before
+    assert advice.complete("`inv cluster.status`") == before
