@@ -639,7 +639,8 @@ BARE = (
         Find("KF-MEM-SMALL", WARNING, ("w1",), ("800 MiB",)),
     ),
     rewritten("w1", "/etc/resolv.conf", AT_ONCE, Find("KF-DNS-NONE", ERROR, ("w1",))),
-    Break("w2", "mount -t tmpfs -o size=500m none /var/lib", "umount /var/lib", (Find("KF-DISK-FREE", ERROR, ("w2",), ("0.5 GiB free for /var/lib/containerd, /var/lib/kubelet",)),)),
+    # a containerd that is asked for its images makes its folder there, which df then takes for the volume of that name that is covered
+    Break("w2", "systemctl stop containerd; mount -t tmpfs -o size=500m none /var/lib", "umount /var/lib && { systemctl start containerd || true; }", (Find("KF-DISK-FREE", ERROR, ("w2",), ("0.5 GiB free for /var/lib/containerd, /var/lib/kubelet",)),)),
     rewritten("cp1", "/usr/lib/os-release", "printf 'ID=plan9\\nNAME=Plan9\\n'", Find("KF-OS-UNSUPPORTED", ERROR, ("cp1",), ("is not supported",))),
     *(lying(name, "date", 'exec /usr/bin/date -d "3 minutes ago" "$@"') for name in ALL),
 )  # fmt: skip
