@@ -85,5 +85,5 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if _lab_is_left_out(config) and any(LAB.is_relative_to(path) for path in _named(config)):
         terminalreporter.write_line(
-            "not run: real nodes: make test-lab (root, Docker; about 50 minutes, 15 more the first time)"
+            "not run: real nodes: make test-lab (root, Docker; about 50 minutes, 25 more the first time)"
         )
