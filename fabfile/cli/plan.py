@@ -40,7 +40,7 @@ def plan(
     """What bootstrap would run; connects to nothing."""
     from rich.text import Text
 
-    from ..nodes.facts import NodeFacts
+    from ..nodes.facts import facts_of
     from ..phases import BOOTSTRAP, EVERY, REGISTRY
     from ..text.cleaning import spans
     from ..text.nearest import did_you_mean
@@ -66,7 +66,7 @@ def plan(
             nodes = limited(environment, limit)
             # what is to do on a node depends on the control plane
             seen = session.observer().survey(tuple(dict.fromkeys((*environment.control_planes, *nodes))))
-            facts = {name: f for name, f in seen.items() if isinstance(f, NodeFacts)}
+            facts = facts_of(seen)
             planned = list(planning.plan(environment, chosen, nodes, facts))
             unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
             if diff:

@@ -196,10 +196,9 @@ def parse_facts(output: str) -> NodeFacts:
             for name, version, state in (words[:3] for words in said.words("packages", 3))
             if name in PACKAGES and state.startswith(("ii", "hi"))
         },
-        # on hold, installed or not: `hi`, `hn`; the list is of an earlier release's answer
+        # on hold, installed or not: `hi`, `hn`
         held=frozenset(
-            [w[0] for w in said.words("packages", 2) if w[0] in PACKAGES and re.fullmatch("h[a-z]{1,2}", w[-1])]
-            + [line for line in said.lines("held", "") if line in PACKAGES]
+            w[0] for w in said.words("packages", 2) if w[0] in PACKAGES and re.fullmatch("h[a-z]{1,2}", w[-1])
         ),
         units={
             words[0]: Unit("active" in words[1:2], "enabled" in words)

@@ -59,14 +59,13 @@ metrics() {
 ask() {
   if api; then
     metrics >"$d/influx" && return
-    { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
   else
     { kube get --raw="$ready" >"$d/readyz"; } &
     { rooted get nodes -o json >"$d/nodes"; } &
     { rooted -n kube-system get $system_objects --ignore-not-found -o json >"$d/system"; } &
     { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
-    { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
   fi
+  { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
   wait
 }
 if [ -n "$control_plane" ] && [ -e /etc/kubernetes/admin.conf ] && has kubectl; then
