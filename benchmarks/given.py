@@ -1,7 +1,7 @@
 """What the rivals are given, so that all do the same job: kubefab's own files, manifests and versions, in a folder.
 
 `cluster.json` has the variables, `files/` and `files.tar` what every node has below /etc, `manifests.yaml` what is applied,
-`hosts.ini` Ansible's inventory.  It holds the registry's login: nobody else may read it.
+`hosts.ini` Ansible's inventory.  It holds the registry's login: no other user may read it.
 """
 
 from __future__ import annotations

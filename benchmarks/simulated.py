@@ -83,7 +83,7 @@ def main() -> None:
 
 
 class Silent:
-    """Progress that nobody reads."""
+    """Progress that is not shown."""
 
     def doing(self, node: str, phase: str, text: str) -> None: ...
 

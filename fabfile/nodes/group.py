@@ -80,7 +80,9 @@ class NodeGroup(fabric.Group):
         return self._jumps[node.jump]
 
     def ahead(self, nodes: Iterable[Node]) -> None:
-        """Begin to connect to these nodes, each in a thread of its own, and return at once. Where that fails, who uses the connection is told.
+        """Begin to connect to these nodes, each in a thread of its own, and return at once.
+
+        Where that fails, the command that uses the connection gets the error.
 
         More than FORKS of them are left until they are used.
         """
@@ -91,7 +93,7 @@ class NodeGroup(fabric.Group):
 
     @staticmethod
     def _begin(connection: Connection) -> None:
-        with suppress(Exception):  # whoever uses it is given the reason
+        with suppress(Exception):  # the command that uses it gets the error
             connection.open()
 
     def of(self, node: Node) -> Connection:

@@ -452,7 +452,7 @@ def _proved(ctx: Context, phase: str) -> Iterator[Action]:
 
 
 def _settled(ctx: Context, phase: str) -> Wait:
-    """The static pods are those of the kubelet that runs: another minor release gives them other uids, and starts all anew, etcd and the API too.
+    """The static pods are those of the kubelet that runs: another minor release gives them other uids, and starts all again, etcd and the API too.
 
     It reports Ready before that, through the API that is about to go. A kubelet that cannot be asked (another port) is not waited for.
     """

@@ -12,7 +12,7 @@ from lab_bed import RECONNECT, Lab
 OLD = DEFAULT_KUBERNETES
 NEW = dict(zip(KNOWN_PATCHES, list(KNOWN_PATCHES.values())[1:], strict=False))[OLD.rpartition(".")[0]]
 UPGRADE = ("inv", "cluster.upgrade", "--env", "lab", "--to", NEW, "--no-backup")
-# SIGKILL when a node is at that step, one after another. What a node was told goes on there meanwhile; the next run goes on from what it sees.
+# SIGKILL when a node is at that step, one after another. What was sent to a node goes on there meanwhile; the next run goes on from what it sees.
 KILLS = (("cp1", "plane.applied"), ("cp1", "kubelet.packages"), ("w1", "kubelet.drain"), ("w1", "kubelet.restart"))
 
 BEGUN = "journalctl -u kubefab-upgrade -o cat --no-pager | grep -c '^Started kubefab-upgrade'"

@@ -113,8 +113,8 @@ def test_a_cluster_of_the_other_recipe_is_not_judged_by_this_one(says: str, made
     env = environment(kubernetes=says, token="abcdef.0123456789abcdef")
     packages = {"kubelet": f"{made}-00", "kubeadm": f"{made}-00"}
     all_of_them = with_facts(running(), "cp1", packages=packages)
-    nobody: Any = None  # no node is asked
-    doctor = Doctor(env, nobody, asked=dict.fromkeys((node.name for node in env.nodes), ASKED))
+    none: Any = None  # no node is asked
+    doctor = Doctor(env, none, asked=dict.fromkeys((node.name for node in env.nodes), ASKED))
     (found,) = doctor._checks(Chart(env, all_of_them, now=NOW))
     assert found.code == "KF-SET-LASTING" and made in found.evidence and f"--kubernetes {made}" in found.remedy
     same = environment(kubernetes="1.36.4")

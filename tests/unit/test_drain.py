@@ -185,7 +185,7 @@ def listing(attachments: str, pods: str = "", volumes: str = "", end: str = "@@ 
 
 HELD_BY = [
     # the pods of the node, the claim of pv-1, and whether it is waited for
-    ("nobody's", "", "shop\tdata", True),
+    ("no pod's", "", "shop\tdata", True),
     ("a DaemonSet's", f"shop\tds-1\tRunning\t{DAEMON}\t\tdata other\t\n", "shop\tdata", False),
     ("a static pod's", "shop\tstatic\tRunning\t\t0f1e\tdata\t\n", "shop\tdata", False),
     ("a DaemonSet's own (ephemeral)", f"shop\tds-1\tRunning\t{DAEMON}\t\t\tcache\n", "shop\tds-1-cache", False),
