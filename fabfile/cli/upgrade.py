@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_CHANGES, KubefabError, UsageError
@@ -13,8 +16,6 @@ from .draining import HELP
 if TYPE_CHECKING:
     from ..context import Choices
     from ..inventory import Environment, Node
-    from ..nodes.workload import Workload
-    from ..phases.drain import Hindrance
     from ..phases.examined import Check, Fleet
     from ..run.result import RunResult
     from ..views.upgrades import Wave
@@ -50,10 +51,8 @@ def upgrade(
     """Upgrade Kubernetes: the control plane, then the workers in batches, each drained."""
     from ..context import Choices
     from ..inventory import with_release
-    from ..lasting import of_cluster
     from ..nodes.facts import facts_of
-    from ..phases.examined import Check
-    from ..phases.upgradable import checks, stops
+    from ..text.cleaning import spans
     from ..views import upgrades
     from . import draining
     from .session import opened
@@ -66,6 +65,7 @@ def upgrade(
     with opened(options) as session:
         file = session.environment
         only = limited(file, limit)
+        asked, only = ((), ()) if control_plane_only else (file.workers, only)
         size = upgrades.batch_size(batch, len(file.workers))
         session.console.print(f"looking at {len(file.nodes)} nodes", style="dim")
         environment = session.environment = with_release(file, version)
@@ -74,57 +74,111 @@ def upgrade(
             version = begun
             environment = session.environment = with_release(file, version)
             seen = session.observer(certificates=True).survey(file.nodes)
-        facts = facts_of(seen)
-        before = upgrades.lowest(facts, environment.control_plane.name)
-        workers = () if control_plane_only else environment.workers
-        fleet = _examined(session, seen, version, choices, workers, only)
-        found = checks(fleet)
-        against = stops(found, accepted)
-        context = upgrades.contexts_of(environment, facts, choices).get(environment.control_plane.name)
-        if context and (refused := of_cluster(context)):  # flannel and the add-ons would stop for it half way
-            against.append(Check("settings.refused", "stop", refused.reason, refused.remedy))
-        waves = (
-            []
-            if against
-            else upgrades.waves(
-                environment, facts, choices, only=only, batch=size, control_plane_only=control_plane_only
-            )
-        )
-        saves = not no_backup and _saves(fleet, waves)
-        called, rows = _drains(session, seen, waves, choices, fleet.workload if fleet.answers else None)
+        before = upgrades.lowest(facts_of(seen), environment.control_plane.name)
+        look = partial(_look, session, version, choices, asked, only, size, accepted, saving=not no_backup)
         if plan:
-            drains = draining.as_data(rows, called)
-            # whether a backup is taken is said below, by the waves and --no-backup
-            notes = [one.seen for one in found if one.state == "note" and one.id != "backup.age"]
-            _show(session, version, before, seen, waves, against, notes, drains, saves, choices, options)
-            if not options.json:
-                draining.show(session.console, rows, called)
-            stopped = against or any(row.stops for row in rows)
-            exit_with(1 if stopped else EXIT_CHANGES if waves else 0)
+            first = look(seen, resumes=True)
+            looks = [first, *([look(seen, resumes=False)] if first.later and first.fleet.control.initialised else [])]
+            every = upgrades.waves(
+                environment, facts_of(seen), choices, only=only, batch=size, control_plane_only=False
+            )
+            _show(session, version, before, seen, every, looks, choices, options)
+            stopped = any(one.against for one in looks)
+            exit_with(1 if stopped else EXIT_CHANGES if every else 0)
             return
-        if against:
-            raise _refused(environment, version, against)
-        if error := draining.refusal(rows, called):
-            raise error
-        if not waves:
-            _end(session, file, version, before, {}, [], choices, options)
-            return
-        if saves:
-            _recipient(environment)
-        nodes = tuple(dict.fromkeys(node for wave in waves for node in wave.nodes))
         results: list[RunResult] = []
-        with session.held(nodes, upgrades.PHASES):
-            if saves and (failed := _backup(session)):
-                results.append(failed)
-            for wave in waves if not results else ():
-                session.console.print(f"— {wave.title}", style="bold", soft_wrap=True)
-                results.append(session.run(wave.phases, wave.nodes, choices))
-                if results[-1].failed:
+        with ExitStack() as held:
+            for _ in ("a control plane whose API does not answer", "what else is half way", "the others"):
+                now = look(seen, resumes=True)
+                if now.against:
+                    if results and not options.json:
+                        _print_states(session, upgrades.states(environment, seen, choices))
+                    raise _refused(environment, version, now.against, touched=bool(results))
+                if not now.waves:
                     break
+                if now.saves:
+                    _recipient(environment)
+                if not results:
+                    nodes = tuple(dict.fromkeys(node for wave in now.waves for node in wave.nodes))
+                    held.enter_context(session.held((*nodes, *now.later), upgrades.PHASES))
+                _carry_out(session, now, choices, results)
+                if not now.later or results[-1].failed:
+                    break
+                names = [node.name for node in now.later]
+                session.console.print(
+                    f"looking at the nodes again, as {spans(names)} {'has' if len(names) == 1 else 'have'} still to begin",
+                    style="dim",
+                )
+                seen = session.observer(certificates=True).survey(file.nodes)
+            if not results:
+                _end(session, file, version, before, {}, [], choices, options)
+                return
         after = session.observer(certificates=True).survey(file.nodes)
         _end(session, file, version, before, after, results, choices, options)
         exit_code = next((result.exit_code for result in results if result.exit_code), 0)
     exit_with(exit_code)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is to be done next, and what is in its way. `later` are nodes that have still to begin, and are examined once these are done."""
+
+    fleet: Fleet
+    found: Sequence[Check]
+    against: Sequence[Check]
+    waves: Sequence[Wave]
+    later: Sequence[Node]
+    saves: bool  # whether a backup is to be taken first
+
+
+def _look(
+    session: Session,
+    version: str,
+    choices: Choices,
+    asked: Sequence[Node],
+    only: Sequence[Node],
+    size: int,
+    accepted: frozenset[str],
+    seen: Mapping[str, Any],
+    *,
+    resumes: bool,
+    saving: bool,
+) -> _Look:
+    """Judge what was `seen`: nodes that are half way first and by themselves (with `resumes`), else all as of an upgrade that begins.
+
+    `asked` are the workers that belong to it, of which those in `only` go.
+    """
+    from ..lasting import of_cluster
+    from ..nodes.facts import facts_of
+    from ..phases.examined import Check
+    from ..phases.upgradable import checks, stops
+    from ..views import upgrades
+
+    environment, facts = session.environment, facts_of(seen)
+    half, later = upgrades.resumed(environment, facts, choices, only) if resumes else ((), ())
+    going = half or tuple(only)
+    fleet = _examined(session, seen, version, choices, asked, only, half)
+    found = checks(fleet)
+    against = stops(found, accepted)
+    context = upgrades.contexts_of(environment, facts, choices).get(environment.control_plane.name)
+    if context and (refused := of_cluster(context)):  # flannel and the add-ons would stop for it half way
+        against.append(Check("settings.refused", "stop", refused.reason, refused.remedy))
+    waves = (
+        [] if against else upgrades.waves(environment, facts, choices, only=going, batch=size, control_plane_only=False)
+    )
+    return _Look(fleet, found, against, waves, later if half else (), saving and _saves(fleet, waves))
+
+
+def _carry_out(session: Session, now: _Look, choices: Choices, results: list[RunResult]) -> None:
+    """Run the waves until one fails; how each run ended is added to `results`."""
+    if now.saves and (failed := _backup(session)):
+        results.append(failed)
+        return
+    for wave in now.waves:
+        session.console.print(f"— {wave.title}", style="bold", soft_wrap=True)
+        results.append(session.run(wave.phases, wave.nodes, choices))
+        if results[-1].failed:
+            return
 
 
 def _accepted(text: str) -> frozenset[str]:
@@ -147,50 +201,30 @@ def _examined(
     choices: Choices,
     workers: Sequence[Node],
     only: Sequence[Node],
+    half: Sequence[Node],
 ) -> Fleet:
-    """All that the checks decide from: what was observed and, of an upgrade that begins, what the nodes answer. Nothing is changed.
+    """All that the checks decide from: what was observed, what runs and, of an upgrade that begins, what the nodes answer. Nothing is changed.
 
-    `workers` may be upgraded, those of them in `only` are.
+    `workers` may be upgraded, those of them in `only` are; where nodes are `half` way, it is about these.
     """
-    from dataclasses import replace
-
     from ..inventory import with_nodes
-    from ..nodes.facts import facts_of
     from ..phases.upgradable import impossible
     from ..recipes.changes import minor_of
-    from ..views import releases, upgrades
+    from ..views import releases
 
     environment = session.environment
-    concerned = with_nodes(environment, (*environment.control_planes, *(node for node in workers if node in only)))
+    going = [node for node in workers if node in (half or only)]
+    concerned = with_nodes(environment, (*environment.control_planes, *going))
     found = replace(
         releases.fleet(concerned, seen, {}, version, time.time(), choices),
         left=[node for node in workers if node not in only],
-        resumed=upgrades.begun(facts_of(seen), version),
+        resumed=bool(half),
     )
-    if found.resumed or not found.control.initialised or impossible(found):
+    if not found.control.initialised or impossible(found):
         return found
-    answers = releases.ask(session.group, concerned, seen, [minor_of(version)])
-    return releases.complete(session.group, replace(found, answers=answers))
-
-
-def _drains(
-    session: Session,
-    seen: Mapping[str, Any],
-    waves: Sequence[Wave],
-    choices: Choices,
-    workload: Workload | KubefabError | None,
-) -> tuple[dict[str, str], list[Hindrance]]:
-    """What the drains of all workers will meet, and the workers' names by those in the API; `workload` is what it says, where it was asked."""
-    from ..phases.drain import hindrances
-    from . import draining
-
-    workers = [node for wave in waves for node in wave.nodes if not node.control_plane]
-    called = draining.members(session.environment, seen, workers)
-    if not called:
-        return {}, []
-    if workload is None or isinstance(workload, KubefabError):
-        workload = draining.asked(session, seen, list(called))
-    return called, hindrances(workload, called, choices)
+    if not half:
+        found = replace(found, answers=releases.ask(session.group, concerned, seen, [minor_of(version)]))
+    return releases.complete(session.group, found)
 
 
 def _saves(fleet: Fleet, waves: Sequence[Wave]) -> bool:
@@ -231,11 +265,11 @@ def _backup(session: Session) -> RunResult | None:
     return None
 
 
-def _refused(environment: Environment, version: str, against: Sequence[Check]) -> KubefabError:
-    """One error with all that is in the way of the upgrade."""
+def _refused(environment: Environment, version: str, against: Sequence[Check], *, touched: bool) -> KubefabError:
+    """One error with all that is in the way of the upgrade; `touched`: nodes that were half way were ended before."""
     lines = "".join(f"\n  {one.seen}\n    → {one.remedy}" for one in against)
     return KubefabError(
-        f"{environment.name} is not ready for {version}; nothing was touched:{lines}",
+        f"{environment.name} is not ready for {version}; {'no further node' if touched else 'nothing'} was touched:{lines}",
         f"when that is put right, the same command again; `inv cluster.upgrade {environment.option} --to {version} --plan` only looks",
     )
 
@@ -246,23 +280,34 @@ def _show(
     before: str,
     seen: Mapping[str, Any],
     waves: Sequence[Wave],
-    against: Sequence[Check],
-    notes: Sequence[str],
-    drains: Sequence[Mapping[str, Any]],
-    saves: bool,
+    looks: Sequence[_Look],
     choices: Choices,
     options: Options,
 ) -> None:
-    """Print the plan: how far each node is, what is in its way, the waves and their steps."""
+    """Print the plan: how far each node is, what is in its way, the waves and their steps, what their drains meet.
+
+    `looks` is one, or one at the nodes that are half way and one at the others.
+    """
     from rich.text import Text
 
     from ..nodes.facts import facts_of
     from ..text.cleaning import spans
     from ..views import plan as planning
     from ..views import results, upgrades
+    from . import draining
 
     environment = session.environment
     facts = facts_of(seen)
+    against = list(dict.fromkeys(check for look in looks for check in look.against))
+    if against:
+        waves = []
+    # whether a backup is taken is said below, by the waves and --no-backup
+    notes = dict.fromkeys(
+        one.seen for look in looks for one in look.found if one.state == "note" and one.id != "backup.age"
+    )
+    saves = any(look.saves for look in looks)
+    rows = list(dict.fromkeys(row for look in looks for row in look.fleet.hindrances))
+    called = {name: node for look in looks for name, node in look.fleet.draining.items()}
     unseen = {name: one for name, one in seen.items() if isinstance(one, KubefabError)}
     planned = list(upgrades.planned(environment, waves, facts, choices))
     states = upgrades.states(environment, seen, choices)
@@ -275,7 +320,7 @@ def _show(
                 "states": states,
                 "against": [{"id": one.id, "seen": one.seen, "remedy": one.remedy} for one in against],
                 "notes": list(notes),
-                "drains": list(drains),
+                "drains": draining.as_data(rows, called),
                 "backup": saves,
                 "waves": [{"title": wave.title, "nodes": [node.name for node in wave.nodes]} for wave in waves],
                 "plan": [planning.as_data(one, environment) for one in planned],
@@ -300,6 +345,7 @@ def _show(
         session.console.print(Text.assemble("\n", (title, "bold"), f" {same.first.phase}"), soft_wrap=True)
         for line in planning.as_text(same.first, environment, commands=options.verbose):
             session.console.print(f"  {line}", soft_wrap=True)
+    draining.show(session.console, rows, called)
 
 
 def _print_states(session: Session, states: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ _EXTRA = {"kube-apiserver": "apiServer", "kube-controller-manager": "controllerM
 
 
 def unlisted(fleet: Fleet) -> Iterator[Check]:
-    for minor in unknown(fleet.entered):
+    for minor in unknown(fleet.entering):
         yield Check("versions.unknown", "note", f"{minor}: kubefab knows no list of what it drops; read its CHANGELOG")
 
 
@@ -112,7 +112,7 @@ def kubelets(fleet: Fleet) -> Iterator[Check]:
 
 def settings(fleet: Fleet) -> Iterator[Check]:
     """Feature gates and flags of the whole cluster with which a component of the new release does not start."""
-    changes = _changes(fleet.release, fleet.target)
+    changes = _changes(fleet.lowest, fleet.target)
     if not changes:
         return
     found = [one for place in _gates(fleet) for minor, change in changes for one in _wrong(fleet, place, minor, change)]
@@ -133,7 +133,7 @@ def settings(fleet: Fleet) -> Iterator[Check]:
         yield Check(
             "dropped.gates",
             "ok",
-            f"no feature gate and no flag of the cluster's configuration is unknown to {fleet.entered[-1]}",
+            f"no feature gate and no flag of the cluster's configuration is unknown to {fleet.entering[-1]}",
         )
 
 
@@ -147,13 +147,13 @@ def _taken_out(fleet: Fleet, where: str, names: Sequence[str]) -> str:
 
 def apis(fleet: Fleet) -> Iterator[Check]:
     """APIs that the new release no longer serves: objects that nothing takes over, requests, and our own and the operator's manifests."""
-    if not fleet.entered:
+    if not fleet.entering:
         return
     wrong = False
     for key, names in fleet.said.objects.items():
         wrong = True
         api, _, resource = key.partition(" ")
-        seen = f"there are objects of {api} ({resource}: {listed(names, 3)}), which {fleet.entered[-1]} drops without a successor"
+        seen = f"there are objects of {api} ({resource}: {listed(names, 3)}), which {fleet.entering[-1]} drops without a successor"
         group, _, version = api.rpartition("/")
         remedy = f"delete them: `kubectl delete {resource}.{version}.{group} --all -A`"
         yield Check("apis.objects", "stop", seen, remedy)
@@ -166,12 +166,12 @@ def apis(fleet: Fleet) -> Iterator[Check]:
             "the count begins again when the API server starts again"
         )
         yield Check("apis.requested", "stop", seen, remedy)
-    dropped = {api for minor in fleet.entered if minor in CHANGES for api in CHANGES[minor].dropped}
+    dropped = {api for minor in fleet.entering if minor in CHANGES for api in CHANGES[minor].dropped}
     for addon in fleet.addons:
         for document in addon.documents:
             if str(document.get("apiVersion", "")) in dropped:
                 wrong = True
-                seen = f"{addon.where} has a {document.get('kind')} of {document['apiVersion']}, which {fleet.entered[-1]} no longer serves"
+                seen = f"{addon.where} has a {document.get('kind')} of {document['apiVersion']}, which {fleet.entering[-1]} no longer serves"
                 yield Check(
                     "apis.manifests",
                     "stop",
@@ -179,11 +179,11 @@ def apis(fleet: Fleet) -> Iterator[Check]:
                     "write it with the version that replaces it, then apply it by a bootstrap",
                 )
     if not wrong:
-        yield Check("apis.requested", "ok", f"nothing was seen that asks for an API which {fleet.entered[-1]} drops")
+        yield Check("apis.requested", "ok", f"nothing was seen that asks for an API which {fleet.entering[-1]} drops")
 
 
 def containerd(fleet: Fleet) -> Iterator[Check]:
-    least = max((CONTAINERD[minor] for minor in fleet.entered if minor in CONTAINERD), default=0)
+    least = max((CONTAINERD[minor] for minor in fleet.entering if minor in CONTAINERD), default=0)
     if not least:
         return
     old = [
@@ -192,7 +192,7 @@ def containerd(fleet: Fleet) -> Iterator[Check]:
         if numbers(version := answers.containerd) < (least,)
     ]
     if old:
-        seen = f"containerd is older than {least}.0 ({listed(old, 5)}): a kubelet of {fleet.entered[-1]} does not start pods with it"
+        seen = f"containerd is older than {least}.0 ({listed(old, 5)}): a kubelet of {fleet.entering[-1]} does not start pods with it"
         yield Check("containerd.version", "stop", seen, f"install containerd.io {least}.0 or later there")
     else:
         yield Check("containerd.version", "ok", f"containerd is {least}.0 or later on every node")

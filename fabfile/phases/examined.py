@@ -10,15 +10,17 @@ from typing import Any, Literal
 from ..backups.latest import Latest
 from ..context import Choices, answering_node
 from ..errors import KubefabError
-from ..identity import Record
+from ..identity import Record, own_nodes
 from ..inventory import Environment, Node
 from ..inventory.beside import Addon
 from ..inventory.components import KUBELET
 from ..nodes.facts import NodeFacts
 from ..nodes.upgrading import Answers, Manifest
 from ..nodes.workload import Workload
-from ..recipes.changes import between
+from ..recipes.changes import between, numbers
+from ..recipes.packages import PINNED
 from ..text.durations import HOUR
+from .drain import Hindrance, hindrances
 from .upgrade import plane_releases
 
 State = Literal["ok", "stop", "note"]
@@ -42,8 +44,8 @@ class Fleet:
     `environment` has the nodes that are concerned; `left` are workers that --limit leaves out, and whose facts are there as well.
     `facts` and `answers` are by the node's name, with the error of a node that could not be asked. `images` has, by the node's
     name, what its registries said of the target's images. `workload` is what runs, and what the API
-    would not evict from the nodes in `draining`; `choices` are the operator's consents to a drain. `resumed`: the upgrade was begun
-    before, and nothing is asked but what was observed.
+    would not evict from the nodes in `draining`; `choices` are the operator's consents to a drain. `resumed`: every node of it that has
+    something left to do is half way (phases/upgrade.py, begun), and nothing is asked of it but what was observed.
     """
 
     environment: Environment
@@ -106,19 +108,39 @@ class Fleet:
 
     @property
     def entered(self) -> list[str]:
-        """The minor releases that the upgrade enters."""
+        """The minor releases that the control plane enters."""
         return list(between(self.release, self.target))
 
     @property
-    def draining(self) -> list[str]:
-        """The nodes that would be drained, by their names in the API: the workers whose kubelet has another release."""
-        return [
-            facts.hostname
+    def lowest(self) -> str:
+        """The lowest release of the API server and of the kubelets that are concerned: a worker may have been left out when the others went."""
+        found = (self.release, *(self.kubelet(facts) for _, facts in self.observed))
+        return min((one for one in found if len(numbers(one)) > 1), key=numbers, default="")
+
+    @property
+    def entering(self) -> list[str]:
+        """The minor releases that any part of the cluster enters."""
+        return list(between(self.lowest, self.target))
+
+    def begun(self, facts: NodeFacts) -> bool:
+        """Whether a node has the target's kubelet installed: it takes no more room, and nothing is fetched for it."""
+        return facts.release("kubelet") == self.target
+
+    @cached_property
+    def draining(self) -> dict[str, str]:
+        """The workers that would be drained, as they have another kubelet: the names of their nodes here, by their names in the API."""
+        return {
+            name: node.name
             for node, facts in self.observed
             if not node.control_plane
-            and self.control.node_object(facts.hostname)
-            and self.kubelet(facts) != self.target
-        ]
+            and (self.kubelet(facts) != self.target or any(facts.release(one) != self.target for one in PINNED))
+            for name in own_nodes(self.control, node, facts)
+        }
+
+    @cached_property
+    def hindrances(self) -> list[Hindrance]:
+        """What their drains meet, as far as it is known."""
+        return [] if isinstance(self.workload, KubefabError) else hindrances(self.workload, self.draining, self.choices)
 
     def kubelet(self, facts: NodeFacts) -> str:
         """The release of a node's kubelet as it runs, or as it is installed where the API does not say."""

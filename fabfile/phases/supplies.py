@@ -33,11 +33,11 @@ def space(fleet: Fleet) -> Iterator[Check]:
             if folder in answers.free:
                 needs.setdefault(answers.mounts.get(folder, folder), {})[what] = size
 
+        if fleet.begun(facts):
+            continue
         if node.control_plane:
             need(TMP, answers.data + answers.data // 10, f"kubeadm's copy of etcd's data in {TMP}")
-        done = facts.release("kubelet") == fleet.target
-        if not done:
-            need("/usr", PACKAGES_SIZE, "the packages")
+        need("/usr", PACKAGES_SIZE, "the packages")
         need("/var/lib/containerd", IMAGES_SIZE[node.control_plane], "the images")
         for mount, sizes in needs.items():
             free = min(answers.free[f] for f in answers.free if answers.mounts.get(f, f) == mount)
@@ -121,7 +121,7 @@ def images(fleet: Fleet) -> Iterator[Check]:
     unsure: dict[str, list[str]] = {}
     asked = False
     for node, facts, _ in fleet.seen:
-        for image in wanted(fleet.environment, node, fleet.target):
+        for image in () if fleet.begun(facts) else wanted(fleet.environment, node, fleet.target):
             asked = True
             said = fleet.images.get(node.name, {}).get(image)
             if image in facts.images or (said and said.code == 200):

@@ -2,7 +2,7 @@
 
 In: every node's facts (nodes/facts.py) and answers (nodes/upgrading.py).  Out: `Check`s, each with what was seen.  A `stop` is a reason
 not to begin; a `note` is what the upgrade does about it, or what it costs; `ok` says what was looked at.  What was not answered is a
-stop: unknown is not fit.  An upgrade that goes on (`Fleet.resumed`) is held up by less: the checks of _RESUMED, from facts alone.
+stop: unknown is not fit.  Nodes that are half way (`Fleet.resumed`) are held up by less: the checks of _RESUMED, from facts and what runs.
 Sources: kubernetes.io "Version Skew Policy" and kubeadm's phases/upgrade/policy.go; recipes/changes.py for what a release drops;
 kubeadm's util/image and staticpods.go (the copy of etcd's data); kubernetes.io "Admission Webhook Good Practices".
 """
@@ -23,7 +23,7 @@ from ..text.cleaning import listed, spans
 from ..text.durations import DAY, ago
 from . import dropped, supplies
 from .certificates import renewal
-from .drain import hindrances, our_cordon
+from .drain import our_cordon
 from .examined import Check, Fleet
 from .upgrade import plane_releases
 
@@ -131,7 +131,7 @@ def _ready(fleet: Fleet) -> Iterator[Check]:
     members = {node["metadata"]["name"]: node for node in fleet.control.nodes}
     own = {facts.hostname for _, facts in fleet.observed}
     within = {
-        facts.hostname for _, facts in fleet.observed if fleet.resumed and facts.release("kubeadm") == fleet.target
+        facts.hostname for _, facts in fleet.observed if fleet.target and facts.release("kubeadm") == fleet.target
     }
     away = sorted(name for name in members if not fleet.control.node_ready(name))
     out, others = [name for name in away if name in own - within], [name for name in away if name not in own]
@@ -160,12 +160,16 @@ def _left(fleet: Fleet) -> Iterator[Check]:
     for node in fleet.left:
         facts = fleet.facts.get(node.name)
         names = own_nodes(fleet.control, node, facts) if isinstance(facts, NodeFacts) else ()
-        if any(our_cordon(fleet.control.node_object(name) or {}, fleet.environment.name) for name in names):
+        if any(_closed_by_us(fleet, name) for name in names):
             seen = (
                 f"{node.name} was cordoned by a run of ours that did not end, and --limit leaves it out: "
                 "no further node is drained before it is back"
             )
             yield Check("nodes.cordoned", "stop", seen, f"--limit with {node.name} as well, or no --limit")
+
+
+def _closed_by_us(fleet: Fleet, name: str) -> bool:
+    return our_cordon(fleet.control.node_object(name) or {}, fleet.environment.name)
 
 
 def _is(names: Sequence[str]) -> str:
@@ -286,6 +290,8 @@ def _places(found: Mapping[str, Sequence[str]]) -> str:
 
 def _backup(fleet: Fleet) -> Iterator[Check]:
     age = fleet.now - fleet.latest.made
+    if set(plane_releases(fleet.control).values()) == {fleet.target}:
+        return  # the control plane is not changed any more
     if fleet.saved:
         yield Check("backup.age", "ok", f"the last backup is {ago(age)} old: {fleet.latest.path}")
     else:
@@ -413,13 +419,13 @@ def _drains(fleet: Fleet) -> Iterator[Check]:
     """Pods that a drain meets and cannot simply move (phases/drain.py), on all nodes that would be drained."""
     if isinstance(fleet.workload, KubefabError) or not fleet.draining:
         return
-    rows = hindrances(fleet.workload, fleet.draining, fleet.choices)
-    for row in rows:
+    for row in fleet.hindrances:
+        seen = f"{fleet.draining[row.node]}: {row.seen}"
         if row.stops:
-            yield Check(f"drain.{row.kind}", "stop", f"{row.node}: {row.seen}", row.remedy)
+            yield Check(f"drain.{row.kind}", "stop", seen, row.remedy)
         elif row.waits and not row.agreed:
-            yield Check(f"drain.{row.kind}", "note", f"{row.node}: {row.seen}; it may, once its other pods are well")
-    if all(row.agreed for row in rows):
+            yield Check(f"drain.{row.kind}", "note", f"{seen}; it may, once its other pods are well")
+    if all(row.agreed for row in fleet.hindrances):
         yield Check("drain.budget", "ok", "every pod of the nodes that are drained may be evicted")
 
 
@@ -435,9 +441,11 @@ def _room(fleet: Fleet) -> Iterator[Check]:
             for total in (used,) if pod.fixed else (used, moving):
                 total[pod.node][0] += pod.milli
                 total[pod.node][1] += pod.memory
+    # one that a run of ours left cordoned is back before the next one is drained
+    free_again = {place.name for place in places.values() if place.open or _closed_by_us(fleet, place.name)}
     tight, alone = {}, False
     for name in fleet.draining:
-        others = [place for place in places.values() if place.open and place.name != name]
+        others = [place for place in places.values() if place.name in free_again and place.name != name]
         free = (
             sum(max(0, place.milli - used[place.name][0]) for place in others),
             sum(max(0, place.memory - used[place.name][1]) for place in others),
@@ -515,5 +523,5 @@ _ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
     dropped.unlisted, dropped.settings, dropped.kubelets, dropped.apis, dropped.containerd, dropped.cgroup,
     _certificates, _unasked, _drains, _room, _webhooks,
 )  # fmt: skip
-# the others were looked at before it began, and must not keep it half done
-_RESUMED = frozenset({_skew, _half, _ready, _left, dropped.kubelets})
+# the others were looked at before these nodes began, and must not keep them half done
+_RESUMED = frozenset({_skew, _half, _ready, _left, dropped.kubelets, _unasked, _drains})

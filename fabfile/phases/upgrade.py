@@ -15,6 +15,7 @@ from dataclasses import replace
 from shlex import quote
 
 from ..context import Context
+from ..identity import own_nodes
 from ..inventory import images
 from ..nodes.facts import ETCD_MANIFEST, PKI, STATE, NodeFacts
 from ..recipes.changes import ETCD_BEFORE, ETCD_STEPS, numbers
@@ -25,7 +26,7 @@ from ..steps import Action, File, Remedy, Step, Stop, Wait
 from ..text import forms
 from ..text.cleaning import listed
 from ..text.masking import masked_tail
-from .drain import drained, uncordoned
+from .drain import cordoned_by, drained, uncordoned
 from .install import runtime
 from .registry import ahead as images_ahead
 from .registry import checked
@@ -33,6 +34,7 @@ from .registry import checked
 CONFIG, UNIT = "/run/kubefab-upgrade.yaml", "kubefab-upgrade"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 OLD_ETCD = f"{STATE}/etcd-before.yaml"  # the manifest before etcd's own patch step
+BEGUN = "upgrade-begun-"  # a mark, with the release: static pods of the control plane are being changed
 _MANIFESTS, _TMP = "/etc/kubernetes/manifests", "/etc/kubernetes/tmp"
 _SAFE = numbers(ETCD_BEFORE["3.7"])  # etcd's first release of 3.6 that 3.7 may follow
 _PATCHES = ETCD_STEPS["3.7"]
@@ -71,6 +73,24 @@ def kubelet_done(ctx: Context) -> bool:
         and packages.installed(facts, ctx.recipe)
         and _control(ctx).kubelet_release(facts.hostname) == ctx.recipe.version
     )
+
+
+def begun(ctx: Context) -> bool:
+    """Whether this node is on its way to the release, or there: what was examined before it began is not examined again.
+
+    A new kubeadm alone is none of it: a person may have installed it to see what it plans. Ours comes to a worker after our cordon.
+    """
+    facts, version = ctx.facts, ctx.recipe.version
+    if not _new_kubeadm(ctx):
+        return facts.release("kubelet") == version
+    if ctx.node.control_plane:
+        return BEGUN + version in facts.undo or not facts.initialised or version in plane_releases(facts).values()
+    return facts.release("kubelet") == version or ours(ctx)
+
+
+def ours(ctx: Context) -> bool:
+    """Whether this machine's Node has our cordon."""
+    return any(cordoned_by(ctx, name) for name in own_nodes(_control(ctx), ctx.node, ctx.facts))
 
 
 def node_done(ctx: Context) -> bool:
@@ -219,6 +239,7 @@ def etcd(ctx: Context) -> Iterator[Action]:
                 if ctx.recipe.pins
             ),
             f"install -d -m 0700 {_TMP} {STATE}",
+            f"touch {STATE}/{BEGUN}{ctx.recipe.version}",
             f"[ -e {OLD_ETCD} ] || cp -p {ETCD_MANIFEST} {OLD_ETCD}",
             f'(umask 077; sed "s|^\\( *image: *\\).*|\\1{repository}:$tag|" {ETCD_MANIFEST} >{new})',
             "sync",
@@ -292,6 +313,8 @@ def plane(ctx: Context) -> Iterator[Action]:
         "plane.apply",
         f"kubeadm upgrade apply {ctx.recipe.version}",
         (
+            f"install -d -m 0700 {STATE}",
+            f"touch {STATE}/{BEGUN}{ctx.recipe.version}",
             f"systemctl is-active -q {UNIT} || {{ systemctl reset-failed {UNIT} 2>/dev/null || true; "
             f"systemd-run -q --unit={UNIT} --setenv=KUBECONFIG=/etc/kubernetes/admin.conf --setenv=HOME=/root "
             f"kubeadm upgrade apply --yes --config {CONFIG}; }}",
@@ -326,7 +349,7 @@ def plane(ctx: Context) -> Iterator[Action]:
             # done but not seen: kubeadm put the manifests back, and does it again from there
             f"if {_SAYS} | grep 'static Pod hash' >/dev/null; then kubeadm upgrade apply --yes --config {CONFIG}; else exit 1; fi; fi",
             f"systemctl reset-failed {UNIT} 2>/dev/null || true",
-            f"rm -f {CONFIG}",
+            f"rm -f {CONFIG} {STATE}/{BEGUN}*",
         ),
         timeout=1200,
         hint=back,
@@ -368,7 +391,8 @@ def kubelet(ctx: Context) -> Iterator[Action]:
     """The node's packages and its kubelet; a worker is drained for it, and takes pods again once all of it is new and proved."""
     worker, phase = not ctx.node.control_plane, "kubelet"
     if kubelet_done(ctx):
-        if worker and (back := tuple(uncordoned(ctx, phase))):  # a run that ended before its proof
+        back = tuple(uncordoned(ctx, phase)) if worker else ()
+        if back or not _control(ctx).node_ready(ctx.facts.hostname):  # a run that ended before its proof
             yield from _proved(ctx, phase)
             yield from back
         return

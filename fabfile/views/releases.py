@@ -115,9 +115,12 @@ def complete(group: NodeGroup, found: Fleet) -> Fleet:
         running = pool.submit(_workload, group, found)
         names = {
             node.name: (*wanted(found.environment, node, found.target), *rolled(found, node, answers))
-            for node, _, answers in found.seen
+            for node, facts, answers in found.seen
+            if not found.begun(facts)
         }
-        images = group.each([node for node, _, _ in found.seen], partial(_images, group, found.environment, names))
+        images = group.each(
+            [node for node, _, _ in found.seen if node.name in names], partial(_images, group, found.environment, names)
+        )
     answered = {name: one for name, one in images.items() if not isinstance(one, KubefabError)}
     return replace(found, images=answered, workload=running.result())
 
@@ -138,7 +141,7 @@ def _images(
 
 def _workload(group: NodeGroup, found: Fleet) -> Workload | KubefabError:
     try:
-        return ask_workload(group.of(found.node), found.draining)
+        return ask_workload(group.of(found.node), list(found.draining))
     except KubefabError as error:
         return error
 

@@ -15,7 +15,6 @@ from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
 from ..recipes.changes import numbers
 from ..recipes.kubeadm import RELEASES, recipe_for
-from ..recipes.packages import PINNED
 from ..text.cleaning import spans
 from .plan import Planned, plan
 
@@ -71,9 +70,24 @@ def present(facts: NodeFacts) -> str:
     return min(found, key=numbers, default=facts.release("kubelet"))
 
 
-def begun(facts: Mapping[str, NodeFacts], version: str) -> bool:
-    """Whether a node has a package of that release: what was begun is ended, and what was examined before it began is not asked again."""
-    return any(one.release(name) == version for one in facts.values() for name in PINNED)
+def resumed(
+    environment: Environment, facts: Mapping[str, NodeFacts], choices: Choices, only: Sequence[Node]
+) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The nodes with which an upgrade goes on, as they are half way, and those that have still to begin; `only` were asked for.
+
+    None goes on before the control plane that has still to begin; while no API answers that could be asked about the others, it goes on alone.
+    """
+    control, contexts = environment.control_plane, contexts_of(environment, facts, choices)
+    due = [
+        ctx
+        for name, ctx in contexts.items()
+        if (ctx.node == control or (ctx.node in only and not ctx.node.control_plane)) and left(ctx)
+    ]
+    half = [ctx.node for ctx in due if steps.begun(ctx)]
+    if any(ctx.node == control for ctx in due):
+        answers = facts[control.name].initialised
+        half = [node for node in half if answers or node == control] if control in half else []
+    return tuple(half), tuple(ctx.node for ctx in due if ctx.node not in half)
 
 
 # --- in which waves
@@ -115,8 +129,8 @@ def waves(
     contexts = contexts_of(environment, facts, choices)
     due = [node for node in environment.nodes if node.name in contexts and left(contexts[node.name])]
     workers = [node for node in due if not node.control_plane and node in only and not control_plane_only]
-    version = recipe_for(environment).version  # what was begun is ended first: it is cordoned
-    workers.sort(key=lambda node: facts[node.name].release("kubeadm") != version)
+    # what was begun is ended first: it is cordoned
+    workers.sort(key=lambda node: not any(asks(contexts[node.name]) for asks in (steps.begun, steps.ours)))
     central = [node for node in due if node == control]
     every = (*central, *workers)
     if not every:

@@ -100,7 +100,7 @@ def test_what_is_new_is_left_alone() -> None:
     wanted = {"only": env.select(["w2"]), "batch": 1, "control_plane_only": False}
     made = upgrades.waves(env, facts, Choices(), **wanted)
     assert [[node.name for node in wave.nodes] for wave in made] == [["cp1", "w2"], ["cp1"], ["w2"]]
-    half = replace(facts["w2"], packages={**facts["w2"].packages, "kubeadm": f"{NEW}-1.1"})
+    half = _with(facts["w2"], "kubeadm", "kubelet")
     made = upgrades.waves(env, {**facts, "w2": half}, Choices(), **{**wanted, "only": env.nodes})
     assert [wave.nodes[0].name for wave in made[2:]] == ["w2", "w1"], (
         "what was begun is ended before another is cordoned"
@@ -110,6 +110,89 @@ def test_what_is_new_is_left_alone() -> None:
     assert upgrades.line_to_change(environment(kubernetes=OLD), NEW) == f"KUBERNETES={NEW}"
     assert upgrades.line_to_change(environment(kubernetes="1.36"), NEW) == "KUBERNETES=1.37"
     assert upgrades.line_to_change(environment(kubernetes="1.37"), NEW) == ""
+
+
+def _with(facts: NodeFacts, *names: str, **changed: Any) -> NodeFacts:
+    """The facts of a node that has the new release of these packages."""
+    return replace(facts, packages={**facts.packages, **dict.fromkeys(names, f"{NEW}-1.1")}, **changed)
+
+
+_PINNED = ("kubeadm", "kubelet", "kubectl")
+# How far a node is: its new packages, whether the kubelet that runs is new, whether our cordon is on it; begun, with something left, or done.
+_WORKER = {
+    "old": ((), False, False, ""),
+    "a person's kubeadm": (("kubeadm",), False, False, ""),
+    "cordoned": ((), False, True, ""),
+    "at its packages": (("kubeadm",), False, True, "begun"),
+    "at its kubelet": (_PINNED, False, True, "begun"),
+    "not proved": (_PINNED, True, True, "begun"),
+    "done": (_PINNED, True, False, "done"),
+}
+_PLANE = {
+    "old": ((), "", ""),
+    "a person's kubeadm": (("kubeadm",), "", ""),
+    "kubeadm works": (("kubeadm",), "mark", "begun"),
+    "kubeadm was killed": (("kubeadm",), "silent", "begun"),
+    "in part": (("kubeadm",), "part", "begun"),
+    "done": (_PINNED, "new", "done"),
+}
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(sorted(_PLANE)), st.lists(st.sampled_from(sorted(_WORKER)), min_size=1, max_size=3), st.data())
+def test_only_what_is_half_way_goes_on_unexamined(plane: str, workers: list[str], data: st.DataObject) -> None:
+    """For any mixture: what has not begun is never among it, no worker goes before a control plane that is to begin, and none is forgotten."""
+    env, facts = cluster(len(workers))
+    env = with_release(env, NEW)
+    packages, state, how = _PLANE[plane]
+    begun = {"cp1": how, **{f"w{number}": _WORKER[one][3] for number, one in enumerate(workers, 1)}}
+    nodes = []
+    for node, one in zip(facts["cp1"].nodes, ["", *workers], strict=True):
+        runs, closed = _WORKER[one][1:3] if one else (plane == "done", False)
+        marks = {"annotations": {"kubefab.dev/cordoned": "test"}} if closed else {}
+        info = {"nodeInfo": {"kubeletVersion": f"v{NEW if runs else OLD}"}}
+        nodes.append({
+            **node, "metadata": {**node["metadata"], **marks}, "status": {**node["status"], **info}, "spec": {"unschedulable": closed},
+        })  # fmt: skip
+    control = _with(facts["cp1"], *packages, nodes=tuple(nodes))
+    control = {
+        "mark": lambda: replace(control, undo=control.undo | {f"{steps.BEGUN}{NEW}"}),
+        "silent": lambda: replace(control, api_ready=False, api_release="", nodes=()),
+        "part": lambda: replace(control, manifests={**control.manifests, "kube-apiserver": f"r/kube-apiserver:v{NEW}"}),
+        "new": lambda: replace(of_release(NEW, control), nodes=control.nodes),
+    }.get(state, lambda: control)()
+    facts = {
+        "cp1": control,
+        **{name: _with(facts[name], *_WORKER[one][0]) for name, one in zip(sorted(set(facts) - {"cp1"}), workers, strict=True)},
+    }  # fmt: skip
+    only = data.draw(st.lists(st.sampled_from(env.nodes), unique=True))
+    half, later = upgrades.resumed(env, facts, Choices(), only)
+    due = {name for name, one in begun.items() if one != "done" and (name == "cp1" or env.select([name])[0] in only)}
+    if state == "silent":  # which kubelets run, no API says
+        due |= {node.name for node in only}
+    names = {node.name for node in half}
+    assert names | {node.name for node in later} == due and not set(half) & set(later)
+    assert all(begun[name] == "begun" for name in names)
+    assert not names or begun["cp1"] != "" or "cp1" not in due
+    assert "cp1" in names or begun["cp1"] != "begun", "a control plane that is half way goes on"
+    if state == "silent":
+        assert names == {"cp1"}, "of the others it cannot be asked yet what they run"
+    elif begun["cp1"]:
+        assert names == {name for name in due if begun[name] == "begun"}
+
+
+def test_a_new_kubelet_that_is_not_ready_is_proved_before_another_node_is_drained() -> None:
+    """A run that was killed between the start of the control plane's kubelet and its proof."""
+    env, facts = environment(1, kubernetes=NEW), _all_new(1)
+    away = [
+        {**node, "status": {**node["status"], "conditions": [{"type": "Ready", "status": "False"}]}}
+        for node in facts["cp1"].nodes
+    ]
+    central = replace(facts["cp1"], nodes=tuple(away))
+    assert "…kubelet.ready" in ids(run(KUBELET, central, env, control=central))
+    assert ids(run(KUBELET, facts["cp1"], env, control=facts["cp1"])) == []
+    half, later = upgrades.resumed(env, {**facts, "cp1": central}, Choices(), env.nodes)
+    assert [node.name for node in half] == ["cp1", "w1"] and later == ()
 
 
 def _all_new(workers: int) -> dict[str, NodeFacts]:

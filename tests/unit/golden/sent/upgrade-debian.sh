@@ -662,15 +662,18 @@ K=4
 install -d -m 0700 /etc/kubernetes/tmp /var/lib/kubefab
 #--8<-- command 5
 K=5
-[ -e /var/lib/kubefab/etcd-before.yaml ] || cp -p /etc/kubernetes/manifests/etcd.yaml /var/lib/kubefab/etcd-before.yaml
+touch /var/lib/kubefab/upgrade-begun-1.37.1
 #--8<-- command 6
 K=6
-(umask 077; sed "s|^\( *image: *\).*|\1registry.k8s.io/etcd:$tag|" /etc/kubernetes/manifests/etcd.yaml >/etc/kubernetes/tmp/kubefab-etcd.yaml)
+[ -e /var/lib/kubefab/etcd-before.yaml ] || cp -p /etc/kubernetes/manifests/etcd.yaml /var/lib/kubefab/etcd-before.yaml
 #--8<-- command 7
 K=7
-sync
+(umask 077; sed "s|^\( *image: *\).*|\1registry.k8s.io/etcd:$tag|" /etc/kubernetes/manifests/etcd.yaml >/etc/kubernetes/tmp/kubefab-etcd.yaml)
 #--8<-- command 8
 K=8
+sync
+#--8<-- command 9
+K=9
 mv -f /etc/kubernetes/tmp/kubefab-etcd.yaml /etc/kubernetes/manifests/etcd.yaml
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -909,6 +912,12 @@ chmod 0600 /run/.kubefab-upgrade.yaml.kubefab
 mv -f /run/.kubefab-upgrade.yaml.kubefab /run/kubefab-upgrade.yaml
 #--8<-- command 1
 K=1
+install -d -m 0700 /var/lib/kubefab
+#--8<-- command 2
+K=2
+touch /var/lib/kubefab/upgrade-begun-1.37.1
+#--8<-- command 3
+K=3
 systemctl is-active -q kubefab-upgrade || { systemctl reset-failed kubefab-upgrade 2>/dev/null || true; systemd-run -q --unit=kubefab-upgrade --setenv=KUBECONFIG=/etc/kubernetes/admin.conf --setenv=HOME=/root kubeadm upgrade apply --yes --config /run/kubefab-upgrade.yaml; }
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -1131,7 +1140,7 @@ K=2
 systemctl reset-failed kubefab-upgrade 2>/dev/null || true
 #--8<-- command 3
 K=3
-rm -f /run/kubefab-upgrade.yaml
+rm -f /run/kubefab-upgrade.yaml /var/lib/kubefab/upgrade-begun-*
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
