@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lab nodes dnf lint style types scripts tests faults releases bench lab lock clean
+.PHONY: help demo test test-lab nodes dnf lint style types scripts tests faults releases upgrades bench lab lock clean
 
 help:
 	@echo 'make demo      bring up, show and reset a cluster of simulated nodes (seconds, no privileges)'
@@ -12,6 +12,7 @@ help:
 	@echo 'make test-lab  the tests on real nodes (root, Docker; about 50 minutes, 25 more the first time)'
 	@echo 'make faults    many kills of kubefab, power cuts and dropped connections on real nodes (half an hour)'
 	@echo 'make releases  the whole story with each known release on real nodes (ten minutes more a release the first time)'
+	@echo 'make upgrades  a patch and then a minor release, with full disks and a power cut (a quarter of an hour)'
 	@echo 'make bench     how long things take beside ssh, Ansible and pyinfra, on real nodes and a quiet machine (about 12 minutes)'
 	@echo 'make lab       a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
 	@echo 'make clean     remove .venv and caches of tools; `inv lab.down` removes the lab'
@@ -28,6 +29,9 @@ faults: $(VENV)/.dev
 
 releases: $(VENV)/.dev
 	KUBEFAB_RELEASES='1.35 1.36 1.37' $(BIN)/python -m pytest tests/lab/test_releases.py
+
+upgrades: $(VENV)/.dev
+	KUBEFAB_UPGRADES=all $(BIN)/python -m pytest tests/lab/test_upgrades.py
 
 # What it is measured beside gets environments of its own, from locks with hashes: benchmarks/rivals/*/requirements.txt.
 bench: export PYTHONDONTWRITEBYTECODE =

@@ -234,6 +234,12 @@ TABLE = {
             CONTROL,
         ),
         Fault(
+            "health-check-late",
+            "the Job by which kubeadm upgrade checks the cluster is not done within its minute, the first time",
+            "nothing is changed by then, and a control plane that has just booted may need that minute for itself",
+            CONTROL,
+        ),
+        Fault(
             "hash-unseen",
             "kubeadm does not see the new API server's pod until the kubelet has started again",
             "kubernetes/kubeadm 3297: done, but not seen",

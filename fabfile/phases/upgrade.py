@@ -346,8 +346,7 @@ def plane(ctx: Context) -> Iterator[Action]:
         "kubeadm has ended well",
         (
             f"if systemctl is-failed -q {UNIT}; then {_SAYS} | tail -n 12; "
-            # done but not seen: kubeadm put the manifests back, and does it again from there
-            f"if {_SAYS} | grep 'static Pod hash' >/dev/null; then kubeadm upgrade apply --yes --config {CONFIG}; else exit 1; fi; fi",
+            f"if {_SAYS} | grep -E '{_AGAIN}' >/dev/null; then kubeadm upgrade apply --yes --config {CONFIG}; else exit 1; fi; fi",
             f"systemctl reset-failed {UNIT} 2>/dev/null || true",
             f"rm -f {CONFIG} {STATE}/{BEGUN}*",
         ),
@@ -356,6 +355,9 @@ def plane(ctx: Context) -> Iterator[Action]:
     )
 
 
+# Done but not seen: kubeadm put the manifests back, and does it again from there. Or nothing is done: its own check, a Job, has a minute, which a
+# control plane that has just booted may need for itself.
+_AGAIN = r"static Pod hash|ERROR CreateJob\]: .* did not complete in"
 _SAYS = f"journalctl -u {UNIT} -o cat -n 60 --no-pager 2>&1"
 _UNSEEN = (
     f"if journalctl -u {UNIT} -o cat -n 1 --no-pager 2>/dev/null | grep -q 'This can take up to'; then all=yes; "
@@ -381,7 +383,7 @@ def _way_back(ctx: Context) -> str:
             f"{again}. kubeadm puts the old manifests back, but once an etcd of {'.'.join(map(str, _next_etcd(ctx)[:2]))} has run, "
             f"an older one does not open its data: the way back is then {restore}"
         )
-    return f"{again}. kubeadm has put the old manifests back, and etcd's data are of the same release. If all else fails: {restore}"
+    return f"{again}. kubeadm puts back the manifests of a change that fails, and etcd's data are of the same release. If all else fails: {restore}"
 
 
 # --- kubelets

@@ -16,6 +16,10 @@ from .pki import COMPONENTS, follow_manifests, image_of, manifest_image
 
 PATIENCE = 600.0  # seconds: upgradeManifests of our file
 _MANIFEST = "/etc/kubernetes/manifests/{}.yaml"
+_CHECKED = "/run/kubefab-rehearsal-checked"
+_LATE = """[preflight] Some fatal errors occurred:
+\t[ERROR CreateJob]: Job "upgrade-health-check-1795969669818" in the namespace "kube-system" did not complete in 1m0s: no condition of type Complete
+error: error execution phase preflight: preflight checks failed"""
 _WAITS = "[upgrade/staticpods] This can take up to 10m0s"
 
 
@@ -54,6 +58,10 @@ def _apply(machine: Machine, call: Call) -> int:
         return call.fail(
             f'[ERROR] Specified version to upgrade to "v{target}" is too high; kubeadm can upgrade only 1 minor version at a time'
         )
+    if machine.fault("health-check-late") is not None and not host.read(_CHECKED):
+        host.write(_CHECKED, "once")
+        machine.spend(60, "upgrade health check")
+        return call.fail(_LATE)
     call.out("[upgrade/preflight] Running preflight checks\n[upgrade/staticpods] Writing new Static Pod manifests\n")
     before = {name: host.read(_MANIFEST.format(name)) or "" for name in COMPONENTS}
     done = 0

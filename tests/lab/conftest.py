@@ -12,7 +12,7 @@ import pytest
 from fabfile.inventory import state_folder
 from lab_bed import BIN, OFF, PROJECT, Lab, inv
 
-ASKED_FOR = {"test_releases.py": "KUBEFAB_RELEASES"}
+ASKED_FOR = {"test_releases.py": "KUBEFAB_RELEASES", "test_upgrades.py": "KUBEFAB_UPGRADES"}
 collect_ignore = [name for name, variable in ASKED_FOR.items() if not os.environ.get(variable)]
 ENTERING = 3600  # seconds: an empty cache takes a quarter of an hour to fill
 

@@ -83,9 +83,10 @@ def test_a_minor_release_with_a_budget_and_a_power_cut_of_the_control_plane(
             assert said in done.output, str(done)
         assert cordoned(lab) == [] and kubeadms(lab) == {SECOND}
         lab.kubectl(PATCH % 1)
-        plan = json.loads(
-            lab.run("inv", "cluster.upgrade", "--env", "lab", "--to", THIRD, "--plan", "--json", expect=3).output
-        )
+        shown_plan = lab.run(
+            "inv", "cluster.upgrade", "--env", "lab", "--to", THIRD, "--plan", "--json", expect=3
+        ).output
+        plan = json.loads(shown_plan[shown_plan.index("{") :])  # after what the command does meanwhile
         assert any("is rolled in first" in note for note in plan["notes"]), plan["notes"]
         process = lab.start("inv", "cluster.upgrade", "--env", "lab", "--to", THIRD, "--no-backup", **RECONNECT)
         lab.until_step(process, "plane.applied", node="cp1")

@@ -276,6 +276,7 @@ def test_every_fault_has_a_case() -> None:
         "release-missing",  # this and the next are in test_upgrade.py
         "upgrade-fails",
         "hash-unseen",
+        "health-check-late",
         "dies-in-upgrade",
         "kubelet-breaks",
     }

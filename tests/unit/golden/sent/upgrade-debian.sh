@@ -1134,7 +1134,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-if systemctl is-failed -q kubefab-upgrade; then journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | tail -n 12; if journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | grep 'static Pod hash' >/dev/null; then kubeadm upgrade apply --yes --config /run/kubefab-upgrade.yaml; else exit 1; fi; fi
+if systemctl is-failed -q kubefab-upgrade; then journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | tail -n 12; if journalctl -u kubefab-upgrade -o cat -n 60 --no-pager 2>&1 | grep -E 'static Pod hash|ERROR CreateJob\]: .* did not complete in' >/dev/null; then kubeadm upgrade apply --yes --config /run/kubefab-upgrade.yaml; else exit 1; fi; fi
 #--8<-- command 2
 K=2
 systemctl reset-failed kubefab-upgrade 2>/dev/null || true
