@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .common import CHANGING, Options, command, described, exit_with, limited, print_json
+from .draining import HELP, forced
 
 
 @command(
@@ -15,6 +16,7 @@ from .common import CHANGING, Options, command, described, exit_with, limited, p
         "only-failed": "only nodes that earlier runs left unfinished",
         "from": "begin with this phase",
         "yes": "1.5 only: the environment's name, if what an earlier cluster left may be stopped and the node rebooted (P2)",
+        **HELP,
         "adopt": "the uid of a cluster that is to be this environment's, though it had another when it was last worked on from here",
     },
 )
@@ -27,13 +29,15 @@ def bootstrap(
     kubeconfig: str | bool = "",
     yes: str | bool = "",
     adopt: str = "",
+    force_pods: str = "",
+    delete_emptydir_data: bool = False,
 ) -> None:
     """Bring the cluster up, or on from where it stopped."""
     from .confirm import agreed
     from .session import opened
 
     environment = described(options)
-    agrees = agreed(environment, yes)
+    agrees, pods = agreed(environment, yes), forced(force_pods)
     # what else is typed can still be refused
     with opened(options, environment, ahead=not (limit or only_failed or from_)) as session:
         from ..context import Choices
@@ -48,7 +52,7 @@ def bootstrap(
         from .kubeconfig import merge_into
 
         phases = phases_from(BOOTSTRAP, from_)
-        choices = Choices(agreed=agrees, adopt=adopt)
+        choices = Choices(agreed=agrees, adopt=adopt, force_pods=pods, delete_emptydir=delete_emptydir_data)
         nodes = chosen_nodes(session.environment, limited(session.environment, limit), only_failed)
         if not nodes:
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))

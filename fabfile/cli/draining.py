@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .common import Options
     from .session import Session
 
-ROOM = "make room for these pods on another node, or change the budget"
 HELP = {
     "force-pods": "pods that are deleted though nothing makes them again or a budget keeps them, each as NAMESPACE/NAME; several with commas",
     "delete-emptydir-data": "what pods have in emptyDir volumes may be lost",
@@ -96,23 +95,13 @@ def asked(session: Session, seen: Mapping[str, Any], names: Sequence[str]) -> Wo
 
 def refusal(rows: Sequence[Hindrance], called: Mapping[str, str]) -> KubefabError | None:
     """Why nothing is drained; None if nothing stops it. `called` has a node's name here by its name in the API."""
+    from ..phases.drain import ways
+
     stops = [row for row in rows if row.stops]
     if not stops:
         return None
     what = "\n".join(dict.fromkeys(f"{called.get(row.node, row.node)}: {row.seen}" for row in stops))
-    return KubefabError(what, f"no node was touched; {'; '.join(_remedies(stops))}; then run this again")
-
-
-def _remedies(stops: Sequence[Hindrance]) -> list[str]:
-    named = dict.fromkeys(row.pod for row in stops if row.kind != "scratch")
-    said = []
-    if any(row.kind in ("budget", "refused") for row in stops):
-        said.append(ROOM)
-    if named:
-        said.append(f"to delete {'it' if len(named) == 1 else 'them'} all the same: --force-pods {','.join(named)}")
-    if any(row.kind == "scratch" for row in stops):
-        said.append("to lose what is in emptyDir: --delete-emptydir-data")
-    return said
+    return KubefabError(what, f"no node was touched; {'; '.join(ways(stops))}; then run this again")
 
 
 def show(console: Console, rows: Sequence[Hindrance], called: Mapping[str, str]) -> None:

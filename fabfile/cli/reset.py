@@ -112,9 +112,9 @@ def _agreed(session: Session, nodes: Sequence[Node], choices: Choices, *, shown:
 
     from ..context import fab
     from ..nodes.facts import facts_of
-    from ..phases.drain import hindrances
+    from ..phases.drain import ROOM, hindrances
     from ..phases.leave import ends_in_order, meant
-    from .draining import ROOM, asked, looked, losses, members, refusal
+    from .draining import asked, looked, losses, members, refusal
 
     environment = session.environment
     seen, control = looked(session, nodes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -26,7 +26,8 @@ from ..text import forms
 from ..text.cleaning import listed
 
 CORDONED = "kubefab.dev/cordoned"  # the annotation of a Node that we cordoned: its value is the environment's name
-CONSENT = "A pod without a controller goes with --force-pods, one with data in emptyDir with --delete-emptydir-data"
+ROOM = "make room for these pods on another node, or change the budget"
+CONSENT = "A pod that stays is deleted all the same with --force-pods NAMESPACE/NAME, its data in emptyDir with --delete-emptydir-data"
 # Our own pods' emptyDir volumes are their /tmp and the like: by namespace, the values of their label `app`.
 _OWN = {"kube-system": ("headlamp", "kube-web-view"), "monitoring": ("monitoring-influxdb",)}
 _LABELS = '{range .items[*]}{"pod "}{.metadata.namespace}{" "}{.metadata.name}{" "}{.metadata.labels}{"\\n"}{end}'
@@ -67,6 +68,20 @@ class Hindrance:
             return "--delete-emptydir-data"
         forced = f"--force-pods {self.pod}"
         return forced if self.kind == "bare" else f"make room for it on another node, or change the budget; or {forced}"
+
+
+def ways(stops: Iterable[Hindrance]) -> list[str]:
+    """How a person gets these out of the way, all of a kind together: by a change in the cluster, or by an option of the command."""
+    stops = list(stops)
+    named = dict.fromkeys(row.pod for row in stops if row.kind != "scratch")
+    said = []
+    if any(row.kind in ("budget", "refused") for row in stops):
+        said.append(ROOM)
+    if named:
+        said.append(f"to delete {'it' if len(named) == 1 else 'them'} all the same: --force-pods {','.join(named)}")
+    if any(row.kind == "scratch" for row in stops):
+        said.append("to lose what is in emptyDir: --delete-emptydir-data")
+    return said
 
 
 def hindrances(found: Workload, nodes: Collection[str], choices: Choices) -> list[Hindrance]:
@@ -283,8 +298,7 @@ def _evicted(ctx: Context, prefix: str, name: str, undo: Step | None, hint: str)
         deadline=ctx.settings.drain_timeout,
         interval=1,
         on="control-plane",
-        hint="make room for these pods on another node, or change the budget; then run this again"
-        + f". {hint}"
+        hint=f"{ROOM}; then run this again. {hint}"
         + ("" if undo else f". Node {name} was cordoned by others before, and stays so"),
         undo=undo,
     )

@@ -35,7 +35,7 @@ from ..text.cleaning import listed
 from ..text.forms import text
 from ..text.masking import mask, masked_tail
 from ..text.yamls import dumped
-from .drain import Hindrance, cordoned_by, drained, uncordoned
+from .drain import Hindrance, cordoned_by, drained, uncordoned, ways
 
 SETTING = {KUBELET: "KUBELET_CONFIG", PROXY: "KUBE_PROXY_CONFIG"}
 DUE = {
@@ -244,16 +244,10 @@ def stays(rows: Iterable[Hindrance], called: Mapping[str, str]) -> Refused | Non
     if not found:
         return None
     what = "\n".join(dict.fromkeys(f"{called.get(row.node, row.node)}: {row.seen}" for row in found))
-    names = listed(list(dict.fromkeys(f"`{_emptied(row.node)}`" for row in found)), 3)
     return Refused(
         f"KUBELET_CONFIG empties each node before its kubelet takes it, and pods are in the way:\n{what}",
-        f"no node was cordoned; make room for these pods on another node, or change the budget; or empty the node yourself ({names} on "
-        "the control plane); then run this again",
+        f"no node was touched; {'; '.join(ways(found))}; then run this again",
     )
-
-
-def _emptied(name: str) -> str:
-    return command("kubectl", "drain", name, "--ignore-daemonsets", "--delete-emptydir-data")
 
 
 def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
@@ -267,8 +261,7 @@ def kubelet(ctx: Context, phase: str) -> Iterator[Action]:
         return
     due, what = f"{STATE}/{DUE[KUBELET]}", _words(differs, facts.kubelet_config)
     counted = _counted(ctx, differs)
-    ways = f"Or empty it yourself (`{_emptied(facts.hostname)}` on the control plane), then run this again"
-    away = list(drained(ctx, phase, hint=ways)) if counted else []
+    away = list(drained(ctx, phase)) if counted else []
     undo = next((action.undo for action in away if not isinstance(action, Stop) and action.undo), None)
     runs_on = "its pods went elsewhere" if counted else "its pods run on"
     yield from (replace(action, turn=TURN) for action in away if not isinstance(action, Stop))

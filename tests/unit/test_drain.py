@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabfile.cli.draining import forced
 from fabfile.context import Choices, Context
 from fabfile.nodes.workload import (
     Attachment,
@@ -25,6 +27,7 @@ from fabfile.nodes.workload import (
     size,
 )  # fmt: skip
 from fabfile.phases.drain import CORDONED, drained, hindrances, homeless, our_cordon, uncordoned
+from fabfile.phases.follow import stays
 from fabfile.steps import Step, Wait
 from fabfile.text.forms import FormError
 from making import api_node, context, control_plane, environment, ids, member
@@ -71,6 +74,25 @@ ROWS: list[tuple[str, Workload, dict[str, Any], list[tuple[str, str, bool]]]] = 
 def test_what_a_drain_meets(found: Workload, choices: dict[str, Any], wanted: list[tuple[str, str, bool]]) -> None:
     rows = hindrances(found, {"w1"}, Choices(**choices))
     assert [(row.kind, row.pod, row.stops) for row in rows] == wanted
+
+
+@given(st.lists(st.sampled_from([row[1] for row in ROWS]), min_size=1, max_size=4))
+def test_the_options_that_a_refusal_names_are_enough(several: list[Workload]) -> None:
+    """Of bootstrap, upgrade, reboot and remove alike: typed as it names them, nothing of what it named stops the drain."""
+    found = Workload(
+        tuple({pod.title: pod for one in several for pod in one.pods}.values()),
+        tuple(budget for one in several for budget in one.budgets),
+        refused={key: text for one in several for key, text in one.refused.items()},
+    )
+    rows = hindrances(found, {"w1"}, Choices())
+    error = stays(rows, {"w1": "w1"})
+    assert (error is None) == (not any(row.stops for row in rows))
+    if error:
+        named = re.search(r"--force-pods (\S+?);", error.remedy)
+        agreed = Choices(
+            force_pods=forced(named[1] if named else ""), delete_emptydir="--delete-emptydir-data" in error.remedy
+        )
+        assert not any(row.stops for row in hindrances(found, {"w1"}, agreed)), error.remedy
 
 
 def test_a_budgets_row_has_its_budget_how_many_may_go_and_whose_the_pod_is() -> None:
