@@ -27,6 +27,7 @@ from ..nodes.facts import (
     STATE,
     NodeFacts,
 )
+from ..recipes.changes import numbers
 from ..recipes.flannel import Expected
 from ..recipes.kubeadm import merged
 from ..recipes.kubelet import SAYS, flags
@@ -79,6 +80,7 @@ def _filled(ctx: Context, component: str) -> dict[str, Any]:
         "bindAddress": "0.0.0.0",
         "clientConnection": {"kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf"},
         "clusterCIDR": str(ctx.settings.pod_cidr),
+        **({"mode": "iptables"} if numbers(ctx.recipe.minor) >= (1, 37) else {}),
     }
 
 
@@ -92,7 +94,13 @@ _DEFAULTED: dict[Path, Any] = {
     ("healthzPort",): 10248,
     ("staticPodPath",): "/etc/kubernetes/manifests",
 }
-_OF_CLUSTER = frozenset({"clusterDNS", "clusterDomain", "resolvConf"})
+OF_CLUSTER = frozenset({"clusterDNS", "clusterDomain", "resolvConf"})
+
+
+def of_kubeadm(ctx: Context, component: str) -> dict[Path, Any]:
+    """What kubeadm of this release puts into a component's ConfigMap where nothing asks for another, but for OF_CLUSTER."""
+    filled = {**dict(leaves(_filled(ctx, component))), **dict(leaves(DECIDED[component]))}
+    return filled | (_DEFAULTED if component == KUBELET else {})
 
 
 def unexplained(ctx: Context, component: str, control: NodeFacts) -> dict[Path, Any]:
@@ -101,15 +109,13 @@ def unexplained(ctx: Context, component: str, control: NodeFacts) -> dict[Path, 
     Without a note of what hosts.env said before, an earlier hosts.env may have, or a person: that cannot be known.
     """
     held = control.components.get(component)
-    ours = [path for path, _ in leaves(wanted(ctx, component))]
-    filled = {**dict(leaves(_filled(ctx, component))), **dict(leaves(DECIDED[component]))}
-    filled |= _DEFAULTED if component == KUBELET else {}
+    ours, filled = [path for path, _ in leaves(wanted(ctx, component))], of_kubeadm(ctx, component)
     return {
         path: value
         for path, value in leaves(held.config if held else {})
         if is_set(component, path, value)
         and value not in ("0s", "0")
-        and path[0] not in _OF_CLUSTER
+        and path[0] not in OF_CLUSTER
         and not (path in filled and same(component, path, filled[path], value))
         and not any(one[: len(path)] == path or path[: len(one)] == one for one in ours)
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +25,12 @@ from fabfile.inventory.components import (
     unknown,
     without,
 )
-from fabfile.nodes.facts import STATE, Component, NodeFacts
-from fabfile.phases.follow import changed, configmap, kubelet, note, spoke, unexplained
+from fabfile.nodes.facts import COMPONENT_PATCHES, STATE, Component, NodeFacts
+from fabfile.phases.follow import OF_CLUSTER, changed, configmap, kubelet, note, of_kubeadm, spoke, unexplained
 from fabfile.recipes import kubeadm
 from fabfile.recipes.kubeadm import merged
 from fabfile.steps import Step
+from fabfile.text.yamls import documents
 from making import ALL_STAMPED, context, control_plane, environment, member
 
 SAME = [
@@ -148,27 +150,41 @@ def test_the_map_gets_what_the_file_says_and_loses_what_it_said_and_nothing_else
     assert all(isinstance(action, Step) and '"resourceVersion": "7"' in action.files[-1].content for action in actions)
 
 
-# kubeadm 1.36's own, as `kubectl -n kube-system get configmap kubelet-config` has it
-OF_KUBEADM: dict[str, Any] = {
-    "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-    "authentication": {"anonymous": {"enabled": False}, "webhook": {"cacheTTL": "0s", "enabled": True}, "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"}},
-    "authorization": {"mode": "Webhook", "webhook": {"cacheAuthorizedTTL": "0s", "cacheUnauthorizedTTL": "0s"}},
-    "cgroupDriver": "systemd", "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local", "containerRuntimeEndpoint": "",
-    "cpuManagerReconcilePeriod": "0s", "crashLoopBackOff": {}, "evictionPressureTransitionPeriod": "0s", "fileCheckFrequency": "0s",
-    "healthzBindAddress": "127.0.0.1", "healthzPort": 10248, "httpCheckFrequency": "0s", "imageMaximumGCAge": "0s", "imageMinimumGCAge": "0s",
-    "logging": {"flushFrequency": 0, "options": {"json": {"infoBufferSize": "0"}, "text": {"infoBufferSize": "0"}}, "verbosity": 0},
-    "memorySwap": {}, "nodeStatusReportFrequency": "0s", "nodeStatusUpdateFrequency": "0s", "rotateCertificates": True, "runtimeRequestTimeout": "0s",
-    "shutdownGracePeriod": "0s", "shutdownGracePeriodCriticalPods": "0s", "staticPodPath": "/etc/kubernetes/manifests",
-    "streamingConnectionIdleTimeout": "0s", "syncFrequency": "0s", "volumeStatsAggPeriod": "0s",
-}  # fmt: skip
-PROXYS: dict[str, Any] = {
-    "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "bindAddress": "0.0.0.0", "bindAddressHardFail": False,
-    "clientConnection": {"acceptContentTypes": "", "burst": 0, "contentType": "", "kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf", "qps": 0},
-    "clusterCIDR": "10.44.0.0/16", "configSyncPeriod": "0s", "conntrack": {"maxPerCore": None, "min": None, "tcpCloseWaitTimeout": None},
-    "detectLocal": {"bridgeInterface": "", "interfaceNamePrefix": ""}, "detectLocalMode": "", "enableProfiling": False, "healthzBindAddress": "",
-    "iptables": {"localhostNodePorts": None, "masqueradeAll": False, "masqueradeBit": None, "minSyncPeriod": "0s", "syncPeriod": "0s"},
-    "ipvs": {"excludeCIDRs": None, "strictARP": False, "tcpTimeout": "0s"}, "mode": "", "nodePortAddresses": None, "oomScoreAdj": None, "portRange": "",
-}  # fmt: skip
+def recorded(release: str) -> dict[str, dict[str, Any]]:
+    """What a real kubeadm of that release puts into the ConfigMaps."""
+    kubelet_config, proxy_config = documents((RECORDED / f"kubeadm-{release}.yaml").read_text())
+    return {KUBELET: kubelet_config, PROXY: proxy_config}
+
+
+RECORDED = Path(__file__).parent / "recorded"
+OF_KUBEADM, PROXYS = recorded("1.36.1").values()
+
+
+@pytest.mark.parametrize("release", ["1.36.1", "1.36.3", "1.37.2"])
+@pytest.mark.parametrize("component", [KUBELET, PROXY])
+def test_the_table_of_what_kubeadm_fills_in_is_a_real_kubeadms(release: str, component: str) -> None:
+    """Nothing more and nothing less, but for what differs by cluster and what kubeadm decides on each node."""
+    ctx = context(environment(kubernetes=release), control_plane(environment(kubernetes=release)))
+    said = {
+        path: value
+        for path, value in leaves(recorded(release)[component])
+        if components.is_set(component, path, value) and value not in ("0s", "0") and path[0] not in OF_CLUSTER
+    }
+    table = of_kubeadm(ctx, component)
+    on_each_node = {("containerRuntimeEndpoint",)} if component == KUBELET else set()
+    assert {path: value for path, value in table.items() if path not in on_each_node} == said
+
+
+@pytest.mark.parametrize(("release", "value"), [("1.36.3", None), ("1.37.2", "iptables")])
+def test_a_mode_that_hosts_env_names_no_more_is_kubeadms_again(release: str, value: str | None) -> None:
+    """From 1.37 on kubeadm writes one; without it kube-proxy would follow a later release's own choice."""
+    env = environment(kubernetes=release)
+    held = merged(recorded(release)[PROXY], {"mode": "nftables"})
+    facts = control_plane(env, components={PROXY: Component(held, "8")}, followed={PROXY: {"mode": "nftables"}})
+    (step,) = (one for one in configmap(context(env, facts), PROXY, "master") if isinstance(one, Step))
+    patch = json.loads(next(file.content for file in step.files if file.path == COMPONENT_PATCHES[PROXY]))
+    (back,) = documents(patch["data"]["config.conf"])
+    assert back.get("mode") == value
 
 
 @given(CONFIGS, CONFIGS)
@@ -214,13 +230,14 @@ def taken(facts: NodeFacts, steps: list[Step]) -> NodeFacts:
     return replace(now, followed=note, kubelet_config=now.components[KUBELET].config)
 
 
-def test_kubeadms_own_configuration_has_nothing_unexplained() -> None:
-    env = environment()
-    maps = {KUBELET: Component(OF_KUBEADM, "7"), PROXY: Component(PROXYS, "8")}
-    facts = control_plane(env, components=maps, kubelet_config=OF_KUBEADM)
+@pytest.mark.parametrize("release", ["1.36.1", "1.36.3", "1.37.2"])
+def test_kubeadms_own_configuration_has_nothing_unexplained(release: str) -> None:
+    env, own = environment(kubernetes=release), recorded(release)
+    maps = {KUBELET: Component(own[KUBELET], "7"), PROXY: Component(own[PROXY], "8")}
+    facts = control_plane(env, components=maps, kubelet_config=own[KUBELET])
     assert all(unexplained(context(env, facts), one, facts) == {} for one in (KUBELET, PROXY))
     assert followed(env, facts) == []
-    assert list(kubelet(context(env, member(env, kubelet_config=OF_KUBEADM), control=facts), "join")) == []
+    assert list(kubelet(context(env, member(env, kubelet_config=own[KUBELET]), control=facts), "join")) == []
 
 
 def test_what_cannot_be_read_decides_nothing() -> None:
