@@ -11,13 +11,14 @@ import importlib
 import os
 import re
 import sys
-import tomllib
 from pathlib import Path
 from types import ModuleType
 
 # A fifth of the time until a command begins to work goes into looking for garbage among what is loaded, and into unittest.mock with
-# asyncio and ssl, which Invoke loads for the test double of its Context: no command uses that.
+# asyncio and ssl, which Invoke loads for the test double of its Context: no command uses that. Invoke also has a copy of PyYAML, which
+# we load ourselves.
 gc.set_threshold(50_000, *gc.get_threshold()[1:])
+sys.modules.setdefault("invoke.vendor.yaml", importlib.import_module("yaml"))
 if "unittest.mock" not in sys.modules:
     sys.modules["unittest.mock"] = ModuleType("unittest.mock")
     vars(sys.modules["unittest.mock"])["__getattr__"] = lambda name: object
@@ -55,6 +56,8 @@ def run(module: str) -> None:
         sys.exit(2)
     options = core[0].args
     if options.version.value:
+        import tomllib
+
         project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         print(f"{project['name']} {project['version']}")
     elif "hosts" in options and core.remainder and not core.unparsed and not options.complete.value:

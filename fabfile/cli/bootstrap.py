@@ -42,25 +42,27 @@ def bootstrap(
     with opened(options, environment, ahead=not (limit or only_failed or from_)) as session:
         from ..context import Choices
         from ..phases import BOOTSTRAP
-        from ..phases.certificates import unnamed
-        from ..recipes.kubeadm import recipe_for
-        from ..run.result import RunResult
-        from ..text.screen import verdict
-        from ..views import results
         from ..views.history import chosen_nodes, phases_from
-        from .info import print_card
-        from .kubeconfig import merge_into
 
         phases = phases_from(BOOTSTRAP, from_)
         choices = Choices(agreed=agrees, adopt=adopt, force_pods=pods, delete_emptydir=delete_emptydir_data)
         nodes = chosen_nodes(session.environment, limited(session.environment, limit), only_failed)
         if not nodes:
+            from ..run.result import RunResult
+            from ..text.screen import verdict
+
             session.console.print(verdict(True, f"{session.environment.name}: earlier runs left no node unfinished"))
             if options.json:
+                from ..views import results
+
                 print_json(results.of_run(session.environment.name, RunResult({})))
             return
         result = session.run(phases, nodes, choices, without_done="" if only_failed else "--only-failed")
         if not result.failed:
+            from ..phases.certificates import unnamed
+            from ..recipes.kubeadm import recipe_for
+            from .kubeconfig import merge_into
+
             session.summary(result, phases)
             central = result.nodes.get(session.environment.control_plane.name)
             lacking = unnamed(recipe_for(session.environment), central.facts) if central and central.facts else None
@@ -70,6 +72,8 @@ def bootstrap(
                 file = kubeconfig if isinstance(kubeconfig, str) else ""
                 merge_into(session, file, facts=central.facts if central else None)
             if result.steps and not options.quiet:
+                from .info import print_card
+
                 print_card(session.console, session.environment)
                 if session.environment.settings.release.apps_api:  # verify's own condition
                     session.console.print(
@@ -77,6 +81,8 @@ def bootstrap(
                         soft_wrap=True,
                     )
         if options.json:
+            from ..views import results
+
             print_json(results.of_run(session.environment.name, result))
         exit_code = result.exit_code
     exit_with(exit_code)

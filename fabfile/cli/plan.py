@@ -9,6 +9,7 @@ from .common import Options, command, described, exit_unless, exit_with, limited
 
 if TYPE_CHECKING:
     from ..inventory import Environment
+    from ..phases import Phase
 
 
 @command(
@@ -38,36 +39,26 @@ def plan(
     reveal: bool = False,
 ) -> None:
     """What bootstrap would run; connects to nothing."""
-    from rich.text import Text
-
-    from ..nodes.facts import facts_of
-    from ..phases import BOOTSTRAP, EVERY, REGISTRY
-    from ..text.cleaning import spans
-    from ..text.nearest import did_you_mean
-    from ..text.screen import Screen
-    from ..views import plan as planning
-    from ..views import results
-    from .notices import warn, warn_of_unlisted
-    from .progress import print_errors
-
-    console = Screen()
-    if phase and phase not in EVERY:
-        raise UsageError(
-            f"--phase {phase} is no phase", f"{did_you_mean(phase, EVERY, '--phase {}')}one of {', '.join(EVERY)}"
-        )
-    chosen = [EVERY[phase]] if phase else list(BOOTSTRAP)
-    before: planning.Before | None = {} if diff else None
     if observe or check:
-        from ..views.present import present
         from .session import opened
 
-        with opened(options) as session:
+        # a --limit or --phase that names nothing is refused before anything is connected to
+        with opened(options, ahead=not (limit or phase)) as session:
             environment = session.environment
+            chosen = _chosen(phase)
             nodes = limited(environment, limit)
             # what is to do on a node depends on the control plane
-            seen = session.observer().survey(tuple(dict.fromkeys((*environment.control_planes, *nodes))))
+            survey = session.observer().begin(tuple(dict.fromkeys((*environment.control_planes, *nodes))))
+            from .. import manifests
+            from ..nodes.facts import facts_of
+            from ..views import plan as planning
+            from ..views.present import present
+
+            manifests.load(environment)
+            seen = survey()
             facts = facts_of(seen)
             planned = list(planning.plan(environment, chosen, nodes, facts))
+            before: planning.Before | None = {} if diff else None
             unseen = {name: e for name, e in seen.items() if isinstance(e, KubefabError)}
             if diff:
                 there = (
@@ -78,11 +69,25 @@ def plan(
                 before, unread = present(session.group, there)
                 unseen |= unread
     else:
+        from ..views import plan as planning
+        from .notices import warn
+
+        chosen = _chosen(phase)
         environment = described(options)
         warn(environment)
         environment = with_simulated_nodes(environment)
         nodes = limited(environment, limit)
         planned, unseen, facts = list(planning.plan(environment, chosen, nodes)), {}, {}
+        before = {} if diff else None
+    from rich.text import Text
+
+    from ..phases import REGISTRY
+    from ..text.cleaning import spans
+    from ..text.screen import Screen
+    from ..views import results
+    from .notices import warn_of_unlisted
+
+    console = Screen()
     if REGISTRY in chosen:
         warn_of_unlisted(environment)
     if options.json:
@@ -113,13 +118,30 @@ def plan(
         if details and not all(same.exact for same in groups):
             hint = "(as on …): the others differ in their own name and addresses only; --limit NODE shows one"
             console.print(hint, style="dim", soft_wrap=True)
-    errors = Screen(stderr=True)
     if unseen and not options.json:
+        from .progress import print_errors
+
+        errors = Screen(stderr=True)
         print_errors(errors, unseen, environment.nodes)
         errors.print(f"what is to do on {spans(list(unseen))} is not known", soft_wrap=True)
     exit_unless(not unseen)
     if check and planned:
         exit_with(EXIT_CHANGES)
+
+
+def _chosen(phase: str) -> list[Phase]:
+    """The phases that are planned. Raises UsageError for a name of none."""
+    from ..phases import BOOTSTRAP, EVERY
+
+    if not phase:
+        return list(BOOTSTRAP)
+    if phase not in EVERY:
+        from ..text.nearest import did_you_mean
+
+        raise UsageError(
+            f"--phase {phase} is no phase", f"{did_you_mean(phase, EVERY, '--phase {}')}one of {', '.join(EVERY)}"
+        )
+    return [EVERY[phase]]
 
 
 def with_simulated_nodes(environment: Environment) -> Environment:

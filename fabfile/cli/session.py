@@ -1,6 +1,7 @@
 """Opens an environment for a command and closes it again: connections or simulated nodes, the journal, the locks, Ctrl-C.
 
-What takes long to load (phases, rich) is imported in functions: while a command loads it, its connections are already being opened.
+What takes long to load (phases, rich) is imported in functions: while a command loads it, its connections are already being opened, and
+the nodes looked at. One thread imports, the main one: two that import modules which import each other would wait for each other.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -26,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from ..inventory import Environment, Node, private_folder
+from ..inventory.components import RELEASES
 from ..nodes.group import NodeGroup, connected, operator
-from ..recipes.kubeadm import recipe_for
 from ..text.masking import Secret, mask
 from .common import Options, described
 
@@ -68,11 +70,18 @@ class Session:
     environment: Environment
     group: NodeGroup
     simulation: Simulation | None
-    console: Console
     command: str
     verbose: bool = False
     quiet: bool = False
+    json: bool = False
     _journal: Journal | None = None  # of the runs that `held` holds together
+
+    @cached_property
+    def console(self) -> Console:
+        """Where the command prints; with `json` standard error, as standard output is for the one document."""
+        from ..text.screen import Screen
+
+        return Screen(stderr=self.json)
 
     def clock(self, name: str) -> Clock:
         """The clock by which waits for the node of that name are timed."""
@@ -80,12 +89,14 @@ class Session:
 
         return self.simulation.clock(name) if self.simulation else real_clock(name)
 
-    def observer(self, digests: str | None = None, *, certificates: bool = False) -> Observer:
-        """What observes the nodes for this command; it changes nothing. `digests` and `certificates` are Observer's."""
+    def observer(
+        self, digests: str | None = None, *, certificates: bool = False, journal: Journal | None = None
+    ) -> Observer:
+        """What observes the nodes for this command; it changes nothing. `digests` and `certificates` are Observer's, `journal` a run's."""
         from ..run.events import Events
         from ..run.observer import Observer
 
-        events = Events(clock=self.clock)
+        events = Events(journal, self.clock)
         return Observer(self.environment, self.group, events=events, digests=digests, certificates=certificates)
 
     def run(
@@ -102,14 +113,17 @@ class Session:
         `without_done` is print_failures', `archive` Run's. Raises KubefabError when another run holds one of the locks.
         """
         from ..phases import REGISTRY
-        from ..run.pipelines import Run
         from .notices import warn_of_unlisted
-        from .progress import Progress, print_failures
 
         environment = self.environment
         if REGISTRY in phases:
             warn_of_unlisted(environment)
         with self.held(nodes, phases) as journal:
+            observer = self.observer(certificates=any(phase.certificates for phase in phases), journal=journal)
+            observer.ahead(nodes)
+            from ..run.pipelines import Run
+            from .progress import Progress, print_failures
+
             progress = Progress(
                 [n.name for n in nodes],
                 width=max(len(n.name) for n in environment.nodes),
@@ -124,12 +138,11 @@ class Session:
                 environment,
                 self.group,
                 progress,
-                journal=journal,
                 choices=choices,
-                clock=self.clock,
                 held=held,
                 heard=heard,
                 archive=archive,
+                observer=observer,
             )
             with progress, _interruptible(run, self.group, progress):
                 result = run.run(phases, nodes)
@@ -187,12 +200,25 @@ class Session:
             return
         control = self.group.of(self.environment.control_plane)
         owner = f"{operator()}@{socket.gethostname()} (process {os.getpid()}) since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}: {self.command}"
-        try:
-            control.open()
-        except Unreachable:
-            yield
-            return
-        with control.hold(owner):
+        acquiring, holding = Future[None](), ExitStack()
+
+        def acquire() -> None:
+            try:
+                try:
+                    control.open()
+                except Unreachable:
+                    pass
+                else:
+                    holding.enter_context(control.hold(owner))
+                acquiring.set_result(None)
+            except BaseException as error:
+                acquiring.set_exception(error)
+
+        with holding:
+            Thread(target=acquire, daemon=True, name="run-lock").start()
+            from ..run import journal, observer  # noqa: F401  # what the run needs next
+
+            acquiring.result()
             yield
 
 
@@ -214,7 +240,10 @@ def opened(options: Options, environment: Environment | None = None, *, ahead: b
     _many_files()
     sys.setswitchinterval(TURN)
     environment = environment or described(options)
-    recipe_for(environment)  # reject an unknown release before a journal is created
+    if ".".join(environment.settings.kubernetes.split(".")[:2]) not in RELEASES:
+        from ..recipes.kubeadm import recipe_for
+
+        recipe_for(environment)  # reject an unknown release before a journal is created
     password = _sudo_password() if options.ask_sudo_pass else None
     if options.faults and not environment.settings.simulated:
         raise UsageError(
@@ -230,13 +259,11 @@ def opened(options: Options, environment: Environment | None = None, *, ahead: b
         with connected(environment, sudo_password=password, on_new_key=on_new_key, warn=_beside) as group:
             if ahead:
                 group.ahead(environment.nodes)
-            from ..text.screen import Screen
             from .notices import warn
 
-            console = Screen(stderr=options.json)  # standard output is for the one document
             warn(environment)
             yield Session(
-                environment, group, simulation, console, command_line(), verbose=options.verbose, quiet=options.quiet
+                environment, group, simulation, command_line(), options.verbose, options.quiet, json=options.json
             )
 
 

@@ -22,16 +22,21 @@ def status(*, options: Options) -> None:
 
     with opened(options, ahead=True) as session:
         from ..views import calendar
+
+        environment = session.environment
+        survey = session.observer().begin(environment.nodes)
+        dates = calendar.begin(session.group, () if session.simulation else environment.nodes)
+        from .. import manifests
         from ..views.doctor import at_a_glance, show_findings
         from ..views.remarks import cordons, remarks
         from ..views.saved import saved
         from ..views.status import status as rows_of
 
-        environment = session.environment
-        observed = session.observer().survey(environment.nodes)
+        manifests.load(environment)
+        observed = survey()
         rows, found = rows_of(environment, observed), at_a_glance(environment, observed)
-        reached = [row.node for row in rows if row.cells and not session.simulation]
-        ends = calendar.ask(session.group, reached)
+        reached = {row.node.name for row in rows if row.cells}
+        ends = {name: some for name, some in dates().items() if name in reached}
         said, owners = list(remarks(environment, observed)), cordons(environment, observed)
         if options.json:
             data = [

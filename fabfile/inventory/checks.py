@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from ..text.cleaning import listed
 from ..text.forms import is_address
@@ -304,18 +305,47 @@ def _parses(parse: Callable[[str], object], text: str) -> bool:
 
 
 def in_two_environments(environment: Environment, values: Mapping[str, Value]) -> Iterator[str]:
-    """Machines that are in another environment too. Not refused, as two may take turns: what is on a machine says whose it is."""
+    """Machines that are in another environment too. Not refused, as two may take turns: what is on a machine says whose it is.
+
+    A machine is known by the address and port at which it is reached, or by its address in the cluster. Of two behind one address
+    with a port each, neither is the other; loopback is an address of every machine.
+    """
     if environment.settings.simulated:
         return
-    own = {address: node.name for node in environment.nodes for address in (node.host, node.address)}
+    own = {
+        mark: (node.name, address)
+        for node in environment.nodes
+        for mark, address in _marks(node.host, node.address, node.port or Settings.ssh_port)
+    }
     for key, value in values.items():
         match = NODE_KEY.match(key)
         if not match or not match["env"] or match["env"].lower() == environment.name:
             continue
-        words = [
-            word.removeprefix("private=")
-            for word in value.text.split()
-            if "=" not in word or word.startswith("private=")
-        ]
-        for address in dict.fromkeys(word for word in words if word in own):
-            yield f"{own[address]} ({address}) is {key} as well ({value.where}): a machine belongs to one cluster and refuses the other"
+        host, *words = value.text.split() or [""]
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        port = options.get("port") or _of(match["env"], "SSH_PORT", values)
+        if _of(match["env"], "SIMULATED", values):
+            continue
+        marks = (
+            mark for mark, _ in _marks(host, options.get("private", host), int(port) if str(port).isdecimal() else 0)
+        )
+        found = dict(reversed([own[mark] for mark in marks if mark in own]))  # of each node its first mark
+        for name, address in found.items():
+            yield f"{name} ({address}) is {key} as well ({value.where}): a machine belongs to one cluster and refuses the other"
+
+
+def _marks(host: str, address: str, port: int) -> Iterator[tuple[tuple[str, int], str]]:
+    """What a machine is known by, each with the address in it: where it is reached, and its address in the cluster."""
+    yield (host, port), host
+    if not (is_address(address) and ipaddress.ip_address(address).is_loopback):
+        yield (address, 0), address
+
+
+def _of(name: str, key: str, values: Mapping[str, Value]) -> Any:
+    """A setting of another environment as it is meant; its default where it is not set, or is not valid."""
+    _, value = source(key, name, values)
+    spec = KEYS[key]
+    try:
+        return spec.default if value is None else spec.metadata["parse"](value.text)
+    except ValueError:
+        return spec.default

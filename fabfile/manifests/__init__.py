@@ -15,7 +15,7 @@ from ..inventory import Environment
 from ..nodes.applied import STAMP
 from ..nodes.facts import METRICS, STATE, NodeFacts
 from ..nodes.influx import ADMIN, SECRET
-from ..recipes.kubeadm import digest
+from ..recipes.kubeadm import Recipe, digest, recipe_for
 from ..steps import File, Step
 from ..text import yamls
 
@@ -50,10 +50,12 @@ def _templates() -> jinja2.Environment:
 
 
 def load(environment: Environment) -> None:
-    """Load the templates of an environment, for a caller that has to wait anyway: the first manifest needs as long as an observation."""
+    """Render an environment's manifests, for a caller that has to wait anyway: they need as long as an observation."""
+    if not environment.settings.release.configured:
+        return
     for name in ("flannel", "monitoring", environment.settings.dashboard):
         if name in _WORKLOADS:
-            _templates().get_template(f"{name}.yaml.j2")
+            _rendered(name, environment, recipe_for(environment))
 
 
 @dataclass(frozen=True)
@@ -130,16 +132,20 @@ def login() -> str:
 
 def manifest(name: str, ctx: Context) -> Manifest:
     """Render one template for an environment."""
+    return _rendered(name, ctx.environment, ctx.recipe)
+
+
+def _rendered(name: str, environment: Environment, recipe: Recipe) -> Manifest:
     text = (
         _templates()
         .get_template(f"{name}.yaml.j2")
         .render(
-            settings=ctx.settings,
-            recipe=ctx.recipe,
-            environment=ctx.environment,
-            alone=not ctx.environment.workers,
+            settings=environment.settings,
+            recipe=recipe,
+            environment=environment,
+            alone=not environment.workers,
             # our pods that belong on every node must run on those that a line of hosts.env keeps others away from
-            taints=sorted({replace(taint, value="") for node in ctx.environment.nodes for taint in node.taints}),
+            taints=sorted({replace(taint, value="") for node in environment.nodes for taint in node.taints}),
             metrics=METRICS,
             volume=VOLUME,
             secret=SECRET,

@@ -23,8 +23,11 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 
-def at_once(items: Sequence[K], ask: Callable[[K], T], width: int) -> list[T | KubefabError]:
-    """`ask` of every item, in threads, `width` at a time; where it raises KubefabError, that error in place of the answer."""
+def begun(items: Sequence[K], ask: Callable[[K], T], width: int) -> Callable[[], list[T | KubefabError]]:
+    """Begin to `ask` every item, in threads, `width` at a time. What is returned waits for the answers.
+
+    Where `ask` raises KubefabError, that error is in place of the answer.
+    """
 
     def one(item: K) -> T | KubefabError:
         try:
@@ -32,8 +35,15 @@ def at_once(items: Sequence[K], ask: Callable[[K], T], width: int) -> list[T | K
         except KubefabError as error:
             return error
 
-    with ThreadPoolExecutor(max(1, min(len(items), width))) as pool:
-        return list(pool.map(one, items))
+    pool = ThreadPoolExecutor(max(1, min(len(items), width)))
+    answers = pool.map(one, items)
+    pool.shutdown(wait=False)
+    return lambda: list(answers)
+
+
+def at_once(items: Sequence[K], ask: Callable[[K], T], width: int) -> list[T | KubefabError]:
+    """The answers of all items that `begun` asks."""
+    return begun(items, ask, width)()
 
 
 def operator() -> str:
@@ -100,13 +110,18 @@ class NodeGroup(fabric.Group):
         """A node's connection."""
         return self._by_name[node.name]
 
+    def begin(self, nodes: Iterable[Node], ask: Callable[[Node], T]) -> Callable[[], dict[str, T | KubefabError]]:
+        """Begin to `ask` all these nodes, FORKS of them at a time. What is returned waits for the answers, as `each` has them."""
+        nodes = list(nodes)
+        answers = begun(nodes, ask, self._forks)
+        return lambda: dict(zip((node.name for node in nodes), answers(), strict=True))
+
     def each(self, nodes: Iterable[Node], ask: Callable[[Node], T]) -> dict[str, T | KubefabError]:
         """`ask` of all these nodes at the same time, FORKS of them at a time; each error stays with its node.
 
         Returns {"cp1": the answer, "w1": Unreachable(…)}, in the nodes' order.
         """
-        nodes = list(nodes)
-        return dict(zip((node.name for node in nodes), at_once(nodes, ask, self._forks), strict=True))
+        return self.begin(nodes, ask)()
 
     def close(self) -> None:
         """Close every link, targets before bastions."""

@@ -14,10 +14,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..steps import File
 from ..text.forms import FormError, pairs
 from .keeping import before_writing
+
+if TYPE_CHECKING:  # a connection is opened before steps are loaded
+    from ..steps import File
 
 LOCK_WAIT = 900  # seconds; the longest step of an earlier run
 LOCKED = 75  # EX_TEMPFAIL: that earlier run's step has not ended

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -31,6 +32,7 @@ from .events import Events
 from .retry import Clock
 
 OBSERVE_TIMEOUT = 60.0  # seconds
+Survey = dict[str, NodeFacts | KubefabError]
 
 
 class Observer:
@@ -52,7 +54,7 @@ class Observer:
     ) -> None:
         recipe = recipe_for(environment)
         self.environment, self.group, self.certificates = environment, group, certificates
-        self._events = events or Events()
+        self.events = events or Events()
         self._files, self._folders = managed_files(environment), tuple(needs(environment))
         urls = (environment.settings.packages_url, environment.settings.containerd_url)
         self._repositories = [url.partition("://")[2] for url in urls if environment.settings.release.signed_packages]
@@ -62,6 +64,9 @@ class Observer:
         self._looks = count(1)
         self._control: dict[str, tuple[int, NodeFacts]] = {}  # by control plane: the number of the look, its facts
         self._first: dict[str, NodeFacts] = {}
+        self._ahead: dict[
+            str, Future[NodeFacts]
+        ] = {}  # by node: a look that has begun and that no caller has asked for yet
 
     @property
     def control(self) -> NodeFacts | None:
@@ -82,12 +87,28 @@ class Observer:
         with self._guard:
             return {name: facts for name, (_, facts) in self._control.items()}
 
+    def ahead(self, nodes: Iterable[Node]) -> None:
+        """Begin to look at these nodes, each in a thread, and return at once: the next `observe` of each has the answer, or the error.
+
+        For a run, which asks each node once before it changes anything there. More than FORKS of them are left until they are asked.
+        """
+        nodes = list(nodes)
+        if len(nodes) > self.environment.settings.forks:
+            return
+        pool = ThreadPoolExecutor(max(1, len(nodes)))
+        self._ahead |= {node.name: pool.submit(self._look, node, settle=True) for node in nodes}
+        pool.shutdown(wait=False)
+
     def observe(self, node: Node, *, settle: bool = False) -> NodeFacts:
         """Gather one node's facts; with `settle`, wait first for a step of an earlier run that is still running there.
 
         Raises Unreachable, Malformed for an answer that has not the form that it must have, or StepFailed when the script
         itself does not work there.
         """
+        begun = self._ahead.pop(node.name, None)
+        return begun.result() if begun else self._look(node, settle=settle)
+
+    def _look(self, node: Node, *, settle: bool = False) -> NodeFacts:
         release = self.environment.settings.release
         asks = self.certificates and node.control_plane
         text = observe_script(
@@ -103,7 +124,7 @@ class Observer:
             release=self._release if self.certificates else "",
             configured=release.configured,
         )
-        started, look = self._events.now(node.name), next(self._looks)
+        started, look = self.events.now(node.name), next(self._looks)
         before = time.time()
         code, output = self.group.of(node).root(text, OBSERVE_TIMEOUT + (script.LOCK_WAIT if settle else 0))
         after_it = time.time()
@@ -112,7 +133,7 @@ class Observer:
             facts = replace(facts, ahead=(facts.now - after_it, facts.now - before))
         except Exception as error:  # caused by what this node said: it costs this node's row alone
             raise _misread(node, code, output, error) from error
-        self._events.log("observed", node=node.name, seconds=self._events.since(node.name, started))
+        self.events.log("observed", node=node.name, seconds=self.events.since(node.name, started))
         if node.control_plane:
             with self._guard:
                 self._first.setdefault(node.name, facts)
@@ -120,7 +141,11 @@ class Observer:
                     self._control[node.name] = look, facts
         return facts
 
-    def survey(self, nodes: Iterable[Node]) -> dict[str, NodeFacts | KubefabError]:
+    def begin(self, nodes: Iterable[Node]) -> Callable[[], Survey]:
+        """Begin to observe several nodes at the same time. What is returned waits for the answers, as `survey` has them."""
+        return self.group.begin(nodes, self.observe)
+
+    def survey(self, nodes: Iterable[Node]) -> Survey:
         """Observe several nodes at the same time; a node that cannot be observed has its error instead.
 
         Returns what was seen by the node's name, in the order of `nodes`.

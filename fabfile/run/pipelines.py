@@ -55,17 +55,19 @@ class Run:
         held: Callable[[], None] = lambda: None,
         heard: Callable[[str, str], None] | None = None,
         archive: Archive | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """`held` raises KubefabError when the cluster's lock is no longer this run's: everything then stops.
 
-        `heard` and `archive` are Applier's.
+        `heard` and `archive` are Applier's. An `observer` that is given may have begun to look at the nodes (`Observer.ahead`); then `journal`
+        and `clock` are those of its events.
         """
         self.environment = environment
         self.group = group
         self.reporter = reporter
         self.choices = choices or Choices()
-        self.events = Events(journal, clock)
-        self.observer = Observer(environment, group, events=self.events)
+        self.events = observer.events if observer else Events(journal, clock)
+        self.observer = observer or Observer(environment, group, events=self.events)
         self.halt = Halt(held, reporter.note)
         self.tokens = JoinTokens(self._control_node, group, self.events)
         self.gates = Gates()

@@ -1,13 +1,13 @@
 """The calendar for `inv cluster.status`: which certificate and which join token ends when.
 
-A script of its own, sent only to nodes that were just observed: certificates change once a year, and observing is on every run's way.
+A script of its own, sent beside the observing one: certificates change once a year, and observing is on every run's way.
 Source: kubernetes.io "Certificate Management with kubeadm" (one year, the CA ten; the kubelet renews its own).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,14 +51,17 @@ def parse(output: str) -> tuple[Date, ...]:
     return tuple(found)
 
 
-def ask(group: NodeGroup, nodes: Sequence[Node]) -> dict[str, tuple[Date, ...]]:
-    """The calendar of each node: {"cp1": (Date("cert", "/etc/…/ca.crt", 1795000000.0),)}; empty for a node that does not answer."""
+def begin(group: NodeGroup, nodes: Iterable[Node]) -> Callable[[], dict[str, tuple[Date, ...]]]:
+    """Begin to ask for the calendar of each node. What is returned waits for the answers.
+
+    They are like {"cp1": (Date("cert", "/etc/…/ca.crt", 1795000000.0),)}; empty for a node that does not answer.
+    """
 
     def one(node: Node) -> tuple[Date, ...]:
         return parse(group.of(node).root(script(), TIMEOUT)[1].decode("utf-8", "replace"))
 
-    answers = group.each(nodes, one)
-    return {name: () if isinstance(seen, KubefabError) else seen for name, seen in answers.items()}
+    answers = group.begin(nodes, one)
+    return lambda: {name: () if isinstance(seen, KubefabError) else seen for name, seen in answers().items()}
 
 
 def lines(calendar: Mapping[str, Sequence[Date]], now: float) -> list[str]:

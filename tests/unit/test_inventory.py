@@ -634,3 +634,28 @@ def test_a_machine_in_two_environments_is_reported(tmp_path: Path, monkeypatch: 
     (remark,) = read("staging", project=tmp_path, variables={}).remarks
     assert remark.startswith("w1 (10.0.0.1) is PROD_CONTROL_PLANE as well (hosts.env:1)")
     assert len(read("prod", project=tmp_path, variables={}).remarks) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("PROD_CONTROL_PLANE=203.0.113.1 private=10.1.0.1 port=2201", True),
+        ("PROD_CONTROL_PLANE=203.0.113.1 private=10.9.0.1 port=2201", True),
+        ("PROD_CONTROL_PLANE=203.0.113.1 private=10.9.0.1 port=2202", False),
+        ("PROD_CONTROL_PLANE=203.0.113.1 private=10.9.0.1", False),
+        ("PROD_SSH_PORT=2201\nPROD_CONTROL_PLANE=203.0.113.1 private=10.9.0.1", True),
+        ("PROD_CONTROL_PLANE=203.0.113.9 private=10.1.0.1 port=2202", True),
+        ("PROD_CONTROL_PLANE=10.1.0.1", True),
+        ("PROD_SIMULATED=yes\nPROD_CONTROL_PLANE=203.0.113.1 private=10.1.0.1 port=2201", False),
+        ("PROD_CONTROL_PLANE=127.0.0.1", False),
+    ],
+)
+def test_a_machine_is_the_same_by_address_and_port_or_by_its_address_in_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, same: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = "STAGING_CONTROL_PLANE=203.0.113.1 private=10.1.0.1 port=2201\nSTAGING_WORKER_1=127.0.0.1 private=10.1.0.2 port=2203\n"
+    (tmp_path / "hosts.env").write_text(f"{other}\n{mine}")
+    remarks = read("staging", project=tmp_path, variables={}).remarks
+    assert [remark.split(" (")[0] for remark in remarks] == ["cp1"] * same
+    assert all(" is PROD_CONTROL_PLANE as well" in remark for remark in remarks)

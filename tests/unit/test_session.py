@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from fabfile.cli.common import Options
 from fabfile.cli.session import FILES, Session, _interruptible, _lock, _many_files, opened
@@ -48,7 +47,7 @@ class ControlPlane:
 
 
 def session(control: ControlPlane) -> Session:
-    return Session(environment(), control, None, Console(), "inv cluster.bootstrap")  # type: ignore[arg-type]
+    return Session(environment(), control, None, "inv cluster.bootstrap")  # type: ignore[arg-type]
 
 
 def test_a_run_holds_the_run_lock() -> None:
