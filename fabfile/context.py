@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from .backups.contents import Restoring
 from .identity import Record
@@ -58,6 +59,17 @@ class Renewal:
     names: tuple[str, ...] = ()
 
 
+class Runtime(NamedTuple):
+    """The containerd.io that a node is to have ("2.3.4-1~debian.12~bookworm"); `back`: its package source has the one of before as well."""
+
+    version: str
+    back: bool = False
+
+
+# What an upgrade does with containerd: fixes of the line that a node has, the next line, or nothing (phases/runtimes.py).
+Following = Literal["patch", "next", "keep"]
+
+
 @dataclass(frozen=True)
 class Choices:
     """How this run was asked to behave.
@@ -67,7 +79,8 @@ class Choices:
     budgets; `force_pods` names pods ("shop/web-0") that may be deleted though nothing makes them again or a budget keeps them; with
     `delete_emptydir` what pods have in emptyDir volumes may be lost; `gone` names Nodes (by their names in the API) whose machines will
     not come back; `reboots` has the boot that each Node is to leave, by its name in the API. `restoring` is the backup that is restored;
-    `metrics`: a backup takes InfluxDB's too. `upgrading`: another release of Kubernetes than the cluster's is what is wanted.
+    `metrics`: a backup takes InfluxDB's too. `upgrading`: another release of Kubernetes than the cluster's is what is wanted; `containerd` is
+    what it does with that, `runtimes` what each node (by its name) gets of it.
     """
 
     keep_images: bool = False
@@ -84,6 +97,8 @@ class Choices:
     restoring: Restoring | None = None
     metrics: bool = False
     upgrading: bool = False
+    containerd: Following = "patch"
+    runtimes: Mapping[str, Runtime] = field(default_factory=dict)
     renewal: Renewal = Renewal()
 
 

@@ -256,6 +256,11 @@ TABLE = {
             "its kubelet does not start with another release",
             "the node stays cordoned, and no further batch begins",
         ),
+        Fault(
+            "containerd-breaks",
+            "its containerd does not start with another release",
+            "the node stays cordoned, and the way back to the earlier package is printed",
+        ),
         Fault("reboot-needed", "/var/run/reboot-required is there", "the doctor says so; nothing reboots by itself"),
     )
 }

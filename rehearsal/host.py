@@ -48,6 +48,7 @@ TOOLS = frozenset(" ".join(BASE_TOOLS).split())
 KERNEL = "6.8.0-87-generic"
 GIB = 1 << 20  # KiB
 ETCD, ETCD_PID = "3.6.6", 4242  # etcd's version and the pid of the one that runs
+CONTAINERD_PID = 613
 
 
 @cache
@@ -142,6 +143,7 @@ class Host:
     lists_from: str = ""
     halted: bool = False
     kubelet_runs: str = ""  # the release of the kubelet that runs; of a package that was installed since, another
+    containerd_runs: str = ""  # the package's version with which containerd began
     runs: dict[str, list[str]] = field(default_factory=dict)  # transient units: state, and what was said
     containers: list[str] = field(default_factory=list)  # names of Docker's own containers, not Kubernetes'
 
@@ -390,6 +392,7 @@ class Host:
         for name, unit in self.units.items():
             unit.active = unit.enabled
             if name == "containerd" and unit.active:
+                self.containerd_runs = self.packages.get("containerd.io", "")
                 self.files["/run/containerd/containerd.sock"] = File("")
         self.rules = [rule for rule in self.rules if not any(mark in rule for mark in ("KUBE-", "FLANNEL-", "CNI-"))]
         for pod in self.pods:

@@ -306,6 +306,12 @@ def _mounts(machine: Machine, values: Values) -> str:
     return _lines([mount for mount in machine.host.all_mounts if "/var/lib/kubelet/" in mount])
 
 
+@_section("replaced")
+def _replaced(machine: Machine, values: Values) -> str:
+    host = machine.host
+    return "containerd\n" if host.containerd_runs not in ("", host.packages.get("containerd.io", "")) else ""
+
+
 @_section("processes")
 def _processes(machine: Machine, values: Values) -> str:
     return _lines([f"      1 {name}" for name in sorted(machine.host.processes)])

@@ -14,7 +14,9 @@ from fabfile.recipes.kubeadm import RELEASES
 
 from .bash import Unmodelled
 from .commands.network import fetch
+from .commands.packages import CONTAINERD
 from .commands.system import disk_free
+from .host import APT
 from .machine import Machine
 from .values import assigned
 
@@ -70,6 +72,11 @@ def _containerd(machine: Machine, script: str) -> str:
     return f"v{installed.partition('-')[0]}\n" if installed else ""
 
 
+@_section("runtime")
+def _runtime(machine: Machine, script: str) -> str:
+    return "program /usr/bin/containerd\nkills process\n" if machine.host.active("containerd") else ""
+
+
 @_section("disk")
 def _disk(machine: Machine, script: str) -> str:
     return _lines([f"{folder} {disk_free(machine)} /" for folder in assigned(script, "folders").split()])
@@ -102,6 +109,11 @@ def _packages(machine: Machine, script: str) -> str:
     """Every patch release up to the newest known one, and the cluster's own."""
     lines = []
     for minor in assigned(script, "minors").split():
+        if minor == "containerd":
+            down, whole = machine.fault("packages-down") is not None, machine.host.family == APT
+            rows = [one if whole else one.partition("~")[0] for one in CONTAINERD]
+            lines += [f"{minor} ! {_DOWN}"] if down else [f"{minor} containerd.io {one}" for one in rows]
+            continue
         newest = RELEASES.get(minor, ("",))[0]
         if machine.fault("packages-down") is not None or not newest:
             lines.append(f"{minor} ! {_DOWN if newest else _NOT_THERE}")

@@ -107,6 +107,7 @@ _CHOICES: dict[str, Names] = {
     "--kubernetes": _releases,
     "--recipe": _releases,
     "--to": lambda: [name for name in _releases() if name != "1.5"],
+    "--containerd": lambda: ("keep", "next", "patch"),
     "--unit": lambda: ("kubelet", "containerd", "docker", "ssh"),
 }
 

@@ -14,7 +14,7 @@ from .common import ATTENDING, Options, command, described, exit_with, limited, 
 from .draining import HELP
 
 if TYPE_CHECKING:
-    from ..context import Choices
+    from ..context import Choices, Following
     from ..inventory import Environment, Node
     from ..phases.examined import Check, Fleet
     from ..run.result import RunResult
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         "batch": "how many workers at a time: a number, or a share like 20%",
         "limit": "of the workers only these: names, addresses; several with commas",
         "control-plane-only": "leave all workers as they are",
+        "containerd": "`patch` (default): the newest of its own line, on nodes that get the release, while they are drained; `next`: of the next "
+        "line, on nodes that have the release too; `keep`: as it is",
         **HELP,
         "accept": "checks that are in its way and are accepted as they are, each by the name that its refusal shows; several with commas",
         "no-backup": "take none before the control plane is changed: it has no way back then",
@@ -41,6 +43,7 @@ def upgrade(
     batch: str = "1",
     limit: str = "",
     control_plane_only: bool = False,
+    containerd: str = "patch",
     force_pods: str = "",
     delete_emptydir_data: bool = False,
     accept: str = "",
@@ -60,7 +63,12 @@ def upgrade(
     version = upgrades.target(
         described(options), to, {}
     )  # what is no release of ours is refused before anything is connected to
-    choices = Choices(force_pods=draining.forced(force_pods), delete_emptydir=delete_emptydir_data, upgrading=True)
+    choices = Choices(
+        force_pods=draining.forced(force_pods),
+        delete_emptydir=delete_emptydir_data,
+        upgrading=True,
+        containerd=_following(containerd),
+    )
     accepted = _accepted(accept)
     with opened(options) as session:
         file = session.environment
@@ -79,6 +87,8 @@ def upgrade(
         if plan:
             first = look(seen, resumes=True)
             looks = [first, *([look(seen, resumes=False)] if first.later and first.fleet.control.initialised else [])]
+            given = {name: one for look in looks for name, one in look.fleet.choices.runtimes.items()}
+            choices = replace(choices, runtimes=given)
             every = upgrades.waves(
                 environment, facts_of(seen), choices, only=only, batch=size, control_plane_only=False
             )
@@ -101,7 +111,7 @@ def upgrade(
                 if not results:
                     nodes = tuple(dict.fromkeys(node for wave in now.waves for node in wave.nodes))
                     held.enter_context(session.held((*nodes, *now.later), upgrades.PHASES))
-                _carry_out(session, now, choices, results)
+                _carry_out(session, now, now.fleet.choices, results)
                 if not now.later or results[-1].failed:
                     break
                 names = [node.name for node in now.later]
@@ -155,10 +165,12 @@ def _look(
     from ..views import upgrades
 
     environment, facts = session.environment, facts_of(seen)
+    if choices.containerd == "next":  # a node that has the release may have something left to do
+        choices = _containerds(session, seen, _concerned(session, seen, version, choices, asked, only, ())).choices
     half, later = upgrades.resumed(environment, facts, choices, only) if resumes else ((), ())
     going = half or tuple(only)
     fleet = _examined(session, seen, version, choices, asked, only, half)
-    found = checks(fleet)
+    found, choices = checks(fleet), fleet.choices
     against = stops(found, accepted)
     context = upgrades.contexts_of(environment, facts, choices).get(environment.control_plane.name)
     if context and (refused := of_cluster(context)):  # flannel and the add-ons would stop for it half way
@@ -179,6 +191,21 @@ def _carry_out(session: Session, now: _Look, choices: Choices, results: list[Run
         results.append(session.run(wave.phases, wave.nodes, choices))
         if results[-1].failed:
             return
+
+
+def _following(text: str) -> Following:
+    """The word of --containerd. Raises UsageError for another."""
+    from typing import get_args
+
+    from ..context import Following
+    from ..text.nearest import did_you_mean
+
+    words: tuple[Following, ...] = get_args(Following)
+    if (found := next((word for word in words if word == text), None)) is None:
+        raise UsageError(
+            f"--containerd {text}: no such choice", f"{did_you_mean(text, words)}one of {', '.join(words)}"
+        )
+    return found
 
 
 def _accepted(text: str) -> frozenset[str]:
@@ -207,24 +234,55 @@ def _examined(
 
     `workers` may be upgraded, those of them in `only` are; where nodes are `half` way, it is about these.
     """
-    from ..inventory import with_nodes
     from ..phases.upgradable import impossible
     from ..recipes.changes import minor_of
+    from ..views import releases
+
+    found = _concerned(session, seen, version, choices, workers, only, half)
+    if half:
+        found = _containerds(session, seen, found)
+    if not found.control.initialised or impossible(found):
+        return found
+    if not half:
+        answers = releases.ask(session.group, found.environment, seen, [minor_of(version)])
+        found = _containerds(session, seen, replace(found, answers=answers))
+    return releases.complete(session.group, found)
+
+
+def _concerned(
+    session: Session,
+    seen: Mapping[str, Any],
+    version: str,
+    choices: Choices,
+    workers: Sequence[Node],
+    only: Sequence[Node],
+    half: Sequence[Node],
+) -> Fleet:
+    """What was observed of the nodes that go, without any question."""
+    from ..inventory import with_nodes
     from ..views import releases
 
     environment = session.environment
     going = [node for node in workers if node in (half or only)]
     concerned = with_nodes(environment, (*environment.control_planes, *going))
-    found = replace(
+    return replace(
         releases.fleet(concerned, seen, {}, version, time.time(), choices),
         left=[node for node in workers if node not in only],
         resumed=bool(half),
     )
-    if not found.control.initialised or impossible(found):
-        return found
-    if not half:
-        found = replace(found, answers=releases.ask(session.group, concerned, seen, [minor_of(version)]))
-    return releases.complete(session.group, found)
+
+
+def _containerds(session: Session, seen: Mapping[str, Any], found: Fleet) -> Fleet:
+    """With which containerd each node gets; where nothing was asked yet, the nodes that may get another are asked for what they have of it."""
+    from ..nodes.facts import facts_of
+    from ..views import releases, upgrades
+
+    due = upgrades.undone(found.environment, facts_of(seen), found.choices)
+    nodes = {name: one for name, one in seen.items() if name in due}
+    if not found.answers and nodes and found.choices.containerd != "keep":
+        said = releases.ask(session.group, found.environment, nodes, (), api=False)
+        found = replace(found, asked={name: one for name, one in said.items() if name in nodes})
+    return replace(found, choices=replace(found.choices, runtimes=upgrades.runtimes(found, facts_of(seen))))
 
 
 def _saves(fleet: Fleet, waves: Sequence[Wave]) -> bool:

@@ -392,6 +392,7 @@ class NodeFacts:
     firewall_rules: int = 0  # 42: of kube-proxy, flannel and our pod network
     nft_tables: tuple[str, ...] = ()  # ("ip kube-proxy",)
     filters: tuple[Chain, ...] = ()  # (Chain("nft", "inet", "fw", "forward", "forward", "drop"),): the host's own
+    replaced: bool = False  # containerd runs another program than the one that is installed now
     pods: int = 0  # 5: sandboxes in containerd
     images: frozenset[str] = frozenset()  # {"registry.k8s.io/pause:3.10.1"}
     digests: Mapping[str, str] = field(default_factory=dict)  # {"registry.k8s.io/…": "sha256:…"}, where asked for

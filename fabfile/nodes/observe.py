@@ -225,6 +225,7 @@ def parse_facts(output: str) -> NodeFacts:
         firewall_rules=forms.number(counts[0], "count of firewall rules") if counts else 0,
         nft_tables=tuple(forms.text(line.removeprefix("table "), 60) for line in rules if line.startswith("table ")),
         filters=filters.parse(said.lines("filters", "")),
+        replaced="containerd" in said.lines("replaced", ""),
         pods=len(said.lines("pods")),
         images=frozenset(words[0] for words in images if "sha256:" not in words[0]),
         digests={words[0]: words[1] for words in images if len(words) == 2 and forms.has(words[1], forms.DIGEST)},

@@ -93,15 +93,26 @@ class Offer(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Process:
+    """containerd's unit: the file that its process runs, "" where none was seen; what systemd ends with it; files by which somebody pins
+    its package."""
+
+    program: str = ""  # "/usr/bin/containerd"
+    kills: str = ""  # "process": its containers run on while it restarts
+    pins: tuple[str, ...] = ()  # ("/etc/apt/preferences.d/containerd",)
+
+
+@dataclass(frozen=True)
 class Answers:
     """What a node answered; what only a control plane knows is empty on a worker."""
 
     containerd: str = ""  # "2.3.4": as the program says, which need not come from a package
+    process: Process = Process()
     free: Mapping[str, int] = field(default_factory=dict)  # KiB, by folder of FOLDERS
     mounts: Mapping[str, str] = field(default_factory=dict)  # where each is mounted
     data: int = 0  # KiB of /var/lib/etcd
     etcd: Etcd = Etcd()
-    packages: Mapping[str, Offer] = field(default_factory=dict)  # {"1.37": …}
+    packages: Mapping[str, Offer] = field(default_factory=dict)  # {"1.37": …, "containerd": …}
     # what the API says
     requested: tuple[Requested, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
@@ -124,7 +135,7 @@ def upgrade_script(
 ) -> str:
     """The script for one node.
 
-    `offers` has, by minor release ("1.37"), the shell lines that print what its repository offers (Family.offered); `gone` are API
+    `offers` has, by minor release ("1.37") or "containerd", the shell lines that print what its repository offers (Family.offered); `gone` are API
     versions ("scheduling.k8s.io/v1alpha2") whose objects are looked for; `etcd_process` is the pattern of kubeadm's etcd, for pgrep.
     """
     functions = "".join(
@@ -159,6 +170,7 @@ def parse_answers(output: str) -> Answers:
     data = said.lines("data")
     return Answers(
         containerd=_plain_version(said.whole("containerd")),
+        process=_process(said.words("runtime", 2)),
         free={words[0]: forms.number(words[1], "free space") for words in disks},
         mounts={words[0]: words[2] for words in disks if forms.has(words[2], forms.PATH)},
         data=forms.number(data[0], "size of /var/lib/etcd") if data else 0,
@@ -177,6 +189,17 @@ def _plain_version(text: str) -> str:
     """ "v1.36.4" or "v2.3.4" as numbers only; empty for what is no version (a build of a distribution's own)."""
     found = re.match(_RELEASE, text.strip().removeprefix("v"))
     return found[0] if found else ""
+
+
+def _process(rows: Iterable[list[str]]) -> Process:
+    found = [(words[0], words[1]) for words in rows]
+    values = dict(reversed(found))
+    program, kills = values.get("program", ""), values.get("kills", "")
+    return Process(
+        program if forms.has(program, forms.PATH) else "",
+        kills if forms.has(kills, "[a-z-]{1,20}") else "",
+        tuple(dict.fromkeys(path for kind, path in found if kind == "pin" and forms.has(path, forms.PATH)))[:5],
+    )
 
 
 _HEALTH = forms.record({"health!": forms.string, "reason": forms.string})
@@ -219,11 +242,11 @@ def _packages(lines: Iterable[str]) -> dict[str, Offer]:
     versions: dict[str, dict[str, list[str]]] = {}
     faults: dict[str, str] = {}
     for words in map(str.split, lines):
-        if len(words) < 2 or not forms.has(words[0], _MINOR):
+        if len(words) < 2 or not forms.has(words[0], rf"{_MINOR}|containerd"):
             continue
         if words[1] == "!":
             faults[words[0]] = forms.text(" ".join(words[2:]), 200) or "no answer"
-        elif len(words) == 3 and words[1] in PACKAGES and forms.has(words[2], _PACKAGE):
+        elif len(words) == 3 and words[1] in (*PACKAGES, "containerd.io") and forms.has(words[2], _PACKAGE):
             versions.setdefault(words[0], {}).setdefault(words[1], []).append(words[2])
     return {
         minor: Offer({name: tuple(found) for name, found in versions.get(minor, {}).items()}, faults.get(minor, ""))

@@ -1,4 +1,4 @@
-"""What the new release of an upgrade no longer has, and this cluster still uses: feature gates, flags, APIs, containerd's and cgroups' versions.
+"""What the new release of an upgrade no longer has, and this cluster still uses: feature gates, flags, APIs, cgroups' version.
 
 A component that is given a gate or a flag which it does not know does not start.  The tables are in recipes/changes.py.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..nodes.facts import KUBELET_ENV, NodeFacts
-from ..recipes.changes import CHANGES, CONTAINERD, Change, between, etcd_of, numbers, unknown
+from ..recipes.changes import CHANGES, Change, between, etcd_of, numbers, unknown
 from ..recipes.kubelet import Flag, flags
 from ..recipes.packages import Apt, family
 from ..text.cleaning import listed, spans
@@ -180,22 +180,6 @@ def apis(fleet: Fleet) -> Iterator[Check]:
                 )
     if not wrong:
         yield Check("apis.requested", "ok", f"nothing was seen that asks for an API which {fleet.entering[-1]} drops")
-
-
-def containerd(fleet: Fleet) -> Iterator[Check]:
-    least = max((CONTAINERD[minor] for minor in fleet.entering if minor in CONTAINERD), default=0)
-    if not least:
-        return
-    old = [
-        f"{node.name}: {version}"
-        for node, _, answers in fleet.seen
-        if numbers(version := answers.containerd) < (least,)
-    ]
-    if old:
-        seen = f"containerd is older than {least}.0 ({listed(old, 5)}): a kubelet of {fleet.entering[-1]} does not start pods with it"
-        yield Check("containerd.version", "stop", seen, f"install containerd.io {least}.0 or later there")
-    else:
-        yield Check("containerd.version", "ok", f"containerd is {least}.0 or later on every node")
 
 
 def cgroup(fleet: Fleet) -> Iterator[Check]:

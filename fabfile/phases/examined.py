@@ -21,6 +21,7 @@ from ..recipes.changes import between, numbers
 from ..recipes.packages import PINNED
 from ..text.durations import HOUR
 from .drain import Hindrance, hindrances
+from .runtimes import due
 from .upgrade import plane_releases
 
 State = Literal["ok", "stop", "note"]
@@ -45,7 +46,8 @@ class Fleet:
     `facts` and `answers` are by the node's name, with the error of a node that could not be asked. `images` has, by the node's
     name, what its registries said of the target's images. `workload` is what runs, and what the API
     would not evict from the nodes in `draining`; `choices` are the operator's consents to a drain. `resumed`: every node of it that has
-    something left to do is half way (phases/upgrade.py, begun), and nothing is asked of it but what was observed.
+    something left to do is half way (phases/upgrade.py, begun), and nothing is asked of it but what was observed;
+    and, in `asked`, what it has of containerd. `answers` have that too.
     """
 
     environment: Environment
@@ -61,6 +63,12 @@ class Fleet:
     choices: Choices = field(default_factory=Choices)
     resumed: bool = False
     left: Sequence[Node] = ()
+    asked: Mapping[str, Answers | KubefabError] = field(default_factory=dict)
+
+    def runtime(self, name: str) -> Answers | None:
+        """What a node answered of its containerd; None where it was not asked, or did not answer."""
+        found = self.answers.get(name) or self.asked.get(name)
+        return found if isinstance(found, Answers) else None
 
     @cached_property
     def node(self) -> Node:
@@ -128,12 +136,17 @@ class Fleet:
 
     @cached_property
     def draining(self) -> dict[str, str]:
-        """The workers that would be drained, as they have another kubelet: the names of their nodes here, by their names in the API."""
+        """The workers that would be drained, as they have another kubelet or get another containerd: the names of their nodes here, by their
+        names in the API."""
         return {
             name: node.name
             for node, facts in self.observed
             if not node.control_plane
-            and (self.kubelet(facts) != self.target or any(facts.release(one) != self.target for one in PINNED))
+            and (
+                self.kubelet(facts) != self.target
+                or any(facts.release(one) != self.target for one in PINNED)
+                or due(self.choices, node, facts)
+            )
             for name in own_nodes(self.control, node, facts)
         }
 

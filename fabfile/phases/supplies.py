@@ -1,4 +1,4 @@
-"""What an upgrade takes, and must be there before it begins: room on each node's disks, packages and images of the new release.
+"""What an upgrade takes, and must be there before it begins: room on each node's disks, packages and images of the new release, containerd.
 
 Sources: kubeadm's util/image and phases/upgrade/staticpods.go (the copy of etcd's data); `kubeadm config images list` (recipes/changes.py).
 """
@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 
 from ..inventory import Environment, Node, with_release
 from ..nodes.upgrading import TMP, Answers
-from ..recipes.changes import ETCD_BEFORE, ETCD_STEPS, IMAGES, etcd_of, minor_of, numbers
+from ..recipes.changes import CONTAINERD, ETCD_BEFORE, ETCD_STEPS, IMAGES, etcd_of, minor_of, numbers
 from ..recipes.kubeadm import RELEASES, Recipe
+from ..recipes.packages import RUNTIME
 from ..text.cleaning import listed, spans
 from .examined import Check, Fleet
+from .runtimes import Verdict, decide, short
 from .upgrade import COMPONENTS
 
 MIB = 1 << 10  # KiB
@@ -161,6 +163,60 @@ def images(fleet: Fleet) -> Iterator[Check]:
         seen = f"IMAGE_DIGESTS ({fleet.environment.settings.image_digests}) has {old}, and {fleet.target} runs {new}"
         yield Check(
             "images.pinned", "stop", seen, "add the digests of the new images to that file: a node takes no other"
+        )
+
+
+def needs(fleet: Fleet) -> int:
+    """The least major release of containerd with which the new kubelet works; 0 for any."""
+    return max((CONTAINERD[minor] for minor in fleet.entering if minor in CONTAINERD), default=0)
+
+
+def verdicts(fleet: Fleet) -> dict[str, Verdict]:
+    """What is decided for each node that was observed, by its name."""
+    wish, least = fleet.choices.containerd, needs(fleet)
+    return {
+        node.name: decide(facts, fleet.runtime(node.name), control_plane=node.control_plane, wish=wish, least=least)
+        for node, facts in fleet.observed
+    }
+
+
+def runtimes(fleet: Fleet) -> Iterator[Check]:
+    """What becomes of containerd on the nodes that are upgraded, or why it is left; a stop where the release, or the operator, asks for more."""
+    found, least, wish = verdicts(fleet), needs(fleet), fleet.choices.containerd
+    moves: dict[tuple[bool, str], list[str]] = {}
+    left: dict[str, list[str]] = {}
+    old: list[str] = []
+    for node, facts in fleet.observed:
+        answers, verdict = fleet.runtime(node.name), found[node.name]
+        present = facts.packages.get(RUNTIME, "")
+        if least and answers and numbers(answers.containerd) < (least,) and not verdict.version:
+            old.append(f"{node.name}: {answers.containerd}{f', {verdict.why}' * bool(verdict.why)}")
+        elif wish != "next" and fleet.kubelet(facts) == fleet.target:
+            continue
+        elif verdict.version and verdict.version != present:
+            moves.setdefault((node.control_plane, f"{short(present)} to {short(verdict.version)}"), []).append(
+                node.name
+            )
+        elif verdict.why:
+            left.setdefault(verdict.why, []).append(node.name)
+    if old:
+        seen = f"containerd is older than {least}.0 ({listed(old, 5)}): a kubelet of {fleet.entering[-1]} does not start pods with it"
+        yield Check("containerd.version", "stop", seen, f"install containerd.io {least}.0 or later there")
+    elif least:
+        yield Check("containerd.version", "ok", f"containerd is {least}.0 or later on every node, or will be")
+    for (control_plane, what), names in moves.items():
+        how = "while each is drained"
+        if control_plane:
+            how = "which is not drained: its containers run on under their shims while containerd restarts (KillMode=process of its unit)"
+        yield Check("containerd.follows", "note", f"containerd goes from {what} on {spans(names)}, {how}")
+    for why, names in left.items():
+        asked = wish == "next"
+        remedy = "without --containerd next it is left as it is" if asked else ""
+        yield Check(
+            "containerd.left",
+            "stop" if asked else "note",
+            f"containerd on {spans(names)} is left as it is: {why}",
+            remedy,
         )
 
 

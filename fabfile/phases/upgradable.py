@@ -520,8 +520,8 @@ def _matters(hook: Webhook) -> str:
 
 _ALL: tuple[Callable[[Fleet], Iterator[Check]], ...] = (
     _identity, _skew, _half, _ready, _left, _backup, _etcd, supplies.space, supplies.packages, supplies.images,
-    dropped.unlisted, dropped.settings, dropped.kubelets, dropped.apis, dropped.containerd, dropped.cgroup,
+    dropped.unlisted, dropped.settings, dropped.kubelets, dropped.apis, supplies.runtimes, dropped.cgroup,
     _certificates, _unasked, _drains, _room, _webhooks,
 )  # fmt: skip
 # the others were looked at before these nodes began, and must not keep them half done
-_RESUMED = frozenset({_skew, _half, _ready, _left, dropped.kubelets, _unasked, _drains})
+_RESUMED = frozenset({_skew, _half, _ready, _left, dropped.kubelets, _unasked, _drains, supplies.runtimes})

@@ -26,6 +26,7 @@ from ..steps import Action, File, Remedy, Step, Stop, Wait
 from ..text import forms
 from ..text.cleaning import listed
 from ..text.masking import masked_tail
+from . import runtimes
 from .drain import cordoned_by, drained, uncordoned
 from .install import runtime
 from .registry import ahead as images_ahead
@@ -95,7 +96,7 @@ def ours(ctx: Context) -> bool:
 
 def node_done(ctx: Context) -> bool:
     """Whether nothing of the upgrade is left on this node, but perhaps our cordon."""
-    return kubelet_done(ctx) and (not ctx.node.control_plane or plane_done(ctx))
+    return kubelet_done(ctx) and not runtimes.waits(ctx) and (not ctx.node.control_plane or plane_done(ctx))
 
 
 def state(ctx: Context) -> str:
@@ -109,12 +110,11 @@ def state(ctx: Context) -> str:
     for name, release in seen.items():
         if release:
             by_release.setdefault(release, []).append(name)
+    late = ", containerd was replaced and not restarted" * facts.replaced
     if len(by_release) < 2:
-        return next(iter(by_release), "not seen")
-    return ", ".join(
-        f"{listed(names, 6)} {release}"
-        for release, names in sorted(by_release.items(), key=lambda row: numbers(row[0]))
-    )
+        return next(iter(by_release), "not seen") + late
+    rows = sorted(by_release.items(), key=lambda row: numbers(row[0]))
+    return ", ".join(f"{listed(names, 6)} {release}" for release, names in rows) + late
 
 
 def upgraded(facts: NodeFacts, version: str) -> NodeFacts:
@@ -166,6 +166,7 @@ def ahead(ctx: Context) -> Iterator[Action]:
                 yield replace(one, id="ahead.sources")
                 return
         yield from packages.ahead(ctx.facts, ctx.recipe, "ahead")
+    yield from runtimes.fetched(ctx, "ahead")
     pulled = tuple(images_ahead(_known(ctx), "ahead"))
     yield from pulled
     if any(isinstance(one, Stop) for one in pulled):
@@ -392,7 +393,7 @@ def _way_back(ctx: Context) -> str:
 def kubelet(ctx: Context) -> Iterator[Action]:
     """The node's packages and its kubelet; a worker is drained for it, and takes pods again once all of it is new and proved."""
     worker, phase = not ctx.node.control_plane, "kubelet"
-    if kubelet_done(ctx):
+    if kubelet_done(ctx) and not runtimes.waits(ctx):
         back = tuple(uncordoned(ctx, phase)) if worker else ()
         if back or not _control(ctx).node_ready(ctx.facts.hostname):  # a run that ended before its proof
             yield from _proved(ctx, phase)
@@ -403,16 +404,18 @@ def kubelet(ctx: Context) -> Iterator[Action]:
         return
     if worker:
         yield from drained(ctx, phase)
-        if not packages.installed(facts, ctx.recipe):
-            if not _new_kubeadm(ctx):
-                yield _tools(ctx, phase)
-            yield Step(
-                f"{phase}.node",
-                "the cluster's configuration of the kubelet",
-                (f"kubeadm upgrade node --config {CONFIG}", f"rm -f {CONFIG}"),
-                files=(File(CONFIG, ctx.recipe.upgrade_config(), mode="0600"),),
-                hint=f"does this node reach the API at {ctx.environment.endpoint}? `inv cluster.doctor` tests it. The node stays cordoned",
-            )
+    # before the kubelet's package, which may restart the kubelet: one that reports the new release shows that this is done as well
+    yield from runtimes.changed(ctx, phase)
+    if worker and not packages.installed(facts, ctx.recipe):
+        if not _new_kubeadm(ctx):
+            yield _tools(ctx, phase)
+        yield Step(
+            f"{phase}.node",
+            "the cluster's configuration of the kubelet",
+            (f"kubeadm upgrade node --config {CONFIG}", f"rm -f {CONFIG}"),
+            files=(File(CONFIG, ctx.recipe.upgrade_config(), mode="0600"),),
+            hint=f"does this node reach the API at {ctx.environment.endpoint}? `inv cluster.doctor` tests it. The node stays cordoned",
+        )
     if not packages.installed(facts, ctx.recipe):
         yield Step(
             f"{phase}.packages",
@@ -429,16 +432,17 @@ def kubelet(ctx: Context) -> Iterator[Action]:
         ("systemctl daemon-reload", "systemctl restart kubelet"),
         evidence=("journalctl -u kubelet -n 100 --no-pager 2>&1 | grep -E ' [EF][0-9]{4} ' | tail -n 4",),
     )
-    yield from _proved(ctx, phase)
+    yield from _proved(ctx, phase, runtimes.back(ctx))
     if worker:
         yield from uncordoned(ctx, phase, after=True)
 
 
-def _proved(ctx: Context, phase: str) -> Iterator[Action]:
+def _proved(ctx: Context, phase: str, back: str = "") -> Iterator[Action]:
     """The new kubelet reports Ready, flannel's link is there, and the node's own pods run."""
     name, version = quote(ctx.facts.hostname), ctx.recipe.version
     path = '{.status.nodeInfo.kubeletVersion}{" "}{.status.conditions[?(@.type=="Ready")].status}'
     stays = f". Node {ctx.facts.hostname} stays cordoned, and no further one is touched" * (not ctx.node.control_plane)
+    stays += f". If it is containerd's: {back}" * bool(back)
     yield Wait(
         f"{phase}.ready",
         f"the node is Ready with the kubelet {version}",

@@ -20,7 +20,8 @@ from .kubeadm import Recipe
 # PINNED have the release's version. The others have their repository's newest version at the first install. All are held.
 # We also install iptables (only recommended by the kubelet): reset needs it to find kube-proxy's rules.
 PINNED = ("kubelet", "kubeadm", "kubectl")
-WANTED = ("containerd.io", *PINNED, "kubernetes-cni", "cri-tools")
+RUNTIME = "containerd.io"
+WANTED = (RUNTIME, *PINNED, "kubernetes-cni", "cri-tools")
 UPGRADED = WANTED[1:]  # what an upgrade installs: all that comes from the release's own repository
 # An installation of ours that a power cut interrupted: dpkg refuses everything until it is completed.
 _COMPLETED = f'if [ -e {NOTE} ] && [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --force-confold --configure -a; fi'
@@ -74,6 +75,11 @@ def _forget_note(facts: NodeFacts) -> tuple[str, ...]:
     return (f"rm -f {NOTE}",) if brought == purgeable(facts) else ()
 
 
+def _offered(runtime: bool) -> tuple[str, ...]:
+    """The packages that are asked for: containerd's, or those of Kubernetes with a pinned version."""
+    return (RUNTIME,) if runtime else PINNED
+
+
 class Family(Protocol):
     """How one operating system family gets packages."""
 
@@ -85,8 +91,10 @@ class Family(Protocol):
 
     def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]: ...
 
-    def offered(self, facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+    def offered(self, facts: NodeFacts, recipe: Recipe, *, runtime: bool = False) -> tuple[str, ...]:
         """Shell lines that print `NAME VERSION` of what the recipe's repository offers of PINNED, and change nothing of the machine's.
+
+        With `runtime` what containerd's repository offers of containerd.io.
 
         They work in the folder `$a`, and end with an error where the repository or its key cannot be had, or is not the right one.
         """
@@ -104,6 +112,14 @@ class Family(Protocol):
 
     def exactly(self, names: Sequence[str], facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
         """Shell lines that install these packages, the pinned ones at the recipe's version, and hold them; from what was fetched ahead."""
+        ...
+
+    def runtime(self, version: str, facts: NodeFacts, recipe: Recipe, *, fetch: bool = False) -> tuple[str, ...]:
+        """Shell lines that install this version of containerd.io and hold it; with `fetch` they only fetch it."""
+        ...
+
+    def runtime_back(self, version: str) -> str:
+        """The line that a person types to have this version of containerd.io again."""
         ...
 
 
@@ -311,8 +327,8 @@ class Apt:
                 "apt names the file or the source: change that entry until `apt-get check` says nothing, then run this again",
             )
 
-    def offered(self, facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
-        ours = self.repositories(facts, recipe)[0]
+    def offered(self, facts: NodeFacts, recipe: Recipe, *, runtime: bool = False) -> tuple[str, ...]:
+        ours = self.repositories(facts, recipe)[runtime]
         before, _, after = ours.file.content.strip().partition(ours.keyring)
         # lists, caches and locks of its own; by root, as its helpers' user may not look into the folder
         apt = (
@@ -326,7 +342,7 @@ class Apt:
             'mkdir -p "$a/state/lists/partial" "$a/cache/archives/partial"',
             f'printf "%s%s%s\\n" {shlex.quote(before)} "$a/key.gpg" {shlex.quote(after)} >"$a/list"',
             f"apt-get {apt} -q update >&2",
-            f"apt-cache {apt} madison {' '.join(PINNED)} | tr -d '|' | awk '{{print $1, $2}}'",
+            f"apt-cache {apt} madison {' '.join(_offered(runtime))} | tr -d '|' | awk '{{print $1, $2}}'",
         )
 
     def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
@@ -352,6 +368,15 @@ class Apt:
             f"{_INSTALL} --no-remove {_exact(names, recipe)}",
             command("apt-mark", "hold", *names),
         )
+
+    def runtime(self, version: str, facts: NodeFacts, recipe: Recipe, *, fetch: bool = False) -> tuple[str, ...]:
+        wanted = f"{RUNTIME}={version}"
+        if fetch:
+            return (_UPDATED, f"{_INSTALL} --no-remove --download-only {wanted}", 'rm -f "$seen"')
+        return (_COMPLETED, f"{_INSTALL} --no-remove {wanted}", command("apt-mark", "hold", RUNTIME))
+
+    def runtime_back(self, version: str) -> str:
+        return f"apt-get install -y --allow-downgrades --allow-change-held-packages {RUNTIME}={version}"
 
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         hold = command("apt-mark", "hold", *WANTED)
@@ -551,19 +576,24 @@ class Dnf:
     def obstacles(self, facts: NodeFacts, recipe: Recipe) -> Iterator[Step | Stop]:
         yield from ()  # dnf reads several entries of one repository side by side, each with its own key
 
-    def offered(self, facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
-        url = f"{recipe.settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/"
-        lines = ["[kubefab-kubernetes]", "name=Kubernetes", f"baseurl={url}", "enabled=1", "gpgcheck=1"]
-        lines += proxies.dnf(recipe.environment, recipe.settings.packages_url).splitlines()
+    def offered(self, facts: NodeFacts, recipe: Recipe, *, runtime: bool = False) -> tuple[str, ...]:
+        settings = recipe.settings
+        url = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/"
+        key, allowed = f"{url}repodata/repomd.xml.key", settings.packages_key_fingerprint
+        if runtime:
+            base = f"{settings.containerd_url}/linux/{'rhel' if facts.os_id == 'rhel' else 'centos'}"
+            url, key = f"{base}/$releasever/$basearch/stable", f"{base}/gpg"
+            allowed = settings.containerd_key_fingerprint
+        name = "containerd" if runtime else "kubernetes"
+        lines = [f"[kubefab-{name}]", f"name={name.capitalize()}", f"baseurl={url}", "enabled=1", "gpgcheck=1"]
+        lines += proxies.dnf(recipe.environment, url).splitlines()
         dnf = 'dnf -q --setopt=reposdir="$a/repos" --setopt=cachedir="$a/cache" --setopt=logdir="$a" --setopt=timeout=15 --setopt=retries=1'
         return (
             'export TMPDIR="$a"',
-            *_fetch_key(
-                f"{url}repodata/repomd.xml.key", recipe.settings.packages_key_fingerprint, '"$a/key"', armor=True
-            ),
+            *_fetch_key(key, allowed, '"$a/key"', armor=True),
             'mkdir -p "$a/repos"',
-            f'printf "%s\\n" {" ".join(map(shlex.quote, lines))} "gpgkey=file://$a/key" >"$a/repos/kubernetes.repo"',
-            f"{dnf} repoquery --showduplicates --qf '%{{name}} %{{version}}-%{{release}}\n' {' '.join(PINNED)}",
+            f'printf "%s\\n" {" ".join(map(shlex.quote, lines))} "gpgkey=file://$a/key" >"$a/repos/{name}.repo"',
+            f"{dnf} repoquery --showduplicates --qf '%{{name}} %{{version}}-%{{release}}\n' {' '.join(_offered(runtime))}",
         )
 
     def proxy_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
@@ -586,6 +616,12 @@ class Dnf:
     def exactly(self, names: Sequence[str], facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
         # they are held by the repository's `exclude`, which this one command passes
         return (f"{self._install(facts, recipe)} {_named(names, recipe)}",)
+
+    def runtime(self, version: str, facts: NodeFacts, recipe: Recipe, *, fetch: bool = False) -> tuple[str, ...]:
+        return (f"{self._install(facts, recipe)}{' --downloadonly' * fetch} {RUNTIME}-{version}",)
+
+    def runtime_back(self, version: str) -> str:
+        return f"dnf -y --disableexcludes=kubefab-containerd install {RUNTIME}-{version}"
 
     def _install(self, facts: NodeFacts, recipe: Recipe) -> str:
         """dnf's install from our entries only, with the keys that we checked; and another repository that is dead is not ours to judge."""

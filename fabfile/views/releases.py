@@ -37,19 +37,25 @@ from ..phases.upgradable import checks, stops
 from ..phases.upgrade import tag
 from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
 from ..recipes.kubeadm import Recipe
-from ..recipes.packages import family
+from ..recipes.packages import RUNTIME, family
 from ..text import forms
 from ..text.cleaning import spans
 from ..text.masking import mask, masked_tail
 from ..text.screen import verdict
 
 
-def question(environment: Environment, node: Node, facts: NodeFacts, minors: Sequence[str]) -> str:
-    """The script for one node; `minors` are the releases ("1.37") whose packages are asked for."""
+def question(environment: Environment, node: Node, facts: NodeFacts, minors: Sequence[str], *, api: bool = True) -> str:
+    """The script for one node; `minors` are the releases ("1.37") whose packages are asked for, beside containerd's.
+
+    Without `api` a control plane is asked no more than a worker.
+    """
     system = family(facts)
+    offers = {minor: system.offered(facts, _recipe(environment, minor)) for minor in minors} if system else {}
+    if system and RUNTIME in facts.packages:
+        offers["containerd"] = system.offered(facts, _recipe(environment, facts.minor), runtime=True)
     return upgrade_script(
-        control_plane=node.control_plane,
-        offers={minor: system.offered(facts, _recipe(environment, minor)) for minor in minors} if system else {},
+        control_plane=node.control_plane and api,
+        offers=offers,
         gone=[api for minor in minors if minor in CHANGES for api in CHANGES[minor].apis],
         etcd_process=PROCESS,
     )
@@ -65,13 +71,18 @@ def ask(
     environment: Environment,
     observed: Mapping[str, NodeFacts | KubefabError],
     minors: Sequence[str],
+    *,
+    api: bool = True,
 ) -> dict[str, Answers | KubefabError]:
-    """The answers of every node that was observed, by its name; an error in place of one that is not there or has not its form."""
+    """The answers of every node that was observed, by its name; an error in place of one that is not there or has not its form.
+
+    Without `api` the API is not asked, nor etcd.
+    """
 
     def one(node: Node) -> Answers:
         facts = observed[node.name]
         assert isinstance(facts, NodeFacts)
-        _, output = group.of(node).root(question(environment, node, facts, minors), TIMEOUT)
+        _, output = group.of(node).root(question(environment, node, facts, minors, api=api), TIMEOUT)
         text = output.decode("utf-8", "replace")
         try:
             return parse_answers(text)

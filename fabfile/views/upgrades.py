@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..context import Choices, Context, answering
+from ..context import Choices, Context, Runtime, answering
 from ..errors import UsageError
 from ..identity import recall
 from ..inventory import Environment, Node, with_release
@@ -13,6 +13,8 @@ from ..inventory.settings import KEYS
 from ..nodes.facts import NodeFacts, facts_of
 from ..phases import ADDONS, AHEAD, ETCD, KUBELET, NETWORK, PLANE, TOOLS, Phase
 from ..phases import upgrade as steps
+from ..phases.examined import Fleet
+from ..phases.supplies import verdicts
 from ..recipes.changes import numbers
 from ..recipes.kubeadm import RELEASES, recipe_for
 from ..text.cleaning import spans
@@ -158,6 +160,20 @@ def contexts_of(environment: Environment, facts: Mapping[str, NodeFacts], choice
         node.name: Context(environment, node, facts[node.name], recipe, control, choices=choices, record=record)
         for node in environment.nodes
         if node.name in facts
+    }
+
+
+def undone(environment: Environment, facts: Mapping[str, NodeFacts], choices: Choices) -> frozenset[str]:
+    """The nodes whose containerd may change: those that get the release, and with `next` those that have it too."""
+    contexts = contexts_of(environment, facts, choices)
+    return frozenset(n for n, ctx in contexts.items() if choices.containerd == "next" or not steps.kubelet_done(ctx))
+
+
+def runtimes(fleet: Fleet, facts: Mapping[str, NodeFacts]) -> dict[str, Runtime]:
+    """The containerd.io that each node is to have, by the node's name; a node that has the release keeps its own, unless `next` is asked for."""
+    due = undone(fleet.environment, facts, fleet.choices)
+    return {
+        name: Runtime(one.version, one.back) for name, one in verdicts(fleet).items() if one.version and name in due
     }
 
 

@@ -14,7 +14,7 @@ from .system import start
 
 _KUBERNETES = ("kubelet", "kubeadm", "kubectl")
 _OTHERS = {"kubernetes-cni": "1.8.0-1.1", "cri-tools": "{minor}.0-1.1"}
-_CONTAINERD = "2.3.4-1~ubuntu.24.04~noble"
+CONTAINERD = tuple(f"{one}~ubuntu.24.04~noble" for one in ("2.3.4-1", "2.3.3-2", "2.3.3-1", "2.2.6-1"))  # newest first
 _PLAIN = {
     "ca-certificates": "20240203", "curl": "8.5.0-2ubuntu10.6", "gnupg": "2.4.4-2ubuntu17.3", "iproute-tc": "6.11.0-1.el9",
     "docker.io": "28.2.2-0ubuntu1~24.04.1", "iptables": "1.8.10-3ubuntu2",
@@ -165,7 +165,7 @@ def _candidate(name: str, repositories: str, legacy_url: str = "") -> str:
             return ""
         return _OTHERS[name].format(minor=minor[1]) if name in _OTHERS else f"{minor[1]}.*"
     if name == "containerd.io":
-        return _CONTAINERD if "/linux/" in repositories else ""
+        return CONTAINERD[0] if "/linux/" in repositories else ""
     return _PLAIN.get(name, "")
 
 
@@ -177,6 +177,9 @@ def _install(machine: Machine, call: Call, names: list[str]) -> int:
         offered = _candidate(name, host.lists_from, machine.settings.legacy_packages_url.rstrip("/"))
         if not offered:
             return call.fail(f"E: Unable to locate package {name}", 100)
+        if name == "containerd.io" and offered and version in CONTAINERD:
+            new[name] = version
+            continue
         missing = name in _KUBERNETES and version and machine.fault("release-missing") is not None
         if missing or (version and not fnmatch.fnmatchcase(version.removesuffix("-*"), offered)):
             return call.fail(f"E: Version '{version}' for '{name}' was not found", 100)
@@ -296,6 +299,10 @@ def dnf(machine: Machine, call: Call) -> int:
             pinned = re.fullmatch(rf"({'|'.join(_KUBERNETES)})-([\d.]+)", wanted)
             name = pinned[1] if pinned else wanted
             offered = _candidate(name, repositories)
+            exact = {f"containerd.io-{one.partition('~')[0]}": one.partition("~")[0] for one in CONTAINERD}
+            if wanted in exact and _candidate("containerd.io", repositories):
+                new["containerd.io"] = exact[wanted]
+                continue
             missing = pinned and machine.fault("release-missing") is not None
             if missing or not offered or (pinned and not fnmatch.fnmatchcase(pinned[2], offered)):
                 return call.fail(f"No match for argument: {wanted}\nError: Unable to find a match: {wanted}")

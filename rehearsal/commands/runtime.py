@@ -13,6 +13,8 @@ from ..host import Host, Pod, references, served
 from ..machine import Machine
 from . import program, unmodelled
 
+_RELEASE = "2.3.4"
+
 
 def sandbox(host: Host, pod: Pod) -> str:
     return hashlib.sha256(host.uid(pod).encode()).hexdigest()[:13]
@@ -128,7 +130,9 @@ def crictl(machine: Machine, call: Call) -> int:
                 f'{{"status": {{"conditions": [{{"type": "RuntimeReady", "status": true}}, {{"type": "NetworkReady", {network}}}]}}}}\n'
             )
         case ["version", *_]:
-            call.out("RuntimeName:  containerd\nRuntimeVersion:  v2.3.4\n")
+            call.out(
+                f"RuntimeName:  containerd\nRuntimeVersion:  v{(host.containerd_runs or _RELEASE).partition('-')[0]}\n"
+            )
         case ["pull", image]:
             trouble = pull_trouble(machine, image)
             machine.spend(5, image)
@@ -234,7 +238,8 @@ def ctr(machine: Machine, call: Call) -> int:
 @program("containerd")
 def containerd(machine: Machine, call: Call) -> int:
     if call.argv[1:2] == ["--version"]:
-        call.out("containerd containerd.io 2.3.4 1c4457e00facac03ce1d75f7b6777a7a851e5c41\n")
+        release = machine.host.packages.get("containerd.io", _RELEASE).partition("-")[0]
+        call.out(f"containerd containerd.io {release} 1c4457e00facac03ce1d75f7b6777a7a851e5c41\n")
         return 0
     if call.argv[1:3] in (["config", "dump"], ["config", "default"]):
         call.out(machine.host.read("/etc/containerd/config.toml") or "")

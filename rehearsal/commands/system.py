@@ -7,7 +7,7 @@ import time
 
 from .. import certificates
 from ..bash import Call
-from ..host import KERNEL, Host, Unit
+from ..host import CONTAINERD_PID, KERNEL, Host, Unit
 from ..machine import Machine
 from . import legacy, program, unmodelled, upgrades
 from .pki import static_pod
@@ -58,6 +58,10 @@ def systemctl(machine: Machine, call: Call) -> int:
     if verb == "show" and words[1:4:2] == ["-p", "--value"] and words[2] == "LoadState":
         call.out("loaded\n" if unit_known(host, names[-1]) else "not-found\n")
         return 0
+    if verb == "show" and words[1:4:2] == ["-p", "--value"] and names[-1] == "containerd":
+        there = {"MainPID": str(CONTAINERD_PID if host.active("containerd") else 0), "KillMode": "process"}
+        call.out(f"{there[words[2]]}\n")
+        return 0
     if verb == "list-unit-files":
         call.out("".join(f"{name}.service enabled enabled\n" for name in sorted({*host.units, "ssh"})))
         return 0
@@ -76,6 +80,10 @@ def systemctl(machine: Machine, call: Call) -> int:
                 start(machine, name) if verb == "enable" else stop(machine, name)
         elif verb in ("start", "restart", "try-restart", "reload-or-restart"):
             start(machine, name, again="restart" in verb)
+            if name == "containerd" and not unit.active:
+                return call.fail(
+                    "Job for containerd.service failed because the control process exited with error code."
+                )
         elif verb == "stop":
             stop(machine, name)
         elif verb != "mask":
@@ -90,6 +98,12 @@ def start(machine: Machine, name: str, *, again: bool = False) -> None:
     unit = host.units.setdefault(name, Unit())
     was = unit.active
     unit.active = True
+    if name == "containerd" and (again or not was):
+        version = host.packages.get("containerd.io", "")
+        if machine.fault("containerd-breaks") is not None and host.containerd_runs not in ("", version):
+            unit.active = False  # it ends at once
+            return
+        host.containerd_runs = version
     if name == "containerd":
         host.cri = '"cri"' not in (host.read("/etc/containerd/config.toml") or "")
         host.write("/run/containerd/containerd.sock", "")
@@ -149,6 +163,17 @@ def stop(machine: Machine, name: str) -> None:
     machine.host.units.setdefault(name, Unit()).active = False
     if name == "containerd":
         machine.host.files.pop("/run/containerd/containerd.sock", None)
+
+
+@program("readlink")
+def readlink(machine: Machine, call: Call) -> int:
+    """Of /proc/PID/exe of containerd: a file that was replaced since is gone."""
+    host = machine.host
+    if call.argv[1:] != [f"/proc/{CONTAINERD_PID}/exe"]:
+        return 1
+    gone = host.containerd_runs not in ("", host.packages.get("containerd.io", ""))
+    call.out(f"/usr/bin/containerd{' (deleted)' * gone}\n")
+    return 0
 
 
 @program("sysctl")

@@ -279,6 +279,7 @@ def test_every_fault_has_a_case() -> None:
         "health-check-late",
         "dies-in-upgrade",
         "kubelet-breaks",
+        "containerd-breaks",
     }
     assert tested == {name for name in TABLE if not name.startswith("hostile-")}, "those are in test_hostile.py"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from rehearsal_model import Model, kills
 
-from fabfile.context import Choices
+from fabfile.context import Choices, Runtime
 from fabfile.inventory import Environment, Node, with_release
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.observe import observe_script, parse_facts
@@ -19,12 +20,22 @@ from fabfile.phases.drain import CORDONED
 from fabfile.phases.renew import ports
 from fabfile.phases.upgrade import node_done, plane_releases
 from fabfile.recipes.kubeadm import recipe_for
+from fabfile.recipes.packages import Dnf
 from fabfile.views.upgrades import contexts_of
+from rehearsal.commands.packages import CONTAINERD
+from rehearsal.host import APT, Host
 from rehearsal.simulation import Simulation
 from rehearsal_bed import Bed, Outcome
 
 TO = "1.37.1"
+NEWEST, EARLIER, OTHER_LINE = CONTAINERD[0], CONTAINERD[2], CONTAINERD[3]
+CHOICES = Choices(runtimes=dict.fromkeys(("cp1", "w1"), Runtime(NEWEST, True)))
 CONTROL, WORKER = (TOOLS, ETCD, PLANE, KUBELET), (KUBELET,)
+
+
+def with_containerd(host: Host, version: str) -> None:
+    """The machine got its containerd when that was the newest."""
+    host.packages["containerd.io"] = host.containerd_runs = version if host.family == APT else version.partition("~")[0]
 
 
 class Upgrading(Model):
@@ -44,12 +55,12 @@ class Upgrading(Model):
         """Carry out the commands of the whole upgrade, and return them. `killed` is carry_out's."""
         control, worker = self.environment.nodes
         steps = [(phase, node) for node, phases in ((control, CONTROL), (worker, WORKER)) for phase in phases]
-        return [line for phase, node in steps for line in self.carry_out(phase, node, Choices(), killed)]
+        return [line for phase, node in steps for line in self.carry_out(phase, node, CHOICES, killed)]
 
     def at_work(self) -> str:
         """The node that the upgrade is at."""
         control = self.environment.control_plane
-        (central,) = contexts_of(self.environment, {control.name: self.facts(control)}, Choices()).values()
+        (central,) = contexts_of(self.environment, {control.name: self.facts(control)}, CHOICES).values()
         return "w1" if node_done(central) else control.name
 
     def power_cut(self, name: str) -> None:
@@ -59,10 +70,13 @@ class Upgrading(Model):
     def whole(self) -> None:
         """Every part of every node is new, and each takes pods."""
         facts = {node.name: self.facts(node) for node in self.environment.nodes}
-        contexts = contexts_of(self.environment, facts, Choices())
+        contexts = contexts_of(self.environment, facts, CHOICES)
         assert all(node_done(ctx) for ctx in contexts.values()), plane_releases(facts["cp1"])
         assert set(plane_releases(facts["cp1"]).values()) == {TO} and facts["cp1"].api_release == TO
         assert facts["cp1"].manifests["etcd"].endswith(":3.7.0-0")
+        assert {(host.packages["containerd.io"], host.containerd_runs) for host in self.hosts.values()} == {
+            (NEWEST, NEWEST)
+        }
         for member in self.cluster.members.values():
             assert not member.cordoned and CORDONED not in member.annotations
 
@@ -83,8 +97,10 @@ def fetched(made: Outcome) -> Upgrading:
     simulation = made.simulation
     environment: Environment = with_release(simulation.environment, TO)
     model = Upgrading(environment, simulation.hosts, simulation.cluster)
+    for host in model.hosts.values():
+        with_containerd(host, EARLIER)
     for node in environment.nodes:
-        model.carry_out(AHEAD, node, Choices())
+        assert any("containerd.io" in line for line in model.carry_out(AHEAD, node, CHOICES))
     return model
 
 
@@ -111,7 +127,8 @@ STORY = (
     ("w2:release-missing", 1, ("w2 · ahead.packages",), ("1.36.3", "1.36.3", "1.36.3")),
     ("cp1:dies-in-upgrade=1", 1, ("how far each node is:",), ("1.36.3", "1.36.3", "1.36.3")),
     ("cp1:upgrade-fails", 1, ("cp1 · plane.ended", "the way back is then"), ("1.36.3", "1.36.3", "1.36.3")),
-    ("cp1:hash-unseen w1:kubelet-breaks", 1, ("if kubeadm waits for a pod that runs", "w1 · kubelet.ready", "stays cordoned"), (TO, "1.36.3", "1.36.3")),
+    ("cp1:hash-unseen w1:containerd-breaks", 1, ("if kubeadm waits for a pod that runs", "w1 · kubelet.runtime", "--containerd keep"), (TO, "1.36.3", "1.36.3")),
+    ("w1:kubelet-breaks", 1, ("w1 · kubelet.ready", "stays cordoned", f"If it is containerd's: before it was containerd.io {EARLIER}"), (TO, "1.36.3", "1.36.3")),
     ("w2:dies-in-upgrade", 1, ("w2: ",), (TO, TO, "1.36.3")),
     ("", 0, (f"Kubernetes {TO} on 1 node", "set KUBERNETES=1.37.1"), (TO, TO, TO)),
 )  # fmt: skip
@@ -120,15 +137,23 @@ STORY = (
 def test_a_night_of_faults_and_the_same_command_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failing node stops what would follow, and never are two nodes of different batches cordoned at once."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    bed = Bed(tmp_path, "REHEARSAL_KUBERNETES=1.36.3\n")
-    assert bed.typed("inv cluster.bootstrap --workers 2").returncode == 0
+    bed = Bed(tmp_path, "REHEARSAL_KUBERNETES=1.36.3\n", systems={"cp1": "apt", "w1": "apt", "w2": "dnf"})
+    assert not bed.bootstrap(workers=2).failed
+    bed.run(
+        [], hook=lambda simulation, run: [with_containerd(host, EARLIER) for host in simulation.hosts.values()] and None
+    )
+    planned = bed.typed("inv cluster.upgrade --to 1.37 --no-backup --plan").stdout
+    assert "! containerd goes from 2.3.3-1 to 2.3.4-1 on w1, w2, while each is drained" in planned, planned
+    assert "on cp1, which is not drained: its containers run on" in planned and "containerd 2.3.4-1 fetched" in planned
     refused = bed.typed("inv cluster.upgrade --to 1.37")
     assert refused.returncode == 2 and "--no-backup" in refused.stderr, refused.stderr
     seen: dict[str, tuple[str, bool]] = {}
+    containerds: dict[str, str] = {}
 
     def look(simulation: Simulation, run: object) -> None:
         members = {member.host: member for member in simulation.cluster.members.values()}
         seen.update({name: (host.kubelet_runs, members[name].cordoned) for name, host in simulation.hosts.items()})
+        containerds.update({name: host.containerd_runs for name, host in simulation.hosts.items()})
 
     for faults, code, said, runs in STORY:
         switches = " ".join(f"--fault {one}" for one in faults.split())
@@ -141,12 +166,35 @@ def test_a_night_of_faults_and_the_same_command_again(tmp_path: Path, monkeypatc
         assert cordoned == ([faults.split(":")[-2].split()[-1]] if "w" in faults and "release" not in faults else []), (
             faults
         )
+        if "containerd-breaks" in faults:  # what is printed is what brings it back
+            (way,) = set(re.findall(r"before it was containerd\.io [^ ]+: `([^`]+)` on w1 puts it back", text))
+            assert containerds["w1"] == EARLIER and bed.typed_on("w1", way).returncode == 0
+            assert bed.typed_on("w1", "crictl info").returncode == 0
+    assert containerds == {"cp1": NEWEST, "w1": NEWEST, "w2": NEWEST.partition("~")[0]}
+    _containerd_alone(bed, look, containerds)
     stopped = bed.typed("inv cluster.bootstrap")
     assert "Kubernetes does not go back" in stopped.stdout and f"KUBERNETES={TO}" in stopped.stdout
     bed.edit(f"REHEARSAL_KUBERNETES={TO}")
     assert "nothing to do" in bed.typed("inv cluster.bootstrap").stdout
     plan = json.loads(bed.typed("inv cluster.upgrade --plan --json").stdout)
     assert plan["waves"] == [] and plan["plan"] == [] and set(plan["states"].values()) == {TO}
+
+
+def _containerd_alone(bed: Bed, look: Callable[[Simulation, object], None], containerds: dict[str, str]) -> None:
+    """On a cluster that has the release containerd follows only who asks for it: each node that lacks it, drained as for a release."""
+    earlier = EARLIER.partition("~")[0]
+    assert bed.typed_on("w2", f"{Dnf().runtime_back(earlier)} && systemctl restart containerd").returncode == 0
+    line = "inv cluster.upgrade --to 1.37 --no-backup"
+    assert "nothing to do" in bed.typed(line).stdout
+    bed.run([], hook=look)
+    assert containerds["w2"] == earlier
+    done = bed.typed(f"{line} --containerd next")
+    assert done.returncode == 0 and f"Kubernetes {TO} on 1 node" in done.stdout, done.stdout + done.stderr
+    bed.run([], hook=look)
+    assert containerds["w2"] == NEWEST.partition("~")[0]
+    assert "nothing to do" in bed.typed(f"{line} --containerd next").stdout
+    wrong = bed.typed(f"{line} --containerd nxt")
+    assert wrong.returncode == 2 and "did you mean next" in wrong.stderr, wrong.stderr
 
 
 def test_a_node_that_fails_ends_the_run_with_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

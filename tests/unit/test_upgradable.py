@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 
 from fabfile.backups.latest import Latest
-from fabfile.context import Choices
+from fabfile.context import Choices, Following
 from fabfile.errors import KubefabError
 from fabfile.inventory.beside import Addon
 from fabfile.manifests import NAMES, manifest
-from fabfile.nodes.facts import API_CERTIFICATE, KUBELET_CERTIFICATE, Certificate, Component, KubeletLine, NodeFacts
+from fabfile.nodes.facts import (
+    API_CERTIFICATE,
+    KUBELET_CERTIFICATE,
+    Certificate,
+    Component,
+    KubeletLine,
+    NodeFacts,
+    facts_of,
+)
 from fabfile.nodes.upgrading import (
     FOLDERS,
     PACKAGES,
@@ -24,6 +32,7 @@ from fabfile.nodes.upgrading import (
     Manifest,
     Member,
     Offer,
+    Process,
     Requested,
     Webhook,
 )
@@ -63,7 +72,12 @@ def answers(*, control: bool = False, **changed: Any) -> Answers:
         "containerd": "2.3.4",
         "free": dict.fromkeys(FOLDERS, 20 * GIB),
         "mounts": dict.fromkeys(FOLDERS, "/"),
-        "packages": {"1.37": offer("1.37.0", NEW), "1.36": offer(OLD, "1.36.5")},
+        "process": Process("/usr/bin/containerd", "process"),
+        "packages": {
+            "1.37": offer("1.37.0", NEW),
+            "1.36": offer(OLD, "1.36.5"),
+            "containerd": Offer({"containerd.io": ("2.3.4-1",)}),
+        },
     }
     own = {
         "data": 80 << 10,
@@ -93,6 +107,10 @@ def sound(target: str = NEW) -> Fleet:
         components={"kubelet": Component({"cgroupDriver": "systemd"}, "7")},
     )
     facts = {"cp1": control, "w1": member(env, "w1", now=NOW), "w2": member(env, "w2", now=NOW)}
+    facts = {
+        name: replace(one, packages={**one.packages, "containerd.io": "2.3.4-1"}, before={})
+        for name, one in facts.items()
+    }
     said = {"cp1": answers(control=True), "w1": answers(), "w2": answers()}
     latest = Latest("/backups/b.age", NOW - 600, UID)
     images = {one.name: dict.fromkeys(wanted(env, one, target), Manifest(200)) for one in env.nodes}
@@ -562,8 +580,38 @@ def test_what_is_not_known_of_a_release_is_said(monkeypatch: pytest.MonkeyPatch)
 
 def test_containerd_is_measured_for_the_release_that_asks_for_it() -> None:
     fleet = both(facts(api_release=NEW), whole(target="1.38.0"), said("w1", containerd="1.7.27"))(sound())
-    assert "w1: 1.7.27" in of(stops(checks(fleet)), "containerd.version")[0].seen
+    assert "w1: 1.7.27, /usr/bin/containerd says" in of(stops(checks(fleet)), "containerd.version")[0].seen
     assert of(checks(said("w1", containerd="1.7.27")(sound())), "containerd.version") == []
+    brought = both(old_containerd("w1", "1.7.27-1"), facts(api_release=NEW), whole(target="1.38.0"))(sound())
+    assert [one.state for one in of(checks(brought), "containerd.version")] == ["ok"], "the upgrade brings it"
+    assert "from 1.7.27-1 to 2.3.4-1 on w1" in of(checks(brought), "containerd.follows")[0].seen
+
+
+def old_containerd(name: str, version: str) -> Change:
+    """A node whose containerd.io is that one."""
+    return lambda fleet: both(
+        facts(name, packages={**facts_of(fleet.facts)[name].packages, "containerd.io": version}),
+        said(name, containerd=version.partition("-")[0]),
+    )(fleet)
+
+
+@pytest.mark.parametrize(
+    ("wish", "resumed", "state"),
+    [("patch", False, "note"), ("next", False, "stop"), ("next", True, "stop"), ("keep", False, "")],
+)
+def test_a_containerd_that_is_left_is_named_and_stops_only_who_asked_for_it(
+    wish: Following, resumed: bool, state: str
+) -> None:
+    fleet = said("w2", process=Process("/usr/local/bin/containerd", "process"))(sound())
+    fleet = replace(fleet, choices=Choices(containerd=wish), resumed=resumed)
+    left = of(checks(fleet), "containerd.left")
+    assert [one.state for one in left] == [state] * bool(state)
+    assert all("containerd on w2" in one.seen and "/usr/local/bin/containerd" in one.seen for one in left)
+
+
+def test_a_control_plane_says_on_what_it_relies() -> None:
+    (note,) = of(checks(old_containerd("cp1", "2.3.1-1")(sound())), "containerd.follows")
+    assert note.state == "note" and "on cp1, which is not drained" in note.seen and "KillMode=process" in note.seen
 
 
 def test_the_tables_agree_with_each_other() -> None:

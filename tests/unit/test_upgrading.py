@@ -18,6 +18,7 @@ from fabfile.nodes.upgrading import (
     Etcd,
     Manifest,
     Member,
+    Process,
     Requested,
     images_script,
     parse_answers,
@@ -57,13 +58,14 @@ HOOKS = {
 }  # fmt: skip
 SECTIONS = {
     "containerd": "v2.3.4\n",
+    "runtime": "program /usr/bin/containerd\nkills process\npin /etc/apt/preferences.d/ours\npin $(x)\n",
     "disk": "/etc/kubernetes/tmp 4096 /\n/var/lib/containerd 8192 /data\n/var/lib/other 1 /\n",
     "data": "81920\n",
     "etcd": 'version 3.6.8\nhealth {"health":"false","reason":"ALARM NOSPACE"}\n'
     'members {"header":{"member_id":"1"},"members":[{"ID":"1","name":"cp1"},{"ID":"2","name":"","isLearner":true}]}\n'
     "metric etcd_mvcc_db_total_size_in_bytes 2.0971520e+07\nmetric etcd_server_quota_backend_bytes 2.147483648e+09\n",
     "packages": "1.37 kubelet 1.37.10-1.1\n1.37 kubelet 1.37.2-1.1\n1.37 kubeadm 1.37.2-1.1\n1.37 kubectl 1.37.2-1.1\n"
-    "1.36 ! E: Failed to fetch https://pkgs.example/InRelease\n",
+    "containerd containerd.io 2.3.4-1~debian.12~bookworm\n1.36 ! E: Failed to fetch https://pkgs.example/InRelease\n",
     "deprecated": 'apiserver_requested_deprecated_apis{group="networking.k8s.io",removed_release="1.37",resource="ipaddresses",'
     'subresource="",version="v1beta1"} 1\n'
     'apiserver_requested_deprecated_apis{group="",removed_release="",resource="componentstatuses",subresource="",version="v1"} 1\n'
@@ -84,6 +86,8 @@ def answer(**changed: str) -> str:
 def test_a_whole_answer() -> None:
     found = parse_answers(answer())
     assert found.containerd == "2.3.4"
+    assert found.process == Process("/usr/bin/containerd", "process", ("/etc/apt/preferences.d/ours",))
+    assert found.packages["containerd"].versions == {"containerd.io": ("2.3.4-1~debian.12~bookworm",)}
     assert found.free == {"/etc/kubernetes/tmp": 4096, "/var/lib/containerd": 8192}
     assert found.mounts["/var/lib/containerd"] == "/data"
     assert found.data == 81920

@@ -234,12 +234,17 @@ echo '@@ files'; for f in "${there[@]}"; do echo "${digest[$f]} ${mode[$f]} $f";
 echo '@@ traces'; for f in $traces; do test -e "$f" && echo "$f"; done
 echo '@@ cni'; n=0; for f in /etc/cni/net.d/*; do is "$f" && [ $((n += 1)) -le 20 ] && echo "${f##*/}"; done
 echo '@@ mounts'; awk '$5 ~ "^/var/lib/kubelet/" {for (i = 7; $i != "-"; i++); print $(i + 1), $5, $4}' /proc/self/mountinfo
-echo '@@ processes'
+echo '@@ processes'; replaced=''
 for f in /proc/[0-9]*/stat; do
   first "$f"; case ${word##*) } in '' | Z* | X*) continue ;; esac # one that has ended
   word=${word#*(}; word=${word%)*}
-  case $word in kube-apiserver | kube-controller | kube-scheduler | etcd | kubelet | kube-proxy | flanneld | kubeadm) echo "1 $word" ;; esac
-done
+  case $word in kube-apiserver | kube-controller | kube-scheduler | etcd | kubelet | kube-proxy | flanneld | kubeadm) echo "1 $word" ;;
+  containerd) # systemd's, not one in a pod or Docker's own: a package that was changed since it began
+    mapfile -t lines <"${f%stat}cgroup"
+    [[ ${lines[*]} == *"/containerd.service"* ]] && ! [ "${f%stat}exe" -ef /usr/bin/containerd ] && replaced=containerd ;;
+  esac
+done 2>/dev/null
+echo '@@ replaced'; echo "$replaced"
 echo '@@ kubeadm'; if [ -n "$release" ] && has kubeadm; then timeout 10 kubeadm config images list --kubernetes-version "v$release" 2>/dev/null; fi
 echo '@@ ca'; front 16384 /etc/kubernetes/pki/ca.crt || front 16384 /etc/kubernetes/pki/ca.pem; echo
 echo '@@ certificates'; there=(); keys=()

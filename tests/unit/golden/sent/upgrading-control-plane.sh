@@ -79,6 +79,13 @@ if [ -n "$control_plane" ] && [ -e "$KUBECONFIG" ] && has kubectl; then
     done >"$d/objects"; } &
 fi
 echo '@@ containerd'; if has containerd; then timeout 10 containerd --version 2>/dev/null | awk '{print $3}'; fi
+echo '@@ runtime' # what runs need not be the package's program; without its children, by systemd's word; and who pins the package
+if has systemctl && p=$(systemctl show -p MainPID --value containerd 2>/dev/null) && [ "${p:-0}" != 0 ]; then
+  f=$(readlink "/proc/$p/exe" 2>/dev/null) && echo "program ${f% (deleted)}"
+  echo "kills $(systemctl show -p KillMode --value containerd 2>/dev/null)"
+fi
+grep -lsE '^[[:space:]]*([^#[:space:]].*)?containerd' /etc/apt/preferences /etc/apt/preferences.d/* /etc/dnf/plugins/versionlock.list \
+  /etc/yum/pluginconf.d/versionlock.list /etc/dnf/versionlock.toml /etc/dnf/dnf.conf /etc/yum.conf 2>/dev/null | head -n 5 | sed 's/^/pin /'
 echo '@@ disk'; for f in $folders; do p=$f; while [ ! -e "$p" ]; do p=$(dirname "$p"); done
   echo "$f $(df -Pk "$p" 2>/dev/null | awk 'NR == 2 {print $4, $6}')"; done
 echo '@@ data'; if [ -d /var/lib/etcd ]; then du -sk /var/lib/etcd 2>/dev/null | awk '{print $1}'; fi
@@ -95,7 +102,7 @@ wait
 echo '@@ packages'
 n=0
 for m in $minors; do
-  if [ "$(cat "$d/offered.$n.code")" = 0 ]; then grep -E '^kube(let|adm|ctl) ' "$d/offered.$n" | head -n 300 | sed "s|^|$m |"
+  if [ "$(cat "$d/offered.$n.code")" = 0 ]; then grep -E '^(kube(let|adm|ctl)|containerd\.io) ' "$d/offered.$n" | head -n 300 | sed "s|^|$m |"
   else echo "$m ! $(grep -v '^ *$' "$d/offered.$n" | tail -n 3 | tr '\n' ' ')"; fi
   n=$((n + 1))
 done
