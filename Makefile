@@ -91,13 +91,13 @@ LOCK_FLAGS := --generate-hashes --strip-extras --no-emit-index-url --no-emit-fin
 $(VENV)/.runtime: requirements.lock tools/programs.py | $(BIN)/pip
 	@echo 'installing what kubefab needs into $(VENV) (once, under a minute) …'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m tools.programs
+	@$(BIN)/python -X utf8 -m tools.programs
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock tools/programs.py | $(BIN)/pip
 	@echo 'installing what the tests need into $(VENV) (once, under a minute) …'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m tools.programs
+	@$(BIN)/python -X utf8 -m tools.programs
 	@touch $@ $(VENV)/.runtime
 
 $(BIN)/pip:

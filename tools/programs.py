@@ -36,7 +36,15 @@ _SCRIPT = '''\
 import os
 import sys
 
-sys.path.insert(0, os.fsdecode({project!r}))  # bytes: in an ASCII locale the path's letters cannot be text
+project = os.fsdecode({project!r})  # bytes: in an ASCII locale the path's letters cannot be text
+try:
+    (project + sys.prefix).encode()
+except UnicodeEncodeError:
+    if not sys.flags.utf8_mode:  # from 3.12 on Python loads no compiled module from a path that is not text: again, with UTF-8 paths
+        if sys.stdout:
+            os.environ.setdefault("PYTHONIOENCODING", f"{{sys.stdout.encoding}}:{{sys.stdout.errors}}")
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+sys.path.insert(0, project)
 from tools.programs import run
 
 del sys.path[0]

@@ -171,7 +171,7 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_both_ways_of_make_write_the_programs() -> None:
     rules = (PROJECT / "Makefile").read_text()
-    assert rules.count("\t@$(BIN)/python -m tools.programs\n") == 2
+    assert rules.count("\t@$(BIN)/python -X utf8 -m tools.programs\n") == 2
     assert rules.count(" tools/programs.py | $(BIN)/pip\n") == 2, (
         "a .venv that is there gets a change with the next make"
     )
@@ -213,6 +213,41 @@ def test_a_program_runs_in_a_folder_whose_name_a_kernel_would_cut(tmp_path: Path
     first, second, *_ = (folder / "fab").read_text(encoding="utf-8").splitlines()
     assert first == "#!/bin/sh" and str(folder / "python") in second
     compile((folder / "fab").read_bytes(), "fab", "exec")
+
+
+@pytest.mark.parametrize(
+    ("folder", "variables", "seen"),
+    [
+        ("한글", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "1 ascii"),
+        ("plain", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "0 ascii"),
+        ("한글", {"LC_ALL": "C.UTF-8"}, "0 utf-8"),
+        # a name in EUC-KR: no locale in UTF-8 can write it, and it is tried once only
+        (
+            os.fsdecode("한글".encode("euc-kr")),
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            "1 ascii",
+        ),
+    ],
+    ids=["ascii", "ascii, plain path", "utf-8", "euc-kr path"],
+)
+def test_a_path_that_the_locale_cannot_write_is_read_as_utf_8_and_the_screen_keeps_its_encoding(
+    folder: str, variables: dict[str, str], seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 3.12 on Python loads no compiled module (yaml's) from a path with bytes that its file names' encoding has no letters for."""
+    project = tmp_path / folder
+    (project / "tools").mkdir(parents=True)
+    (project / "tools/programs.py").write_text(
+        "import os, sys\n"
+        "def run(module):\n"
+        "    print(sys.flags.utf8_mode, sys.stdout.encoding, module, [os.fsencode(word) for word in sys.argv[1:]])\n"
+    )
+    monkeypatch.setattr(programs, "PROJECT", project)
+    programs.write(tmp_path)
+    done = subprocess.run(
+        [tmp_path / "inv", "--on", "노드", ""], env=variables, capture_output=True, timeout=60, check=False
+    )
+    words = [b"--on", "노드".encode(), b""]
+    assert done.stdout.decode("ascii").startswith(f"{seen} invoke.main {words}\n"), (done.stdout, done.stderr)
 
 
 def test_outside_the_project_nothing_is_run(bin_folder: Path, tmp_path: Path) -> None:
