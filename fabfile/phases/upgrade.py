@@ -10,6 +10,7 @@ manifests back); etcd v3.7 upgrade guide (every member of 3.6 must be 3.6.11 or 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from shlex import quote
@@ -310,6 +311,7 @@ def plane(ctx: Context) -> Iterator[Action]:
         return
     yield from images_ahead(_known(ctx), "plane")
     back = _way_back(ctx)
+    yield _led("plane")  # kubeadm's own check, a Job, has a minute: after a boot, all of it may be needed for this
     yield Step(
         "plane.apply",
         f"kubeadm upgrade apply {ctx.recipe.version}",
@@ -457,6 +459,7 @@ def _proved(ctx: Context, phase: str, back: str = "") -> Iterator[Action]:
     )
     if ctx.node.control_plane:
         yield _settled(ctx, phase)
+        yield _led(phase)
     yield interface_wait(
         f"{phase}.flannel",
         Expected(("flannel.1",), ctx.settings.pod_cidr),
@@ -510,6 +513,45 @@ def _is_settled(seen: str) -> str | None:
     if "asked" in lines and (not wants or wants != runs):
         return "the kubelet starts the control plane's pods"
     return answers_ok("\n".join(line for line in lines if line != "asked" and not line.startswith(("wants ", "runs "))))
+
+
+def _led(prefix: str) -> Wait:
+    """The controller manager and the scheduler that run now hold their leases, or another control plane's do: a drain needs both.
+
+    The lease of one that was killed is taken over only after 15 s (kube-controller-manager --leader-elect-lease-duration). Until then a Service
+    still sends requests to pods that have gone. One that does not elect a leader has no lease and is not waited for.
+    """
+    started = """-o json | grep -oE '"createdAt": *"[0-9]{10}' | grep -oE '[0-9]{10}$' | sort | tail -n 1"""
+    renewed = "kubectl --request-timeout=5s -n kube-system get lease $n -o jsonpath='{.spec.renewTime}' 2>/dev/null"
+    return Wait(
+        f"{prefix}.controllers",
+        "the controller manager and the scheduler are at work",
+        probe=f"for n in kube-controller-manager kube-scheduler; do if ! grep -q -e --leader-elect=false {_MANIFESTS}/$n.yaml; then "
+        f'echo "$n $(crictl ps {_OF}$n {started}) $({renewed})"; fi; done; echo asked',
+        until=_leads,
+        deadline=240,
+        interval=1,
+        hint="`crictl ps -a` and `crictl logs` on the control plane show what they wait for; run this again",
+        evidence=("crictl ps -a 2>&1 | tail -n 12",),
+    )
+
+
+def _leads(seen: str) -> str | None:
+    """`until` of that wait, from rows of NAME, the seconds since 1970 at which its container was made, when its lease was renewed."""
+    *rows, end = seen.splitlines() or [""]
+    if end != "asked":
+        return "no answer"
+    for row in rows:
+        name, started, renewed = (*row.split(), "", "", "")[:3]
+        if not forms.has(started, "[0-9]{10}"):
+            return forms.text(f"{name} does not run")
+        began = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(started)))
+        if (
+            not forms.has(renewed, r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}[.][0-9]{6}Z")
+            or renewed[:19] <= began
+        ):
+            return forms.text(f"{name} waits for its lease")
+    return None
 
 
 def _reported(seen: str) -> str:

@@ -475,9 +475,9 @@ def machine_locks(machine: Machine) -> list[tuple[int, str]]:
     return [(LOCKER, "/var/lib/dpkg/lock-frontend"), (LOCKER, "/var/lib/dpkg/lock")] if machine.lock_left > 0 else []
 
 
-def stamp(machine: Machine) -> str:
-    """The machine's clock as the API writes moments, with microseconds."""
-    now = time.time() + machine.skew
+def stamp(machine: Machine, seconds: float = 0) -> str:
+    """The machine's clock, so many seconds later, as the API writes moments, with microseconds."""
+    now = time.time() + machine.skew + seconds
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06}Z"
 
 

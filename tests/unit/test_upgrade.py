@@ -283,6 +283,28 @@ def test_an_etcd_that_3_7_may_follow(seen: str, good: bool) -> None:
     assert (steps._etcd_safe(seen) is None) is good
 
 
+MANAGER, SCHEDULER = "kube-controller-manager 1795970908", "kube-scheduler 1795970908"
+
+
+@pytest.mark.parametrize(
+    ("seen", "waits"),
+    [
+        (f"{MANAGER} 2026-11-29T16:48:29.000000Z\n{SCHEDULER} 2026-11-29T16:50:00.123456Z\nasked", None),
+        ("asked", None),  # neither elects a leader
+        (f"{MANAGER} 2026-11-29T16:48:28.999999Z\nasked", "kube-controller-manager waits for its lease"),  # its predecessor's
+        (f"{MANAGER} 2026-11-29T16:48:29.000000Z\n{SCHEDULER} 2026-11-29T16:48:20.000000Z\nasked", "kube-scheduler waits for its lease"),
+        (f"{MANAGER} \nasked", "kube-controller-manager waits for its lease"),
+        (f"{MANAGER} 2026-11-29\nasked", "kube-controller-manager waits for its lease"),
+        ("kube-scheduler  2026-11-29T16:48:29.000000Z\nasked", "kube-scheduler does not run"),
+        ("", "no answer"),
+        (f"{MANAGER} 2026-11-29T16:48:29.000000Z", "no answer"),
+    ],
+)  # fmt: skip
+def test_the_controllers_that_a_drain_needs(seen: str, waits: str | None) -> None:
+    """A lease that was renewed after the container of now was made: by it, or on another control plane."""
+    assert steps._leads(seen) == waits
+
+
 @pytest.mark.parametrize(
     ("rows", "good"),
     [

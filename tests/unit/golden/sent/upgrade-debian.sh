@@ -869,6 +869,34 @@ return $rc
 }
 main
 
+#### cp1 · plane.controllers · until: the controller manager and the scheduler are at work
+# kubefab: plane.controllers
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+for n in kube-controller-manager kube-scheduler; do if ! grep -q -e --leader-elect=false /etc/kubernetes/manifests/$n.yaml; then echo "$n $(crictl ps --label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.container.name=$n -o json | grep -oE '"createdAt": *"[0-9]{10}' | grep -oE '[0-9]{10}$' | sort | tail -n 1) $(kubectl --request-timeout=5s -n kube-system get lease $n -o jsonpath='{.spec.renewTime}' 2>/dev/null)"; fi; done; echo asked || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
 #### cp1 · plane.apply · kubeadm upgrade apply 1.37.1
 # kubefab: plane.apply
 main() {
@@ -1302,6 +1330,34 @@ trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
 if p=$(curl -sk --max-time 5 --cert /etc/kubernetes/pki/apiserver-kubelet-client.crt --key /etc/kubernetes/pki/apiserver-kubelet-client.key https://127.0.0.1:10250/pods); then echo asked; echo "$p" | grep -oE '"uid": *"[0-9a-f]{32}"' | grep -oE '[0-9a-f]{32}' | sort -u | sed 's/^/wants /' || true; fi; crictl pods --namespace kube-system --state ready -o json | grep -oE '"uid": *"[0-9a-f]{32}"' | grep -oE '[0-9a-f]{32}' | sort -u | sed 's/^/runs /' || true; kubectl --request-timeout=5s get --raw=/readyz 2>&1 || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### cp1 · kubelet.controllers · until: the controller manager and the scheduler are at work
+# kubefab: kubelet.controllers
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+for n in kube-controller-manager kube-scheduler; do if ! grep -q -e --leader-elect=false /etc/kubernetes/manifests/$n.yaml; then echo "$n $(crictl ps --label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.container.name=$n -o json | grep -oE '"createdAt": *"[0-9]{10}' | grep -oE '[0-9]{10}$' | sort | tail -n 1) $(kubectl --request-timeout=5s -n kube-system get lease $n -o jsonpath='{.spec.renewTime}' 2>/dev/null)"; fi; done; echo asked || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
