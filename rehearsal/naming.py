@@ -12,7 +12,7 @@ from .store import latest
 STATE_FILE = "rehearsal.state"
 LOOPBACK = "127.0.0.1"
 USER = "ops"
-MOST = 250  # workers: flannel gives each node a /24 of a /16
+FEWER = 6  # workers than there are parts of POD_CIDR: the control plane has one, and a spare is left for nodes that come again
 
 
 def with_its_nodes(environment: Environment) -> Environment:
@@ -30,10 +30,11 @@ def names_of(environment: Environment, workers: int | None) -> list[str]:
     """The nodes' names, control plane first. Raises UsageError for too many."""
     listed = [node.name for node in environment.workers]
     count = workers or len(listed) or environment.settings.simulated_workers
-    if count > MOST:
-        raise UsageError(f"--workers {count}: at most {MOST}", "flannel gives each node a /24 of POD_CIDR")
+    most = max(0, (1 << max(0, 24 - environment.settings.pod_cidr.prefixlen)) - FEWER)
+    if count > most:
+        raise UsageError(f"--workers {count}: at most {most}", "flannel gives each node a /24 of POD_CIDR")
     taken = listed[:count]
-    more = (f"w{number}" for number in range(1, MOST * 2))
+    more = (f"w{number}" for number in range(1, count + len(listed) + 1))
     taken += [
         name for _, name in zip(range(count - len(taken)), (name for name in more if name not in listed), strict=False)
     ]

@@ -40,7 +40,7 @@ from .sessions import Sessions
 
 SESSIONS = 8  # sshd's MaxSessions is 10 a connection
 NO_SESSION = 3.0  # seconds in which sshd may end a session of ours that has ended, before its refusal of another counts
-LOGIN = 30.0  # seconds for a login shell to begin
+LOGIN = 30.0  # seconds for a login, and for its shell to begin
 TURNED_AWAY = 20.0  # seconds in which a connect is repeated that the server ends before a word of SSH: MaxStartups
 KEEPALIVE = 5  # seconds
 DEAD_PEER = 20_000  # milliseconds without an acknowledgement
@@ -185,6 +185,8 @@ class Connection(fabric.Connection):
     def _transport(self, sock: Any, **options: Any) -> paramiko.Transport:
         """A transport that asks first for the kinds of host keys that are known, as OpenSSH does; paramiko asks for one kind only."""
         transport = self._ours.transport = _Transport(sock, **options)
+        # paramiko's own 15 s for handshake and login together would end before CONNECT_TIMEOUT does, with a bare EOFError
+        transport.handshake_timeout = self._ours.timeout + LOGIN
         security = transport.get_security_options()
         name = self.host if self.port == 22 else f"[{self.host}]:{self.port}"
         first = [kind for kind in self._ours.known.algorithms(name) if kind in security.key_types]
@@ -235,9 +237,12 @@ class Connection(fabric.Connection):
             except KubefabError:
                 raise
             except Exception as error:
+                said = self.unreachable(error)
                 self._end_proxy()
+                if self._ours.transport:  # its thread and its socket would stay
+                    self._ours.transport.close()
                 if not _turned_away(error) or time.monotonic() > end:
-                    raise self.unreachable(error) from error
+                    raise said from error
             # a moment of its own for each of many nodes that were turned away together
             Event().wait(random.uniform(pause / 2, pause))
             pause = min(2 * pause, 4.0)
@@ -481,8 +486,17 @@ class Connection(fabric.Connection):
         )
         said = banner.decode("utf-8", "replace") if isinstance(banner, bytes) else banner
         through = self.gateway.host if isinstance(self.gateway, Connection) else ""
+        halfway = transport is not None and transport.is_alive() and not transport.initial_kex_done
         return Way(
-            ours.node, ours.environment.name, ours.timeout, ours.dialled.command, self.user, through, said, ours.tried
+            ours.node,
+            ours.environment.name,
+            ours.timeout,
+            ours.dialled.command,
+            self.user,
+            through,
+            said,
+            ours.tried,
+            halfway,
         )
 
     def _exec(

@@ -61,7 +61,7 @@ class Way:
     """How a node was to be reached: `timeout` in seconds, `proxy_command` as ~/.ssh/config has it (empty without one).
 
     `user` is who logs in, `through` the bastion's name or address, `said` the server's words outside of SSH: before it begins, or as a banner;
-    `tried` which keys were offered, in words.
+    `tried` which keys were offered, in words. `halfway`: SSH had begun, and its handshake had not ended.
     """
 
     node: Node
@@ -72,6 +72,7 @@ class Way:
     through: str = ""
     said: str = ""
     tried: str = ""
+    halfway: bool = False
 
 
 def unreachable(error: BaseException, way: Way) -> Unreachable:
@@ -107,7 +108,12 @@ def _worded(error: BaseException, way: Way) -> Unreachable:
     if isinstance(error, KeyRefused):
         return Unreachable(f"{where}: {error.what}", error.remedy)
     if isinstance(error, paramiko.AuthenticationException):
-        if "shut down" in str(error):  # the server ended the link: no key was refused
+        if "timeout" in str(error).lower():
+            return Unreachable(
+                f"{where}: no answer to the login of {way.user} with {way.tried}",
+                "something there takes long over a login (PAM, LDAP, DNS): `journalctl -u ssh -u sshd` there says more",
+            )
+        if re.search("shut down|No existing session|EOF", str(error)):  # the server ended the link: no key was refused
             said = cleaning.line(way.said)
             return _said(where, way.user, way.said) or Unreachable(
                 f"{where}: the server ended the login of {way.user} with {way.tried}{f' ({said})' if said else ''}",
@@ -136,7 +142,14 @@ def _worded(error: BaseException, way: Way) -> Unreachable:
             f"{where}: {node.host} is neither a name that this machine can look up nor an alias of ~/.ssh/config",
             "correct the name in hosts.env, or write the machine's IP address",
         )
-    if isinstance(error, TimeoutError | socket.timeout) or "timed out" in str(error).lower():
+    if (
+        way.halfway and str(error) == "No existing session"
+    ):  # paramiko, when the time is over: it misses what the handshake would have given
+        return Unreachable(
+            f"{where}: SSH answers, but its handshake has not ended within {way.timeout:.0f} s",
+            "the machine or the way to it is slow: look at its load, or raise CONNECT_TIMEOUT in hosts.env; then run the same command again",
+        )
+    if isinstance(error, TimeoutError | socket.timeout) or re.search(r"timed out|Timeout", str(error)):
         return Unreachable(
             f"{where}: no answer within {way.timeout:.0f} s",
             "is the machine up, and does its security group let you in on this port?",
@@ -159,8 +172,63 @@ def _worded(error: BaseException, way: Way) -> Unreachable:
         return Unreachable(
             f"{where}: something answers, but not an SSH server in time", "is it still booting? look at its console"
         )
-    why = cleaning.line(str(error)) or type(error).__name__
-    return Unreachable(f"{where}: {why}", "run the same command again; it continues from where it stopped")
+    return _other(error, where, way)
+
+
+# What ends a link, or keeps it from being made: what paramiko or the system says, what that means, and what to do.
+_AGAIN = "then run the same command again; it continues from where it stopped"
+_JOURNAL = "`journalctl -u ssh -u sshd` there says why"
+_ENDS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"Incompatible version|Indecipherable protocol version|Invalid SSH banner",
+        "what answers there speaks no SSH 2",
+        "is it the right port? kubefab needs an sshd of protocol 2",
+    ),
+    (
+        r"no acceptable|can't match requested",
+        "its sshd and kubefab have no algorithm in common",
+        "allow a usual one in its sshd_config (KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs), and reload sshd",
+    ),
+    (
+        r"strict-kex|MAC mismatch|Mismatched MAC|Signature verification|Bad host key|Unknown host key type|Invalid packet|Kex|kex|x25519|InvalidTag",
+        "its handshake is not a valid one of SSH",
+        f"something between may change what is sent, or its sshd is broken: does `ssh` get through? {_JOURNAL}",
+    ),
+    (
+        r"Negotiation failed|No existing session|EOF|reset by peer|Broken pipe|connection abort|session not active|[Cc]hannel closed|"
+        r"Socket is closed",
+        "the connection was closed from there, or on the way",
+        f"is the machine going down, or its sshd restarting? {_JOURNAL}; {_AGAIN}",
+    ),
+    (
+        r"No route to host|Network is unreachable|Host is down|Network is down",
+        "there is no way to it from here",
+        f"check the address in hosts.env, and your VPN and routes (`ip route get` with the address); {_AGAIN}",
+    ),
+    (
+        r"Permission denied|Operation not permitted",
+        "your own machine forbids this connection",
+        "look at its firewall (outgoing rules), or at what confines this process",
+    ),
+    (
+        r"assign requested address|No buffer space|Cannot allocate memory|start new thread|MemoryError",
+        "your own machine has no room for another connection",
+        f"end other programs, or choose a smaller FORKS; {_AGAIN}",
+    ),
+)
+
+
+def _other(error: BaseException, where: str, way: Way) -> Unreachable:
+    """Every other error, in our words, with the original ones behind them."""
+    named = isinstance(error, OSError | paramiko.SSHException | EOFError | RuntimeError)
+    why = cleaning.line(str(error)) if named else f"{type(error).__name__}: {cleaning.line(str(error))}"
+    why = why or type(error).__name__
+    for pattern, what, remedy in _ENDS:
+        if re.search(pattern, why):
+            return Unreachable(f"{where}: {what} ({why})", remedy)
+    return Unreachable(
+        f"{where}: the connection failed ({why})", f"does `ssh` get through by itself? {_JOURNAL}; {_AGAIN}"
+    )
 
 
 def _no_channel(error: paramiko.ChannelException, where: str, way: Way) -> Unreachable:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from benchmarks import environments, machine, measuring, parts, report
 from benchmarks.measuring import Contender, Failed, Spread
+from benchmarks.simulated import SETTINGS
+from fabfile.errors import UsageError
 from fabfile.inventory import PROJECT
+from making import environment
+from rehearsal import naming
 
 
 def python(*lines: str, proof: parts.Proof = lambda _: "") -> Contender:
@@ -135,3 +141,15 @@ def test_rivals_are_locked_with_hashes_and_are_no_dependency_of_ours() -> None:
             assert name not in ours and f"\n{name}==" not in locks
         pinned = re.split(r"\n(?=\S)", re.sub(r"(?m)^ *#.*\n", "", lock.read_text()).strip())
         assert pinned and all("==" in one and "--hash=sha256:" in one for one in pinned), lock
+
+
+def test_the_largest_cluster_that_is_measured_can_be_simulated() -> None:
+    """A rehearsal has as many workers as POD_CIDR has parts for; each has an address of its own."""
+    settings = replace(environment(0).settings, pod_cidr=ipaddress.IPv4Network(SETTINGS["POD_CIDR"]))
+    large = replace(environment(0), settings=settings)
+    names = naming.names_of(large, 999)
+    assert len(set(names)) == len({naming.address_of(number) for number in range(len(names))}) == 1000
+    small = replace(large, settings=replace(settings, pod_cidr=ipaddress.IPv4Network("10.44.0.0/16")))
+    assert len(naming.names_of(small, 250)) == 251
+    with pytest.raises(UsageError, match="--workers 251: at most 250"):
+        naming.names_of(small, 251)

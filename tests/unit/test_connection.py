@@ -242,6 +242,32 @@ def test_a_silent_server_times_out(bench: Bench) -> None:
         bench.connect(node).root(SCRIPT, 10)
 
 
+@pytest.mark.parametrize(
+    "kex", [b"", b"\x00\x00\x00\x0c\x04\x14"], ids=["the banner alone", "the beginning of a packet"]
+)
+def test_a_handshake_that_stops_in_the_middle_says_so(bench: Bench, kex: bytes) -> None:
+    """The machine answers, so it is not `silent`; and the link that did not come about leaves no thread behind."""
+    _, node = bench.serve()
+    bench.settings = replace(bench.settings, connect_timeout=1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held: list[socket.socket] = []
+
+        def answer() -> None:
+            held.append(listener.accept()[0])
+            held[0].sendall(b"SSH-2.0-slow\r\n" + kex)
+
+        threading.Thread(target=answer, daemon=True).start()
+        connection = bench.connect(replace(node, port=listener.getsockname()[1]))
+        with pytest.raises(Unreachable, match=r"its handshake has not ended within 1 s") as caught:
+            connection.root(SCRIPT, 10)
+        assert "CONNECT_TIMEOUT" in caught.value.remedy and not caught.value.silent
+        transport = connection._ours.transport
+        assert transport is not None
+        transport.join(10)
+        assert not transport.is_alive()
+        held[0].close()
+
+
 def test_a_connection_cut_during_a_command_is_unreachable_not_failed(bench: Bench) -> None:
     def run(text: str) -> tuple[int, bytes]:
         raise Dropped(b"half of the out")
