@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 _LINE = re.compile(r"(\S+)\s+(sha256:[0-9a-f]{64})")
@@ -23,6 +24,7 @@ class Mistake(NamedTuple):
     remedy: str
 
 
+@lru_cache(1024)  # a plan asks for the same few for each of thousands of nodes
 def full(image: str) -> str:
     """The name as containerd lists it: `busybox` is docker.io/library/busybox:latest."""
     name, at, digest = image.partition("@")
@@ -33,6 +35,7 @@ def full(image: str) -> str:
     return f"{name}{'' if tagged or at else ':latest'}{at}{digest}"
 
 
+@lru_cache(1024)
 def repository(image: str) -> str:
     """The full name without tag and digest."""
     name = full(image).partition("@")[0]

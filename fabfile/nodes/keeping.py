@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from shlex import quote
 from typing import Literal, cast, get_args
 
@@ -48,6 +49,7 @@ def _ours_by_head(path: str) -> str:
     return f"{{ head -n 1 {quote(path)} 2>/dev/null | grep -qxF '{HEAD}'; }}"
 
 
+@lru_cache(1024)
 def look(path: str) -> str:
     """The shell line that keeps what is at `path`, if that was not decided before. Raises ValueError for a path that is not plain."""
     if not _SAFE.fullmatch(path):

@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,10 @@ class Recipe:
 
     def containerd_config(self) -> File:
         """containerd 2's complete config.toml: the one in its package switches the CRI plugin off."""
+        return self._containerd_config
+
+    @cached_property  # the same for each of thousands of nodes
+    def _containerd_config(self) -> File:
         return File(CONTAINERD_CONFIG, _HEAD + tomli_w.dumps(self.containerd_settings()), keep=True)
 
     def containerd_settings(self) -> dict[str, Any]:
@@ -319,36 +323,12 @@ class Recipe:
 
     def token_config(self, token: Token) -> str:
         """The file for `kubeadm token create --config`, so that the token is not on the command line."""
-        return dumped(
-            {
-                **_kind("InitConfiguration"),
-                "bootstrapTokens": [
-                    {
-                        "token": token.reveal(),
-                        "ttl": TOKEN_TTL,
-                        "description": "kubefab",
-                        "usages": ["signing", "authentication"],
-                        "groups": ["system:bootstrappers:kubeadm:default-node-token"],
-                    }
-                ],
-            }
-        )
+        return _token_config(token)
 
     def join_config(self, node: Node, facts: NodeFacts, token: Token, ca_hash: str) -> str:
         """kubeadm join's v1beta4 file."""
-        return dumped(
-            {
-                **_kind("JoinConfiguration"),
-                "discovery": {
-                    "bootstrapToken": {
-                        "token": token.reveal(),
-                        "apiServerEndpoint": self.environment.endpoint,
-                        "caCertHashes": [ca_hash],
-                    }
-                },
-                "nodeRegistration": self._registration(node, facts),
-            }
-        )
+        own = dumped({"nodeRegistration": self._registration(node, facts)})
+        return _discovery(token, self.environment.endpoint, ca_hash) + own
 
     def upgrade_config(self) -> str:
         """kubeadm upgrade's v1beta4 file, for `apply` and for `node`.
@@ -408,6 +388,30 @@ def recipe_for(environment: Environment) -> Recipe:
             f"choose one of {known}; or 1.5, the manual's, for new machines",
         )
     return recipe
+
+
+@lru_cache(1)  # the same for all nodes of a run
+def _discovery(token: Token, endpoint: str, ca_hash: str) -> str:
+    cluster = {"token": token.reveal(), "apiServerEndpoint": endpoint, "caCertHashes": [ca_hash]}
+    return dumped({**_kind("JoinConfiguration"), "discovery": {"bootstrapToken": cluster}})
+
+
+@lru_cache(1)  # one token for all nodes of a run
+def _token_config(token: Token) -> str:
+    return dumped(
+        {
+            **_kind("InitConfiguration"),
+            "bootstrapTokens": [
+                {
+                    "token": token.reveal(),
+                    "ttl": TOKEN_TTL,
+                    "description": "kubefab",
+                    "usages": ["signing", "authentication"],
+                    "groups": ["system:bootstrappers:kubeadm:default-node-token"],
+                }
+            ],
+        }
+    )
 
 
 def merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:

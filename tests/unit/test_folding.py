@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -105,3 +106,14 @@ def test_twenty_dead_and_twenty_broken_nodes_are_two_blocks() -> None:
     assert "w1, w3, w5, w7, w9, w11, w13, w15 and 2 more · install.packages\ninstall.packages failed\n" in said
     assert "w2, w4, w6, w8, w10, w12, w14, w16 and 2 more (as on w2) · install.packages\nw2 (203.0.113.2:2202)" in said
     assert "→ `fab -H w1,w3,w5,w7,w9,w11,w13,w15,w17,w19 install`" in said
+
+
+@given(
+    st.lists(st.sampled_from(["w1", "w", "10.0.0.1", "10.0.0.1:22", "-", ".", ":", " ", "x", "1", "w1-b"]), max_size=12).map("".join),
+    st.lists(st.sampled_from(["w1", "w", "10.0.0.1", "10.0.0.1:22", "w1-b", "0.1", ""]), max_size=4),
+)  # fmt: skip
+def test_whole_words_are_those_that_an_expression_finds(text: str, words: list[str]) -> None:
+    """The meaning: an expression of all words, the longer ones first."""
+    alternatives = "|".join(re.escape(word) for word in sorted(set(filter(None, words)), key=len, reverse=True))
+    found = re.sub(rf"(?<![\w.-])(?:{alternatives})(?![\w-]|\.\w)", "\0", text) if alternatives else text
+    assert anonymous(text, words) == found
