@@ -34,8 +34,9 @@ from ..recipes.kubelet import SAYS, flags
 from ..steps import Action, File, Remedy, Step, Stop, Target, Wait, command
 from ..text.cleaning import listed
 from ..text.forms import text
-from ..text.masking import mask, masked_tail
+from ..text.masking import mask
 from ..text.yamls import dumped
+from . import services
 from .drain import Hindrance, cordoned_by, drained, uncordoned, ways
 
 SETTING = {KUBELET: "KUBELET_CONFIG", PROXY: "KUBE_PROXY_CONFIG"}
@@ -384,35 +385,10 @@ def proxy(ctx: Context, phase: str) -> Iterator[Action]:
         yield from _renoted(ctx, PROXY, phase)
         return
     due = f"{STATE}/{DUE[PROXY]}"
-    numbers = ".metadata.generation .status.observedGeneration .status.desiredNumberScheduled .status.updatedNumberScheduled .status.numberAvailable"
-    path = "".join(f'{{{field}}}{{" "}}' for field in numbers.split())
     yield Step(
         f"{phase}.kube-proxy-restart",
         "kube-proxy restarted, one node after the other",
         (f"touch {due}", "kubectl -n kube-system rollout restart daemonset/kube-proxy"),
     )
-    yield Wait(
-        f"{phase}.kube-proxy-ready",
-        "kube-proxy runs with it on every node",
-        probe=f"kubectl -n kube-system get daemonset kube-proxy -o jsonpath='{path}' 2>&1",
-        until=_rolled,
-        deadline=60 + 60 * len(facts.nodes),
-        interval=1,
-        hint="`kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide` on the control plane: one that crashes says in `kubectl logs` what is "
-        "wrong with KUBE_PROXY_CONFIG; a node that is down keeps the others waiting until it is back, or removed",
-        evidence=(
-            "kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide 2>&1",
-            "kubectl -n kube-system logs -l k8s-app=kube-proxy --tail 3 2>&1",
-        ),
-    )
+    yield services.everywhere(ctx, f"{phase}.kube-proxy-ready", "kube-proxy runs with it on every node", whole=True)
     yield Step(f"{phase}.kube-proxy-taken", "noted", (f"rm -f {due}",), files=note(ctx, PROXY))
-
-
-def _rolled(seen: str) -> str | None:
-    numbers = seen.split()
-    if len(numbers) < 4 or not all(number.isdigit() for number in numbers):
-        return masked_tail(seen) or "no answer"
-    made, known, places, new, up = (int(number) for number in [*numbers, "0"][:5])
-    if known < made:
-        return "not seen by its controller yet"
-    return None if new >= places and up >= places else f"{new} of {places} new, {up} available"

@@ -15,6 +15,7 @@ from ..recipes.kubeadm import api_wait
 from ..recipes.kubelet import SAYS
 from ..steps import Action, Step, Wait, command
 from ..text import forms
+from . import services
 from .addons import metrics_wait
 from .drain import drained, our_cordon, uncordoned
 
@@ -49,6 +50,7 @@ def reboot(ctx: Context) -> Iterator[Action]:
         return
     if due:
         if not alone(ctx):
+            yield services.everywhere(ctx, "reboot.services", "kube-proxy has written its rules on every node")
             yield from drained(ctx, "reboot")
         yield Step(
             "reboot.reboot",
@@ -122,6 +124,7 @@ def _works(ctx: Context) -> Iterator[Action]:
         renew=ctx.renew(),
     )
     yield ready_wait("reboot.ready", settings=settings, hostname=facts.hostname)
+    yield from services.written(ctx, "reboot.rules")
     if facts.hostname in control.reporting:
         # what the first wait sees on the node, for the second, which asks InfluxDB: metrics of before the boot are there for a minute
         began: list[float] = []

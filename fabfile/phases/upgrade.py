@@ -27,7 +27,7 @@ from ..steps import Action, File, Remedy, Step, Stop, Wait
 from ..text import forms
 from ..text.cleaning import listed
 from ..text.masking import masked_tail
-from . import runtimes
+from . import runtimes, services
 from .drain import cordoned_by, drained, uncordoned
 from .install import runtime
 from .registry import ahead as images_ahead
@@ -405,6 +405,9 @@ def kubelet(ctx: Context) -> Iterator[Action]:
     if packages is None:
         return
     if worker:
+        yield services.everywhere(
+            ctx, f"{phase}.services", "kube-proxy is the new one on every node, and has written its rules"
+        )
         yield from drained(ctx, phase)
     # before the kubelet's package, which may restart the kubelet: one that reports the new release shows that this is done as well
     yield from runtimes.changed(ctx, phase)
@@ -482,6 +485,7 @@ def _proved(ctx: Context, phase: str, back: str = "") -> Iterator[Action]:
         hint=f"`kubectl describe pods -A --field-selector spec.nodeName={ctx.facts.hostname}` on the control plane{stays}",
         evidence=(f"kubectl get pods -A -o wide --field-selector spec.nodeName={name} 2>&1",),
     )
+    yield from services.written(ctx, f"{phase}.rules")
 
 
 def _settled(ctx: Context, phase: str) -> Wait:

@@ -17,6 +17,7 @@ from ..host import Host, Pod
 from ..machine import Machine
 from ..values import split_options
 from . import legacy, program, unmodelled
+from .network import proxy_health
 from .text import stamp
 
 _VALUED = {
@@ -96,6 +97,17 @@ def _get(machine: Machine, call: Call, words: list[str], options: dict[str, str]
         if path == "/version":
             call.out(json.dumps({"gitVersion": f"v{api_release(machine)}"}) + "\n")
             return 0
+        if node := re.fullmatch(r"/api/v1/nodes/(.+):10256/proxy/livez", path):
+            member = machine.cluster.members.get(node[1])
+            said = proxy_health(machine.settling.hosts[member.host]) if member else ""
+            call.out(said)
+            return (
+                0
+                if said
+                else call.fail(
+                    "Error from server (ServiceUnavailable): the server is currently unable to handle the request"
+                )
+            )
         call.out("ok" if path.split("?")[0] in ("/readyz", "/livez", "/healthz") else "{}")
         return 0
     if not words and "-f" in options:

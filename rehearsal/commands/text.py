@@ -487,6 +487,8 @@ def date(machine: Machine, call: Call) -> int:
     form = next((w for w in call.argv[1:] if w.startswith("+")), "")
     if form in ("+%s", "+%s.%N"):
         call.out(f"{int(now)}\n" if form == "+%s" else f"{now:.9f}\n")
+    elif form == "+%FT%TZ":
+        call.out(time.strftime("%FT%TZ\n", time.gmtime(now)))
     elif form == "+%FT%T.%6NZ":
         call.out(f"{stamp(machine)}\n")
     elif not form:

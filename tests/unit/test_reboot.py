@@ -18,9 +18,9 @@ from making import api_node, context, control_plane, environment, ids, member
 
 ENV = environment()
 ONE, TWO = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
-PROOFS = ["…reboot.kubelet", "…reboot.flannel", "…reboot.ready"]
+PROOFS = ["…reboot.kubelet", "…reboot.flannel", "…reboot.ready", "…reboot.rules"]
 DRAIN, GO, FREE = (
-    ["reboot.cordon", "…reboot.drain", "…reboot.volumes"],
+    ["…reboot.services", "reboot.cordon", "…reboot.drain", "…reboot.volumes"],
     ["reboot.reboot", "…reboot.back"],
     ["…reboot.uncordon"],
 )
@@ -42,9 +42,12 @@ def marked(boot: str, cordon: bool = False, owner: str = "") -> dict[str, Any]:
     ("one", "wanted"),
     [
         (marked(f"{ONE}.7"), [*DRAIN, *GO, *PROOFS, *FREE]),
-        (marked(f"{ONE}.7", True, ENV.name), [*DRAIN[1:], *GO, *PROOFS, *FREE]),  # killed before the reboot
+        (marked(f"{ONE}.7", True, ENV.name), [DRAIN[0], *DRAIN[2:], *GO, *PROOFS, *FREE]),  # killed before the reboot
         (marked(f"{TWO}.7", True, ENV.name), [*PROOFS, *FREE]),  # killed after it
-        (marked(f"{ONE}.7", True), [*DRAIN[1:], *GO, *PROOFS, "…reboot.done"]),  # another person's cordon stays
+        (
+            marked(f"{ONE}.7", True),
+            [DRAIN[0], *DRAIN[2:], *GO, *PROOFS, "…reboot.done"],
+        ),  # another person's cordon stays
         (marked(f"{TWO}.7", True), [*PROOFS, "…reboot.done"]),
         (
             marked(f"{ONE}.8"),

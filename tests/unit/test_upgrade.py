@@ -211,7 +211,7 @@ def test_a_cordon_of_ours_is_taken_away_only_after_the_proof() -> None:
         "spec": {"unschedulable": True},
     }
     for node, expected in (
-        (ours, ["…kubelet.ready", "…kubelet.flannel", "…kubelet.pods", "…kubelet.uncordon"]),
+        (ours, ["…kubelet.ready", "…kubelet.flannel", "…kubelet.pods", "…kubelet.rules", "…kubelet.uncordon"]),
         ({**ours, "metadata": worker["metadata"]}, []),
     ):
         central = replace(facts["cp1"], nodes=(control, node))

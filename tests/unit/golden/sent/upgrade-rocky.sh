@@ -1356,6 +1356,62 @@ return $rc
 }
 main
 
+#### cp1 · kubelet.rules · until: its kube-proxy has written its rules
+# kubefab: kubelet.rules
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+curl -s --max-time 5 http://127.0.0.1:10256/livez || true || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · kubelet.services · until: kube-proxy is the new one on every node, and has written its rules
+# kubefab: kubelet.services
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+kubectl -n kube-system get daemonset kube-proxy -o 'jsonpath={.metadata.generation}{" "}{.status.observedGeneration}{" "}{.status.desiredNumberScheduled}{" "}{.status.updatedNumberScheduled}{" "}{.status.numberAvailable}{" "}{"\n"}' 2>&1; kubectl get nodes -o 'jsonpath={range .items[*]}{"node "}{.metadata.name}{" "}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}' 2>/dev/null; kubectl -n kube-system get pods -l k8s-app=kube-proxy -o 'jsonpath={range .items[*]}{"pod "}{.spec.nodeName}{" "}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{"started "}{.spec.nodeName}{" "}{.status.containerStatuses[0].state.running.startedAt}{"\n"}{end}' 2>/dev/null; for n in $(kubectl -n kube-system get pods -l k8s-app=kube-proxy --sort-by=.status.startTime -o 'jsonpath={.items[*].spec.nodeName}' | tr ' ' '\n' | tail -n 8); do echo "says $n $(kubectl --request-timeout=3s get --raw /api/v1/nodes/$n:10256/proxy/livez 2>&1 | tail -n 1)"; done; echo "end $(date -u +%FT%TZ)" || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
 #### w1 · kubelet.cordon · no new pods on this node · on the control plane
 # kubefab: kubelet.cordon
 main() {
@@ -1779,6 +1835,34 @@ trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
 kubectl --request-timeout=5s get pods -n kube-system -l k8s-app=kube-proxy --field-selector spec.nodeName=w1 --no-headers 2>/dev/null || echo no answer; kubectl --request-timeout=5s get pods -n kube-flannel -l app=flannel --field-selector spec.nodeName=w1 --no-headers 2>/dev/null || echo no answer; kubectl --request-timeout=5s get pods -n monitoring -l app=telegraf --field-selector spec.nodeName=w1 --no-headers 2>/dev/null || echo no answer || true
+#--8<-- end
+) </dev/null >"$log" 2>&1
+rc=$?
+cat -- "$log.end" 2>/dev/null
+tail -c 65536 -- "$log"
+rm -f -- "$log" "$log.end"
+return $rc
+}
+main
+
+#### w1 · kubelet.rules · until: its kube-proxy has written its rules
+# kubefab: kubelet.rules
+main() {
+rm -f -- "$0"
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive KUBECONFIG=/etc/kubernetes/admin.conf
+unset all_proxy ALL_PROXY http_proxy HTTP_PROXY https_proxy HTTPS_PROXY no_proxy NO_PROXY
+cd /
+umask 077
+log=$(mktemp /run/kubefab-log.XXXXXX) || { echo '##kubefab 0 1'; return 1; }
+umask 022
+(
+set -eo pipefail
+K=0
+trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
+#--8<-- command 1
+K=1
+curl -s --max-time 5 http://127.0.0.1:10256/livez || true || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
