@@ -126,12 +126,14 @@ def _identity(fleet: Fleet) -> Iterator[Check]:
 def _ready(fleet: Fleet) -> Iterator[Check]:
     """Whether the nodes that are concerned are in the cluster and Ready; what another one lacks is worth knowing.
 
-    An upgrade that goes on is not held up by the node in which it ended: that one has the new kubeadm.
+    An upgrade that goes on is not held up by the node in which it ended: that one has the new kubeadm, or our cordon, and is the first to go on.
     """
     members = {node["metadata"]["name"]: node for node in fleet.control.nodes}
     own = {facts.hostname for _, facts in fleet.observed}
     within = {
-        facts.hostname for _, facts in fleet.observed if fleet.target and facts.release("kubeadm") == fleet.target
+        facts.hostname
+        for _, facts in fleet.observed
+        if fleet.target and (facts.release("kubeadm") == fleet.target or _closed_by_us(fleet, facts.hostname))
     }
     away = sorted(name for name in members if not fleet.control.node_ready(name))
     out, others = [name for name in away if name in own - within], [name for name in away if name not in own]

@@ -443,6 +443,11 @@ def test_an_upgrade_that_goes_on_takes_the_node_in_which_it_ended() -> None:
     away = api(node("cp1"), *(node(name, ready=False) for name in ("w1", "w2")))
     fleet = replace(both(away, facts("w1", **ended))(sound()), resumed=True)
     assert [check.seen.split(":")[0] for check in stops(checks(fleet))] == ["w2 is not Ready"]
+    closed = node("w2", ready=False, unschedulable=True)
+    for mark, goes in (("test", True), ("other", False)):  # ended in its drain, or at its containerd
+        marked = {**closed, "metadata": {**closed["metadata"], "annotations": {CORDONED: mark}}}
+        found = stops(checks(api(node("cp1"), node("w1"), marked)(sound())))
+        assert ([check.seen.split(":")[0] for check in found] == []) == goes, mark
     down = both(facts(api_ready=False, api_release="", nodes=()), whole(resumed=True))
     assert [check.id for check in stops(checks(down(sound())))] == ["nodes.api"]
     assert stops(checks(both(facts(**ended), down)(sound()))) == []
