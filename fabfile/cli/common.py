@@ -13,7 +13,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke import Argument, Context, Exit, Task, task
@@ -334,15 +333,9 @@ def described(options: Options) -> Environment:
     From here on, printed commands are about this environment and this release.
     """
     from .. import inventory
-    from ..inventory.checks import left_out
     from ..text import advice
 
-    loaded = inventory.load(options.env or None, hosts_file=options.hosts_file)
-    environment = inventory.with_release(loaded, options.kubernetes)
-    remarks = dict.fromkeys(
-        (*environment.remarks, *left_out(environment))
-    )  # of the release that the command line names
-    environment = replace(environment, remarks=tuple(remarks))
+    environment = inventory.load(options.env or None, hosts_file=options.hosts_file, kubernetes=options.kubernetes)
     named = f"--kubernetes {options.kubernetes}" if options.kubernetes else environment.settings.release.option
     advice.asked(environment.option, named)
     return environment

@@ -18,7 +18,7 @@ from . import beside, checks, images, places, quoting
 from .find import ROLE, expanded, find, shown
 from .labels import labels, taints
 from .layers import NODE_KEY, Problem, Value, canonical, environments, prefix, read_layers, readings, source
-from .model import GROUPS, Environment, Node
+from .model import GROUPS, Environment, Node, with_release
 from .settings import KEYS, Settings, bastion, login_name, plain_word, port
 
 DEFAULT_ENVIRONMENT = "rehearsal"
@@ -31,8 +31,10 @@ def load(
     *,
     hosts_file: str | Path = "",
     variables: Mapping[str, str] | None = None,
+    kubernetes: str = "",
 ) -> Environment:
-    """Read one environment; `name` defaults to KUBEFAB_ENV, then the rehearsal. `hosts_file` is what --hosts-file says.
+    """Read one environment; `name` defaults to KUBEFAB_ENV, then the rehearsal. `hosts_file` is what --hosts-file says, `kubernetes` the release
+    that is meant in place of its own.
 
     Checks every file as a whole.  Raises UsageError that lists all problems, each with its line and remedy.
     """
@@ -64,6 +66,7 @@ def load(
         taken = f"the inventory is {hosts.path} ({hosts.how})" if hosts.how else ""
         remedy = "; ".join(filter(None, ("fix them and run the same command again", taken, *hosts.skipped)))
         raise UsageError(f"the inventory has {count}:\n{listing}", remedy)
+    environment = with_release(environment, kubernetes)
     remarks = (
         *hosts.skipped,
         *checks.readable_secrets(name, values),

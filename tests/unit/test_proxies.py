@@ -311,6 +311,16 @@ def test_the_manuals_recipe_says_that_it_sets_no_proxy(tmp_path: Path) -> None:
         assert any("PROXY is not set on the nodes" in remark for remark in remarks) is said
 
 
+def test_what_the_manuals_recipe_leaves_out_is_not_said_of_a_release_that_the_command_line_names(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "hosts.env"
+    file.write_text("A_CONTROL_PLANE=10.0.0.1\nA_KUBERNETES=1.5\nA_PROXY=http://p:1\n")
+    for release, said in (("", True), ("1.37", False)):
+        remarks = described(Options(env="a", hosts_file=str(file), kubernetes=release)).remarks
+        assert any("PROXY is not set on the nodes" in remark for remark in remarks) is said
+
+
 def test_a_release_of_the_command_line_says_what_it_leaves_out(tmp_path: Path) -> None:
     """As one that hosts.env names is refused with labels=: here it is said in a line, once."""
     (tmp_path / "addons").mkdir()
