@@ -312,5 +312,5 @@ def test_the_network_policy_admits_telegraf_and_outside_traffic() -> None:
         {"podSelector": {"matchLabels": {"app": "telegraf"}}},
         {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.44.0.0/16"]}},
     ]
-    assert rule["ports"] == [{"port": 8086}]
+    assert rule["ports"] == [{"port": 8086, "protocol": "TCP"}]
     assert policies["telegraf"] == {"podSelector": {"matchLabels": {"app": "telegraf"}}, "policyTypes": ["Ingress"]}

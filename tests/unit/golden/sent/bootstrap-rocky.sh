@@ -2428,6 +2428,7 @@ spec:
         - 10.44.0.0/16
     ports:
     - port: 8086
+      protocol: TCP
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -2450,7 +2451,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: a888358f0c92dce0
+    kubefab.dev/digest: 2c40ff508f86239b
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2465,7 +2466,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: a888358f0c92dce0
+        kubefab.dev/digest: 2c40ff508f86239b
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2693,7 +2694,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: a888358f0c92dce0
+    kubefab.dev/digest: 2c40ff508f86239b
 spec:
   selector:
     matchLabels:
@@ -2703,7 +2704,7 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: a888358f0c92dce0
+        kubefab.dev/digest: 2c40ff508f86239b
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf

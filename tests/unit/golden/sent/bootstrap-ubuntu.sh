@@ -2490,6 +2490,7 @@ spec:
         - 10.44.0.0/16
     ports:
     - port: 8086
+      protocol: TCP
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -2512,7 +2513,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: a888358f0c92dce0
+    kubefab.dev/digest: 2c40ff508f86239b
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2527,7 +2528,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: a888358f0c92dce0
+        kubefab.dev/digest: 2c40ff508f86239b
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2755,7 +2756,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: a888358f0c92dce0
+    kubefab.dev/digest: 2c40ff508f86239b
 spec:
   selector:
     matchLabels:
@@ -2765,7 +2766,7 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: a888358f0c92dce0
+        kubefab.dev/digest: 2c40ff508f86239b
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf
