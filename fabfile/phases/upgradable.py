@@ -413,7 +413,7 @@ def _certificates(fleet: Fleet) -> Iterator[Check]:
 
 
 def _unasked(fleet: Fleet) -> Iterator[Check]:
-    if isinstance(fleet.workload, KubefabError):
+    if isinstance(fleet.workload, KubefabError) and fleet.draining:
         yield Check("drain.unread", "stop", fleet.workload.message, fleet.workload.remedy or "run this again")
 
 

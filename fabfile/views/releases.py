@@ -151,8 +151,9 @@ def _images(
 
 
 def _workload(group: NodeGroup, found: Fleet) -> Workload | KubefabError:
+    """What runs, where a node is to be drained; a control plane that is half way may have no API to ask."""
     try:
-        return ask_workload(group.of(found.node), list(found.draining))
+        return Workload() if not found.draining else ask_workload(group.of(found.node), list(found.draining))
     except KubefabError as error:
         return error
 

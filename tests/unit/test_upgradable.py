@@ -12,6 +12,7 @@ import pytest
 from fabfile.backups.latest import Latest
 from fabfile.context import Choices, Following
 from fabfile.errors import KubefabError
+from fabfile.inventory import with_nodes
 from fabfile.inventory.beside import Addon
 from fabfile.manifests import NAMES, manifest
 from fabfile.nodes.facts import (
@@ -375,6 +376,14 @@ def test_what_is_noted(change: Change, id: str) -> None:
     found = checks(change(sound()))
     assert [check.state for check in of(found, id)] == ["note"]
     assert stops(found) == []
+
+
+def test_a_control_plane_that_is_half_way_goes_on_without_an_answer_of_what_runs() -> None:
+    """kubeadm stops its API just then, and no node is drained."""
+    alone = with_nodes(sound().environment, sound().environment.control_planes)
+    silent = whole(environment=alone, resumed=True, answers={}, workload=KubefabError("what runs cannot be read"))
+    half = both(silent, facts(packages={"kubeadm": f"{NEW}-1.1", "kubelet": f"{OLD}-1.1"}))
+    assert stops(checks(half(sound()))) == []
 
 
 # What is true of the control plane itself, which has the release already, and of releases that it would have to enter.
