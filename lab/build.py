@@ -159,7 +159,7 @@ def _package_items(found: Sequence[Kubernetes], etcds: Sequence[str], arch: str,
         *map(release_debs, found),
         Item(
             "debs",
-            [package_files, versions.PACKAGE_REVISION, arch],
+            [package_files, versions.PACKAGE_REVISION, *versions.CONTAINERD_PACKAGES, arch],
             make_tools,
             ("debian", "containerd", "addons", "cni-plugins"),
             2,

@@ -186,10 +186,9 @@ def build_tools(arch: str, work: Path, out: Path, inputs: dict[str, Path]) -> No
     debian.unpack(inputs["debian"] / "parts", ["runc"], runc)
     bins["runc"] = runc / "usr/sbin/runc"
     cni, cri = versions.CNI_PLUGINS.lstrip("v"), versions.CRI_TOOLS.lstrip("v")
-    containerd = f"{versions.CONTAINERD.lstrip('v')}-1~debian.12~{versions.DEBIAN}"
     packed = {
         "core": tool_debs(versions.PACKAGE_REVISION, cni, cri, bins),
-        "docker": [containerd_deb(containerd, bins)],
+        "docker": [containerd_deb(one, bins) for one in versions.CONTAINERD_PACKAGES],
     }
     for name, found in packed.items():
         (out / name).mkdir()

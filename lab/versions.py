@@ -25,6 +25,8 @@ INFLUXDB_TAG = "1.6.7"
 WEB_VIEW = "21.2.0"
 DEBIAN = "bookworm"
 PACKAGE_REVISION = "1.1"
+# The same programs in two revisions of the package, for upgrades of containerd: what differs is the package, and the files that it puts in place.
+CONTAINERD_PACKAGES = tuple(f"{CONTAINERD.lstrip('v')}-{revision}~debian.12~{DEBIAN}" for revision in (1, 2))
 
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 

@@ -205,7 +205,7 @@ def runtimes(fleet: Fleet) -> Iterator[Check]:
     elif least:
         yield Check("containerd.version", "ok", f"containerd is {least}.0 or later on every node, or will be")
     for (control_plane, what), names in moves.items():
-        how = "while each is drained"
+        how = f"while {'each' if len(names) > 1 else 'it'} is drained"
         if control_plane:
             how = "which is not drained: its containers run on under their shims while containerd restarts (KillMode=process of its unit)"
         yield Check("containerd.follows", "note", f"containerd goes from {what} on {spans(names)}, {how}")

@@ -363,10 +363,12 @@ class Apt:
         ]
 
     def exactly(self, names: Sequence[str], facts: NodeFacts, recipe: Recipe) -> tuple[str, ...]:
+        # apt takes off hold what it is asked for by name: a change of containerd that was cut off before its hold is made good here
+        held = WANTED if set(names) >= set(UPGRADED) and RUNTIME in facts.packages else names
         return (
             _COMPLETED,
             f"{_INSTALL} --no-remove {_exact(names, recipe)}",
-            command("apt-mark", "hold", *names),
+            command("apt-mark", "hold", *held),
         )
 
     def runtime(self, version: str, facts: NodeFacts, recipe: Recipe, *, fetch: bool = False) -> tuple[str, ...]:
@@ -376,7 +378,8 @@ class Apt:
         return (_COMPLETED, f"{_INSTALL} --no-remove {wanted}", command("apt-mark", "hold", RUNTIME))
 
     def runtime_back(self, version: str) -> str:
-        return f"apt-get install -y --allow-downgrades --allow-change-held-packages {RUNTIME}={version}"
+        install = f"apt-get install -y --allow-downgrades --allow-change-held-packages {RUNTIME}={version}"
+        return f"{install} && apt-mark hold {RUNTIME}"
 
     def steps(self, facts: NodeFacts, recipe: Recipe) -> list[Step | Wait]:
         hold = command("apt-mark", "hold", *WANTED)

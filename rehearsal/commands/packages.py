@@ -199,6 +199,7 @@ def _install(machine: Machine, call: Call, names: list[str]) -> int:
     if "--download-only" in call.argv:
         machine.spend(8, "apt download")
         return 0
+    host.held = [name for name in host.held if name not in new]  # what is named is taken off hold
     _put(machine, new)
     machine.spend(25 if "kubelet" in new else 6, "apt install")
     call.out("".join(f"Setting up {name} ({version}) ...\n" for name, version in new.items()))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from upgrade_bed import cordoned, proved, serving, shown
 
+from fabfile.recipes.packages import Apt
 from lab import nodes as machines
-from lab.versions import DEFAULT_KUBERNETES, KNOWN_PATCHES
+from lab.versions import CONTAINERD_PACKAGES, DEFAULT_KUBERNETES, KNOWN_PATCHES
 from lab_bed import RECONNECT, Lab
 
 OLD = DEFAULT_KUBERNETES
@@ -21,6 +22,8 @@ BEGUN = "journalctl -u kubefab-upgrade -o cat --no-pager | grep -c '^Started kub
 def test_to_the_next_minor_release_with_kills_and_a_power_cut(lab: Lab, request: pytest.FixtureRequest) -> None:
     with serving(lab, f"{OLD},{NEW}", request.config):
         lab.bootstrap()
+        for name in ("cp1", "w1"):  # by the line that is printed as the way back
+            lab.sh(name, f"{Apt().runtime_back(CONTAINERD_PACKAGES[0])} && systemctl restart containerd")
         lab.run("inv", "cluster.upgrade", "--env", "lab", "--to", NEW, "--plan", expect=3)
         begun = lab.sh("cp1", BEGUN, check=False)
         with lab.asked() as probe:
@@ -47,4 +50,6 @@ def test_to_the_next_minor_release_with_kills_and_a_power_cut(lab: Lab, request:
         assert lab.sh("cp1", BEGUN, check=False) == f"{int(begun) + 1}", (
             "kubeadm goes on without us, and the next run waits for it"
         )
+        installed = {lab.sh(name, "dpkg-query -W -f '${Version}' containerd.io") for name in lab.names}
+        assert installed == {CONTAINERD_PACKAGES[1]}, "containerd follows while a node is drained"
         proved(lab, NEW)

@@ -1206,7 +1206,7 @@ K=2
 apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove kubelet=1.37.1-* kubeadm=1.37.1-* kubectl=1.37.1-* kubernetes-cni cri-tools
 #--8<-- command 3
 K=3
-apt-mark hold kubelet kubeadm kubectl kubernetes-cni cri-tools
+apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -1763,7 +1763,7 @@ K=2
 apt-get -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold -qy install --no-install-recommends --allow-change-held-packages --allow-downgrades --no-remove kubelet=1.37.1-* kubeadm=1.37.1-* kubectl=1.37.1-* kubernetes-cni cri-tools
 #--8<-- command 3
 K=3
-apt-mark hold kubelet kubeadm kubectl kubernetes-cni cri-tools
+apt-mark hold containerd.io kubelet kubeadm kubectl kubernetes-cni cri-tools
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
