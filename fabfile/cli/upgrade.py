@@ -357,12 +357,17 @@ def _show(
     environment = session.environment
     facts = facts_of(seen)
     against = list(dict.fromkeys(check for look in looks for check in look.against))
-    if against:
-        waves = []
+    if against:  # what is half way is ended all the same
+        waves = looks[0].waves
     # whether a backup is taken is said below, by the waves and --no-backup
     notes = dict.fromkeys(
         one.seen for look in looks for one in look.found if one.state == "note" and one.id != "backup.age"
     )
+    if looks[0].later and looks[0].waves:
+        first = spans(list(dict.fromkeys(node.name for wave in looks[0].waves for node in wave.nodes)))
+        notes[
+            f"{spans([node.name for node in looks[0].later])}: examined once what is half way ({first}) has ended"
+        ] = None
     saves = any(look.saves for look in looks)
     rows = list(dict.fromkeys(row for look in looks for row in look.fleet.hindrances))
     called = {name: node for look in looks for name, node in look.fleet.draining.items()}

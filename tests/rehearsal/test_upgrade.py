@@ -215,13 +215,21 @@ def test_a_node_that_fails_ends_the_run_with_its_batch(tmp_path: Path, monkeypat
         f"w3: the kubelet that runs 1.36.3, kubeadm, kubelet {TO}",
         "w5, w6: 1.36.3",
     ]
+    planned = bed.typed(f"{line} --plan --fault cp1:webhook-dead")
+    assert planned.returncode == 1 and "webhooks.lock" in planned.stdout, planned.stdout
+    assert "w5, w6: examined once what is half way (w3) has ended" in planned.stdout
+    assert _waves(planned.stdout) == ["— worker w3"]
+    refused = bed.typed(f"{line} --fault cp1:webhook-dead")
+    text = refused.stdout + refused.stderr
+    assert refused.returncode == 1 and "no further node was touched" in text and _waves(text) == ["— worker w3"], text
+    assert f"cp1, w1–w4: {TO}" in text and "w5, w6: 1.36.3" in text, "what is half way is ended, and each node is named"
     done = bed.typed(line)
-    assert done.returncode == 0, done.stdout + done.stderr
-    waves = [line for line in done.stdout.splitlines() if line.startswith("— worker")]
-    assert waves == ["— worker w3", "— workers w5, w6"], (
-        "what is half way first; the others are examined when it is back"
-    )
+    assert done.returncode == 0 and _waves(done.stdout) == ["— workers w5, w6"], done.stdout + done.stderr
     assert f"cp1, w1–w6: {TO}" in done.stdout.splitlines()
+
+
+def _waves(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("— worker")]
 
 
 def test_the_plan_and_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
