@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Protocol
@@ -594,7 +594,9 @@ class Shell:
 
     _substituted = 0
 
-    def _redirect(self, redirections: Iterable[Redirection], streams: Streams) -> Streams:
+    def _redirect(self, redirections: Sequence[Redirection], streams: Streams) -> Streams:
+        if not redirections:
+            return streams
         sinks, stdin = dict(streams.sinks), streams.stdin
         for one in redirections:
             target = self._text(one.target, streams)
@@ -637,6 +639,8 @@ class Shell:
 
     def _fields(self, word: Word, streams: Streams) -> list[str]:
         """Expand one word into words: unquoted expansions are split, unquoted globs are looked up."""
+        if len(word) == 1 and isinstance(word[0], Literal) and (word[0].quoted or "*" not in word[0].text):
+            return [word[0].text]  # as most are
         fields: list[str] = [""]
         started = glob = False
         for part in word:

@@ -111,8 +111,12 @@ def fingerprint(pem: str) -> str:
 
 def of_file(host: Host, path: str) -> str:
     """The certificate in a file of the machine: PEM, or a kubeconfig's client certificate; empty without one."""
-    text = host.read(path) or ""
-    if path.endswith(".conf"):
+    return _in_text(host.read(path) or "", kubeconfig=path.endswith(".conf"))
+
+
+@lru_cache(maxsize=512)
+def _in_text(text: str, *, kubeconfig: bool) -> str:
+    if kubeconfig:
         found = re.search(r"client-certificate-data: (\S+)", text)
         return base64.b64decode(found[1]).decode() if found else ""
     found = re.search(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----\n", text, flags=re.S)

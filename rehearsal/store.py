@@ -80,6 +80,8 @@ class Store:
         changes: dict[str, dict[str, Any]] = {}
         for key, record in records.items():
             written = self._written.setdefault(key, {})
+            if written and written == record:  # as a machine's files mostly are
+                continue
             changed = {name: value for name, value in record.items() if name not in written or written[name] != value}
             gone = written.keys() - record.keys()
             if changed or gone or not written:
