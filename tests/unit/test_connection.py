@@ -984,6 +984,23 @@ def test_all_nodes_are_asked_and_each_error_stays_with_its_node(bench: Bench) ->
         group.each(nodes, lambda node: 1 // 0)
 
 
+def test_what_has_begun_goes_on_while_its_caller_does_something_else(bench: Bench) -> None:
+    """Two questions to the same nodes are on the way together, and neither is waited for before its answers are taken."""
+    nodes = [bench.serve(f"w{number}")[1] for number in range(2)]
+    group = NodeGroup(bench.environment(nodes[0]), nodes, bench.known)
+    together, free = threading.Barrier(2 * len(nodes) + 1, timeout=30), threading.Event()
+
+    def ask(node: Node) -> str:
+        together.wait()
+        assert free.wait(30)
+        return node.name
+
+    first, second = group.begin(nodes, ask), group.begin(nodes, ask)
+    together.wait()
+    free.set()
+    assert first() == second() == {"w0": "w0", "w1": "w1"}
+
+
 @pytest.mark.parametrize(("sudo", "password"), [("free", ""), ("free", "open sesame"), ("password", "open sesame")])
 def test_a_file_is_sent_whatever_sudo_asks(bench: Bench, sudo: str, password: str) -> None:
     kept: dict[str, str] = {}
