@@ -27,7 +27,7 @@ from ..text import forms
 from ..text.cleaning import listed
 
 PROGRAM = "/usr/bin/containerd"  # where the package has it, in both families
-_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,4})\.([0-9]{1,4})-([0-9]{1,4}(?:\.[0-9]{1,4})*)(?:[.~+].*)?")
+_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,4})\.([0-9]{1,4})-([0-9]{1,6}(?:\.[0-9]{1,4})*)(?:[.~+].*)?")
 _KEEPS = "process"  # systemd ends containerd's own process only
 
 

@@ -25,6 +25,7 @@ from fabfile.nodes import script
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.observe import observe_script, parse_facts
 from fabfile.nodes.upgrading import Offer, parse_answers
+from fabfile.phases import runtimes
 from fabfile.recipes.kubeadm import Recipe, recipe_for
 from fabfile.recipes.packages import WANTED, Dnf, family
 from fabfile.steps import Step
@@ -155,7 +156,8 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[s
     package(first, "kubernetes-cni", "1.8.0", signer)
     package(first, "cri-tools", "1.36.0", signer)
     second = top / "docker" / "linux" / "centos" / "9" / sh("uname -m").strip() / "stable"
-    package(second, "containerd.io", "2.3.4", other)
+    for version in ("2.3.3", "2.3.4"):
+        package(second, "containerd.io", version, other)
     package(top / "base", "iproute-tc", "6.11.0", None)
     package(top / "base", "iptables-nft", "1.8.10", None, "Provides: iptables = 1.8.10\n")
     package(
@@ -263,6 +265,23 @@ def test_another_patch_is_installed_on_request(machine: Machine) -> None:
         assert machine.observe().packages["kubelet"].startswith(f"{patch}-")
 
 
+def test_containerd_changes_by_the_lines_that_are_sent_and_goes_back_by_the_one_that_is_printed(
+    machine: Machine,
+) -> None:
+    """As root types it: the repository's `exclude` holds the package, and each line passes it."""
+    assert machine.installation()[0] == 0
+    earlier, newest = (f"{one}-150500.1.1" for one in ("2.3.3", "2.3.4"))
+    assert runtimes.ordered(earlier) < runtimes.ordered(newest)
+    for expected, line in (
+        (earlier, Dnf().runtime_back(earlier)),
+        (earlier, "dnf -y upgrade"),
+        (earlier, *Dnf().runtime(newest, machine.observe(), machine.recipe, fetch=True)),
+        (newest, *Dnf().runtime(newest, machine.observe(), machine.recipe)),
+    ):
+        machine.sh(f"{line} 2>&1")
+        assert machine.observe().packages["containerd.io"] == expected, line
+
+
 def test_what_a_repository_offers_is_asked_beside_the_machines_own_files(machine: Machine) -> None:
     """Before an upgrade, also for a release whose repository no file there names; a wrong key and a missing release are said."""
     assert machine.installation()[0] == 0
@@ -275,6 +294,8 @@ def test_what_a_repository_offers_is_asked_beside_the_machines_own_files(machine
         assert code == 0, output
         answers = parse_answers(output)
         assert "cannot fetch" in answers.packages["1.37"].fault
+        found = answers.packages["containerd"].versions["containerd.io"]
+        assert sorted(found) == ["2.3.3-150500.1.1", "2.3.4-150500.1.1"]
         return answers.packages["1.36"]
 
     assert offered().whole == VERSIONS
