@@ -62,7 +62,7 @@ scripts: $(VENV)/.dev
 	$(BIN)/python -m tools.shellcheck
 
 tests: $(VENV)/.dev
-	$(BIN)/python -m pytest --processes auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Checked with any Python, before `.venv` is created.
 test-lab:

@@ -1,4 +1,4 @@
-"""For every test: the lab's tests run only when they are named, and `--processes` runs them in several."""
+"""For every test: the lab's tests run only when they are named, and each process of `pytest -n` uses one core."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-from processes import pytest_addoption, pytest_runtestloop  # noqa: F401  # hooks
 
 TESTS = Path(__file__).resolve().parent
 LAB = TESTS / "lab"
@@ -29,12 +27,26 @@ def _lab_is_left_out(config: pytest.Config) -> bool:
     return not any(path.is_relative_to(LAB) for path in _named(config))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto` means two processes per core: tests wait a third of their time, for silent connections and commands that are cut off."""
+    return min(8, 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Thousands of tests stay until the end: the garbage collector need not look at them each time, a twelfth of all time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, *gc.get_threshold()[1:])  # as our programs do
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The simulation runs on one core (threads of one interpreter); two processes of `pytest -n 2` must not choose the same one."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,7 +74,7 @@ def no_secrets_of_others() -> Iterator[None]:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Keep long texts out of test names: one may be a random key, and then each run would have other names."""
+    """Keep long texts out of test names: one may be a random key, and then each pytest process would have other names."""
     return argname if isinstance(val, str) and len(val) > 60 else None
 
 
