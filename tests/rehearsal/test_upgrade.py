@@ -184,14 +184,15 @@ def _containerd_alone(bed: Bed, look: Callable[[Simulation, object], None], cont
     """On a cluster that has the release containerd follows only who asks for it: each node that lacks it, drained as for a release."""
     earlier = EARLIER.partition("~")[0]
     assert bed.typed_on("w2", f"{Dnf().runtime_back(earlier)} && systemctl restart containerd").returncode == 0
+    bed.run([], hook=lambda simulation, run: with_containerd(simulation.hosts["w1"], OTHER_LINE))
     line = "inv cluster.upgrade --to 1.37 --no-backup"
     assert "nothing to do" in bed.typed(line).stdout
     bed.run([], hook=look)
-    assert containerds["w2"] == earlier
+    assert containerds == {"cp1": NEWEST, "w1": OTHER_LINE, "w2": earlier}
     done = bed.typed(f"{line} --containerd next")
-    assert done.returncode == 0 and f"Kubernetes {TO} on 1 node" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"Kubernetes {TO} on 2 nodes" in done.stdout, done.stdout + done.stderr
     bed.run([], hook=look)
-    assert containerds["w2"] == NEWEST.partition("~")[0]
+    assert containerds == {"cp1": NEWEST, "w1": NEWEST, "w2": NEWEST.partition("~")[0]}
     assert "nothing to do" in bed.typed(f"{line} --containerd next").stdout
     wrong = bed.typed(f"{line} --containerd nxt")
     assert wrong.returncode == 2 and "did you mean next" in wrong.stderr, wrong.stderr
