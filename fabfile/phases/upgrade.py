@@ -311,7 +311,8 @@ def plane(ctx: Context) -> Iterator[Action]:
         return
     yield from images_ahead(_known(ctx), "plane")
     back = _way_back(ctx)
-    yield _led("plane")  # kubeadm's own check, a Job, has a minute: after a boot, all of it may be needed for this
+    # kubeadm's own check, a Job, has a minute: after a boot, all of it may be needed for this. One that is at work already is waited for instead
+    yield _led("plane", unless=f"systemctl is-active -q {UNIT}")
     yield Step(
         "plane.apply",
         f"kubeadm upgrade apply {ctx.recipe.version}",
@@ -519,7 +520,7 @@ def _is_settled(seen: str) -> str | None:
     return answers_ok("\n".join(line for line in lines if line != "asked" and not line.startswith(("wants ", "runs "))))
 
 
-def _led(prefix: str) -> Wait:
+def _led(prefix: str, unless: str = "") -> Wait:
     """The controller manager and the scheduler that run now hold their leases, or another control plane's do: a drain needs both.
 
     The lease of one that was killed is taken over only after 15 s (kube-controller-manager --leader-elect-lease-duration). Until then a Service
@@ -530,7 +531,9 @@ def _led(prefix: str) -> Wait:
     return Wait(
         f"{prefix}.controllers",
         "the controller manager and the scheduler are at work",
-        probe=f"for n in kube-controller-manager kube-scheduler; do if ! grep -q -e --leader-elect=false {_MANIFESTS}/$n.yaml; then "
+        probe=f"{unless} || "
+        * bool(unless)
+        + f"for n in kube-controller-manager kube-scheduler; do if ! grep -q -e --leader-elect=false {_MANIFESTS}/$n.yaml; then "
         f'echo "$n $(crictl ps {_OF}$n {started}) $({renewed})"; fi; done; echo asked',
         until=_leads,
         deadline=240,

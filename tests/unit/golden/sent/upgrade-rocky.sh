@@ -754,7 +754,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-for n in kube-controller-manager kube-scheduler; do if ! grep -q -e --leader-elect=false /etc/kubernetes/manifests/$n.yaml; then echo "$n $(crictl ps --label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.container.name=$n -o json | grep -oE '"createdAt": *"[0-9]{10}' | grep -oE '[0-9]{10}$' | sort | tail -n 1) $(kubectl --request-timeout=5s -n kube-system get lease $n -o jsonpath='{.spec.renewTime}' 2>/dev/null)"; fi; done; echo asked || true
+systemctl is-active -q kubefab-upgrade || for n in kube-controller-manager kube-scheduler; do if ! grep -q -e --leader-elect=false /etc/kubernetes/manifests/$n.yaml; then echo "$n $(crictl ps --label io.kubernetes.pod.namespace=kube-system --label io.kubernetes.container.name=$n -o json | grep -oE '"createdAt": *"[0-9]{10}' | grep -oE '[0-9]{10}$' | sort | tail -n 1) $(kubectl --request-timeout=5s -n kube-system get lease $n -o jsonpath='{.spec.renewTime}' 2>/dev/null)"; fi; done; echo asked || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
