@@ -75,7 +75,7 @@ def _arrived(answer: str, hostname: str, since: float) -> str | None:
     newest = reported(answer).get(hostname)
     if newest is None:
         return "none in the last minute"
-    return None if newest > since else "none that was measured since this node's collector was started"
+    return None if newest > since else "none that was measured since then"
 
 
 def _fresh_pods(settings: Settings, seen: Retention) -> Remedy:

@@ -28,6 +28,7 @@ from ..text import forms
 from ..text.cleaning import listed
 from ..text.masking import masked_tail
 from . import runtimes, services
+from .addons import metrics_wait
 from .drain import cordoned_by, drained, uncordoned
 from .install import runtime
 from .registry import ahead as images_ahead
@@ -487,6 +488,32 @@ def _proved(ctx: Context, phase: str, back: str = "") -> Iterator[Action]:
         evidence=(f"kubectl get pods -A -o wide --field-selector spec.nodeName={name} 2>&1",),
     )
     yield from services.written(ctx, f"{phase}.rules")
+    if ctx.facts.hostname in _control(ctx).reporting:
+        # what the first wait sees on the node, for the second, which asks InfluxDB: metrics of before are there for a minute
+        since: list[float] = []
+        yield Wait(
+            f"{phase}.clock",
+            "its clock says from when on its metrics are of the new kubelet",
+            probe="date +%s",
+            until=lambda seen: _noted(seen, since),
+            deadline=30,
+            interval=1,
+        )
+        yield metrics_wait(
+            f"{phase}.metrics",
+            ctx.facts.hostname,
+            ctx.settings,
+            _control(ctx).retention,
+            lambda: max(since, default=0.0),
+        )
+
+
+def _noted(seen: str, since: list[float]) -> str | None:
+    """None for seconds since 1970, which are then in `since`."""
+    if not forms.has(seen.strip(), "[0-9]{10,11}"):
+        return masked_tail(seen) or "no answer"
+    since[:] = [float(seen)]
+    return None
 
 
 def _settled(ctx: Context, phase: str) -> Wait:

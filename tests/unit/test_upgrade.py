@@ -138,7 +138,7 @@ _PLANE = {
 }
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.sampled_from(sorted(_PLANE)), st.lists(st.sampled_from(sorted(_WORKER)), min_size=1, max_size=3), st.data())
 def test_only_what_is_half_way_goes_on_unexamined(plane: str, workers: list[str], data: st.DataObject) -> None:
     """For any mixture: what has not begun is never among it, no worker goes before a control plane that is to begin, and none is forgotten."""
@@ -181,6 +181,25 @@ def test_only_what_is_half_way_goes_on_unexamined(plane: str, workers: list[str]
         assert names == {name for name in due if begun[name] == "begun"}
 
 
+def test_metrics_of_before_the_new_kubelet_prove_nothing() -> None:
+    """They are in the database for a minute; only what was measured after the node's clock was read counts. Where none came before, none is awaited."""
+    env, facts = environment(1, kubernetes=NEW), _all_new(1)
+    away = [
+        {**node, "status": {**node["status"], "conditions": [{"type": "Ready", "status": "False"}]}}
+        for node in facts["cp1"].nodes
+    ]
+    central = replace(facts["cp1"], nodes=tuple(away), reporting=frozenset({"w1"}))
+    actions = run(KUBELET, facts["w1"], env, control=central)
+    clock, metrics = (next(one for one in actions if one.id == f"kubelet.{name}") for name in ("clock", "metrics"))
+    assert isinstance(clock, Wait) and isinstance(metrics, Wait)
+    assert clock.until("no such command") and clock.until("1763985600\n") is None
+    row = "kubernetes_node,node_name=w1,{}000000000,1\n"
+    assert metrics.until(row.format(1763985600)) == "none that was measured since then"
+    assert metrics.until(row.format(1763985610)) is None
+    silent = run(KUBELET, facts["w1"], env, control=replace(central, reporting=frozenset()))
+    assert not [one for one in silent if one.id in ("kubelet.clock", "kubelet.metrics")]
+
+
 def test_a_new_kubelet_that_is_not_ready_is_proved_before_another_node_is_drained() -> None:
     """A run that was killed between the start of the control plane's kubelet and its proof."""
     env, facts = environment(1, kubernetes=NEW), _all_new(1)
@@ -211,7 +230,18 @@ def test_a_cordon_of_ours_is_taken_away_only_after_the_proof() -> None:
         "spec": {"unschedulable": True},
     }
     for node, expected in (
-        (ours, ["…kubelet.ready", "…kubelet.flannel", "…kubelet.pods", "…kubelet.rules", "…kubelet.uncordon"]),
+        (
+            ours,
+            [
+                "…kubelet.ready",
+                "…kubelet.flannel",
+                "…kubelet.pods",
+                "…kubelet.rules",
+                "…kubelet.clock",
+                "…kubelet.metrics",
+                "…kubelet.uncordon",
+            ],
+        ),
         ({**ours, "metadata": worker["metadata"]}, []),
     ):
         central = replace(facts["cp1"], nodes=(control, node))
