@@ -54,7 +54,7 @@ def member(leads: bool) -> bool:
     ends = f"for f in /etc/kubernetes/pki/ca.crt /var/lib/kubelet/pki/kubelet-client-current.pem{more}; do"
     test = f"test -e /etc/kubernetes/kubelet.conf -a -e /var/lib/kubelet/config.yaml{made}"
     return "valid" in ask(
-        f'{test} && {ends} openssl x509 -noout -checkend 86400 -in "$f" >/dev/null || exit 0; done; echo valid'
+        f'{test} && {{ {ends} openssl x509 -noout -checkend 86400 -in "$f" >/dev/null || exit 0; done; echo valid; }}'
     )
 
 
