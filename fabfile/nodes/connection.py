@@ -64,6 +64,9 @@ class _Policy(paramiko.MissingHostKeyPolicy):
 class _Transport(paramiko.Transport):
     """Keeps what the server says where paramiko only logs it: why it opens no channel, and its words before SSH begins."""
 
+    # seconds from one look of the thread that reads to the next, whether it is to end; ten times a second, a thousand idle links take a core
+    _active_check_timeout = 1.0
+
     def __init__(self, sock: Any, **options: Any) -> None:
         super().__init__(sock, **options)
         self.said = ""
@@ -300,7 +303,7 @@ class Connection(fabric.Connection):
         self._end_proxy()
 
     def leave(self) -> None:
-        """Close the link for good, at once: the thread that reads it would look only ten times a second whether it is to end."""
+        """Close the link for good, at once: the thread that reads it would look only now and then whether it is to end."""
         transport = self._ours.transport
         if transport and isinstance(transport.sock, socket.socket):
             with suppress(OSError):

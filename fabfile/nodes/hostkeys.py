@@ -60,6 +60,13 @@ class Entry:
                 found = True
         return found
 
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """The names that the line is about, in their one spelling; empty for a line with patterns or a hashed name."""
+        if re.search(r"[|*?!]", self.hosts):
+            return ()
+        return tuple(dict.fromkeys(map(canonical, self.hosts.split(","))))
+
 
 def _matches(pattern: str, names: Sequence[str]) -> bool:
     wild = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern.lower())
@@ -147,7 +154,12 @@ class KnownHosts:
                 f"{path} cannot be read: {error}",
                 "it contains the known host keys: fix it, or its permissions",
             ) from None
-        self._entries = parse(self._text, path)
+        self._exact: dict[
+            str, list[Entry]
+        ] = {}  # by name: thousands of lines are looked through for each of as many nodes otherwise
+        self._others: list[Entry] = []
+        for entry in parse(self._text, path):
+            self._know(entry)
 
     def algorithms(self, host: str) -> tuple[str, ...]:
         """The signature algorithms of a host's known keys. Ask for them first: a server with several keys may otherwise offer an unknown one."""
@@ -190,7 +202,15 @@ class KnownHosts:
     def _of(self, host: str) -> list[Entry]:
         # hashed names may have been made of either spelling
         names = tuple(dict.fromkeys((canonical(host), host.lower(), host)))
-        return [entry for entry in self._entries if entry.matches(names)]
+        found = {entry.number: entry for entry in self._exact.get(names[0], ())}
+        found |= {entry.number: entry for entry in self._others if entry.matches(names)}
+        return [found[number] for number in sorted(found)]
+
+    def _know(self, entry: Entry) -> None:
+        for name in entry.exact:
+            self._exact.setdefault(name, []).append(entry)
+        if not entry.exact:
+            self._others.append(entry)
 
     def _add(self, host: str, kind: str, blob: bytes) -> None:
         line = f"{host} {kind} {base64.b64encode(blob).decode()}\n"
@@ -202,7 +222,7 @@ class KnownHosts:
         except OSError as error:  # the next run meets the host for the first time once more
             self._warn(f"{self.path} cannot be written ({error.strerror}); the key of {host} is known to this run only")
         self._text += lead + line
-        self._entries.append(Entry(self._text.count("\n"), "", host, kind, blob))
+        self._know(Entry(self._text.count("\n"), "", host, kind, blob))
 
 
 def _append(path: Path, data: bytes) -> None:

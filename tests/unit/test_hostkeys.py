@@ -77,6 +77,37 @@ def test_a_negated_pattern_never_matches_its_host(pattern: str, host: str) -> No
     assert not any(entry.matches([canonical(host)]) for entry in parse(text, Path("k")))
 
 
+_NAMES = (
+    "a",
+    "A",
+    "b.c",
+    "B.c",
+    "10.0.0.1",
+    "::1",
+    "0:0::1",
+    "[a]:22",
+    "[::1]:7",
+    "[0::1]:7",
+    "*",
+    "?",
+    "a*",
+    "!a",
+    "!b.c",
+)
+
+
+def test_the_lines_of_a_host_are_those_that_match_it_in_their_order() -> None:
+    """Among thousands they are found by name; what is found is what a look at each line finds."""
+    lines = [*_NAMES, hashed("a"), *(f"{one},{other}" for one in _NAMES for other in _NAMES)]
+    entries = parse("".join(map(line, lines)), Path("known_hosts"))
+    keys = KnownHosts(Path("/dev/null"))
+    for entry in entries:
+        keys._know(entry)
+    for asked in _NAMES:
+        names = (canonical(asked), asked.lower(), asked)
+        assert keys._of(asked) == [entry for entry in entries if entry.matches(names)], asked
+
+
 def test_a_revoked_key_is_refused_whatever_else_the_file_says(tmp_path: Path) -> None:
     for text in (
         line("*", RIGHT, "@revoked") + line(HOST),
