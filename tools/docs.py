@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from fabfile.inventory import PROJECT
 from fabfile.inventory.settings import KEYS
 from fabfile.legacy import commands as manual
@@ -55,6 +56,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "ports": ports.table,
     "coverage": coverage.table,
     "differences": manual.differences_table,
+    "measured": report.page,
+    "speed": report.short,
 }
 
 
