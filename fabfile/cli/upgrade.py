@@ -111,7 +111,7 @@ def upgrade(
                 if not results:
                     nodes = tuple(dict.fromkeys(node for wave in now.waves for node in wave.nodes))
                     held.enter_context(session.held((*nodes, *now.later), upgrades.PHASES))
-                _carry_out(session, now, now.fleet.choices, results)
+                _carry_out(session, now, results)
                 if not now.later or results[-1].failed:
                     break
                 names = [node.name for node in now.later]
@@ -181,14 +181,14 @@ def _look(
     return _Look(fleet, found, against, waves, later if half else (), saving and _saves(fleet, waves))
 
 
-def _carry_out(session: Session, now: _Look, choices: Choices, results: list[RunResult]) -> None:
+def _carry_out(session: Session, now: _Look, results: list[RunResult]) -> None:
     """Run the waves until one fails; how each run ended is added to `results`."""
     if now.saves and (failed := _backup(session)):
         results.append(failed)
         return
     for wave in now.waves:
         session.console.print(f"— {wave.title}", style="bold", soft_wrap=True)
-        results.append(session.run(wave.phases, wave.nodes, choices))
+        results.append(session.run(wave.phases, wave.nodes, now.fleet.choices))
         if results[-1].failed:
             return
 

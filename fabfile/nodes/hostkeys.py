@@ -154,9 +154,8 @@ class KnownHosts:
                 f"{path} cannot be read: {error}",
                 "it contains the known host keys: fix it, or its permissions",
             ) from None
-        self._exact: dict[
-            str, list[Entry]
-        ] = {}  # by name: thousands of lines are looked through for each of as many nodes otherwise
+        # by name: thousands of lines would be looked through for each of as many nodes
+        self._exact: dict[str, list[Entry]] = {}
         self._others: list[Entry] = []
         for entry in parse(self._text, path):
             self._know(entry)

@@ -9,7 +9,6 @@ kubeadm"; kubeadm app/componentconfigs/kubelet.go, kubeproxy.go (what it fills i
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from shlex import quote
@@ -32,8 +31,8 @@ from ..recipes.flannel import Expected
 from ..recipes.kubeadm import merged
 from ..recipes.kubelet import SAYS, flags
 from ..steps import Action, File, Remedy, Step, Stop, Target, Wait, command
+from ..text import forms
 from ..text.cleaning import listed
-from ..text.forms import text
 from ..text.masking import mask
 from ..text.yamls import dumped
 from . import services
@@ -191,7 +190,7 @@ def _words(target: Mapping[Path, Any], held: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "(default)" if value is None else text(mask(json.dumps(value)), 60)
+    return "(default)" if value is None else forms.text(mask(json.dumps(value)), 60)
 
 
 def configmap(ctx: Context, component: str, phase: str) -> Iterator[Action]:
@@ -355,9 +354,6 @@ def _alive(ctx: Context, phase: str, *, counted: bool = False) -> Wait:
     )
 
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-
-
 def spoke(ctx: Context) -> Callable[[str], str | None]:
     """`until` of the wait for a kubelet: its lease is newer than its restart, by the node's one clock; Ready; flannel.1."""
     expected = Expected(("flannel.1",), ctx.settings.pod_cidr)
@@ -367,7 +363,7 @@ def spoke(ctx: Context) -> Callable[[str], str | None]:
         since, lease = said.get("since", ""), said.get("lease", "")
         if since == REFUSED:
             return "it did not come up with this configuration, and the one of before was put back"
-        if not _TIME.fullmatch(since) or not _TIME.fullmatch(lease) or lease <= since:
+        if not forms.has(since, forms.MOMENT) or not forms.has(lease, forms.MOMENT) or lease <= since:
             return "it has not spoken with the API since it was restarted"
         if said.get("ready") != "True":
             return "the node is not Ready"

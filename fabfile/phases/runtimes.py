@@ -104,7 +104,7 @@ def decide(
 
 
 def _foreign(facts: NodeFacts, answers: Answers, present: str) -> str:
-    """Why containerd here is somebody else's to change; empty where it is proved to be the package, and held by nobody but us."""
+    """Why containerd here is somebody else's to change; empty where it is proved to be the package, and held by us alone."""
     if not present:
         return f"it is not of the package {RUNTIME}"
     program = answers.process.program

@@ -580,10 +580,7 @@ def _leads(seen: str) -> str | None:
         if not forms.has(started, "[0-9]{10}"):
             return forms.text(f"{name} does not run")
         began = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(started)))
-        if (
-            not forms.has(renewed, r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}[.][0-9]{6}Z")
-            or renewed[:19] <= began
-        ):
+        if not forms.has(renewed, forms.MOMENT) or renewed[:19] <= began:
             return forms.text(f"{name} waits for its lease")
     return None
 

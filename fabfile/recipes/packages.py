@@ -554,13 +554,12 @@ class Dnf:
 
     def repository_files(self, facts: NodeFacts, recipe: Recipe) -> tuple[File, ...]:
         settings, proxy = recipe.settings, recipe.settings.proxy
-        base = "rhel" if facts.os_id == "rhel" else "centos"
         texts = {
             "kubernetes": f"[kubefab-kubernetes]\nname=Kubernetes\nbaseurl={settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/\n"
             f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-kubernetes\n"
             f"exclude=kubelet kubeadm kubectl cri-tools kubernetes-cni\n{proxies.dnf(recipe.environment, settings.packages_url)}",
             "containerd": "[kubefab-containerd]\nname=containerd.io\n"
-            f"baseurl={settings.containerd_url}/linux/{base}/$releasever/$basearch/stable\n"
+            f"baseurl={self._containerd(facts, recipe)}/$releasever/$basearch/stable\n"
             f"enabled=1\ngpgcheck=1\ngpgkey=file://{self.keys}/kubefab-containerd\nexclude=containerd.io\n"
             f"{proxies.dnf(recipe.environment, settings.containerd_url)}",
         }
@@ -569,6 +568,10 @@ class Dnf:
             File(f"{self.repos}/kubefab-{name}.repo", text, mode="0600" if secret else "0644", secret=secret)
             for name, text in texts.items()
         )
+
+    def _containerd(self, facts: NodeFacts, recipe: Recipe) -> str:
+        """Where containerd's packages and their key are, for this machine's system."""
+        return f"{recipe.settings.containerd_url}/linux/{'rhel' if facts.os_id == 'rhel' else 'centos'}"
 
     def beside(self, facts: NodeFacts, recipe: Recipe) -> list[str]:
         """The ids of others' entries of the same repositories."""
@@ -584,7 +587,7 @@ class Dnf:
         url = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/"
         key, allowed = f"{url}repodata/repomd.xml.key", settings.packages_key_fingerprint
         if runtime:
-            base = f"{settings.containerd_url}/linux/{'rhel' if facts.os_id == 'rhel' else 'centos'}"
+            base = self._containerd(facts, recipe)
             url, key = f"{base}/$releasever/$basearch/stable", f"{base}/gpg"
             allowed = settings.containerd_key_fingerprint
         name = "containerd" if runtime else "kubernetes"
@@ -635,9 +638,8 @@ class Dnf:
     def _repositories(self, facts: NodeFacts, recipe: Recipe, phase: str) -> list[Step | Wait]:
         """The keys and entries of the recipe's repositories."""
         settings = recipe.settings
-        base = "rhel" if facts.os_id == "rhel" else "centos"
         kubernetes_key = f"{settings.packages_url}/core:/stable:/v{recipe.minor}/rpm/repodata/repomd.xml.key"
-        containerd_key = f"{settings.containerd_url}/linux/{base}/gpg"
+        containerd_key = f"{self._containerd(facts, recipe)}/gpg"
         files = self.repository_files(facts, recipe)
         back = f"rm -f {' '.join(file.path for file in files)}"
         return [

@@ -64,9 +64,8 @@ class Observer:
         self._looks = count(1)
         self._control: dict[str, tuple[int, NodeFacts]] = {}  # by control plane: the number of the look, its facts
         self._first: dict[str, NodeFacts] = {}
-        self._ahead: dict[
-            str, Future[NodeFacts]
-        ] = {}  # by node: a look that has begun and that no caller has asked for yet
+        # by node: a look that has begun and that no caller has asked for yet
+        self._ahead: dict[str, Future[NodeFacts]] = {}
 
     @property
     def control(self) -> NodeFacts | None:

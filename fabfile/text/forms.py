@@ -102,6 +102,7 @@ def word(value: str, field: str, form: str, wanted: str, longest: int = 255) -> 
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9._+:@~-]*"  # unit names, marks, versions of systems: no character with a meaning in a shell, a path or markup
 VERSION = r"[A-Za-z0-9][A-Za-z0-9.+:~^_-]*"  # a package's version
 IMAGE = r"[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]*"  # an OCI reference; brackets belong to an IPv6 registry
+MOMENT = r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}[.][0-9]{6}Z"  # of a lease, as the API writes it: two are in order as texts are
 DIGEST = r"sha256:[0-9a-f]{64}"
 HASH = r"[0-9a-f]{64}"
 PATH = r"/[A-Za-z0-9._/@:+~\[\]-]*"
