@@ -36,7 +36,7 @@ MASTER = Phase(
 )  # fmt: skip
 NETWORK = Phase(
     "network", "network", building("network", network), _CONTROL,
-    opens={"control-plane": "network"}, observe_before=True, needs_api=True,
+    opens={"control-plane": "network"}, observe_before=True, needs_api=True, meanwhile=True,
 )  # fmt: skip
 JOIN = Phase(
     "join", "join", building("join", join, relies=True, joins=lambda facts: True), _WORKER, (PREP, INSTALL),
@@ -89,7 +89,7 @@ _LEGACY = (
     replace(INSTALL, run=building("install", legacy.install), files=legacy.install_files),
     replace(REGISTRY, run=building("registry", legacy.registry), files=legacy.registry_files),
     replace(MASTER, run=building("master", legacy.master), empties=None),
-    replace(NETWORK, run=building("network", legacy.network)),
+    replace(NETWORK, run=building("network", legacy.network), meanwhile=False),
     # N2 looks at every pod: workers come after it
     replace(
         JOIN,

@@ -24,6 +24,7 @@ class Phase:
     - `waits_for`: by role, the gate that must be open before it starts; `opens`: by role, the gate that it opens when it ends.
     - `observe_before`: it decides from facts that earlier phases change, so the node is observed again before it;
       `observe_after`: other nodes need facts that it changed.
+    - `meanwhile`: what its last waits wait for, the first steps of the next phase do not need, so those are carried out before them.
     - `needs_api`: it asks the cluster, so it cannot be judged where the API does not answer.
     - `needs_images`: a plan takes the pinned images for pulled when it comes to this phase.
     - `admits`: it makes a node a member of the cluster.
@@ -42,6 +43,7 @@ class Phase:
     opens: Mapping[Role, Gate] = field(default_factory=dict)
     observe_before: bool = False
     observe_after: bool = False
+    meanwhile: bool = False
     needs_api: bool = False
     needs_images: bool = False
     admits: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 
@@ -23,7 +23,8 @@ from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
 from ..phases import Phase, for_release, guard
 from ..recipes.kubeadm import recipe_for
-from ..steps import Gate, Step, Stop
+from ..steps import Action, Gate, Step, Stop, Wait
+from ..text.masking import Token
 from . import gates as gate
 from .apply import Applier, Archive
 from .events import Events
@@ -38,6 +39,17 @@ from .tokens import JoinTokens
 
 CLAIM_WAIT = 1.0  # seconds
 LINK_BREAKS = 20  # of one node in one run after which its pipeline gives up
+
+
+@dataclass
+class _Begun:
+    """A phase of a node that has begun: since when by the node's clock, the changes that it made, the waits that it has left for later."""
+
+    phase: Phase
+    started: float
+    steps: int = 0
+    left: Sequence[Wait] = ()
+    token: Token | None = None
 
 
 class Run:
@@ -325,41 +337,73 @@ class Run:
         self._foresee(node, facts, duplicate_of)
         unproved: list[Phase] = []
         changed = False
+        behind: list[_Begun] = []
         for phase in phases:
             self.halt.check_lock(node)
             result.phase, result.step = phase.name, ""
-            started = self.events.now(node.name)
+            begun = _Begun(phase, self.events.now(node.name))
             if changed and phase.observe_before:
                 facts, unproved, changed = self._prove(node, facts, unproved, duplicate_of), [], False
             waits_for = phase.waits_for.get(node.role)
             if waits_for:
+                self._catch_up(node, behind, result)
                 self._pass(waits_for, node, phase.name)
-                started = self.events.now(node.name)
+                begun.started = self.events.now(node.name)
             if phase.admits and facts.joined and self._not_listed(facts):
                 # a join of an earlier run may have ended since the control plane was observed
                 self.observer.observe(self._control_node())
             ctx = self._context(node, facts, duplicate_of)
             self._in_order(ctx, phase, phases)
-            facts, steps, last = self._carry_out(node, facts, ctx, phase, result)
+            facts, last = self._carry_out(node, facts, ctx, begun, result, behind)
             changed = changed or last is not None
             if last is not None and (isinstance(last, Step) or phase.residue):
                 unproved.append(phase)
-            seen_before = phase.name in result.seconds
-            took = self.events.now(node.name) - started
-            result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + took
             if changed and phase.observe_after:
                 facts, unproved, changed = self._prove(node, facts, unproved, duplicate_of), [], False
                 facts = self._claim_cluster(node, facts, duplicate_of, phase, result)
-            self._open_gate(node, phase)
-            took = self.events.now(node.name) - started
-            if steps or not seen_before:
-                self.reporter.phase_done(node.name, phase.name, steps, took)
-            self.events.log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(took, 3))
+            if begun.left:
+                behind.append(begun)
+            else:
+                self._end(node, begun, result)
+        self._catch_up(node, behind, result)
         if changed:
             facts = self._prove(node, facts, unproved, duplicate_of)
         if self._taking_back and node.control_plane:
             self._keep(self.record.now(""))
         result.facts = facts
+
+    def _end(self, node: Node, begun: _Begun, result: NodeResult) -> None:
+        """What follows the last action of a phase on a node."""
+        phase, steps = begun.phase, begun.steps
+        took = self.events.now(node.name) - begun.started
+        if steps or phase.name not in result.seconds:
+            self.reporter.phase_done(node.name, phase.name, steps, took)
+        result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + took
+        self._open_gate(node, phase)
+        self.events.log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(took, 3))
+
+    def _catch_up(self, node: Node, behind: list[_Begun], result: NodeResult) -> None:
+        """Carry out the waits that earlier phases have left, and end those phases."""
+        now = result.phase, result.step
+        while behind:
+            begun = behind.pop(0)
+            result.phase = begun.phase.name
+            for wait in begun.left:
+                self._act(node, wait, begun, result)
+            self._applier.rest(node)
+            self._end(node, begun, result)
+        result.phase, result.step = now
+
+    def _act(self, node: Node, action: Action, begun: _Begun, result: NodeResult) -> None:
+        self.halt.check(node)
+        result.step = action.id
+        if not isinstance(action, Stop):
+            self._undo.pop(node.name, None)
+            if action.undo:
+                self._undo[node.name] = action.undo
+        steps = self._applier.apply(node, action, begun.token)
+        begun.steps += steps
+        result.steps += steps
 
     def _foresee(self, node: Node, facts: NodeFacts, duplicate_of: str) -> None:
         """Before a node that is to be drained is changed: what the drains of all nodes of this run meet. Raises KubefabError where one cannot end."""
@@ -392,23 +436,25 @@ class Run:
             )
 
     def _carry_out(
-        self, node: Node, facts: NodeFacts, ctx: Context, phase: Phase, result: NodeResult
-    ) -> tuple[NodeFacts, int, object | None]:
-        """What one phase decides, applied; returns the facts after it, the number of changes, and its last action."""
+        self, node: Node, facts: NodeFacts, ctx: Context, begun: _Begun, result: NodeResult, behind: list[_Begun]
+    ) -> tuple[NodeFacts, object | None]:
+        """What one phase decides, applied; returns the facts after it, and its last action.
+
+        What a phase that goes on `meanwhile` decides after its last step is left to `_catch_up`, before the first wait of the next one.
+        """
+        phase, begun.token = begun.phase, ctx.token
         actions = list(phase.run(ctx))
         self.events.log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions])
-        steps = 0
-        for action in actions:
-            self.halt.check(node)
-            result.step = action.id
-            if not isinstance(action, Stop):
-                self._undo.pop(node.name, None)
-                if action.undo:
-                    self._undo[node.name] = action.undo
-            steps += self._applier.apply(node, action, ctx.token)
+        last = max((number for number, one in enumerate(actions, 1) if not isinstance(one, Wait)), default=0)
+        for number, action in enumerate(actions, 1):
+            if phase.meanwhile and number > last:
+                begun.left = [one for one in actions[last:] if isinstance(one, Wait)]
+                break
+            if isinstance(action, Wait):
+                self._catch_up(node, behind, result)
+            self._act(node, action, begun, result)
         self._applier.rest(node)
-        result.steps += steps
-        return self.observer.noted(node, facts, actions), steps, actions[-1] if actions else None
+        return self.observer.noted(node, facts, actions), actions[-1] if actions else None
 
     def _prove(self, node: Node, facts: NodeFacts, unproved: Sequence[Phase], duplicate_of: str) -> NodeFacts:
         """Observe again; the phases that applied steps must now have nothing to do."""
