@@ -11,12 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from . import environments, machine
 from .measuring import Contender, Took, in_turn, once
+from .report import DISTANCES
+
+if TYPE_CHECKING:
+    from fabfile.inventory import Environment
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -119,11 +124,8 @@ class Rivals:
         (self.folder / "known_hosts").unlink(missing_ok=True)
 
 
-def ssh_true(environment: object) -> Contender:
+def ssh_true(environment: Environment) -> Contender:
     """OpenSSH running `true` on every node at once: a process each, no connection that is kept."""
-    from fabfile.inventory import Environment
-
-    assert isinstance(environment, Environment)
     words = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o IdentitiesOnly=yes -o ControlMaster=no"
     return Contender(
         "ssh true",
@@ -173,10 +175,13 @@ def on_lab(wanted: Wanted, parts: set[str]) -> Found:
                     found.setdefault("critical path", []).append(Took(path, 0, 0))
                 else:
                     del found["kubefab from bare"]
+                asked = time.monotonic()
                 if "unchanged" in parts and not number:
-                    asked = time.monotonic()
                     found |= in_turn(unchanged(environment, rivals), wanted.rounds, say)
-                    began += time.monotonic() - asked
+                if "far" in parts and not number:
+                    for milliseconds in DISTANCES:
+                        found |= far(environment, rivals, milliseconds, wanted)
+                began += time.monotonic() - asked
                 if "bare" not in parts:
                     continue
                 note(
@@ -206,7 +211,7 @@ def on_lab(wanted: Wanted, parts: set[str]) -> Found:
     return found
 
 
-def unchanged(environment: object, rivals: Rivals) -> list[Contender]:
+def unchanged(environment: Environment, rivals: Rivals) -> list[Contender]:
     """All that is asked of a healthy cluster, and the least that each tool needs for anything at all."""
     return [
         ssh_true(environment),
@@ -220,24 +225,53 @@ def unchanged(environment: object, rivals: Rivals) -> list[Contender]:
     ]
 
 
-def critical(environment: object) -> float:
+def far(environment: Environment, near: Rivals, milliseconds: int, wanted: Wanted) -> Found:
+    """What is asked of a healthy cluster whose nodes are that much farther away."""
+    from . import given
+    from .far import away, variables
+
+    with away(environment, milliseconds) as distant, TemporaryDirectory(prefix="kubefab-bench-") as scratch:
+        rivals = replace(near, folder=Path(scratch))
+        given.give(distant, rivals.folder)
+        shutil.copy(RIVALS / "pyinfra/inventory.py", rivals.folder)
+        ours_ = ours(
+            "",
+            "inv",
+            "cluster.bootstrap",
+            "--env",
+            "lab",
+            variables=variables(environment),
+            proof=must("nothing to do"),
+        )
+        contenders = [
+            ssh_true(distant),
+            ours_,
+            rivals.playbook("", "checks.yml", judged("failed", "changed")),
+            rivals.deploy("", "checks.py", nothing),
+        ]
+        keys = ("ssh true", "kubefab unchanged", "ansible checks", "pyinfra checks")
+        named = [replace(one, key=f"{key}, {milliseconds} ms") for key, one in zip(keys, contenders, strict=True)]
+        once(named[1])  # its first run takes the host keys
+        try:
+            return in_turn(named, min(wanted.rounds, 3), wanted.say)
+        finally:
+            rivals.forget()
+
+
+def critical(environment: Environment) -> float:
     """Seconds of the newest run's critical path, as its journal shows it."""
-    from fabfile.inventory import Environment
     from fabfile.run.journal import journals, read
     from fabfile.views import timing
 
-    assert isinstance(environment, Environment)
     run = timing.read_run(read(journals(environment.state / "journal")[-1]))
     return timing.path_seconds(timing.critical_path(run))
 
 
-def slowest(environment: object) -> float:
+def slowest(environment: Environment) -> float:
     """Seconds that the newest run took on the node where it took longest, from its first look to its end."""
-    from fabfile.inventory import Environment
     from fabfile.run.journal import journals, read
     from fabfile.views import timing
 
-    assert isinstance(environment, Environment)
     run = timing.read_run(read(journals(environment.state / "journal")[-1]))
     own = [[span for span in run.spans if span.node == node] for node in run.nodes]
     return max(max(span.end for span in spans) - min(span.start for span in spans) for spans in own if spans)
@@ -296,6 +330,7 @@ def typo(variables: Mapping[str, str]) -> Contender:
 
 PARTS: dict[str, str] = {
     "unchanged": "an unchanged bootstrap, status and plan --observe, beside ssh true, Ansible and pyinfra (lab)",
+    "far": "an unchanged bootstrap beside ssh true, Ansible and pyinfra, nodes 50 and 150 ms away (lab)",
     "bare": "from bare nodes, and reset, beside Ansible and pyinfra (lab)",
     "many": "10, 200 and 1,000 simulated nodes",
     "start": "what starting a command costs, and what 5,000 nodes cost that are only named",
@@ -309,6 +344,6 @@ def measure(wanted: Wanted, chosen: set[str], *, quick: bool) -> Found:
         found |= without_nodes(wanted)
     if "many" in chosen:
         found |= many(wanted, (10, 50) if quick else (10, 200, 1000))
-    if chosen & {"unchanged", "bare"}:
+    if chosen & {"unchanged", "far", "bare"}:
         found |= on_lab(wanted, chosen)
     return found

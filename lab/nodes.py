@@ -166,6 +166,12 @@ def exec(
     return engine.docker("exec", *interactive, name, *argv, check=False, timeout=timeout, stdin=stdin)
 
 
+def pid(node: str) -> int:
+    """The process on this machine that is a node's init: by it the node's network is entered."""
+    engine = _engine()
+    return int(engine.docker("inspect", "--format", "{{.State.Pid}}", _known(engine, node)).stdout)
+
+
 def kill(node: str) -> None:
     """Cut a node's power: every process ends at once, disks stay as they are."""
     engine = _engine()

@@ -108,12 +108,12 @@ def master(ctx: Context) -> Iterator[Action]:
         f"kubeadm init {recipe.version}{', with ordinary pods on the control plane' * ctx.environment.pods_on_control_plane}",
         (
             f"install -d -m 0700 {STATE}",
-            # the mark comes after kubeadm's checks: where they refuse, no init has begun
+            # the mark comes after kubeadm's checks (and its pulls): where they refuse, no init has begun
             f"kubeadm init phase preflight --config {CONFIG}{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"touch {STATE}/{STARTED}",
             *marking(ctx.node),
             *sharing(ctx),
-            f"kubeadm init --config {CONFIG} --skip-token-print{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
+            f"kubeadm init --config {CONFIG} --skip-token-print --skip-phases preflight,show-join-command{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"rm -f {CONFIG}",
             f"touch {STATE}/{DONE}",
         ),

@@ -268,7 +268,6 @@ class Recipe:
             "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": self.settings.api_port},
             "nodeRegistration": self._registration(node, facts),
             "timeouts": {"controlPlaneComponentHealthCheck": "4m0s"},
-            "skipPhases": ["show-join-command"],
         }
         cluster = self._cluster()
         kubelet = {

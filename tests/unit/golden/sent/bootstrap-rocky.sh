@@ -1163,8 +1163,6 @@ nodeRegistration:
     value: /etc/resolv.conf
 timeouts:
   controlPlaneComponentHealthCheck: 4m0s
-skipPhases:
-- show-join-command
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -1202,7 +1200,7 @@ K=3
 touch /var/lib/kubefab/init-started
 #--8<-- command 4
 K=4
-kubeadm init --config /run/kubefab-init.yaml --skip-token-print || { rc=$?; rm -f /run/kubefab-init.yaml; exit $rc; }
+kubeadm init --config /run/kubefab-init.yaml --skip-token-print --skip-phases preflight,show-join-command || { rc=$?; rm -f /run/kubefab-init.yaml; exit $rc; }
 #--8<-- command 5
 K=5
 rm -f /run/kubefab-init.yaml
@@ -2451,7 +2449,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: 2c40ff508f86239b
+    kubefab.dev/digest: e97efaae30bf2fad
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2466,7 +2464,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: 2c40ff508f86239b
+        kubefab.dev/digest: e97efaae30bf2fad
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2679,7 +2677,7 @@ metadata:
     app.kubernetes.io/managed-by: kubefab
 data:
   telegraf.conf: "[agent]\n  interval = \"10s\"\n  round_interval = false\n  flush_interval
-    = \"5s\"\n  hostname = \"$NODE\"\n[[inputs.kubernetes]]\n  url = \"https://$HOST:10250\"\n
+    = \"2s\"\n  hostname = \"$NODE\"\n[[inputs.kubernetes]]\n  url = \"https://$HOST:10250\"\n
     \ bearer_token = \"/var/run/secrets/kubernetes.io/serviceaccount/token\"\n  insecure_skip_verify
     = true\n[[inputs.cpu]]\n  percpu = false\n[[inputs.mem]]\n[[inputs.net]]\n[[outputs.influxdb]]\n
     \ urls = [\"http://monitoring-influxdb.monitoring:8086\"]\n  database = \"k8s\"\n
@@ -2694,7 +2692,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: 2c40ff508f86239b
+    kubefab.dev/digest: e97efaae30bf2fad
 spec:
   selector:
     matchLabels:
@@ -2704,7 +2702,7 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: 2c40ff508f86239b
+        kubefab.dev/digest: e97efaae30bf2fad
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf
