@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .context import Context, fab
 from .inventory import Environment
@@ -152,7 +152,7 @@ def of_cluster(ctx: Context) -> Stop | None:
     if control is None:
         return None
     who = "this node" if ctx.node.control_plane else environment.control_plane.name
-    recipe = Recipe(environment).running(control.release("kubelet")) if control.in_cluster else ctx.recipe
+    recipe = ctx.recipe.running(control.release("kubelet")) if control.in_cluster else ctx.recipe
     return _of_machine(ctx, who, control, recipe) or _shorter(environment, control)
 
 
@@ -170,7 +170,7 @@ def _of_machine(ctx: Context, who: str, facts: NodeFacts, recipe: Recipe) -> Sto
 def another_recipe(environment: Environment, who: str, facts: NodeFacts) -> Stop | None:
     """A member of a cluster of the manual's own release, judged by today's, or the reverse: nothing of that judgement would be true."""
     there, settings = facts.release("kubelet"), environment.settings
-    if not there or not facts.in_cluster or replace(settings, kubernetes=there).release == settings.release:
+    if not there or not facts.in_cluster or settings.like(there):
         return None
     return Stop(
         STOP,

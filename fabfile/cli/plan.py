@@ -51,10 +51,11 @@ def plan(
             survey = session.observer().begin(tuple(dict.fromkeys((*environment.control_planes, *nodes))))
             from .. import manifests
             from ..nodes.facts import facts_of
+            from ..recipes.kubeadm import recipe_for
             from ..views import plan as planning
             from ..views.present import present
 
-            manifests.load(environment)
+            manifests.load(recipe_for(environment))
             seen = survey()
             facts = facts_of(seen)
             planned = list(planning.plan(environment, chosen, nodes, facts))

@@ -27,12 +27,13 @@ def status(*, options: Options) -> None:
         survey = session.observer().begin(environment.nodes)
         dates = calendar.begin(session.group, () if session.simulation else environment.nodes)
         from .. import manifests
+        from ..recipes.kubeadm import recipe_for
         from ..views.doctor import at_a_glance, show_findings
         from ..views.remarks import cordons, remarks
         from ..views.saved import saved
         from ..views.status import status as rows_of
 
-        manifests.load(environment)
+        manifests.load(recipe_for(environment))
         observed = survey()
         rows, found = rows_of(environment, observed), at_a_glance(environment, observed)
         reached = {row.node.name for row in rows if row.cells}

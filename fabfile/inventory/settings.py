@@ -579,5 +579,9 @@ class Settings:
         """The traits of the release that KUBERNETES names."""
         return release_of(self.kubernetes)
 
+    def like(self, kubernetes: str) -> bool:
+        """Whether that release has the same traits."""
+        return release_of(kubernetes) == self.release
+
 
 KEYS = {f.name.upper(): f for f in fields(Settings)}

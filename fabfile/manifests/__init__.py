@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..context import Context
-from ..inventory import Environment
 from ..nodes.applied import STAMP
 from ..nodes.facts import METRICS, STATE, NodeFacts
 from ..nodes.influx import ADMIN, SECRET
-from ..recipes.kubeadm import Recipe, digest, recipe_for
+from ..recipes.kubeadm import Recipe, digest
 from ..steps import File, Step
 from ..text import yamls
 
@@ -49,13 +48,13 @@ def _templates() -> jinja2.Environment:
     )
 
 
-def load(environment: Environment) -> None:
+def load(recipe: Recipe) -> None:
     """Render an environment's manifests, for a caller that has to wait anyway: they need as long as an observation."""
-    if not environment.settings.release.configured:
+    if not recipe.settings.release.configured:
         return
-    for name in ("flannel", "monitoring", environment.settings.dashboard):
+    for name in ("flannel", "monitoring", recipe.settings.dashboard):
         if name in _WORKLOADS:
-            _rendered(name, environment, recipe_for(environment))
+            _rendered(name, recipe)
 
 
 @dataclass(frozen=True)
@@ -132,10 +131,12 @@ def login() -> str:
 
 def manifest(name: str, ctx: Context) -> Manifest:
     """Render one template for an environment."""
-    return _rendered(name, ctx.environment, ctx.recipe)
+    return _rendered(name, ctx.recipe)
 
 
-def _rendered(name: str, environment: Environment, recipe: Recipe) -> Manifest:
+@lru_cache(32)  # every phase of a node needs it
+def _rendered(name: str, recipe: Recipe) -> Manifest:
+    environment = recipe.environment
     text = (
         _templates()
         .get_template(f"{name}.yaml.j2")

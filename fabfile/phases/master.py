@@ -113,7 +113,8 @@ def master(ctx: Context) -> Iterator[Action]:
             f"touch {STATE}/{STARTED}",
             *marking(ctx.node),
             *sharing(ctx),
-            f"kubeadm init --config {CONFIG} --skip-token-print --skip-phases preflight,show-join-command{recipe.preflight} || {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
+            f"kubeadm init --config {CONFIG} --skip-token-print --skip-phases preflight,show-join-command{recipe.preflight} "
+            f"|| {{ rc=$?; rm -f {CONFIG}; exit $rc; }}",
             f"rm -f {CONFIG}",
             f"touch {STATE}/{DONE}",
         ),

@@ -47,11 +47,15 @@ DASHBOARDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object for all nodes of a run: what it has worked out is not worked out again
 class Recipe:
-    """One Kubernetes patch release and the files that bring it up in one environment."""
+    """One Kubernetes patch release and the files that bring it up in one environment.
+
+    `base` is the inventory's recipe where this one is of the patch that a cluster runs.
+    """
 
     environment: Environment
+    base: Recipe | None = None
 
     @property
     def settings(self) -> Settings:
@@ -69,15 +73,25 @@ class Recipe:
         return wanted if wanted.count(".") == 2 else newest
 
     def running(self, version: str) -> Recipe:
-        """The recipe for a cluster that runs this patch ("1.36.3"): the same, unless KUBERNETES names only its minor release.
+        """The recipe for a cluster that runs this patch ("1.36.3"): the inventory's, unless KUBERNETES names only its minor release.
 
         Then the cluster's patch is meant: a newer one is an upgrade, which is more than packages.
         """
-        if self.settings.kubernetes != self.minor or not re.fullmatch(
-            rf"{re.escape(self.minor)}\.[0-9]{{1,3}}", version
-        ):
-            return self
-        return Recipe(replace(self.environment, settings=replace(self.settings, kubernetes=version)))
+        base = self.base or self
+        if base.settings.kubernetes != base.minor:
+            return base
+        known = base._running
+        if version not in known:
+            if not re.fullmatch(rf"{re.escape(base.minor)}\.[0-9]{{1,3}}", version):
+                return base
+            known[version] = Recipe(
+                replace(base.environment, settings=replace(base.settings, kubernetes=version)), base
+            )
+        return known[version]
+
+    @cached_property
+    def _running(self) -> dict[str, Recipe]:
+        return {}
 
     @property
     def pause(self) -> str:

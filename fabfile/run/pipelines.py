@@ -142,7 +142,7 @@ class Run:
         ]
         for thread in threads:
             thread.start()
-        manifests.load(self.environment)  # while the nodes are looked at
+        manifests.load(self._recipe)  # while the nodes are looked at
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)
