@@ -38,6 +38,9 @@ _UPSTREAM = "registry.k8s.io"
 _ETCD, _DNS, _PROXY, _PAUSE = (f"{_UPSTREAM}/{name}" for name in ("etcd", "coredns/coredns", "kube-proxy", "pause"))
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 TOKEN_TTL = "30m0s"
+# What a kubelet may ask the API by default (kubernetes.io "KubeletConfiguration", kubeAPIQPS and kubeAPIBurst). The controller manager's own 20
+# and 30 a second make every node wait five seconds for its first start: kubeadm gives each controller a service account of its own.
+_PACE = (("kube-api-burst", "100"), ("kube-api-qps", "50"))
 
 # The newest patch and its pause image as of 2026-09 (kubernetes.io/releases; `kubeadm config images list`).
 RELEASES = {"1.35": ("1.35.9", "3.10.1"), "1.36": ("1.36.4", "3.10.2"), "1.37": ("1.37.1", "3.10.2")}
@@ -311,6 +314,7 @@ class Recipe:
                 "dnsDomain": self.settings.dns_domain,
             },
             "apiServer": {"certSANs": sorted({node.outside, node.address, node.name})},
+            "controllerManager": {"extraArgs": [{"name": name, "value": value} for name, value in _PACE]},
         }
 
     def certificate_config(self, facts: NodeFacts, names: Iterable[str] = (), folder: str = "") -> str:

@@ -43,12 +43,16 @@ LINK_BREAKS = 20  # of one node in one run after which its pipeline gives up
 
 @dataclass
 class _Begun:
-    """A phase of a node that has begun: since when by the node's clock, the changes that it made, the waits that it has left for later."""
+    """A phase of a node that has begun: since when by the node's clock, the changes that it made, the waits that it has left for later.
+
+    `started` moves on by what is not its own time.
+    """
 
     phase: Phase
     started: float
     steps: int = 0
     left: Sequence[Wait] = ()
+    stopped: float = 0.0
     token: Token | None = None
 
 
@@ -346,7 +350,7 @@ class Run:
                 facts, unproved, changed = self._prove(node, facts, unproved, duplicate_of), [], False
             waits_for = phase.waits_for.get(node.role)
             if waits_for:
-                self._catch_up(node, behind, result)
+                self._catch_up(node, behind, begun, result)
                 self._pass(waits_for, node, phase.name)
                 begun.started = self.events.now(node.name)
             if phase.admits and facts.joined and self._not_listed(facts):
@@ -363,9 +367,11 @@ class Run:
                 facts = self._claim_cluster(node, facts, duplicate_of, phase, result)
             if begun.left:
                 behind.append(begun)
+                begun.stopped = self.events.now(node.name)
             else:
                 self._end(node, begun, result)
-        self._catch_up(node, behind, result)
+        if behind:
+            self._catch_up(node, behind, behind[-1], result)
         if changed:
             facts = self._prove(node, facts, unproved, duplicate_of)
         if self._taking_back and node.control_plane:
@@ -382,17 +388,20 @@ class Run:
         self._open_gate(node, phase)
         self.events.log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(took, 3))
 
-    def _catch_up(self, node: Node, behind: list[_Begun], result: NodeResult) -> None:
-        """Carry out the waits that earlier phases have left, and end those phases."""
-        now = result.phase, result.step
-        while behind:
-            begun = behind.pop(0)
+    def _catch_up(self, node: Node, behind: list[_Begun], now: _Begun, result: NodeResult) -> None:
+        """Carry out the waits that earlier phases have left, and end those phases; then `now` goes on."""
+        at = self.events.now(node.name)
+        for begun in behind:
             result.phase = begun.phase.name
+            begun.started += self.events.now(node.name) - begun.stopped
             for wait in begun.left:
                 self._act(node, wait, begun, result)
             self._applier.rest(node)
             self._end(node, begun, result)
-        result.phase, result.step = now
+        if behind:
+            result.phase, result.step = now.phase.name, ""
+            now.started += self.events.now(node.name) - at
+            behind.clear()
 
     def _act(self, node: Node, action: Action, begun: _Begun, result: NodeResult) -> None:
         self.halt.check(node)
@@ -451,7 +460,7 @@ class Run:
                 begun.left = [one for one in actions[last:] if isinstance(one, Wait)]
                 break
             if isinstance(action, Wait):
-                self._catch_up(node, behind, result)
+                self._catch_up(node, behind, begun, result)
             self._act(node, action, begun, result)
         self._applier.rest(node)
         return self.observer.noted(node, facts, actions), actions[-1] if actions else None

@@ -34,6 +34,13 @@ def test_bootstrap_makes_a_healthy_cluster(bed: Bed) -> None:
         waited = Counter(script.partition(".")[0] for script in names)
         waited["observe"] = ran.count((node, "observe"))
         assert waited == most, "fewer is better: change the table; more makes a far node slower"
+    order = [
+        ran.index(("cp1", step))
+        for step in ("network.flannel", "addons.monitoring", "network.pods", "addons.influxdb-ready")
+    ]
+    assert order == sorted(order), (
+        "the add-ons' pods are made while the pod network comes up, and its proof comes before theirs"
+    )
     facts = bed.facts()
     control = facts["cp1"]
     assert control.initialised

@@ -1240,6 +1240,12 @@ apiServer:
   - 10.2.0.1
   - 192.0.2.1
   - cp1
+controllerManager:
+  extraArgs:
+  - name: kube-api-burst
+    value: '100'
+  - name: kube-api-qps
+    value: '50'
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
