@@ -103,7 +103,8 @@ class Manifest:
         return Step(id, title, (*lines, f"rm -f {self.path}"), timeout=300)
 
 
-_APPLY = "kubectl apply --server-side --force-conflicts"
+# Not validated here: for that kubectl reads the API's whole schema each time, half a second of CPU. tests/lab validates what is rendered.
+_APPLY = "kubectl apply --server-side --force-conflicts --validate=false"
 _COLUMNS = r"BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name"
 
 

@@ -122,6 +122,10 @@ def test_the_retention_policy_is_the_manuals(healthy: Lab) -> None:
 
 
 @pytest.mark.looks
+def test_what_is_applied_is_valid(healthy: Lab) -> None:
+    healthy.assert_manifests_valid()
+
+
 def test_the_kubeconfig_works_from_here(lab: Lab) -> None:
     config = yaml.safe_load(lab.kubeconfig.read_text())
     assert config["current-context"] == "lab"

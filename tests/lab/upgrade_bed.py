@@ -60,4 +60,5 @@ def proved(lab: Lab, release: str) -> None:
     for command in ("cluster.plan --check", "cluster.upgrade --plan", "cluster.verify", "cluster.doctor"):
         lab.run("inv", *command.split(), "--env", "lab")
     lab.assert_pod_network()
+    lab.assert_manifests_valid()
     lab.kubeadm_specs()

@@ -158,7 +158,7 @@ def test_applying_is_server_side_and_changes_only_our_objects() -> None:
     path = "/var/lib/kubefab/manifests/flannel.yaml"
     step = made("flannel").step("network.flannel", "apply flannel")
     others, apply = step.commands
-    assert apply == f"kubectl apply --server-side --force-conflicts -f {path}"
+    assert apply == f"kubectl apply --server-side --force-conflicts --validate=false -f {path}"
     assert f"kubectl get -f {path} --ignore-not-found" in others
     assert "kubectl label KIND NAME app.kubernetes.io/managed-by=kubefab" in step.hint
     assert step.files[0].content == made("flannel").text

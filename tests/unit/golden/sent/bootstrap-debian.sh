@@ -1577,7 +1577,7 @@ K=1
 others=$(kubectl get -f /var/lib/kubefab/manifests/flannel.yaml --ignore-not-found --no-headers -o custom-columns='BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name'); others=$(printf '%s\n' "$others" | grep -v '^kubefab ' | grep . || true); [ -z "$others" ] || { echo "not made by kubefab (by, kind, namespace, name): $others"; false; }
 #--8<-- command 2
 K=2
-kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/flannel.yaml
+kubectl apply --server-side --force-conflicts --validate=false -f /var/lib/kubefab/manifests/flannel.yaml
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -2354,7 +2354,7 @@ K=1
 others=$(kubectl get -f /var/lib/kubefab/manifests/headlamp.yaml --ignore-not-found --no-headers -o custom-columns='BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name'); others=$(printf '%s\n' "$others" | grep -v '^kubefab ' | grep . || true); [ -z "$others" ] || { echo "not made by kubefab (by, kind, namespace, name): $others"; false; }
 #--8<-- command 2
 K=2
-kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/headlamp.yaml
+kubectl apply --server-side --force-conflicts --validate=false -f /var/lib/kubefab/manifests/headlamp.yaml
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -2834,7 +2834,7 @@ K=1
 others=$(kubectl get -f /var/lib/kubefab/manifests/monitoring.yaml --ignore-not-found --no-headers -o custom-columns='BY:.metadata.labels.app\.kubernetes\.io/managed-by,KIND:.kind,IN:.metadata.namespace,NAME:.metadata.name'); others=$(printf '%s\n' "$others" | grep -v '^kubefab ' | grep . || true); [ -z "$others" ] || { echo "not made by kubefab (by, kind, namespace, name): $others"; false; }
 #--8<-- command 2
 K=2
-sed '/^---$/q' /var/lib/kubefab/manifests/monitoring.yaml | kubectl apply --server-side --force-conflicts -f -
+sed '/^---$/q' /var/lib/kubefab/manifests/monitoring.yaml | kubectl apply --server-side --force-conflicts --validate=false -f -
 #--8<-- command 3
 K=3
 if [ "$(kubectl get persistentvolume kubefab-influxdb --ignore-not-found -o jsonpath='{.status.phase}')" = Released ]; then kubectl delete persistentvolume kubefab-influxdb; fi
@@ -2843,7 +2843,7 @@ K=4
 kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
 #--8<-- command 5
 K=5
-kubectl apply --server-side --force-conflicts -f /var/lib/kubefab/manifests/monitoring.yaml
+kubectl apply --server-side --force-conflicts --validate=false -f /var/lib/kubefab/manifests/monitoring.yaml
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
