@@ -57,8 +57,8 @@ _FAR = (
 
 
 def _far(milliseconds: int) -> Table:
-    rows = tuple(Row(f"{label}; {milliseconds} ms to the nodes", f"{key}, {milliseconds} ms") for label, key in _FAR)
-    return Table(rows, rows[0].key, "× OpenSSH")
+    rows = tuple(Row(label, f"{key}, {milliseconds} ms") for label, key in _FAR)
+    return Table(rows, rows[0].key, "× OpenSSH", f"seconds, nodes {milliseconds} ms away")
 
 
 TABLES = (

@@ -19,6 +19,8 @@ WORDS = {
     "versions": "버전",
     "seconds": "초",
     "seconds of CPU": "CPU 초",
+    "seconds, nodes 50 ms away": "초, 노드까지 50 ms",
+    "seconds, nodes 150 ms away": "초, 노드까지 150 ms",
     "× 10 nodes": "× 노드 10개",
     "OpenSSH: `true` on every node, side by side": "OpenSSH: 모든 노드에서 동시에 `true`",
     "kubefab: `inv cluster.bootstrap`, nothing to do": "kubefab: `inv cluster.bootstrap`, 할 일 없음",

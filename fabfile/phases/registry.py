@@ -61,7 +61,7 @@ def registry(ctx: Context) -> Iterator[Action]:
             yield Step("registry.proof", "canary noted", files=(proof,))
     wanted = [
         image
-        for image in dict.fromkeys((*recipe.worker_images, *_tagged(ctx)))
+        for image in dict.fromkeys((*recipe.images_ahead(ctx.node), *_tagged(ctx)))
         if "@" not in image and not _held(ctx, image)
     ]
     if wanted and not running:

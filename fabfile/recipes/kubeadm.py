@@ -111,13 +111,23 @@ class Recipe:
 
     @property
     def worker_images(self) -> tuple[str, ...]:
-        """The images that every node needs to become Ready; workers pull them while the control plane initialises."""
+        """The images that every node needs to become Ready."""
         return (
             self.pause,
             f"registry.k8s.io/kube-proxy:v{self.version}",
             self.settings.flannel_image,
             self.settings.flannel_cni_image,
         )
+
+    def images_ahead(self, node: Node) -> tuple[str, ...]:
+        """The images that a node pulls before it is a member. Workers wait for the control plane then, so they pull those of add-ons too.
+
+        The dashboard's one pod goes rather to a node that has its image (kube-scheduler's ImageLocality): to the first worker.
+        """
+        if node.control_plane:
+            return self.worker_images
+        dashboard = (self.dashboard_image,) if node in self.environment.workers[:1] and self.dashboard_image else ()
+        return (*self.worker_images, self.settings.telegraf_image, *dashboard)
 
     # --- images by digest
 

@@ -92,6 +92,7 @@ def prepared(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
 def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
     """Facts of a node after prep, install and registry."""
     recipe = recipe_for(env)
+    ahead = [image for node in env.nodes if node.name == name for image in recipe.images_ahead(node)]
     packages = dict.fromkeys(WANTED, "1.0-1") | dict.fromkeys(
         ("kubelet", "kubeadm", "kubectl"), f"{recipe.version}-1.1"
     )
@@ -100,7 +101,7 @@ def installed(env: Environment, name: str = "w1", **changes: Any) -> NodeFacts:
         name,
         packages=packages,
         held=frozenset(WANTED),
-        images=frozenset(map(full, recipe.worker_images)),
+        images=frozenset(map(full, (*recipe.worker_images, *ahead))),
         units={"containerd": Unit(True, True), "kubelet": Unit(False, True)},
     )
     registry = recipe.registry_files()

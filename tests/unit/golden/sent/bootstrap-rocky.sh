@@ -1081,7 +1081,7 @@ return $rc
 }
 main
 
-#### w1 · registry.images · 4 images ahead
+#### w1 · registry.images · 6 images ahead
 # kubefab: registry.images
 main() {
 rm -f -- "$0"
@@ -1112,6 +1112,12 @@ crictl pull ghcr.io/flannel-io/flannel:v0.28.9
 #--8<-- command 4
 K=4
 crictl pull ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3
+#--8<-- command 5
+K=5
+crictl pull docker.io/library/telegraf:1.39.3
+#--8<-- command 6
+K=6
+crictl pull ghcr.io/headlamp-k8s/headlamp:v0.45.0
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
