@@ -164,7 +164,7 @@ def serve() -> Callable[[], object]:
 # Python's own memory of patterns, by type, text and flags
 _compiled: dict[tuple[type, str | bytes, int], re.Pattern[Any]] = re._cache  # type: ignore[attr-defined]
 _seen: set[object] = set()
-_stamped: set[tuple[str, str]] = set()  # names and texts of manifests
+_stamped: set[str] = set()  # texts of manifests
 
 
 def _note_manifests() -> None:
@@ -173,16 +173,14 @@ def _note_manifests() -> None:
 
     stamp = manifests._stamped
 
-    def noted(name: str, text: str) -> manifests.Manifest:
-        _stamped.add((name, text))
-        return stamp(name, text)
+    def noted(text: str) -> str:
+        _stamped.add(text)
+        return stamp(text)
 
     manifests._stamped = noted  # type: ignore[assignment]
 
 
-def _report(
-    learning: int, modules: set[str], patterns: set[tuple[type, str | bytes, int]], stamped: set[tuple[str, str]]
-) -> None:
+def _report(learning: int, modules: set[str], patterns: set[tuple[type, str | bytes, int]], stamped: set[str]) -> None:
     """In the child, at its end: the names of the modules, the patterns and the manifests that it had to load besides what the server had."""
     with open(learning, "wb") as stream:
         fresh = [
@@ -208,8 +206,8 @@ def _learn(report: bytes) -> None:
             importlib.import_module(name)
     for _, pattern, flags in _seen & patterns:
         re.compile(pattern, flags)
-    for name, text in _seen & stamped:
-        manifests._stamped(name, text)
+    for text in _seen & stamped:
+        manifests._stamped(text)
     _seen.update(patterns, stamped)
     gc.freeze()
 

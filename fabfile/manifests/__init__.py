@@ -59,12 +59,17 @@ def load(recipe: Recipe) -> None:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A rendered manifest: its text, the workload to look for, and the stamp on it."""
+    """A rendered manifest: its own words, the workload to look for, and the stamp on it."""
 
     name: str
     workload: str
-    text: str
+    plain: str
     stamp: str
+
+    @property
+    def text(self) -> str:
+        """What is applied: with our labels and the stamp on it."""
+        return _stamped(self.plain)
 
     @property
     def path(self) -> str:
@@ -154,11 +159,11 @@ def _rendered(name: str, recipe: Recipe) -> Manifest:
             admin=ADMIN,
         )
     )
-    return _stamped(name, text)
+    return Manifest(name, _WORKLOADS[name], text, digest(text))
 
 
-@lru_cache(32)  # every observation of a node needs it
-def _stamped(name: str, text: str) -> Manifest:
+@lru_cache(32)  # an unchanged cluster needs the stamp alone
+def _stamped(text: str) -> str:
     """A rendered text with our labels and its own digest on it."""
     stamp = digest(text)
     documents = list(yamls.documents(text))
@@ -169,7 +174,7 @@ def _stamped(name: str, text: str) -> Manifest:
             # changed configuration must reach the pods, not only the ConfigMap
             template = document["spec"]["template"]["metadata"]
             template.setdefault("annotations", {})[STAMP] = stamp
-    return Manifest(name, _WORKLOADS[name], yamls.dumped(*documents), stamp)
+    return yamls.dumped(*documents)
 
 
 def present(name: str, facts: NodeFacts) -> bool:
