@@ -13,7 +13,7 @@ help:
 	@echo 'make faults    many kills of kubefab, power cuts and dropped connections on real nodes (half an hour)'
 	@echo 'make releases  the whole story with each known release on real nodes (ten minutes more a release the first time)'
 	@echo 'make upgrades  a patch and then a minor release, with full disks and a power cut (a quarter of an hour)'
-	@echo 'make bench     how long things take beside ssh, Ansible and pyinfra, on real nodes and a quiet machine (about 12 minutes)'
+	@echo 'make bench     how long things take beside ssh, Ansible and pyinfra, on real nodes and a quiet machine (a quarter of an hour)'
 	@echo 'make lab       a real cluster on this machine: inv lab.up, then inv cluster.bootstrap --env lab'
 	@echo 'make clean     remove .venv and caches of tools; `inv lab.down` removes the lab'
 

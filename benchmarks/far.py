@@ -53,7 +53,6 @@ def _served(node: str, milliseconds: int) -> Iterator[None]:
     process = subprocess.Popen(
         [*command, str(PORT), str(milliseconds)],
         cwd=Path(__file__).resolve().parent.parent,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -116,8 +115,9 @@ async def _serve(port: int, seconds: float) -> None:
             writer.close()
 
     await asyncio.start_server(connected, "0.0.0.0", port)
-    print("listens")
+    print("listens", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
+    os._exit(0)  # connections that are still open, as Ansible keeps its own, end with the process
 
 
 if __name__ == "__main__":

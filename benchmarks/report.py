@@ -119,6 +119,16 @@ GOALS = (
     Goal("unchanged bootstrap beside OpenSSH", "kubefab unchanged", "ssh true", "≤", 3),
     Goal("status beside OpenSSH", "kubefab status", "ssh true", "≤", 3),
     Goal("plan --observe beside OpenSSH", "kubefab plan --observe", "ssh true", "≤", 3),
+    *(
+        Goal(
+            f"unchanged bootstrap beside OpenSSH, {one} ms away",
+            f"kubefab unchanged, {one} ms",
+            f"ssh true, {one} ms",
+            "≤",
+            3,
+        )
+        for one in DISTANCES
+    ),
     Goal("Ansible's checks beside an unchanged bootstrap", "ansible checks", "kubefab unchanged", "≥", 30),
     Goal("Ansible's checks beside status", "ansible checks", "kubefab status", "≥", 30),
     Goal("Ansible's checks beside plan --observe", "ansible checks", "kubefab plan --observe", "≥", 30),

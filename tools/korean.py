@@ -47,6 +47,8 @@ WORDS = {
     "limit": "기준",
     "reached": "달성",
     "unchanged bootstrap beside OpenSSH": "변경이 없는 bootstrap, OpenSSH 대비",
+    "unchanged bootstrap beside OpenSSH, 50 ms away": "변경이 없는 bootstrap, OpenSSH 대비, 노드까지 50 ms",
+    "unchanged bootstrap beside OpenSSH, 150 ms away": "변경이 없는 bootstrap, OpenSSH 대비, 노드까지 150 ms",
     "status beside OpenSSH": "status, OpenSSH 대비",
     "plan --observe beside OpenSSH": "plan --observe, OpenSSH 대비",
     "Ansible's checks beside an unchanged bootstrap": "Ansible의 점검, 변경이 없는 bootstrap 대비",
