@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,18 @@ def _lab_is_left_out(config: pytest.Config) -> bool:
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto` means two processes per core: tests wait a third of their time, for silent connections and commands that are cut off."""
     return min(8, 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """In a fresh checkout one process of `pytest -n` compiles the tests, most of a collection's time, and the others wait for what it keeps."""
+    with Path(__file__).open() as lock:
+        if os.environ.get("PYTEST_XDIST_WORKER") and not sys.dont_write_bytecode:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)
