@@ -15,6 +15,7 @@ from typing import Any
 
 from . import certificates
 from .host import Host, Link, Pod
+from .store import copied
 
 PULL = 6.0  # seconds to pull an image that the machine does not have
 START = 2.0  # seconds for a container to start and become ready
@@ -127,6 +128,8 @@ class Cluster:
 
     @classmethod
     def load(cls, values: dict[str, Any]) -> Cluster:
+        """The cluster that `dump` saved; it shares no list with the values."""
+        values = copied(values)
         cluster = cls(**values)
         cluster._fill(values)
         return cluster

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from operator import methodcaller
-from typing import Any
+from typing import Any, NamedTuple
+
+from .store import copied
 
 UBUNTU = {
     "NAME": "Ubuntu",
@@ -65,8 +67,9 @@ def references(image: str) -> tuple[str, ...]:
     return (f"{untagged}@{digest}",) if at else (name, f"{untagged}@{served(name)}")
 
 
-@dataclass
-class File:
+class File(NamedTuple):
+    """It never changes: copies of a machine share it, and what is kept of it is compared by identity first."""
+
     text: str
     mode: str = "644"
 
@@ -404,7 +407,6 @@ class Host:
     def dump(self) -> dict[str, Any]:
         """The values, nested objects as plain dictionaries. Lists are shared with the machine, so write them out at once."""
         return vars(self) | {
-            "files": {path: vars(file) for path, file in self.files.items()},
             "units": {name: vars(unit) for name, unit in self.units.items()},
             "links": {name: vars(link) for name, link in self.links.items()},
             "pods": [vars(pod) for pod in self.pods],
@@ -412,9 +414,11 @@ class Host:
 
     @classmethod
     def load(cls, values: dict[str, Any]) -> Host:
-        """The machine that `dump` saved. Raises TypeError or KeyError for values from another version of this model."""
-        host = cls(**values)
-        host.files = {path: File(**entry) for path, entry in values["files"].items()}
+        """The machine that `dump` saved; it shares no list with the values. Raises TypeError or KeyError for values from another version of
+        this model."""
+        files = {path: File(*entry) for path, entry in values["files"].items()}
+        values = copied({name: value for name, value in values.items() if name != "files"})
+        host = cls(**values, files=files)
         host.units = {name: Unit(**entry) for name, entry in values["units"].items()}
         host.links = {name: Link(**entry) for name, entry in values["links"].items()}
         host.pods = [Pod(**entry) for entry in values["pods"]]

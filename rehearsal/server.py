@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from typing import Protocol
 
@@ -86,11 +87,13 @@ def new_key_seed() -> bytes:
     return os.urandom(32)
 
 
+@lru_cache(maxsize=512)  # a command begins with the keys of the one before
 def key_from(seed: bytes) -> paramiko.PKey:
     """The ed25519 key made from these 32 bytes."""
     return paramiko.Ed25519Key.from_private_key(io.StringIO(private_text(seed)))
 
 
+@lru_cache(maxsize=512)
 def private_text(seed: bytes) -> str:
     """The same key as the text of a private key file."""
     return (

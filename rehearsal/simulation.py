@@ -30,7 +30,7 @@ from .store import Store, latest, locked
 
 KEY_FILE, LOCK_FILE = "rehearsal_ed25519", "rehearsal.lock"
 SUDO_PASSWORD = "rehearsal"
-VERSION = 3
+VERSION = 4
 
 
 class NodeClock:
@@ -101,13 +101,15 @@ class Simulation:
         self.seed = seed or int(meta.get("seed", 0))
         key_seed = bytes.fromhex(meta["key"]) if meta else new_key_seed()
         self._key_file = environment.state / KEY_FILE
-        write_whole(self._key_file, private_text(key_seed))
+        _write(self._key_file, private_text(key_seed))
         self.hosts: dict[str, Host] = {}
         self.cluster = Cluster.load(self._store.values["cluster"]) if "cluster" in self._store.values else Cluster()
         self._ports: dict[str, list[object]] = dict(self._store.values.get("ports", {}))
         for key, value in self._store.values.items():
             if key.startswith("host/"):
-                host = Host.load(value | {"files": self._store.values[key.replace("host/", "files/", 1)]})
+                files = self._store.values[key.replace("host/", "files/", 1)]
+                host = Host.load(value | {"files": files})
+                files.update(host.files)  # the same values, which are kept already
                 host.halted = True  # until this run's inventory turns out to have it
                 self.hosts[host.name] = host
         for number, name in enumerate(names):
@@ -157,7 +159,7 @@ class Simulation:
         in_force = self.faults.of.get(name, {})
         sudo: Sudo = "password" if "sudo-password" in in_force else "free"
         login: Handler = Login(
-            lambda text: hostile.changed(in_force, *self._run(host, text)),
+            lambda text: hostile.changed(in_force, *self.ask(host, text)),
             USER,
             partial(self._keep, host),
             sudo,
@@ -195,9 +197,10 @@ class Simulation:
                 key = key_from(bytes.fromhex(str(self._ports[name][1])))
                 kept.append(f"{place} {key.get_name()} {key.get_base64()}")
         if kept or path.exists():
-            write_whole(path, "".join(f"{line}\n" for line in kept))
+            _write(path, "".join(f"{line}\n" for line in kept))
 
-    def _run(self, host: Host, text: str) -> tuple[int, bytes]:
+    def ask(self, host: Host, text: str) -> tuple[int, bytes]:
+        """The exit code and output of a script on a machine. Raises Dropped where the machine goes down meanwhile."""
         with self.lock:
             self.ran.append((host.name, text.split("\n", 1)[0].removeprefix("# kubefab: ")))
             machine = Machine(
@@ -264,6 +267,12 @@ class Simulation:
         _run_on(self._cores)
 
 
+def _write(path: Path, text: str) -> None:
+    """Write the file whole, unless it says that already."""
+    if not path.exists() or path.read_text() != text:
+        write_whole(path, text)
+
+
 def _one_core() -> set[int]:
     """Keep this thread, and the threads it starts, on one core; returns its former cores (none if the system cannot do this).
 
@@ -272,6 +281,8 @@ def _one_core() -> set[int]:
     if not hasattr(os, "sched_setaffinity"):
         return set()
     cores = os.sched_getaffinity(0)
+    if len(cores) == 1:
+        return set()
     _run_on({sorted(cores)[os.getpid() % len(cores)]})
     return cores
 

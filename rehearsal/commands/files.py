@@ -108,7 +108,7 @@ def chmod(machine: Machine, call: Call) -> int:
         if not machine.host.exists(path):
             return call.fail(f"chmod: cannot access '{path}': No such file or directory")
         if path in machine.host.files and call.argv[0] == "chmod" and words[0].isdigit():
-            machine.host.files[path].mode = words[0].lstrip("0")
+            machine.host.write(path, machine.host.files[path].text, words[0].lstrip("0"))
     return 0
 
 

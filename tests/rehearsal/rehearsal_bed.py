@@ -6,12 +6,13 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 from forgetting import forgetting
@@ -21,11 +22,12 @@ from cli import Done, run
 from fabfile import inventory, phases
 from fabfile.context import Choices
 from fabfile.errors import KubefabError
-from fabfile.inventory import Environment
+from fabfile.inventory import Environment, Node
 from fabfile.nodes.facts import NodeFacts
 from fabfile.nodes.group import connected
 from fabfile.phases import Phase
 from fabfile.run.apply import Archive
+from fabfile.run.events import Events
 from fabfile.run.journal import Journal
 from fabfile.run.observer import Observer, looking
 from fabfile.run.pipelines import Run
@@ -155,25 +157,21 @@ class Bed:
         choices = Choices(whole_cluster=tuple(on) == ("all",), foreign=frozenset(foreign))
         return self.run([phases.RESET], *faults, on=on, choices=choices)
 
-    def facts(self, *faults: str) -> dict[str, NodeFacts]:
-        """The facts of every node, without changing it."""
-        with self._looking(*faults) as observer:
-            return {node.name: observer.observe(node) for node in observer.environment.nodes}
+    def facts(self) -> dict[str, NodeFacts]:
+        """The facts of every node, without changing it: what it answers to the observing script, without SSH."""
+        with rehearsal.running(self.environment) as simulation:
+            observer = Observer(simulation.environment, _AtHand(simulation), events=Events(clock=simulation.clock))
+            return {node.name: observer.observe(node) for node in simulation.environment.nodes}
 
     def examined(self) -> Report:
         """The doctor's report on every node, without the ports between nodes."""
-        with self._looking() as observer:
+        with (
+            rehearsal.running(self.environment) as simulation,
+            looking(simulation.environment, clock=simulation.clock) as observer,
+        ):
             nodes = observer.environment.nodes
             doctor = Doctor(observer.environment, observer.group, lambda text: None)
             return doctor.examine(nodes, observer.survey(nodes), network=False)
-
-    @contextmanager
-    def _looking(self, *faults: str) -> Iterator[Observer]:
-        with (
-            rehearsal.running(self.environment, faults=faults) as simulation,
-            looking(simulation.environment, clock=simulation.clock) as observer,
-        ):
-            yield observer
 
     def typed(self, line: str) -> Done:
         """Run a command line of ours as a person types it: by the real parser, in a process of its own, with this bed's inventory."""
@@ -212,6 +210,17 @@ class Bed:
         """The text of all files that a run keeps on this machine: journals and known_hosts."""
         files = [*sorted((self.environment.state / "journal").glob("*")), self.environment.state / "known_hosts"]
         return "".join(path.read_text() for path in files if path.exists())
+
+
+@dataclass(frozen=True)
+class _AtHand:
+    """An observer's group whose nodes are at hand: they answer without SSH."""
+
+    simulation: Simulation
+
+    def of(self, node: Node) -> SimpleNamespace:
+        host = self.simulation.hosts[node.name]
+        return SimpleNamespace(root=lambda text, timeout: self.simulation.ask(host, text))
 
 
 @cache

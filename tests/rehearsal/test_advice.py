@@ -18,7 +18,7 @@ def harm(bed: Bed) -> None:
     with rehearsal.running(bed.environment) as simulation:
         hosts = simulation.hosts
         hosts["w1"].sysctls["net.ipv4.ip_forward"] = "0"
-        hosts["w2"].files["/etc/containerd/config.toml"].text += "# edited\n"
+        hosts["w2"].write("/etc/containerd/config.toml", "# edited\n", append=True)
         hosts["w1"].held.remove("kubelet")
         hosts["w2"].links["flannel.1"].mtu = 8951
 

@@ -41,7 +41,7 @@ OF_THE_API = (
 )
 
 
-RUNNING, RUN = rehearsal.running, Simulation._run
+RUNNING, RUN = rehearsal.running, Simulation.ask
 
 
 class Stage:
@@ -63,7 +63,7 @@ class Stage:
             self.sent.append((host.name, text))
             return RUN(simulation, host, text)
 
-        patch.setattr(Simulation, "_run", noted)
+        patch.setattr(Simulation, "ask", noted)
 
     def do(self, task: Any, **options: Any) -> int:
         """Run one command; returns its exit code."""

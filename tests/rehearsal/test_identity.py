@@ -195,7 +195,7 @@ def test_a_member_of_another_cluster_is_refused_as_control_plane(
     bed.healthy()
     with rehearsal.running(bed.environment) as simulation:
         theirs = deepcopy(simulation.hosts[member])
-    theirs.files[IDENTITY].text = theirs.files[IDENTITY].text.replace('"rehearsal"', '"prod"')
+    theirs.write(IDENTITY, theirs.files[IDENTITY].text.replace('"rehearsal"', '"prod"'))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "second"))
     second = Bed(tmp_path / "second")
 

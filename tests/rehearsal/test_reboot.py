@@ -99,14 +99,14 @@ def stopping(step: str) -> Callable[[Simulation, Run], None]:
     """The operator presses Ctrl-C while that step is under way."""
 
     def hook(simulation: Simulation, run: Run) -> None:
-        before = simulation._run
+        before = simulation.ask
 
         def ran(host: object, text: str) -> tuple[int, bytes]:
             if text.startswith(f"# kubefab: {step}\n"):
                 run.stop()
             return before(host, text)  # type: ignore[arg-type]
 
-        simulation._run = ran  # type: ignore[method-assign]
+        simulation.ask = ran  # type: ignore[method-assign]
 
     return hook
 

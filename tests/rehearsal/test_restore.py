@@ -153,7 +153,7 @@ def test_a_reset_killed_after_each_script_still_restores_everything(bed: Bed) ->
         seen = 0
 
         def cut(simulation: Simulation, run: Run, after: int = after) -> None:
-            real = simulation._run
+            real = simulation.ask
 
             def dying(host: Host, text: str) -> tuple[int, bytes]:
                 nonlocal seen
@@ -163,7 +163,7 @@ def test_a_reset_killed_after_each_script_still_restores_everything(bed: Bed) ->
                         run.stop()
                 return real(host, text)
 
-            simulation._run = dying  # type: ignore[method-assign]
+            simulation.ask = dying  # type: ignore[method-assign]
 
         purge(bed, hook=cut)
     outcome = purge(bed)
