@@ -11,8 +11,6 @@ import random
 import time
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain
-from operator import methodcaller
 from typing import Any, NamedTuple
 
 from .store import copied
@@ -247,7 +245,9 @@ class Host:
 
     def is_folder(self, path: str) -> bool:
         path = path.rstrip("/")
-        return path in self.folders or any(map(methodcaller("startswith", f"{path}/"), chain(self.files, self.folders)))
+        return path in self.folders or f"\n{path}/" in "\n".join(
+            ("", *self.files, *self.folders)
+        )  # of thousands of questions, the fastest
 
     def read(self, path: str) -> str | None:
         """A file's text; None without such a file. The content of /proc and /sys is generated."""
@@ -263,6 +263,8 @@ class Host:
     def remove(self, path: str) -> bool:
         """Remove a file, or a folder with everything in it; False if there was nothing."""
         path = path.rstrip("/")
+        if not self.exists(path):
+            return False
         doomed = [name for name in self.files if name == path or name.startswith(f"{path}/")]
         folders = [name for name in self.folders if name == path or name.startswith(f"{path}/")]
         for name in doomed:

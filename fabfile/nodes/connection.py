@@ -145,6 +145,13 @@ class Connection(fabric.Connection):
         if gateway is None:
             self.gateway = self._by_ssh_config(node.host, hops if hops is not None else {}, through)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """As Invoke sets them: in the config, unless the connection has the attribute. To find out it lists all attributes for each."""
+        if name in vars(self) or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @property
     def node(self) -> Node:
         ours: _Ours = self._ours
