@@ -245,9 +245,8 @@ class Host:
 
     def is_folder(self, path: str) -> bool:
         path = path.rstrip("/")
-        return path in self.folders or f"\n{path}/" in "\n".join(
-            ("", *self.files, *self.folders)
-        )  # of thousands of questions, the fastest
+        # asked thousands of times: one search in a joined text takes a tenth of a look at each path
+        return path in self.folders or f"\n{path}/" in "\n".join(("", *self.files, *self.folders))
 
     def read(self, path: str) -> str | None:
         """A file's text; None without such a file. The content of /proc and /sys is generated."""

@@ -91,6 +91,7 @@ class Simulation:
         seed: int,
         systems: Mapping[str, str],
     ) -> None:
+        state = self._store.path.parent
         meta = self._store.values.get("meta", {})
         if meta and meta.get("version") != VERSION:
             raise UsageError(
@@ -100,7 +101,7 @@ class Simulation:
         names = names_of(environment, workers or meta.get("workers"))
         self.seed = seed or int(meta.get("seed", 0))
         key_seed = bytes.fromhex(meta["key"]) if meta else new_key_seed()
-        self._key_file = environment.state / KEY_FILE
+        self._key_file = state / KEY_FILE
         _write(self._key_file, private_text(key_seed))
         self.hosts: dict[str, Host] = {}
         self.cluster = Cluster.load(self._store.values["cluster"]) if "cluster" in self._store.values else Cluster()
@@ -135,7 +136,7 @@ class Simulation:
         self._moved: set[str] = set()
         client = key_from(key_seed)
         self.endpoints = {name: self._serve(name, client) for name in names}
-        self._known_hosts(environment.state / "known_hosts")
+        self._known_hosts(state / "known_hosts")
         described = {node.name: node for node in environment.nodes}
         made = [self._node(name, self.endpoints[name].port) for name in names]
         self.environment = with_nodes(environment, [labelled(node, described.get(node.name)) for node in made])
