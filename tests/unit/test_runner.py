@@ -293,6 +293,59 @@ def test_a_second_run_observes_and_does_nothing(world: Callable[..., World]) -> 
     )
 
 
+def _up(id: str, **more: Any) -> Wait:
+    return Wait(id, id, "look", lambda seen: None if "up" in seen else seen or "nothing", 60, 2, hint="look", **more)
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_the_next_phases_steps_come_before_the_waits_that_they_do_not_need(
+    world: Callable[..., World], meanwhile: bool, tmp_path: Path
+) -> None:
+    w = world(workers=0)
+    first = phase("network", _up("network.early"), "flannel", _up("network.pods"), meanwhile=meanwhile)
+    then = phase("addons", "apply", _up("addons.ready"), "last")
+    for wait in ("network.early", "network.pods", "addons.ready"):
+        w.probes["cp1", wait] = lambda: "up"
+    at = {"network.pods": 5.0, "addons.apply": 2.0}
+    for step, seconds in at.items():
+        w.hooks["cp1", step] = lambda seconds=seconds: w.clock.sleep(seconds)
+    result = w.run(first, then, on="cp1")
+    pods, apply = ("network.pods", "addons.apply")[:: -1 if meanwhile else 1]
+    assert w.steps_on("cp1") == ["network.early", "network.flannel", pods, apply, "addons.ready", "addons.last"]
+    assert [(name, steps) for _, name, steps in w.reporter.phases] == [("network", 1), ("addons", 2)]
+    assert result.nodes["cp1"].seconds == {"network": 5.0, "addons": 2.0}, "a phase's time is its own"
+    assert result.steps == 3
+
+
+@pytest.mark.parametrize(
+    "more", [(), (phase("addons", "apply", _up("addons.ready"), roles="control"),), (phase("addons", roles="control"),)]
+)
+def test_a_wait_that_was_left_for_later_fails_as_its_own_phase(
+    world: Callable[..., World], more: tuple[Phase, ...]
+) -> None:
+    w = world(workers=1)
+    first = phase(
+        "network", "flannel", _up("network.pods"), roles="control", opens={"control-plane": "network"}, meanwhile=True
+    )
+    behind = phase("join", "join", roles="workers", waits_for={"worker": "network"})
+    result = w.run(MASTER, first, *more, behind).nodes
+    assert (result["cp1"].state, result["cp1"].phase, result["cp1"].step) == ("failed", "network", "network.pods")
+    assert "gave up waiting: network.pods" in result["cp1"].error.message
+    assert result["w1"].state == "blocked" and "cp1 (network failed)" in result["w1"].error.message
+    assert ("cp1", "addons.ready") not in w.log
+
+
+def test_a_phase_that_waits_for_other_nodes_waits_for_what_was_left_first(world: Callable[..., World]) -> None:
+    """Others may wait for what that opens."""
+    w = ready(world(workers=1))
+    w.probes["cp1", "network.pods"] = lambda: "up"
+    network = phase(
+        "network", "flannel", _up("network.pods"), roles="control", opens={"control-plane": "network"}, meanwhile=True
+    )
+    assert w.run(INSTALL, MASTER, network, JOIN, ADDONS).exit_code == 0
+    assert w.log.index(("cp1", "network.pods")) < w.log.index(("cp1", "addons.monitoring"))
+
+
 def test_workers_are_prepared_while_the_control_plane_initialises(world: Callable[..., World]) -> None:
     w = ready(world())
 
