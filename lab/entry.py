@@ -76,9 +76,13 @@ def _progress() -> Callable[[str], None]:
 )
 def up(_c: Context, workers: int = 2, kubernetes: str = "", subnet: str = "", json: bool = False) -> None:
     """Build (once) and boot real nodes and their servers."""
-    with _changing("inv lab.up") as say:
+    with _reporting("inv lab.up"):
         from . import up as lab
 
+        lab.choose(
+            None, workers, kubernetes, subnet
+        )  # what is mistyped is said before another lab command is waited for
+    with _changing("inv lab.up") as say:
         path = lab.up(workers, kubernetes, subnet, say)
     if json:
         print_json({"hosts": str(path), "environment": "lab"})

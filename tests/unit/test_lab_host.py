@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import stat
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import run
 from lab import engine, entry, firewall, host, hostsenv, mounts, nodes, paths, settings, up, versions
 from lab.errors import LabError
 from lab.host import Host
@@ -291,3 +293,11 @@ def test_mount_points_are_read_as_the_kernel_writes_them() -> None:
 tmpfs /tmp/한글\040폴더/a\134b tmpfs rw 0 0
 """
     assert mounts.below(Path("/tmp/한글 폴더"), table) == ["/tmp/한글 폴더/a\\b", "/tmp/한글 폴더/root/proc"]
+
+
+def test_what_is_mistyped_is_refused_while_another_lab_command_works(tmp_path: Path) -> None:
+    (tmp_path / "kubefab").mkdir()
+    with (tmp_path / "kubefab/lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused = run("inv", "lab.up", "--kubernetes", "latest", XDG_CACHE_HOME=str(tmp_path))
+    assert refused.returncode == 2 and "'latest' is no Kubernetes version" in refused.stderr
