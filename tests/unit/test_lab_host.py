@@ -295,9 +295,12 @@ tmpfs /tmp/한글\040폴더/a\134b tmpfs rw 0 0
     assert mounts.below(Path("/tmp/한글 폴더"), table) == ["/tmp/한글 폴더/a\\b", "/tmp/한글 폴더/root/proc"]
 
 
-def test_what_is_mistyped_is_refused_while_another_lab_command_works(tmp_path: Path) -> None:
-    (tmp_path / "kubefab").mkdir()
-    with (tmp_path / "kubefab/lock").open("w") as held:
+def test_what_is_mistyped_is_refused_while_another_lab_command_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    paths.cache_dir().mkdir(parents=True)
+    with (paths.cache_dir() / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         refused = run("inv", "lab.up", "--kubernetes", "latest", XDG_CACHE_HOME=str(tmp_path))
     assert refused.returncode == 2 and "'latest' is no Kubernetes version" in refused.stderr
