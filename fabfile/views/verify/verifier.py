@@ -60,7 +60,7 @@ from .proof import (
 T = TypeVar("T")
 _NODES = "kubectl --request-timeout=10s get nodes -o json"
 PODS_DEADLINE = 120.0  # seconds for the probe pods, image pull included
-METRICS_DEADLINE = 30.0  # seconds for a Telegraf that has just started: it collects every 10 and sends every 5
+METRICS_DEADLINE = 30.0  # seconds for a Telegraf that has just started: it collects every 10 and sends every 2
 ANSWERING = 10.0  # seconds for the whole of an HTTP answer
 ANSWER_LIMIT = 3 << 20  # bytes: the API tells some 10 KiB of each node
 
