@@ -84,10 +84,7 @@ def main() -> int:
         print(f"not measured: {error}", file=sys.stderr)
         return 1
     measured = data(here, wanted.versions, found)
-    text = "\n".join(
-        line for line in report.page(measured).splitlines() if f"| {report.NONE} | {report.NONE} |" not in line
-    )
-    print(json.dumps(measured, indent=1) if chosen.json else text)
+    print(json.dumps(measured, indent=1) if chosen.json else report.page(measured))
     if chosen.only or chosen.quick:
         say("docs/ is as it was: it gets whole runs only")
     else:

@@ -243,9 +243,11 @@ def goals(data: Mapping[str, Any]) -> str:
 
 
 def page(data: Mapping[str, Any] | None = None) -> str:
-    """docs/measured.md's part."""
+    """docs/measured.md's part: what was measured; rows and tables without a figure are left out."""
     data = load() if data is None else data
-    return "\n\n".join([conditions(data), *(table(data, one) for one in TABLES), goals(data)])
+    parts = (conditions(data), *(table(data, one) for one in TABLES), goals(data))
+    shown = [[line for line in part.splitlines() if f"| {NONE} | {NONE} |" not in line] for part in parts]
+    return "\n\n".join("\n".join(lines) for lines in shown if len(lines) > 2)
 
 
 def short(data: Mapping[str, Any] | None = None) -> str:

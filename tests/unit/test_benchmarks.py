@@ -125,6 +125,13 @@ def test_a_table_shows_medians_with_their_spread_beside_one_row() -> None:
     assert "| 0.30 (0.20–0.40) | 1.0 |" in table and "| 0.90 | 3.0 |" in table and "| – | – |" in table
 
 
+def test_a_page_has_only_what_was_measured() -> None:
+    found = {"ssh true": {"wall": vars(Spread.of([0.3]))}, "invoke alone": {"cpu": vars(Spread.of([0.1]))}}
+    page = report.page({"machine": {}, "versions": {"Python": "Python 3.11"}, "found": found})
+    assert "OpenSSH" in page and "Invoke by itself" in page and "Python 3.11" in page
+    assert not re.search("pyinfra|ms away|goal", page) and len(re.findall(r"(?m)^\|---", page)) == 3, page
+
+
 def test_a_busy_machine_is_named() -> None:
     quiet = machine.Machine("2026-11-29", 2, "a processor", 24, "Linux 6", 1.9)
     assert machine.busy(quiet) == ""
