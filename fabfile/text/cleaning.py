@@ -33,6 +33,15 @@ def line(text: str, limit: int = 300) -> str:
     return shown if len(shown) <= limit and len(text) <= limit * 4 else f"{shown[: limit - 1]}…"
 
 
+# klog's header (k8s.io/klog: "Lmmdd hh:mm:ss.uuuuuu"), and a warning that the API sends with its answer (kubectl prints both to standard error)
+_LOGGED = re.compile(r"^(?:[IWEF][0-9]{4} [0-9:.]{8,15} |Warning: ).*(?:\n|\Z)", re.M)
+
+
+def without_log(text: str) -> str:
+    """What a program of Kubernetes answered, less the lines that it logged beside it."""
+    return _LOGGED.sub("", text)
+
+
 def listed(words: Sequence[str], most: int, separator: str = ", ") -> str:
     """The first `most` words, and how many more there are: `w1, w2 and 3 more`."""
     left = len(words) - most

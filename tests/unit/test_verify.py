@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabfile.cli import restore
 from fabfile.errors import StepFailed
 from fabfile.nodes import script
+from fabfile.text import cleaning
 from fabfile.text.forms import FormError
 from fabfile.views.verify import FAILED, OK, UNTESTED, Check, Verifier, proof, verifier
 from fabfile.views.verify.proof import ProbePod, Seen
@@ -377,10 +380,43 @@ def test_verify_always_cleans_up(fail: str) -> None:
     assert not checks or checks[-2].name == "metrics", "every possible question was asked"
 
 
+LOGGED = st.sampled_from([
+    'I1129 22:04:01.120045   12345 request.go:752] "Waited before sending request" delay="1.1s" reason="client-side throttling"',
+    "E1129 22:04:01.120045       1 memcache.go:287] couldn't get resource list for metrics.k8s.io/v1beta1: the server is unable",
+    "Warning: v1 ComponentStatus is deprecated in v1.19+",
+])  # fmt: skip
+WORDS = st.text(st.characters(codec="utf-8"), max_size=12) | LOGGED
+
+
+@given(
+    st.recursive(WORDS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3)),
+    st.data(),
+)
+def test_what_kubectl_logs_beside_its_answer_is_no_part_of_it(answer: Any, data: st.DataObject) -> None:
+    lines = json.dumps([answer], indent=1).splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        lines.insert(data.draw(st.integers(0, len(lines))), data.draw(LOGGED))
+    assert json.loads(cleaning.without_log("\n".join(lines))) == [answer]
+
+
+@pytest.mark.parametrize(
+    "logged", ["I1129 22:04:01.120045   9 request.go:752] Waited for 1.1s due to client-side throttling"]
+)
+@pytest.mark.parametrize("name", ["verify.nodes", "verify.pods", "verify.service"])
+def test_a_busy_machine_on_which_kubectl_logs_is_verified(name: str, logged: str) -> None:
+    class Logging(Control):
+        def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
+            code, said = super().root(text, timeout)
+            return code, said + f"{logged}\n".encode() * (self.names[-1] == name)
+
+    checks = by_name(list(Verifier(environment(0, simulated="yes"), Logging("")).run()))  # type: ignore[arg-type]
+    assert "probe pods" not in checks and checks["nodes"].state == OK
+
+
 @pytest.mark.parametrize("name", ["verify.pods", "verify.service"])
 def test_an_unreadable_answer_fails_only_its_own_check(name: str) -> None:
     control = Control("")
-    control.said[name] = "Warning: something\n{}"
+    control.said[name] = "something else\n{}"
     checks = by_name(list(Verifier(environment(0, simulated="yes"), control).run()))  # type: ignore[arg-type]
     assert f"{name}: kubectl's answer cannot be read" in checks["probe pods"].detail
     assert "metrics" in checks

@@ -117,7 +117,7 @@ class Verifier:
         """What kubectl prints, as `read` understands it. Raises StepFailed when it fails, or prints what `read` does not understand."""
         text = self._kubectl(name, command)
         try:
-            return read(text)
+            return read(cleaning.without_log(text))
         except Exception as error:  # caused by what was printed there, whatever it is
             where, why = self.environment.control_plane.name, cleaning.line(str(error), 150)
             raise StepFailed(
