@@ -407,7 +407,7 @@ def test_a_busy_machine_on_which_kubectl_logs_is_verified(name: str, logged: str
     class Logging(Control):
         def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
             code, said = super().root(text, timeout)
-            return code, said + f"{logged}\n".encode() * (self.names[-1] == name)
+            return code, said + f"\n{logged}\n".encode() * (self.names[-1] == name)
 
     checks = by_name(list(Verifier(environment(0, simulated="yes"), Logging("")).run()))  # type: ignore[arg-type]
     assert "probe pods" not in checks and checks["nodes"].state == OK
