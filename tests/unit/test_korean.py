@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from benchmarks import report
 from fabfile.inventory import PROJECT
 from tools import docs, korean
 
@@ -105,9 +106,19 @@ def test_tables_and_lists_have_the_same_rows(name: str) -> None:
     assert english == translated
 
 
+def generated(name: str) -> str:
+    """A generated table; of what is measured all rows, also those that the last run left out."""
+    if name != "measured":
+        return docs.BLOCKS[name]()
+    keys = {row.key for table in report.TABLES for row in table.rows}
+    spread = {"median": 1.0, "least": 1.0, "most": 1.0}
+    found = {key: dict.fromkeys(("wall", "cpu", "peak"), spread) for key in keys}
+    return report.page({"machine": {}, "versions": {}, "found": found})
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_generated_tables_are_translated_cell_by_cell(name: str) -> None:
-    table = docs.BLOCKS[name]()
+    table = generated(name)
     assert korean.untranslated(table) == [], "give these a line in tools/korean.py"
     made = korean.translated(table)
     assert [line.count("|") for line in made.splitlines()] == [line.count("|") for line in table.splitlines()]
@@ -122,7 +133,7 @@ def test_each_generated_part_is_in_its_language() -> None:
 
 def test_every_translation_is_used() -> None:
     """A line of tools/korean.py is outdated if its English text is no longer used."""
-    cells = {cell for name in TABLES for cell in korean.cells(docs.BLOCKS[name]())}
+    cells = {cell for name in TABLES for cell in korean.cells(generated(name))}
     assert [english for english in korean.WORDS if english not in cells] == []
 
 
