@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from fabfile import inventory
 from fabfile.inventory import Environment
 from lab import nodes as machines
+
+from .measuring import beside
 
 PORT = 2222  # of each node
 LONGEST = 20.0  # seconds in which it must listen
@@ -47,29 +46,9 @@ def variables(environment: Environment) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _served(node: str, milliseconds: int) -> Iterator[None]:
+def _served(node: str, milliseconds: int) -> AbstractContextManager[None]:
     command = ["nsenter", "--net", "--target", str(machines.pid(node)), "--", sys.executable, "-m", __name__]
-    process = subprocess.Popen(
-        [*command, str(PORT), str(milliseconds)],
-        cwd=Path(__file__).resolve().parent.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        ready, _, _ = select.select([process.stdout], [], [], LONGEST)
-        if not ready or process.stdout.readline().strip() != "listens":
-            raise RuntimeError(f"{node}: port {PORT} does not listen")
-        yield
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    return beside([*command, str(PORT), str(milliseconds)], "listens", LONGEST)
 
 
 async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float, since: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +80,34 @@ def once(contender: Contender) -> Took:
             words = " ".join(str(word) for word in command)
             raise Failed(f"{contender.key}: {wrong}\n$ {words}\n{text[-TAIL:]}")
     return Took(wall, cpu, peak)
+
+
+@contextmanager
+def beside(
+    command: Sequence[str], says: str, seconds: float, variables: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """A process of ours that serves until the block ends: its standard input is closed then. Raises RuntimeError unless it `says` so in time."""
+    process = subprocess.Popen(
+        command,
+        cwd=Path(__file__).resolve().parent.parent,
+        env={**os.environ, **(variables or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], seconds)
+        if not ready or process.stdout.readline().strip() != says:
+            raise RuntimeError(f"{' '.join(command)}: not {says!r} within {seconds:.0f} s")
+        yield
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class _Watch:

@@ -5,14 +5,13 @@ python -m benchmarks.simulated FOLDER WORKERS   # serves a cluster that is up; e
 
 from __future__ import annotations
 
-import os
 import resource
-import select
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .measuring import beside
 
 NAME = "simulated"  # the environment; a machine's identity names it, so server and client call it the same
 SETTINGS = {"POD_CIDR": "10.128.0.0/11", "RETENTION": "0d"}
@@ -30,28 +29,12 @@ def hosts_text(nodes: list[str], **settings: str) -> str:
 def served(folder: Path, workers: int) -> Iterator[dict[str, str]]:
     """A simulated cluster that is up, until the block ends; yields the variables with which our commands find it."""
     command = [sys.executable, "-m", "benchmarks.simulated", str(folder), str(workers)]
-    project = Path(__file__).resolve().parent.parent
-    variables = {**os.environ, "XDG_STATE_HOME": str(folder / "server")}
-    process = subprocess.Popen(
-        command, cwd=project, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        ready, _, _ = select.select([process.stdout], [], [], LONGEST)
-        if not ready or process.stdout.readline().strip() != "up":
-            raise RuntimeError(f"{workers} simulated workers did not come up")
+    with beside(command, "up", LONGEST, {"XDG_STATE_HOME": str(folder / "server")}):
         yield {
             "XDG_STATE_HOME": str(folder / "client"),
             "KUBEFAB_HOSTS": str(folder / "hosts.env"),
             "KUBEFAB_ENV": NAME,
         }
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def main() -> None:
