@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -389,15 +390,20 @@ class Settling:
 
     def everything(self, now: float) -> None:
         """Bring all members up to `now`, then schedule the pods without a machine, then bring the machines that got one up again."""
-        for member in list(self.cluster.members.values()):
-            self.machine(self.hosts[member.host], now)
+        if self.api_up(now):
+            for host in self._member_hosts():
+                self._pods_of(host, now)
         for name in self._schedule(now):
             self.machine(self.hosts[name], now)
 
     def machine(self, host: Host, now: float) -> None:
         """Bring one machine's own pods up to `now`."""
+        if self.api_up(now):
+            self._pods_of(host, now)
+
+    def _pods_of(self, host: Host, now: float) -> None:
         member = self.member_of(host)
-        if member is None or not self.api_up(now) or not host.active("kubelet"):
+        if member is None or not host.active("kubelet"):
             return
         # a kubelet ends what its API does not know, as after a restore to an earlier state
         lost = ("DaemonSet/", "Deployment/")
@@ -419,12 +425,13 @@ class Settling:
 
     def unscheduled(self) -> list[tuple[Object, str]]:
         """The Deployments that lack pods, repeated for each missing pod."""
-        missing: list[tuple[Object, str]] = []
-        for document in self.cluster.workloads("Deployment"):
-            key = key_of(document)
-            have = sum(p.workload == key for host in self._member_hosts() for p in host.pods)
-            missing += [(document, key)] * (document["spec"].get("replicas", 1) - have)
-        return missing
+        wanted = {key_of(document): document for document in self.cluster.workloads("Deployment")}
+        have = Counter(p.workload for host in self._member_hosts() for p in host.pods if p.workload in wanted)
+        return [
+            (document, key)
+            for key, document in wanted.items()
+            for _ in range(document["spec"].get("replicas", 1) - have[key])
+        ]
 
     def _member_hosts(self) -> list[Host]:
         return [self.hosts[m.host] for m in self.cluster.members.values()]

@@ -309,6 +309,12 @@ class Connection(fabric.Connection):
         super().close()
         self._end_proxy()
 
+    def rest(self) -> None:
+        """Close the link until something uses it again, unless a command runs over it: one that looks at many nodes may have begun that."""
+        if self._ours.sessions.idle:
+            with suppress(EOFError, OSError):
+                self.close()
+
     def leave(self) -> None:
         """Close the link for good, at once: the thread that reads it would look only now and then whether it is to end."""
         transport = self._ours.transport

@@ -40,6 +40,11 @@ class Sessions:
                 self._open -= len(opened)
                 self._changed.notify_all()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no slot is taken."""
+        return not self._taken
+
     def fewer(self, *, certain: bool) -> bool:
         """The session for one's slot was refused: go on with fewer, and wait for a free slot again.
 

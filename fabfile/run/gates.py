@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from threading import Condition
+from threading import Condition, Event, Lock
 from typing import Final
 
 from ..steps import Gate
@@ -38,8 +39,10 @@ class Gates:
     """Named gates that open once, or fail once with a reason; and the clock reading at which they did."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        self._guard = Lock()
         self._state: dict[Gate, tuple[str, float]] = {}
+        self._moved: dict[Gate, Event] = defaultdict(Event)  # set once there is nothing more to wait for
+        self._stopped = False
 
     def open(self, name: Gate, at: float = 0.0) -> None:
         """Open the gate, unless it was opened or failed before."""
@@ -50,25 +53,33 @@ class Gates:
         self._settle(name, reason, at)
 
     def _settle(self, name: Gate, reason: str, at: float) -> None:
-        with self._changed:
+        with self._guard:
             self._state.setdefault(name, (reason, at))
-            self._changed.notify_all()
+            self._moved[name].set()
 
-    def wait(self, name: Gate, stopping: Callable[[], bool]) -> float:
-        """Return the clock reading at which the gate opened; raises Blocked if it failed or the run stops."""
-        with self._changed:
-            while name not in self._state:
-                if stopping():
-                    raise Blocked("the run was stopped")
-                self._changed.wait(0.2)
-            reason, at = self._state[name]
+    def stop(self) -> None:
+        """End the waiting at every gate that is not settled."""
+        with self._guard:
+            self._stopped = True
+            for moved in self._moved.values():
+                moved.set()
+
+    def wait(self, name: Gate) -> float:
+        """Return the clock reading at which the gate opened; raises Blocked if it failed or `stop` was called."""
+        with self._guard:
+            moved = self._moved[name]
+            if self._stopped:
+                moved.set()
+        moved.wait()
+        with self._guard:
+            reason, at = self._state.get(name, ("the run was stopped", 0.0))
         if reason:
             raise Blocked(reason)
         return at
 
     def settled(self, name: Gate) -> bool:
         """Whether the gate was opened or failed."""
-        with self._changed:
+        with self._guard:
             return name in self._state
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import BoundedSemaphore, Condition, Event, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 
 from .. import manifests
 from ..context import Choices, Context, init
@@ -35,6 +35,7 @@ from .journal import Journal
 from .observer import Observer
 from .result import NodeResult, Reporter, RunResult
 from .retry import Clock, attempt
+from .slots import BEGINS, ONWARD, Slots
 from .tokens import JoinTokens
 
 CLAIM_WAIT = 1.0  # seconds
@@ -95,7 +96,7 @@ class Run:
         self._taking_back = False
         self._control_asked = Lock()
         self._unseen: set[str] = set()  # control planes that could not be observed
-        self._slots = BoundedSemaphore(environment.settings.forks)
+        self._slots = Slots(environment.settings.forks)
         self._guard = Lock()
         self._claimed = Condition()
         self._nodes: tuple[Node, ...] = ()
@@ -150,6 +151,8 @@ class Run:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)
+                if self.stopping.is_set():
+                    self.gates.stop()
         self.tokens.delete()
         whole = len(results) == len(self.environment.nodes) and all(r.state == "done" for r in results.values())
         if self._taking_back and whole:
@@ -199,18 +202,29 @@ class Run:
         self.gates.fail(gate.NETWORK, reason)
 
     def _pass(self, name: Gate, node: Node, phase: str) -> None:
-        """Wait at a gate without holding a slot."""
-        if not self.gates.settled(name):
-            self.reporter.doing(node.name, phase, f"waits for {gate.TEXT[name]}")
+        """Wait at a gate, and let another node work meanwhile."""
         clock = self.events.clock(node.name)
         before = clock.now()
-        self._slots.release()
+        settled = self.gates.settled(name)
+        if not settled:
+            self.reporter.doing(node.name, phase, f"waits for {gate.TEXT[name]}")
+        # a look is short, and no reason to log in to further nodes
+        rests = not (settled or node.control_plane or name == gate.SEEN)
+        if rests:
+            self._unlink(node)
+            self._slots.release()
         try:
-            opened = self.gates.wait(name, self.stopping.is_set)
+            opened = self.gates.wait(name)
         finally:
-            self._slots.acquire()
+            if rests:
+                self._slots.acquire(ONWARD)
         clock.advance_to(opened)
         self.events.log("passed", node=node.name, gate=name, seconds=self.events.since(node.name, before))
+
+    def _unlink(self, node: Node) -> None:
+        """Where there are more nodes than FORKS, which bounds the open links too, close that of a node that rests. What comes next opens it."""
+        if self._many:
+            self.group.of(node).rest()
 
     def _open_gate(self, node: Node, phase: Phase) -> None:
         name = _opens(phase, node)
@@ -222,7 +236,8 @@ class Run:
     def _pipeline(self, node: Node, phases: Sequence[Phase], result: NodeResult, entering: set[str]) -> None:
         mine = [phase for phase in phases if node.role in phase.roles]
         try:
-            with self._slots:
+            # others wait for the control plane: it never waits for a slot
+            with nullcontext() if node.control_plane else self._slots.held(BEGINS):
                 with self._claimed:
                     self._pending.add(node.name)
                 self._through_broken_links(node, mine, result)
@@ -245,9 +260,8 @@ class Run:
         finally:
             self._take_back(node, result)
             self._ended(node, result, entering)
-            if not node.control_plane and self._many:  # FORKS bounds the open connections too
-                with suppress(EOFError, OSError):
-                    self.group.of(node).close()
+            if not node.control_plane:
+                self._unlink(node)
             self.events.log(
                 "node",
                 node=node.name,

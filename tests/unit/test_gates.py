@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from threading import Event, Thread
+from time import sleep
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.run.gates import Blocked, Gates, Turns
+from fabfile.run.slots import Slots
 
 
 def never() -> bool:
@@ -18,7 +20,7 @@ def never() -> bool:
 def test_an_open_gate_returns_the_time_at_which_it_opened() -> None:
     gates = Gates()
     gates.open("master", at=12.5)
-    assert gates.wait("master", never) == 12.5
+    assert gates.wait("master") == 12.5
     assert gates.settled("master")
     assert not gates.settled("network")
 
@@ -27,17 +29,21 @@ def test_a_failed_gate_raises_its_reason() -> None:
     gates = Gates()
     gates.fail("master", "cp1 (master failed)")
     with pytest.raises(Blocked, match=r"cp1 \(master failed\)"):
-        gates.wait("master", never)
+        gates.wait("master")
 
 
 def test_a_stop_ends_the_waiting() -> None:
+    gates = Gates()
+    gates.open("network")
+    gates.stop()
     with pytest.raises(Blocked, match="stopped"):
-        Gates().wait("master", lambda: True)
+        gates.wait("master")
+    gates.wait("network")
 
 
 def test_an_opened_gate_lets_all_waiting_threads_through() -> None:
     gates, passed = Gates(), []
-    threads = [Thread(target=lambda: passed.append(gates.wait("m", never))) for _ in range(20)]
+    threads = [Thread(target=lambda: passed.append(gates.wait("m"))) for _ in range(20)]
     for thread in threads:
         thread.start()
     gates.open("m", at=3.0)
@@ -47,17 +53,17 @@ def test_an_opened_gate_lets_all_waiting_threads_through() -> None:
 
 
 def test_a_stop_reaches_threads_that_are_already_waiting() -> None:
-    gates, stop, ended = Gates(), Event(), []
+    gates, ended = Gates(), list[str]()
 
     def wait() -> None:
         try:
-            gates.wait("m", stop.is_set)
+            gates.wait("m")
         except Blocked as blocked:
             ended.append(str(blocked))
 
     thread = Thread(target=wait)
     thread.start()
-    stop.set()
+    gates.stop()
     thread.join(10)
     assert ended == ["the run was stopped"]
 
@@ -68,10 +74,10 @@ def test_the_first_outcome_of_a_gate_is_final(words: list[str]) -> None:
     for word in words:
         gates.open("g") if word == "open" else gates.fail("g", word)
     if words[0] == "open":
-        gates.wait("g", never)
+        gates.wait("g")
     else:
         with pytest.raises(Blocked, match=words[0]):
-            gates.wait("g", never)
+            gates.wait("g")
 
 
 def test_a_turn_is_one_nodes_until_it_ends_and_the_next_one_begins_no_earlier() -> None:
@@ -109,3 +115,24 @@ def test_a_node_at_which_it_failed_keeps_the_others_from_it_and_from_nothing_els
     stopped.set()
     with pytest.raises(Blocked, match="stopped"):
         turns.take("drains", "w2", stopped.is_set)
+
+
+@given(st.integers(1, 4), st.lists(st.integers(0, 2), min_size=1, max_size=12))
+def test_a_free_slot_goes_to_the_lowest_rank_then_to_the_one_that_waits_longest(number: int, ranks: list[int]) -> None:
+    slots, order = Slots(number), list[tuple[int, int]]()
+    for _ in range(number):
+        slots.acquire(0)  # free: none waits
+
+    def work(place: int, rank: int) -> None:
+        with slots.held(rank):
+            order.append((rank, place))
+
+    threads = [Thread(target=work, args=(place, rank)) for place, rank in enumerate(ranks)]
+    for waiting, thread in enumerate(threads, 1):
+        thread.start()
+        while slots.waiting < waiting:
+            sleep(0)
+    slots.release()  # one at a time, however many there are
+    for thread in threads:
+        thread.join(10)
+    assert order == sorted(order) and len(order) == len(ranks)

@@ -112,7 +112,7 @@ class World:
                 world.timeouts[re.findall(r"# kubefab: (\S+)", text)[0]] = (timeout, text)
                 return world.root(node.name, text)
 
-            def close(self) -> None:
+            def rest(self) -> None:
                 world.closed.append(node.name)
 
             def open(self) -> None:
@@ -381,6 +381,29 @@ def test_fewer_slots_than_nodes_never_deadlock(world: Callable[..., World], fork
     w = ready(world(workers=6, forks=forks))
     assert w.run(*ALL).exit_code == 0
     assert set(w.states().values()) == {"done"}
+
+
+def test_the_control_plane_goes_on_while_nodes_that_begin_have_every_slot(world: Callable[..., World]) -> None:
+    w = ready(world(workers=3, forks=1))
+    w.hooks["w1", "install.packages"] = w.wait_for("cp1", "network.flannel")
+    w.hooks["w2", "install.packages"] = w.wait_for("cp1", "addons.monitoring")
+    assert w.run(*ALL).exit_code == 0
+
+
+def test_of_more_nodes_than_slots_those_that_wait_for_another_keep_no_link(world: Callable[..., World]) -> None:
+    w = ready(world(workers=5, forks=2))
+    resting: list[int] = []
+
+    def slow() -> None:
+        for node in w.environment.workers:
+            w.wait_for(node.name, "install.packages")()
+        resting.append(len(set(w.closed)))
+
+    w.hooks["cp1", "master.init"] = slow
+    assert w.run(*ALL).exit_code == 0
+    assert resting[0] >= 3 and "cp1" not in w.closed  # the last two may not have come to rest yet
+    few = ready(world(workers=5, forks=5 + 1))
+    assert few.run(*ALL).exit_code == 0 and not few.closed
 
 
 def test_a_control_plane_without_workers_waits_for_no_node(world: Callable[..., World]) -> None:
