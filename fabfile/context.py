@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple
 
 from .backups.contents import Restoring
@@ -12,6 +12,7 @@ from .inventory import Environment, Node
 from .inventory.settings import Settings
 from .nodes.facts import NodeFacts
 from .recipes.kubeadm import Recipe
+from .records import dataclass
 from .text.masking import Token
 
 # A plan shows this where only a run will know the value.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from .backups.contents import RESTORED, RESTORING
 from .inventory import Environment, Node
 from .nodes.facts import COMPONENT_PATCHES, ETCD_MANIFEST, IDENTITY, LINKS, STATE, TRACES, Identity, NodeFacts
 from .nodes.observe import parse_identity, patched
+from .records import dataclass
 from .steps import Action, File, Step
 from .text.whole import write_whole
 

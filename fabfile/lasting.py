@@ -13,7 +13,6 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from .context import Context, fab
 from .inventory import Environment
@@ -25,6 +24,7 @@ from .recipes.changes import numbers
 from .recipes.kubeadm import Recipe, merged
 from .recipes.kubelet import flags
 from .recipes.packages import PINNED
+from .records import dataclass
 from .steps import Stop
 from .text import forms
 from .text.cleaning import listed

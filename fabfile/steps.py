@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
 
+from .records import dataclass
 from .text.masking import mask
 
 MINUTE = 60.0

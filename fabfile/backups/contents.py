@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from ..nodes.facts import KUBELET_CERTIFICATE
+from ..records import dataclass
 from ..text import forms
 
 RECORD, GUIDE, INVENTORY = "backup.json", "RESTORE.txt", "inventory.json"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..inventory import Environment, private_folder
 from ..nodes.facts import NodeFacts
+from ..records import dataclass
 from ..text.whole import write_whole
 
 FILE = "backup.json"

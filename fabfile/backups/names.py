@@ -10,10 +10,10 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..inventory import Environment
+from ..records import dataclass
 
 PLAIN, ENCRYPTED = ".tar", ".tar.age"
 _STAMP = "%Y%m%dT%H%M%SZ"

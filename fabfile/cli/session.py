@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Event, Thread
@@ -30,6 +29,7 @@ from ..errors import EXIT_INTERRUPTED, KubefabError, Unreachable, UsageError
 from ..inventory import Environment, Node, private_folder
 from ..inventory.components import RELEASES
 from ..nodes.group import NodeGroup, connected, operator
+from ..records import dataclass
 from ..text.masking import Secret, mask
 from .common import Options, described
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_CHANGES, KubefabError, UsageError
+from ..records import dataclass
 from .common import ATTENDING, Options, command, described, exit_with, limited, print_json, several
 from .draining import HELP
 

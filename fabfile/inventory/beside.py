@@ -11,10 +11,11 @@ import re
 import stat
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from ..records import dataclass
 from ..text.masking import MASKED, Secret
 from ..text.nearest import did_you_mean
 from .find import shown

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from ..records import dataclass
 from ..text.cleaning import listed
 from ..text.forms import is_address
 from . import quoting

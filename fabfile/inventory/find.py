@@ -10,10 +10,10 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..records import dataclass
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAME, LOCAL, VARIABLE, OPTION = "hosts.env", "hosts.local.env", "KUBEFAB_HOSTS", "--hosts-file"

@@ -6,9 +6,9 @@ Sources: kubernetes.io "Labels and Selectors" (syntax), "Taints and Tolerations"
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from ..records import dataclass
 from ..text.forms import Name
 from ..text.nearest import nearest
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..records import dataclass
 from . import quoting
 from .find import BUILT_IN, ENVIRONMENT, NAME, ROLE, HostsFile, own, shown
 from .model import state_folder

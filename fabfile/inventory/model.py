@@ -7,11 +7,12 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
 
 from ..errors import UsageError
+from ..records import dataclass
 from ..text.cleaning import listed
 from ..text.nearest import did_you_mean
 from .labels import Taint

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from ..records import dataclass
 
 HOST = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*"  # RFC 1123
 AUTHORITY = rf"({HOST}|\[[0-9a-fA-F:.]+\])(:\d{{1,5}})?"
@@ -95,7 +96,7 @@ def certificates(path: Path) -> str:
     Raises ValueError that says why there are none.
     """
     from cryptography import x509  # here: most commands need no certificate
-    from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+    from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
         data = path.read_bytes()
@@ -103,13 +104,16 @@ def certificates(path: Path) -> str:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     if b"PRIVATE KEY-----" in data:
         raise ValueError(f"{path} holds a private key, which no node needs: name a file with the certificate alone")
-    readers: tuple[Callable[[bytes], list[x509.Certificate]], ...] = (
-        x509.load_pem_x509_certificates,
-        lambda der: [x509.load_der_x509_certificate(der)],
-        pkcs7.load_pem_pkcs7_certificates,
-        pkcs7.load_der_pkcs7_certificates,
-    )
-    for read in readers:
+
+    def readers() -> Iterator[Callable[[bytes], list[x509.Certificate]]]:
+        yield x509.load_pem_x509_certificates
+        yield lambda der: [x509.load_der_x509_certificate(der)]
+        from cryptography.hazmat.primitives.serialization import pkcs7  # loads email's parser, which PEM does without
+
+        yield pkcs7.load_pem_pkcs7_certificates
+        yield pkcs7.load_der_pkcs7_certificates
+
+    for read in readers():
         try:
             found = read(data)
         except Exception:  # each reader has its own kinds of errors for what is not its form

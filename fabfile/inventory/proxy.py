@@ -8,10 +8,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from urllib.parse import unquote
 
+from ..records import dataclass
 from ..text.masking import SHORTEST, Secret
 from .places import AUTHORITY, HOST, inside
 

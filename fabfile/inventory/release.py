@@ -6,8 +6,9 @@ themselves are phases/ and legacy/; `phases.for_release` takes the one that `nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from ..records import dataclass
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal, get_args
 
+from ..records import dataclass
 from ..text.durations import hours
 from ..text.masking import SHORTEST, Secret, Token
 from . import components, places

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..inventory import Environment, bracketed
 from ..inventory.settings import Settings
+from ..records import dataclass
 
 SOURCES = "/etc/apt/sources.list.d/kubernetes.list"
 DAEMON = "/etc/docker/daemon.json"

@@ -5,7 +5,7 @@ tools/docs.py makes the table in docs/manual.md of it; tests/unit/test_coverage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..records import dataclass
 
 _MANUAL = "unit/test_manual_recipe.py"
 _PHASES = "unit/test_phases.py"

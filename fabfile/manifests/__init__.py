@@ -5,7 +5,7 @@ By the stamp a later run sees, without a diff, that exactly this text was applie
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from ..nodes.applied import STAMP
 from ..nodes.facts import METRICS, STATE, NodeFacts
 from ..nodes.influx import ADMIN, SECRET
 from ..recipes.kubeadm import Recipe, digest
+from ..records import dataclass
 from ..steps import File, Step
 from ..text import yamls
 

@@ -8,7 +8,6 @@ object with that label is changed or deleted.  What holds data or other objects 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..inventory.layers import Problem
 from ..nodes.applied import ADDON, COLUMNS, STAMP, rows
 from ..nodes.facts import STATE, Applied
 from ..recipes.kubeadm import digest
+from ..records import dataclass
 from ..steps import Action, File, Step, Wait
 from ..text import yamls
 from ..text.cleaning import listed

@@ -23,9 +23,10 @@ from itertools import chain
 from threading import Condition, Event, Thread, get_ident
 from typing import Any
 
-import fabric
-import paramiko
+# isort: off
+from .libraries import fabric, paramiko  # before another module loads paramiko by itself
 
+# isort: on
 from ..errors import KubefabError, Malformed, StepFailed, StillRunning, Unreachable, UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import bastion
@@ -324,7 +325,8 @@ class Connection(fabric.Connection):
         self.close()
 
     def _socket(self) -> socket.socket:
-        sock = socket.create_connection((self.host, self.port), timeout=self._ours.timeout)
+        host = self.host.encode() if self.host.isascii() else self.host  # a str loads Python's tables of Unicode names
+        sock = socket.create_connection((host, self.port), timeout=self._ours.timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Literal
 
+from ..records import dataclass
 from ..text import forms
 from ..text.forms import FormError, Hostname
 from . import keeping

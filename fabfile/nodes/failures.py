@@ -6,12 +6,12 @@ import errno
 import re
 import resource
 import socket
-from dataclasses import dataclass
 
 import paramiko
 
 from ..errors import KubefabError, StepFailed, Unreachable
 from ..inventory import Node, bracketed
+from ..records import dataclass
 from ..text import cleaning
 from .hostkeys import KeyRefused
 

@@ -14,9 +14,9 @@ import ipaddress
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
+from ..records import dataclass
 from ..text import forms
 from ..text.forms import FormError
 

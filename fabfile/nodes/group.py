@@ -10,14 +10,13 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TypeVar
 
-import fabric
-
 from ..errors import KubefabError
 from ..inventory import Environment, Node
 from ..inventory.settings import bastion
 from ..text.masking import Secret
 from .connection import Connection
 from .hostkeys import KnownHosts
+from .libraries import fabric
 
 K = TypeVar("K")
 T = TypeVar("T")

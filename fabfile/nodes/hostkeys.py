@@ -13,7 +13,6 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -22,6 +21,7 @@ from paramiko.hostkeys import HostKeys
 
 from ..errors import KubefabError
 from ..inventory import private_folder
+from ..records import dataclass
 
 REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 # A key is its type and that many numbers (RFC 4253 6.6, RFC 5656 3.1, RFC 8709 4); of other types, at least one.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from ..records import dataclass
 from ..text.durations import hours
 
 # In namespace monitoring: a Secret with a password by user, the admin's and telegraf's, who may only write; and that admin.

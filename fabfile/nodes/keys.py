@@ -12,7 +12,7 @@ import shlex
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from paramiko.agent import AgentKey, AgentSSH
 
 from ..errors import UsageError
+from ..records import dataclass
 from .ssh_config import home
 
 _CLASSES: tuple[tuple[type, Any], ...] = (

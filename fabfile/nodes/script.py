@@ -12,10 +12,10 @@ import functools
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..records import dataclass
 from ..text.forms import FormError, pairs
 from .keeping import before_writing
 

@@ -12,9 +12,9 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from ..records import dataclass
 from ..text import forms
 
 UNKNOWN_KEY = "?"  # in a keyring: a key, or a whole file, that could not be read

@@ -13,12 +13,12 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
 from ..errors import UsageError
+from ..records import dataclass
 from ..text import cleaning
 
 SYSTEM = "/etc/ssh/ssh_config"

@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KubefabError
+from ..records import dataclass
 from ..steps import command
 from ..text import forms
 from ..text.masking import masked_tail

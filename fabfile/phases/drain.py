@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from ..context import Choices, Context
 from ..identity import own_nodes
 from ..nodes.facts import NodeFacts
 from ..nodes.workload import Budget, Pod, Workload, attached, selects, still_attached
+from ..records import dataclass
 from ..steps import Action, Step, Wait, command
 from ..text import forms
 from ..text.cleaning import listed

@@ -6,13 +6,14 @@ A component that is given a gate or a flag which it does not know does not start
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ..nodes.facts import KUBELET_ENV, NodeFacts
 from ..recipes.changes import CHANGES, Change, between, etcd_of, numbers, unknown
 from ..recipes.kubelet import Flag, flags
 from ..recipes.packages import Apt, family
+from ..records import dataclass
 from ..text.cleaning import listed, spans
 from .examined import Check, Fleet
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from ..nodes.upgrading import Answers, Manifest
 from ..nodes.workload import Workload
 from ..recipes.changes import between, numbers
 from ..recipes.packages import PINNED
+from ..records import dataclass
 from ..text.durations import HOUR
 from .drain import Hindrance, hindrances
 from .runtimes import due

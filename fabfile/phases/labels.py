@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..context import Context
@@ -18,6 +17,7 @@ from ..inventory import Node
 from ..inventory.labels import EFFECTS, RESERVED, Taint, is_key, is_value
 from ..nodes.facts import STATE
 from ..recipes.kubeadm import digest
+from ..records import dataclass
 from ..steps import Action, Step, Stop, Wait, command
 from ..text import forms
 from ..text.cleaning import listed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..context import Context
 from ..inventory import Environment, Role
 from ..nodes.facts import NodeFacts
+from ..records import dataclass
 from ..steps import Action, Gate
 
 

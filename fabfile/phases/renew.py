@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from shlex import quote
 
 from ..context import Context
@@ -29,6 +29,7 @@ from ..nodes.facts import (
 )
 from ..recipes.flannel import ready_wait
 from ..recipes.kubeadm import BACKDATE
+from ..records import dataclass
 from ..steps import Action, File, Remedy, Step, Stop, Wait
 from ..text.durations import DAY, roughly
 from ..text.masking import masked_tail

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..context import Choices, Context, Following, Runtime
 from ..inventory import Node
@@ -22,6 +21,7 @@ from ..nodes.facts import NodeFacts
 from ..nodes.upgrading import Answers, Offer
 from ..recipes.changes import numbers
 from ..recipes.packages import RUNTIME, family
+from ..records import dataclass
 from ..steps import Action, Step, Wait
 from ..text import forms
 from ..text.cleaning import listed

@@ -10,7 +10,8 @@ v3.7": every member is 3.6.11 or later before the first one is 3.7.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from ..records import dataclass
 
 AS_OF = "2026-11-29"  # when these tables were last compared with their sources
 

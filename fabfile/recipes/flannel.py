@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from shlex import quote
 
 from ..inventory.settings import Network, Settings
 from ..nodes.facts import LINKS, Link
 from ..nodes.observe import parse_links
+from ..records import dataclass
 from ..steps import Needs, Remedy, Wait
 from ..text.forms import UNNAMED, Hostname, text
 from ..text.masking import masked_tail

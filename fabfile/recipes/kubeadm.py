@@ -11,7 +11,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ from ..inventory.places import certificates
 from ..inventory.settings import Settings
 from ..nodes.facts import API_CERTIFICATE, NodeFacts
 from ..nodes.keeping import CONTAINERD_CONFIG, HEAD
+from ..records import dataclass
 from ..steps import File, Wait
 from ..text.masking import Token, masked_tail
 from ..text.yamls import dumped

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from ..inventory import Node
 from ..inventory.settings import Settings
 from ..nodes.facts import KUBELET_ENV, KUBELET_FLAGS_FILE, KubeletLine, NodeFacts
+from ..records import dataclass
 from .changes import CHANGES, numbers
 
 _FLAGS = """

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from ..nodes.facts import NodeFacts
 from ..nodes.keeping import KEPT, NOTE, PACKAGED, STATE, look
 from ..nodes.sources import UNKNOWN_KEY, Source, fingerprints
+from ..records import dataclass
 from ..steps import File, Step, Stop, Wait, command
 from . import proxies
 from .kubeadm import Recipe

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..inventory import Environment
 from ..inventory.proxy import bypassed, host_of, own_entries, single
 from ..nodes.facts import STATE, Network, NodeFacts
 from ..nodes.keeping import HEAD
 from ..nodes.script import PROXY_FILE
+from ..records import dataclass
 from ..steps import File
 
 DROP_IN = "/etc/systemd/system/containerd.service.d/kubefab-proxy.conf"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
@@ -16,6 +15,7 @@ from ..nodes import script
 from ..nodes.connection import outcome, received
 from ..nodes.group import NodeGroup
 from ..nodes.incoming import Sink
+from ..records import dataclass
 from ..steps import Action, Fetch, Gate, Give, Remedy, Step, Stop, Wait
 from ..text.cleaning import line
 from ..text.masking import Token, mask

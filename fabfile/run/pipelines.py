@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from threading import Condition, Event, Lock, Thread
 
@@ -23,6 +23,7 @@ from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
 from ..phases import Phase, for_release, guard
 from ..recipes.kubeadm import recipe_for
+from ..records import dataclass
 from ..steps import Action, Gate, Step, Stop, Wait
 from ..text.masking import Token
 from . import gates as gate

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol
 
 from ..errors import Interrupted, KubefabError
 from ..nodes.facts import NodeFacts
+from ..records import dataclass
 
 State = Literal["done", "failed", "blocked", "interrupted"]
 

@@ -6,11 +6,12 @@ kubeconfig; for reading there is a service account's token that expires (`kubect
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..errors import UsageError
 from ..inventory import Environment, bracketed
 from ..nodes.influx import ADMIN, SECRET
+from ..records import dataclass
 from ..text.masking import MASKED
 
 READING_TOKEN = "1h"

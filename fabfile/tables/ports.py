@@ -8,11 +8,12 @@ kubeadm's own defaults (discovery 9898) and heapster's (the kubelet's read-only 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..inventory import Environment, Node, Role
 from ..inventory.settings import Settings
+from ..records import dataclass
 
 TCP, UDP = "TCP", "UDP"
 ADMIN, CONTROL, WORKERS, NODES = "you", "control plane", "workers", "nodes"

@@ -11,11 +11,11 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import Network, bastion
+from ..records import dataclass
 from ..text.forms import is_address
 from ..text.nearest import did_you_mean
 from .ports import ADMIN, CONTROL, NODES, WORKERS, Rule, required

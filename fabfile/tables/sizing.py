@@ -9,10 +9,9 @@ CPUs and memory: AWS's published instance families.  Minimum sizes: kubeadm's pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..errors import UsageError
 from ..inventory import Environment
+from ..records import dataclass
 
 DATED = "2026-11"
 GAP = 'the original says below 5 and from 6; 5 counts as the first class, as on Kubernetes\' page "Building Large Clusters" of that time'

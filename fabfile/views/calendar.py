@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import KubefabError
 from ..inventory import Node
 from ..nodes.group import NodeGroup
 from ..nodes.script import program, reading
+from ..records import dataclass
 from ..text import forms
 from ..text.advice import complete
 from ..text.durations import roughly

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ..errors import KubefabError
 from ..inventory import Environment
@@ -13,6 +12,7 @@ from ..nodes import script
 from ..nodes.connection import outcome
 from ..nodes.facts import NodeFacts
 from ..nodes.group import NodeGroup
+from ..records import dataclass
 from ..steps import command
 from ..text import forms
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..nodes import script
 from ..nodes.observe import certificate as pem_certificate
+from ..records import dataclass
 from ..text import forms
 
 CERTIFICATES = script.program(__file__, "certificates.sh")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from ..inventory import images
 from ..nodes.facts import NodeFacts
 from ..recipes.kubeadm import Recipe
+from ..records import dataclass
 
 
 @dataclass(frozen=True)

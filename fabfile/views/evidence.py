@@ -13,13 +13,13 @@ import re
 import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KubefabError
 from ..inventory import Environment, Node
 from ..nodes.group import NodeGroup
 from ..nodes.script import program, reading, split
+from ..records import dataclass
 from ..run.journal import journals
 from ..text.masking import mask
 from .signatures import TABLE, every

@@ -13,7 +13,7 @@ import calendar
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ..backups.contents import Record
@@ -23,6 +23,7 @@ from ..nodes import script
 from ..nodes.connection import outcome
 from ..nodes.group import NodeGroup
 from ..recipes.kubeadm import SOCKET
+from ..records import dataclass
 from ..steps import command
 from ..text import forms
 

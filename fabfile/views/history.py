@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..inventory import Environment, Node
 from ..phases import BOOTSTRAP, Phase
+from ..records import dataclass
 from ..run.journal import journals, read
 from ..text.nearest import did_you_mean
 

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import yaml
 
 from ..errors import KubefabError
 from ..inventory import Environment, bracketed
+from ..records import dataclass
 from ..run.retry import Clock, RealClock, attempt
 from ..text.masking import register
 from ..text.whole import write_whole

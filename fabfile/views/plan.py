@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..context import Choices, Context, answering
@@ -14,6 +14,7 @@ from ..manifests import own
 from ..nodes.facts import Identity, NodeFacts
 from ..phases import Phase, for_release
 from ..recipes.kubeadm import recipe_for
+from ..records import dataclass
 from ..steps import Action, File, Step, Stop, Target, Wait
 from ..text.advice import complete
 from ..text.forms import Hostname

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from functools import cached_property, partial
 from typing import Any
@@ -38,6 +38,7 @@ from ..phases.upgrade import tag
 from ..recipes.changes import AS_OF, CHANGES, SUPPORT, minor_of, next_minor, numbers
 from ..recipes.kubeadm import Recipe
 from ..recipes.packages import RUNTIME, family
+from ..records import dataclass
 from ..text import forms
 from ..text.cleaning import spans
 from ..text.masking import mask, masked_tail

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..context import answering
@@ -14,6 +13,7 @@ from ..inventory import Environment
 from ..inventory.layers import prefix
 from ..nodes.facts import NodeFacts
 from ..phases.drain import our_cordon
+from ..records import dataclass
 from ..steps import command
 from ..text import forms
 from .contents import strangers

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..recipes.packages import OURS_FAILED
+from ..records import dataclass
 from ..text.advice import complete
 
 

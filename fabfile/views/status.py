@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..context import Context, answering
@@ -13,6 +12,7 @@ from ..inventory import Environment, Node
 from ..nodes.facts import NodeFacts
 from ..phases import BOOTSTRAP, for_release
 from ..recipes.kubeadm import recipe_for
+from ..records import dataclass
 from ..steps import Step, Stop
 from .folding import folded, own_words
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 
 from ..phases import EVERY
+from ..records import dataclass
 
 Outcome = Literal["done", "failed", "interrupted", "cut off"]
 SLACK = 0.15  # seconds between two spans that follow each other

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ..context import Choices, Context, Runtime, answering
 from ..errors import UsageError
@@ -17,6 +16,7 @@ from ..phases.examined import Fleet
 from ..phases.supplies import verdicts
 from ..recipes.changes import numbers
 from ..recipes.kubeadm import RELEASES, recipe_for
+from ..records import dataclass
 from ..text.cleaning import spans
 from .plan import Planned, plan
 

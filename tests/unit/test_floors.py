@@ -15,7 +15,7 @@ from reading import tree
 PRODUCT = PROJECT / "fabfile"
 # From the ground up. A module may import from its own floor and from the floors before it in this list.
 FLOORS = (
-    "text", "errors", "inventory", "steps", "nodes", "recipes", "backups", "identity", "context", "lasting", "manifests", "legacy", "phases", "run", "tables", "views", "cli",
+    "records", "text", "errors", "inventory", "steps", "nodes", "recipes", "backups", "identity", "context", "lasting", "manifests", "legacy", "phases", "run", "tables", "views", "cli",
 )  # fmt: skip
 OUTSIDE = {
     "rehearsal": ("cli/session.py", "cli/plan.py")

@@ -14,7 +14,7 @@ from cli import started
 from fabfile.inventory import PROJECT
 
 OURS = {"fabfile", "lab", "rehearsal", "tools"}
-LIGHT = re.compile(r"fabfile|fabfile\.errors|fabfile\.cli(\.\w+)?|(lab|rehearsal)(\.entry)?|lab\.errors")
+LIGHT = re.compile(r"fabfile|fabfile\.(errors|records)|fabfile\.cli(\.\w+)?|(lab|rehearsal)(\.entry)?|lab\.errors")
 WORKING = {f"fabfile.cli.{name}" for name in ("session", "progress", "confirm", "notices", "executor", "core_options")}
 SSH = {"paramiko", "fabric", "cryptography", "fabfile.nodes.connection", "fabfile.cli.session", "rehearsal.simulation"}
 SCREEN = {"rich", "fabfile.cli.progress"}

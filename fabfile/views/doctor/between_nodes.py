@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ...inventory import Node
 from ...nodes import script
+from ...records import dataclass
 from ...text import forms
 
 LIFE = 45  # seconds that a listener lives at most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ...backups.latest import Latest
 from ...context import Choices, Context, answering
@@ -11,6 +11,7 @@ from ...errors import KubefabError
 from ...inventory import Environment, Node
 from ...nodes.facts import NodeFacts
 from ...recipes.kubeadm import Recipe, recipe_for
+from ...records import dataclass
 from .clocks import Reading
 from .questions import NodeAnswers
 

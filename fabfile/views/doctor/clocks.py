@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from ...nodes import script
+from ...records import dataclass
 from ...text import forms
 
 SCRIPT = script.reading("doctor.clock", "date +%s.%N\n")

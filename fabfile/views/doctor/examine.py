@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from ...lasting import another_recipe
 from ...nodes.connection import Connection
 from ...nodes.facts import NodeFacts, link_with
 from ...nodes.group import NodeGroup
+from ...records import dataclass
 from ...tables import ports
 from ...text import forms
 from ...text.forms import FormError

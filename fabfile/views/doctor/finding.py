@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from ...records import dataclass
 from ...text.advice import complete
 from ...text.forms import text
 from ...text.masking import mask

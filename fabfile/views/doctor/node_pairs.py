@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from ...inventory import Environment, Node
+from ...records import dataclass
 from ...tables import ports
 from ...text.cleaning import listed
 from .between_nodes import OVERLAY_PORT, Listening, Member, Test, Tried

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ...inventory import Environment, Node
@@ -18,6 +18,7 @@ from ...nodes import asking, script
 from ...recipes.kubeadm import recipe_for
 from ...recipes.packages import LOCK_HOLDER
 from ...recipes.proxies import no_proxy
+from ...records import dataclass
 from ...text import forms
 from ..dated import CERTIFICATES, Dated, certificate, seconds_of
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from ...inventory import Node, bracketed
 from ...nodes import script
 from ...nodes.facts import ready
+from ...records import dataclass
 from ...text import forms
 from ...text.cleaning import listed, spans
 from ...text.yamls import dumped
