@@ -369,6 +369,13 @@ def _certificates(machine: Machine, values: Values) -> str:
     return "".join(f"file {path} {written[path]} {keys.get(path, '')}\n{pem}" for path, pem in found if pem)
 
 
+@_section("tokens")
+def _tokens(machine: Machine, values: Values) -> str:
+    if values["tokens"]:
+        raise Unmodelled("when join tokens end, by the calendar")
+    return ""
+
+
 @_section("served")
 def _served(machine: Machine, values: Values) -> str:
     return "".join(f"file {at}\n{shown(machine, at)}" for at in values["served"].split())

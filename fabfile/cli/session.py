@@ -90,14 +90,21 @@ class Session:
         return self.simulation.clock(name) if self.simulation else real_clock(name)
 
     def observer(
-        self, digests: str | None = None, *, certificates: bool = False, journal: Journal | None = None
+        self,
+        digests: str | None = None,
+        *,
+        certificates: bool = False,
+        tokens: bool = False,
+        journal: Journal | None = None,
     ) -> Observer:
-        """What observes the nodes for this command; it changes nothing. `digests` and `certificates` are Observer's, `journal` a run's."""
+        """What observes the nodes for this command; it changes nothing. `journal` is a run's, all else Observer's."""
         from ..run.events import Events
         from ..run.observer import Observer
 
         events = Events(journal, self.clock)
-        return Observer(self.environment, self.group, events=events, digests=digests, certificates=certificates)
+        return Observer(
+            self.environment, self.group, events=events, digests=digests, certificates=certificates, tokens=tokens
+        )
 
     def run(
         self,

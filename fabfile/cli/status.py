@@ -21,13 +21,12 @@ def status(*, options: Options) -> None:
     from .session import opened
 
     with opened(options, ahead=True) as session:
-        from ..views import calendar
-
         environment = session.environment
-        survey = session.observer().begin(environment.nodes)
-        dates = calendar.begin(session.group, () if session.simulation else environment.nodes)
+        survey = session.observer(tokens=not session.simulation).begin(environment.nodes)
         from .. import manifests
+        from ..nodes.facts import facts_of
         from ..recipes.kubeadm import recipe_for
+        from ..views import calendar
         from ..views.doctor import at_a_glance, show_findings
         from ..views.remarks import cordons, remarks
         from ..views.saved import saved
@@ -36,8 +35,8 @@ def status(*, options: Options) -> None:
         manifests.load(recipe_for(environment))
         observed = survey()
         rows, found = rows_of(environment, observed), at_a_glance(environment, observed)
-        reached = {row.node.name for row in rows if row.cells}
-        ends = {name: some for name, some in dates().items() if name in reached}
+        # a simulated node's certificates are of this machine's time, and its clock is not
+        ends = {} if session.simulation else {name: calendar.of(seen) for name, seen in facts_of(observed).items()}
         said, owners = list(remarks(environment, observed)), cordons(environment, observed)
         if options.json:
             data = [

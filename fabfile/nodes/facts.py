@@ -407,6 +407,9 @@ class NodeFacts:
     served: Mapping[str, Certificate] = field(
         default_factory=dict
     )  # {"127.0.0.1:2379": Certificate(…)}: what ports show, where asked for
+    tokens: Mapping[str, str] = field(
+        default_factory=dict
+    )  # {"abcdef": "2026-11-25T12:00:00Z"}: join tokens, and when they end ("" never), where asked for
     running: Mapping[str, float] = field(
         default_factory=dict
     )  # {"etcd": 1763985600.25}: static pods, and when their containers began, likewise

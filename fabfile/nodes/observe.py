@@ -79,6 +79,7 @@ def observe_script(
     served: Iterable[str] = (),
     release: str = "",
     configured: bool = True,
+    tokens: bool = False,
 ) -> str:
     """The script for one node; `files` are the paths whose digests the phases will ask for, `ready` is the API's health endpoint.
 
@@ -88,7 +89,8 @@ def observe_script(
     one of `repositories` ("pkgs.k8s.io"), or the address of Kubernetes' old repositories.  With `served` ("127.0.0.1:2379"), those ports of
     a control plane are asked for their certificates, its static pods for when they began, and the cluster for its releases.  `release` is
     the one whose images the node's kubeadm is asked for (default: `digests`).
-    `configured`: kubeadm keeps its configuration in ConfigMaps (Release.configured).
+    `configured`: kubeadm keeps its configuration in ConfigMaps (Release.configured).  With `tokens` a control plane's API is asked which join
+    tokens there are.
     """
     values = {
         "control_plane": "yes" if control_plane else "",
@@ -108,7 +110,8 @@ def observe_script(
         "metrics_query": METRICS_QUERY,
         "addon_columns": applied.COLUMNS,
         "influx_admin": ADMIN,
-        "questions": "\n".join(f"{section} {path}" for section, path in questions(ready, configured)),
+        "questions": "\n".join(f"{section} {path}" for section, path in questions(ready, configured, tokens)),
+        "tokens": "yes" if tokens else "",
         "folders": " ".join(one for one in folders if forms.has(one, forms.PATH)),
         "certificates": " ".join(CERTIFICATES),
         "served": " ".join(served),
@@ -128,11 +131,11 @@ def observe_script(
     return script.reading("observe", script.program(__file__, "observe.sh", **lines), values)
 
 
-def questions(ready: str, configured: bool) -> list[tuple[str, str]]:
+def questions(ready: str, configured: bool, tokens: bool = False) -> list[tuple[str, str]]:
     """What a control plane's API is asked over one connection: (section of the answer, path). The same as the script asks of kubectl.
 
     Objects that may be missing are asked for as lists, which are then empty: every answer that counts is a whole one (200). Those about
-    InfluxDB's pod and login stay on the node.
+    InfluxDB's pod and login, and the secret halves of join tokens, stay on the node.
     """
     named = [("namespaces", "kube-system")] if not configured else [("namespaces", "kube-system"), *_CONFIG_MAPS]
     ours = "labelSelector=app.kubernetes.io/managed-by%3Dkubefab"
@@ -143,7 +146,20 @@ def questions(ready: str, configured: bool) -> list[tuple[str, str]]:
         *(("objects", f"/apis/apps/v1/{kind}?{ours}") for kind in ("daemonsets", "deployments")),
         ("influxpod", "/api/v1/namespaces/monitoring/pods?labelSelector=app%3Dmonitoring-influxdb"),
         ("influxlogin", f"/api/v1/namespaces/monitoring/secrets?fieldSelector=metadata.name%3D{SECRET}"),
+        *((("jointokens", f"/api/v1/namespaces/kube-system/secrets?fieldSelector={_TOKENS}"),) if tokens else ()),
     ]
+
+
+_TOKENS = "type%3Dbootstrap.kubernetes.io/token"
+
+
+def parse_tokens(lines: Iterable[str]) -> dict[str, str]:
+    """`ID END` of each join token, both in base64: its public half, and when it ends ("" never); what has another form is left out."""
+    found = {}
+    for name, end in (tuple(map(_decoded, line.partition(" ")[::2])) for line in lines):
+        if forms.has(name, "[a-z0-9]{6}") and forms.has(end, r"[0-9T:+.Z-]{0,40}"):
+            found[name] = end
+    return found
 
 
 def parse_facts(output: str) -> NodeFacts:
@@ -235,6 +251,7 @@ def parse_facts(output: str) -> NodeFacts:
         ca_hash=ca_digest(said.whole("ca")),
         kubeconfigs=_kubeconfigs(said.lines("kubeconfigs", "")),
         certificates=parse_certificates(said.whole("certificates", ""), CERTIFICATES),
+        tokens=parse_tokens(said.lines("tokens", "")),
         served=parse_certificates(said.whole("served", "")),
         running=parse_running(said.whole("running", ""), host.get("hostname", "").lower()),
         manifests=parse_manifests(said.lines("manifests", "")),

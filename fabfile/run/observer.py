@@ -40,7 +40,7 @@ class Observer:
 
     `events` is the run's journal, if there is a run; `digests` is the Kubernetes version whose images' digests are asked
     for, like "1.36.4" (default: the inventory's, where it pins images).  With `certificates`, which may be set later too, a control
-    plane's ports are asked for theirs.
+    plane's ports are asked for theirs; with `tokens` its API for the join tokens.
     """
 
     def __init__(
@@ -51,9 +51,11 @@ class Observer:
         events: Events | None = None,
         digests: str | None = None,
         certificates: bool = False,
+        tokens: bool = False,
     ) -> None:
         recipe = recipe_for(environment)
         self.environment, self.group, self.certificates = environment, group, certificates
+        self._tokens = tokens and environment.settings.release.configured
         self.events = events or Events()
         self._files, self._folders = managed_files(environment), tuple(needs(environment))
         urls = (environment.settings.packages_url, environment.settings.containerd_url)
@@ -122,6 +124,7 @@ class Observer:
             served=ports(node.address, self.environment.settings.api_port) if asks else (),
             release=self._release if self.certificates else "",
             configured=release.configured,
+            tokens=self._tokens and node.control_plane,
         )
         started, look = self.events.now(node.name), next(self._looks)
         before = time.time()

@@ -1,67 +1,37 @@
 """The calendar for `inv cluster.status`: which certificate and which join token ends when.
 
-A script of its own, sent beside the observing one: certificates change once a year, and observing is on every run's way.
 Source: kubernetes.io "Certificate Management with kubeadm" (one year, the CA ten; the kubelet renews its own).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import KubefabError
-from ..inventory import Node
-from ..nodes.group import NodeGroup
-from ..nodes.script import program, reading
+from ..nodes.facts import NodeFacts
 from ..records import dataclass
-from ..text import forms
 from ..text.advice import complete
 from ..text.durations import roughly
-from .dated import CERTIFICATES, certificate, seconds_of
+from .dated import seconds_of
 
-TIMEOUT = 20.0  # seconds
 DAY = 86400.0
 SOON = 60 * DAY
 
 
 @dataclass(frozen=True)
 class Date:
-    """A certificate's file, or a token's public half, and its end in seconds since 1970 (0: never, or unreadable)."""
+    """A certificate's file, or a token's public half, and its end in seconds since 1970 (0: a token without one)."""
 
     kind: str
     name: str
     ends: float
 
 
-def script() -> str:
-    """What a node is asked."""
-    return reading("status.calendar", CERTIFICATES + program(__file__, "calendar.sh"))
-
-
-def parse(output: str) -> tuple[Date, ...]:
-    """The node's answer; other lines are ignored."""
-    found = []
-    for kind, _, rest in (line.partition(" ") for line in output.split("\n")):
-        name, _, ends = rest.partition(" ")
-        if kind == "cert" and forms.has(name, forms.PATH):
-            found.append(Date(kind, name, certificate(rest).ends))
-        elif kind == "token" and forms.has(name, "[a-z0-9]{6}"):
-            found.append(Date(kind, name, seconds_of(ends)))
-    return tuple(found)
-
-
-def begin(group: NodeGroup, nodes: Iterable[Node]) -> Callable[[], dict[str, tuple[Date, ...]]]:
-    """Begin to ask for the calendar of each node. What is returned waits for the answers.
-
-    They are like {"cp1": (Date("cert", "/etc/…/ca.crt", 1795000000.0),)}; empty for a node that does not answer.
-    """
-
-    def one(node: Node) -> tuple[Date, ...]:
-        return parse(group.of(node).root(script(), TIMEOUT)[1].decode("utf-8", "replace"))
-
-    answers = group.begin(nodes, one)
-    return lambda: {name: () if isinstance(seen, KubefabError) else seen for name, seen in answers().items()}
+def of(facts: NodeFacts) -> tuple[Date, ...]:
+    """What ends on a node, as it was observed: (Date("cert", "/etc/…/ca.crt", 1795000000.0), Date("token", "abcdef", 0.0))."""
+    certificates = [Date("cert", path, one.ends) for path, one in facts.certificates.items()]
+    return (*certificates, *(Date("token", name, seconds_of(end)) for name, end in facts.tokens.items()))
 
 
 def lines(calendar: Mapping[str, Sequence[Date]], now: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""When certificates, keys and tokens end: what the calendar and the doctor share."""
+"""When certificates, keys and tokens end: what the calendar and the doctor say of them."""
 
 from __future__ import annotations
 

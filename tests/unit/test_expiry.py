@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fabfile.views.calendar import DAY, Date, lines, parse, script
+from fabfile.nodes.facts import Certificate, NodeFacts
+from fabfile.nodes.observe import observe_script, parse_tokens
+from fabfile.views.calendar import DAY, Date, lines, of
+from fabfile.views.dated import CERTIFICATES, certificate
 
 NOW = 1_790_000_000.0
 
@@ -28,20 +36,74 @@ def pem(begins: float, ends: float, key: Ed25519PrivateKey | None = None) -> str
     return made.public_bytes(Encoding.PEM).decode()
 
 
-def test_the_answer_is_parsed() -> None:
-    good = base64.b64encode(pem(NOW, NOW + DAY).encode()).decode()
-    dates = parse(
-        f"cert /etc/kubernetes/pki/ca.crt {good}\ncert /x.crt\ncert /y.crt bm90aGluZw==\ncert /z.crt \xff=\n"
-        "token abcdef 2026-11-25T12:00:00Z\ntoken ghijkl \nnoise\n"
+def test_a_nodes_certificates_and_tokens_are_its_calendar() -> None:
+    facts = NodeFacts(
+        certificates={"/etc/kubernetes/pki/ca.crt": Certificate(NOW + DAY)},
+        tokens={"abcdef": "2026-11-25T12:00:00Z", "ghijkl": ""},
     )
-    assert [(d.kind, d.name, d.ends) for d in dates[:4]] == [
-        ("cert", "/etc/kubernetes/pki/ca.crt", NOW + DAY), ("cert", "/x.crt", 0), ("cert", "/y.crt", 0), ("cert", "/z.crt", 0),
-    ]  # fmt: skip
-    assert [(d.kind, d.name, d.ends > NOW) for d in dates[4:]] == [
-        ("token", "abcdef", True),
-        ("token", "ghijkl", False),
+    assert [(d.kind, d.name, d.ends) for d in of(facts)] == [
+        ("cert", "/etc/kubernetes/pki/ca.crt", NOW + DAY),
+        ("token", "abcdef", 1795608000.0),
+        ("token", "ghijkl", 0.0),
     ]
-    assert parse("") == ()
+    assert of(NodeFacts()) == ()
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def secret(name: str, half: str, end: str | None) -> dict[str, Any]:
+    """A bootstrap token as the API has it."""
+    data = {
+        "auth-extra-groups": "g",
+        "description": '{"data":{',
+        **({} if end is None else {"expiration": end}),
+        "token-id": name,
+    }
+    fields = {"f:data": {".": {}, **{f"f:{key}": {} for key in data}}}
+    return {
+        "metadata": {"name": f"bootstrap-token-{name}", "managedFields": [{"fieldsV1": fields}]},
+        "data": {key: encoded(value) for key, value in (data | {"token-secret": half, "usage-bootstrap-signing": "true"}).items()},
+        "type": "bootstrap.kubernetes.io/token",
+    }  # fmt: skip
+
+
+IDS = st.text("abcdef0123456789", min_size=6, max_size=6)
+
+
+@settings(max_examples=20)
+@given(
+    st.dictionaries(
+        IDS, st.none() | st.sampled_from(["2026-11-25T12:00:00Z", "2031-01-01T00:00:00+09:00"]), max_size=3
+    ),
+    st.booleans(),
+)
+def test_tokens_are_read_from_the_apis_answer_and_their_secret_halves_stay_on_the_node(
+    tokens: dict[str, str | None], spaced: bool
+) -> None:
+    half = "0123456789abcdef"
+    answer = json.dumps(
+        {"kind": "SecretList", "items": [secret(name, half, end) for name, end in tokens.items()]},
+        separators=None if spaced else (",", ":"),
+    )
+    function = re.search(
+        r"^join_tokens\(\) \{.*?^}", observe_script(control_plane=True, files=(), tokens=True), re.M | re.S
+    )
+    assert function
+    with TemporaryDirectory() as folder:
+        Path(folder, "jointokens.20").write_text(answer)
+        text = f"d={folder}\n{function[0]}\njoin_tokens"
+        output = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=20, check=True).stdout
+    assert parse_tokens(output.splitlines()) == {name: end or "" for name, end in tokens.items()}
+    assert half not in output and encoded(half) not in output
+
+
+@given(st.lists(st.text(max_size=40) | st.text("YWJjZGVmMTIzNDU2= ", max_size=40)))
+def test_what_is_no_token_is_left_out(lines: list[str]) -> None:
+    for name, end in parse_tokens(lines).items():
+        assert re.fullmatch("[a-z0-9]{6}", name) and len(end) <= 40
+    assert parse_tokens([f"{encoded('abcdef')} "]) == {"abcdef": ""}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +127,7 @@ def test_the_calendar_warns_by_remaining_time(dates: tuple[Date, ...], words: li
 
 
 def test_dates_are_read_on_a_node_without_openssl_and_its_key_stays_there(tmp_path: Path) -> None:
-    """The script itself, in bash, with nothing but the programs that every node has."""
+    """What the doctor asks, in bash, with nothing but the programs that every node has."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("bash", "sed", "head", "base64", "rm", "cut", "tr", "kubectl", "timeout"):
@@ -75,9 +137,10 @@ def test_dates_are_read_on_a_node_without_openssl_and_its_key_stays_there(tmp_pa
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     for name in ("a.crt", "b.crt"):
         (tmp_path / name).write_text(secret + "Subject: x\n" + pem(NOW, NOW + DAY, key) + pem(0, 1))
-    text = script().replace("/etc/kubernetes/pki/*.crt", str(tmp_path / "*.crt")).replace('rm -f -- "$0"', "")
-    text = re.sub("PATH=[^ ]+", f"PATH={tools}", text)
+    text = CERTIFICATES.replace("/etc/kubernetes/pki/*.crt", str(tmp_path / "*.crt")) + "\ncertificates; true"
+    text = f"PATH={tools}\n{text}"
     output = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=20, check=True).stdout
-    assert [(Path(d.name).name, d.ends) for d in parse(output)] == [("a.crt", NOW + DAY), ("b.crt", NOW + DAY)]
-    sent = [base64.b64decode(line.split()[2]).decode() for line in output.splitlines()]
+    read = [certificate(line) for line in output.splitlines()]
+    assert [(Path(one.where).name, one.ends) for one in read] == [("a.crt", NOW + DAY), ("b.crt", NOW + DAY)]
+    sent = [base64.b64decode(line.split()[1]).decode() for line in output.splitlines()]
     assert all("PRIVATE" not in one and "CERTIFICATE" in one for one in sent)

@@ -21,7 +21,6 @@ from fabfile.nodes.observe import observe_script
 from fabfile.nodes.upgrading import images_script
 from fabfile.phases import BACKUP, BOOTSTRAP, ETCD, KUBELET, METRICS, PLANE, RESET, RESTORE, TOOLS, managed_files
 from fabfile.steps import Fetch, Step, Stop, Wait
-from fabfile.views import calendar as expiry
 from fabfile.views import evidence, forgotten, logs, releases, upgrades
 from fabfile.views.doctor import between_nodes, clocks, questions
 from fabfile.views.plan import Planned, plan
@@ -164,7 +163,6 @@ def reading(env: Environment) -> dict[str, str]:
     return {
         "observe-control-plane": observe_script(control_plane=True, files=files),
         "observe-worker": observe_script(control_plane=False, files=files, settle=True),
-        "calendar": expiry.script(),
         "evidence": evidence.script(env.control_plane),
         "doctor": questions.doctor_script(env, env.control_plane, questions.questions(env, "debian", "bookworm")),
         "doctor-clock": clocks.SCRIPT,

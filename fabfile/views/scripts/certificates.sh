@@ -1,4 +1,4 @@
-# When certificates begin and end: the part that the calendar and the doctor share. Read by dated.certificate.
+# When certificates begin and end: a part of what the doctor asks. Read by dated.certificate.
 # shellcheck shell=bash
 
 # Their text and not their dates: a node need not have openssl. One of the files holds a key too, which stays there.

@@ -28,6 +28,7 @@ objects /apis/apps/v1/daemonsets?labelSelector=app.kubernetes.io/managed-by%3Dku
 objects /apis/apps/v1/deployments?labelSelector=app.kubernetes.io/managed-by%3Dkubefab
 influxpod /api/v1/namespaces/monitoring/pods?labelSelector=app%3Dmonitoring-influxdb
 influxlogin /api/v1/namespaces/monitoring/secrets?fieldSelector=metadata.name%3Dinfluxdb-login'
+tokens=''
 folders=''
 certificates='/etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/etcd/ca.crt /etc/kubernetes/pki/front-proxy-ca.crt /etc/kubernetes/pki/apiserver.crt /etc/kubernetes/pki/apiserver-kubelet-client.crt /etc/kubernetes/pki/apiserver-etcd-client.crt /etc/kubernetes/pki/front-proxy-client.crt /etc/kubernetes/pki/etcd/server.crt /etc/kubernetes/pki/etcd/peer.crt /etc/kubernetes/pki/etcd/healthcheck-client.crt /etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf /etc/kubernetes/controller-manager.conf /etc/kubernetes/scheduler.conf /etc/kubernetes/kubelet.conf /var/lib/kubelet/pki/kubelet-client-current.pem'
 served=''
@@ -102,14 +103,31 @@ metrics() {
     -H 'Accept: application/csv' --data-urlencode db=k8s --data-urlencode "q=$metrics_query" "http://$ip:8086/query" 2>/dev/null) || return
   [[ $answer == *,default,* ]] && echo "$answer" # else `influx` says what is wrong
 }
+# The public half and the end of each join token, in base64, as the API's one line has them. The secret halves stay here.
+join_tokens() {
+  local f text said end n=0
+  for f in "$d"/jointokens.[0-9]*; do
+    IFS= read -r -d '' text <"$f"
+    while [[ $text =~ \"data\":\ *\{([^}]*)\} ]] && [ $((n += 1)) -le 100 ]; do
+      text=${text#*"${BASH_REMATCH[0]}"} said=${BASH_REMATCH[1]} end=''
+      [[ $said =~ \"expiration\":\ *\"([A-Za-z0-9+/=]*)\" ]] && end=${BASH_REMATCH[1]}
+      [[ $said =~ \"token-id\":\ *\"([A-Za-z0-9+/=]*)\" ]] && echo "${BASH_REMATCH[1]} $end"
+    done
+  done
+}
 ask() {
   if api; then
+    if [ -n "$tokens" ]; then join_tokens >"$d/tokens"; fi
     metrics >"$d/influx" && return
   else
     { kube get --raw="$ready" >"$d/readyz"; } &
     { rooted get nodes -o json >"$d/nodes"; } &
     { rooted -n kube-system get $system_objects --ignore-not-found -o json >"$d/system"; } &
     { kube get daemonsets,deployments -A -l app.kubernetes.io/managed-by=kubefab -o json >"$d/objects"; } &
+    if [ -n "$tokens" ]; then
+      { kube -n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token \
+        -o jsonpath='{range .items[*]}{.data.token-id} {.data.expiration}{"\n"}{end}' | head -n 100 >"$d/tokens"; } &
+    fi
   fi
   { kube -n monitoring exec deploy/monitoring-influxdb -- influx -database k8s -format csv -execute "$metrics_query" >"$d/influx"; } &
   wait
@@ -323,7 +341,7 @@ for f in "${!state_of[@]}"; do
   case ${state_of[$f]} in active | activating | reloading) echo "unit $f" ;; esac
 done
 for f in $other_paths; do test -e "$f" && echo "path $f"; done
-for s in packages rules filters pods images readyz nodes system objects influx addons; do echo "@@ $s"
+for s in packages rules filters pods images readyz nodes system objects influx addons tokens; do echo "@@ $s"
   for f in "$d/$s" "$d/$s".[0-9]*; do [ -s "$f" ] && cat "$f" && echo; done
 done
 echo '@@ apt'; if [ -s "$d/apt" ]; then grep '^E: ' "$d/apt" | head -n 9; fi
