@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from threading import Condition, Event, Thread, get_ident
 from typing import Any
@@ -99,8 +99,21 @@ class _Transport(paramiko.Transport):
             raise
 
 
+@cache
+def _fabrics_own() -> fabric.Config:
+    """One configuration of Fabric's for all connections: it is the same, and making it takes longer than all else before a link is opened.
+
+    What ssh_config says is asked of OpenSSH; Fabric would read it by itself, with less understanding and unchecked host keys.
+    """
+    return fabric.Config(overrides={"run": {"in_stream": False}}, ssh_config=paramiko.SSHConfig())
+
+
 class Connection(fabric.Connection):
     """A connection to one node that runs scripts as root."""
+
+    inline_ssh_env = (
+        True  # Fabric's default, here because it would go into the configuration otherwise, merged anew for each node
+    )
 
     def __init__(
         self,
@@ -115,8 +128,6 @@ class Connection(fabric.Connection):
     ) -> None:
         settings = environment.settings
         object.__setattr__(self, "_ours", _Ours(node, environment, known, sudo_password, settings.connect_timeout))
-        # what ssh_config says is asked of OpenSSH; Fabric would read it by itself, with less understanding and unchecked host keys
-        config = fabric.Config(overrides={"run": {"in_stream": False}}, ssh_config=paramiko.SSHConfig())
         options: dict[str, object] = {
             "channel_timeout": settings.connect_timeout,
             "banner_timeout": settings.connect_timeout,
@@ -130,7 +141,7 @@ class Connection(fabric.Connection):
             dialled.host,
             user=dialled.user or None,
             port=dialled.port,
-            config=config,
+            config=_fabrics_own(),
             connect_timeout=settings.connect_timeout,
             connect_kwargs=options,
             gateway=gateway,

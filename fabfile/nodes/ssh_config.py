@@ -5,6 +5,7 @@ On a machine without OpenSSH paramiko reads it, which knows less: what it would 
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import pwd
@@ -77,11 +78,14 @@ def _silent() -> bool:
     try:
         if (home() / ".ssh" / "config").exists():
             return False
-        texts = [
-            file.read_text(encoding="utf-8") for file in (system, *Path(f"{SYSTEM}.d").glob("*.conf")) if file.exists()
-        ]
+        files = (system, *Path(f"{SYSTEM}.d").glob("*.conf"))
+        return _harmless(tuple(file.read_text(encoding="utf-8") for file in files if file.exists()))
     except (OSError, UnicodeDecodeError):
         return False
+
+
+@functools.lru_cache(maxsize=8)  # asked for each of many nodes
+def _harmless(texts: tuple[str, ...]) -> bool:
     words = [re.split(r"[\s=]+", line.strip().lower(), maxsplit=1) for text in texts for line in text.splitlines()]
     return all(word[0] in _HARMLESS or word in _USUAL or word[0].startswith("#") for word in words)
 

@@ -55,9 +55,9 @@ class Events:
         """Seconds by the node's clock since it read `started`."""
         return round(self.now(node) - started, 3)
 
-    def log(self, event: Event, **fields: object) -> None:
-        """Write one event; `t` is the node's own clock, which in a rehearsal is not this machine's."""
+    def log(self, event: Event, *, later: bool = False, **fields: object) -> None:
+        """Write one event; `t` is the node's own clock, which in a rehearsal is not this machine's. `later` is the journal's."""
         if self.journal:
             if "node" in fields:
                 fields["t"] = round(self.now(str(fields["node"])), 3)
-            self.journal.write(event, **fields)
+            self.journal.write(event, later=later, **fields)

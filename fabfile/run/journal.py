@@ -20,6 +20,7 @@ from ..inventory import private_folder
 from ..text.masking import masked
 
 # Fields with kubefab's own names are not masked: a password like "done" would make the journal unreadable.
+_MOST_WAITING = 1 << 16  # bytes
 _NAMES = frozenset({"event", "node", "on", "phase", "phases", "nodes", "step", "steps", "state", "gate"})
 
 
@@ -51,6 +52,7 @@ class Journal:
         self._warn = warn
         self._lock = Lock()
         self._descriptor = -1
+        self._waiting = bytearray()
         try:
             private_folder(folder)
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -63,18 +65,25 @@ class Journal:
         """Whether all of the run is in it so far."""
         return self._descriptor >= 0
 
-    def write(self, event: str, **fields: Any) -> None:
-        """Append one event; every text in it is masked but the names that are ours. Never raises."""
+    def write(self, event: str, *, later: bool = False, **fields: Any) -> None:
+        """Append one event; every text in it is masked but the names that are ours. Never raises.
+
+        `later`: together with the next one, for what a run that is killed leaves out without a loss.
+        """
         given = {"at": round(time.time(), 3), "event": event, **fields}
         line = json.dumps(
             {key: _named(value) if key in _NAMES else masked(value) for key, value in given.items()},
             ensure_ascii=False,
             default=str,
         )
-        data = (line + "\n").encode("utf-8", "backslashreplace")
         with self._lock:
-            if self._descriptor < 0:
-                return
+            self._waiting += (line + "\n").encode("utf-8", "backslashreplace")
+            if not later or len(self._waiting) > _MOST_WAITING:
+                self._write()
+
+    def _write(self) -> None:
+        data, self._waiting = bytes(self._waiting), bytearray()
+        if self._descriptor >= 0:
             try:
                 while data:
                     data = data[os.write(self._descriptor, data) :]
@@ -94,6 +103,7 @@ class Journal:
     def close(self) -> None:
         """Nothing more is written."""
         with self._lock:
+            self._write()
             self._end()
 
 

@@ -401,7 +401,7 @@ class Run:
             self.reporter.phase_done(node.name, phase.name, steps, took)
         result.seconds[phase.name] = result.seconds.get(phase.name, 0.0) + took
         self._open_gate(node, phase)
-        self.events.log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(took, 3))
+        self.events.log("phase", node=node.name, phase=phase.name, steps=steps, seconds=round(took, 3), later=not steps)
 
     def _catch_up(self, node: Node, behind: list[_Begun], now: _Begun, result: NodeResult) -> None:
         """Carry out the waits that earlier phases have left, and end those phases; then `now` goes on."""
@@ -468,7 +468,7 @@ class Run:
         """
         phase, begun.token = begun.phase, ctx.token
         actions = list(phase.run(ctx))
-        self.events.log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions])
+        self.events.log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions], later=not actions)
         last = max((number for number, one in enumerate(actions, 1) if not isinstance(one, Wait)), default=0)
         for number, action in enumerate(actions, 1):
             if phase.meanwhile and number > last:

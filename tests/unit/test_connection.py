@@ -47,6 +47,18 @@ def test_a_script_returns_its_exit_code_and_output(bench: Bench) -> None:
     assert seen == [SCRIPT]
 
 
+def test_connections_share_a_configuration_and_none_writes_into_it(bench: Bench) -> None:
+    nodes = [bench.serve()[1] for _ in range(2)]
+    with bench.connect(nodes[0]) as first, bench.connect(nodes[1]) as second:
+        before = repr(dict(first.config))
+        assert first.config is second.config
+        for connection in (first, second):
+            connection.open()
+            connection.root(SCRIPT, 10)
+        assert (first.port, second.port) == (nodes[0].port, nodes[1].port) and first.port != second.port
+        assert repr(dict(first.config)) == before
+
+
 def test_a_new_host_key_is_reported_once_and_stored_privately(bench: Bench) -> None:
     endpoint, node = bench.serve()
     for _ in range(2):

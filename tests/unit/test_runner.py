@@ -1131,6 +1131,18 @@ def test_an_incomplete_last_line_of_a_journal_is_skipped(tmp_path: Path) -> None
     assert [e["event"] for e in read(journal.path)] == ["run", "phase"]
 
 
+@given(st.lists(st.booleans(), max_size=12))
+def test_what_a_journal_may_write_later_comes_in_order_with_the_next_event_or_at_the_end(later: list[bool]) -> None:
+    with TemporaryDirectory() as folder:
+        journal = Journal(Path(folder), "x")
+        for number, one in enumerate(later):
+            journal.write("phase", number=number, later=one)
+            if not one:
+                assert [event["number"] for event in list(read(journal.path))[1:]] == [*range(number + 1)]
+        journal.close()
+        assert [event["number"] for event in list(read(journal.path))[1:]] == [*range(len(later))]
+
+
 class Full:
     """os.write on a disk that is full after some lines."""
 
