@@ -32,6 +32,7 @@ def made(decorator: Callable[..., Any], kind: dict[str, bool], *, own: bool = Fa
         number: int
         word: str = dataclasses.field(repr=False, default="a")
         beside: int = dataclasses.field(compare=False, default=0)
+        values: list[int] = dataclasses.field(compare=False, default_factory=list)
 
         if own:
 
@@ -41,7 +42,7 @@ def made(decorator: Callable[..., Any], kind: dict[str, bool], *, own: bool = Fa
             def __hash__(self) -> int:
                 return 7
 
-    Value.__annotations__ = {"number": int, "word": str, "beside": int}
+    Value.__annotations__ = {"number": int, "word": str, "beside": int, "values": list}
     return decorator(**kind)(Value)
 
 
@@ -54,7 +55,11 @@ def test_values_compare_show_and_hash_as_those_of_dataclasses(
         for cls in (made(d, kind, own=own) for d in (dataclasses.dataclass, records.dataclass))
     )
     assert (ours[0] == ours[1]) == (theirs[0] == theirs[1]) and ours[0] != theirs[0]
-    assert (ours[0] == ours[0]) and dataclasses.astuple(ours[0]) == rows[0]
+    assert (ours[0] == ours[0]) and dataclasses.astuple(ours[0]) == (*rows[0], [])
+    assert ours[0].values is not ours[1].values
+    assert dataclasses.astuple(type(ours[0])(1, values=[2])) == (1, "a", 0, [2])
+    with pytest.raises(TypeError):
+        type(ours[0])()
     if kind["repr"]:
         assert repr(ours[0]) == repr(theirs[0])
     if kind["order"]:
