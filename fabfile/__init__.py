@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,9 +15,6 @@ if _PROJECT not in sys.path:
 
 # Invoke keeps Python from writing bytecode, so that each command would compile all that it imports again.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
-
-# Loading modules makes many objects, and hardly a ring of them: to look for rings as often as Python does takes a twentieth of a short command.
-gc.set_threshold(100_000, 20, 20)
 
 if "--complete" in sys.argv:
     from .cli.completion import answer
