@@ -341,9 +341,11 @@ for f in "${!state_of[@]}"; do
   case ${state_of[$f]} in active | activating | reloading) echo "unit $f" ;; esac
 done
 for f in $other_paths; do test -e "$f" && echo "path $f"; done
-for s in packages rules filters pods images readyz nodes system objects influx addons tokens; do echo "@@ $s"
-  for f in "$d/$s" "$d/$s".[0-9]*; do [ -s "$f" ] && cat "$f" && echo; done
+there=(); echo >"$d/-"
+for s in packages rules filters pods images readyz nodes system objects influx addons tokens; do echo "@@ $s" >"$d/@$s"; there+=("$d/@$s")
+  for f in "$d/$s" "$d/$s".[0-9]*; do [ -s "$f" ] && there+=("$f" "$d/-"); done
 done
+cat "${there[@]}"
 echo '@@ apt'; if [ -s "$d/apt" ]; then grep '^E: ' "$d/apt" | head -n 9; fi
 echo '@@ end'
 }
