@@ -245,8 +245,11 @@ def opened(options: Options, environment: Environment | None = None, *, ahead: b
     With `ahead` the connections to its nodes begin to be opened at once: for a command that needs all of them, and has nothing left to refuse.
     """
     _many_files()
-    sys.setswitchinterval(TURN)
     environment = environment or described(options)
+    if (
+        len(environment.nodes) <= environment.settings.forks
+    ):  # of more threads than that, each change costs more than a wait
+        sys.setswitchinterval(TURN)
     if ".".join(environment.settings.kubernetes.split(".")[:2]) not in RELEASES:
         from ..recipes.kubeadm import recipe_for
 
