@@ -117,3 +117,15 @@ def test_our_commands_load_no_importlib_metadata() -> None:
     text = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); import fabfile.cli.session; print([m for m in ('importlib.metadata', 'zipfile', 'csv') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_value_of_ours_is_made_by_it() -> None:
+    for path in (PROJECT / "fabfile").rglob("*.py"):
+        if path.name != "records.py":
+            names = [
+                name
+                for line in path.read_text().splitlines()
+                if line.startswith("from dataclasses import")
+                for name in line.split()
+            ]
+            assert "dataclass" not in [name.strip(",") for name in names], path
