@@ -16,7 +16,7 @@ from .measuring import beside
 
 NAME = "simulated"  # the environment; a machine's identity names it, so server and client call it the same
 SETTINGS = {"POD_CIDR": "10.128.0.0/11", "RETENTION": "0d"}
-LONGEST = 600.0  # seconds in which the nodes must be up; a quiet machine needs a minute for 1,000
+LONGEST = 600.0  # seconds in which the nodes must be up; a quiet machine needs two to three minutes for 1,000
 
 
 def hosts_text(nodes: list[str], **settings: str) -> str:

@@ -246,9 +246,8 @@ def opened(options: Options, environment: Environment | None = None, *, ahead: b
     """
     _many_files()
     environment = environment or described(options)
-    if (
-        len(environment.nodes) <= environment.settings.forks
-    ):  # of more threads than that, each change costs more than a wait
+    # from one of more threads than FORKS to the next, a change costs more than waiting for it
+    if len(environment.nodes) <= environment.settings.forks:
         sys.setswitchinterval(TURN)
     if ".".join(environment.settings.kubernetes.split(".")[:2]) not in RELEASES:
         from ..recipes.kubeadm import recipe_for

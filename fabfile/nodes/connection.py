@@ -111,9 +111,8 @@ def _fabrics_own() -> fabric.Config:
 class Connection(fabric.Connection):
     """A connection to one node that runs scripts as root."""
 
-    inline_ssh_env = (
-        True  # Fabric's default, here because it would go into the configuration otherwise, merged anew for each node
-    )
+    # Fabric's default, here because it would go into the configuration otherwise, which is merged again for each node
+    inline_ssh_env = True
 
     def __init__(
         self,

@@ -131,6 +131,9 @@ def observe_script(
     return script.reading("observe", script.program(__file__, "observe.sh", **lines), values)
 
 
+_TOKENS = "type%3Dbootstrap.kubernetes.io/token"
+
+
 def questions(ready: str, configured: bool, tokens: bool = False) -> list[tuple[str, str]]:
     """What a control plane's API is asked over one connection: (section of the answer, path). The same as the script asks of kubectl.
 
@@ -146,11 +149,8 @@ def questions(ready: str, configured: bool, tokens: bool = False) -> list[tuple[
         *(("objects", f"/apis/apps/v1/{kind}?{ours}") for kind in ("daemonsets", "deployments")),
         ("influxpod", "/api/v1/namespaces/monitoring/pods?labelSelector=app%3Dmonitoring-influxdb"),
         ("influxlogin", f"/api/v1/namespaces/monitoring/secrets?fieldSelector=metadata.name%3D{SECRET}"),
-        *((("jointokens", f"/api/v1/namespaces/kube-system/secrets?fieldSelector={_TOKENS}"),) if tokens else ()),
+        *[("jointokens", f"/api/v1/namespaces/kube-system/secrets?fieldSelector={_TOKENS}")] * tokens,
     ]
-
-
-_TOKENS = "type%3Dbootstrap.kubernetes.io/token"
 
 
 def parse_tokens(lines: Iterable[str]) -> dict[str, str]:

@@ -19,8 +19,8 @@ from typing import Any
 from ..inventory import private_folder
 from ..text.masking import masked
 
-# Fields with kubefab's own names are not masked: a password like "done" would make the journal unreadable.
 _MOST_WAITING = 1 << 16  # bytes
+# Fields with kubefab's own names are not masked: a password like "done" would make the journal unreadable.
 _NAMES = frozenset({"event", "node", "on", "phase", "phases", "nodes", "step", "steps", "state", "gate"})
 
 

@@ -223,8 +223,8 @@ class Run:
         self.events.log("passed", node=node.name, gate=name, seconds=self.events.since(node.name, before))
 
     def _unlink(self, node: Node) -> None:
-        """Where there are more nodes than FORKS, which bounds the open links too, close that of a node that rests. What comes next opens it."""
-        if self._many:
+        """Where there are more nodes than FORKS, which bounds the open links too, close that of a worker that rests. What comes next opens it."""
+        if self._many and not node.control_plane:
             self.group.of(node).rest()
 
     def _open_gate(self, node: Node, phase: Phase) -> None:
@@ -261,8 +261,7 @@ class Run:
         finally:
             self._take_back(node, result)
             self._ended(node, result, entering)
-            if not node.control_plane:
-                self._unlink(node)
+            self._unlink(node)
             self.events.log(
                 "node",
                 node=node.name,

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from itertools import count
 from threading import Lock
 
-FIRST, ONWARD, BEGINS = range(
-    3
-)  # who gets a free slot: the control plane, for which others wait; who goes on; who begins
+ONWARD, BEGINS = range(2)  # who gets a free slot: a node that goes on, then one that begins
 
 
 class Slots:
