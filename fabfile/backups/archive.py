@@ -150,6 +150,8 @@ class Writer:
                 os.fsync(self._disk.fileno())
                 self._disk.close()
                 path = self._part.with_name(name)
+                if path.exists():
+                    raise KubefabError(f"{path} exists already, and is not replaced", "run this again")
                 self._part.replace(path)
                 folder = os.open(path.parent, os.O_RDONLY)
                 try:

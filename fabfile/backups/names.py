@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import calendar
+import math
 import re
 import time
 from collections.abc import Iterable
@@ -37,6 +38,16 @@ def name_of(environment: str, made: float, kubernetes: str, uid: str, *, encrypt
     """The name of a backup that is made at `made` (seconds since 1970)."""
     stamp = time.strftime(_STAMP, time.gmtime(made))
     return f"{environment}_{stamp}_v{kubernetes or 'unknown'}_{uid[:8] or 'unknown'}{ENCRYPTED if encrypted else PLAIN}"
+
+
+def free_second(folder: Path, environment: str, made: float) -> float:
+    """`made` (seconds since 1970), or the first full second after it that names no backup of that environment in that folder.
+
+    Names have no parts of a second, and a backup never takes the place of another.
+    """
+    while any(folder.glob(f"{environment}_{time.strftime(_STAMP, time.gmtime(made))}_*")):
+        made = math.floor(made) + 1
+    return made
 
 
 def read_name(path: Path) -> Backup | None:

@@ -129,6 +129,7 @@ def take(
         if result.failed:
             return result
         facts = result.nodes[environment.control_plane.name].facts or NodeFacts()
+        made = names.free_second(folder, environment.name, made)
         record = _finish(environment, writer, facts, made, metrics=metrics)
         name = names.name_of(environment.name, made, record.kubernetes, record.uid, encrypted=bool(to_whom))
         path, size = writer.close(name)

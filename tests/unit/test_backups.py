@@ -44,7 +44,9 @@ def written(
     writer = archive(folder, to)
     fill(writer, {f"/s/{SNAPSHOT}": snapshot, "/etc/kubernetes/pki/ca.key": SECRET, **(more or {})})
     writer.add(RECORD, replace(MADE, files=dict(writer.files)).text())
-    path, size = writer.close(names.name_of("lab", AT, "1.36.3", UID, encrypted=bool(to)))
+    name = names.name_of("lab", AT, "1.36.3", UID, encrypted=bool(to))
+    (folder / name).unlink(missing_ok=True)
+    path, size = writer.close(name)
     assert path.stat().st_size == size
     return path
 
@@ -119,6 +121,26 @@ def test_what_is_written_is_read(tmp_path: Path, to: str) -> None:
     if not to:  # a person needs nothing but tar
         with tarfile.open(path) as tar:
             assert all(member.isreg() and member.mode & 0o077 == 0 for member in tar)
+
+
+def test_a_backup_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Several within one second have names of their own; and a name that is in use is refused, not replaced."""
+    found = []
+    for release in ("1.36.3", "1.36.3", "1.37.2"):
+        made = names.free_second(tmp_path, "lab", AT + 0.9)
+        name = names.name_of("lab", made, release, UID, encrypted=True)
+        (tmp_path / name).write_text(name)
+        found.append(name)
+        assert (backup := names.read_name(tmp_path / name)) and int(backup.made) == AT + len(found) - 1
+    assert names.free_second(tmp_path, "prod", AT + 0.9) == AT + 0.9
+    assert [one.path.name for one in names.found_in(tmp_path)] == found[::-1]
+
+    writer = archive(tmp_path)
+    fill(writer, {f"/s/{SNAPSHOT}": b"other"})
+    with pytest.raises(KubefabError, match="not replaced"):
+        writer.close(found[0])
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(found)
+    assert (tmp_path / found[0]).read_text() == found[0]
 
 
 def test_nothing_in_clear_is_ever_on_the_disk(tmp_path: Path) -> None:
