@@ -40,7 +40,10 @@ Sudo = Literal["free", "password", "denied"]
 
 
 def enter(exchange: Exchange, chatter: str = "") -> str:
-    """What is to be run: the line that follows where the command only enters sh (after the start files' `chatter`), else the command itself."""
+    """What is to be run: the line that follows where the command only enters sh (after the start files' `chatter`), else the command itself.
+
+    Empty where the session ends without such a line.
+    """
     match = _ENTER.fullmatch(exchange.command)
     if not match:
         return exchange.command
@@ -81,6 +84,8 @@ class Login:
             exchange.write(said.encode())
             return self.run(exchange.read().decode()) if code < 0 else (code, b"")
         command = enter(exchange, self.chatter)
+        if not command:
+            return 1, b""
         if match := _STORE.fullmatch(command):
             path = match["path"]
             if path in self.files:

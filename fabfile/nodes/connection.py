@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import chain
-from threading import Condition, Event, Thread, get_ident
+from threading import Condition, Event, Lock, Thread, get_ident
 from typing import Any
 
 # isort: off
@@ -342,22 +342,25 @@ class Connection(fabric.Connection):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER)
         return sock
 
-    def root(self, text: str, timeout: float, heard: Callable[[bytes], None] | None = None) -> tuple[int, bytes]:
+    def root(
+        self, text: str, timeout: float, heard: Callable[[bytes], None] | None = None, *, more: bool = False
+    ) -> tuple[int, bytes]:
         """Run a bash script as root; returns its exit code and output (standard error in it), without what a login shell or sudo said before.
 
-        `timeout` is in seconds. `heard` gets the output piece by piece as it comes.  Raises Unreachable when the connection fails
-        or breaks, StepFailed on time-out and when sudo refuses.
+        `timeout` is in seconds. `heard` gets the output piece by piece as it comes. `more`: another command follows, whose session is got ready
+        while this one runs.  Raises Unreachable when the connection fails or breaks, StepFailed on time-out and when sudo refuses.
         """
         self.open()
         password = self._ours.sudo_password if self.user != "root" else None
         sudo = _sudo(self.user, password)
         if password:
-            return self._exec(f"exec {sudo}bash -c {shlex.quote(_RECEIVE)}", text, timeout, password, heard)
+            line = f"exec {sudo}bash -c {shlex.quote(_RECEIVE)}"
+            return self._exec(line, text, timeout, password, heard, more=more)
         path = f"/tmp/.kubefab-{secrets.token_hex(8)}"
         # the shell that made the file removes it: neither a link cut in mid-script nor a sudo that refuses leaves one. A file of that
         # name that another user made is neither written to nor removed
         store = f"umask 077 && set -C && : > {path} && trap 'rm -f {path}' EXIT HUP TERM PIPE && cat >> {path}"
-        return self._exec(f"{store} && {sudo}{_RUN} {path} </dev/null", text, timeout, heard=heard)
+        return self._exec(f"{store} && {sudo}{_RUN} {path} </dev/null", text, timeout, heard=heard, more=more)
 
     def command(self, line: str, timeout: float, *, sudo: bool = False) -> tuple[int, bytes]:
         """Run one line in the login user's shell, or as root in bash; returns its exit code and output (standard error in it).
@@ -402,14 +405,13 @@ class Connection(fabric.Connection):
         lock.want(owner)
         try:
             lock.acquire()
-            if lock.channel:  # beside it the run's commands need one more session: the first of them has this one
-                self._ours.spare.append(self.open_channel())
+            if lock.channel:  # beside it the run's commands need one more session: before the first of them sshd shows whether it allows that
+                self.ready()
             Thread(target=lock.beat, args=(ended, partial(self._close_with, ended)), daemon=True).start()
             yield
         finally:
             ended.set()
-            with suppress(IndexError, EOFError, OSError, paramiko.SSHException):
-                self._ours.spare.pop().close()
+            self._unready()
             lock.drop()
 
     def ensure_held(self) -> None:
@@ -440,22 +442,18 @@ class Connection(fabric.Connection):
         """
         ours = self._ours
         end, pause = time.monotonic() + NO_SESSION, 0.05
+        gave = False
         while True:
-            held = int(ours.lock.channel is not None and not ours.lock.channel.closed)
-            if opened and ours.spare:
-                with suppress(IndexError):  # another thread was faster
-                    channel: paramiko.Channel = ours.spare.pop()
-                    if not channel.closed:
-                        opened(held)
-                        return channel
+            held = self._held()
             try:
-                channel = self.transport.open_session(timeout=ours.timeout)
+                channel: paramiko.Channel = self.transport.open_session(timeout=ours.timeout)
                 if opened:
                     opened(held)
                 return channel
             except paramiko.ChannelException as refusal:
+                gave |= self._unready()
                 forbidden = refusal.code == paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-                if forbidden and not held and not ours.sessions.peak:
+                if forbidden and not (held or ours.sessions.peak or gave):
                     raise
             over = time.monotonic() > end
             if opened and ours.sessions.fewer(certain=over):
@@ -468,6 +466,67 @@ class Connection(fabric.Connection):
             else:
                 Event().wait(pause)
                 pause = min(2 * pause, 0.5)
+
+    def _held(self) -> int:
+        """How many sessions the run lock has open: 1 or 0."""
+        channel = self._ours.lock.channel
+        return int(channel is not None and not channel.closed)
+
+    def ready(self) -> None:
+        """Open the link, and on it a session whose sh waits for a line, so that the next command need not wait for a shell. Raises as `root` does."""
+        self.open()
+        ours = self._ours
+        with ours.readying:
+            if any(not channel.closed for channel, _ in ours.spare):
+                return
+            try:
+                channel = self.open_channel()
+                try:
+                    ours.spare.append((channel, self._enter(channel)))
+                except BaseException:
+                    channel.close()
+                    raise
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                raise self.unreachable(error) from error
+
+    def _ready_next(self) -> None:
+        """Get a session ready beside a command that runs, unless another thread does. Where sshd allows none there, commands open their own."""
+        ours = self._ours
+        if ours.alone is self.transport or not ours.readying.acquire(blocking=False):
+            return
+        try:
+            if not ours.spare:
+                channel = self.transport.open_session(timeout=ours.timeout)
+                ours.spare.append((channel, self._enter(channel)))
+        except paramiko.ChannelException:
+            ours.alone = self.transport
+        finally:
+            ours.readying.release()
+
+    def _unready(self) -> bool:
+        """End the session that `ready` began; returns whether there was one."""
+        with suppress(IndexError):
+            channel, _ = self._ours.spare.pop()
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                channel.close()
+            return True
+        return False
+
+    def _readied(self, opened: Callable[[int], None], end: float) -> tuple[paramiko.Channel | None, bool]:
+        """The session that `ready` began, for a caller with a slot, and whether _SHELL has been read from it; None: there is none.
+
+        Waits until `end` for one that another thread is getting ready.
+        """
+        ours = self._ours
+        if ours.readying.acquire(timeout=max(0.0, end - time.monotonic())):
+            ours.readying.release()
+        with suppress(IndexError):  # another thread was faster
+            while True:
+                channel, entered = ours.spare.pop()
+                if not channel.closed:
+                    opened(self._held())
+                    return channel, entered
+        return None, False
 
     def begin(self, line: str) -> paramiko.Channel:
         """A session in which sh runs this one line, whatever the user's login shell is; its standard input follows the line.
@@ -484,7 +543,13 @@ class Connection(fabric.Connection):
         return channel
 
     def _begin(self, channel: paramiko.Channel, line: str, end: float = math.inf) -> bool:
-        """Send the line; returns whether _SHELL has been read from the channel. Raises TimeoutError when that is after `end`."""
+        """Have sh run this line in a session. Returns, and raises, as `_enter` does."""
+        entered = self._enter(channel, end)
+        channel.sendall(f"{line}\n".encode())
+        return entered
+
+    def _enter(self, channel: paramiko.Channel, end: float = math.inf) -> bool:
+        """Start sh in a session, which waits for its line; returns whether _SHELL has been read. Raises TimeoutError when that is after `end`."""
         ours, transport = self._ours, self.transport
         channel.settimeout(ours.timeout)
         channel.set_combine_stderr(True)
@@ -499,7 +564,6 @@ class Connection(fabric.Connection):
                     channel.status_event.wait(ours.timeout)
                 raise login_refused(self._way(), channel.exit_status, bytes(said))
             ours.entered = transport
-        channel.sendall(f"{line}\n".encode())
         return fresh
 
     def unreachable(self, error: BaseException) -> Unreachable:
@@ -536,6 +600,7 @@ class Connection(fabric.Connection):
         heard: Callable[[bytes], None] | None = None,
         *,
         login: bool = False,
+        more: bool = False,
     ) -> tuple[int, bytes]:
         """Run a command in sh, or one in the user's login shell, and give what it prints.
 
@@ -544,16 +609,19 @@ class Connection(fabric.Connection):
         """
         with self._ours.sessions.slot() as opened:
             end = time.monotonic() + timeout
-            channel: paramiko.Channel | None = None
+            channel, entered = (None, True) if login else self._readied(opened, end)
+            begun = login
             try:
-                channel = self.open_channel(opened)
-                entered = begun = login
                 output = bytearray()
-                channel.set_combine_stderr(True)
-                if login:
-                    _run(channel, command, wait=True)
+                if channel:
+                    channel.sendall(f"{command}\n".encode())
                 else:
-                    entered = self._begin(channel, command, end)
+                    channel = self.open_channel(opened)
+                    if login:
+                        channel.set_combine_stderr(True)
+                        _run(channel, command, wait=True)
+                    else:
+                        entered = self._begin(channel, command, end)
                 channel.settimeout(timeout)
                 if password:
                     channel.sendall(f"{password.reveal()}\n".encode())
@@ -567,6 +635,8 @@ class Connection(fabric.Connection):
                         channel.settimeout(max(0.1, end - time.monotonic()))
                         channel.sendall(piece)
                 channel.shutdown_write()
+                if more:
+                    self._ready_next()
                 while chunk := channel.recv(1 << 16):
                     output += chunk
                     if not begun and _READY in output:
@@ -689,7 +759,10 @@ class _Ours:
         self.proxy: subprocess.Popen[bytes] | None = None
         self.lock: RunLock
         self.sessions = Sessions(SESSIONS)
-        self.spare: list[paramiko.Channel] = []  # an open session for the next command
+        # an open session whose sh waits for the next command's line, with whether _SHELL has been read from it; or none
+        self.spare: list[tuple[paramiko.Channel, bool]] = []
+        self.readying = Lock()  # held by the thread that opens it
+        self.alone: Any = None  # the transport whose sshd has refused a session beside one that runs
         self.transport: _Transport | None = None  # the last one, also where it did not come to a link
         self.entered: Any = None  # the transport over which a login shell has run our line
 
@@ -704,9 +777,15 @@ def _hop(text: str) -> tuple[str, str, int]:
 
 
 def outcome(
-    connection: Connection, name: str, text: str, timeout: float, heard: Callable[[str], None] | None = None
+    connection: Connection,
+    name: str,
+    text: str,
+    timeout: float,
+    heard: Callable[[str], None] | None = None,
+    *,
+    more: bool = False,
 ) -> script.Outcome:
-    """Send a rendered script and read what it did; `heard` gets each line of a live one's output, masked.
+    """Send a rendered script and read what it did; `heard` gets each line of a live one's output, masked. `more` is `Connection.root`'s.
 
     Raises StillRunning if an earlier run's step holds the node.
     """
@@ -716,7 +795,8 @@ def outcome(
         for line in lines.feed(data):
             heard(line)  # type: ignore[misc]  # it is there where this is called
 
-    return _unlocked(connection, name, script.parse(*connection.root(text, timeout, piece if heard else None)))
+    answer = connection.root(text, timeout, piece if heard else None, more=more)
+    return _unlocked(connection, name, script.parse(*answer))
 
 
 def _unlocked(connection: Connection, name: str, result: script.Outcome) -> script.Outcome:

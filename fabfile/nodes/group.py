@@ -89,7 +89,7 @@ class NodeGroup(fabric.Group):
         return self._jumps[node.jump]
 
     def ahead(self, nodes: Iterable[Node]) -> None:
-        """Begin to connect to these nodes, each in a thread of its own, and return at once.
+        """Begin to connect to these nodes, and to get a shell there, each in a thread of its own, and return at once.
 
         Where that fails, the command that uses the connection gets the error.
 
@@ -103,7 +103,7 @@ class NodeGroup(fabric.Group):
     @staticmethod
     def _begin(connection: Connection) -> None:
         with suppress(Exception):  # the command that uses it gets the error
-            connection.open()
+            connection.ready()
 
     def of(self, node: Node) -> Connection:
         """A node's connection."""

@@ -51,16 +51,18 @@ def command(owner: str, *, again: bool, sudo: str = "") -> str:
     the lock since.  It is one line, as `Link.begin` takes it.
     """
     hold = (
-        f'if [ -n "$2" ] && [ -s {RUN_LOCK} ] && [ "$(head -n 1 {RUN_LOCK})" != "$1" ]; then exit {TAKEN_SINCE}; fi; '
+        f'if [ -n "$2" ] && [ -s {RUN_LOCK} ] && {{ read -r o <{RUN_LOCK}; [ "$o" != "$1" ]; }}; then exit {TAKEN_SINCE}; fi; '
         # on a line of its own, whatever a login shell's files have printed before
         f'{{ echo "$1"; echo $$; }} > {RUN_LOCK}; printf "\\nheld\\n"; while read -rt {HEARTBEAT * 4} _; do :; done'
     )
     take = (
         # for root only: any user who can open it can hold it
         f"umask 077; chmod 600 {RUN_LOCK} 2>/dev/null; "
-        # release first what this same run held over a broken link; the number may belong to another process by now
-        f'p=$(tail -n 1 {RUN_LOCK} 2>/dev/null); case $p in ""|*[!0-9]*) ;; '
-        '*) if tr "\\0" "\\n" 2>/dev/null <"/proc/$p/cmdline" | grep -qxF -e "$1"; then kill "$p" 2>/dev/null; fi;; esac; '
+        # release first what this same run held over a broken link; the number may belong to another process by now. By bash itself, as each
+        # program that is started costs a millisecond or more
+        f'{{ mapfile -t -n 9 l <{RUN_LOCK}; }} 2>/dev/null; p=${{l[1]-}}; case $p in ""|*[!0-9]*) ;; '
+        '*) if [ -r "/proc/$p/cmdline" ]; then mapfile -t -d "" a <"/proc/$p/cmdline"; '
+        'for w in "${a[@]}"; do if [ "$w" = "$1" ]; then kill "$p"; break; fi; done; fi 2>/dev/null;; esac; '
         f'exec flock -w {PATIENCE} -E {HELD} {RUN_LOCK} bash -c {shlex.quote(hold)} - "$1" "$2"'
     )
     return f"exec {sudo}bash -c {shlex.quote(take)} - {shlex.quote(owner)} {'again' if again else shlex.quote('')}"

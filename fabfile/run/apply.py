@@ -209,7 +209,7 @@ class Applier:
         text = script.render(
             step.id, step.commands, step.files, wait=STEP_LOCK_WAIT, live=heard is not None, fetches=step.fetches
         )
-        return outcome(connection, step.id, text, timeout, heard)
+        return outcome(connection, step.id, text, timeout, heard, more=True)
 
     def _here(self, node: Node, step: Step) -> None:
         """Carry out a step on this machine, for a node."""
@@ -235,7 +235,7 @@ class Applier:
                 self._group.of(node).open()  # raises for a node whose own connection broke
             try:
                 with self._turn(node, target, wait.phase, wait.title) if wait.changes else nullcontext():
-                    seen = _seen(wait, outcome(connection, wait.id, probe, timeout).output)
+                    seen = _seen(wait, outcome(connection, wait.id, probe, timeout, more=True).output)
             except StillRunning:  # another run's work is not repaired by remedies
                 raise
             except StepFailed as error:  # the probe hung or failed once; the next one may not

@@ -167,7 +167,7 @@ class _Group(NodeGroup):
     """Two nodes answer, one does not."""
 
     def of(self, node: Node) -> Any:
-        def root(text: str, timeout: float) -> tuple[int, bytes]:
+        def root(text: str, timeout: float, *, more: bool = False) -> tuple[int, bytes]:
             if node.name == "w2":
                 raise Unreachable("w2: no answer within 10 s")
             return 0, f"@@ kubelet.log\n{node.name}\n@@ end\n".encode()

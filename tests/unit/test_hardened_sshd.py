@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,18 +15,21 @@ from ssh_bench import SCRIPT, Bench, bench
 from fabfile.errors import KubefabError, StepFailed, Unreachable
 from fabfile.inventory import Node
 from fabfile.nodes import connection as module
+from fabfile.nodes.connection import Connection
 from fabfile.nodes.failures import Way, unreachable
 from fabfile.nodes.group import NodeGroup
 from fabfile.nodes.sessions import Sessions
+from rehearsal.server import Endpoint
 
 __all__ = ["bench"]  # a fixture
 
 NOLOGIN = "System is booting up. Unprivileged users are not permitted to log in yet. See pam_nologin(8)."
 
 
+@pytest.mark.parametrize("ahead", [True, False], ids=["sessions are got ready", "each command opens its own"])
 @pytest.mark.parametrize("allowed", [2, 3, 10])
 def test_with_few_sessions_every_script_runs_over_the_one_link_and_the_lock_stays(
-    bench: Bench, allowed: int, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, allowed: int, ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # short: only the end of another session helps; yet the server may take a moment to end one whose answer is here
     monkeypatch.setattr(module, "NO_SESSION", 0.5)
@@ -47,24 +51,56 @@ def test_with_few_sessions_every_script_runs_over_the_one_link_and_the_lock_stay
 
     endpoint, node = bench.serve("cp1", run)
     endpoint.max_sessions = allowed
-    with bench.connect(node) as connection, connection.hold("me"), ThreadPoolExecutor(12) as pool:
-        lock = connection._ours.lock.channel
-        codes = [code for code, _ in pool.map(lambda _: connection.root(SCRIPT, 20), range(24))]
-        assert codes == [0] * 24
-        assert connection._ours.lock.channel is lock and lock is not None and not lock.closed
-        assert len(endpoint.links) == 1
+    with bench.connect(node) as connection:
+        if ahead:
+            connection.ready()
+        with connection.hold("me"), ThreadPoolExecutor(12) as pool:
+            lock = connection._ours.lock.channel
+            codes = [code for code, _ in pool.map(lambda _: connection.root(SCRIPT, 20, more=ahead), range(24))]
+            assert codes == [0] * 24
+            _same_link(connection, endpoint, lock)
     assert max(most) <= allowed - 1
 
 
+def _same_link(connection: Connection, endpoint: Endpoint, lock: paramiko.Channel | None) -> None:
+    assert connection._ours.lock.channel is lock and lock is not None and not lock.closed
+    assert len(endpoint.links) == 1
+
+
+@pytest.mark.parametrize("allowed", [1, 10])
+def test_beside_a_script_the_next_ones_session_is_got_ready_where_sshd_allows_that(bench: Bench, allowed: int) -> None:
+    """Where it does not, that is tried once a link, and each script opens its own."""
+
+    def run(text: str) -> tuple[int, bytes]:
+        time.sleep(0.2)  # the next session is asked for while this one is open
+        return 0, b"hello\n##kubefab 1 0\n"
+
+    endpoint, node = bench.serve("cp1", run)
+    endpoint.max_sessions = allowed
+    opened: list[bool] = []
+    with bench.connect(node) as connection:
+        connection.ready()
+        enter = connection._enter
+        connection._enter = lambda *given: opened.append(True) or enter(*given)  # type: ignore[method-assign,func-returns-value]
+        for left in (3, 2, 1, 0):
+            assert connection.root(SCRIPT, 5, more=left > 0)[0] == 0
+            assert bool(connection._ours.spare) == (allowed > 1 and left > 0)
+        assert (connection._ours.alone is connection.transport) == (allowed == 1)
+    assert len(opened) == 3, "the first one's was there"
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["a session is got ready", "none is"])
 def test_max_sessions_1_is_named_before_anything_runs_where_the_lock_needs_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NO_SESSION", 0.1)
+    monkeypatch.setattr(module, "NO_SESSION", 1.0 if ahead else 0.1)
     ran: list[str] = []
     endpoint, node = bench.serve("cp1", lambda text: ran.append(text) or (0, b""))  # type: ignore[func-returns-value]
     endpoint.max_sessions = 1
     with bench.connect(node) as connection:
         assert connection.root(SCRIPT, 5)[0] == 0, "one after the other is enough where no lock is held"
+        if ahead:
+            connection.ready()
         with (
             pytest.raises(KubefabError, match=r"cp1: MaxSessions of its sshd is 1.*the run lock holds one") as caught,
             connection.hold("me"),

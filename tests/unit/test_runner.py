@@ -108,7 +108,7 @@ class World:
             def __init__(self) -> None:
                 self.node = node
 
-            def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
+            def root(self, text: str, timeout: float, heard: Any = None, *, more: bool = False) -> tuple[int, bytes]:
                 world.timeouts[re.findall(r"# kubefab: (\S+)", text)[0]] = (timeout, text)
                 return world.root(node.name, text)
 
@@ -245,7 +245,7 @@ JOIN = phase(
     roles="workers",
     waits_for={"worker": "master"},
     opens={"worker": "members"},
-    observe_before=True,
+    observe_before=frozenset({"worker"}),
     admits=True,
 )
 ADDONS = phase(
@@ -1263,7 +1263,14 @@ def test_a_late_worker_joins_with_a_token_that_is_still_valid(world: Callable[..
     result = w.run(
         INSTALL,
         MASTER,
-        Phase("join", "join", decide, frozenset({"worker"}), waits_for={"worker": "master"}, observe_before=True),
+        Phase(
+            "join",
+            "join",
+            decide,
+            frozenset({"worker"}),
+            waits_for={"worker": "master"},
+            observe_before=frozenset({"worker"}),
+        ),
     )
     assert not result.failed
     assert len(tokens) == (2 if age > 1200 else 1)

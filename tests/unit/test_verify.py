@@ -225,7 +225,7 @@ def test_a_telegraf_that_has_just_started_is_waited_for(
     monkeypatch.setattr(verifier, "fetch", lambda url, **_: ("", REFUSAL))
 
     class Slow(Control):
-        def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
+        def root(self, text: str, timeout: float, heard: Any = None, *, more: bool = False) -> tuple[int, bytes]:
             late = self.names.count("verify.metrics") + 1 < looks
             self.said["verify.metrics"] = "".join(
                 f"kubernetes_node,node_name={n},1,2\n" for n in ["cp1", "w1"][: 1 if late else 2]
@@ -328,7 +328,7 @@ class Control:
     def of(self, node: object) -> Control:
         return self
 
-    def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
+    def root(self, text: str, timeout: float, heard: Any = None, *, more: bool = False) -> tuple[int, bytes]:
         name = text.split("\n", 1)[0].removeprefix("# kubefab: ")
         self.names.append(name)
         self.texts.append(text)
@@ -405,7 +405,7 @@ def test_what_kubectl_logs_beside_its_answer_is_no_part_of_it(answer: Any, data:
 @pytest.mark.parametrize("name", ["verify.nodes", "verify.pods", "verify.service"])
 def test_a_busy_machine_on_which_kubectl_logs_is_verified(name: str, logged: str) -> None:
     class Logging(Control):
-        def root(self, text: str, timeout: float, heard: Any = None) -> tuple[int, bytes]:
+        def root(self, text: str, timeout: float, heard: Any = None, *, more: bool = False) -> tuple[int, bytes]:
             code, said = super().root(text, timeout)
             return code, said + f"\n{logged}\n".encode() * (self.names[-1] == name)
 
