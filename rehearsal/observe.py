@@ -281,13 +281,17 @@ def _followed(machine: Machine, values: Values) -> str:
     return _lines([f"{name} {text.replace(chr(10), '')}" for name, text in texts.items() if text is not None])
 
 
+def _member(machine: Machine, values: Values) -> bool:
+    """Whether the script does not ask for what nothing is decided by on a member."""
+    running = machine.host.unit("kubelet").active and machine.host.read("/etc/kubernetes/kubelet.conf") is not None
+    return running and not values.get("release")
+
+
 @_section("apt")
 def _apt(machine: Machine, values: Values) -> str:
-    return (
-        _run(machine, "apt-get indextargets 2>&1 >/dev/null | grep '^E: ' | head -n 9")
-        if machine.host.has("apt-get")
-        else ""
-    )
+    if _member(machine, values) or not machine.host.has("apt-get"):
+        return ""
+    return _run(machine, "apt-get indextargets 2>&1 >/dev/null | grep '^E: ' | head -n 9")
 
 
 @_section("cni")
@@ -333,7 +337,7 @@ def _filters(machine: Machine, values: Values) -> str:
 @_section("pods")
 def _pods(machine: Machine, values: Values) -> str:
     host = machine.host
-    if not host.unit("containerd").active or "cri-tools" not in host.packages:
+    if _member(machine, values) or not host.unit("containerd").active or "cri-tools" not in host.packages:
         return ""
     return _lines([sandbox(host, pod) for pod in host.pods])
 
@@ -341,7 +345,7 @@ def _pods(machine: Machine, values: Values) -> str:
 @_section("images")
 def _images(machine: Machine, values: Values) -> str:
     host = machine.host
-    if not host.unit("containerd").active or not host.has("ctr"):
+    if _member(machine, values) or not host.unit("containerd").active or not host.has("ctr"):
         return ""
     return (
         _run(machine, "ctr -n k8s.io images ls | awk 'NR > 1 {print $1, $3}'")

@@ -374,7 +374,9 @@ class NodeFacts:
     keyrings: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # {"/etc/apt/keyrings/docker.asc": ("9DC8…",)}: that those name
-    apt_fault: str = ""  # "Conflicting values set for option Signed-By …": why apt can read none of its lists
+    apt_fault: str = (
+        ""  # "Conflicting values set for option Signed-By …": why apt can read none of its lists; a member is not asked
+    )
     kubelet: tuple[KubeletLine, ...] = ()  # (KubeletLine("/etc/default/kubelet", 1, "KUBELET_EXTRA_ARGS=--v=2"),)
     kubelet_config: Mapping[str, Any] = field(
         default_factory=dict
@@ -394,8 +396,8 @@ class NodeFacts:
     nft_tables: tuple[str, ...] = ()  # ("ip kube-proxy",)
     filters: tuple[Chain, ...] = ()  # (Chain("nft", "inet", "fw", "forward", "forward", "drop"),): the host's own
     replaced: bool = False  # containerd runs another program than the one that is installed now
-    pods: int = 0  # 5: sandboxes in containerd
-    images: frozenset[str] = frozenset()  # {"registry.k8s.io/pause:3.10.1"}
+    pods: int = 0  # 5: sandboxes in containerd; a member is not asked
+    images: frozenset[str] = frozenset()  # {"registry.k8s.io/pause:3.10.1"}; a member is asked only by what upgrades it
     digests: Mapping[str, str] = field(default_factory=dict)  # {"registry.k8s.io/…": "sha256:…"}, where asked for
     kubeadm_images: tuple[str, ...] = ()  # ("registry.k8s.io/etcd:3.6.6-0",): that its kubeadm would run, likewise
     ca_hash: str = ""  # "sha256:2f1a…": of the cluster CA's public key, as kubeadm pins it

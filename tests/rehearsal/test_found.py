@@ -50,7 +50,7 @@ def test_what_is_found_on_machines_is_named_and_what_is_printed_lets_them_in(
     # afterwards somebody follows Docker's page on w2: apt there reads no list any more, and a purge works all the same
     with rehearsal.running(bed.environment, workers=3) as simulation:
         simulation.hosts["w2"].write(LIST, DOCKER)
-    assert "Conflicting values" in bed.facts()["w2"].apt_fault
+    assert "Conflicting values" in bed.typed_on("w2", "apt-get indextargets").stdout
     choices = Choices(purge=True, whole_cluster=False)
     last = bed.run([phases.RESET], on=("w2",), choices=choices)
     assert last.states == {"w2": "done"}, last.failed

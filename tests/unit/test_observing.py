@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -142,8 +144,8 @@ class Machine:
     def admin_conf(self, text: str = ADMIN_CONF) -> None:
         (self.root / "etc/kubernetes/admin.conf").write_text(text)
 
-    def observe(self, *, control_plane: bool = True, files: Sequence[str] = ()) -> NodeFacts:
-        text = observe_script(control_plane=control_plane, files=files, settle=True)
+    def observe(self, *, control_plane: bool = True, files: Sequence[str] = (), release: str = "") -> NodeFacts:
+        text = observe_script(control_plane=control_plane, files=files, settle=True, release=release)
         text = re.sub(r"(?<![\w/])/(etc|run|var/lib)(?=/)", rf"{self.root}/\1", text)
         text = re.sub(r"PATH=\S+", f"PATH={self.root}/bin", text)
         sent = self.root / "sent"
@@ -265,6 +267,33 @@ def test_units_by_two_questions(machine: Machine) -> None:
     assert facts.swap_units == ("swapspace.service",)
     assert facts.held == {"kubelet", "kubectl"}
     assert machine.started["systemctl"] == 2
+
+
+@pytest.mark.parametrize("control_plane", [True, False])
+@pytest.mark.parametrize("release", ["", "1.36.4"], ids=["a look", "for an upgrade"])
+@pytest.mark.parametrize("conf", [True, False], ids=["kubelet.conf", "none"])
+@pytest.mark.parametrize("kubelet", ["active", "inactive", "activating", "failed"])
+def test_only_a_member_is_not_asked_for_what_nothing_is_decided_by_there(
+    machine: Machine, control_plane: bool, release: str, conf: bool, kubelet: str
+) -> None:
+    """Images, sandboxes and what apt can read are known of every machine that is not `joined`: what is left there is found."""
+    machine.program("apt-cache", "echo 'E: The list of sources could not be read.' >&2")
+    machine.program("ctr", 'case "$*" in *images*) echo registry.k8s.io/pause:3.10 ;; *) echo a; echo b ;; esac')
+    machine.program(
+        "systemctl", f'case "$*" in *list-units*) echo "kubelet.service loaded {kubelet} x The kubelet" ;; esac'
+    )
+    (machine.root / "run/containerd").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        path = machine.root / "run/containerd/containerd.sock"
+        listening.bind(str(path) if len(str(path)) < 100 else os.path.relpath(path))
+        if conf:
+            (machine.root / "etc/kubernetes/kubelet.conf").write_text("x\n")
+        facts = machine.observe(control_plane=control_plane, release=release)
+    known = bool(release) or not (conf and kubelet == "active")
+    assert (facts.pods, facts.images, facts.apt_fault) == (
+        (2, {"registry.k8s.io/pause:3.10"}, "The list of sources could not be read.") if known else (0, frozenset(), "")
+    )
+    assert (machine.started["ctr"], machine.started["apt-cache"]) == ((2, 1) if known else (0, 0))
 
 
 def test_how_many_programs_an_observation_starts(machine: Machine) -> None:

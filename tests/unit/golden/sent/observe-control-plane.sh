@@ -145,16 +145,21 @@ if has systemctl; then
   systemctl list-unit-files --no-legend --no-pager ${units// /.service }.service $swap_services >"$d/unitfiles" 2>/dev/null &
   systemctl list-units --plain --no-legend --no-pager --all ${units// /.service }.service $other_units >"$d/active" 2>/dev/null &
 fi
-# whether apt can read its lists at all; beside an empty state, or it would first read all that it knows of packages
-if has apt-cache; then
-  timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>"$d/apt" >/dev/null &
-fi
-# sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
-if [ -S /run/containerd/containerd.sock ] && has ctr; then
-  timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' >"$d/pods" 2>/dev/null &
-  if [ -n "$digests" ]; then { timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}' >"$d/images"; } &
-  else timeout 10 ctr -n k8s.io images ls -q >"$d/images" 2>/dev/null & fi
-fi
+# What a member is not asked for, as nothing is decided by it there, unless it is to be upgraded: whether apt can read its lists, which images
+# it has, and pod sandboxes, of which it has some.
+unless_member() {
+  # beside an empty state, or apt would first read all that it knows of packages
+  if has apt-cache; then
+    timeout 10 apt-cache -o Dir::State="$d" -o Dir::State::status=/dev/null -o Dir::Cache="$d" policy 2>"$d/apt" >/dev/null &
+  fi
+  # sandboxes by containerd's own tool: crictl tries for 3.5 s where the CRI plugin is off, as it is in containerd.io's own configuration
+  if [ -S /run/containerd/containerd.sock ] && has ctr; then
+    timeout 10 ctr -n k8s.io containers ls -q 'labels."io.cri-containerd.kind"==sandbox' >"$d/pods" 2>/dev/null &
+    if [ -n "$digests" ]; then { timeout 20 ctr -n k8s.io images ls 2>/dev/null | awk 'NR > 1 {print $1, $3}' >"$d/images"; } &
+    else timeout 10 ctr -n k8s.io images ls -q >"$d/images" 2>/dev/null & fi
+  fi
+}
+member=''; if [ -z "$release" ] && [ -e /etc/kubernetes/kubelet.conf ]; then member=perhaps; else unless_member; fi
 firewall() { # the rules of the cluster, counted, and the filters of others
   if has iptables-save; then
     iptables-save >"$d/v4"; ip6tables-save >"$d/v6"
@@ -330,6 +335,7 @@ wait
 declare -A state_of=() enabled=()
 if [ -s "$d/unitfiles" ]; then while read -r f word _; do [ -n "$f" ] && enabled[$f]=$word; done <"$d/unitfiles"; fi
 if [ -s "$d/active" ]; then while read -r f _ word _; do [ -n "$f" ] && state_of[$f]=$word; done <"$d/active"; fi
+if [ -n "$member" ] && [ "${state_of[kubelet.service]}" != active ]; then unless_member; wait; fi
 echo '@@ units'; if has systemctl; then for u in $units; do echo "$u ${state_of[$u.service]:-inactive} ${enabled[$u.service]}"; done; fi
 echo '@@ swapunits'; for f in /run/systemd/generator*/*.swap /etc/systemd/system/*.wants/*.swap; do [ -e "$f" ] || continue; u=$(basename "$f"); [ "$(readlink "/etc/systemd/system/$u")" = /dev/null ] || echo "$u"; done
 for f in $swap_services; do # what `is-enabled` takes for enabled
