@@ -124,15 +124,18 @@ def _others(path: str) -> str:
 
 
 def login() -> str:
-    """A shell line that makes InfluxDB's logins, if there are none: generated on the control plane, never an argument of a process."""
+    """A shell line that makes InfluxDB's logins, if there are none: generated on the control plane, never an argument of a process.
+
+    The API refuses a second Secret of that name, so those that are in use are never replaced.
+    """
     password = "head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1"
     secret = (
         f'{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{SECRET}","namespace":"monitoring","labels":{{"{MANAGED}":"kubefab"}}}},'
         f'"stringData":{{"{ADMIN}":"%s","telegraf":"%s"}}}}'
     )
     return (
-        f"kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1 || "
-        f"""printf '{secret}' "$({password})" "$({password})" | kubectl create -f -"""
+        f"""said=$(printf '{secret}' "$({password})" "$({password})" | kubectl create -f - 2>&1) || """
+        f'kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1 || {{ echo "$said"; false; }}'
     )
 
 

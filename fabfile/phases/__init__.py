@@ -32,27 +32,27 @@ REGISTRY = Phase(
 )
 MASTER = Phase(
     "master", "control plane", building("master", master), _CONTROL, (PREP, INSTALL),
-    opens={"control-plane": "master"}, observe_before=True, observe_after=True, needs_images=True, empties=follow.empties,
+    opens={"control-plane": "master"}, observe_before=_CONTROL, observe_after=True, needs_images=True, empties=follow.empties,
 )  # fmt: skip
 NETWORK = Phase(
     "network", "network", building("network", network), _CONTROL,
-    opens={"control-plane": "network"}, observe_before=True, needs_api=True, meanwhile=True,
+    opens={"control-plane": "network"}, observe_before=_CONTROL, needs_api=True, meanwhile=True,
 )  # fmt: skip
 JOIN = Phase(
     "join", "join", building("join", join, relies=True, joins=lambda facts: True), _WORKER, (PREP, INSTALL),
-    waits_for={"worker": "master"}, opens={"worker": "members"}, observe_before=True, needs_api=True, needs_images=True, admits=True,
+    waits_for={"worker": "master"}, opens={"worker": "members"}, observe_before=_WORKER, needs_api=True, needs_images=True, admits=True,
     empties=follow.empties,
 )  # fmt: skip
 ADDONS = Phase(
     "addons", "add-ons", building("addons", addons, relies=True, joins=lambda facts: bool(facts.identity.environment)), _ALL,
-    waits_for={"worker": "addons"}, opens={"control-plane": "addons"}, observe_before=True, needs_api=True,
+    waits_for={"worker": "addons"}, opens={"control-plane": "addons"}, observe_before=_WORKER, needs_api=True,
 )  # fmt: skip
 RESET = Phase("reset", "reset", taking_back(reset.reset), _ALL, takes_back=True, residue=reset.residue)
 
 # not a chapter of the manual: `inv cluster.backup` alone runs it
 BACKUP = Phase("backup", "backup", attended("backup", backup.backup), _CONTROL, residue=backup.residue)
-RESTORE = Phase("restore", "restore", restore, _CONTROL, observe_before=True)
-METRICS = Phase("metrics", "metrics", attended("metrics", metrics), _CONTROL, observe_before=True, needs_api=True)
+RESTORE = Phase("restore", "restore", restore, _CONTROL, observe_before=_CONTROL)
+METRICS = Phase("metrics", "metrics", attended("metrics", metrics), _CONTROL, observe_before=_CONTROL, needs_api=True)
 
 # likewise for `inv cluster.renew`; a worker's kubelet waits for an API whose certificate may have ended too
 RENEW = Phase(
@@ -61,7 +61,7 @@ RENEW = Phase(
 )  # fmt: skip
 NAMES = Phase(
     "names", "names of the API's certificate", attended("names", renew.names), _CONTROL,
-    observe_before=True, needs_api=True, certificates=True,
+    observe_before=_CONTROL, needs_api=True, certificates=True,
 )  # fmt: skip
 # for `inv cluster.remove --gone`
 # for `inv cluster.reboot`: what is to be rebooted, then each node by itself
@@ -72,13 +72,15 @@ GONE = Phase("gone", "nodes that are gone", attended("gone", gone), _CONTROL, ne
 # likewise for `inv cluster.upgrade`, which runs them in waves (views/upgrades.py): all nodes, the control plane, workers in batches
 AHEAD = Phase("ahead", "packages and images ahead", attended("ahead", upgrade.ahead), _ALL, certificates=True)
 TOOLS = Phase("tools", "kubeadm", attended("tools", upgrade.tools), _CONTROL, certificates=True)
-ETCD = Phase("etcd", "etcd's patch", attended("etcd", upgrade.etcd), _CONTROL, observe_before=True, certificates=True)
+ETCD = Phase(
+    "etcd", "etcd's patch", attended("etcd", upgrade.etcd), _CONTROL, observe_before=_CONTROL, certificates=True
+)
 PLANE = Phase(
-    "plane", "control plane", attended("plane", upgrade.plane), _CONTROL, observe_before=True, certificates=True
+    "plane", "control plane", attended("plane", upgrade.plane), _CONTROL, observe_before=_CONTROL, certificates=True
 )
 KUBELET = Phase(
     "kubelet", "kubelet", attended("kubelet", upgrade.kubelet), _ALL,
-    waits_for={"worker": "master"}, opens={"control-plane": "master"}, observe_before=True, certificates=True,
+    waits_for={"worker": "master"}, opens={"control-plane": "master"}, observe_before=_ALL, certificates=True,
 )  # fmt: skip
 
 BOOTSTRAP = (PREP, INSTALL, REGISTRY, MASTER, NETWORK, JOIN, ADDONS)
@@ -97,7 +99,13 @@ _LEGACY = (
         waits_for={"worker": "network"},
         empties=None,
     ),
-    replace(ADDONS, run=building("addons", legacy.addons, relies=True), roles=_CONTROL, waits_for={}),
+    replace(
+        ADDONS,
+        run=building("addons", legacy.addons, relies=True),
+        roles=_CONTROL,
+        waits_for={},
+        observe_before=_CONTROL,
+    ),
     replace(RESET, run=taking_back(legacy.reset), residue=legacy.residue),
 )
 _INSTEAD = {"kubeadm": {}, "legacy": {phase.name: phase for phase in _LEGACY}}

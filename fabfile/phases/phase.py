@@ -23,7 +23,7 @@ class Phase:
     - `run`: facts in, actions out. `roles`: the nodes that it concerns.
     - `follows`: phases that must have nothing left to do on a node before this one changes it; a run that begins later is refused.
     - `waits_for`: by role, the gate that must be open before it starts; `opens`: by role, the gate that it opens when it ends.
-    - `observe_before`: it decides from facts that earlier phases change, so the node is observed again before it;
+    - `observe_before`: the roles for which it decides from facts that earlier phases change: such a node is observed again before it;
       `observe_after`: other nodes need facts that it changed.
     - `meanwhile`: what its last waits wait for, the first steps of the next phase do not need, so those are carried out before them.
     - `needs_api`: it asks the cluster, so it cannot be judged where the API does not answer.
@@ -42,7 +42,7 @@ class Phase:
     follows: tuple[Phase, ...] = ()
     waits_for: Mapping[Role, Gate] = field(default_factory=dict)
     opens: Mapping[Role, Gate] = field(default_factory=dict)
-    observe_before: bool = False
+    observe_before: frozenset[Role] = frozenset()
     observe_after: bool = False
     meanwhile: bool = False
     needs_api: bool = False

@@ -360,7 +360,7 @@ class Run:
             self.halt.check_lock(node)
             result.phase, result.step = phase.name, ""
             begun = _Begun(phase, self.events.now(node.name))
-            if changed and phase.observe_before:
+            if changed and node.role in phase.observe_before:
                 facts, unproved, changed = self._prove(node, facts, unproved, duplicate_of), [], False
             waits_for = phase.waits_for.get(node.role)
             if waits_for:

@@ -19,7 +19,7 @@ from rehearsal_bed import Bed
 # What a first bootstrap waits for on each node, phase by phase: scripts, of which each is two round trips over an open link (a session, and
 # the answer), and polls of one wait as one. Beside them a link has those of tests/unit/test_connection.py. Workers' joins work on cp1 too.
 SCRIPTS = {
-    "cp1": {"observe": 5, "prep": 3, "install": 7, "registry": 1, "master": 3, "network": 4, "join": 4, "addons": 8},
+    "cp1": {"observe": 4, "prep": 3, "install": 7, "registry": 1, "master": 3, "network": 4, "join": 4, "addons": 8},
     "w1": {"observe": 4, "prep": 3, "install": 7, "registry": 1, "join": 4, "addons": 1},
 }
 

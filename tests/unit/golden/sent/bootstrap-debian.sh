@@ -2523,7 +2523,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: e97efaae30bf2fad
+    kubefab.dev/digest: 9324f9d3cbbc989c
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2538,7 +2538,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: e97efaae30bf2fad
+        kubefab.dev/digest: 9324f9d3cbbc989c
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2766,7 +2766,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: e97efaae30bf2fad
+    kubefab.dev/digest: 9324f9d3cbbc989c
 spec:
   selector:
     matchLabels:
@@ -2776,10 +2776,16 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: e97efaae30bf2fad
+        kubefab.dev/digest: 9324f9d3cbbc989c
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf
+      dnsConfig:
+        options:
+        - name: timeout
+          value: '1'
+        - name: attempts
+          value: '5'
       tolerations:
       - key: node-role.kubernetes.io/control-plane
         operator: Exists
@@ -2846,7 +2852,7 @@ K=3
 if [ "$(kubectl get persistentvolume kubefab-influxdb --ignore-not-found -o jsonpath='{.status.phase}')" = Released ]; then kubectl delete persistentvolume kubefab-influxdb; fi
 #--8<-- command 4
 K=4
-kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 5
 K=5
 kubectl apply --server-side --force-conflicts --validate=false -f /var/lib/kubefab/manifests/monitoring.yaml
@@ -2941,7 +2947,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
@@ -3136,7 +3142,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
@@ -3303,7 +3309,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f -
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
