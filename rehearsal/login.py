@@ -84,7 +84,7 @@ class Login:
             exchange.write(said.encode())
             return self.run(exchange.read().decode()) if code < 0 else (code, b"")
         command = enter(exchange, self.chatter)
-        if not command:
+        if not command and exchange.command != SHELL:
             return 1, b""
         if match := _STORE.fullmatch(command):
             path = match["path"]

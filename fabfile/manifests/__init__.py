@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..context import Context
 from ..nodes.applied import STAMP
 from ..nodes.facts import METRICS, STATE, NodeFacts
-from ..nodes.influx import ADMIN, SECRET
+from ..nodes.influx import ADMIN, SECRET, lasting
 from ..recipes.kubeadm import Recipe, digest
 from ..records import dataclass
 from ..steps import File, Step
@@ -158,6 +158,7 @@ def _rendered(name: str, recipe: Recipe) -> Manifest:
             # our pods that belong on every node must run on those that a line of hosts.env keeps others away from
             taints=sorted({replace(taint, value="") for node in environment.nodes for taint in node.taints}),
             metrics=METRICS,
+            lasting=lasting(environment.settings.retention),
             volume=VOLUME,
             secret=SECRET,
             admin=ADMIN,

@@ -34,6 +34,15 @@ class Retention:
         return hours(self.duration)
 
 
+def lasting(duration: str) -> str:
+    """A policy's properties in InfluxQL, for a duration of hosts.env: "DURATION 30d REPLICATION 1 SHARD DURATION 1d".
+
+    The shards' is InfluxDB's own choice, said aloud: ALTER keeps the old one, and refuses a shorter policy for it.
+    """
+    kept = hours(duration)
+    return f"DURATION {duration} REPLICATION 1 SHARD DURATION {'1h' if 0 < kept < 48 else '1d' if 0 < kept < 180 * 24 else '7d'}"
+
+
 def parse_retention(answer: str) -> Retention:
     """The answer (csv) to SHOW RETENTION POLICIES; its columns are name, duration, shards' duration, replicas, whether it is the default.
 

@@ -10,7 +10,7 @@ from ..inventory.settings import Settings
 from ..manifests import LOGIN, VOLUME, applied, login, manifest, present
 from ..manifests.own import own
 from ..nodes.facts import METRICS, STATE
-from ..nodes.influx import METRICS_QUERY, Retention, parse_retention, reported
+from ..nodes.influx import METRICS_QUERY, Retention, lasting, parse_retention, reported
 from ..recipes.flannel import Expected, interface_wait
 from ..recipes.kubeadm import DASHBOARDS
 from ..steps import Action, Needs, Remedy, Step, Stop, Wait
@@ -100,17 +100,13 @@ def _statements(settings: Settings, seen: Retention) -> str:
     one that did not answer: a policy that is not known is never made shorter.
     """
     verb = "ALTER" if seen.duration else "CREATE"
-    lasting = f"DURATION {settings.retention} REPLICATION 1 SHARD DURATION {_shard(settings.retention)} DEFAULT"
-    statements = ['CREATE DATABASE "k8s"', f'{verb} RETENTION POLICY "default" ON k8s {lasting}']
+    statements = [
+        'CREATE DATABASE "k8s"',
+        f'{verb} RETENTION POLICY "default" ON k8s {lasting(settings.retention)} DEFAULT',
+    ]
     if settings.influxdb_login:
         statements.append('GRANT WRITE ON "k8s" TO "telegraf"')
     return "; ".join([*statements, "SHOW RETENTION POLICIES"])
-
-
-def _shard(duration: str) -> str:
-    """InfluxDB's own choice for a policy of that duration, said aloud: ALTER keeps the old one, and refuses a shorter policy for it."""
-    kept = hours(duration)
-    return "1h" if 0 < kept < 48 else "1d" if 0 < kept < 180 * 24 else "7d"
 
 
 def _apply(ctx: Context) -> Iterator[Action]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import termios
@@ -31,9 +32,12 @@ class Terminal:
         os.write(self._near, keys.encode())
 
     def until(self, words: str) -> str:
-        """What is shown up to these words."""
+        """What is shown up to these words, which must come within a minute."""
         shown = b""
         while not shown.endswith(words.encode()):
+            assert select.select([self._near], [], [], 60)[0], (
+                f"no {words!r}: {shown!r}, exit code {self.process.poll()}"
+            )
             shown += os.read(self._near, 1)
         return shown.decode()
 

@@ -2523,7 +2523,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: 9324f9d3cbbc989c
+    kubefab.dev/digest: bc7085fcb2630d85
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2538,7 +2538,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: 9324f9d3cbbc989c
+        kubefab.dev/digest: bc7085fcb2630d85
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2575,7 +2575,10 @@ spec:
           \"$1\" \"$2\" | influx >/dev/null 2>&1 || true\n  printf \"SET PASSWORD
           FOR \\\"%s\\\" = '%s'\" \"$1\" \"$2\" | influx >/dev/null\n}\nlogin kubefab
           \"$ADMIN\"\nlogin telegraf \"$TELEGRAF\"\nprintf 'GRANT ALL PRIVILEGES TO
-          \"kubefab\"' | influx\nkill $server\nwait $server || true\n"
+          \"kubefab\"' | influx\nprintf 'CREATE DATABASE \"k8s\" WITH DURATION 0d
+          REPLICATION 1 SHARD DURATION 7d NAME \"default\"' | influx || true\nprintf
+          'GRANT WRITE ON \"k8s\" TO \"telegraf\"' | influx\nkill $server\nwait $server
+          || true\n"
         env:
         - name: ADMIN
           valueFrom:
@@ -2766,7 +2769,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: 9324f9d3cbbc989c
+    kubefab.dev/digest: bc7085fcb2630d85
 spec:
   selector:
     matchLabels:
@@ -2776,7 +2779,7 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: 9324f9d3cbbc989c
+        kubefab.dev/digest: bc7085fcb2630d85
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf
