@@ -6,7 +6,6 @@ from pyinfra.api.exceptions import DeployError
 
 cluster, leads = host.data.cluster, host.data.me["control_plane"]
 wrong = [f"packages: {names}" for names in [asking.packages(cluster)] if names]
-wrong += [f"images: {names}" for names in [asking.images(cluster)] if names]
 wrong += [
     name
     for name, right in {
