@@ -483,8 +483,9 @@ class Connection(fabric.Connection):
                 channel = self.open_channel()
                 try:
                     ours.spare.append((channel, self._enter(channel)))
-                except BaseException:
+                except BaseException as error:
                     channel.close()
+                    ours.refusal = error if isinstance(error, KubefabError) else None
                     raise
             except (paramiko.SSHException, EOFError, OSError) as error:
                 raise self.unreachable(error) from error
@@ -498,7 +499,7 @@ class Connection(fabric.Connection):
             if not ours.spare:
                 channel = self.transport.open_session(timeout=ours.timeout)
                 ours.spare.append((channel, self._enter(channel)))
-        except paramiko.ChannelException:
+        except (paramiko.SSHException, EOFError, OSError):  # the command that runs says so itself where it was the link
             ours.alone = self.transport
         finally:
             ours.readying.release()
@@ -515,11 +516,14 @@ class Connection(fabric.Connection):
     def _readied(self, opened: Callable[[int], None], end: float) -> tuple[paramiko.Channel | None, bool]:
         """The session that `ready` began, for a caller with a slot, and whether _SHELL has been read from it; None: there is none.
 
-        Waits until `end` for one that another thread is getting ready.
+        Waits until `end` for one that another thread is getting ready. Raises what that one met, once.
         """
         ours = self._ours
         if ours.readying.acquire(timeout=max(0.0, end - time.monotonic())):
+            refusal, ours.refusal = ours.refusal, None
             ours.readying.release()
+            if refusal:  # what another thread has waited for already
+                raise refusal
         with suppress(IndexError):  # another thread was faster
             while True:
                 channel, entered = ours.spare.pop()
@@ -762,6 +766,7 @@ class _Ours:
         # an open session whose sh waits for the next command's line, with whether _SHELL has been read from it; or none
         self.spare: list[tuple[paramiko.Channel, bool]] = []
         self.readying = Lock()  # held by the thread that opens it
+        self.refusal: KubefabError | None = None  # why the login came to no shell there, until a command was given it
         self.alone: Any = None  # the transport whose sshd has refused a session beside one that runs
         self.transport: _Transport | None = None  # the last one, also where it did not come to a link
         self.entered: Any = None  # the transport over which a login shell has run our line

@@ -234,6 +234,22 @@ def test_nothing_is_sent_to_a_shell_that_a_start_file_runs_instead(
     assert read == ["", ""]
 
 
+def test_a_login_that_comes_to_no_shell_is_waited_for_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that needs the session that is being got ready has its error; the next command tries again."""
+    monkeypatch.setattr(module, "LOGIN", 0.5)
+    bench.settings = replace(bench.settings, connect_timeout=0.5)
+    endpoint, node = bench.serve(instead=(-1, ""))
+    with bench.connect(node) as connection, ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(connection.ready)
+        while not connection._ours.readying.locked():
+            time.sleep(0.01)
+        for times in (1, 2):
+            with pytest.raises(Unreachable, match="runs no command"):
+                connection.root(SCRIPT, 5)
+            assert endpoint.commands == times
+        assert isinstance(ahead.exception(5), Unreachable)
+
+
 @pytest.mark.parametrize(
     ("says", "what"),
     [
