@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from .backups.contents import Restoring
 from .identity import Record
@@ -14,6 +14,8 @@ from .nodes.facts import NodeFacts
 from .recipes.kubeadm import Recipe
 from .records import dataclass
 from .text.masking import Token
+
+T = TypeVar("T")
 
 # A plan shows this where only a run will know the value.
 LATER = "<known once the control plane answers>"
@@ -123,6 +125,7 @@ class Context:
 
     def __post_init__(self) -> None:
         """Take the recipe for the patch that the cluster runs, where the inventory names only a minor release."""
+        object.__setattr__(self, "_answers", {})  # no field, so that a changed copy begins without any
         member = next((one for one in (self.facts, self.control) if one and one.in_cluster), None)
         if member:
             object.__setattr__(self, "recipe", self.recipe.running(member.release("kubelet")))
@@ -130,6 +133,13 @@ class Context:
     @property
     def settings(self) -> Settings:
         return self.environment.settings
+
+    def once(self, question: Callable[[Context], T]) -> T:
+        """The answer of a pure function of this context, which is worked out once: each phase asks the same."""
+        answers: dict[object, T] = vars(self)["_answers"]
+        if question not in answers:
+            answers[question] = question(self)
+        return answers[question]
 
     def fab(self, *tasks: str) -> str:
         """The command line that runs these tasks on this node, for remedies."""

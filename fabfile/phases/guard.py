@@ -52,18 +52,18 @@ def building(
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
-        if stop := of_recipe(ctx):
+        if stop := ctx.once(of_recipe):
             yield stop
             return
-        verdict = whose(ctx)
+        verdict = ctx.once(whose)
         if not verdict.workable:
-            moved = refusal(ctx) if verdict.code == "address" else None  # lasting.py says more about that case
+            moved = ctx.once(refusal) if verdict.code == "address" else None  # lasting.py says more about that case
             yield moved or refused(ctx, phase, verdict)
             return
-        control = None if ctx.node.control_plane else control_verdict(ctx)
+        control = None if ctx.node.control_plane else ctx.once(control_verdict)
         relied = control is None or control.workable
         # a cluster that was made for another address or port is ours: what it was made with counts here too
-        if (relied or (control and control.code == "address")) and (stop := refusal(ctx)):
+        if (relied or (control and control.code == "address")) and (stop := ctx.once(refusal)):
             yield stop
             return
         if control and relies and not relied:
@@ -84,7 +84,7 @@ def attended(phase: str, run: Generator) -> Generator:
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
-        verdict = whose(ctx)
+        verdict = ctx.once(whose)
         if verdict.kind != Kind.OURS:
             yield refused(ctx, phase, verdict)
             return
@@ -95,7 +95,7 @@ def attended(phase: str, run: Generator) -> Generator:
 
 def identity(ctx: Context, phase: str) -> Iterator[Action]:
     """Update the identity file of a machine that has one. Stop on a machine that is not ours."""
-    verdict = whose(ctx)
+    verdict = ctx.once(whose)
     if not verdict.workable:
         yield refused(ctx, phase, verdict)
         return
@@ -118,7 +118,7 @@ def taking_back(run: Generator) -> Generator:
 
     @functools.wraps(run)
     def guarded(ctx: Context) -> Iterator[Action]:
-        verdict = whose(ctx)
+        verdict = ctx.once(whose)
         meant = ctx.node.name in ctx.choices.foreign and verdict.kind in (Kind.ANOTHER, Kind.UNKNOWN)
         if not (verdict.proven or meant or verdict.kind == Kind.FREE):
             yield refused(ctx, "reset", verdict)

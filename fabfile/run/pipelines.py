@@ -108,6 +108,8 @@ class Run:
         self._identities: dict[str, dict[str, str]] = {}
         self._unique: set[str] = set()  # nodes that share neither hostname nor machine-id with an earlier one
         self._many = False  # more nodes than FORKS
+        # by node: what its last context was made from, and that
+        self._contexts: dict[str, tuple[tuple[object, ...], Context]] = {}
         self._undo: dict[str, Step] = {}  # by node: what takes back that which its run is in the middle of
 
     def _control_node(self) -> Node:
@@ -504,17 +506,15 @@ class Run:
     # --- which cluster, whose node
 
     def _context(self, node: Node, facts: NodeFacts, duplicate_of: str) -> Context:
-        return Context(
-            self.environment,
-            node,
-            self.observer.latest(node, facts),
-            self._recipe,
-            control=self.observer.first if self._taking_back else self.observer.control,
-            token=self.tokens.current(),
-            duplicate_of=duplicate_of,
-            choices=self.choices,
-            record=self.record,
-        )
+        """What a phase decides from; the same as the phase before where none of it has changed, which then judges nothing again."""
+        facts = self.observer.latest(node, facts)
+        control = self.observer.first if self._taking_back else self.observer.control
+        given = (facts, control, self.tokens.current(), duplicate_of, self.choices, self.record)
+        before, ctx = self._contexts.get(node.name, ((), None))
+        if ctx is None or any(one is not other for one, other in zip(given, before, strict=True)):
+            ctx = Context(self.environment, node, facts, self._recipe, *given[1:])
+            self._contexts[node.name] = given, ctx
+        return ctx
 
     def _not_listed(self, facts: NodeFacts) -> bool:
         """Whether the control plane was observed and did not list this node."""

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Lock
@@ -291,6 +291,33 @@ def test_a_second_run_observes_and_does_nothing(world: Callable[..., World]) -> 
     assert sorted(w.log) == [("cp1", "observe"), ("w1", "observe"), ("w2", "observe")], (
         "one round of observing and no other command"
     )
+
+
+def test_phases_are_judged_by_the_same_context_until_something_of_it_changes(world: Callable[..., World]) -> None:
+    """So what all phases ask of it (whose is the machine?) is worked out once; and again with whatever was applied or seen."""
+    contexts: list[Context] = []
+    asked: list[NodeFacts] = []
+
+    def question(ctx: Context) -> str:
+        asked.append(ctx.facts)
+        return ctx.facts.hostname
+
+    def looks(ctx: Context) -> Iterator[Action]:
+        contexts.append(ctx)
+        assert ctx.once(question) == ctx.once(question) == "w1"
+        yield from ()
+
+    look = [Phase(f"look{n}", "look", looks, frozenset({"worker"})) for n in range(4)]
+    acts = phase("act", "step", roles="workers", observe_after=True)
+    w = world(workers=1)
+    w.run(look[0], look[1], acts, look[2], look[3], on="w1")
+    first, second, third, fourth = contexts
+    assert first is second and third is fourth and first is not third
+    assert first.facts.undo != third.facts.undo and asked == [first.facts, third.facts]
+    w.last.record = replace(w.last.record, uid="another")
+    assert w.last._context(w.environment.nodes[1], third.facts, "") is not third
+    for copy in (replace(third), replace(third, facts=replace(third.facts, hostname="w9"))):
+        assert copy.once(question) == copy.facts.hostname, "a copy has no answers of the first"
 
 
 def _up(id: str, **more: Any) -> Wait:
