@@ -534,10 +534,13 @@ class Settling:
         wanted = [
             v["secretKeyRef"] for v in variables(document).values() if isinstance(v, dict) and "secretKeyRef" in v
         ]
-        return all(self.cluster.secret(namespace, reference) is not None for reference in wanted)
+        return all(one.get("optional") or self.cluster.secret(namespace, one) is not None for one in wanted)
 
     def _logins(self, document: Object, host: Host) -> None:
-        """Note the login that a pod of InfluxDB or Telegraf starts with. InfluxDB's init container creates the Secret's users first."""
+        """Note the login that a pod of InfluxDB or Telegraf starts with. InfluxDB's init container creates the Secret's users first.
+
+        It makes no database: here A3 always does, as with a Secret that has no policy.
+        """
         influx, given = self.cluster.influx, variables(document)
         from_secret = {
             name: v["secretKeyRef"] for name, v in given.items() if isinstance(v, dict) and "secretKeyRef" in v

@@ -123,19 +123,29 @@ def _others(path: str) -> str:
     )
 
 
-def login() -> str:
+def login(retention: str) -> str:
     """A shell line that makes InfluxDB's logins, if there are none: generated on the control plane, never an argument of a process.
 
-    The API refuses a second Secret of that name, so those that are in use are never replaced.
+    Beside them is the policy that a new database begins with: its metrics are kept for `retention`, a duration of hosts.env. The API refuses
+    a second Secret of that name, so those that are in use are never replaced.
     """
     password = "head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1"
     secret = (
         f'{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{SECRET}","namespace":"monitoring","labels":{{"{MANAGED}":"kubefab"}}}},'
-        f'"stringData":{{"{ADMIN}":"%s","telegraf":"%s"}}}}'
+        f'"stringData":{{"{ADMIN}":"%s","telegraf":"%s","policy":"{lasting(retention)}"}}}}'
     )
     return (
         f"""said=$(printf '{secret}' "$({password})" "$({password})" | kubectl create -f - 2>&1) || """
         f'kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1 || {{ echo "$said"; false; }}'
+    )
+
+
+def begins_with(retention: str) -> str:
+    """A shell line that changes that policy, where the logins are there."""
+    patch = f'{{"stringData":{{"policy":"{lasting(retention)}"}}}}'
+    return (
+        f"! kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1 || "
+        f"kubectl -n monitoring patch secret {SECRET} --type merge -p '{patch}'"
     )
 
 
@@ -158,7 +168,6 @@ def _rendered(name: str, recipe: Recipe) -> Manifest:
             # our pods that belong on every node must run on those that a line of hosts.env keeps others away from
             taints=sorted({replace(taint, value="") for node in environment.nodes for taint in node.taints}),
             metrics=METRICS,
-            lasting=lasting(environment.settings.retention),
             volume=VOLUME,
             secret=SECRET,
             admin=ADMIN,

@@ -7,7 +7,7 @@ from shlex import quote
 
 from ..context import Context
 from ..inventory.settings import Settings
-from ..manifests import LOGIN, VOLUME, applied, login, manifest, present
+from ..manifests import LOGIN, VOLUME, applied, begins_with, login, manifest, present
 from ..manifests.own import own
 from ..nodes.facts import METRICS, STATE
 from ..nodes.influx import METRICS_QUERY, Retention, lasting, parse_retention, reported
@@ -83,7 +83,7 @@ def _fresh_pods(settings: Settings, seen: Retention) -> Remedy:
     return Remedy(
         "recreate the influxdb and telegraf pods (A5)",
         (
-            *((login(),) if settings.influxdb_login else ()),
+            *((login(settings.retention),) if settings.influxdb_login else ()),
             "kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false",
             "kubectl -n monitoring rollout status deploy/monitoring-influxdb --timeout=90s",
             f"{INFLUX} {quote(_statements(settings, seen))} || true",
@@ -126,12 +126,13 @@ def _apply(ctx: Context) -> Iterator[Action]:
     if not stored:
         # the kubelet gives it to the pod's group. A pod that still runs would write into a folder that is gone
         again = ("kubectl -n monitoring delete pods -l app=monitoring-influxdb --wait=false",) if there else ()
+        policy = (begins_with(settings.retention),) if there and settings.influxdb_login else ()
         yield Step(
             "addons.storage",
             "a folder for InfluxDB's data",
-            (f"install -d -m 0700 {STATE}", f"install -d -m 0700 {METRICS}", *again),
+            (*policy, f"install -d -m 0700 {STATE}", f"install -d -m 0700 {METRICS}", *again),
         )
-    logins = (login(),) if settings.influxdb_login else ()
+    logins = (login(settings.retention),) if settings.influxdb_login else ()
     if not there:
         yield monitoring.step(
             "addons.monitoring", f"apply InfluxDB and Telegraf{_change(ctx)}", before=(_FREE_VOLUME, *logins)

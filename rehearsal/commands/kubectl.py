@@ -946,9 +946,17 @@ def _protected(machine: Machine, pod: Pod) -> bool:
 
 
 def _patch(machine: Machine, call: Call, words: list[str], options: dict[str, str], tail: list[str]) -> int:
-    """`patch node NAME --type=merge -p JSON`: annotations, and whether it takes pods; and `patch configmap`."""
+    """`patch node NAME --type=merge -p JSON`: annotations, and whether it takes pods; and `patch configmap`, `patch secret`."""
     if "--patch-file" in options:
         return _patch_map(machine, call, words, options)
+    if words[0] == "secret" and options.get("--type") == "merge":
+        found = machine.cluster.objects.get(f"Secret/{options.get('-n', 'default')}/{words[1]}")
+        if found is None:
+            return call.fail(f'Error from server (NotFound): secrets "{words[1]}" not found')
+        found["stringData"] = {**found["stringData"], **json.loads(options["-p"])["stringData"]}
+        machine.cluster.touch()
+        call.out(f"secret/{words[1]} patched\n")
+        return 0
     if words[0] not in ("node", "nodes") or options.get("--type") != "merge":
         raise unmodelled(call)
     member = machine.cluster.members.get(words[1])

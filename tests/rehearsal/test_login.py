@@ -19,7 +19,7 @@ ADDONS = [phases.ADDONS]
 
 def passwords(cluster: Cluster) -> dict[str, str]:
     found: dict[str, str] = cluster.objects[SECRET]["stringData"]
-    return found
+    return {user: password for user, password in found.items() if user != "policy"}
 
 
 def typed(bed: Bed, *lines: str) -> tuple[list[tuple[int, str]], Outcome]:

@@ -1016,6 +1016,25 @@ def test_an_existing_policy_is_altered_together_with_its_shard_duration(
     assert statement(wanted, seen, influxdb_login="no") == f'CREATE DATABASE "k8s"; {policy}; SHOW RETENTION POLICIES'
 
 
+@pytest.mark.parametrize("wanted", ["0d", "30d", "47h"])
+def test_a_new_database_begins_with_the_policy_that_a3_then_finds(wanted: str) -> None:
+    """It is in the Secret, so that an edit of RETENTION replaces no pod; and is put right before another folder is made for InfluxDB."""
+    env = environment(workers=1, retention=wanted)
+    other = control_plane(environment(workers=1, retention="999h"), members=("cp1", "w1"), stamped=ALL_STAMPED)
+    found = ids(lasting(phases.ADDONS, replace(other, retention=Retention(True, "1h0m0s", default=True)), env))
+    assert "…addons.retention" in found and "addons.monitoring" not in found
+    words = re.search(r"(DURATION .*) DEFAULT", statement(wanted, ""))
+    assert words
+    new = lasting(phases.ADDONS, control_plane(env, stamped=("flannel",), retention=Retention()), env)
+    (monitoring,) = (one for one in new if one.id == "addons.monitoring")
+    assert isinstance(monitoring, Step) and any(f'"policy":"{words[1]}"' in line for line in monitoring.commands)
+    whole = control_plane(env, members=("cp1", "w1"), stamped=("flannel", "monitoring"))
+    lost = lasting(phases.ADDONS, replace(whole, undo=whole.undo - {"influxdb"}, retention=Retention()), env)
+    (storage,) = (one for one in lost if one.id == "addons.storage")
+    assert isinstance(storage, Step) and "patch secret" in storage.commands[0] and words[1] in storage.commands[0]
+    assert "delete pods" in storage.commands[-1]
+
+
 KEPT = {"": 0.0, "0s": math.inf, "1h0m0s": 1, "26h0m0s": 26, "72h0m0s": 72, "720h0m0s": 720}
 ASKED = {"0d": math.inf, "INF": math.inf, "26h": 26, "3d": 72, "30d": 720}
 

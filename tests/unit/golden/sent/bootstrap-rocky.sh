@@ -2461,7 +2461,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: bc7085fcb2630d85
+    kubefab.dev/digest: 0799333417897c94
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2476,7 +2476,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: bc7085fcb2630d85
+        kubefab.dev/digest: 0799333417897c94
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2513,10 +2513,10 @@ spec:
           \"$1\" \"$2\" | influx >/dev/null 2>&1 || true\n  printf \"SET PASSWORD
           FOR \\\"%s\\\" = '%s'\" \"$1\" \"$2\" | influx >/dev/null\n}\nlogin kubefab
           \"$ADMIN\"\nlogin telegraf \"$TELEGRAF\"\nprintf 'GRANT ALL PRIVILEGES TO
-          \"kubefab\"' | influx\nprintf 'CREATE DATABASE \"k8s\" WITH DURATION 0d
-          REPLICATION 1 SHARD DURATION 7d NAME \"default\"' | influx || true\nprintf
-          'GRANT WRITE ON \"k8s\" TO \"telegraf\"' | influx\nkill $server\nwait $server
-          || true\n"
+          \"kubefab\"' | influx\nif [ -n \"$POLICY\" ]; then\n  printf 'CREATE DATABASE
+          \"k8s\" WITH %s NAME \"default\"' \"$POLICY\" | influx || true\n  printf
+          'GRANT WRITE ON \"k8s\" TO \"telegraf\"' | influx || true\nfi\nkill $server\nwait
+          $server || true\n"
         env:
         - name: ADMIN
           valueFrom:
@@ -2528,6 +2528,12 @@ spec:
             secretKeyRef:
               name: influxdb-login
               key: telegraf
+        - name: POLICY
+          valueFrom:
+            secretKeyRef:
+              name: influxdb-login
+              key: policy
+              optional: true
         - name: HOME
           value: /tmp
         - name: INFLUXDB_REPORTING_DISABLED
@@ -2707,7 +2713,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: bc7085fcb2630d85
+    kubefab.dev/digest: 0799333417897c94
 spec:
   selector:
     matchLabels:
@@ -2717,7 +2723,7 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: bc7085fcb2630d85
+        kubefab.dev/digest: 0799333417897c94
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf
@@ -2793,7 +2799,7 @@ K=3
 if [ "$(kubectl get persistentvolume kubefab-influxdb --ignore-not-found -o jsonpath='{.status.phase}')" = Released ]; then kubectl delete persistentvolume kubefab-influxdb; fi
 #--8<-- command 4
 K=4
-said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s","policy":"DURATION 0d REPLICATION 1 SHARD DURATION 7d"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 5
 K=5
 kubectl apply --server-side --force-conflicts --validate=false -f /var/lib/kubefab/manifests/monitoring.yaml
@@ -2888,7 +2894,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s","policy":"DURATION 0d REPLICATION 1 SHARD DURATION 7d"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
@@ -3083,7 +3089,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s","policy":"DURATION 0d REPLICATION 1 SHARD DURATION 7d"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
@@ -3250,7 +3256,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s","policy":"DURATION 0d REPLICATION 1 SHARD DURATION 7d"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false

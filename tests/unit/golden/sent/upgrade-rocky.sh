@@ -1461,7 +1461,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s","policy":"DURATION 0d REPLICATION 1 SHARD DURATION 7d"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
@@ -2047,7 +2047,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s","policy":"DURATION 0d REPLICATION 1 SHARD DURATION 7d"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
@@ -2148,7 +2148,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
+said=$(printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"influxdb-login","namespace":"monitoring","labels":{"app.kubernetes.io/managed-by":"kubefab"}},"stringData":{"kubefab":"%s","telegraf":"%s","policy":"DURATION 0d REPLICATION 1 SHARD DURATION 7d"}}' "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" "$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)" | kubectl create -f - 2>&1) || kubectl -n monitoring get secret influxdb-login -o name >/dev/null 2>&1 || { echo "$said"; false; }
 #--8<-- command 2
 K=2
 kubectl -n monitoring delete pods -l 'app in (telegraf,monitoring-influxdb)' --wait=false
