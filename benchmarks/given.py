@@ -23,6 +23,7 @@ import yaml
 from fabfile.inventory import Environment
 from fabfile.manifests import FOLDER
 from fabfile.nodes.facts import METRICS, NodeFacts
+from fabfile.nodes.influx import lasting
 from fabfile.phases import BOOTSTRAP
 from fabfile.phases.master import CONFIG as INIT
 from fabfile.recipes.kubeadm import recipe_for
@@ -49,7 +50,8 @@ def give(environment: Environment, folder: Path) -> None:
     _tree(contents, folder)
     admin, telegraf = secrets.token_hex(32), secrets.token_hex(32)
     texts = [file.content for path, file in planned.items() if str(PurePosixPath(path).parent) == FOLDER]
-    (folder / "manifests.yaml").write_text(_manifests(texts, {"kubefab": admin, "telegraf": telegraf}))
+    secret = {"kubefab": admin, "telegraf": telegraf, "policy": lasting(environment.settings.retention)}
+    (folder / "manifests.yaml").write_text(_manifests(texts, secret))
     init = list(yaml.safe_load_all(_init(planned)))
     cluster: dict[str, Any] = {
         "folder": str(folder),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -292,6 +294,24 @@ def test_no_password_is_an_argument() -> None:
         "printf is the shell's own"
     )
     assert "-execute" not in script and "-password" not in script
+
+
+def test_a_secret_without_a_policy_is_enough_for_influxdb() -> None:
+    """Those of earlier versions have none: the variable is not there then, and the script ends at one that it uses without a default."""
+    (first,) = one("monitoring", "Deployment")["spec"]["template"]["spec"]["initContainers"]
+    optional = {
+        name
+        for name, value in variables(first).items()
+        if isinstance(value, dict) and value["secretKeyRef"].get("optional")
+    }
+    assert optional == {"POLICY"} and first["command"] == ["sh", "-euc"]
+    stand_ins = "influxd() { sleep 9; }; influx() { cat >/dev/null; }\n"
+    known = {name: "x" for name in variables(first) if name not in optional}
+    for more in ({}, {"POLICY": "DURATION 1h"}):
+        done = subprocess.run(
+            ["sh", "-euc", stand_ins + first["args"][0]], env={"PATH": os.environ["PATH"], **known, **more}, capture_output=True, text=True, check=False
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
 
 
 def test_without_a_login_influxdb_is_as_in_the_manual() -> None:

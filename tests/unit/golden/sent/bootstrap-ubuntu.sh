@@ -2523,7 +2523,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: 0799333417897c94
+    kubefab.dev/digest: 88ca25e11114dd68
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2538,7 +2538,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: 0799333417897c94
+        kubefab.dev/digest: 88ca25e11114dd68
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2575,10 +2575,10 @@ spec:
           \"$1\" \"$2\" | influx >/dev/null 2>&1 || true\n  printf \"SET PASSWORD
           FOR \\\"%s\\\" = '%s'\" \"$1\" \"$2\" | influx >/dev/null\n}\nlogin kubefab
           \"$ADMIN\"\nlogin telegraf \"$TELEGRAF\"\nprintf 'GRANT ALL PRIVILEGES TO
-          \"kubefab\"' | influx\nif [ -n \"$POLICY\" ]; then\n  printf 'CREATE DATABASE
-          \"k8s\" WITH %s NAME \"default\"' \"$POLICY\" | influx || true\n  printf
-          'GRANT WRITE ON \"k8s\" TO \"telegraf\"' | influx || true\nfi\nkill $server\nwait
-          $server || true\n"
+          \"kubefab\"' | influx\nif [ -n \"${POLICY:-}\" ]; then\n  printf 'CREATE
+          DATABASE \"k8s\" WITH %s NAME \"default\"' \"$POLICY\" | influx || true\n
+          \ printf 'GRANT WRITE ON \"k8s\" TO \"telegraf\"' | influx || true\nfi\nkill
+          $server\nwait $server || true\n"
         env:
         - name: ADMIN
           valueFrom:
@@ -2775,7 +2775,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: 0799333417897c94
+    kubefab.dev/digest: 88ca25e11114dd68
 spec:
   selector:
     matchLabels:
@@ -2785,7 +2785,7 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: 0799333417897c94
+        kubefab.dev/digest: 88ca25e11114dd68
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf
