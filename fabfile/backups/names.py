@@ -34,10 +34,13 @@ class Backup:
     size: int = 0
 
 
+def _stamp(made: float) -> str:
+    return time.strftime(_STAMP, time.gmtime(made))
+
+
 def name_of(environment: str, made: float, kubernetes: str, uid: str, *, encrypted: bool) -> str:
     """The name of a backup that is made at `made` (seconds since 1970)."""
-    stamp = time.strftime(_STAMP, time.gmtime(made))
-    return f"{environment}_{stamp}_v{kubernetes or 'unknown'}_{uid[:8] or 'unknown'}{ENCRYPTED if encrypted else PLAIN}"
+    return f"{environment}_{_stamp(made)}_v{kubernetes or 'unknown'}_{uid[:8] or 'unknown'}{ENCRYPTED if encrypted else PLAIN}"
 
 
 def free_second(folder: Path, environment: str, made: float) -> float:
@@ -45,7 +48,7 @@ def free_second(folder: Path, environment: str, made: float) -> float:
 
     Names have no parts of a second, and a backup never takes the place of another.
     """
-    while any(folder.glob(f"{environment}_{time.strftime(_STAMP, time.gmtime(made))}_*")):
+    while any(folder.glob(f"{environment}_{_stamp(made)}_*")):
         made = math.floor(made) + 1
     return made
 

@@ -123,6 +123,9 @@ def _others(path: str) -> str:
     )
 
 
+_LOGINS = f"kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1"  # whether they are there
+
+
 def login(retention: str) -> str:
     """A shell line that makes InfluxDB's logins, if there are none: generated on the control plane, never an argument of a process.
 
@@ -136,17 +139,14 @@ def login(retention: str) -> str:
     )
     return (
         f"""said=$(printf '{secret}' "$({password})" "$({password})" | kubectl create -f - 2>&1) || """
-        f'kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1 || {{ echo "$said"; false; }}'
+        f'{_LOGINS} || {{ echo "$said"; false; }}'
     )
 
 
 def begins_with(retention: str) -> str:
     """A shell line that changes that policy, where the logins are there."""
     patch = f'{{"stringData":{{"policy":"{lasting(retention)}"}}}}'
-    return (
-        f"! kubectl -n monitoring get secret {SECRET} -o name >/dev/null 2>&1 || "
-        f"kubectl -n monitoring patch secret {SECRET} --type merge -p '{patch}'"
-    )
+    return f"! {_LOGINS} || kubectl -n monitoring patch secret {SECRET} --type merge -p '{patch}'"
 
 
 def manifest(name: str, ctx: Context) -> Manifest:

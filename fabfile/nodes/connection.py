@@ -480,13 +480,7 @@ class Connection(fabric.Connection):
             if any(not channel.closed for channel, _ in ours.spare):
                 return
             try:
-                channel = self.open_channel()
-                try:
-                    ours.spare.append((channel, self._enter(channel)))
-                except BaseException as error:
-                    channel.close()
-                    ours.refusal = error if isinstance(error, KubefabError) else None
-                    raise
+                self._keep(self.open_channel())
             except (paramiko.SSHException, EOFError, OSError) as error:
                 raise self.unreachable(error) from error
 
@@ -497,12 +491,26 @@ class Connection(fabric.Connection):
             return
         try:
             if not ours.spare:
-                channel = self.transport.open_session(timeout=ours.timeout)
-                ours.spare.append((channel, self._enter(channel)))
-        except (paramiko.SSHException, EOFError, OSError):  # the command that runs says so itself where it was the link
+                self._keep(self.transport.open_session(timeout=ours.timeout))
+        except (
+            KubefabError,
+            paramiko.SSHException,
+            EOFError,
+            OSError,
+        ):  # the command that runs says so itself where it was the link
             ours.alone = self.transport
         finally:
             ours.readying.release()
+
+    def _keep(self, channel: paramiko.Channel) -> None:
+        """Start sh in a session, and keep that for the next command. Raises as `_enter` does; a login without a shell is that command's error."""
+        ours = self._ours
+        try:
+            ours.spare.append((channel, self._enter(channel)))
+        except BaseException as error:
+            channel.close()
+            ours.refusal = error if isinstance(error, KubefabError) else None
+            raise
 
     def _unready(self) -> bool:
         """End the session that `ready` began; returns whether there was one."""

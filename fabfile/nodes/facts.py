@@ -374,9 +374,7 @@ class NodeFacts:
     keyrings: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # {"/etc/apt/keyrings/docker.asc": ("9DC8…",)}: that those name
-    apt_fault: str = (
-        ""  # "Conflicting values set for option Signed-By …": why apt can read none of its lists; a member is not asked
-    )
+    apt_fault: str = ""  # "Conflicting values set for …": why apt can read none of its lists; a member is not asked
     kubelet: tuple[KubeletLine, ...] = ()  # (KubeletLine("/etc/default/kubelet", 1, "KUBELET_EXTRA_ARGS=--v=2"),)
     kubelet_config: Mapping[str, Any] = field(
         default_factory=dict
