@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -296,7 +297,7 @@ def test_no_password_is_an_argument() -> None:
     assert "-execute" not in script and "-password" not in script
 
 
-def test_a_secret_without_a_policy_is_enough_for_influxdb() -> None:
+def test_a_secret_without_a_policy_is_enough_for_influxdb(tmp_path: Path) -> None:
     """Those of earlier versions have none: the variable is not there then, and the script ends at one that it uses without a default."""
     (first,) = one("monitoring", "Deployment")["spec"]["template"]["spec"]["initContainers"]
     optional = {
@@ -306,7 +307,7 @@ def test_a_secret_without_a_policy_is_enough_for_influxdb() -> None:
     }
     assert optional == {"POLICY"} and first["command"] == ["sh", "-euc"]
     stand_ins = "influxd() { sleep 9; }; influx() { cat >/dev/null; }\n"
-    known = {name: "x" for name in variables(first) if name not in optional}
+    known = {name: "x" for name in variables(first) if name not in optional} | {"HOME": str(tmp_path)}
     for more in ({}, {"POLICY": "DURATION 1h"}):
         done = subprocess.run(
             ["sh", "-euc", stand_ins + first["args"][0]], env={"PATH": os.environ["PATH"], **known, **more}, capture_output=True, text=True, check=False

@@ -2461,7 +2461,7 @@ metadata:
   namespace: monitoring
   annotations:
     kubefab.dev/login: 'yes'
-    kubefab.dev/digest: 88ca25e11114dd68
+    kubefab.dev/digest: efdc8ffd3e2b0f96
   labels:
     app.kubernetes.io/managed-by: kubefab
 spec:
@@ -2476,7 +2476,7 @@ spec:
       labels:
         app: monitoring-influxdb
       annotations:
-        kubefab.dev/digest: 88ca25e11114dd68
+        kubefab.dev/digest: efdc8ffd3e2b0f96
     spec:
       automountServiceAccountToken: false
       nodeSelector:
@@ -2505,8 +2505,8 @@ spec:
         - sh
         - -euc
         args:
-        - "influxd -config /dev/null >/tmp/log 2>&1 &\nserver=$!\nuntil printf 'SHOW
-          USERS' | influx >/dev/null 2>&1; do\n  kill -0 $server || { cat /tmp/log;
+        - "influxd -config /dev/null >\"$HOME/log\" 2>&1 &\nserver=$!\nuntil printf
+          'SHOW USERS' | influx >/dev/null 2>&1; do\n  kill -0 $server || { cat \"$HOME/log\";
           exit 1; }\n  sleep 0.2\ndone\nlogin() {\n  case \"$2\" in ''|*[!A-Za-z0-9_-]*)
           echo \"the Secret influxdb-login: a password is of letters, digits, _ and
           -\"; exit 1;; esac\n  printf \"CREATE USER \\\"%s\\\" WITH PASSWORD '%s'\"
@@ -2713,7 +2713,7 @@ metadata:
   labels:
     app.kubernetes.io/managed-by: kubefab
   annotations:
-    kubefab.dev/digest: 88ca25e11114dd68
+    kubefab.dev/digest: efdc8ffd3e2b0f96
 spec:
   selector:
     matchLabels:
@@ -2723,7 +2723,7 @@ spec:
       labels:
         app: telegraf
       annotations:
-        kubefab.dev/digest: 88ca25e11114dd68
+        kubefab.dev/digest: efdc8ffd3e2b0f96
     spec:
       automountServiceAccountToken: true
       serviceAccountName: telegraf
