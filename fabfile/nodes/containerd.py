@@ -6,6 +6,7 @@ docs/PLUGINS.md (proxy plugins); kubespray 12277, claudie 1786 (a GPU's runtime 
 
 from __future__ import annotations
 
+import functools
 import json
 import tomllib
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ MOST = 4000  # characters of settings that a message can print
 UNREAD: Mapping[str, Any] = {"unread": "yes"}
 
 
+@functools.lru_cache(maxsize=64)
 def parse_containerd(text: str, conf_d: bool) -> Mapping[str, Any]:
     """Root, state, imports, runtimes, snapshotter and proxy plugins, as CONTAINERD_CONFIG has them: {"root": "/data/containerd"}.
 

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -405,14 +405,21 @@ def ca_digest(pem: str) -> str:
 
     Here and not on the node, which need not have openssl.
     """
-    from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     try:
-        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+        key = _loaded(pem).public_key()
         return f"sha256:{hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()}"
     except Exception:  # cryptography's own kinds are many, and what a node sends may be anything
         return ""
+
+
+@functools.lru_cache(maxsize=256)
+def _loaded(pem: str) -> x509.Certificate:
+    """The first certificate of a PEM text: a cluster's authorities are the same on all its nodes."""
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificate(pem.encode())
 
 
 def parse_certificates(text: str, known: Sequence[str] = ()) -> dict[str, Certificate]:
@@ -446,7 +453,7 @@ def certificate(pem: str, authorities: tuple[tuple[str, str], ...] = ()) -> Cert
     from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
-        read = x509.load_pem_x509_certificate(pem.encode())
+        read = _loaded(pem)
         begins, ends = (
             min(max(0.0, at.timestamp()), forms.LATEST) for at in (read.not_valid_before_utc, read.not_valid_after_utc)
         )
@@ -469,11 +476,8 @@ def certificate(pem: str, authorities: tuple[tuple[str, str], ...] = ()) -> Cert
 
 def _signed(pem: str, authority: str) -> bool:
     """Whether that authority's key signed the certificate, whether or not either has ended."""
-    from cryptography import x509
-
     try:
-        above = x509.load_pem_x509_certificate(authority.encode())
-        x509.load_pem_x509_certificate(pem.encode()).verify_directly_issued_by(above)
+        _loaded(pem).verify_directly_issued_by(_loaded(authority))
     except Exception:  # of the signature, the names, or what cannot be read
         return False
     return True
@@ -503,6 +507,9 @@ _MAP = forms.record(
         "data": forms.strings,
     }
 )
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 def _system(text: str, uid: str) -> dict[str, Any]:
