@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 from ..inventory import private_folder
 from ..text.masking import masked
 
-_MOST_WAITING = 1 << 16  # bytes
+_MOST_WAITING = 200  # events
 # Fields with kubefab's own names are not masked: a password like "done" would make the journal unreadable.
 _NAMES = frozenset({"event", "node", "on", "phase", "phases", "nodes", "step", "steps", "state", "gate"})
 
@@ -52,7 +53,7 @@ class Journal:
         self._warn = warn
         self._lock = Lock()
         self._descriptor = -1
-        self._waiting = bytearray()
+        self._waiting: deque[bytes] = deque()
         try:
             private_folder(folder)
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -76,13 +77,13 @@ class Journal:
             ensure_ascii=False,
             default=str,
         )
-        with self._lock:
-            self._waiting += (line + "\n").encode("utf-8", "backslashreplace")
-            if not later or len(self._waiting) > _MOST_WAITING:
+        self._waiting.append((line + "\n").encode("utf-8", "backslashreplace"))
+        if not later or len(self._waiting) > _MOST_WAITING:
+            with self._lock:
                 self._write()
 
     def _write(self) -> None:
-        data, self._waiting = bytes(self._waiting), bytearray()
+        data = b"".join(self._waiting.popleft() for _ in range(len(self._waiting)))
         if self._descriptor >= 0:
             try:
                 while data:

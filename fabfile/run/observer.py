@@ -135,7 +135,7 @@ class Observer:
             facts = replace(facts, ahead=(facts.now - after_it, facts.now - before))
         except Exception as error:  # caused by what this node said: it costs this node's row alone
             raise _misread(node, code, output, error) from error
-        self.events.log("observed", node=node.name, seconds=self.events.since(node.name, started))
+        self.events.log("observed", node=node.name, seconds=self.events.since(node.name, started), later=True)
         if node.control_plane:
             with self._guard:
                 self._first.setdefault(node.name, facts)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from threading import Condition, Event, Lock, Thread
+from threading import Event, Lock, Thread
 
 from .. import manifests
 from ..context import Choices, Context, init
@@ -28,6 +28,7 @@ from ..steps import Action, Gate, Step, Stop, Wait
 from ..text.masking import Token
 from . import gates as gate
 from .apply import Applier, Archive
+from .claims import Claims
 from .events import Events
 from .foresight import foreseen
 from .gates import Blocked, Gates
@@ -39,7 +40,6 @@ from .retry import Clock, attempt
 from .slots import BEGINS, ONWARD, Slots
 from .tokens import JoinTokens
 
-CLAIM_WAIT = 1.0  # seconds
 LINK_BREAKS = 20  # of one node in one run after which its pipeline gives up
 
 
@@ -99,14 +99,11 @@ class Run:
         self._unseen: set[str] = set()  # control planes that could not be observed
         self._slots = Slots(environment.settings.forks)
         self._guard = Lock()
-        self._claimed = Condition()
+        self._claims = Claims(node.name for node in environment.nodes)
         self._nodes: tuple[Node, ...] = ()
         self._chosen: list[Phase] = []
         self._foreseeing = Lock()
         self._foreseen: list[KubefabError | None] = []  # once it was asked: why the nodes cannot all be drained
-        self._pending: set[str] = set()  # nodes whose pipeline has begun and that are not observed yet
-        self._identities: dict[str, dict[str, str]] = {}
-        self._unique: set[str] = set()  # nodes that share neither hostname nor machine-id with an earlier one
         self._many = False  # more nodes than FORKS
         # by node: what its last context was made from, and that
         self._contexts: dict[str, tuple[tuple[object, ...], Context]] = {}
@@ -222,7 +219,9 @@ class Run:
             if rests:
                 self._slots.acquire(ONWARD)
         clock.advance_to(opened)
-        self.events.log("passed", node=node.name, gate=name, seconds=self.events.since(node.name, before))
+        self.events.log(
+            "passed", node=node.name, gate=name, seconds=self.events.since(node.name, before), later=settled
+        )
 
     def _unlink(self, node: Node) -> None:
         """Where there are more nodes than FORKS, which bounds the open links too, close that of a worker that rests. What comes next opens it."""
@@ -241,8 +240,7 @@ class Run:
         try:
             # others wait for the control plane: it never waits for a slot
             with nullcontext() if node.control_plane else self._slots.held(BEGINS):
-                with self._claimed:
-                    self._pending.add(node.name)
+                self._claims.begin(node.name)
                 self._through_broken_links(node, mine, result)
         except Blocked as blocked:
             result.state = "interrupted" if self.stopping.is_set() else "blocked"
@@ -272,6 +270,7 @@ class Run:
                 step=result.step,
                 steps=result.steps,
                 error=result.error and result.error.message,
+                later=result.state == "done" and not result.steps,
             )
             self.reporter.node_done(node.name, result)
 
@@ -321,9 +320,7 @@ class Run:
     def _ended(self, node: Node, result: NodeResult, entering: set[str]) -> None:
         """Fail the gates that this pipeline should have opened, so that no other pipeline waits for it."""
         now = self.events.now(node.name)
-        with self._claimed:
-            self._pending.discard(node.name)
-            self._claimed.notify_all()
+        self._claims.end(node.name)
         said = result.error.message.splitlines()[0] if result.error else ""
         self._applier.rest(node, why=f"{node.name}, at which it failed ({said})" if said else "")
         if node.control_plane:
@@ -347,7 +344,7 @@ class Run:
         if again and not node.control_plane and self.observer.control is not None:
             # after the node: its join may have ended while the connection was away
             self.observer.observe(self._control_node())
-        duplicate_of = self._duplicate_of(node, facts)
+        duplicate_of = self._claims.duplicate_of(node.name, hostname=facts.hostname, machine_id=facts.machine_id)
         if node.control_plane:
             self.gates.open(gate.SEEN, self.events.now(node.name))
             self._note(node, facts, duplicate_of)
@@ -469,7 +466,8 @@ class Run:
         """
         phase, begun.token = begun.phase, ctx.token
         actions = list(phase.run(ctx))
-        self.events.log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions], later=not actions)
+        if actions:
+            self.events.log("plan", node=node.name, phase=phase.name, steps=[a.id for a in actions])
         last = max((number for number, one in enumerate(actions, 1) if not isinstance(one, Wait)), default=0)
         for number, action in enumerate(actions, 1):
             if phase.meanwhile and number > last:
@@ -558,28 +556,6 @@ class Run:
             remember(self.environment, record)
         except OSError as error:
             self.reporter.note(f"{error.filename} cannot be written ({error.strerror}); the run goes on without it")
-
-    def _duplicate_of(self, node: Node, facts: NodeFacts) -> str:
-        """Name an earlier node of the inventory that has the same hostname or machine-id, like "hostname as w1 (node-1)".
-
-        Earlier nodes that are under way get a moment to be observed first; an unreachable one delays the others no longer.
-        """
-        mine = {"hostname": facts.hostname, "machine-id": facts.machine_id}
-        names = [n.name for n in self.environment.nodes]
-        before = set(names[: names.index(node.name)])
-        with self._claimed:
-            self._identities[node.name] = mine
-            self._pending.discard(node.name)
-            self._claimed.notify_all()
-            self._claimed.wait_for(lambda: not before & self._pending, CLAIM_WAIT)
-            for other, theirs in self._identities.items():
-                if other == node.name or (other not in before and other not in self._unique):
-                    continue
-                for kind, value in mine.items():
-                    if value and theirs[kind] == value:
-                        return f"{kind} as {other} ({value})"
-            self._unique.add(node.name)
-        return ""
 
 
 def _opens(phase: Phase, node: Node) -> Gate | None:
