@@ -64,7 +64,7 @@ def reset(ctx: Context) -> Iterator[Action]:
     if purging and packages:
         yield from packages.purge(facts)
     unhold = to_unhold(facts)
-    yield Step("reset.undo", _undone(facts), (*((command("apt-mark", "unhold", *unhold),) if unhold else ()), *_UNDO))
+    yield Step("reset.undo", _undone(facts), (*((command("apt-mark", "unhold", *unhold),) if unhold else ()), *UNDO))
 
 
 def _off(ctx: Context) -> Iterator[Action]:
@@ -190,7 +190,7 @@ _UNMOUNT = (
     "awk '$2 ~ \"^/var/lib/kubelet/\" {print length($2), $2}' /proc/mounts | sort -rn | cut -d' ' -f2- | "
     'while read -r m; do umount "$m"; done'
 )
-_UNDO = (
+UNDO = (
     f"if [ -s {STATE}/sysctl ]; then sysctl -q -p {STATE}/sysctl || true; fi",
     f"rm -f {MODULES.path} {SYSCTL.path}",
     "if grep -q '^#kubefab# ' /etc/fstab 2>/dev/null; then sed -i 's/^#kubefab# //' /etc/fstab; fi",
@@ -206,8 +206,10 @@ _UNDO = (
     f'for f in {CERTS}/*/hosts.toml; do if ! grep -qxF "$f" {INDEX} 2>/dev/null && head -n 1 "$f" 2>/dev/null | grep -qxF \'{HEAD}\'; '
     'then rm -f "$f"; fi; done',
     f"if grep -qxF {CONTAINERD_CONFIG} {INDEX} 2>/dev/null; then touch {STATE}/restart-containerd; fi",
+    f"if grep -q '^/etc/systemd/' {INDEX} 2>/dev/null; then touch {STATE}/reload-units; fi",
     *GIVE_BACK,
-    f"if [ -e {STATE}/restart-containerd ]; then systemctl daemon-reload; systemctl try-restart containerd || true; fi",
+    f"if [ -e {STATE}/reload-units ]; then systemctl daemon-reload; fi",
+    f"if [ -e {STATE}/restart-containerd ]; then systemctl try-restart containerd || true; fi",
     f'if [ -s {STATE}/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; '
     f'if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < {STATE}/units; fi',
     f"if mountpoint -q {STATE}/influxdb 2>/dev/null; then rm -rf {STATE}/influxdb/data {STATE}/influxdb/meta {STATE}/influxdb/wal; fi",

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fabfile.nodes import keeping, script
+from fabfile.phases import reset
+from fabfile.recipes.proxies import DROP_IN
 from fabfile.steps import File
 
 CONFIG, HOSTS = "/etc/containerd/config.toml", "/etc/containerd/certs.d/docker.io/hosts.toml"
@@ -288,3 +290,31 @@ def test_originals_are_restored_even_if_each_part_is_killed_once(
     node.give_back(upto=killed_back)
     assert "changed since" not in node.give_back()
     assert node.state() == before
+
+
+@pytest.mark.parametrize("killed", [None, *range(0, 80, 8)])
+@pytest.mark.parametrize(
+    ("paths", "asked"),
+    [
+        ((CRICTL,), []),
+        ((CONFIG,), ["try-restart containerd"]),
+        ((CONFIG, DROP_IN), ["daemon-reload", "try-restart containerd"]),
+    ],
+)
+def test_systemd_and_containerd_read_again_what_a_reset_gave_back_even_if_it_is_killed_once(
+    node: Node, paths: tuple[str, ...], asked: list[str], killed: int | None
+) -> None:
+    """A unit's file is read again before containerd starts with it; where there was none, systemd is not asked, which costs a reload."""
+    node.put(DROP_IN, "theirs\n")
+    node.put(CONFIG, "theirs\n")
+    node.write(*map(ours, paths))
+    log = node.root / "asked"
+    about = ("reload-units", "restart-containerd", *keeping.GIVE_BACK)
+    lines = [line for line in reset.UNDO if any(one in line for one in about)]
+    stand_in = f'systemctl() {{ cat {DROP_IN} >"{log}.unit"; echo "$@" >>"{log}"; }}'
+    if killed is not None:
+        node.run([stand_in, *lines], upto=killed)
+        log.unlink(missing_ok=True)
+    node.run([stand_in, *lines])
+    assert log.exists() == bool(asked) and (not asked or log.read_text().splitlines() == asked)
+    assert not asked or Path(f"{log}.unit").read_text() == "theirs\n"

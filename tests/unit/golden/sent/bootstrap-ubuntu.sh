@@ -686,7 +686,7 @@ chmod 0644 /etc/.crictl.yaml.kubefab
 mv -f /etc/.crictl.yaml.kubefab /etc/crictl.yaml
 #--8<-- command 1
 K=1
-systemctl enable containerd
+systemctl is-enabled --quiet containerd || systemctl enable containerd
 #--8<-- command 2
 K=2
 systemctl restart containerd
@@ -724,7 +724,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-systemctl enable kubelet
+systemctl is-enabled --quiet kubelet || systemctl enable kubelet
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -1053,7 +1053,7 @@ chmod 0644 /etc/.crictl.yaml.kubefab
 mv -f /etc/.crictl.yaml.kubefab /etc/crictl.yaml
 #--8<-- command 1
 K=1
-systemctl enable containerd
+systemctl is-enabled --quiet containerd || systemctl enable containerd
 #--8<-- command 2
 K=2
 systemctl restart containerd
@@ -1091,7 +1091,7 @@ K=0
 trap 'echo "##kubefab $K $?" >"$log.end"' EXIT
 #--8<-- command 1
 K=1
-systemctl enable kubelet
+systemctl is-enabled --quiet kubelet || systemctl enable kubelet
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?

@@ -272,27 +272,33 @@ K=11
 if grep -qxF /etc/containerd/config.toml /var/lib/kubefab/kept/index 2>/dev/null; then touch /var/lib/kubefab/restart-containerd; fi
 #--8<-- command 12
 K=12
-if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do k=/var/lib/kubefab/kept; now=none; if [ -e "$p" ]; then now=$(sha256sum "$p" | cut -d' ' -f1); fi; if [ "$now" != none ] && ! grep -qxF "$now" "$k/ours$p" 2>/dev/null; then if [ -e "$k/ours$p" ] && ! cmp -s "$k/was$p" "$p" && ! cmp -s "$k/stock$p" "$p"; then echo "$p was changed since: left as it is"; fi; elif [ -e "$k/was$p" ] || [ -L "$k/was$p" ]; then mkdir -p "$(dirname "$p")"; cp -a --remove-destination -- "$k/was$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; elif [ "$now" != none ] && [ -e "$k/stock$p" ]; then cp -a --remove-destination -- "$k/stock$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; else rm -f -- "$p"; fi; done </var/lib/kubefab/kept/index; fi
+if grep -q '^/etc/systemd/' /var/lib/kubefab/kept/index 2>/dev/null; then touch /var/lib/kubefab/reload-units; fi
 #--8<-- command 13
 K=13
-if [ -e /var/lib/kubefab/kept/folders ]; then sort -r -u /var/lib/kubefab/kept/folders | while read -r d; do rmdir "$d" 2>/dev/null || true; done; fi
+if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do k=/var/lib/kubefab/kept; now=none; if [ -e "$p" ]; then now=$(sha256sum "$p" | cut -d' ' -f1); fi; if [ "$now" != none ] && ! grep -qxF "$now" "$k/ours$p" 2>/dev/null; then if [ -e "$k/ours$p" ] && ! cmp -s "$k/was$p" "$p" && ! cmp -s "$k/stock$p" "$p"; then echo "$p was changed since: left as it is"; fi; elif [ -e "$k/was$p" ] || [ -L "$k/was$p" ]; then mkdir -p "$(dirname "$p")"; cp -a --remove-destination -- "$k/was$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; elif [ "$now" != none ] && [ -e "$k/stock$p" ]; then cp -a --remove-destination -- "$k/stock$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; else rm -f -- "$p"; fi; done </var/lib/kubefab/kept/index; fi
 #--8<-- command 14
 K=14
-rm -f /var/lib/kubefab/kept/index
+if [ -e /var/lib/kubefab/kept/folders ]; then sort -r -u /var/lib/kubefab/kept/folders | while read -r d; do rmdir "$d" 2>/dev/null || true; done; fi
 #--8<-- command 15
 K=15
-if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl daemon-reload; systemctl try-restart containerd || true; fi
+rm -f /var/lib/kubefab/kept/index
 #--8<-- command 16
 K=16
-if [ -s /var/lib/kubefab/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < /var/lib/kubefab/units; fi
+if [ -e /var/lib/kubefab/reload-units ]; then systemctl daemon-reload; fi
 #--8<-- command 17
 K=17
-if mountpoint -q /var/lib/kubefab/influxdb 2>/dev/null; then rm -rf /var/lib/kubefab/influxdb/data /var/lib/kubefab/influxdb/meta /var/lib/kubefab/influxdb/wal; fi
+if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl try-restart containerd || true; fi
 #--8<-- command 18
 K=18
-for f in /var/lib/kubefab/*; do if [ "$f" != /var/lib/kubefab/influxdb ] || ! mountpoint -q "$f"; then rm -rf "$f"; fi; done
+if [ -s /var/lib/kubefab/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < /var/lib/kubefab/units; fi
 #--8<-- command 19
 K=19
+if mountpoint -q /var/lib/kubefab/influxdb 2>/dev/null; then rm -rf /var/lib/kubefab/influxdb/data /var/lib/kubefab/influxdb/meta /var/lib/kubefab/influxdb/wal; fi
+#--8<-- command 20
+K=20
+for f in /var/lib/kubefab/*; do if [ "$f" != /var/lib/kubefab/influxdb ] || ! mountpoint -q "$f"; then rm -rf "$f"; fi; done
+#--8<-- command 21
+K=21
 if ! mountpoint -q /var/lib/kubefab/influxdb 2>/dev/null; then rm -rf /var/lib/kubefab; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -689,27 +695,33 @@ K=11
 if grep -qxF /etc/containerd/config.toml /var/lib/kubefab/kept/index 2>/dev/null; then touch /var/lib/kubefab/restart-containerd; fi
 #--8<-- command 12
 K=12
-if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do k=/var/lib/kubefab/kept; now=none; if [ -e "$p" ]; then now=$(sha256sum "$p" | cut -d' ' -f1); fi; if [ "$now" != none ] && ! grep -qxF "$now" "$k/ours$p" 2>/dev/null; then if [ -e "$k/ours$p" ] && ! cmp -s "$k/was$p" "$p" && ! cmp -s "$k/stock$p" "$p"; then echo "$p was changed since: left as it is"; fi; elif [ -e "$k/was$p" ] || [ -L "$k/was$p" ]; then mkdir -p "$(dirname "$p")"; cp -a --remove-destination -- "$k/was$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; elif [ "$now" != none ] && [ -e "$k/stock$p" ]; then cp -a --remove-destination -- "$k/stock$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; else rm -f -- "$p"; fi; done </var/lib/kubefab/kept/index; fi
+if grep -q '^/etc/systemd/' /var/lib/kubefab/kept/index 2>/dev/null; then touch /var/lib/kubefab/reload-units; fi
 #--8<-- command 13
 K=13
-if [ -e /var/lib/kubefab/kept/folders ]; then sort -r -u /var/lib/kubefab/kept/folders | while read -r d; do rmdir "$d" 2>/dev/null || true; done; fi
+if [ -e /var/lib/kubefab/kept/index ]; then while read -r p; do k=/var/lib/kubefab/kept; now=none; if [ -e "$p" ]; then now=$(sha256sum "$p" | cut -d' ' -f1); fi; if [ "$now" != none ] && ! grep -qxF "$now" "$k/ours$p" 2>/dev/null; then if [ -e "$k/ours$p" ] && ! cmp -s "$k/was$p" "$p" && ! cmp -s "$k/stock$p" "$p"; then echo "$p was changed since: left as it is"; fi; elif [ -e "$k/was$p" ] || [ -L "$k/was$p" ]; then mkdir -p "$(dirname "$p")"; cp -a --remove-destination -- "$k/was$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; elif [ "$now" != none ] && [ -e "$k/stock$p" ]; then cp -a --remove-destination -- "$k/stock$p" "$p.kubefab"; mv -f -- "$p.kubefab" "$p"; else rm -f -- "$p"; fi; done </var/lib/kubefab/kept/index; fi
 #--8<-- command 14
 K=14
-rm -f /var/lib/kubefab/kept/index
+if [ -e /var/lib/kubefab/kept/folders ]; then sort -r -u /var/lib/kubefab/kept/folders | while read -r d; do rmdir "$d" 2>/dev/null || true; done; fi
 #--8<-- command 15
 K=15
-if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl daemon-reload; systemctl try-restart containerd || true; fi
+rm -f /var/lib/kubefab/kept/index
 #--8<-- command 16
 K=16
-if [ -s /var/lib/kubefab/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < /var/lib/kubefab/units; fi
+if [ -e /var/lib/kubefab/reload-units ]; then systemctl daemon-reload; fi
 #--8<-- command 17
 K=17
-if mountpoint -q /var/lib/kubefab/influxdb 2>/dev/null; then rm -rf /var/lib/kubefab/influxdb/data /var/lib/kubefab/influxdb/meta /var/lib/kubefab/influxdb/wal; fi
+if [ -e /var/lib/kubefab/restart-containerd ]; then systemctl try-restart containerd || true; fi
 #--8<-- command 18
 K=18
-for f in /var/lib/kubefab/*; do if [ "$f" != /var/lib/kubefab/influxdb ] || ! mountpoint -q "$f"; then rm -rf "$f"; fi; done
+if [ -s /var/lib/kubefab/units ]; then while read -r u enabled active; do if [ "$enabled" = disabled ]; then systemctl disable "$u" || true; if [ "$active" = inactive ]; then systemctl stop "$u" || true; fi; fi; done < /var/lib/kubefab/units; fi
 #--8<-- command 19
 K=19
+if mountpoint -q /var/lib/kubefab/influxdb 2>/dev/null; then rm -rf /var/lib/kubefab/influxdb/data /var/lib/kubefab/influxdb/meta /var/lib/kubefab/influxdb/wal; fi
+#--8<-- command 20
+K=20
+for f in /var/lib/kubefab/*; do if [ "$f" != /var/lib/kubefab/influxdb ] || ! mountpoint -q "$f"; then rm -rf "$f"; fi; done
+#--8<-- command 21
+K=21
 if ! mountpoint -q /var/lib/kubefab/influxdb 2>/dev/null; then rm -rf /var/lib/kubefab; fi
 #--8<-- end
 ) </dev/null >"$log" 2>&1
