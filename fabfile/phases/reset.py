@@ -57,7 +57,7 @@ def reset(ctx: Context) -> Iterator[Action]:
         yield Step(
             "reset.images",
             "images",
-            (f"crictl --runtime-endpoint {SOCKET} rmi -a >/dev/null 2>&1 || true",),
+            (f"{_CRICTL} rmi -a >/dev/null 2>&1 || true",),
             timeout=180,
         )
     # packages are purged before earlier files are restored: a package removes its configuration files, even restored ones
@@ -81,9 +81,11 @@ def _off(ctx: Context) -> Iterator[Action]:
                 *begun,
                 # a kubelet that still runs would start pods again while they are being removed
                 "systemctl stop kubelet || true",
+                # kubeadm removes one pod after the other, and each waits for its processes and its network to end
+                f"{_CRICTL} pods -q | xargs -r -n 1 -P 8 {_CRICTL} rmp -f >/dev/null 2>&1 || true",
                 *kubeadm_reset(facts, " --cleanup-tmp-dir"),
                 "systemctl stop kubelet || true",
-                f"crictl --runtime-endpoint {SOCKET} rmp -fa >/dev/null 2>&1 || true",
+                f"{_CRICTL} rmp -fa >/dev/null 2>&1 || true",
             ),
             timeout=300,
             hint="`journalctl -u containerd -n 50` if pods cannot be removed; then run this again",
@@ -185,6 +187,7 @@ def _removals(ctx: Context) -> tuple[str, ...]:
     )
 
 
+_CRICTL = f"crictl --runtime-endpoint {SOCKET}"
 _NO_ETCD = f"rm -rf --one-file-system {ETCD_DATA}"
 _UNMOUNT = (
     "awk '$2 ~ \"^/var/lib/kubelet/\" {print length($2), $2}' /proc/mounts | sort -rn | cut -d' ' -f2- | "

@@ -142,6 +142,8 @@ def xargs(machine: Machine, call: Call) -> int:
             quiet, words = True, words[1:]
         elif words[0] == "-n":
             each, words = int(words[1]), words[2:]
+        elif words[0] == "-P":  # how many at a time: here one after the other
+            words = words[2:]
         else:
             raise unmodelled(call)
     given = call.input().split()

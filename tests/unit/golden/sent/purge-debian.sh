@@ -28,24 +28,27 @@ K=3
 systemctl stop kubelet || true
 #--8<-- command 4
 K=4
-install -d -m 0700 /var/lib/kubefab
+crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q | xargs -r -n 1 -P 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -f >/dev/null 2>&1 || true
 #--8<-- command 5
 K=5
-touch /var/lib/kubefab/etcd
+install -d -m 0700 /var/lib/kubefab
 #--8<-- command 6
 K=6
-kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --skip-phases=remove-etcd-member --cleanup-tmp-dir
+touch /var/lib/kubefab/etcd
 #--8<-- command 7
 K=7
-rm -rf --one-file-system /var/lib/etcd/member
+kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --skip-phases=remove-etcd-member --cleanup-tmp-dir
 #--8<-- command 8
 K=8
-rm -f /var/lib/kubefab/etcd
+rm -rf --one-file-system /var/lib/etcd/member
 #--8<-- command 9
 K=9
-systemctl stop kubelet || true
+rm -f /var/lib/kubefab/etcd
 #--8<-- command 10
 K=10
+systemctl stop kubelet || true
+#--8<-- command 11
+K=11
 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -fa >/dev/null 2>&1 || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
@@ -504,12 +507,15 @@ K=3
 systemctl stop kubelet || true
 #--8<-- command 4
 K=4
-kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --skip-phases=remove-etcd-member --cleanup-tmp-dir
+crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q | xargs -r -n 1 -P 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -f >/dev/null 2>&1 || true
 #--8<-- command 5
 K=5
-systemctl stop kubelet || true
+kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --skip-phases=remove-etcd-member --cleanup-tmp-dir
 #--8<-- command 6
 K=6
+systemctl stop kubelet || true
+#--8<-- command 7
+K=7
 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -fa >/dev/null 2>&1 || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
