@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from threading import Event, Lock
 
-CLAIM_WAIT = (
-    1.0  # seconds for the nodes before in the inventory; one that cannot be reached delays the others no longer
-)
+CLAIM_WAIT = 1.0  # seconds for the nodes before it; one that cannot be reached delays the others no longer
 
 
 class Claims:
-    """What each node was observed to be, for `nodes` by name in the inventory's order. Each of many nodes waits and looks for itself only."""
+    """What each node was observed to be, for `nodes` by name in the inventory's order.
+
+    A node waits for those before it that are still under way, and is compared only with those that hold one of its claims.
+    """
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self._rank = {name: number for number, name in enumerate(nodes)}
