@@ -72,6 +72,7 @@ def plan(
         if observed is not None
         else {node.name: assumed(node, environment) for node in environment.nodes}
     )
+    contexts: dict[str, Context] = {}  # by node: its last one, which keeps what it has worked out
     for phase in for_release(environment, phases):
         for node in nodes:
             if node.role not in phase.roles or node.name not in base:
@@ -80,18 +81,13 @@ def plan(
             if phase.needs_api and node.control_plane:
                 known = facts.identity if facts.identity.environment else Identity(environment.name)
                 facts = facts if facts.api_ready else replace(facts, api_ready=True, identity=replace(known, uid=""))
-            if phase.needs_images:
+            if phase.needs_images and recipe.pins:
                 facts = replace(facts, digests={**facts.digests, **recipe.pins})
-            context = Context(
-                environment,
-                node,
-                facts,
-                recipe,
-                answering(environment, base),
-                token,
-                choices=choices or Choices(),
-                record=record,
-            )
+            control, context = answering(environment, base), contexts.get(node.name)
+            if context is None or context.facts is not facts or context.control is not control:
+                context = contexts[node.name] = Context(
+                    environment, node, facts, recipe, control, token, choices=choices or Choices(), record=record
+                )
             actions = tuple(phase.run(context))
             base[node.name] = after(base[node.name], actions)
             if actions:
