@@ -18,7 +18,8 @@ from ..records import dataclass
 PROJECT = Path(__file__).resolve().parents[2]
 NAME, LOCAL, VARIABLE, OPTION = "hosts.env", "hosts.local.env", "KUBEFAB_HOSTS", "--hosts-file"
 # The project's own environments of machines that exist on this computer only: known wherever a command is typed.
-BUILT_IN = ("lab", "rehearsal")
+LAB = "lab"
+BUILT_IN = (LAB, "rehearsal")
 ROLE = r"CONTROL_PLANE|MASTER|WORKER_\d+|SLAVE_\d+"
 ENVIRONMENT = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*"  # its name as a key begins with it
 _NODE_LINE = re.compile(rf"^[ \t]*(?:export[ \t]+)?{ENVIRONMENT}_(?:{ROLE})[ \t]*=".encode(), re.M)

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..records import dataclass
 from ..text.cleaning import listed
 from ..text.nearest import did_you_mean
+from .find import LAB, NAME
 from .labels import Taint
 from .settings import Settings
 
@@ -125,6 +126,13 @@ class Environment:
     @property
     def state(self) -> Path:
         return state_folder(self.name, self.origin)
+
+    @property
+    def unmade(self) -> bool:
+        """Whether it is the project's lab, whose nodes `inv lab.up` has yet to make: until then their addresses may be another machine's."""
+        return (
+            self.origin is None and self.name == LAB and not (self.settings.simulated or (self.state / NAME).exists())
+        )
 
     @property
     def option(self) -> str:

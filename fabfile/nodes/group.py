@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TypeVar
 
-from ..errors import KubefabError
+from ..errors import KubefabError, UsageError
 from ..inventory import Environment, Node
 from ..inventory.settings import bastion
 from ..text.masking import Secret
@@ -140,8 +140,11 @@ def connected(
 ) -> Iterator[NodeGroup]:
     """The connections to all nodes of an environment, with its known host keys; closed at the end.
 
-    Each is opened when it is first used. `on_new_key` and `warn` are KnownHosts'. Raises KubefabError for known host keys that cannot be read.
+    Each is opened when it is first used. `on_new_key` and `warn` are KnownHosts'. Raises KubefabError for known host keys that cannot be read,
+    and UsageError for a lab that is not up.
     """
+    if environment.unmade:
+        raise UsageError("there is no lab on this machine", "`inv lab.up` makes its nodes; then run this again")
     known = KnownHosts(environment.state / "known_hosts", on_new_key, warn)
     group = NodeGroup(environment, environment.nodes, known, sudo_password)
     try:

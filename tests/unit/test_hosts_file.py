@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fabfile.errors import UsageError
 from fabfile.inventory import Environment, load, names, state_folder
 from fabfile.inventory.find import BUILT_IN, own
+from fabfile.nodes.group import connected
 
 STAGING = "STAGING_CONTROL_PLANE={}\nSTAGING_POD_CIDR=10.44.0.0/16\n"
 OTHER_TOOLS = [
@@ -253,6 +254,23 @@ def test_a_built_in_environment_comes_from_the_project_in_every_folder(
     assert [w.name for w in load("lab", variables={}).workers] == ["w1"], "the nodes that `inv lab.up` wrote"
     assert set(names(variables={})) == {"staging", *BUILT_IN}
     assert "known: lab, rehearsal, staging" in refused("aws").message, "the manual's clusters are the project's alone"
+
+
+def test_nothing_connects_to_the_labs_addresses_before_its_nodes_are_made(at: Callable[[str], Path]) -> None:
+    """Without the lab's own network they may be another machine's."""
+    with (
+        pytest.raises(UsageError, match="there is no lab on this machine") as error,
+        connected(load("lab", variables={})),
+    ):
+        pass
+    assert error.value.remedy.startswith("`inv lab.up` ")
+    state_folder("lab").mkdir(parents=True)
+    write(state_folder("lab"), "LAB_WORKER_1=172.30.44.11\n")
+    with connected(load("lab", variables={})) as group:
+        assert len(group) == 2
+    write(at("."), STAGING.format("10.1.1.1").replace("STAGING", "LAB"))
+    with connected(load("lab", variables={})) as group:
+        assert group, "a file of the operator's own, with nodes that they call lab"
 
 
 def test_a_built_in_environment_takes_settings_from_the_file_that_is_used(at: Callable[[str], Path]) -> None:
