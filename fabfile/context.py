@@ -159,3 +159,29 @@ class Context:
             return f"`{self.fab('reset')}`, then {again}"
         reset = f"`inv cluster.reset {self.environment.option}{self.settings.release.option}`"
         return f"for the control plane that is the whole cluster, and everything in it is lost: {reset}, then {again}"
+
+
+class Contexts:
+    """Each node's last context. Phases share it while nothing of it has changed, and judge nothing again (`Context.once`)."""
+
+    def __init__(self, environment: Environment, recipe: Recipe) -> None:
+        self._environment, self._recipe = environment, recipe
+        self._last: dict[str, tuple[tuple[object, ...], Context]] = {}  # by node: what it was made from, and that
+
+    def of(
+        self,
+        node: Node,
+        facts: NodeFacts,
+        control: NodeFacts | None,
+        token: Token,
+        duplicate_of: str,
+        choices: Choices,
+        record: Record,
+    ) -> Context:
+        """The context of a node with these, each as in Context."""
+        given = (facts, control, token, duplicate_of, choices, record)
+        before, ctx = self._last.get(node.name, ((), None))
+        if ctx is None or any(one is not other for one, other in zip(given, before, strict=True)):
+            ctx = Context(self._environment, node, facts, self._recipe, *given[1:])
+            self._last[node.name] = given, ctx
+        return ctx

@@ -492,12 +492,8 @@ class Connection(fabric.Connection):
         try:
             if not ours.spare:
                 self._keep(self.transport.open_session(timeout=ours.timeout))
-        except (
-            KubefabError,
-            paramiko.SSHException,
-            EOFError,
-            OSError,
-        ):  # the command that runs says so itself where it was the link
+        # where it was the link, the command that runs says so itself
+        except (KubefabError, paramiko.SSHException, EOFError, OSError):
             ours.alone = self.transport
         finally:
             ours.readying.release()

@@ -11,6 +11,7 @@ import paramiko
 
 from ..errors import KubefabError, StepFailed, Unreachable
 from ..inventory import Node, bracketed
+from ..inventory.find import LAB
 from ..records import dataclass
 from ..text import cleaning
 from .hostkeys import KeyRefused
@@ -159,7 +160,7 @@ def _worded(error: BaseException, way: Way) -> Unreachable:
         or "refused" in str(error).lower()
         or "Unable to connect" in str(error)
     ):
-        hint = "is the lab up? `inv lab.up`" if way.environment == "lab" else "is sshd running there, on this port?"
+        hint = "is the lab up? `inv lab.up`" if way.environment == LAB else "is sshd running there, on this port?"
         return Unreachable(f"{where}: connection refused", hint)
     if "protocol banner" in str(error) and isinstance(error.__context__, EOFError | ConnectionError):
         said = cleaning.line(way.said)

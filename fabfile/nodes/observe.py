@@ -65,6 +65,9 @@ from .influx import ADMIN, METRICS_QUERY, SECRET, nodes_reporting, parse_retenti
 from .keeping import CONTAINERD_CONFIG, LISTED, NOTE, NOW, parse_kept
 from .sources import parse_keyrings, parse_sources
 
+if TYPE_CHECKING:
+    from cryptography import x509
+
 
 def observe_script(
     *,
@@ -507,9 +510,6 @@ _MAP = forms.record(
         "data": forms.strings,
     }
 )
-
-if TYPE_CHECKING:
-    from cryptography import x509
 
 
 def _system(text: str, uid: str) -> dict[str, Any]:

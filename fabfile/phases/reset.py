@@ -12,7 +12,7 @@ from ..nodes.facts import LINKS, STATE, TRACES, NodeFacts
 from ..nodes.firewall import NETWORK, without_ours
 from ..nodes.keeping import CONTAINERD_CONFIG, GIVE_BACK, HEAD, INDEX
 from ..recipes.flannel import WITHOUT_LINKS
-from ..recipes.kubeadm import CERTS, SOCKET
+from ..recipes.kubeadm import CERTS, CRICTL, SOCKET
 from ..recipes.packages import Family, family, purgeable, to_unhold
 from ..steps import Action, Step, Stop, command
 from .leave import leave
@@ -57,7 +57,7 @@ def reset(ctx: Context) -> Iterator[Action]:
         yield Step(
             "reset.images",
             "images",
-            (f"{_CRICTL} rmi -a >/dev/null 2>&1 || true",),
+            (f"{CRICTL} rmi -a >/dev/null 2>&1 || true",),
             timeout=180,
         )
     # packages are purged before earlier files are restored: a package removes its configuration files, even restored ones
@@ -82,10 +82,10 @@ def _off(ctx: Context) -> Iterator[Action]:
                 # a kubelet that still runs would start pods again while they are being removed
                 "systemctl stop kubelet || true",
                 # kubeadm removes one pod after the other, and each waits for its processes and its network to end
-                f"{_CRICTL} pods -q | xargs -r -n 1 -P 8 {_CRICTL} rmp -f >/dev/null 2>&1 || true",
+                f"{CRICTL} pods -q | xargs -r -n 1 -P 8 {CRICTL} rmp -f >/dev/null 2>&1 || true",
                 *kubeadm_reset(facts, " --cleanup-tmp-dir"),
                 "systemctl stop kubelet || true",
-                f"{_CRICTL} rmp -fa >/dev/null 2>&1 || true",
+                f"{CRICTL} rmp -fa >/dev/null 2>&1 || true",
             ),
             timeout=300,
             hint="`journalctl -u containerd -n 50` if pods cannot be removed; then run this again",
@@ -187,7 +187,6 @@ def _removals(ctx: Context) -> tuple[str, ...]:
     )
 
 
-_CRICTL = f"crictl --runtime-endpoint {SOCKET}"
 _NO_ETCD = f"rm -rf --one-file-system {ETCD_DATA}"
 _UNMOUNT = (
     "awk '$2 ~ \"^/var/lib/kubelet/\" {print length($2), $2}' /proc/mounts | sort -rn | cut -d' ' -f2- | "

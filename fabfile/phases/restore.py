@@ -16,7 +16,7 @@ from ..context import Context
 from ..identity import OWN_ETCD
 from ..nodes.facts import ETCD_MANIFEST, IDENTITY, PKI, STATE, Identity
 from ..recipes.flannel import ready_wait
-from ..recipes.kubeadm import SOCKET, api_wait
+from ..recipes.kubeadm import CRICTL, api_wait
 from ..steps import MINUTE, Action, File, Give, Step, Stop, Wait, command
 from .guard import refused, whose
 
@@ -89,7 +89,6 @@ def refusal(ctx: Context, want: Restoring) -> Stop | None:
 
 def _data(ctx: Context, want: Restoring) -> Iterator[Action]:
     """Stop what runs, keep etcd's data beside, and make the snapshot's. Only then do missing files come, and last the marks."""
-    crictl = f"crictl --runtime-endpoint {SOCKET}"
     yield Step(
         "restore.stop",
         "kubelet and control plane stopped, etcd's manifest held back",
@@ -99,7 +98,7 @@ def _data(ctx: Context, want: Restoring) -> Iterator[Action]:
             f"touch {STATE}/{want.restoring}",
             f"if [ -e {ETCD_MANIFEST} ]; then touch {STATE}/{OWN_ETCD}; mv -f {ETCD_MANIFEST} {HELD}; fi",
             "systemctl stop kubelet",
-            f'ids=$({crictl} pods -q --namespace kube-system --label tier=control-plane); if [ -n "$ids" ]; then {crictl} rmp -f $ids; fi',
+            f'ids=$({CRICTL} pods -q --namespace kube-system --label tier=control-plane); if [ -n "$ids" ]; then {CRICTL} rmp -f $ids; fi',
             f"if {RUNS}; then echo 'etcd still runs'; exit 1; fi",
         ),
         hint=f"`crictl ps` on {ctx.node.name} shows what still runs; then run this again",

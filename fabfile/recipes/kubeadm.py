@@ -34,6 +34,7 @@ from ..text.yamls import dumped
 BACKDATE = 300.0  # seconds that kubeadm, and the cluster's signer, set a certificate's beginning back
 VALIDITY = 8760 * 3600  # seconds that kubeadm's certificates are valid, where nothing else is asked for
 SOCKET = "unix:///run/containerd/containerd.sock"
+CRICTL = f"crictl --runtime-endpoint {SOCKET}"  # also where /etc/crictl.yaml is missing or another's
 CERTS = "/etc/containerd/certs.d"
 _UPSTREAM = "registry.k8s.io"
 _ETCD, _DNS, _PROXY, _PAUSE = (f"{_UPSTREAM}/{name}" for name in ("etcd", "coredns/coredns", "kube-proxy", "pause"))

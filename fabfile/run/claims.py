@@ -38,12 +38,12 @@ class Claims:
         if known := self._under_way.pop(node, None):
             known.set()
 
-    def duplicate_of(self, node: str, **found: str) -> str:
-        """Name an earlier node that has one of the same, in the order of `found`, like "hostname as w1 (node-1)"; "" if there is none.
+    def duplicate_of(self, node: str, *, hostname: str = "", machine_id: str = "") -> str:
+        """Name an earlier node that has one of the same, like "hostname as w1 (node-1)"; "" if there is none.
 
-        `found` are what must differ, by what they are called: hostname="node-1"; one that is empty is unknown, and like no other.
+        One that is empty is unknown, and like no other.
         """
-        mine = [(kind.replace("_", "-"), value) for kind, value in found.items() if value]
+        mine = [(kind, value) for kind, value in (("hostname", hostname), ("machine-id", machine_id)) if value]
         with self._guard:
             for claim in self._claims.get(node, ()):  # it was observed before
                 self._holders[claim].remove(node)

@@ -15,7 +15,7 @@ from functools import partial
 from threading import Event, Lock, Thread
 
 from .. import manifests
-from ..context import Choices, Context, init
+from ..context import Choices, Context, Contexts, init
 from ..errors import Interrupted, KubefabError, Refused, StepFailed, Unreachable
 from ..identity import Kind, Record, judge, recall, remember
 from ..inventory import Environment, Node
@@ -105,8 +105,7 @@ class Run:
         self._foreseeing = Lock()
         self._foreseen: list[KubefabError | None] = []  # once it was asked: why the nodes cannot all be drained
         self._many = False  # more nodes than FORKS
-        # by node: what its last context was made from, and that
-        self._contexts: dict[str, tuple[tuple[object, ...], Context]] = {}
+        self._contexts = Contexts(environment, self._recipe)
         self._undo: dict[str, Step] = {}  # by node: what takes back that which its run is in the middle of
 
     def _control_node(self) -> Node:
@@ -508,11 +507,7 @@ class Run:
         facts = self.observer.latest(node, facts)
         control = self.observer.first if self._taking_back else self.observer.control
         given = (facts, control, self.tokens.current(), duplicate_of, self.choices, self.record)
-        before, ctx = self._contexts.get(node.name, ((), None))
-        if ctx is None or any(one is not other for one, other in zip(given, before, strict=True)):
-            ctx = Context(self.environment, node, facts, self._recipe, *given[1:])
-            self._contexts[node.name] = given, ctx
-        return ctx
+        return self._contexts.of(node, *given)
 
     def _not_listed(self, facts: NodeFacts) -> bool:
         """Whether the control plane was observed and did not list this node."""

@@ -22,7 +22,7 @@ from ..inventory import Environment, Node
 from ..nodes import script
 from ..nodes.connection import outcome
 from ..nodes.group import NodeGroup
-from ..recipes.kubeadm import SOCKET
+from ..recipes.kubeadm import CRICTL
 from ..records import dataclass
 from ..steps import command
 from ..text import forms
@@ -172,7 +172,7 @@ LOOK = _script(
     "awk '$2 ~ \"^/var/lib/kubelet/pods/\" {print $3, $2}' /proc/mounts",
     # a machine that is in no cluster runs nothing of it, and its runtime may not answer
     "echo '@@ pods'; if [ -e /etc/kubernetes/kubelet.conf ]; then "
-    f"timeout 20 crictl --runtime-endpoint {SOCKET} pods --state Ready -o json 2>/dev/null; fi",
+    f"timeout 20 {CRICTL} pods --state Ready -o json 2>/dev/null; fi",
 )
 _PODS = forms.record(
     {

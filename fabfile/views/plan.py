@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..context import Choices, Context, answering
+from ..context import Choices, Contexts, answering
 from ..identity import Record, after, recall
 from ..inventory import Environment, Node
 from ..manifests import own
@@ -72,7 +72,7 @@ def plan(
         if observed is not None
         else {node.name: assumed(node, environment) for node in environment.nodes}
     )
-    contexts: dict[str, Context] = {}  # by node: its last one, which keeps what it has worked out
+    contexts, choices = Contexts(environment, recipe), choices or Choices()
     for phase in for_release(environment, phases):
         for node in nodes:
             if node.role not in phase.roles or node.name not in base:
@@ -83,11 +83,7 @@ def plan(
                 facts = facts if facts.api_ready else replace(facts, api_ready=True, identity=replace(known, uid=""))
             if phase.needs_images and recipe.pins:
                 facts = replace(facts, digests={**facts.digests, **recipe.pins})
-            control, context = answering(environment, base), contexts.get(node.name)
-            if context is None or context.facts is not facts or context.control is not control:
-                context = contexts[node.name] = Context(
-                    environment, node, facts, recipe, control, token, choices=choices or Choices(), record=record
-                )
+            context = contexts.of(node, facts, answering(environment, base), token, "", choices, record)
             actions = tuple(phase.run(context))
             base[node.name] = after(base[node.name], actions)
             if actions:

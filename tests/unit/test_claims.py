@@ -14,6 +14,15 @@ from fabfile.run.claims import Claims
 NODES = ["cp1", "w1", "w2", "w3"]
 
 
+def under_way(monkeypatch: pytest.MonkeyPatch, patience: float, *nodes: str) -> Claims:
+    """These nodes' pipelines have begun, and each waits for those before it for `patience` seconds."""
+    monkeypatch.setattr(claims, "CLAIM_WAIT", patience)
+    known = Claims(NODES)
+    for node in nodes:
+        known.begin(node)
+    return known
+
+
 @given(st.permutations(range(5)), st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=5, max_size=5))
 def test_of_nodes_that_are_one_machine_all_but_one_are_named_in_whatever_order_they_answer(
     order: list[int], machines: list[str]
@@ -48,10 +57,7 @@ def test_a_node_that_is_observed_again_is_no_duplicate_of_itself_or_of_what_it_w
 def test_of_two_under_way_the_earlier_in_the_inventory_goes_on_whichever_answers_first(
     order: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "CLAIM_WAIT", 3600.0)
-    known = Claims(NODES)
-    for node in ("w1", "w2"):
-        known.begin(node)
+    known = under_way(monkeypatch, 3600.0, "w1", "w2")
     with ThreadPoolExecutor(2) as pool:
         answers = {node: pool.submit(known.duplicate_of, node, hostname="same") for node in order}
         assert [answers[node].result() for node in ("w1", "w2")] == ["", "hostname as w1 (same)"]
@@ -59,18 +65,12 @@ def test_of_two_under_way_the_earlier_in_the_inventory_goes_on_whichever_answers
 
 @pytest.mark.timeout(30)
 def test_a_node_waits_for_none_that_has_ended_or_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "CLAIM_WAIT", 3600.0)
-    known = Claims(NODES)
-    for node in NODES:
-        known.begin(node)
+    known = under_way(monkeypatch, 3600.0, *NODES)
     known.end("cp1")
     assert known.duplicate_of("w1", hostname="w1") == ""
 
 
 @pytest.mark.timeout(30)
 def test_a_node_that_does_not_answer_delays_the_others_by_no_more_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "CLAIM_WAIT", 0.01)
-    known = Claims(NODES)
-    for node in NODES:
-        known.begin(node)
+    known = under_way(monkeypatch, 0.01, *NODES)
     assert known.duplicate_of("w3", hostname="w3") == ""
