@@ -54,6 +54,18 @@ run({module!r})
 
 def run(module: str) -> None:
     """Run the program of `fabric.main` or `invoke.main` with the command line of this process, and end the process with its exit code."""
+    try:
+        try:
+            _run(module)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a list or a help text has what it wanted: `inv -l | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        sys.exit(1)
+
+
+def _run(module: str) -> None:
     program = importlib.import_module(module).program
     try:
         core = Parser(initial=program.initial_context, ignore_unknown=True).parse_argv(sys.argv[1:])
@@ -70,7 +82,7 @@ def run(module: str) -> None:
         print(f"{project['name']} {project['version']}")
     elif "hosts" in options and core.remainder and not core.unparsed and not options.complete.value:
         sys.argv.insert(sys.argv.index("--"), "run")
-    sys.exit(program.run())
+    program.run()
 
 
 def write(folder: Path, python: str = sys.executable) -> None:

@@ -52,6 +52,9 @@ def _parse_tasks(program: Any, parse: Callable[[], None]) -> None:
     command = "" if program.args.complete.value else core.remainder
     if command and core.unparsed and core.unparsed[0].startswith("-") and RUN in program.collection.task_names:
         core.unparsed.insert(0, RUN)
+    if asked := _asked_about(program, core.unparsed):
+        core[0].args.help.value = asked
+        core.unparsed.clear()
     try:
         parse()
     except ParseError as error:
@@ -60,6 +63,13 @@ def _parse_tasks(program: Any, parse: Callable[[], None]) -> None:
             core.unparsed.append(command)
             core.remainder = ""
         _explained(program, parse)
+
+
+def _asked_about(program: Any, words: list[str]) -> str:
+    """The task whose help `cluster.restore --help` asks for, or "". Invoke would take `--help` for the file that this task needs."""
+    at = min((words.index(word) for word in ("--help", "-h") if word in words), default=0)
+    names = {name for task, aliases in program.collection.task_names.items() for name in (task, *aliases)}
+    return next((word for word in reversed(words[:at]) if word in names), "")
 
 
 def _explained(program: Any, step: Callable[[], None]) -> None:

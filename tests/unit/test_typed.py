@@ -118,6 +118,23 @@ def test_every_option_with_one_letter_too_many_is_proposed_again() -> None:
                 assert f"did you mean {option}?" in remedy, f"{name} {option}"
 
 
+@pytest.mark.parametrize("asked", ["--help", "-h"])
+@pytest.mark.parametrize("before", [(), ("--env", "lab")], ids=["", "--env lab"])
+def test_help_behind_any_task_is_that_tasks_help_also_where_the_task_needs_a_word(
+    asked: str, before: tuple[str, ...]
+) -> None:
+    for program, name in [*(("inv", name) for name in INV), *(("fab", name) for name in FAB)]:
+        asking = parsed(program, name, *before, asked, "--json")
+        assert (asking.args.help.value, [task.name for task in asking.tasks]) == (name, []), name
+
+
+def test_help_in_what_a_command_is_given_is_not_ours() -> None:
+    (task,) = parsed("fab", "-H", "w1", "run", "--", "ls --help").tasks
+    assert task.args.command.value == "ls --help"
+    (task,) = parsed("inv", "cluster.run", "ls --help").tasks
+    assert task.args.command.value == "ls --help"
+
+
 @pytest.mark.parametrize(
     ("line", "task", "command"),
     [
@@ -203,6 +220,26 @@ def test_a_written_program_in_its_own_process(
         check=False,
     )
     assert done.returncode == code and said in done.stdout + done.stderr, done
+
+
+@pytest.mark.parametrize(
+    "asked", [("inv", "-l"), ("inv", "-V"), ("inv", "--help", "cluster.plan"), ("fab", "-l"), ("inv", "cluster.list")]
+)
+def test_a_reader_that_goes_before_the_end_is_no_error(bin_folder: Path, asked: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [str(bin_folder / asked[0]), *asked[1:]],
+            cwd=PROJECT,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_a_program_runs_in_a_folder_whose_name_a_kernel_would_cut(tmp_path: Path) -> None:
