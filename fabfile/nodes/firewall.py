@@ -25,3 +25,10 @@ def without_ours(tool: str) -> str:
         f"if command -v {tool}-save >/dev/null; then f=$(mktemp); if {tool}-save >$f 2>/dev/null && awk '{PROGRAM}' $f >$f.less "
         f"&& ! cmp -s $f $f.less; then {tool}-restore -w <$f.less; fi; rm -f $f $f.less; fi"
     )
+
+
+# The shell line that deletes the tables of kube-proxy's and flannel's nftables modes.
+WITHOUT_TABLES = (
+    "nft list tables 2>/dev/null | grep -xE 'table (ip6? kube-proxy|ip flannel-ipv4|ip6 flannel-ipv6)' | "
+    "while read -r _ t; do nft delete table $t || true; done || true"
+)

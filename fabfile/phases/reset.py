@@ -9,7 +9,7 @@ from ..context import Context
 from ..identity import ETCD_DATA, OWN_ETCD, RESETTING, evidence, own_etcd
 from ..manifests import VOLUME
 from ..nodes.facts import LINKS, STATE, TRACES, NodeFacts
-from ..nodes.firewall import NETWORK, without_ours
+from ..nodes.firewall import NETWORK, WITHOUT_TABLES, without_ours
 from ..nodes.keeping import CONTAINERD_CONFIG, GIVE_BACK, HEAD, INDEX
 from ..recipes.flannel import WITHOUT_LINKS
 from ..recipes.kubeadm import CERTS, CRICTL, SOCKET
@@ -81,8 +81,8 @@ def _off(ctx: Context) -> Iterator[Action]:
                 *begun,
                 # a kubelet that still runs would start pods again while they are being removed
                 "systemctl stop kubelet || true",
-                # kubeadm removes one pod after the other, and each waits for its processes and its network to end
-                f"{CRICTL} pods -q | xargs -r -n 1 -P 8 {CRICTL} rmp -f >/dev/null 2>&1 || true",
+                # kubeadm removes one pod after the other, crictl side by side; a whole node's at once could outlast its timeout
+                f"{CRICTL} pods -q | xargs -r -n 16 {CRICTL} rmp -f >/dev/null 2>&1 || true",
                 *kubeadm_reset(facts, " --cleanup-tmp-dir"),
                 "systemctl stop kubelet || true",
                 f"{CRICTL} rmp -fa >/dev/null 2>&1 || true",
@@ -104,7 +104,7 @@ def _off(ctx: Context) -> Iterator[Action]:
         (
             *WITHOUT_LINKS,
             *(without_ours(tool) for tool in ("iptables", "ip6tables")),
-            "for t in 'ip kube-proxy' 'ip6 kube-proxy' 'ip flannel-ipv4' 'ip6 flannel-ipv6'; do nft delete table $t 2>/dev/null || true; done",
+            WITHOUT_TABLES,
         ),
     )
     yield Step("reset.files", "files of the cluster", _removals(ctx))
@@ -114,9 +114,9 @@ def kubeadm_reset(facts: NodeFacts, options: str = "") -> tuple[str, ...]:
     """`kubeadm reset` without its etcd step, which empties /var/lib/etcd also where the data are another owner's (kubernetes/kubeadm#3225).
 
     etcd's data are deleted only where kubeadm's manifest shows that they are its own. A mark keeps that proof, because kubeadm
-    deletes the manifest first.
+    deletes the manifest first. Nor does kubeadm ask the API that admin.conf names, for a configuration that only the etcd step reads.
     """
-    line = f"kubeadm reset -f --cri-socket {SOCKET} --skip-phases=remove-etcd-member{options}"
+    line = f"kubeadm reset -f --cri-socket {SOCKET} --kubeconfig /dev/null --skip-phases=remove-etcd-member{options}"
     if not own_etcd(facts):
         return (line,)
     mark = f"{STATE}/{OWN_ETCD}"

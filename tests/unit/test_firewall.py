@@ -167,3 +167,40 @@ def test_the_whole_command_line_runs_in_bash(tmp_path: Path) -> None:
     assert run() == f"*filter\n{OFFICE}\nCOMMIT\n"
     saved.write_text(f"*filter\n{OFFICE}\nCOMMIT\n")
     assert run() == "not touched"
+
+
+TABLES = ["ip kube-proxy", "ip6 kube-proxy", "ip flannel-ipv4", "ip6 flannel-ipv6"]
+FOREIGN_TABLES = [
+    "inet kube-proxy",
+    "ip kube-proxy2",
+    "ip my-kube-proxy",
+    "ip6 flannel-ipv4",
+    "inet filter",
+    "ip nat",
+    "arp flannel-ipv6",
+]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.sampled_from(TABLES + FOREIGN_TABLES), unique=True))
+def test_only_the_tables_of_kube_proxy_and_flannel_are_deleted(
+    tmp_path_factory: pytest.TempPathFactory, tables: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("nft")
+    (folder / "tables").write_text("".join(f"table {name}\n" for name in tables))
+    (folder / "nft").write_text(
+        f"""#!/bin/sh\ncase "$1" in list) cat {folder}/tables ;; delete) shift 2; echo "$*" >>{folder}/deleted; exit 1 ;; esac\n"""
+    )
+    (folder / "nft").chmod(0o755)
+    command = ["bash", "-eo", "pipefail", "-c", firewall.WITHOUT_TABLES]
+    subprocess.run(command, env={"PATH": f"{folder}:/usr/bin:/bin"}, check=True)
+    deleted = (folder / "deleted").read_text().splitlines() if (folder / "deleted").exists() else []
+    assert deleted == [name for name in tables if name in TABLES]
+
+
+def test_without_nft_there_is_no_table_to_delete(tmp_path: Path) -> None:
+    for name in ("grep", "bash"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    subprocess.run(
+        ["/usr/bin/bash", "-eo", "pipefail", "-c", firewall.WITHOUT_TABLES], env={"PATH": str(tmp_path)}, check=True
+    )

@@ -28,7 +28,7 @@ K=3
 systemctl stop kubelet || true
 #--8<-- command 4
 K=4
-crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q | xargs -r -n 1 -P 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -f >/dev/null 2>&1 || true
+crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q | xargs -r -n 16 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -f >/dev/null 2>&1 || true
 #--8<-- command 5
 K=5
 install -d -m 0700 /var/lib/kubefab
@@ -37,7 +37,7 @@ K=6
 touch /var/lib/kubefab/etcd
 #--8<-- command 7
 K=7
-kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --skip-phases=remove-etcd-member --cleanup-tmp-dir
+kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --kubeconfig /dev/null --skip-phases=remove-etcd-member --cleanup-tmp-dir
 #--8<-- command 8
 K=8
 rm -rf --one-file-system /var/lib/etcd/member
@@ -134,7 +134,7 @@ K=7
 if command -v ip6tables-save >/dev/null; then f=$(mktemp); if ip6tables-save >$f 2>/dev/null && awk '{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0; gsub(/"([^"\\]|\\.)*"/, "Q", text); n = split(text, word, " "); if (word[1] ~ /^:/) chain[NR] = substr(word[1], 2); if (word[1] == "-A") { chain[NR] = word[2]; if (word[n - 1] == "-j" || word[n - 1] == "-g") target[NR] = word[n]; named[NR] = ($0 ~ /--comment "(dnat |snat )?name: \\"cbr0\\" id: \\"/) && (chain[NR] ~ /^CNI-/ || target[NR] ~ /^CNI-/); if (named[NR] && chain[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, chain[NR]] = 1; if (named[NR] && target[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, target[NR]] = 1 } } function ours(name, t) { return name ~ /^(KUBE-|FLANNEL-)/ || ((t, name) in own) } END { for (i = 1; i <= NR; i++) { if (named[i] || ours(chain[i], within[i]) || ours(target[i], within[i])) found++; else if (!count) print line[i] } if (count) print found + 0 }' $f >$f.less && ! cmp -s $f $f.less; then ip6tables-restore -w <$f.less; fi; rm -f $f $f.less; fi
 #--8<-- command 8
 K=8
-for t in 'ip kube-proxy' 'ip6 kube-proxy' 'ip flannel-ipv4' 'ip6 flannel-ipv6'; do nft delete table $t 2>/dev/null || true; done
+nft list tables 2>/dev/null | grep -xE 'table (ip6? kube-proxy|ip flannel-ipv4|ip6 flannel-ipv6)' | while read -r _ t; do nft delete table $t || true; done || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
@@ -466,10 +466,10 @@ K=3
 systemctl stop kubelet || true
 #--8<-- command 4
 K=4
-crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q | xargs -r -n 1 -P 8 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -f >/dev/null 2>&1 || true
+crictl --runtime-endpoint unix:///run/containerd/containerd.sock pods -q | xargs -r -n 16 crictl --runtime-endpoint unix:///run/containerd/containerd.sock rmp -f >/dev/null 2>&1 || true
 #--8<-- command 5
 K=5
-kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --skip-phases=remove-etcd-member --cleanup-tmp-dir
+kubeadm reset -f --cri-socket unix:///run/containerd/containerd.sock --kubeconfig /dev/null --skip-phases=remove-etcd-member --cleanup-tmp-dir
 #--8<-- command 6
 K=6
 systemctl stop kubelet || true
@@ -560,7 +560,7 @@ K=7
 if command -v ip6tables-save >/dev/null; then f=$(mktemp); if ip6tables-save >$f 2>/dev/null && awk '{ line[NR] = $0; if ($0 ~ /^\*/) table++; within[NR] = table; text = $0; gsub(/"([^"\\]|\\.)*"/, "Q", text); n = split(text, word, " "); if (word[1] ~ /^:/) chain[NR] = substr(word[1], 2); if (word[1] == "-A") { chain[NR] = word[2]; if (word[n - 1] == "-j" || word[n - 1] == "-g") target[NR] = word[n]; named[NR] = ($0 ~ /--comment "(dnat |snat )?name: \\"cbr0\\" id: \\"/) && (chain[NR] ~ /^CNI-/ || target[NR] ~ /^CNI-/); if (named[NR] && chain[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, chain[NR]] = 1; if (named[NR] && target[NR] ~ /^CNI-(DN-|SN-)?[0-9a-f]+$/) own[table, target[NR]] = 1 } } function ours(name, t) { return name ~ /^(KUBE-|FLANNEL-)/ || ((t, name) in own) } END { for (i = 1; i <= NR; i++) { if (named[i] || ours(chain[i], within[i]) || ours(target[i], within[i])) found++; else if (!count) print line[i] } if (count) print found + 0 }' $f >$f.less && ! cmp -s $f $f.less; then ip6tables-restore -w <$f.less; fi; rm -f $f $f.less; fi
 #--8<-- command 8
 K=8
-for t in 'ip kube-proxy' 'ip6 kube-proxy' 'ip flannel-ipv4' 'ip6 flannel-ipv6'; do nft delete table $t 2>/dev/null || true; done
+nft list tables 2>/dev/null | grep -xE 'table (ip6? kube-proxy|ip flannel-ipv4|ip6 flannel-ipv6)' | while read -r _ t; do nft delete table $t || true; done || true
 #--8<-- end
 ) </dev/null >"$log" 2>&1
 rc=$?
