@@ -146,6 +146,12 @@ def _no_task(program: Any, context: Any, word: str) -> UsageError:
     every = dict(_names(program))
     if any(name.startswith(f"{word}.") for name in names):
         return UsageError(f"{word} is no task", f"`{program.called_as} -l {word}` lists the tasks in it")
+    if word == "help":
+        about = next((task for task in program.argv if task in every.values()), "")
+        return UsageError(
+            f"{program.called_as} has no task help",
+            f"`{program.called_as} --help {about}` explains it" if about else _lists(program),
+        )
     found = _meant(word, every)
     for short, name in every.items():  # `bootstrap` for cluster.bootstrap
         found = found.replace(f" {short}?", f" {name}?")

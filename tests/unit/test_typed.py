@@ -67,6 +67,8 @@ def test_a_task_that_is_named_twice_has_options_of_its_own_each_time() -> None:
         ("inv cluster.bootstap", "inv has no task cluster.bootstap", "did you mean cluster.bootstrap? `inv -l`"),
         ("inv bootstrap", "inv has no task bootstrap", "did you mean cluster.bootstrap? "),
         ("inv bootstap", "inv has no task bootstap", "did you mean cluster.bootstrap? "),
+        ("inv help", "inv has no task help", "`inv -l` lists all tasks"),
+        ("inv help cluster.plan", "inv has no task help", "`inv --help cluster.plan` explains it"),
         ("inv cluster", "cluster is no task", "`inv -l cluster` lists the tasks in it"),
         ("fab -H all mastr", "fab has no task mastr", "did you mean master? `fab -l`"),
         ("fab -H all prep instal", "fab has no task instal", "did you mean install? "),
