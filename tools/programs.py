@@ -82,7 +82,7 @@ def _run(module: str) -> None:
         print(f"{project['name']} {project['version']}")
     elif "hosts" in options and core.remainder and not core.unparsed and not options.complete.value:
         sys.argv.insert(sys.argv.index("--"), "run")
-    program.run()
+    sys.exit(program.run())
 
 
 def write(folder: Path, python: str = sys.executable) -> None:

@@ -316,3 +316,11 @@ def test_a_refusal_ends_the_program() -> None:
     with pytest.raises(Exit) as ended:
         parsed("inv", "cluster.plan", "--enf")
     assert ended.value.code == 2
+
+
+def test_a_program_that_has_done_its_work_ends_with_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["inv", "cluster.list"])
+    monkeypatch.setattr(Program, "run", lambda self: None)
+    with pytest.raises(SystemExit) as ended:
+        programs.run("invoke.main")
+    assert not ended.value.code
