@@ -68,8 +68,7 @@ def _parse_tasks(program: Any, parse: Callable[[], None]) -> None:
 def _asked_about(program: Any, words: list[str]) -> str:
     """The task whose help `cluster.restore --help` asks for, or "". Invoke would take `--help` for the file that this task needs."""
     at = min((words.index(word) for word in ("--help", "-h") if word in words), default=0)
-    names = {name for task, aliases in program.collection.task_names.items() for name in (task, *aliases)}
-    return next((word for word in reversed(words[:at]) if word in names), "")
+    return _task_among(program, reversed(words[:at])) if at else ""
 
 
 def _explained(program: Any, step: Callable[[], None]) -> None:
@@ -147,7 +146,7 @@ def _no_task(program: Any, context: Any, word: str) -> UsageError:
     if any(name.startswith(f"{word}.") for name in names):
         return UsageError(f"{word} is no task", f"`{program.called_as} -l {word}` lists the tasks in it")
     if word == "help":
-        about = next((task for task in program.argv if task in every.values()), "")
+        about = _task_among(program, program.argv)
         return UsageError(
             f"{program.called_as} has no task help",
             f"`{program.called_as} --help {about}` explains it" if about else _lists(program),
@@ -164,6 +163,12 @@ def _names(program: Any) -> Iterator[tuple[str, str]]:
         yield name.rpartition(".")[2], name
         for known in (name, *aliases):
             yield known, known
+
+
+def _task_among(program: Any, words: Iterable[str]) -> str:
+    """The first of these words that is a task's name, or ""."""
+    known = {name for _, name in _names(program)}
+    return next((word for word in words if word in known), "")
 
 
 def _no_list(program: Any) -> UsageError:

@@ -506,8 +506,7 @@ class Run:
         """What a phase decides from; the same as the phase before where none of it has changed, which then judges nothing again."""
         facts = self.observer.latest(node, facts)
         control = self.observer.first if self._taking_back else self.observer.control
-        given = (facts, control, self.tokens.current(), duplicate_of, self.choices, self.record)
-        return self._contexts.of(node, *given)
+        return self._contexts.of(node, facts, control, self.tokens.current(), duplicate_of, self.choices, self.record)
 
     def _not_listed(self, facts: NodeFacts) -> bool:
         """Whether the control plane was observed and did not list this node."""
